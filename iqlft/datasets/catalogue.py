@@ -1,0 +1,87 @@
+"""Which datasets are on this machine, and how others get here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import minari
+from minari.dataset.minari_dataset import DATASET_ID_RE
+
+from iqlft.datasets.errors import DatasetError
+from iqlft.datasets.storage import dataset_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class LocalDataset:
+    """A dataset on this machine.
+
+    Attributes:
+        id: Minari id.
+        transitions: number of transitions.
+        episodes: number of episodes.
+        size_bytes: of its files.
+        path: its folder.
+    """
+
+    id: str
+    transitions: int
+    episodes: int
+    size_bytes: int
+    path: Path
+
+
+def list_local() -> list[LocalDataset]:
+    """All datasets in the local Minari folder, by id."""
+    return [
+        LocalDataset(
+            dataset_id,
+            int(metadata["total_steps"]),
+            int(metadata["total_episodes"]),
+            _size_bytes(dataset_path(dataset_id)),
+            dataset_path(dataset_id),
+        )
+        for dataset_id, metadata in sorted(minari.list_local_datasets().items())
+    ]
+
+
+def _size_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def download(dataset_id: str, *, force: bool = False) -> Path:
+    """Downloads a dataset from Farama's server (or `MINARI_REMOTE`).
+
+    Args:
+        dataset_id: such as `D4RL/antmaze/umaze-v1`.
+        force: replaces a local dataset of the same id.
+
+    Returns:
+        The dataset's folder.
+
+    Raises:
+        DatasetError: it is here already, the `hf` extra is missing, there is no network, or the
+            server has no such dataset.
+    """
+    path = dataset_path(dataset_id)
+    if not DATASET_ID_RE.fullmatch(dataset_id):
+        raise DatasetError(f"{dataset_id!r} is no Minari id; one looks like D4RL/antmaze/umaze-v1.")
+    if path.exists() and not force:
+        raise DatasetError(
+            f"The dataset {dataset_id} exists already at {path}; add --force to replace it."
+        )
+    try:
+        minari.download_dataset(dataset_id, force_download=force)
+    except ImportError as error:
+        raise DatasetError(
+            f"Downloading {dataset_id} needs the extra `hf`: pip install 'iqlft[hf]'."
+        ) from error
+    except Exception as error:  # each remote has network errors of its own
+        raise DatasetError(
+            f"{dataset_id} could not be downloaded ({type(error).__name__}: {error}); "
+            "check the id and the network, or set MINARI_REMOTE to a server that you can reach."
+        ) from error
+    return path

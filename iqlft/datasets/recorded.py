@@ -1,0 +1,142 @@
+"""What a Minari dataset records beside its episodes: where it is, and its environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import gymnasium
+import minari
+import numpy as np
+from minari.dataset.minari_dataset import DATASET_ID_RE
+
+from iqlft.datasets.errors import DatasetError
+from iqlft.datasets.storage import dataset_path
+from iqlft.datasets.tasks import TASKS
+from workers import environment as environments
+from workers.environment import EnvironmentSpec
+
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvSpec
+    from numpy.typing import NDArray
+
+GYMNASIUM_ROBOTICS_RADIUS = 0.45
+"""Success radius of Gymnasium-Robotics' mazes, in metres, which they do not expose."""
+
+
+class Goal(NamedTuple):
+    """A place and how near counts as there, in metres.
+
+    Attributes:
+        position: `(2,)`.
+        radius: success radius.
+    """
+
+    position: NDArray[np.float64]
+    radius: float
+
+    def reached(self, positions: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of the positions `(..., 2)` are within the radius, `(...)`."""
+        distance = np.linalg.norm(positions - self.position, axis=-1)
+        reached: NDArray[np.bool_] = distance <= self.radius
+        return reached
+
+
+def open_dataset(dataset_id: str) -> minari.MinariDataset:
+    """Opens a local dataset.
+
+    Raises:
+        DatasetError: it is not there, and how to get it; or it cannot be read.
+    """
+    if not DATASET_ID_RE.fullmatch(dataset_id) or not (dataset_path(dataset_id) / "data").exists():
+        raise DatasetError(_absence(dataset_id))
+    try:
+        return minari.load_dataset(dataset_id)
+    except (OSError, ValueError, KeyError, AssertionError) as error:
+        raise DatasetError(
+            f"The dataset {dataset_id} at {dataset_path(dataset_id)} cannot be read ({error}); "
+            "make or download it again with --force."
+        ) from error
+
+
+def _absence(dataset_id: str) -> str:
+    """Says that a dataset is absent, which command brings it, and what is there instead."""
+    task = next((t.name for t in TASKS.values() if dataset_id in {t.dataset_id, t.name}), None)
+    if task is not None:
+        advice = f"make it with `iqlft data make {task}`"
+    elif dataset_id.startswith(("iqlft/", "antmaze-")):
+        near = difflib.get_close_matches(dataset_id, [t.dataset_id for t in TASKS.values()], 1, 0.4)
+        advice = f"did you mean {near[0]}?" if near else "list the known ones: `iqlft data list`"
+    elif not DATASET_ID_RE.fullmatch(dataset_id):
+        advice = "its id is not of the form namespace/name-v0; list those here: `iqlft data list`"
+    else:
+        advice = f"download it with `iqlft data download {dataset_id}`"
+    local = difflib.get_close_matches(dataset_id, minari.list_local_datasets(), n=3, cutoff=0.3)
+    nearest = f" Nearest local datasets: {', '.join(local)}." if local else ""
+    return f"The dataset {dataset_id} is not on this machine; {advice}.{nearest}".replace("?.", "?")
+
+
+def recorded_environment(
+    dataset: minari.MinariDataset, reward_scale: float, reward_shift: float
+) -> EnvironmentSpec:
+    """The dataset's evaluation environment, or else the one that it was recorded in.
+
+    Raises:
+        DatasetError: it records none.
+    """
+    # Minari has no public accessor for the evaluation spec short of building the environment.
+    recorded: EnvSpec | None = dataset._eval_env_spec or dataset.env_spec
+    if recorded is None:
+        raise DatasetError(
+            f"{dataset.id} records no environment; name one in the configuration (environment)."
+        )
+    kwargs = dict(recorded.kwargs)
+    name = _importable_id(recorded)
+    registered = gymnasium.registry.get(recorded.id)
+    if registered is None or registered.max_episode_steps != recorded.max_episode_steps:
+        kwargs["max_episode_steps"] = recorded.max_episode_steps
+    return EnvironmentSpec(name, kwargs, reward_scale=reward_scale, reward_shift=reward_shift)
+
+
+def _importable_id(spec: EnvSpec) -> str:
+    """The id, with the module that registers it where importing `workers` does not."""
+    if not isinstance(spec.entry_point, str) or ":" in spec.id:
+        return spec.id
+    package = spec.entry_point.partition(":")[0].partition(".")[0]
+    return spec.id if package in {"gymnasium", "workers"} else f"{package}:{spec.id}"
+
+
+def evaluation_goal(spec: EnvironmentSpec) -> tuple[EnvironmentSpec, Goal]:
+    """The one goal that an environment evaluates, and the spec that ends episodes there.
+
+    Args:
+        spec: an environment with `evaluation_goal` and `success_radius`, or one of
+            Gymnasium-Robotics' mazes that has a single goal cell.
+
+    Raises:
+        DatasetError: the environment has no single evaluation goal.
+    """
+    environment = environments.make(spec)
+    try:
+        maze: Any = environment.unwrapped
+        goal = _goal_of(maze)
+        if goal is None:
+            raise DatasetError(
+                f"{spec.id} has no single evaluation goal to relabel rewards to; "
+                "use the goal mode `observed` or `stored`."
+            )
+        if getattr(maze, "continuing_task", False):
+            spec = dataclasses.replace(spec, kwargs={**spec.kwargs, "continuing_task": False})
+        return spec, goal
+    finally:
+        environment.close()
+
+
+def _goal_of(maze: Any) -> Goal | None:  # noqa: ANN401
+    if hasattr(maze, "evaluation_goal"):
+        return Goal(np.asarray(maze.evaluation_goal, np.float64), float(maze.success_radius))
+    locations: list[Any] = getattr(getattr(maze, "maze", None), "unique_goal_locations", [])
+    if len(locations) == 1:
+        return Goal(np.asarray(locations[0], np.float64), GYMNASIUM_ROBOTICS_RADIUS)
+    return None

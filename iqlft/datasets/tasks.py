@@ -1,0 +1,93 @@
+"""The AntMaze tasks: D4RL's six, and a small one for demonstrations."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iqlft.datasets.errors import DatasetError
+from workers.registration import EPISODE_STEPS
+
+if TYPE_CHECKING:
+    from workers.antmaze import Cell, D4RLMaze
+
+START, EVALUATION_GOAL, ANY, HAND_PICKED, NOT_HAND_PICKED = (
+    "start", "evaluation goal", "any free cell", "hand-picked goals", "free cells that are no goal",
+)  # fmt: skip
+"""The rules by which an episode's start and goal cells are drawn."""
+
+
+@dataclass(frozen=True)
+class AntMazeTask:
+    """How the episodes of one dataset start and where they are sent.
+
+    Attributes:
+        name: as on the command line, such as `antmaze-medium-play`.
+        maze: the maze's name in its Gymnasium id.
+        starts: rule for the start cell.
+        goals: rule for the commanded goal's cell.
+    """
+
+    name: str
+    maze: str
+    starts: str
+    goals: str
+
+    @property
+    def environment_id(self) -> str:
+        """Gymnasium id of the evaluation environment."""
+        return f"iqlft/AntMaze-{self.maze}-v0"
+
+    @property
+    def dataset_id(self) -> str:
+        """Minari id of the generated dataset."""
+        return f"iqlft/antmaze/{self.name.removeprefix('antmaze-')}-v0"
+
+    @property
+    def episode_steps(self) -> int:
+        """Transitions per episode: the evaluation's limit + 1, as in D4RL."""
+        return EPISODE_STEPS[self.maze] + 1
+
+    def num_episodes(self, transitions: int) -> int:
+        """The number of whole episodes, at least one, that comes nearest to `transitions`."""
+        return max(1, round(transitions / self.episode_steps))
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        AntMazeTask("antmaze-umaze", "UMaze", START, EVALUATION_GOAL),
+        AntMazeTask("antmaze-umaze-diverse", "UMaze", ANY, ANY),
+        AntMazeTask("antmaze-medium-play", "Medium", NOT_HAND_PICKED, HAND_PICKED),
+        AntMazeTask("antmaze-medium-diverse", "Medium", ANY, ANY),
+        AntMazeTask("antmaze-large-play", "Large", NOT_HAND_PICKED, HAND_PICKED),
+        AntMazeTask("antmaze-large-diverse", "Large", ANY, ANY),
+        AntMazeTask("antmaze-corner", "Corner", START, EVALUATION_GOAL),
+    )
+}
+"""All tasks by name."""
+
+
+def find_task(name: str) -> AntMazeTask:
+    """The task called `name`.
+
+    Raises:
+        DatasetError: there is none; the message names the nearest.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}? Known are" if near else "known are"
+    raise DatasetError(f"There is no task {name!r}; {hint} {', '.join(TASKS)}.")
+
+
+def choose_cells(rule: str, maze: D4RLMaze) -> list[Cell]:
+    """The cells among which `rule` draws with equal chances."""
+    return {
+        START: [maze.start],
+        EVALUATION_GOAL: [maze.layout.goal],
+        ANY: maze.free_cells,
+        HAND_PICKED: maze.goal_cells,
+        NOT_HAND_PICKED: [c for c in maze.free_cells if c not in maze.goal_cells],
+    }[rule]

@@ -1,0 +1,138 @@
+"""Stacked networks: n multilayer perceptrons of one shape, evaluated by one batched product a layer.
+
+Every tensor keeps a leading member axis. M members are runs trained together (seeds), E critics per
+member are stacked behind it, so that a value network holds `n = M` perceptrons and a critic
+`n = M * E`. Shapes: M members, E critics, B batch, O observation, A action.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from workers.actor import LOG_STD_MAX, LOG_STD_MIN, ActorWeights
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NUM_CRITICS = 2
+"""E: clipped double Q-learning uses two critics."""
+
+
+def orthogonal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    """A `(rows, columns)` semi-orthogonal matrix with gain sqrt(2), the authors' initialisation.
+
+    The QR decomposition runs in float64, so that a float32 and a float64 network of one seed start
+    from the same matrix.
+    """
+    tall = max(rows, columns), min(rows, columns)
+    gaussian = torch.randn(tall, generator=generator, dtype=torch.float64)
+    q, r = torch.linalg.qr(gaussian)
+    q = q * torch.sign(torch.diagonal(r))
+    return math.sqrt(2) * (q if rows >= columns else q.T)
+
+
+class StackedMLP(nn.Module):
+    """n perceptrons with ReLU hidden layers and a linear output.
+
+    Args:
+        sizes: layer widths from input to output.
+        generators: one random stream per perceptron; n is their number.
+        dtype: of the parameters, the output layer and the result.
+        hidden_dtype: arithmetic of the hidden layers; bfloat16 is faster where the CPU has it.
+            The output layer never uses it: a value near -70 would be rounded to steps of 0.5.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        generators: Sequence[torch.Generator],
+        dtype: torch.dtype = torch.float32,
+        hidden_dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.hidden_dtype = hidden_dtype or dtype
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+            stacked = torch.stack([orthogonal(fan_in, fan_out, g) for g in generators])
+            self.weights.append(nn.Parameter(stacked.to(dtype).contiguous()))
+            self.biases.append(nn.Parameter(torch.zeros(len(generators), 1, fan_out, dtype=dtype)))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Maps `(n, B, in)` to `(n, B, out)`."""
+        hidden = inputs
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            kind = self.hidden_dtype
+            hidden = torch.baddbmm(bias.to(kind), hidden.to(kind), weight.to(kind)).relu_()
+        weight, bias = self.weights[-1], self.biases[-1]
+        return torch.baddbmm(bias, hidden.to(weight.dtype), weight)
+
+
+class Value(nn.Module):
+    """V(s), one network per member."""
+
+    def __init__(self, mlp: StackedMLP) -> None:
+        super().__init__()
+        self.mlp = mlp
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Maps observations `(M, B, O)` to values `(M, B)`."""
+        values: Tensor = self.mlp(observations).squeeze(-1)
+        return values
+
+
+class Critic(nn.Module):
+    """Q_1(s, a) and Q_2(s, a), E networks per member."""
+
+    def __init__(self, mlp: StackedMLP) -> None:
+        super().__init__()
+        self.mlp = mlp
+
+    def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Maps observations `(M, B, O)` and actions `(M, B, A)` to values `(M, E, B)`."""
+        inputs = torch.cat([observations, actions], dim=-1)
+        members, batch, width = inputs.shape
+        shared = inputs.unsqueeze(1).expand(members, NUM_CRITICS, batch, width)
+        values: Tensor = self.mlp(shared.reshape(members * NUM_CRITICS, batch, width))
+        return values.view(members, NUM_CRITICS, batch)
+
+
+class Actor(nn.Module):
+    """pi(a | s) = N(tanh(MLP(s)), exp(log_std)^2), with a state-independent log_std."""
+
+    def __init__(self, mlp: StackedMLP) -> None:
+        super().__init__()
+        self.mlp = mlp
+        members, _, actions = mlp.biases[-1].shape
+        self.log_std = nn.Parameter(torch.zeros(members, 1, actions, dtype=mlp.biases[-1].dtype))
+
+    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps observations `(M, B, O)` to the mean `(M, B, A)` and the log std `(M, 1, A)`."""
+        mean = torch.tanh(self.mlp(observations))
+        return mean, self.log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+
+    def export(self, member: int, mean: Tensor, std: Tensor, version: int) -> ActorWeights:
+        """One member's weights for the NumPy actor.
+
+        Args:
+            member: which member, 0 to M - 1.
+            mean: `(O,)` subtracted from observations.
+            std: `(O,)` that divides them.
+            version: updates behind these weights.
+        """
+
+        # A copy: the worker side must not see the next update through shared memory.
+        def array(tensor: Tensor):  # type: ignore[no-untyped-def]  # noqa: ANN202
+            return tensor.detach().to("cpu", torch.float32, copy=True).numpy()
+
+        return ActorWeights(
+            weights=tuple(array(weight[member]) for weight in self.mlp.weights),
+            biases=tuple(array(bias[member, 0]) for bias in self.mlp.biases),
+            log_std=array(self.log_std[member, 0]),
+            observation_mean=array(mean),
+            observation_std=array(std),
+            version=version,
+        )

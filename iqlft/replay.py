@@ -1,0 +1,151 @@
+"""The replay: the dataset and every new transition in one block on the device.
+
+    rows  [ dataset: N | member 0: C | member 1: C | ... ]
+
+Members share the dataset and have C places each for transitions of their own, a ring when full. A
+batch is one gather from the block, whatever the mixture.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from workers.transition import RowLayout, Transitions
+
+
+class Batch(NamedTuple):
+    """B transitions per member, sampled together.
+
+    Attributes:
+        observations: `(M, B, O)`.
+        actions: `(M, B, A)`.
+        rewards: `(M, B)`.
+        next_observations: `(M, B, O)`.
+        terminated: `(M, B)`, 0 or 1.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    next_observations: Tensor
+    terminated: Tensor
+
+
+class Replay:
+    """Uniform sampling over a dataset and the new transitions of M members.
+
+    Args:
+        dataset_rows: `(N, width)` float32; copied to the device once.
+        layout: where a row's fields stand.
+        seeds: one per member; member m samples from its own random stream.
+        capacity: C, places for new transitions per member; the oldest are overwritten when full.
+        offline_ratio: None samples uniformly over the union of dataset and new transitions, as
+            IQL's authors do; a share in [0, 1] fixes how much of a batch comes from the dataset.
+        device: where the block lives.
+    """
+
+    def __init__(
+        self,
+        dataset_rows: NDArray[np.float32],
+        layout: RowLayout,
+        seeds: Sequence[int] = (0,),
+        *,
+        capacity: int = 0,
+        offline_ratio: float | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.layout = layout
+        self.dataset_size = len(dataset_rows)
+        self.capacity = capacity
+        self.added = [0] * len(seeds)
+        self._offline_ratio = offline_ratio
+        shape = (self.dataset_size + capacity * len(seeds), layout.width)
+        self._rows = torch.empty(shape, device=device)
+        self._rows[: self.dataset_size] = torch.from_numpy(dataset_rows)
+        # Apart from the stream that initialises the networks, although the seed is the same.
+        self._generators = [
+            torch.Generator(device).manual_seed((seed + 1) * 0x9E3779B1 % 2**63) for seed in seeds
+        ]
+
+    def new_size(self, member: int = 0) -> int:
+        """Number of new transitions that can be sampled for a member."""
+        return min(self.added[member], self.capacity)
+
+    def add(self, transitions: Transitions, member: int = 0) -> NDArray[np.float32]:
+        """Appends new transitions of one member.
+
+        Returns:
+            `(n, width)` float32, the rows as stored, for the run's replay file.
+        """
+        rows = self.layout.pack(transitions)
+        self.add_rows(rows, member)
+        return rows
+
+    def add_rows(self, rows: NDArray[np.float32], member: int = 0) -> None:
+        """Appends rows of `(n, width)`; only the newest `capacity` of them are kept."""
+        first = self.added[member]
+        self.added[member] += len(rows)
+        kept = torch.from_numpy(rows[-self.capacity :])
+        places = torch.arange(self.added[member] - len(kept), first + len(rows)) % self.capacity
+        start = self.dataset_size + member * self.capacity
+        self._rows[start + places.to(self._rows.device)] = kept.to(self._rows.device)
+
+    def sample(self, batch_size: int) -> Batch:
+        """Draws a batch for every member from the union, or at the fixed ratio."""
+        return self._gather([self._union(m, batch_size) for m in range(len(self.added))])
+
+    def sample_part(self, batch_size: int, *, new: bool) -> Batch:
+        """Draws from the dataset alone or from the new transitions alone, for diagnostics.
+
+        It uses a stream of its own, so that looking does not change what training samples.
+        """
+        looking = torch.Generator(self._rows.device).manual_seed(sum(self.added))
+        indices = [
+            self._new(m, batch_size, looking) if new else self._dataset(batch_size, looking)
+            for m in range(len(self.added))
+        ]
+        return self._gather(indices)
+
+    def _union(self, member: int, count: int) -> Tensor:
+        generator, new_size = self._generators[member], self.new_size(member)
+        if self._offline_ratio is not None and new_size:
+            offline = round(count * self._offline_ratio)
+            parts = self._dataset(offline, generator), self._new(member, count - offline, generator)
+            return torch.cat(parts)
+        places = self._randint(self.dataset_size + new_size, count, generator)
+        return places + (places >= self.dataset_size) * (member * self.capacity)
+
+    def _dataset(self, count: int, generator: torch.Generator) -> Tensor:
+        return self._randint(self.dataset_size, count, generator)
+
+    def _new(self, member: int, count: int, generator: torch.Generator) -> Tensor:
+        places = self._randint(self.new_size(member), count, generator)
+        return places + self.dataset_size + member * self.capacity
+
+    def _randint(self, high: int, count: int, generator: torch.Generator) -> Tensor:
+        return torch.randint(high, (count,), generator=generator, device=self._rows.device)
+
+    def _gather(self, indices: Sequence[Tensor]) -> Batch:
+        rows = self._rows.index_select(0, torch.cat(list(indices)))
+        observations, actions, rewards, next_observations, terminated, _, _ = self.layout.unpack(
+            rows.view(len(indices), -1, self.layout.width)
+        )
+        return Batch(observations, actions, rewards, next_observations, terminated)
+
+    def random_state(self) -> Tensor:
+        """`(M, bytes)` uint8: the members' random streams, for a checkpoint."""
+        return torch.stack([generator.get_state() for generator in self._generators])
+
+    def set_random_state(self, state: Tensor) -> None:
+        """Restores `random_state()`."""
+        for generator, each in zip(self._generators, state, strict=True):
+            generator.set_state(each.clone())

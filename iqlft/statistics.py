@@ -1,0 +1,237 @@
+"""Intervals for few seeds and few episodes: Student-t, Wilson, Newcombe, and a paired bootstrap.
+
+Three to five seeds are what a paper has. A percentile bootstrap over them covers the truth in
+75 to 90 % of cases where it promises 95 %, a Student-t interval in 95 %; so a task's mean gets the
+latter. Sums over tasks pool many runs, and get a bootstrap that keeps each run's columns together.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+CONFIDENCE = 0.95
+"""Two-sided confidence of every interval in figures and tables."""
+
+
+class Estimate(NamedTuple):
+    """A value and its interval; the bounds are NaN where the data allow no interval.
+
+    Attributes:
+        value: the point estimate.
+        lower: lower bound.
+        upper: upper bound.
+    """
+
+    value: float
+    lower: float
+    upper: float
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the bounds are numbers."""
+        return math.isfinite(self.lower) and math.isfinite(self.upper)
+
+    def scaled(self, factor: float) -> Estimate:
+        """All three numbers times a positive factor."""
+        return Estimate(*(factor * number for number in self))
+
+    def clipped(self, low: float, high: float) -> Estimate:
+        """The bounds cut at the range of possible values, which costs no coverage."""
+        return Estimate(self.value, max(self.lower, low), min(self.upper, high))
+
+
+def _student_t_inside(angle: float, degrees_of_freedom: int) -> float:
+    """P(|T| < t) for `t = sqrt(n) tan(angle)`: a finite sum (Abramowitz and Stegun 26.7.3-4)."""
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = degrees_of_freedom % 2
+    term = cosine if odd else 1.0
+    total = 0.0
+    for power in range(odd, degrees_of_freedom - 1, 2):
+        total += term
+        term *= cosine * cosine * (power + 1) / (power + 2)
+    return 2 / math.pi * (angle + sine * total) if odd else sine * total
+
+
+def student_t_quantile(probability: float, degrees_of_freedom: int) -> float:
+    """The quantile of Student's t distribution, by bisection of its closed form.
+
+    Args:
+        probability: in (0, 1).
+        degrees_of_freedom: a whole number, at least 1 (seeds - 1 here).
+
+    Returns:
+        t with P(T < t) = probability, to about ten digits.
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+    if not 0 < probability < 1 or degrees_of_freedom < 1:
+        raise ValueError(
+            f"A t quantile needs 0 < probability < 1 and at least 1 degree of freedom, not "
+            f"{probability} and {degrees_of_freedom}."
+        )
+    inside = abs(2 * probability - 1)
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):  # each halves the angle: to the last bit of a double
+        middle = (low + high) / 2
+        if _student_t_inside(middle, degrees_of_freedom) < inside:
+            low = middle
+        else:
+            high = middle
+    t = math.sqrt(degrees_of_freedom) * math.tan((low + high) / 2) if inside else 0.0
+    return math.copysign(t, probability - 0.5)
+
+
+def t_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
+    """Mean of a few independent values (seeds) with its Student-t interval.
+
+    Args:
+        values: `(S,)`, one per seed; at least one.
+        confidence: two-sided.
+
+    Returns:
+        The mean and its interval; NaN bounds for a single value. Values that all agree give an
+        interval of no width.
+    """
+    array = np.asarray(values, np.float64)
+    mean = float(array.mean())
+    if array.size == 1:
+        return Estimate(mean, math.nan, math.nan)
+    t = student_t_quantile((1 + confidence) / 2, array.size - 1)
+    half = t * float(array.std(ddof=1)) / math.sqrt(array.size)
+    return Estimate(mean, mean - half, mean + half)
+
+
+def wilson_interval(share: float, episodes: int, confidence: float = CONFIDENCE) -> Estimate:
+    """A share of episodes with its Wilson score interval (Wilson 1927, without continuity).
+
+    Args:
+        share: successes / episodes, in [0, 1].
+        episodes: number of independent episodes, at least 1.
+        confidence: two-sided.
+
+    Returns:
+        The share and its interval, inside [0, 1].
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+    if not 0 <= share <= 1 or episodes < 1:
+        raise ValueError(
+            f"A Wilson interval needs a share in [0, 1] of at least 1 episode, not {share} of "
+            f"{episodes}."
+        )
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    shrink = 1 / (1 + z * z / episodes)
+    centre = shrink * (share + z * z / (2 * episodes))
+    half = shrink * z * math.sqrt(share * (1 - share) / episodes + (z / (2 * episodes)) ** 2)
+    # Rounding must not push a bound past the share itself, as it would at 0 and at 1.
+    return Estimate(share, max(min(centre - half, share), 0.0), min(max(centre + half, share), 1.0))
+
+
+def newcombe_difference(before: Estimate, after: Estimate) -> Estimate:
+    """`after - before` from two independent estimates' own intervals (Newcombe 1998, method 10).
+
+    With Wilson intervals this is the hybrid score interval of a difference of two proportions.
+    Evaluations that share their episode seeds are treated as independent, which errs on the wide
+    side wherever the same starts make both succeed.
+
+    Args:
+        before: an estimate with its interval.
+        after: another.
+
+    Returns:
+        The difference and its interval; NaN bounds if either has none.
+    """
+    value = after.value - before.value
+    lower = math.hypot(after.value - after.lower, before.upper - before.value)
+    upper = math.hypot(after.upper - after.value, before.value - before.lower)
+    return Estimate(value, value - lower, value + upper)
+
+
+def paired_difference(
+    before: ArrayLike, after: ArrayLike, confidence: float = CONFIDENCE
+) -> Estimate:
+    """Mean change over seeds with the Student-t interval of the seeds' own changes.
+
+    Args:
+        before: `(S,)`, one per seed.
+        after: `(S,)`, the same seeds in the same order.
+        confidence: two-sided.
+
+    Returns:
+        The mean change and its interval; NaN bounds for one seed.
+
+    Raises:
+        ValueError: the two differ in shape.
+    """
+    first, second = np.asarray(before, np.float64), np.asarray(after, np.float64)
+    if first.shape != second.shape:
+        raise ValueError(
+            f"Paired values must match seed by seed, not {first.shape} against {second.shape}."
+        )
+    return t_interval(second - first, confidence)
+
+
+def sum_of_estimates(estimates: Sequence[Estimate]) -> Estimate:
+    """The sum of independent estimates, its interval from their own (Zou and Donner's MOVER).
+
+    Args:
+        estimates: one per task, at least one.
+
+    Returns:
+        The sum and its interval; NaN bounds if any has none.
+    """
+    value = math.fsum(estimate.value for estimate in estimates)
+    lower = math.hypot(*(estimate.value - estimate.lower for estimate in estimates))
+    upper = math.hypot(*(estimate.upper - estimate.value for estimate in estimates))
+    return Estimate(value, value - lower, value + upper)
+
+
+def bootstrap_sums(
+    tasks: Sequence[NDArray[np.float64]],
+    *,
+    confidence: float = CONFIDENCE,
+    num_resamples: int = 20_000,
+    seed: int = 0,
+) -> list[Estimate]:
+    """Sums over tasks of means over seeds, with percentile intervals of a paired bootstrap.
+
+    Seeds are drawn anew within each task, a seed with all its columns (before, after, change), so
+    what one run did before and after stays together. Of S seeds, S - 1 are drawn (Rao and Wu
+    1988): the spread of the resampled means is then that of the mean, where S draws would make
+    it too small by (S - 1) / S, a third of the variance at three seeds.
+
+    Args:
+        tasks: one array `(S, K)` per task: S seeds of at least 2, the same K columns in all.
+        confidence: two-sided.
+        num_resamples: number of bootstrap draws.
+        seed: of the draws, so that a table is the same each time.
+
+    Returns:
+        K sums with their intervals.
+
+    Raises:
+        ValueError: a task with fewer than two seeds.
+    """
+    if any(len(task) < 2 for task in tasks):
+        raise ValueError("A bootstrap over seeds needs at least two seeds of each task.")
+    rng = np.random.default_rng(seed)
+    sums = np.zeros((num_resamples, tasks[0].shape[1]))
+    for task in tasks:
+        size = len(task)
+        drawn = rng.integers(size, size=(num_resamples, size - 1))
+        sums += task[drawn].mean(axis=1)
+    tail = (1 - confidence) / 2
+    lower, upper = np.quantile(sums, [tail, 1 - tail], axis=0)
+    values = sum(task.mean(axis=0) for task in tasks)
+    return [Estimate(*map(float, row)) for row in np.stack([values, lower, upper], axis=1)]

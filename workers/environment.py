@@ -1,0 +1,189 @@
+"""From an environment's spec to flat float32 observations, transformed rewards and success.
+
+The one mapping between what Gymnasium (or a Minari dataset) calls an observation and a reward and
+what the learner sees. Datasets and live steps both go through `flatten_observation` and
+`EnvironmentSpec.transform_reward`, so that they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from workers.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+
+class EnvironmentMismatchError(UserError):
+    """An environment cannot be made from its spec, or does not fit the data or the actor."""
+
+
+@dataclass(frozen=True)
+class EnvironmentSpec:
+    """What is needed to build an environment in any process; plain data, never pickled.
+
+    Attributes:
+        id: Gymnasium id, such as `iqlft/AntMaze-UMaze-v0`.
+        kwargs: keyword arguments of `gymnasium.make`.
+        observation_keys: for a Dict observation, the keys that are concatenated, in this order;
+            empty for a Box observation.
+        reward_scale: factor on the environment's reward.
+        reward_shift: added after scaling; -1 turns AntMaze's 0/1 into -1/0.
+    """
+
+    id: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    observation_keys: tuple[str, ...] = ()
+    reward_scale: float = 1.0
+    reward_shift: float = 0.0
+
+    def transform_reward(self, rewards: Any) -> Any:  # noqa: ANN401
+        """Applies the task's reward transform to a scalar or an array."""
+        return rewards * self.reward_scale + self.reward_shift
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as JSON- and msgpack-ready data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> EnvironmentSpec:
+        """The inverse of `to_dict`; unknown keys raise `TypeError`."""
+        keys = tuple(data.get("observation_keys", ()))
+        return cls(**{**data, "observation_keys": keys, "kwargs": dict(data.get("kwargs", {}))})
+
+
+class Step(NamedTuple):
+    """One environment step as the learner sees it.
+
+    Attributes:
+        observation: `(O,)` float32, after the step.
+        reward: after the reward transform.
+        raw_reward: as the environment gave it.
+        terminated: the task is over.
+        truncated: a time limit ended the episode.
+        success: `info["success"]`, or False where the environment reports none.
+    """
+
+    observation: NDArray[np.float32]
+    reward: float
+    raw_reward: float
+    terminated: bool
+    truncated: bool
+    success: bool
+
+
+def flatten_observation(observation: Any, keys: tuple[str, ...]) -> NDArray[np.float32]:  # noqa: ANN401
+    """One observation, or a batch of them, as float32 along the last axis.
+
+    Args:
+        observation: an array `(..., O)`, or a mapping of arrays when `keys` are given.
+        keys: the mapping's keys, concatenated in this order.
+
+    Returns:
+        `(..., O)` float32.
+    """
+    if keys:
+        return np.concatenate([observation[key] for key in keys], axis=-1, dtype=np.float32)
+    return np.asarray(observation, np.float32)
+
+
+def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  # noqa: ANN401
+    """Builds the Gymnasium environment of `spec`.
+
+    Args:
+        spec: what to build.
+        overrides: keyword arguments that win over the spec's, such as `render_mode`.
+
+    Raises:
+        EnvironmentMismatchError: the id is unknown; the message names the nearest known one.
+    """
+    try:
+        return gymnasium.make(spec.id, disable_env_checker=True, **{**spec.kwargs, **overrides})
+    except gymnasium.error.UnregisteredEnv as error:
+        near = difflib.get_close_matches(spec.id, list(gymnasium.registry), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise EnvironmentMismatchError(
+            f"No environment is registered as {spec.id!r}.{hint}"
+        ) from error
+
+
+class Environment:
+    """A Gymnasium environment behind flat observations and [-1, 1] actions.
+
+    Args:
+        spec: what to build.
+
+    Raises:
+        EnvironmentMismatchError: unknown id, or spaces that are not continuous vectors.
+    """
+
+    def __init__(self, spec: EnvironmentSpec) -> None:
+        self.spec = spec
+        self.gym = make(spec)
+        action_space = self.gym.action_space
+        if not isinstance(action_space, spaces.Box) or len(action_space.shape) != 1:
+            raise EnvironmentMismatchError(
+                f"{spec.id} has the action space {action_space}; a vector of real numbers is needed."
+            )
+        self.action_dim = int(action_space.shape[0])
+        self.observation_dim = self._flat_dim()
+        # The actor's actions live in [-1, 1]; an environment with other bounds sees them rescaled.
+        # Centre and half range keep an action as it is, to the last bit, where the bounds are +-1.
+        self._centre = ((action_space.high + action_space.low) / 2).astype(np.float32)
+        self._half_range = ((action_space.high - action_space.low) / 2).astype(np.float32)
+
+    def _flat_dim(self) -> int:
+        space, keys = self.gym.observation_space, self.spec.observation_keys
+        if isinstance(space, spaces.Dict):
+            missing = [key for key in keys if key not in space.spaces]
+            if missing or not keys:
+                raise EnvironmentMismatchError(
+                    f"{self.spec.id} observes the keys {list(space.spaces)}, but observation_keys "
+                    f"is {list(keys)}; name the keys that make up the observation."
+                )
+            boxes = [space[key] for key in keys]
+        elif keys:
+            raise EnvironmentMismatchError(
+                f"{self.spec.id} has one observation array, so observation_keys must be empty, "
+                f"but it is {list(keys)}."
+            )
+        else:
+            boxes = [space]
+        if not all(isinstance(box, spaces.Box) and len(box.shape) == 1 for box in boxes):
+            raise EnvironmentMismatchError(
+                f"{self.spec.id} has the observation space {space}; vectors are needed."
+            )
+        return sum(int(box.shape[0]) for box in boxes if box.shape is not None)
+
+    def reset(self, seed: int | None = None) -> NDArray[np.float32]:
+        """Starts an episode and returns its first observation, `(O,)` float32."""
+        observation, _ = self.gym.reset(seed=seed)
+        return flatten_observation(observation, self.spec.observation_keys)
+
+    def step(self, action: NDArray[np.float32]) -> Step:
+        """Executes an action `(A,)` in [-1, 1]."""
+        executed = self._centre + action * self._half_range
+        observation, reward, terminated, truncated, info = self.gym.step(executed)
+        raw_reward = float(reward)
+        return Step(
+            flatten_observation(observation, self.spec.observation_keys),
+            float(self.spec.transform_reward(raw_reward)),
+            raw_reward,
+            bool(terminated),
+            bool(truncated),
+            bool(info.get("success", False)),
+        )
+
+    def close(self) -> None:
+        """Frees the simulator."""
+        self.gym.close()

@@ -1,0 +1,19 @@
+"""The root of the errors that a user can cause and mend.
+
+    UserError
+    |-- EnvironmentMismatchError   (workers.environment)
+    |-- PolicyFileError            (workers.policy)
+    |-- DatasetError               (iqlft.datasets)
+    |-- ConfigError                (iqlft.config)
+    |-- RunError                   (iqlft.runs)
+    |-- CheckpointError            (iqlft.checkpoint)
+    |-- GatewayError               (iqlft.gateway)
+    `-- WorkerError                (workers.pool)
+
+The command line prints the sentence of a `UserError` and exits with 2; anything else is a fault of
+the program and keeps its traceback.
+"""
+
+
+class UserError(Exception):
+    """What went wrong, why, and what to do, in one sentence."""

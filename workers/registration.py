@@ -1,0 +1,23 @@
+"""Gymnasium ids of the AntMaze environments; light, for it runs whenever `workers` is imported.
+
+Only entry points are registered: MuJoCo and Gymnasium-Robotics load with the first environment.
+A process that has not imported `workers` reaches them as `gymnasium.make("workers:iqlft/...")`,
+and a Minari dataset's recorded spec needs no registration at all, for it names the entry point.
+"""
+
+from gymnasium.envs import registration
+
+EPISODE_STEPS = {"UMaze": 700, "Medium": 1000, "Large": 1000, "Corner": 300}
+"""Time limit of each maze in steps: D4RL's, and that of the small maze for demonstrations."""
+
+
+def register() -> None:
+    """Registers the AntMaze environments; calling it again changes nothing."""
+    for maze, steps in EPISODE_STEPS.items():
+        if (id_ := f"iqlft/AntMaze-{maze}-v0") not in registration.registry:
+            registration.register(
+                id_,
+                entry_point="workers.antmaze:AntMazeEnv",
+                max_episode_steps=steps,
+                kwargs={"maze": maze},
+            )
