@@ -1,0 +1,47 @@
+"""Offline-then-online fine-tuning with IQL and environment workers.
+
+    import iqlft
+
+    dataset = iqlft.load_dataset("iqlft/antmaze/umaze-v0")
+    iql = iqlft.IQL(dataset, expectile=0.9, inverse_temperature=10.0)
+    metrics = iql.train(num_updates=100_000)
+    action = iql.act(observation)
+    iql.save("my-policy")
+
+What is imported here is imported on first use, so that `import iqlft` alone is quick and
+`iqlft.load_policy` never needs torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import workers  # noqa: F401 -- registers the environments with Gymnasium
+
+if TYPE_CHECKING:
+    from iqlft.api import IQL as IQL
+    from iqlft.api import load_dataset as load_dataset
+    from iqlft.config import FinetuneConfig as FinetuneConfig
+    from iqlft.config import PretrainConfig as PretrainConfig
+    from iqlft.finetune import finetune as finetune
+    from iqlft.policy import Policy as Policy
+    from iqlft.policy import load_policy as load_policy
+    from iqlft.pretrain import pretrain as pretrain
+
+_HOMES = {
+    "IQL": "iqlft.api",
+    "load_dataset": "iqlft.api",
+    "PretrainConfig": "iqlft.config",
+    "FinetuneConfig": "iqlft.config",
+    "pretrain": "iqlft.pretrain",
+    "finetune": "iqlft.finetune",
+    "load_policy": "iqlft.policy",
+    "Policy": "iqlft.policy",
+}
+__all__ = ["IQL", "load_dataset"]
+__all__ += ["PretrainConfig", "FinetuneConfig", "pretrain", "finetune", "Policy", "load_policy"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'iqlft' has no attribute {name!r}")

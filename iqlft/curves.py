@@ -8,9 +8,9 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, get_args
 
-from workers.errors import UserError
+from iqlft.runs import CURVE_COLUMNS, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 Metric = Literal["success", "normalized_score", "return"]
 """What is plotted, in order of preference: what all runs of a task report."""
 
-COLUMNS = (
-    "phase", "updates", "env_steps", "seconds", "success", "return", "normalized_score",
-    "episodes", "version",
-)  # fmt: skip
-"""Columns of `curves.csv`, one row per evaluation."""
+Number = TypeVar("Number", int, float)
 
+METRIC_NAMES: dict[Metric, str] = {
+    "success": "success rate (%)",
+    "normalized_score": "normalized score",
+    "return": "return",
+}
+"""What axes and tables call them."""
 
-class RunError(UserError):
-    """A folder is not a run, has no evaluations, or holds rows that cannot be read."""
+_COLUMNS = CURVE_COLUMNS.split(",")
 
 
 class CurveRow(NamedTuple):
@@ -192,7 +193,7 @@ def _read_rows(path: Path) -> tuple[CurveRow, ...]:
     try:
         with path.open(newline="", encoding="utf-8") as lines:
             reader = csv.DictReader(lines)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
             if missing and reader.fieldnames:
                 raise RunError(f"{path} lacks the columns {', '.join(missing)}.")
             rows = []
@@ -213,7 +214,7 @@ def _read_rows(path: Path) -> tuple[CurveRow, ...]:
 
 def _row(record: Mapping[str, str | None]) -> CurveRow:
     """One record as a row; raises `ValueError` with a sentence for a malformed one."""
-    values = {name: _field(record, name) for name in COLUMNS}
+    values = {name: _field(record, name) for name in _COLUMNS}
     phase = values["phase"]
     if phase not in {"offline", "online"}:
         raise ValueError(f"phase must be offline or online, not {phase!r}.")
@@ -247,7 +248,7 @@ def _optional(values: Mapping[str, str], name: str) -> float | None:
     return _number(values, name, float) if values[name] else None
 
 
-def _number(values: Mapping[str, str], name: str, kind: type[T]) -> T:
+def _number(values: Mapping[str, str], name: str, kind: type[Number]) -> Number:
     text = values[name]
     try:
         number = kind(text)

@@ -76,6 +76,11 @@ class Replay:
             torch.Generator(device).manual_seed((seed + 1) * 0x9E3779B1 % 2**63) for seed in seeds
         ]
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the block takes."""
+        return self._rows.numel() * self._rows.element_size()
+
     def new_size(self, member: int = 0) -> int:
         """Number of new transitions that can be sampled for a member."""
         return min(self.added[member], self.capacity)

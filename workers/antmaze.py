@@ -274,8 +274,9 @@ class AntMazeEnv(MazeEnv, EzPickle):  # type: ignore[misc]  # the base class is 
 
         Args:
             seed: seeds the environment's generator.
-            options: `reset_cell`: (row, column) to start from; `goal_cell`: (row, column) in
-                whose box the goal is drawn; `goal`: the goal's exact (x, y).
+            options: `reset_cell`: (row, column) to start from; `start`: the exact (x, y) to
+                start from; `goal_cell`: (row, column) in whose box the goal is drawn; `goal`:
+                the goal's exact (x, y).
 
         Returns:
             The first observation and infos.
@@ -285,16 +286,17 @@ class AntMazeEnv(MazeEnv, EzPickle):  # type: ignore[misc]  # the base class is 
         """
         super(MazeEnv, self).reset(seed=seed)
         options = dict(options or {})
-        start = self._free_cell(options.pop("reset_cell", self.maze.start))
+        reset_cell = self._free_cell(options.pop("reset_cell", self.maze.start))
         goal_cell = self._free_cell(options.pop("goal_cell", self.maze.layout.goal))
-        goal = options.pop("goal", None)
+        start, goal = options.pop("start", None), options.pop("goal", None)
         if options:
             raise ValueError(
-                f"Unknown reset options {sorted(options)}; known are reset_cell, goal_cell, goal."
+                f"Unknown reset options {sorted(options)}; "
+                "known are reset_cell, start, goal_cell, goal."
             )
         self.goal = self.draw_goal(goal_cell) if goal is None else np.array(goal, np.float64)
         self.update_target_site_pos()
-        self._place_ant(self.maze.cell_rowcol_to_xy(start))
+        self._place_ant(self.maze.cell_rowcol_to_xy(reset_cell), start)
         if self.render_mode == "human":
             self.render()
         return self._observe()
@@ -305,11 +307,11 @@ class AntMazeEnv(MazeEnv, EzPickle):  # type: ignore[misc]  # the base class is 
             raise ValueError(f"The cell {(row, column)} is a wall or outside the maze.")
         return row, column
 
-    def _place_ant(self, xy: NDArray[np.float64]) -> None:
+    def _place_ant(self, centre: NDArray[np.float64], exact: Any) -> None:  # noqa: ANN401
         ant, rng = self.ant_env, self.np_random
         mujoco.mj_resetData(ant.model, ant.data)
         qpos = ant.init_qpos + rng.uniform(-RESET_NOISE, RESET_NOISE, ant.model.nq)
-        qpos[:2] += xy
+        qpos[:2] = centre + qpos[:2] if exact is None else exact
         ant.set_state(qpos, ant.init_qvel + RESET_NOISE * rng.standard_normal(ant.model.nv))
 
     def step(

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from iqlft.networks import NUM_CRITICS, Actor, Critic, StackedMLP, Value
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from iqlft.config import Hyperparameters
     from iqlft.replay import Batch
     from workers.actor import ActorWeights
 
@@ -32,30 +32,6 @@ ADVANTAGE_WEIGHT_MAX = 100.0
 
 DATASET_ACTION_MAX = 1 - 1e-5
 """Dataset actions are kept this far inside [-1, 1] (the authors' code)."""
-
-
-@dataclass(frozen=True)
-class Hyperparameters:
-    """IQL's hyperparameters, by default those of AntMaze."""
-
-    expectile: float = 0.9
-    """tau of the expectile loss (paper, eq. 5): 0.9 for AntMaze, 0.7 for locomotion."""
-    inverse_temperature: float = 10.0
-    """beta of the advantage-weighted actor loss (paper, eq. 7): 10 for AntMaze, 3 for locomotion."""
-    discount: float = 0.99
-    """Discount of future rewards."""
-    target_update_rate: float = 0.005
-    """Share by which the target critics move towards the critics at each update."""
-    learning_rate: float = 3e-4
-    """Adam's learning rate for value, critics and actor."""
-    actor_schedule: Literal["constant", "cosine"] = "constant"
-    """Actor learning rate: constant (fine-tuning follows), or cosine to 0 over the offline updates."""
-    batch_size: int = 256
-    """Transitions per update."""
-    hidden_size: int = 256
-    """Width of each hidden layer."""
-    hidden_layers: int = 2
-    """Number of hidden layers."""
 
 
 def expectile_loss(difference: Tensor, expectile: float) -> Tensor:
@@ -78,7 +54,7 @@ def advantage_weights(advantage: Tensor, inverse_temperature: float) -> Tensor:
 
 
 def gaussian_log_prob(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tensor:
-    """log pi(a | s) of a diagonal Gaussian, summed over the action's dimensions.
+    """Log pi(a | s) of a diagonal Gaussian, summed over the action's dimensions.
 
     Args:
         mean: `(M, B, A)`.
@@ -196,7 +172,9 @@ class ImplicitQLearning:
             batch: B transitions per member; observations as the environment gives them.
         """
         h = self.hyperparameters
-        observations, next_observations = self.normalize(batch.observations, batch.next_observations)
+        observations, next_observations = self.normalize(
+            batch.observations, batch.next_observations
+        )
 
         target_values = self.target_critic(observations, batch.actions).amin(dim=1)
         value_loss = expectile_loss(target_values - self.value(observations), h.expectile)
@@ -237,7 +215,7 @@ class ImplicitQLearning:
 
     @torch.no_grad()
     def _move_targets(self) -> None:
-        torch._foreach_lerp_(  # noqa: SLF001
+        torch._foreach_lerp_(
             list(self.target_critic.parameters()),
             list(self.critic.parameters()),
             self.hyperparameters.target_update_rate,

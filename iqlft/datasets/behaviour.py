@@ -8,57 +8,64 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workers.antmaze import CELL_SIZE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from iqlft.datasets.gait import Gait
     from workers.antmaze import Cell, D4RLMaze
 
-_SIDES = ((0, 1), (0, -1), (-1, 0), (1, 0))
-_CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+_SIDES = ((0, -1), (0, 1), (1, 0), (-1, 0))
+"""Left, right, down, up: D4RL's order, which decides between paths of equal length."""
 
 
 class Planner:
     """The next cell on a shortest path, from a table that is filled once per goal cell.
+
+    D4RL takes a position for one of the cell whose centre lies up and left of it, so its cells are
+    shifted by half a cell against the walls. That is kept, for it shapes the data: the ant swings
+    wide around corners and so crosses the boxes of goals on its way, which is where the rewards of
+    the play and diverse datasets come from; and here and there it is sent against a wall, which is
+    why it misses a part of its goals.
 
     Args:
         maze: where the ant walks.
     """
 
     def __init__(self, maze: D4RLMaze) -> None:
-        self._maze = maze
+        self._start = maze.start
         self._free = set(maze.free_cells)
         self._tables: dict[Cell, dict[Cell, Cell]] = {}
+
+    def cell(self, x: float, y: float) -> Cell:
+        """The cell (row, column) that D4RL takes a position for."""
+        return (
+            self._start[0] + int(max(y, 0.0) / CELL_SIZE),
+            self._start[1] + int(max(x, 0.0) / CELL_SIZE),
+        )
 
     def next_cell(self, cell: Cell, goal: Cell) -> Cell:
         """The cell after `cell` on the way to `goal`; the goal itself when it is reached.
 
-        A torso that leans over the edge of a wall is in no free cell; it is led to the
-        neighbouring free cell that is nearest to the goal.
+        From a wall the way leads to the neighbour nearest to the goal, or straight to the goal
+        where a wall has no free neighbour.
         """
         if goal not in self._tables:
             self._tables[goal] = self._fill(goal)
-        return self._tables[goal][cell]
+        return self._tables[goal].get(cell, goal)
 
     def _fill(self, goal: Cell) -> dict[Cell, Cell]:
-        table, distance, frontier = {goal: goal}, {goal: 0}, deque([goal])
+        table, frontier = {goal: goal}, deque([goal])
         while frontier:
             cell = frontier.popleft()
             for row, column in _SIDES:
                 neighbour = (cell[0] + row, cell[1] + column)
-                if neighbour in self._free and neighbour not in table:
-                    table[neighbour], distance[neighbour] = cell, distance[cell] + 1
-                    frontier.append(neighbour)
-        for wall in self._walls():
-            around = [(wall[0] + row, wall[1] + column) for row, column in (*_SIDES, *_CORNERS)]
-            reachable = [cell for cell in around if cell in distance]
-            table[wall] = min(reachable, key=distance.__getitem__, default=goal)
+                if neighbour not in table:
+                    table[neighbour] = cell
+                    if neighbour in self._free:
+                        frontier.append(neighbour)
         return table
-
-    def _walls(self) -> list[Cell]:
-        rows = self._maze.layout.rows
-        cells = [(i, j) for i in range(len(rows)) for j in range(len(rows[0]))]
-        return [cell for cell in cells if cell not in self._free]
 
 
 class Behaviour:
@@ -86,7 +93,7 @@ class Behaviour:
     ) -> None:
         self._planner, self._maze, self._gait = planner, maze, gait
         self._goal = (float(goal[0]), float(goal[1]))
-        self._goal_cell = maze.cell_xy_to_rowcol(goal)
+        self._goal_cell = planner.cell(*self._goal)
         self._offsets = rng.random((steps, 2)).tolist()
         self._normals = rng.standard_normal((steps, 8), np.float32)
         self._noise = np.float32(noise) * rng.standard_normal((steps, 8), np.float32)
@@ -111,7 +118,7 @@ class Behaviour:
 
     def _waypoint(self, position: tuple[float, float], step: int) -> tuple[float, float]:
         """The next cell's centre + U(0, 1)^2, drawn anew at every step; the goal in its cell."""
-        cell = self._planner.next_cell(self._maze.cell_xy_to_rowcol(position), self._goal_cell)
+        cell = self._planner.next_cell(self._planner.cell(*position), self._goal_cell)
         if cell == self._goal_cell:
             return self._goal
         x, y = self._maze.cell_rowcol_to_xy(cell).tolist()

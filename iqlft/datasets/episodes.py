@@ -28,7 +28,7 @@ class Episode(NamedTuple):
 
     Attributes:
         seed: `()`: of the environment's reset.
-        reset_cell: `(2,)` int64: the start cell.
+        start: `(2,)` float64: where the ant was put, or NaN for the environment's own start.
         goal_cell: `(2,)` int64: the cell of the commanded goal.
         qpos: `(T+1, 15)` float64.
         qvel: `(T+1, 14)` float64.
@@ -39,7 +39,7 @@ class Episode(NamedTuple):
     """
 
     seed: NDArray[np.int64]
-    reset_cell: NDArray[np.int64]
+    start: NDArray[np.float64]
     goal_cell: NDArray[np.int64]
     qpos: NDArray[np.float64]
     qvel: NDArray[np.float64]
@@ -90,10 +90,11 @@ class EpisodeMaker:
         """Runs the episode of the given index."""
         rng = np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(index,)))
         seed = int(rng.integers(2**31))
-        start = self._starts[rng.integers(len(self._starts))]
-        goal_cell = self._goals[rng.integers(len(self._goals))]
-        options = {"reset_cell": start, "goal_cell": goal_cell}
-        observation, info = self._environment.reset(seed=seed, options=options)
+        start = self._draw_start(rng)
+        goal_cell = np.array(self._goals[rng.integers(len(self._goals))])
+        observation, info = self._environment.reset(
+            seed=seed, options=reset_options(start, goal_cell)
+        )
         steps = self._task.episode_steps
         behaviour = Behaviour(
             self._planner, self._maze, self._gait, self._noise, info["goal"], steps, rng
@@ -104,14 +105,27 @@ class EpisodeMaker:
             observation, rewards[step], _, _, info = self._environment.step(actions[step])
             infos.append(info)
         states = {key: np.array([i[key] for i in infos]) for key in info}
-        return Episode(
-            np.array(seed), np.array(start), np.array(goal_cell), **states,
-            actions=actions, rewards=rewards,
-        )  # fmt: skip
+        return Episode(np.array(seed), start, goal_cell, **states, actions=actions, rewards=rewards)
+
+    def _draw_start(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """A cell's centre + U(0, 1)^2 as in D4RL, or NaN for the environment's own start."""
+        if not self._starts:
+            return np.full(2, np.nan)
+        cell = self._starts[rng.integers(len(self._starts))]
+        centre: NDArray[np.float64] = self._maze.cell_rowcol_to_xy(cell)
+        return centre + rng.random(2)
 
     def close(self) -> None:
         """Frees the simulator."""
         self._environment.close()
+
+
+def reset_options(
+    start: NDArray[np.float64], goal_cell: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """The options of `reset` that begin an episode; they are recorded with it."""
+    options: dict[str, NDArray[Any]] = {"goal_cell": goal_cell}
+    return options if np.isnan(start).any() else options | {"start": start}
 
 
 def save_episode(episode: Episode, path: Path) -> None:

@@ -8,6 +8,7 @@ project's (`w0, b0, w1, b1, w2, b2`) and D4RL's (`policy/fc0/weight` ... `last_f
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import zipfile
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def load_gait(path: str | Path = SHIPPED_GAIT) -> Gait:
     path = Path(path)
     try:
         content = path.read_bytes()
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except FileNotFoundError as error:
         raise PolicyFileError(f"There is no policy file {path}.") from error

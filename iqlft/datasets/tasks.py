@@ -83,9 +83,9 @@ def find_task(name: str) -> AntMazeTask:
 
 
 def choose_cells(rule: str, maze: D4RLMaze) -> list[Cell]:
-    """The cells among which `rule` draws with equal chances."""
+    """The cells among which `rule` draws with equal chances; none for the environment's start."""
     return {
-        START: [maze.start],
+        START: [],
         EVALUATION_GOAL: [maze.layout.goal],
         ANY: maze.free_cells,
         HAND_PICKED: maze.goal_cells,

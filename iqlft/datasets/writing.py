@@ -12,7 +12,7 @@ import minari
 import numpy as np
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
-from iqlft.datasets.episodes import load_episode, make_environment
+from iqlft.datasets.episodes import load_episode, make_environment, reset_options
 from iqlft.datasets.storage import staged
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _buffer(index: int, path: Path) -> EpisodeBuffer:
     return EpisodeBuffer(
         id=index,
         seed=int(episode.seed),
-        options={"reset_cell": episode.reset_cell, "goal_cell": episode.goal_cell},
+        options=reset_options(episode.start, episode.goal_cell),
         observations=episode.observations,
         actions=episode.actions,
         rewards=episode.rewards,

@@ -1,0 +1,138 @@
+"""The quick start that the field knows: a dataset, an algorithm, train, act, save."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from iqlft import config as configs
+from iqlft.learning import build_algorithm, build_replay, load_task_dataset, pick_device
+from iqlft.policy import Policy, save_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from iqlft.config import Precision
+    from iqlft.datasets.loading import OfflineDataset
+
+
+def load_dataset(dataset_id: str, **settings: Any) -> OfflineDataset:  # noqa: ANN401
+    """Loads a Minari dataset as the task that names it reads it.
+
+    Args:
+        dataset_id: such as `iqlft/antmaze/umaze-v0`.
+        settings: fields of `iqlft.config.TaskConfig` that win over the task's, such as `goal`.
+
+    Raises:
+        DatasetError: it is not on this machine; the message says how to make or download it.
+        ConfigError: a setting does not exist.
+    """
+    config = configs.TaskConfig(dataset=dataset_id)
+    for name in configs.task_names():
+        values = configs.load_task(name)
+        if values.get("dataset") == dataset_id:
+            config = configs.override(config, values, f"configs/{name}.yaml")
+    return load_task_dataset(configs.override(config, settings, "load_dataset"))
+
+
+class IQL:
+    """Implicit Q-Learning on an offline dataset.
+
+    Args:
+        dataset: from `load_dataset`.
+        seed: of initial weights and batches.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: arithmetic of the hidden layers.
+        normalize_observations: subtract the dataset's mean and divide by its deviation.
+        hyperparameters: fields of `iqlft.config.Hyperparameters`: expectile, inverse_temperature,
+            discount, target_update_rate, learning_rate, batch_size, hidden_size, hidden_layers.
+
+    Raises:
+        ConfigError: a hyperparameter does not exist or has no sensible value.
+    """
+
+    def __init__(
+        self,
+        dataset: OfflineDataset,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        precision: Precision = "float32",
+        normalize_observations: bool = False,
+        **hyperparameters: Any,  # noqa: ANN401
+    ) -> None:
+        self._settings = configs.override(configs.Hyperparameters(), hyperparameters, "IQL")
+        configs.check(self._settings)
+        self._dataset = dataset
+        self._algorithm = build_algorithm(
+            dataset,
+            self._settings,
+            [seed],
+            normalize_observations=normalize_observations,
+            device=pick_device(device),
+            precision=precision,
+        )
+        place = self._algorithm.observation_mean.device
+        self._replay = build_replay(dataset, [seed], device=place)
+        self._policy: Policy | None = None
+
+    @property
+    def updates(self) -> int:
+        """Updates made so far."""
+        return self._algorithm.updates
+
+    def train(
+        self,
+        num_updates: int,
+        *,
+        log_every: int = 1000,
+        callback: Callable[[dict[str, float]], None] | None = None,
+    ) -> dict[str, float]:
+        """Makes updates on batches from the dataset.
+
+        Args:
+            num_updates: how many more.
+            log_every: updates between calls of `callback`.
+            callback: receives the metrics of an update.
+
+        Returns:
+            The metrics of the last update; `docs/metrics.md` explains them.
+
+        Raises:
+            ConfigError: `num_updates` is not positive.
+        """
+        if num_updates < 1:
+            raise configs.ConfigError(f"num_updates is {num_updates}, but must be at least 1.")
+        self._policy = None
+        for index in range(num_updates):
+            result = self._algorithm.update(self._replay.sample(self._settings.batch_size))
+            if callback is not None and (index + 1) % log_every == 0:
+                callback({"updates": self.updates, **self._algorithm.metrics(result)[0]})
+        return {"updates": self.updates, **self._algorithm.metrics(result)[0]}
+
+    @property
+    def policy(self) -> Policy:
+        """The present actor as a function of an observation; NumPy alone."""
+        if self._policy is None:
+            self._policy = Policy(self._algorithm.actor_weights(), self._dataset.environment)
+        return self._policy
+
+    def act(
+        self, observation: Any, rng: np.random.Generator | None = None  # noqa: ANN401
+    ) -> NDArray[np.float32]:
+        """The mean action for an observation, or with `rng` a sampled one; see `Policy`."""
+        return self.policy(observation, rng)
+
+    def save(self, folder: Path | str) -> None:
+        """Writes the policy to a folder that `iqlft.load_policy` reads."""
+        about = {"dataset": self._dataset.id, "updates": self.updates}
+        save_policy(Path(folder), self.policy.weights, self._dataset.environment, about)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Every tensor of the algorithm, for those who build their own loop."""
+        return self._algorithm.state()

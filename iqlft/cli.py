@@ -1,0 +1,478 @@
+"""The command line: argv -> config -> command. The only place that prints or chooses an exit code.
+
+Imports late, so that `--help` and the light commands start without torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+
+from iqlft import config as configs
+from workers.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from iqlft.config import RunConfig
+
+Folders = Annotated[tuple[Path, ...], tyro.conf.Positional]
+Folder = Annotated[Path, tyro.conf.Positional]
+
+FAILED, INTERRUPTED = 2, 130
+_TRAINING_HELP = (
+    "Settings come from the defaults, then --task NAME (a file in configs/), then --config FILE, "
+    "then the flags. --print-config shows the result as YAML, which --config reads back."
+)
+
+
+@dataclass(frozen=True)
+class RunFolders:
+    """Which runs to show."""
+
+    run: Folders = ()
+    """Run folders, or folders that hold runs; none: all under runs/."""
+    runs: Path = Path("runs")
+    """Where runs are looked for."""
+    out: Path | None = None
+    """Folder (plot) or file (table) to write; plot: the run's plots/, or --runs for several."""
+    style: Literal["text", "markdown", "csv"] = "text"
+    """Form of the table."""
+
+
+@dataclass(frozen=True)
+class OneRun:
+    """A run folder and what to do with it."""
+
+    run: Folder
+    """The run folder."""
+    episodes: int = 100
+    """Evaluation episodes (evaluate)."""
+    workers: int = 2
+    """Worker processes (evaluate)."""
+    out: Path | None = None
+    """Folder to write (export)."""
+
+
+@dataclass(frozen=True)
+class MakeData:
+    """Generate an AntMaze dataset by D4RL's procedure."""
+
+    task: Annotated[str, tyro.conf.Positional]
+    """Such as antmaze-medium-play."""
+    transitions: int = 1_000_000
+    """How many; rounded to whole episodes."""
+    policy: Path | None = None
+    """File of a goal-reaching ant policy; none: the one that ships with the package."""
+    noise: float | None = None
+    """Deviation of the noise on its actions; none: the policy's own."""
+    processes: int = 2
+    """How many work at once; they do not change the result."""
+    seed: int = 0
+    """Seed of the dataset."""
+    force: bool = False
+    """Replace a dataset of this name."""
+
+
+@dataclass(frozen=True)
+class OneDataset:
+    """A Minari dataset."""
+
+    id: Annotated[str, tyro.conf.Positional]
+    """Such as iqlft/antmaze/umaze-v0."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        argv: arguments without the program's name; those of the process when absent.
+
+    Returns:
+        The exit code: 0, 2 for what the user can mend, 130 after an interruption.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _say(_overview())
+        return 0 if arguments else FAILED
+    name, *rest = arguments
+    if name in ("-V", "--version"):
+        from importlib.metadata import version  # noqa: PLC0415
+
+        _say(f"iqlft {version('iqlft')}")
+        return 0
+    try:
+        if name not in COMMANDS:
+            near = configs.nearest(name, list(COMMANDS))
+            raise configs.ConfigError(f"There is no command {name!r}.{near} See `iqlft --help`.")
+        COMMANDS[name](rest)
+    except UserError as error:
+        _errors().print(f"iqlft {name}: {error}", markup=False, highlight=False, soft_wrap=True)
+        return FAILED
+    except KeyboardInterrupt:
+        _errors().print("Stopped.")
+        return INTERRUPTED
+    except Exception as error:
+        if type(error).__name__ != "Interrupted":
+            raise
+        _errors().print(str(error), markup=False, highlight=False, soft_wrap=True)
+        return INTERRUPTED
+    return 0
+
+
+# -- training -----------------------------------------------------------------------------------
+
+
+def _pretrain(arguments: list[str]) -> None:
+    """Pretrain IQL on an offline dataset."""
+    config = _settings(configs.PretrainConfig(), "pretrain", arguments)
+    if config is None:
+        return None
+    if config.dry_run:
+        from iqlft.dry_run import dry_run_pretraining  # noqa: PLC0415
+
+        return _say_rows(dry_run_pretraining(config))
+    from iqlft.pretrain import pretrain  # noqa: PLC0415
+
+    with _reporter() as reporter:
+        folder = pretrain(config, reporter)
+    _say(f"Pretrained: {folder}\nNext: iqlft finetune {folder} --workers 2")
+
+
+def _finetune(arguments: list[str]) -> None:
+    """Fine-tune a pretrained run with rollout workers."""
+    config = _settings(configs.FinetuneConfig(), "finetune", arguments)
+    if config is None:
+        return None
+    from iqlft.finetune import dry_run, finetune  # noqa: PLC0415
+
+    if config.dry_run:
+        return _say_rows(dry_run(config))
+    with _reporter() as reporter:
+        folders = finetune(config, reporter)
+    _say(f"Fine-tuned: {', '.join(map(str, folders))}")
+    _draw(folders, None, config.runs)
+
+
+def _run(arguments: list[str]) -> None:
+    """Pretrain, fine-tune and draw the before/after curve."""
+    config = _settings(configs.RunConfig(), "run", arguments)
+    if config is not None:
+        _pretrain_and_finetune(config)
+
+
+def _pretrain_and_finetune(config: RunConfig) -> None:
+    import dataclasses  # noqa: PLC0415
+
+    configs.check(config)
+    offline = configs.part(config, configs.PretrainConfig)
+    online = configs.part(config, configs.FinetuneConfig)
+    if config.dry_run:
+        from iqlft.dry_run import dry_run_pretraining  # noqa: PLC0415
+
+        return _say_rows(dry_run_pretraining(offline))
+    from iqlft.finetune import finetune  # noqa: PLC0415
+    from iqlft.pretrain import pretrain  # noqa: PLC0415
+
+    with _reporter() as reporter:
+        folder = pretrain(offline, reporter)
+        finetune(dataclasses.replace(online, run=(folder,)), reporter)
+    _draw([folder], None, config.runs)
+
+
+def _resume(arguments: list[str]) -> None:
+    """Continue an interrupted run from its last checkpoint."""
+    chosen = _parse(OneRun, arguments)
+    from iqlft.resume import resume  # noqa: PLC0415
+
+    with _reporter() as reporter:
+        folder = resume(chosen.run, reporter)
+    _say(f"Finished: {folder}")
+
+
+def _demo(arguments: list[str]) -> None:
+    """The main job in small, in a few minutes: data, pretraining, fine-tuning, figure."""
+    from iqlft.demo import demo_config, make_demo_dataset  # noqa: PLC0415
+
+    config = _settings(demo_config(), "demo", arguments)
+    if config is None:
+        return
+    import time  # noqa: PLC0415
+
+    from iqlft.runs import refuse_existing  # noqa: PLC0415
+
+    refuse_existing(config.runs / config.task / (config.name or f"iql-s{config.seed}"))
+    began = time.monotonic()
+    with _progress() as progress:
+        made = make_demo_dataset(progress)
+    _say(f"Dataset: {made}")
+    _pretrain_and_finetune(config)
+    _say(f"The demonstration took {time.monotonic() - began:.0f} s.")
+
+
+# -- results ------------------------------------------------------------------------------------
+
+
+def _evaluate(arguments: list[str]) -> None:
+    """Evaluate the newest policy of a run."""
+    chosen = _parse(OneRun, arguments)
+    from iqlft.evaluate import evaluate  # noqa: PLC0415
+
+    _say_rows(evaluate(chosen.run, chosen.episodes, chosen.workers))
+
+
+def _plot(arguments: list[str]) -> None:
+    """Draw the before/after score curve."""
+    chosen = _parse(RunFolders, arguments)
+    _draw(list(chosen.run), chosen.out, chosen.runs)
+
+
+def _table(arguments: list[str]) -> None:
+    """Before -> after per task, beside the published rows."""
+    chosen = _parse(RunFolders, arguments)
+    from iqlft.table import format_table  # noqa: PLC0415
+
+    text = format_table(_curves(list(chosen.run), chosen.runs), chosen.style)
+    if chosen.out is None:
+        _say(text)
+    else:
+        chosen.out.write_text(text + "\n", encoding="utf-8")
+        _say(f"Wrote {chosen.out}")
+
+
+def _export(arguments: list[str]) -> None:
+    """Write a run's policy as a folder that runs with NumPy alone."""
+    chosen = _parse(OneRun, arguments)
+    from iqlft.policy import load_policy, save_policy  # noqa: PLC0415
+
+    policy = load_policy(chosen.run)
+    out = chosen.out or Path(f"{chosen.run.resolve().parent.name}-{chosen.run.resolve().name}")
+    save_policy(out, policy.weights, policy.environment, {"exported_from": chosen.run.name})
+    _say(f"Wrote {out}: use it with iqlft.load_policy({str(out)!r}).")
+
+
+# -- data and machine ---------------------------------------------------------------------------
+
+
+def _data(arguments: list[str]) -> None:
+    """Datasets: list, make, download, check."""
+    actions = {
+        "list": _data_list,
+        "make": _data_make,
+        "download": _data_download,
+        "check": _data_check,
+    }
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        lines = [
+            f"  {each:10s}{(action.__doc__ or '').strip()}" for each, action in actions.items()
+        ]
+        return _say("usage: iqlft data ACTION [...]\n\n" + "\n".join(lines))
+    if name not in actions:
+        near = configs.nearest(name, list(actions))
+        raise configs.ConfigError(f"There is no action {name!r}.{near} See `iqlft data --help`.")
+    return actions[name](arguments[1:])
+
+
+def _data_list(arguments: list[str]) -> None:
+    """Datasets on this machine."""
+    _parse(type(None), arguments)
+    from iqlft.datasets.catalogue import list_local  # noqa: PLC0415
+
+    found = list_local()
+    for each in found:
+        size = f"{each.size_bytes / 2**20:,.0f} MiB"
+        _say(
+            f"{each.id:34s}{each.transitions:>12,} transitions{each.episodes:>8,} episodes  {size}"
+        )
+    if not found:
+        _say("No datasets yet; make one with `iqlft data make antmaze-umaze`.")
+
+
+def _data_make(arguments: list[str]) -> None:
+    """Generate an AntMaze dataset by D4RL's procedure."""
+    chosen = _parse(MakeData, arguments)
+    from iqlft.datasets.generation import make_dataset  # noqa: PLC0415
+
+    policy = {} if chosen.policy is None else {"policy": chosen.policy}
+    with _progress() as progress:
+        made = make_dataset(
+            chosen.task,
+            transitions=chosen.transitions,
+            noise=chosen.noise,
+            processes=chosen.processes,
+            seed=chosen.seed,
+            force=chosen.force,
+            progress=progress,
+            **policy,
+        )
+    resumed = f" ({made.resumed_episodes} were there already)" if made.resumed_episodes else ""
+    _say(
+        f"Made {made.id}: {made.transitions:,} transitions in {made.episodes:,} whole episodes"
+        f"{resumed}, in {made.seconds:.0f} s."
+    )
+
+
+def _data_download(arguments: list[str]) -> None:
+    """Download a dataset from Minari's remote."""
+    chosen = _parse(OneDataset, arguments)
+    from iqlft.datasets.catalogue import download  # noqa: PLC0415
+
+    download(chosen.id)
+    _say(f"Downloaded {chosen.id}.")
+
+
+def _data_check(arguments: list[str]) -> None:
+    """Audit a dataset against D4RL's bands."""
+    chosen = _parse(OneDataset, arguments)
+    from rich.table import Table  # noqa: PLC0415
+
+    from iqlft.datasets.audit import check  # noqa: PLC0415
+
+    table = Table("check", "value", "band", "verdict", box=None)
+    for row in check(chosen.id):
+        table.add_row(*(str(each) for each in row))
+    _output().print(table)
+
+
+def _worker(arguments: list[str]) -> None:
+    """Work for a learner, here or on another machine."""
+    from workers.worker import main as worker_main  # noqa: PLC0415
+
+    raise SystemExit(worker_main(arguments))
+
+
+def _doctor(arguments: list[str]) -> None:
+    """Versions, cores, device, datasets, runs, and what is missing."""
+    _parse(type(None), arguments)
+    from iqlft.doctor import examine  # noqa: PLC0415
+
+    _say_rows(examine())
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "pretrain": _pretrain,
+    "finetune": _finetune,
+    "run": _run,
+    "resume": _resume,
+    "evaluate": _evaluate,
+    "plot": _plot,
+    "table": _table,
+    "data": _data,
+    "worker": _worker,
+    "export": _export,
+    "doctor": _doctor,
+    "demo": _demo,
+}
+
+
+# -- helpers ------------------------------------------------------------------------------------
+
+
+def _settings(default: configs.Config, section: str, arguments: list[str]) -> configs.Config | None:
+    """Resolves a training command's config; None when it was only to be printed."""
+    arguments, task = _take(arguments, "--task", keep=True)
+    arguments, file = _take(arguments, "--config")
+    if task is not None:
+        default = configs.override(default, configs.load_task(task), f"configs/{task}.yaml")
+    if file is not None:
+        values = configs.load_yaml(Path(file))
+        if isinstance(values.get(section), dict):
+            values = values[section]
+        default = configs.override(default, values, file)
+    printing = "--print-config" in arguments
+    arguments = [each for each in arguments if each != "--print-config"]
+    resolved = _parse(type(default), arguments, default)
+    if not printing:
+        return resolved
+    _say(configs.to_yaml(resolved).rstrip())
+    return None
+
+
+def _take(arguments: list[str], flag: str, *, keep: bool = False) -> tuple[list[str], str | None]:
+    """Removes `flag VALUE` or `flag=VALUE` from the arguments, unless it is to be kept."""
+    for index, each in enumerate(arguments):
+        name, equals, value = each.partition("=")
+        if name != flag:
+            continue
+        if not equals:
+            if index + 1 == len(arguments):
+                raise configs.ConfigError(f"{flag} needs a value.")
+            value = arguments[index + 1]
+        end = index + (1 if equals else 2)
+        return (arguments if keep else arguments[:index] + arguments[end:]), value
+    return arguments, None
+
+
+def _parse(kind: Any, arguments: list[str], default: Any = None) -> Any:  # noqa: ANN401
+    if kind is type(None):
+        if arguments:
+            raise configs.ConfigError(f"This command takes no arguments, but got {arguments}.")
+        return None
+    extra = {} if default is None else {"default": default, "description": _TRAINING_HELP}
+    return tyro.cli(kind, args=arguments, prog="iqlft", **extra)
+
+
+def _draw(folders: list[Path], out: Path | None, runs: Path) -> None:
+    from iqlft.plot import plot_before_after  # noqa: PLC0415
+
+    curves = _curves(folders, runs)
+    if out is None:
+        out = curves[0].folder / "plots" if len(curves) == 1 else runs / "plots"
+    for path in plot_before_after(curves, out):
+        _say(f"Drew {path}")
+
+
+def _curves(folders: list[Path], runs: Path) -> list[Any]:
+    from iqlft.curves import RunError, find_runs, read_run  # noqa: PLC0415
+
+    found = [each for folder in folders or [runs] for each in find_runs(folder)]
+    if not found:
+        where = ", ".join(map(str, folders or [runs]))
+        raise RunError(f"There is no run in {where}; make one with `iqlft pretrain`.")
+    return [read_run(each) for each in found]
+
+
+def _overview() -> str:
+    lines = [f"  {name:10s}{(command.__doc__ or '').strip()}" for name, command in COMMANDS.items()]
+    return (
+        "iqlft: offline-then-online fine-tuning with IQL and environment workers.\n\n"
+        "usage: iqlft COMMAND [...]\n\n"
+        + "\n".join(lines)
+        + "\n\n`iqlft COMMAND --help` says more."
+    )
+
+
+def _output() -> Console:
+    return Console(soft_wrap=True)
+
+
+def _errors() -> Console:
+    return Console(stderr=True)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 -- the one place
+
+
+def _say_rows(rows: Sequence[tuple[str, str]]) -> None:
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        _say(f"{name:{width}s}  {value}")
+
+
+def _reporter() -> Any:  # noqa: ANN401
+    from iqlft.console import ConsoleReporter  # noqa: PLC0415
+
+    return ConsoleReporter(Console())
+
+
+def _progress() -> Any:  # noqa: ANN401
+    from iqlft.console import GenerationProgress  # noqa: PLC0415
+
+    return GenerationProgress(Console())

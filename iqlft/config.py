@@ -1,0 +1,338 @@
+"""Configuration: frozen dataclasses, one per command, spelled alike as flags and as YAML keys.
+
+Layers, the later one wins: the dataclass defaults, `configs/<task>.yaml` (found by `--task`), a
+file named by `--config`, the flags. Imports no torch, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+import yaml
+
+from workers.errors import UserError
+
+Config = TypeVar("Config")
+Precision = Literal["float32", "bf16", "auto"]
+
+
+class ConfigError(UserError):
+    """A configuration that cannot be read or makes no sense."""
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """IQL's hyperparameters, by default those of AntMaze."""
+
+    expectile: float = 0.9
+    """tau of the expectile loss (paper, eq. 5): 0.9 for AntMaze, 0.7 for locomotion."""
+    inverse_temperature: float = 10.0
+    """beta of the advantage-weighted actor loss (paper, eq. 7): 10 for AntMaze, 3 for locomotion."""
+    discount: float = 0.99
+    """Discount of future rewards."""
+    target_update_rate: float = 0.005
+    """Share by which the target critics move towards the critics at each update."""
+    learning_rate: float = 3e-4
+    """Adam's learning rate for value, critics and actor."""
+    actor_schedule: Literal["constant", "cosine"] = "constant"
+    """Actor's learning rate: constant (fine-tuning follows), or a cosine to 0 over num_updates."""
+    batch_size: int = 256
+    """Transitions per update."""
+    hidden_size: int = 256
+    """Width of each hidden layer."""
+    hidden_layers: int = 2
+    """Number of hidden layers."""
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """What is learned: a dataset, the environment that belongs to it, and how rewards are read."""
+
+    task: str = "antmaze-umaze"
+    """Name of a file in configs/, which sets the fields below and the hyperparameters."""
+    dataset: str = "iqlft/antmaze/umaze-v0"
+    """Minari id of the offline dataset."""
+    environment: str = ""
+    """Gymnasium id for evaluation and fine-tuning; empty: the dataset's own evaluation spec."""
+    goal: Literal["evaluation", "observed", "stored"] = "evaluation"
+    """evaluation: rewards relabelled to the evaluation goal, which is not observed; observed: the
+    desired goal is part of the observation; stored: observations and rewards as they are."""
+    reward_scale: float = 1.0
+    """Factor on rewards."""
+    reward_shift: float = -1.0
+    """Added to scaled rewards; -1 turns AntMaze's 0/1 into -1/0."""
+    score: Literal["success", "return"] = "success"
+    """What an episode is judged by: success, where the environment reports it, or its return."""
+    normalize_observations: bool = False
+    """Subtract the dataset's mean and divide by its deviation (CORL does, IQL's authors do not)."""
+
+
+@dataclass(frozen=True)
+class MachineConfig:
+    """Where and how a training command computes, looks and writes."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    precision: Precision = "float32"
+    """Arithmetic of the hidden layers; output layers, losses and optimiser are always float32."""
+    threads: int = 0
+    """torch threads on the CPU; 0: one per core."""
+    eval_every: int = 100_000
+    """Updates (offline) or environment steps (online) between evaluations."""
+    eval_episodes: int = 100
+    """Episodes per evaluation, spread over the workers; mean action, fixed seeds."""
+    log_every: int = 1000
+    """Updates between rows of metrics.jsonl."""
+    checkpoint_every: int = 50_000
+    """Updates between checkpoints."""
+    runs: Path = Path("runs")
+    """Folder that holds the run folders."""
+    port: int = 0
+    """TCP port that workers connect to, on the loopback interface; 0: any free one."""
+    tensorboard: bool = True
+    """Also write TensorBoard events."""
+    dry_run: bool = False
+    """Build everything, take one batch, print sizes, memory and predicted time, and stop."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig(TaskConfig, Hyperparameters, MachineConfig):
+    """Pretrain IQL on an offline dataset."""
+
+    num_updates: int = 1_000_000
+    """Offline updates."""
+    seed: int = 0
+    """Seed of initial weights, batches and evaluation episodes."""
+    workers: int = 2
+    """Processes that run the evaluation episodes."""
+    name: str = ""
+    """Name of the run folder under runs/<task>/; empty: iql-s<seed>."""
+
+
+@dataclass(frozen=True)
+class OnlineConfig:
+    """How online fine-tuning proceeds."""
+
+    env_steps: int = 1_000_000
+    """Environment steps in all."""
+    utd_ratio: float = 1.0
+    """Updates per environment step."""
+    offline_ratio: float | None = None
+    """Share of each batch from the dataset; None: uniform over dataset and new transitions."""
+    slack: int = 0
+    """Steps by which workers or learner may run ahead; 0: max(512, 128 x workers)."""
+    lockstep: bool = False
+    """One worker, one step, then its updates, in order: exactly reproducible, and slower."""
+    publish_every: int = 10
+    """Updates between broadcasts of the actor weights."""
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(OnlineConfig, MachineConfig):
+    """Fine-tune a pretrained run online, with rollout workers."""
+
+    run: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Run folders to continue; none: the newest pretrained run."""
+    workers: int = 2
+    """Rollout worker processes."""
+    into: str = ""
+    """Fine-tune a copy of the run under this name beside it; empty: continue the run itself."""
+
+
+@dataclass(frozen=True)
+class RunConfig(OnlineConfig, PretrainConfig):
+    """Pretrain, fine-tune and draw the figure."""
+
+
+def part(config: RunConfig, kind: type[Config]) -> Config:
+    """The settings of one command among those of `iqlft run`."""
+    shared = config_fields(kind).keys() & config_fields(RunConfig).keys()
+    return kind(**{name: getattr(config, name) for name in shared})
+
+
+def config_fields(kind: type) -> dict[str, Any]:
+    """The fields of a config class and their resolved types."""
+    hints = typing.get_type_hints(kind)
+    return {each.name: hints[each.name] for each in dataclasses.fields(kind)}
+
+
+def folder() -> Path:
+    """Where the task files are: inside the installed package, or beside it in a checkout."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def task_names() -> list[str]:
+    """Names that `--task` knows."""
+    return sorted(path.stem for path in folder().glob("*.yaml"))
+
+
+def load_task(name: str) -> dict[str, Any]:
+    """The YAML mapping of a task.
+
+    Raises:
+        ConfigError: the task is unknown; the message names the nearest ones.
+    """
+    names = task_names()
+    if name not in names:
+        raise ConfigError(
+            f"There is no task {name!r}.{nearest(name, names)} Known tasks: {', '.join(names)}."
+        )
+    return load_yaml(folder() / f"{name}.yaml")
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Reads a YAML mapping.
+
+    Raises:
+        ConfigError: the file is missing, not YAML or not a mapping.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no configuration file {path}; check the path.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not readable YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold keys and values, but holds {type(data).__name__}.")
+    return data
+
+
+def override(config: Config, values: dict[str, Any], source: str) -> Config:
+    """A config with some fields replaced, cast to their types.
+
+    Args:
+        config: any config dataclass.
+        values: YAML keys and values. A key that belongs to another command's config is left to it.
+        source: where the values come from, for messages.
+
+    Raises:
+        ConfigError: a key that no command has, or a value of the wrong type.
+    """
+    kind = type(config)
+    hints = config_fields(kind)
+    known = config_fields(PretrainConfig) | config_fields(FinetuneConfig)
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{source}: there is no setting {key!r}.{nearest(key, list(known))}")
+    picked = {
+        key: _cast(value, hints[key], f"{source}: {key}")
+        for key, value in values.items()
+        if key in hints
+    }
+    return dataclasses.replace(config, **picked)  # type: ignore[type-var]
+
+
+def to_dict(config: Any) -> dict[str, Any]:  # noqa: ANN401
+    """A config as YAML- and JSON-ready data."""
+
+    def plain(value: Any) -> Any:  # noqa: ANN401
+        if isinstance(value, Path):
+            return str(value)
+        return [plain(each) for each in value] if isinstance(value, tuple) else value
+
+    fields = dataclasses.fields(config)
+    return {field.name: plain(getattr(config, field.name)) for field in fields}
+
+
+def to_yaml(config: Any) -> str:  # noqa: ANN401
+    """The resolved config; read back by `--config` it repeats the run."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False)
+
+
+def check(config: Hyperparameters | PretrainConfig | FinetuneConfig | RunConfig) -> None:
+    """Refuses numbers that make no sense, before anything is built.
+
+    Raises:
+        ConfigError: with the flag, its value and what it must be.
+    """
+    least = {
+        "num_updates": 1,
+        "env_steps": 1,
+        "workers": 1,
+        "batch_size": 1,
+        "hidden_size": 1,
+        "hidden_layers": 1,
+        "eval_every": 1,
+        "eval_episodes": 1,
+        "log_every": 1,
+        "checkpoint_every": 1,
+        "publish_every": 1,
+        "slack": 0,
+        "threads": 0,
+        "seed": 0,
+        "port": 0,
+    }
+    for name, low in least.items():
+        value = getattr(config, name, low)
+        if value < low:
+            raise ConfigError(f"{_flag(name)} is {value}, but must be at least {low}.")
+    unit = {"expectile", "target_update_rate", "discount", "offline_ratio"}
+    for name in unit & set(config_fields(type(config))):
+        value = getattr(config, name)
+        if value is not None and not 0 <= value <= 1:
+            raise ConfigError(f"{_flag(name)} is {value}, but must lie in [0, 1].")
+    for name in {"utd_ratio", "learning_rate"} & set(config_fields(type(config))):
+        if getattr(config, name) <= 0:
+            raise ConfigError(f"{_flag(name)} is {getattr(config, name)}, but must be positive.")
+    if isinstance(config, OnlineConfig) and config.lockstep and config.workers != 1:  # type: ignore[attr-defined]
+        raise ConfigError(
+            f"--lockstep is for one worker, but --workers is {config.workers}; say --workers 1."
+        )
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """` Did you mean ...?` for a mistyped name, or nothing."""
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _cast(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401
+    """Casts a YAML value to a field's type: YAML reads `3e-4` and `1e6` as strings."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return _cast(value, next(each for each in arguments if each is not type(None)), where)
+    if origin is Annotated:
+        return _cast(value, arguments[0], where)
+    if origin is tuple:
+        return tuple(_cast(each, arguments[0], where) for each in value)
+    if origin is Literal:
+        if value not in arguments:
+            raise ConfigError(f"{where} is {value!r}, but must be one of {', '.join(arguments)}.")
+        return value
+    return _cast_scalar(value, hint, where)
+
+
+def _cast_scalar(value: Any, kind: type, where: str) -> Any:  # noqa: ANN401
+    wrong = ConfigError(f"{where} is {value!r}, but must be {_article(kind)}.")
+    if kind in (bool, str):
+        if not isinstance(value, kind):
+            raise wrong
+        return value
+    try:
+        if kind is int:
+            number = float(value)
+            if isinstance(value, bool) or number != int(number):
+                raise wrong
+            return int(value) if isinstance(value, int) else int(number)
+        return kind(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise wrong from error
+
+
+def _article(kind: type) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return names.get(kind, f"a {kind.__name__.lower()}")

@@ -1,0 +1,73 @@
+"""`iqlft evaluate`: episodes of a run's newest policy, in worker processes as in training."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from iqlft.config import ConfigError
+from iqlft.evaluation import FIRST_SEED
+from iqlft.gateway import Gateway
+from iqlft.policy import load_policy
+from iqlft.statistics import t_interval, wilson_interval
+from workers.pool import WorkerPool
+from workers.transition import RowLayout
+
+POLL_SECONDS = 0.5
+
+
+def evaluate(run: Path, episodes: int, num_workers: int) -> list[tuple[str, str]]:
+    """Runs evaluation episodes with the mean action, from the seeds that training uses.
+
+    Args:
+        run: a run folder, or an exported policy.
+        episodes: how many.
+        num_workers: local worker processes.
+
+    Returns:
+        Names and texts: success with its Wilson interval, return and length.
+
+    Raises:
+        UserError: there is no policy, or a number makes no sense.
+    """
+    if episodes < 1 or num_workers < 1:
+        raise ConfigError("--episodes and --workers must be at least 1.")
+    policy = load_policy(run)
+    layout = RowLayout(policy.weights.observation_dim, policy.weights.action_dim)
+    gateway = Gateway(
+        environment=policy.environment,
+        layout=layout,
+        run_id=run.name,
+        seed=0,
+        num_workers=num_workers,
+    )
+    with tempfile.TemporaryDirectory() as logs:
+        pool = WorkerPool(num_workers, gateway.endpoint, Path(logs))
+        try:
+            gateway.start()
+            pool.start()
+            seeds = [FIRST_SEED + index for index in range(episodes)]
+            pending = gateway.evaluate(policy.weights, seeds)
+            while not pending.finished:
+                pool.watch()
+                try:
+                    pending.result(POLL_SECONDS)
+                except TimeoutError:
+                    continue
+            results = pending.result(POLL_SECONDS)
+        finally:
+            gateway.close()
+            pool.stop(timeout_seconds=5.0)
+    success = wilson_interval(float(np.mean([each.success for each in results])), episodes)
+    returns = t_interval([each.episode_return for each in results])
+    lengths = [each.length for each in results]
+    return [
+        ("policy", f"{run}, {policy.weights.version:,} updates"),
+        ("environment", policy.environment.id),
+        ("episodes", f"{episodes}, mean action, seeds from {FIRST_SEED}"),
+        ("success", f"{success.value:.1%} [{success.lower:.1%}, {success.upper:.1%}], 95 % Wilson"),
+        ("return", f"{returns.value:.2f} [{returns.lower:.2f}, {returns.upper:.2f}], 95 % t"),
+        ("length", f"mean {np.mean(lengths):.0f} steps"),
+    ]

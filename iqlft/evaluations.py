@@ -1,0 +1,88 @@
+"""Evaluation episodes, dealt to workers in small portions and dealt again when a worker is lost."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workers.messages import Evaluate
+from workers.wire import pack_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workers.actor import ActorWeights
+    from workers.episode import EpisodeResult
+
+PORTION = 4
+"""The most episodes that a worker is given at once."""
+
+
+class EvaluationJob:
+    """One evaluation: the same weights, one episode per seed.
+
+    Args:
+        number: of the evaluation.
+        weights: whose mean actions are evaluated.
+        seeds: of the episodes.
+
+    Attributes:
+        results: by the order of the seeds; None where an episode is not done yet.
+    """
+
+    def __init__(self, number: int, weights: ActorWeights, seeds: Sequence[int]) -> None:
+        self.number = number
+        self.results: list[EpisodeResult | None] = [None] * len(seeds)
+        self.todo = deque(range(len(seeds)))
+        self._seeds = tuple(int(seed) for seed in seeds)
+        self._packed = np.frombuffer(pack_weights(weights), np.uint8)
+
+    @property
+    def episodes_done(self) -> int:
+        """Episodes that have a result."""
+        return sum(result is not None for result in self.results)
+
+    def portion(self, num_workers: int) -> Evaluate:
+        """Takes the next episodes for one of `num_workers`; fewer at a time towards the end."""
+        size = min(PORTION, max(1, len(self.todo) // (2 * num_workers)))
+        indices = tuple(self.todo.popleft() for _ in range(min(size, len(self.todo))))
+        seeds = tuple(self._seeds[index] for index in indices)
+        return Evaluate(self.number, indices, seeds, self._packed)
+
+
+class EvaluationQueue:
+    """Evaluations under way, first come, first served."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[int, EvaluationJob] = {}
+        self._count = 0
+
+    def add(self, weights: ActorWeights, seeds: Sequence[int]) -> EvaluationJob:
+        """Queues an evaluation."""
+        self._count += 1
+        job = EvaluationJob(self._count, weights, seeds)
+        if job.results:
+            self._jobs[job.number] = job
+        return job
+
+    def portion(self, num_workers: int) -> Evaluate | None:
+        """Episodes for a worker that is free; None if all are dealt."""
+        job = next((job for job in self._jobs.values() if job.todo), None)
+        return job.portion(num_workers) if job else None
+
+    def record(self, number: int, index: int, result: EpisodeResult) -> None:
+        """Keeps a result; one that comes twice, from a worker believed lost, is the same twice."""
+        job = self._jobs.get(number)
+        if job is None or not 0 <= index < len(job.results):
+            return
+        job.results[index] = result
+        if job.episodes_done == len(job.results):
+            del self._jobs[number]
+
+    def give_back(self, portion: Evaluate) -> None:
+        """Queues again what a lost worker has not done."""
+        if (job := self._jobs.get(portion.evaluation)) is not None:
+            undone = [index for index in portion.indices if job.results[index] is None]
+            job.todo.extendleft(reversed(undone))

@@ -1,0 +1,400 @@
+"""The learner's side of IQLP/1 as a state machine: frames in, frames out, no sockets, no clock.
+
+A worker's session goes from *joining* (welcomed) to *ready* (its environment fits) to *lost* (gone
+or silent). A lost session may come back with a HELLO of the same uuid; another uuid replaces it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+import workers
+from iqlft.evaluations import EvaluationJob, EvaluationQueue
+from iqlft.ledger import BatchError, Ledger, WorkerProgress, check_batch
+from iqlft.roster import Roster, Session, WorkerStatus
+from workers import messages
+from workers.wire import ProtocolVersionError, WireError, decode, encode, pack_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workers.actor import ActorWeights
+    from workers.environment import EnvironmentSpec
+    from workers.messages import Message
+    from workers.transition import RowLayout
+    from workers.wire import Frame
+
+LOST_SECONDS = 10.0
+"""A worker that is silent for so long is lost."""
+PING_SECONDS = 1.0
+"""A worker that is silent for so long is asked whether it is there."""
+GRANT_SECONDS = 0.02
+"""Credit is given this often, so that a learner's single steps do not become single messages."""
+CREDIT = 256
+"""The most steps that a worker may be ahead of what was accepted from it: its window."""
+
+_log = logging.getLogger(__name__)
+
+
+class Service(NamedTuple):
+    """What a gateway offers to every worker that joins.
+
+    Attributes:
+        run_id: of the run.
+        environment: what the workers build.
+        layout: the dimensions that their transitions must have.
+        seed: of the run.
+        num_workers: ids from 0 to `num_workers - 1` are served.
+        lockstep: one step of one worker at a time.
+        weights_port: where weights are published.
+    """
+
+    run_id: str
+    environment: EnvironmentSpec
+    layout: RowLayout
+    seed: int
+    num_workers: int
+    lockstep: bool
+    weights_port: int
+
+
+class GatewayState:
+    """Everything that a gateway knows.
+
+    Args:
+        service: what is offered.
+        progress: where the workers were when the run was interrupted.
+
+    Attributes:
+        outbox: routing ids and frames of what is to be sent, in order.
+        broadcast: packed weights to be published; empty if there are none.
+        ledger: what has been accepted.
+        evaluations: episodes to be evaluated.
+        roster: who works.
+    """
+
+    def __init__(self, service: Service, progress: Mapping[int, WorkerProgress]) -> None:
+        self.outbox: list[tuple[bytes, list[Frame]]] = []
+        self.broadcast = b""
+        self.ledger = Ledger(
+            service.layout.action_dim, lockstep=service.lockstep, progress=progress
+        )
+        self.evaluations = EvaluationQueue()
+        self.roster = Roster(service.num_workers)
+        self._service = service
+        self._weights, self._version = b"", -1
+        self._allowed = self.ledger.env_steps
+        self._grant_due, self._granted_at = False, 0.0
+        self._pings = 0
+
+    # What the learner wants.
+
+    def publish(self, weights: ActorWeights) -> bool:
+        """Makes `weights` the newest.
+
+        Returns:
+            Whether the gateway must be woken; in lockstep they are sent with the next credit.
+
+        Raises:
+            ValueError: the weights' dimensions are not those of the layout.
+        """
+        layout = self._service.layout
+        dimensions = (weights.observation_dim, weights.action_dim)
+        if dimensions != (layout.observation_dim, layout.action_dim):
+            raise ValueError(f"Weights of the dimensions {dimensions} do not fit {layout}.")
+        self._weights, self._version = pack_weights(weights), weights.version
+        if not self._service.lockstep:
+            self.broadcast = self._weights
+        return not self._service.lockstep
+
+    def allow(self, env_steps: int) -> bool:
+        """Lets the workers come to this total of environment steps.
+
+        Returns:
+            Whether the gateway must be woken; not if it is about to give credit anyway.
+        """
+        self._allowed = max(self._allowed, env_steps)
+        was_due, self._grant_due = self._grant_due, True
+        return not was_due
+
+    def evaluate(self, weights: ActorWeights, seeds: Sequence[int]) -> EvaluationJob:
+        """Queues an evaluation."""
+        return self.evaluations.add(weights, seeds)
+
+    def stop(self) -> None:
+        """Sends all workers home."""
+        for session in self.roster.alive:
+            self._send(session, messages.Stop())
+
+    def status(self, now: float) -> list[WorkerStatus]:
+        """All workers that ever joined, by id."""
+        return [
+            WorkerStatus(
+                session.worker_id,
+                alive=session.phase != "lost",
+                env_steps=self.ledger.progress(session.worker_id).env_steps,
+                steps_per_second=session.steps_per_second(now),
+                version=session.version,
+                seconds_since_message=now - session.heard_at,
+                state=session.state,
+            )
+            for session in self.roster
+        ]
+
+    # What the workers say.
+
+    def receive(self, route: bytes, frames: Sequence[Frame], now: float) -> None:
+        """Takes in what came over a connection.
+
+        Args:
+            route: routing id of the connection.
+            frames: of one message, not checked yet.
+            now: seconds of a monotonic clock.
+        """
+        try:
+            message = decode(frames)
+        except ProtocolVersionError as error:
+            self._reject(route, "VERSION", str(error))
+            return
+        except WireError as error:
+            _log.warning("A message was dropped: %s", error)
+            return
+        session = self.roster.at(route)
+        if isinstance(message, messages.Hello):
+            self._hello(route, message, now)
+        elif session is not None:
+            session.heard_at = now
+            self._hear(session, message, now)
+        elif not isinstance(message, messages.Bye | messages.Failed):
+            self._post(route, messages.Rehello())
+
+    def _hear(self, session: Session, message: Message, now: float) -> None:
+        match message:
+            case messages.Ready():
+                self._ready(session, message)
+            case messages.Batch():
+                self._batch(session, message, now)
+            case messages.GetWeights():
+                self._send_weights(session)
+            case messages.Evaluation():
+                self._evaluated(session, message)
+            case messages.Pong(number=number):
+                if number == session.challenge:
+                    session.challenge = 0
+            case messages.Failed():
+                _log.warning("Worker %d: %s", session.worker_id, message.sentence)
+            case messages.Bye():
+                self._lose(session)
+            case _:
+                pass  # What only learners say.
+
+    def _hello(self, route: bytes, hello: messages.Hello, now: float) -> None:
+        session = self.roster.known(hello.session)
+        resumed = session is not None
+        if session is None:
+            session = self._newcomer(route, hello, now)
+        else:
+            # What was on its way over the old connection may never arrive.
+            self._lose(session)
+        if session is not None:
+            self.roster.enter(session, route, now)
+            self._send(session, self._welcome(session, resumed=resumed))
+
+    def _newcomer(self, route: bytes, hello: messages.Hello, now: float) -> Session | None:
+        """A session for a worker that is not known; None if it cannot have one, or not yet."""
+        if hello.package != workers.__version__:
+            self._reject(
+                route,
+                "VERSION",
+                f"This worker has iqlft {hello.package[:40]}, the learner {workers.__version__}; "
+                "install the same version on both.",
+            )
+            return None
+        worker_id = self.roster.seat(hello.worker_id)
+        if worker_id is None:
+            served = self._service.num_workers
+            self._reject(
+                route,
+                "FULL",
+                f"The learner serves {served} workers, with the ids 0 to {served - 1}, and has no "
+                "place for this one; start the learner with more --workers.",
+            )
+            return None
+        holder = self.roster.holder(worker_id)
+        if holder is not None:
+            self._challenge(holder, route)
+            return None
+        return Session(worker_id, hello.session, route, now)
+
+    def _challenge(self, holder: Session, route: bytes) -> None:
+        """A newcomer wants the id of a session that is not known to be lost.
+
+        Mostly it is the same worker, killed and started again. A PING then finds the old
+        connection closed, and the newcomer's next HELLO is welcome; an answer makes it a duplicate.
+        """
+        if holder.challenge is None:
+            self._ping(holder)
+            holder.challenge = self._pings
+        elif holder.challenge == 0:
+            holder.challenge = None
+            self._reject(
+                route,
+                "DUPLICATE",
+                f"Another worker with the id {holder.worker_id} is at work; choose another id, or "
+                "none to be given a free one.",
+            )
+
+    def _welcome(self, session: Session, *, resumed: bool) -> messages.Welcome:
+        service, progress = self._service, self.ledger.progress(session.worker_id)
+        return messages.Welcome(
+            run_id=service.run_id,
+            worker_id=session.worker_id,
+            resumed=resumed,
+            last_sequence=session.sequence,
+            environment=service.environment.to_dict(),
+            seed=service.seed,
+            episode=progress.episode,
+            lockstep=service.lockstep,
+            weights_port=service.weights_port,
+            actions=progress.actions,
+        )
+
+    def _ready(self, session: Session, ready: messages.Ready) -> None:
+        layout = self._service.layout
+        if (ready.observation_dim, ready.action_dim) != (layout.observation_dim, layout.action_dim):
+            self._refuse(
+                session,
+                "ENVIRONMENT",
+                f"{self._service.environment.id} has {ready.observation_dim} observation and "
+                f"{ready.action_dim} action dimensions in the worker, but the learner expects "
+                f"{layout.observation_dim} and {layout.action_dim}; check the task's environment "
+                "and its observation_keys.",
+            )
+            return
+        session.phase, session.ack_due = "ready", True
+        self._grant_due = True
+        if self._weights:
+            self._send_weights(session)
+
+    def _batch(self, session: Session, batch: messages.Batch, now: float) -> None:
+        if session.phase != "ready" or batch.session != session.uuid:
+            self._send(session, messages.Rehello())
+        elif batch.sequence <= session.sequence:
+            session.ack_due = True
+        elif batch.sequence > session.sequence + 1:
+            self._send(session, messages.Rehello())
+        else:
+            self._accept(session, batch, now)
+
+    def _accept(self, session: Session, batch: messages.Batch, now: float) -> None:
+        try:
+            check_batch(batch, self._service.layout, self._version)
+        except BatchError as error:
+            self._refuse(session, "BATCH", f"The learner cannot use this batch: {error}")
+            return
+        self.ledger.accept(session.worker_id, batch)
+        session.sequence = batch.sequence
+        session.version = int(batch.versions[-1])
+        session.count(len(batch.rewards), now)
+        session.ack_due = True
+        # A worker that has sent gets its credit with the ACK.
+        self._granted_at = now - GRANT_SECONDS
+        self._grant_due = True
+
+    def _evaluated(self, session: Session, evaluation: messages.Evaluation) -> None:
+        self.evaluations.record(evaluation.evaluation, evaluation.index, evaluation.result)
+        if session.portion is not None and session.portion.evaluation == evaluation.evaluation:
+            session.undone.discard(evaluation.index)
+            if not session.undone:
+                session.portion = None
+
+    # What time brings.
+
+    def unreachable(self, route: bytes) -> None:
+        """A connection is closed or does not take anything any more."""
+        if (session := self.roster.at(route)) is not None:
+            self._lose(session)
+
+    def tick(self, now: float) -> None:
+        """Pings, losses, evaluation episodes, credit and acknowledgements; after every `receive`."""
+        for session in self.roster.alive:
+            silence = now - session.heard_at
+            if silence > LOST_SECONDS:
+                self._lose(session)
+            elif silence > PING_SECONDS and now - session.pinged_at > PING_SECONDS:
+                session.pinged_at = now
+                self._ping(session)
+        for session in self.roster.ready:
+            self._deal(session)
+        if self._grant_due and (self._service.lockstep or now - self._granted_at >= GRANT_SECONDS):
+            self._grant()
+            self._grant_due, self._granted_at = False, now
+        for session in self.roster.ready:
+            if session.ack_due:
+                self._acknowledge(session)
+
+    def wait_seconds(self, now: float) -> float:
+        """How long nothing is due, at most one second."""
+        if self._grant_due:
+            return max(0.0, self._granted_at + GRANT_SECONDS - now)
+        return 1.0
+
+    def _deal(self, session: Session) -> None:
+        if session.portion is None:
+            session.portion = self.evaluations.portion(len(self.roster.ready))
+            if session.portion is not None:
+                session.undone = set(session.portion.indices)
+                self._send(session, session.portion)
+
+    def _grant(self) -> None:
+        """Spreads what is allowed and not yet given, the most to those that have the least."""
+        sessions = sorted(self.roster.ready, key=lambda s: s.outstanding, reverse=True)
+        room = self._allowed - self.ledger.env_steps - sum(s.outstanding for s in sessions)
+        limit = 1 if self._service.lockstep else CREDIT
+        for index, session in enumerate(sessions):
+            share = min(limit - session.outstanding, room // (len(sessions) - index))
+            if share > 0:
+                session.granted += share
+                session.ack_due = True
+                room -= share
+
+    def _acknowledge(self, session: Session) -> None:
+        if self._service.lockstep and session.sent_weights is not self._weights:
+            # The connection keeps the order, so the next step is chosen by these weights.
+            self._send_weights(session)
+        self._send(session, messages.Ack(session.sequence, session.granted, self._version))
+        session.ack_due = False
+
+    # Words to the workers.
+
+    def _lose(self, session: Session) -> None:
+        self.roster.lose(session)
+        self._grant_due = True
+        if session.portion is not None:
+            self.evaluations.give_back(session.portion)
+            session.portion = None
+
+    def _refuse(self, session: Session, code: str, sentence: str) -> None:
+        self._reject(session.route, code, sentence)
+        self._lose(session)
+
+    def _reject(self, route: bytes, code: str, sentence: str) -> None:
+        _log.warning("A worker was rejected: %s", sentence)
+        self._post(route, messages.Reject(code, sentence))
+
+    def _ping(self, session: Session) -> None:
+        self._pings += 1
+        self._send(session, messages.Ping(self._pings))
+
+    def _send_weights(self, session: Session) -> None:
+        session.sent_weights = self._weights
+        self._send(session, messages.Weights(np.frombuffer(self._weights, np.uint8)))
+
+    def _send(self, session: Session, message: Message) -> None:
+        self._post(session.route, message)
+
+    def _post(self, route: bytes, message: Message) -> None:
+        self.outbox.append((route, encode(message)))

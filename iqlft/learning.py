@@ -1,0 +1,121 @@
+"""From a configuration and a dataset to the algorithm, the replay and the device they live on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from iqlft.algorithms.iql import ImplicitQLearning
+from iqlft.config import ConfigError, Hyperparameters, config_fields
+from iqlft.datasets.loading import check_fits, load_dataset
+from iqlft.replay import Replay
+from workers.environment import Environment, EnvironmentSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iqlft.config import Precision, PretrainConfig, TaskConfig
+    from iqlft.datasets.loading import OfflineDataset
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; `auto` takes CUDA where it is.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"The device {name!r} cannot be used here ({str(error).splitlines()[0]}); take "
+            "--device cpu, or auto."
+        ) from error
+    return device
+
+
+def hidden_dtype(precision: Precision) -> torch.dtype:
+    """Arithmetic of the hidden layers; `auto` is float32 until bf16 is shown to score alike."""
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def load_task_dataset(config: TaskConfig) -> OfflineDataset:
+    """The dataset that a task names, read as the task says.
+
+    Raises:
+        DatasetError: it is not here, or cannot be read so.
+        EnvironmentMismatchError: its dimensions are not those of the environment.
+    """
+    rewards = {"reward_scale": config.reward_scale, "reward_shift": config.reward_shift}
+    environment = EnvironmentSpec(config.environment, **rewards) if config.environment else None
+    dataset = load_dataset(config.dataset, goal=config.goal, environment=environment, **rewards)
+    probe = Environment(dataset.environment)
+    try:
+        check_fits(dataset, probe)
+    finally:
+        probe.close()
+    return dataset
+
+
+def dataset_label(dataset: OfflineDataset) -> str:
+    """What figures and tables call the data: regenerated sets are never called D4RL's."""
+    label = "regenerated with the D4RL procedure"
+    return label if label in dataset.description else dataset.id
+
+
+def hyperparameters(config: PretrainConfig) -> Hyperparameters:
+    """The hyperparameters among a command's settings."""
+    return Hyperparameters(
+        **{name: getattr(config, name) for name in config_fields(Hyperparameters)}
+    )
+
+
+def build_algorithm(
+    dataset: OfflineDataset,
+    settings: Hyperparameters,
+    seeds: Sequence[int],
+    *,
+    normalize_observations: bool = False,
+    device: torch.device | str = "cpu",
+    precision: Precision = "float32",
+    num_updates: int | None = None,
+) -> ImplicitQLearning:
+    """IQL with networks that fit a dataset."""
+    mean = std = None
+    if normalize_observations:
+        mean = torch.from_numpy(dataset.observation_mean())
+        std = torch.from_numpy(dataset.observation_std())
+    return ImplicitQLearning(
+        dataset.layout.observation_dim,
+        dataset.layout.action_dim,
+        settings,
+        seeds,
+        observation_mean=mean,
+        observation_std=std,
+        device=device,
+        hidden_dtype=hidden_dtype(precision),
+        num_updates=num_updates,
+    )
+
+
+def build_replay(
+    dataset: OfflineDataset,
+    seeds: Sequence[int],
+    *,
+    capacity: int = 0,
+    offline_ratio: float | None = None,
+    device: torch.device | str = "cpu",
+) -> Replay:
+    """A replay over a dataset, with room for new transitions."""
+    return Replay(
+        dataset.rows,
+        dataset.layout,
+        seeds,
+        capacity=capacity,
+        offline_ratio=offline_ratio,
+        device=device,
+    )

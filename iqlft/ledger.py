@@ -1,0 +1,172 @@
+"""What has been accepted from the workers: checks at the door, counts, progress per worker.
+
+Two points in time are kept apart. A batch is *accepted* when it is checked and counted; it is
+*delivered* when the learner has taken it. A checkpoint states what was delivered, for only that is
+in the replay; a worker that joins continues after what was accepted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from workers.wire import WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from workers.messages import Batch
+    from workers.transition import RowLayout, Transitions
+
+MAX_BATCH = 1024
+"""The most transitions in a batch."""
+
+
+class BatchError(WireError):
+    """A batch whose content cannot be learned from."""
+
+
+class WorkerProgress(NamedTuple):
+    """How far a worker has come over the whole run.
+
+    Attributes:
+        env_steps: environment steps taken from it.
+        episode: index of the episode with which its next session begins.
+        actions: `(k, A)` float32, the executed actions of that episode so far; always empty but in
+            lockstep, where a resumed episode continues instead of being left.
+    """
+
+    env_steps: int
+    episode: int
+    actions: NDArray[np.float32]
+
+
+class TrainingEpisode(NamedTuple):
+    """A training episode that has ended.
+
+    Attributes:
+        worker_id: of the worker that ran it.
+        version: of the weights that chose its last action.
+        episode_return: sum of the raw rewards.
+        length: environment steps.
+        success: whether any step reported success.
+        env_steps: of the whole run when it was accepted.
+    """
+
+    worker_id: int
+    version: int
+    episode_return: float
+    length: int
+    success: bool
+    env_steps: int
+
+
+class _Accepted(NamedTuple):
+    worker_id: int
+    transitions: Transitions
+    progress: WorkerProgress
+
+
+def check_batch(batch: Batch, layout: RowLayout, newest_version: int) -> None:
+    """Refuses what must not reach the replay.
+
+    Args:
+        batch: as decoded, its dtypes and byte lengths checked.
+        layout: the dimensions that the learner expects.
+        newest_version: of the weights published so far.
+
+    Raises:
+        BatchError: a shape, a value or a version is not possible.
+    """
+    count = len(batch.rewards)
+    wide, narrow = (count, layout.observation_dim), (count, layout.action_dim)
+    expected = (wide, narrow, (count,), wide, (count,), (count,), (count,))
+    if not 1 <= count <= MAX_BATCH:
+        raise BatchError(f"A batch has 1 to {MAX_BATCH} transitions, not {count}.")
+    if tuple(array.shape for array in batch.transitions) != expected:
+        raise BatchError(f"The arrays of a batch of {count} do not fit {layout}.")
+    for name in ("observations", "actions", "rewards", "next_observations"):
+        if not np.isfinite(getattr(batch, name)).all():
+            raise BatchError(f"The {name} are not all finite: the simulation may have diverged.")
+    if np.abs(batch.actions).max() > 1:
+        raise BatchError("An action lies outside [-1, 1].")
+    if int(batch.versions.max()) > newest_version:
+        raise BatchError(f"Version {batch.versions.max()} has not been published yet.")
+
+
+class Ledger:
+    """Counts of a run and what waits for the learner.
+
+    Args:
+        action_dim: A.
+        lockstep: whether to remember the actions of unfinished episodes.
+        progress: where workers were when the run was interrupted.
+
+    Attributes:
+        env_steps: accepted over the whole run, from all workers.
+    """
+
+    def __init__(
+        self, action_dim: int, *, lockstep: bool, progress: Mapping[int, WorkerProgress]
+    ) -> None:
+        self._none = np.empty((0, action_dim), np.float32)
+        self._lockstep = lockstep
+        self._accepted = dict(progress)
+        self._delivered = dict(progress)
+        self._waiting: deque[_Accepted] = deque()
+        self._episodes: list[TrainingEpisode] = []
+        self.env_steps = sum(worker.env_steps for worker in progress.values())
+
+    def progress(self, worker_id: int) -> WorkerProgress:
+        """What a worker that joins now continues from."""
+        return self._accepted.get(worker_id, WorkerProgress(0, 0, self._none))
+
+    def delivered(self) -> dict[int, WorkerProgress]:
+        """What the learner has taken, by worker id: what belongs in a checkpoint."""
+        return dict(self._delivered)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to be delivered."""
+        return bool(self._waiting)
+
+    def accept(self, worker_id: int, batch: Batch) -> None:
+        """Counts a checked batch; it waits for the learner afterwards."""
+        progress = self._advance(self.progress(worker_id), batch)
+        self._accepted[worker_id] = progress
+        self._waiting.append(_Accepted(worker_id, batch.transitions, progress))
+        self.env_steps += len(batch.rewards)
+        if (result := batch.finished) is not None:
+            episode = TrainingEpisode(
+                worker_id,
+                int(batch.versions[-1]),
+                result.episode_return,
+                result.length,
+                result.success,
+                self.env_steps,
+            )
+            self._episodes.append(episode)
+
+    def _advance(self, progress: WorkerProgress, batch: Batch) -> WorkerProgress:
+        env_steps = progress.env_steps + len(batch.rewards)
+        if batch.finished is None and self._lockstep:
+            actions = np.concatenate([progress.actions, batch.actions])
+            return WorkerProgress(env_steps, batch.episode, actions)
+        # Without lockstep an episode that has begun is never begun again.
+        return WorkerProgress(env_steps, batch.episode + 1, self._none)
+
+    def deliver(self) -> list[Transitions]:
+        """Hands over what waits, in the order of its acceptance."""
+        items = list(self._waiting)
+        self._waiting.clear()
+        self._delivered |= {item.worker_id: item.progress for item in items}
+        return [item.transitions for item in items]
+
+    def finished_episodes(self) -> list[TrainingEpisode]:
+        """Training episodes accepted since the last call."""
+        episodes, self._episodes = self._episodes, []
+        return episodes

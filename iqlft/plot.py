@@ -1,0 +1,277 @@
+"""The before/after figure: one panel per task, then the change of each task and of their mean.
+
+Files are the same bytes each time: no dates, no versions, fonts that come with Matplotlib.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from iqlft.curves import METRIC_NAMES
+from iqlft.dumbbell import draw_dumbbell
+from iqlft.panels import ALONE, GREY, LOOKS, Look, draw_curves
+from iqlft.runs import RunError
+from iqlft.summary import Group, Series, Summary, count_range, group_runs, summarise, total
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.artist import Artist
+    from matplotlib.figure import SubFigure
+
+    from iqlft.curves import RunCurve
+
+WIDE, NARROW = 7.2, 3.4
+"""Widths in inches of a page of text and of one of its two columns."""
+DUMBBELL_WIDTHS = {1: 2.5, 2: 3.0}
+"""Inches for the dumbbell beside the curves of so many tasks: names, a short axis, changes."""
+
+
+def style(width: float) -> Any:  # noqa: ANN401  (of some 300 literal keys)
+    """Matplotlib settings of the project's figures, with letters to suit the width.
+
+    Args:
+        width: of the figure, in inches.
+    """
+    size = 8 if width > 5 else 7
+    return {
+        "font.family": "DejaVu Sans",
+        "font.size": size,
+        "axes.titlesize": size,
+        "axes.labelsize": size,
+        "xtick.labelsize": size - 1,
+        "ytick.labelsize": size - 1,
+        "legend.fontsize": size - 1,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.7,
+        "xtick.major.width": 0.7,
+        "ytick.major.width": 0.7,
+        "xtick.major.size": 3,
+        "ytick.major.size": 3,
+        "pdf.fonttype": 42,
+        "ps.fonttype": 42,
+    }
+
+
+def plot_before_after(
+    runs: Sequence[RunCurve],
+    out_folder: Path,
+    *,
+    smoothing: int | None = None,
+    width: float = WIDE,
+    name: str = "before_after",
+) -> list[Path]:
+    """Draws the before/after figure of the runs and saves it as PNG and as PDF.
+
+    Args:
+        runs: at least one.
+        out_folder: where the files go; made if missing.
+        smoothing: odd number of evaluations to average over; None (or 1) draws them as they are.
+            The dumbbell is never smoothed.
+        width: of the figure, in inches: `WIDE` or `NARROW`.
+        name: of the files, without their ending.
+
+    Returns:
+        The PNG (300 dots per inch) and the PDF.
+
+    Raises:
+        RunError: no runs, two of the same task, algorithm, data and seed, or an even smoothing.
+    """
+    with mpl.rc_context(style(width)):
+        figure = before_after_figure(runs, smoothing=smoothing, width=width)
+        return save_figure(figure, out_folder, name)
+
+
+def before_after_figure(
+    runs: Sequence[RunCurve], *, smoothing: int | None = None, width: float = WIDE
+) -> Figure:
+    """The figure of `plot_before_after`, not yet saved."""
+    if smoothing is not None and (smoothing < 1 or smoothing % 2 == 0):
+        raise RunError(f"Smoothing averages over an odd number of evaluations, not {smoothing}.")
+    smoothing = None if smoothing == 1 else smoothing
+    groups = group_runs(runs)
+    tasks = list(dict.fromkeys(group.task for group in groups))
+    series = list(dict.fromkeys(group.series for group in groups))
+    looks = dict(zip(series, itertools.cycle(LOOKS), strict=False))
+    if len(series) == 1:
+        looks = {series[0]: ALONE}
+    rows = _dumbbell_rows(groups, series)
+    curves_part, dumbbell_part, figure = _layout(len(tasks), len(rows), width)
+    columns = _columns(len(tasks), width)
+    all_axes = curves_part.subplots(-(-len(tasks) // columns), columns, squeeze=False).flat
+    for index, (axes, task) in enumerate(zip(all_axes, tasks, strict=False)):
+        mine = [group for group in groups if group.task == task]
+        mine_looks = [looks[group.series] for group in mine]
+        narrow = width / columns < 2
+        draw_curves(axes, mine, mine_looks, smoothing=smoothing, narrow=narrow)
+        axes.set_title(_title(mine, groups, width), pad=13)
+        if index % columns == 0 or mine[0].metric != groups[0].metric:
+            axes.set_ylabel(METRIC_NAMES[mine[0].metric])
+        elif mine[0].metric != "return":
+            axes.tick_params(labelleft=False)
+    for axes in list(all_axes)[len(tasks) :]:
+        axes.remove()
+    if dumbbell_part is not None:
+        draw_dumbbell(dumbbell_part.subplots(), rows, narrow=width <= 5 or len(tasks) <= 2)
+    _legend(figure, groups, looks, smoothing, width)
+    return figure
+
+
+def save_figure(figure: Figure, out_folder: Path, name: str) -> list[Path]:
+    """Saves a figure as PNG and PDF with nothing in them that changes from day to day.
+
+    Args:
+        figure: what to save.
+        out_folder: made if missing.
+        name: of the files, without their ending.
+
+    Returns:
+        The PNG and the PDF.
+    """
+    out_folder.mkdir(parents=True, exist_ok=True)
+    nothing: dict[str, dict[str, Any]] = {
+        "png": {"Software": None},
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    }
+    paths = []
+    for kind, metadata in nothing.items():
+        data = io.BytesIO()  # a reader never sees half a file
+        figure.savefig(data, format=kind, dpi=300, metadata=metadata)
+        path = out_folder / f"{name}.{kind}"
+        partial = path.with_suffix(f".{kind}.partial")
+        partial.write_bytes(data.getvalue())
+        partial.replace(path)
+        paths.append(path)
+    return paths
+
+
+def _columns(num_tasks: int, width: float) -> int:
+    if width <= 5:
+        return min(num_tasks, 2)
+    return 2 if num_tasks == 4 else min(num_tasks, 3)
+
+
+def _layout(
+    num_tasks: int, num_rows: int, width: float
+) -> tuple[SubFigure, SubFigure | None, Figure]:
+    """A figure of the right size, its part for the curves and, with rows, for the dumbbell.
+
+    Beside one or two panels there is room for the dumbbell; else it has the foot of the figure.
+    """
+    columns = _columns(num_tasks, width)
+    panel_rows = -(-num_tasks // columns)
+    beside = width > 5 and num_tasks <= 2
+    panels = panel_rows * (2.05 if beside else 1.85 if columns < 3 else 1.75)
+    foot = 0.0 if beside or not num_rows else 0.7 + 0.24 * num_rows
+    figure = Figure(figsize=(width, panels + foot + 0.3), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05)  # type: ignore[union-attr,call-arg]
+    if not num_rows:
+        return figure.add_subfigure(figure.add_gridspec(1, 1)[0]), None, figure
+    if beside:
+        grid = figure.add_gridspec(
+            1, 2, width_ratios=(width - DUMBBELL_WIDTHS[num_tasks], DUMBBELL_WIDTHS[num_tasks])
+        )
+    else:
+        grid = figure.add_gridspec(2, 1, height_ratios=(panels, foot))
+    return figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1]), figure
+
+
+def _dumbbell_rows(groups: Sequence[Group], series: Sequence[Series]) -> list[tuple[str, Summary]]:
+    """Names and summaries from the top down; empty where no run has been fine-tuned."""
+    summaries = [summarise(group) for group in groups]
+    if len({s.metric for s in summaries}) > 1 or not any(s.change for s in summaries):
+        return []
+    tasks = list(dict.fromkeys(group.task for group in groups))
+
+    def label(text: str, one: Series) -> str:
+        return text if len(series) == 1 else f"{text}, {_series_name(one, series)}"
+
+    rows = [(label(_short(s.task, tasks), s.series), s) for s in summaries if s.before]
+    if len(groups) == 1:
+        rows = [("", rows[0][1])]  # the panel's title names the only task
+    for one in series:
+        parts = [s for s in summaries if s.series == one]
+        summed = total(parts) if len(parts) == len(tasks) else None
+        if summed is not None and summed.change is not None:
+            mean = dataclasses.replace(
+                summed,
+                before=summed.before and summed.before.scaled(1 / len(parts)),
+                after=summed.after and summed.after.scaled(1 / len(parts)),
+                change=summed.change.scaled(1 / len(parts)),
+            )
+            rows.append((label(f"mean of {len(parts)} tasks", one), mean))
+    return rows
+
+
+def _short(task: str, tasks: Sequence[str]) -> str:
+    """A task's name without the part that all tasks share: `medium-play` among AntMaze tasks."""
+    family = task.partition("-")[0] + "-"
+    shared = len(tasks) > 1 and all(one.startswith(family) for one in tasks)
+    return task.removeprefix(family) if shared else task
+
+
+def _title(mine: Sequence[Group], groups: Sequence[Group], width: float) -> str:
+    """The task, and that it has one seed where others have several."""
+    tasks = list(dict.fromkeys(group.task for group in groups))
+    name = _short(mine[0].task, tasks) if len(tasks) > 2 or width <= 5 else mine[0].task
+    sizes = {len(group.runs) for group in groups}
+    alone = len(sizes) > 1 and all(len(group.runs) == 1 for group in mine)
+    return f"{name} (1 seed)" if alone else name
+
+
+def _series_name(one: Series, series: Sequence[Series]) -> str:
+    same = [other for other in series if other.algorithm == one.algorithm]
+    name = one.algorithm.upper()
+    return name if len(same) == 1 else f"{name}, {one.label}"
+
+
+def _legend(
+    figure: Figure,
+    groups: Sequence[Group],
+    looks: dict[Series, Look],
+    smoothing: int | None,
+    width: float,
+) -> None:
+    """Says what lines and bands are; a band of one seed's episodes is named as what it is."""
+    several = sorted({len(group.runs) for group in groups} - {1})
+    single = [group for group in groups if len(group.runs) == 1]
+    handles: list[Artist] = []
+    for one, look in looks.items():
+        mine = [group for group in groups if group.series == one]
+        sizes = sorted({len(group.runs) for group in mine})
+        seeds = "1 seed" if sizes == [1] else f"mean ({count_range(sizes)} seeds)"
+        if smoothing:
+            seeds += f", smoothed over {smoothing} evaluations"
+        label = seeds if len(looks) == 1 else f"{_series_name(one, [*looks])}: {seeds}"
+        handles.append(Line2D([], [], color=look.colour, linestyle=look.linestyle, linewidth=1.6,
+                              marker="" if look == ALONE else look.marker, markersize=2.6,
+                              label=label))  # fmt: skip
+    colour = ALONE.colour if len(looks) == 1 else GREY
+    if several:
+        handles.append(Line2D([], [], color=GREY, linewidth=0.8, label="each seed"))
+    if several and not smoothing:
+        handles.append(_band_patch(colour, "95 % Student-t interval over seeds"))
+    if not smoothing and any(group.metric == "success" for group in single):
+        rows = (row for group in single for row in group.runs[0].rows)
+        episodes = count_range(sorted({row.episodes for row in rows}))
+        where = "one seed" if not several else "where one seed"
+        handles.append(
+            _band_patch(colour, f"95 % Wilson interval of {episodes} episodes ({where})")
+        )
+    columns = 1 if width <= 5 else 3 if len(handles) == 3 else 2
+    figure.legend(handles=handles, loc="outside lower center", frameon=False,
+                  ncol=columns, handlelength=1.8)  # fmt: skip
+
+
+def _band_patch(colour: str, label: str) -> Patch:
+    return Patch(facecolor=colour, alpha=0.25, linewidth=0, label=label)

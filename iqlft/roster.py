@@ -1,0 +1,165 @@
+"""Who works for the learner: sessions by worker id, by uuid and by connection."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from workers.messages import Evaluate
+
+RATE_SECONDS = 5.0
+"""Speeds are measured over so long."""
+
+WorkerState = Literal["stepping", "waiting", "evaluating", "lost"]
+
+
+class WorkerStatus(NamedTuple):
+    """A worker as the learner sees it.
+
+    Attributes:
+        worker_id: its id.
+        alive: whether it is connected.
+        env_steps: taken from it over the whole run.
+        steps_per_second: over the last five seconds.
+        version: of the weights that it acted with last; -1 before its first transition.
+        seconds_since_message: since it was heard.
+        state: what it does.
+    """
+
+    worker_id: int
+    alive: bool
+    env_steps: int
+    steps_per_second: float
+    version: int
+    seconds_since_message: float
+    state: WorkerState
+
+
+@dataclass(eq=False)
+class Session:
+    """One start of a worker.
+
+    Attributes:
+        worker_id: its id.
+        uuid: of the session.
+        route: routing id of its connection.
+        heard_at: when it was heard last, in seconds of a monotonic clock.
+        phase: *joining* (welcomed), *ready* (its environment fits) or *lost* (gone or silent).
+        sequence: the last batch accepted.
+        accepted: environment steps accepted.
+        granted: environment steps that it may have taken in all.
+        version: of the weights that it acted with last.
+        ack_due: whether it waits for an ACK.
+        pinged_at: when it was last asked whether it is there.
+        challenge: number of the PING that a newcomer with the same id made necessary; None if
+            there is none, 0 if it was answered.
+        sent_weights: the weights that were sent on its connection last.
+        portion: evaluation episodes that it was given.
+        undone: places of those that have no result yet.
+        history: (time, steps accepted) of its newest batches.
+    """
+
+    worker_id: int
+    uuid: str
+    route: bytes
+    heard_at: float
+    phase: Literal["joining", "ready", "lost"] = "lost"
+    sequence: int = 0
+    accepted: int = 0
+    granted: int = 0
+    version: int = -1
+    ack_due: bool = False
+    pinged_at: float = 0.0
+    challenge: int | None = None
+    sent_weights: bytes = b""
+    portion: Evaluate | None = None
+    undone: set[int] = field(default_factory=set)
+    history: deque[tuple[float, int]] = field(default_factory=deque)
+
+    @property
+    def outstanding(self) -> int:
+        """Steps granted whose transitions have not come yet."""
+        return max(0, self.granted - self.accepted)
+
+    @property
+    def state(self) -> WorkerState:
+        """What the worker does, as far as the learner knows."""
+        if self.phase == "lost":
+            return "lost"
+        if self.portion is not None:
+            return "evaluating"
+        return "stepping" if self.outstanding else "waiting"
+
+    def count(self, steps: int, now: float) -> None:
+        """Adds accepted steps."""
+        self.accepted += steps
+        self.history.append((now, steps))
+
+    def steps_per_second(self, now: float) -> float:
+        """Steps accepted per second lately."""
+        while self.history and self.history[0][0] < now - RATE_SECONDS:
+            self.history.popleft()
+        return sum(steps for _, steps in self.history) / RATE_SECONDS
+
+
+class Roster:
+    """The newest session of every worker id.
+
+    Args:
+        num_workers: ids from 0 to `num_workers - 1` are served.
+    """
+
+    def __init__(self, num_workers: int) -> None:
+        self._num_workers = num_workers
+        self._sessions: dict[int, Session] = {}
+        self._routes: dict[bytes, Session] = {}
+
+    def __iter__(self) -> Iterable[Session]:
+        """Sessions by worker id, the lost ones too."""
+        return iter([self._sessions[worker_id] for worker_id in sorted(self._sessions)])
+
+    @property
+    def alive(self) -> list[Session]:
+        """Sessions that are joining or ready."""
+        return list(self._routes.values())
+
+    @property
+    def ready(self) -> list[Session]:
+        """Sessions that may work."""
+        return [session for session in self._routes.values() if session.phase == "ready"]
+
+    def at(self, route: bytes) -> Session | None:
+        """The living session of a connection."""
+        return self._routes.get(route)
+
+    def known(self, uuid: str) -> Session | None:
+        """The session of this uuid, if it is still the newest of its worker id."""
+        return next((s for s in self._sessions.values() if s.uuid == uuid), None)
+
+    def seat(self, wanted: int | None) -> int | None:
+        """The worker id for a newcomer; None if there is none for it."""
+        if wanted is not None:
+            return wanted if 0 <= wanted < self._num_workers else None
+        ids = range(self._num_workers)
+        return next((worker_id for worker_id in ids if self.holder(worker_id) is None), None)
+
+    def holder(self, worker_id: int) -> Session | None:
+        """The living session that holds an id."""
+        session = self._sessions.get(worker_id)
+        return session if session and session.phase != "lost" else None
+
+    def enter(self, session: Session, route: bytes, now: float) -> None:
+        """A session joins, or comes back over another connection."""
+        session.route, session.heard_at, session.phase = route, now, "joining"
+        session.challenge = None
+        self._sessions[session.worker_id] = session
+        self._routes[route] = session
+
+    def lose(self, session: Session) -> None:
+        """A session's connection is gone; what was granted to it counts no more."""
+        session.phase, session.ack_due = "lost", False
+        self._routes.pop(session.route, None)

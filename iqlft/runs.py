@@ -1,0 +1,262 @@
+"""The run folder, and its only writer.
+
+Files that grow (metrics, curves, episodes, new transitions) are append-only, and a checkpoint
+records how long each one was. Resuming cuts them back to those lengths, so that a run that was
+killed and resumed has the same files as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import yaml
+
+from iqlft.files import write_atomically
+from workers.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+CURVE_COLUMNS = "phase,updates,env_steps,seconds,success,return,normalized_score,episodes,version"
+EPISODE_COLUMNS = "env_steps,worker,version,return,length,success"
+METRICS, CURVES, EPISODES, NEW_ROWS = (
+    "metrics.jsonl",
+    "curves.csv",
+    "episodes.csv",
+    "replay/transitions.f32",
+)
+_GROWING = (METRICS, CURVES, EPISODES, NEW_ROWS)
+_PACKAGES = ("iqlft", "torch", "gymnasium", "gymnasium-robotics", "mujoco", "minari", "numpy")
+
+
+class RunError(UserError):
+    """A run folder that exists already, is missing, or cannot be read or written."""
+
+
+class Run:
+    """A run folder that is open for writing.
+
+    Args:
+        folder: `runs/<task>/<name>`, complete.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[str, BinaryIO] = {}
+
+    @classmethod
+    def create(cls, folder: Path, config: Mapping[str, Any], meta: Mapping[str, Any]) -> Run:
+        """Makes a new run folder under a temporary name and renames it.
+
+        Args:
+            folder: must not exist.
+            config: the resolved configuration of pretraining.
+            meta: what `meta.json` holds beside versions, host and time.
+
+        Raises:
+            RunError: the folder exists, or cannot be written.
+        """
+        refuse_existing(folder)
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+        try:
+            for each in ("checkpoints", "replay", "policy", "plots", "tensorboard", "logs"):
+                (temporary / each).mkdir(parents=True)
+            (temporary / CURVES).write_text(CURVE_COLUMNS + "\n")
+            (temporary / EPISODES).write_text(EPISODE_COLUMNS + "\n")
+            for each in (METRICS, NEW_ROWS):
+                (temporary / each).touch()
+            run = cls(temporary)
+            run.write_config("pretrain", config)
+            run.write_meta({**meta, **surroundings()})
+            temporary.rename(folder)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise RunError(
+                f"The run folder {folder} cannot be made ({error.strerror}); choose a writable "
+                "place with --runs."
+            ) from error
+        return cls(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Opens an existing run.
+
+        Raises:
+            RunError: there is no run in this folder.
+        """
+        if not (folder / "meta.json").is_file():
+            raise RunError(f"There is no run in {folder} (no meta.json); see `iqlft doctor`.")
+        return cls(folder)
+
+    def copy(self, folder: Path) -> Run:
+        """A second run folder that starts where this one stands, with its last checkpoint.
+
+        Raises:
+            RunError: the folder exists already.
+        """
+        if folder.exists():
+            raise RunError(f"The run {folder} exists already; choose another name with --into.")
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+        skipped = shutil.ignore_patterns("plots", "tensorboard", "logs")
+        shutil.copytree(self.folder, temporary, ignore=skipped)
+        for each in ("plots", "tensorboard", "logs"):
+            (temporary / each).mkdir()
+        temporary.rename(folder)
+        return Run(folder)
+
+    # -- configuration and description ------------------------------------------------------
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The contents of `meta.json`."""
+        return self._read_json("meta.json")
+
+    def write_meta(self, changes: Mapping[str, Any]) -> None:
+        """Updates `meta.json` atomically."""
+        path = self.folder / "meta.json"
+        meta = self.meta if path.is_file() else {}
+        write_atomically(path, json.dumps({**meta, **changes}, indent=2) + "\n")
+
+    def config(self, section: str) -> dict[str, Any] | None:
+        """The resolved configuration of `pretrain` or `finetune`, None when there is none yet."""
+        try:
+            data = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise RunError(f"{self.folder}/config.yaml cannot be read ({error}).") from error
+        section_data: dict[str, Any] | None = data.get(section)
+        return section_data
+
+    def write_config(self, section: str, config: Mapping[str, Any]) -> None:
+        """Writes one command's section of `config.yaml`."""
+        path = self.folder / "config.yaml"
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        write_atomically(path, yaml.safe_dump({**data, section: dict(config)}, sort_keys=False))
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        try:
+            data: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.folder / name} cannot be read ({error}).") from error
+        return data
+
+    # -- files that grow --------------------------------------------------------------------
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Appends a line to `metrics.jsonl`."""
+        self._append(METRICS, (json.dumps(row) + "\n").encode())
+
+    def append_curve(self, values: Iterable[object]) -> None:
+        """Appends a row to `curves.csv`, in the order of `CURVE_COLUMNS`; None is left empty."""
+        self._append(CURVES, _csv(values))
+
+    def append_episodes(self, rows: Sequence[Iterable[object]]) -> None:
+        """Appends rows to `episodes.csv`, in the order of `EPISODE_COLUMNS`."""
+        self._append(EPISODES, b"".join(_csv(row) for row in rows))
+
+    def append_rows(self, rows: NDArray[np.float32]) -> None:
+        """Appends new transitions, `(n, width)` float32, to the replay's file."""
+        self._append(NEW_ROWS, np.ascontiguousarray(rows, "<f4").tobytes())
+
+    def read_rows(self, width: int) -> NDArray[np.float32]:
+        """The new transitions so far, `(n, width)` float32."""
+        return np.fromfile(self.folder / NEW_ROWS, "<f4").reshape(-1, width)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes in each growing file, synced to disk, for a checkpoint."""
+        for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
+        return {name: (self.folder / name).stat().st_size for name in _GROWING}
+
+    def truncate(self, sizes: Mapping[str, int]) -> None:
+        """Cuts the growing files back to a checkpoint's lengths.
+
+        Raises:
+            RunError: a file is shorter than the checkpoint says.
+        """
+        self.close()
+        for name, size in sizes.items():
+            path = self.folder / name
+            if path.stat().st_size < size:
+                raise RunError(f"{path} is shorter than the checkpoint says; it was changed.")
+            os.truncate(path, size)
+
+    def close(self) -> None:
+        """Closes the files."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def _append(self, name: str, data: bytes) -> None:
+        if name not in self._files:
+            self._files[name] = (self.folder / name).open("ab")
+        self._files[name].write(data)
+        self._files[name].flush()
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raises `RunError` when a run folder is there already."""
+    if folder.exists():
+        raise RunError(
+            f"The run {folder} exists already; continue it with `iqlft resume {folder}`, or "
+            "choose another --seed or --name."
+        )
+
+
+def newest(root: Path) -> Path:
+    """The folder of the run under `root` that was written last.
+
+    Raises:
+        RunError: there is none.
+    """
+    found = sorted(root.glob("*/*/meta.json"), key=lambda path: path.stat().st_mtime)
+    found = [path for path in found if not path.parent.name.startswith(".")]
+    if not found:
+        raise RunError(f"There is no run under {root}/; make one with `iqlft pretrain`.")
+    return found[-1].parent
+
+
+def surroundings() -> dict[str, Any]:
+    """Versions, host, time and source revision, for `meta.json`."""
+    return {
+        "versions": versions() | {"python": platform.python_version()},
+        "host": platform.node(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "git": _git_hash(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that a result depends on."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _git_hash() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None
+
+
+def _csv(values: Iterable[object]) -> bytes:
+    return (",".join("" if each is None else str(each) for each in values) + "\n").encode()

@@ -1,0 +1,332 @@
+"""A training run in progress: what pretraining and fine-tuning share around their loops.
+
+The session owns the clock and the rhythm: after every update the loop calls `after_update`, which
+logs, evaluates, checkpoints and reports when each is due, and stops politely when asked to.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+import torch
+
+from iqlft import checkpoint
+from iqlft.evaluation import Evaluator, Score
+from iqlft.ledger import WorkerProgress
+from iqlft.metrics import MetricsLog
+from iqlft.reporting import Status
+from workers.errors import UserError
+from workers.pool import WorkerPool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+    from types import FrameType
+
+    from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
+    from iqlft.config import MachineConfig
+    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.evaluation import Scoring
+    from iqlft.gateway import Gateway
+    from iqlft.replay import Replay
+    from iqlft.reporting import Reporter
+    from iqlft.runs import Run
+
+STATUS_SECONDS = 0.5
+
+
+class TrainingDivergedError(UserError):
+    """A loss is no longer finite."""
+
+
+class Interrupted(Exception):  # noqa: N818 -- not an error: the user asked for it
+    """A run was stopped by a signal and can be resumed.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"Interrupted; continue with `iqlft resume {folder}`.")
+        self.folder = folder
+
+
+class StopSignal:
+    """The first SIGINT or SIGTERM asks to stop; the second one stops at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handles the signals inside the block, where the main thread is ours to ask."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            del number, frame
+            if self.requested:
+                raise KeyboardInterrupt
+            self.requested = True
+
+        before: dict[signal.Signals, Any] = {}
+        try:
+            for each in (signal.SIGINT, signal.SIGTERM):
+                before[each] = signal.signal(each, handle)
+        except ValueError:  # Not the main thread: the caller owns the signals.
+            before = {}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+class SessionParts(TypedDict):
+    """The members of a session that a command builds."""
+
+    algorithm: ImplicitQLearning
+    replay: Replay
+    dataset: OfflineDataset
+    reporter: Reporter
+    config: MachineConfig
+    scoring: Scoring
+    phase: str
+    task: str
+    total: int
+
+
+@dataclass
+class Session:
+    """Everything that a training loop works with; see `open_session`."""
+
+    run: Run
+    algorithm: ImplicitQLearning
+    replay: Replay
+    dataset: OfflineDataset
+    gateway: Gateway
+    pool: WorkerPool
+    evaluator: Evaluator
+    metrics: MetricsLog
+    reporter: Reporter
+    config: MachineConfig
+    phase: str
+    task: str
+    total: int
+    stop: StopSignal
+    env_steps: int = 0
+    before: Score | None = None
+    last: Score | None = None
+    _seconds_before: float = 0.0
+    _started: float = field(default_factory=time.monotonic)
+    _next_status: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Training time over all parts of the run."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    @property
+    def done(self) -> int:
+        """Updates (offline) or environment steps (online) so far."""
+        return self.algorithm.updates if self.phase == "offline" else self.env_steps
+
+    # -- rhythm -----------------------------------------------------------------------------
+
+    def after_update(self, result: UpdateResult) -> None:
+        """Logs when due and checkpoints when due.
+
+        Raises:
+            TrainingDivergedError: a loss is not finite; the last checkpoint is still good.
+        """
+        updates = self.algorithm.updates
+        if updates % self.config.log_every == 0:
+            row = self.metrics.row(self, result)
+            if not all(math.isfinite(row[key]) for key in ("value_loss", "critic_loss")):
+                raise TrainingDivergedError(
+                    f"A loss is not finite after {updates} updates; the last checkpoint in "
+                    f"{self.run.folder} is from before; check rewards and learning rate."
+                )
+        if updates % self.config.checkpoint_every == 0:
+            self.checkpoint()
+
+    def tick(self) -> None:
+        """Collects evaluations, watches the workers and reports; cheap, called at every turn."""
+        now = time.monotonic()
+        if now < self._next_status:
+            return
+        self._next_status = now + STATUS_SECONDS
+        self._collect(self.evaluator.poll())
+        for event in self.pool.watch():
+            self.reporter.event(event)
+        self.metrics.observe_workers([each.state for each in self.gateway.worker_status()])
+        self.reporter.status(self.status())
+
+    def evaluate(self, env_steps: int = 0) -> None:
+        """Begins an evaluation of the present weights, after the one under way.
+
+        Args:
+            env_steps: online environment steps that these weights have learned from.
+        """
+        self.wait_for_evaluation()
+        if not self.stop.requested:
+            weights = self.algorithm.actor_weights()
+            self.evaluator.begin(weights, self.phase, env_steps, self.seconds)
+
+    def wait_for_evaluation(self) -> None:
+        """Waits until no evaluation is under way, or a stop is requested."""
+        while self.evaluator.busy and not self.stop.requested:
+            self._collect(self.evaluator.poll(STATUS_SECONDS))
+            self.tick()
+
+    def adopt(self, score: Score) -> None:
+        """Writes a score that is known without an evaluation."""
+        self.run.append_curve(score.row())
+        self._collect(score)
+
+    def _collect(self, score: Score | None) -> None:
+        if score is None:
+            return
+        self.last = score
+        if score.phase == "offline" or score.env_steps == 0:
+            self.before = score
+        self.metrics.write_score(score)
+        self.reporter.event(describe(score))
+
+    # -- checkpoints ------------------------------------------------------------------------
+
+    def checkpoint(self, *, keep: bool = False) -> None:
+        """Writes everything that a resumed run needs to continue as if it had not stopped."""
+        evaluation_tensors, evaluation = self.evaluator.state()
+        progress = self.gateway.progress()
+        tensors = {f"algorithm.{key}": each for key, each in self.algorithm.state().items()}
+        tensors |= {"replay.random_state": self.replay.random_state(), **evaluation_tensors}
+        tensors |= {f"actions.{i}": torch.tensor(p.actions) for i, p in progress.items()}
+        state = {
+            "phase": self.phase,
+            "updates": self.algorithm.updates,
+            "env_steps": self.env_steps,
+            "seconds": self.seconds,
+            "evaluation": evaluation,
+            "workers": {str(i): [p.env_steps, p.episode] for i, p in progress.items()},
+            "sizes": self.run.sizes(),
+            "before": self.before,
+            "last": self.last,
+        }
+        content = checkpoint.Checkpoint(tensors, state)
+        checkpoint.save(self.run.folder / "checkpoints", self.algorithm.updates, content, keep=keep)
+
+    # -- reporting --------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """This moment, for the console."""
+        evaluating = (self.evaluator.episodes_done, self.config.eval_episodes)
+        return Status(
+            task=self.task,
+            device=str(self.algorithm.observation_mean.device),
+            folder=self.run.folder,
+            phase=self.phase,
+            done=self.done,
+            total=self.total,
+            updates_per_second=self.metrics.update_rate.per_second(self.algorithm.updates),
+            env_steps_per_second=self.metrics.env_step_rate.per_second(self.env_steps),
+            dataset_size=self.dataset.num_transitions,
+            new_size=self.replay.new_size(),
+            workers={each.worker_id: each.state for each in self.gateway.worker_status()},
+            policy_lag=self.metrics.policy_lag if self.phase == "online" else None,
+            evaluation=evaluating if self.evaluator.busy else None,
+            before=self.before,
+            last=self.last,
+        )
+
+
+def describe(score: Score) -> str:
+    """A score as a sentence."""
+    where = f"{score.updates:,} updates"
+    if score.phase == "online":
+        where += f", {score.env_steps:,} environment steps"
+    figure = f"return {score.mean_return:.1f}"
+    if score.success is not None:
+        figure = f"success {score.success:.0%}"
+    return f"Evaluated after {where}: {figure} in {score.episodes} episodes."
+
+
+def restore(session: Session, saved: checkpoint.Checkpoint) -> None:
+    """Brings a session's algorithm, replay and counters to a checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint does not fit the run's configuration.
+    """
+    prefix = "algorithm."
+    tensors, state = saved
+    try:
+        parameters = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        session.algorithm.load_state(parameters)
+        session.replay.set_random_state(tensors["replay.random_state"])
+    except (KeyError, RuntimeError) as error:
+        raise checkpoint.CheckpointError(
+            f"The checkpoint in {session.run.folder} does not fit its configuration ({error}); "
+            "was config.yaml edited?"
+        ) from error
+    session.env_steps = state["env_steps"]
+    session._seconds_before = state["seconds"]
+    session.before = Score(*state["before"]) if state["before"] else None
+    session.last = Score(*state["last"]) if state["last"] else None
+
+
+def worker_progress(saved: checkpoint.Checkpoint) -> Mapping[int, WorkerProgress]:
+    """Where each worker stood, as `Session.checkpoint` stored it."""
+    return {
+        int(i): WorkerProgress(env_steps, episode, saved.tensors[f"actions.{i}"].numpy())
+        for i, (env_steps, episode) in saved.state["workers"].items()
+    }
+
+
+@contextmanager
+def open_session(
+    gateway: Gateway, num_workers: int, run: Run, **parts: Unpack[SessionParts]
+) -> Iterator[Session]:
+    """Starts gateway and workers, and at the end stops them and writes how the run ended.
+
+    Args:
+        gateway: bound, not started; closed at the end.
+        num_workers: local worker processes.
+        run: the run folder.
+        parts: the other members of the `Session`.
+
+    Raises:
+        Interrupted: a stop was requested; everything needed to resume is on disk.
+    """
+    config, stop = parts["config"], StopSignal()
+    metrics = MetricsLog(run, tensorboard=config.tensorboard)
+    pool = WorkerPool(num_workers, gateway.endpoint, run.folder / "logs")
+    evaluator = Evaluator(gateway, run, config.eval_episodes, parts.pop("scoring"))
+    session = Session(
+        run=run,
+        gateway=gateway,
+        pool=pool,
+        evaluator=evaluator,
+        metrics=metrics,
+        stop=stop,
+        **parts,
+    )
+    status = "failed"
+    run.write_meta({"status": "running", "phase": session.phase})
+    try:
+        with stop.listening():
+            gateway.start()
+            pool.start()
+            yield session
+            status = "interrupted" if stop.requested else "finished"
+    finally:
+        # Workers leave when the gateway tells them to; the pool stops what is left after that.
+        gateway.close()
+        pool.stop(timeout_seconds=5.0)
+        metrics.close()
+        run.close()
+        run.write_meta({"status": status, "seconds": round(session.seconds, 1)})
+    if stop.requested:
+        raise Interrupted(run.folder)

@@ -1,0 +1,244 @@
+"""Before -> after of each task and in total: the numbers that the figure and the table share."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from iqlft.curves import common_metric
+from iqlft.published import task_order
+from iqlft.runs import RunError
+from iqlft.statistics import (
+    Estimate,
+    bootstrap_sums,
+    newcombe_difference,
+    paired_difference,
+    sum_of_estimates,
+    t_interval,
+    wilson_interval,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from iqlft.curves import CurveRow, Metric, RunCurve
+
+
+class Series(NamedTuple):
+    """What may be averaged and added up: one algorithm on data of one origin.
+
+    Attributes:
+        algorithm: such as `iql`.
+        label: where the data come from.
+    """
+
+    algorithm: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """The seeds of one series on one task.
+
+    Attributes:
+        task: the task's name.
+        series: algorithm and origin of the data.
+        metric: what all runs of the task report.
+        runs: one per seed, by seed.
+    """
+
+    task: str
+    series: Series
+    metric: Metric
+    runs: tuple[RunCurve, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Before -> after of one group, or of a sum over tasks.
+
+    Attributes:
+        task: the task's name; for a sum, `total of N tasks`.
+        series: algorithm and origin of the data.
+        metric: of the numbers.
+        before: mean over seeds before fine-tuning, with its interval; None if never evaluated.
+        after: the same after it; None while any run has no online evaluation.
+        change: mean change, paired by seed; None without both.
+        pairs: `(S, 1)` or `(S, 2)`: each seed's values behind them.
+        episodes: numbers of episodes per evaluation that occur, ascending.
+        offline_updates: numbers of offline updates that occur, ascending.
+        env_steps: numbers of online environment steps that occur, ascending; empty without any.
+        num_seeds: numbers of seeds that occur: one number, for a sum perhaps more.
+    """
+
+    task: str
+    series: Series
+    metric: Metric
+    before: Estimate | None
+    after: Estimate | None
+    change: Estimate | None
+    pairs: NDArray[np.float64]
+    episodes: tuple[int, ...]
+    offline_updates: tuple[int, ...]
+    env_steps: tuple[int, ...]
+    num_seeds: tuple[int, ...]
+
+
+def group_runs(runs: Iterable[RunCurve]) -> list[Group]:
+    """Groups runs by task and series, tasks in the order of the published tables.
+
+    Args:
+        runs: at least one.
+
+    Raises:
+        RunError: no runs, or two with the same task, series and seed.
+    """
+    runs = sorted(runs, key=lambda run: (task_order(run.task), run.algorithm, run.label, run.seed))
+    if not runs:
+        raise RunError("There are no runs to summarise; train one first with `iqlft run`.")
+    groups: dict[tuple[str, Series], list[RunCurve]] = {}
+    for run in runs:
+        seeds = groups.setdefault((run.task, Series(run.algorithm, run.label)), [])
+        if seeds and seeds[-1].seed == run.seed:
+            raise RunError(
+                f"Seed {run.seed} of {run.task} occurs twice, in {seeds[-1].folder} and "
+                f"{run.folder}; name only one of them."
+            )
+        seeds.append(run)
+    metrics = {run.task: common_metric(r for r in runs if r.task == run.task) for run in runs}
+    return [Group(*key, metrics[key[0]], tuple(seeds)) for key, seeds in groups.items()]
+
+
+def clip(estimate: Estimate, metric: Metric, *, low: float = 0.0) -> Estimate:
+    """Cuts an interval of a success rate at the possible values; leaves other metrics alone."""
+    return estimate.clipped(low, 100.0) if metric == "success" else estimate
+
+
+def estimate_scores(rows: Sequence[CurveRow], metric: Metric) -> Estimate:
+    """Mean over seeds of one evaluation each, with the interval that the data allow.
+
+    Args:
+        rows: the same evaluation of each seed.
+        metric: what to read.
+
+    Returns:
+        Student-t over several seeds; for one seed, Wilson over its episodes where the metric is
+        the success rate, and no interval otherwise.
+    """
+    if len(rows) == 1 and metric == "success":
+        return wilson_interval(rows[0].success or 0.0, rows[0].episodes).scaled(100)
+    return clip(t_interval([row.score(metric) for row in rows]), metric)
+
+
+def summarise(group: Group) -> Summary:
+    """Before, after and change of one group.
+
+    While some seeds have been fine-tuned and others not, only the former count, so that before
+    and after are of the same seeds; while none has, all count and there is no after.
+    """
+    metric = group.metric
+    tuned = [run for run in group.runs if run.before and run.after]
+    runs = tuned or [run for run in group.runs if run.before]
+    befores = [run.before for run in runs if run.before]
+    afters = [run.after for run in tuned if run.after]
+    before = estimate_scores(befores, metric) if befores else None
+    after = estimate_scores(afters, metric) if afters else None
+    columns = [[row.score(metric) for row in rows] for rows in (befores, afters) if rows]
+    return Summary(
+        task=group.task,
+        series=group.series,
+        metric=metric,
+        before=before,
+        after=after,
+        change=_change(before, after, columns, metric),
+        pairs=np.array(columns, np.float64).T if columns else np.empty((0, 2)),
+        episodes=_distinct(row.episodes for row in befores + afters),
+        offline_updates=_distinct(row.updates for row in befores),
+        env_steps=_distinct(row.env_steps for row in afters),
+        num_seeds=(len(runs),),
+    )
+
+
+def total(summaries: Sequence[Summary]) -> Summary | None:
+    """The sum over tasks, as the papers report it; None if there is nothing to add up.
+
+    With two or more seeds of every task the intervals are a bootstrap paired by seed; with a
+    single seed of any, they combine the tasks' own intervals.
+
+    Args:
+        summaries: one per task, all of one series.
+
+    Returns:
+        The sum, its `after` and `change` only when every task has them. None for fewer than two
+        tasks, for metrics that differ, for returns (which have no common scale), and when a task
+        has no evaluation before fine-tuning.
+    """
+    metrics = {summary.metric for summary in summaries}
+    befores = [summary.before for summary in summaries if summary.before]
+    if len(summaries) < 2 or len(metrics) > 1 or "return" in metrics:
+        return None
+    if len(befores) < len(summaries):
+        return None
+    afters = [summary.after for summary in summaries if summary.after]
+    changes = [summary.change for summary in summaries if summary.change]
+    parts = [befores] if len(afters) < len(summaries) else [befores, afters, changes]
+    if min(len(summary.pairs) for summary in summaries) > 1:
+        tables = [s.pairs if len(parts) == 3 else s.pairs[:, :1] for s in summaries]
+        if len(parts) == 3:
+            tables = [np.column_stack([table, table[:, 1] - table[:, 0]]) for table in tables]
+        sums: list[Estimate | None] = [*bootstrap_sums(tables)]
+    else:
+        sums = [sum_of_estimates(part) for part in parts]
+    sums += [None] * (3 - len(sums))
+    return dataclasses.replace(
+        summaries[0],
+        task=f"total of {len(summaries)} tasks",
+        before=sums[0],
+        after=sums[1],
+        change=sums[2],
+        pairs=np.empty((0, 2)),
+        episodes=_distinct(n for s in summaries for n in s.episodes),
+        offline_updates=_distinct(n for s in summaries for n in s.offline_updates),
+        env_steps=_distinct(n for s in summaries for n in s.env_steps),
+        num_seeds=_distinct(n for s in summaries for n in s.num_seeds),
+    )
+
+
+def short_count(number: float) -> str:
+    """A count in k or M with up to three digits: 250000 is `250k`, 1e6 is `1M`."""
+    size = abs(number)
+    for unit, suffix in ((1e6, "M"), (1e3, "k")):
+        # Half a digit below the unit already rounds up to it: 999,999 is 1M, not 1e+03k.
+        if size >= unit * 0.9995:
+            return f"{number / unit:.3g}{suffix}"
+    return f"{number:.3g}"
+
+
+def count_range(numbers: Sequence[int]) -> str:
+    """Ascending counts as one text: `1M`, or `250k-1M` where they differ; `-` without any."""
+    if not numbers:
+        return "-"
+    ends = dict.fromkeys((short_count(numbers[0]), short_count(numbers[-1])))
+    return "-".join(ends)
+
+
+def _change(
+    before: Estimate | None,
+    after: Estimate | None,
+    columns: list[list[float]],
+    metric: Metric,
+) -> Estimate | None:
+    if before is None or after is None:
+        return None
+    if len(columns[0]) == 1:
+        return newcombe_difference(before, after)
+    return clip(paired_difference(columns[0], columns[1]), metric, low=-100.0)
+
+
+def _distinct(numbers: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted(set(numbers)))

@@ -1,0 +1,271 @@
+"""The table: before -> after fine-tuning per task and in total, beside the published numbers.
+
+Every number says which data it comes from: `antmaze-v0` and `antmaze-v2` are not the same data,
+and ours are made anew. Intervals are 95 %: Student-t over seeds, Wilson over the episodes of a
+single seed; the changes are paired by seed. Totals are sums over tasks.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from iqlft.curves import METRIC_NAMES
+from iqlft.published import PublishedRow, published_rows
+from iqlft.statistics import Estimate
+from iqlft.summary import Series, Summary, count_range, group_runs, summarise, total
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from iqlft.curves import RunCurve
+
+Style = Literal["text", "markdown", "csv"]
+Published = Literal["same", "all", "none"]
+
+
+class TableRow(NamedTuple):
+    """One line of the table: a result of ours, or a published one.
+
+    Attributes:
+        task: the task, or `total of N tasks`.
+        result: the algorithm and whose it is.
+        data: the dataset version or origin.
+        metric: what the numbers are, in words.
+        before: before fine-tuning; None where missing.
+        after: after fine-tuning; None where missing.
+        change: after - before; None where missing.
+        seeds: numbers of seeds that occur, ascending; empty where missing or not said.
+        episodes: episodes per evaluation, alike.
+        updates: offline updates, alike.
+        env_steps: online environment steps, alike.
+        ours: whether it is a result of these runs.
+    """
+
+    task: str
+    result: str
+    data: str
+    metric: str
+    before: Estimate | None
+    after: Estimate | None
+    change: Estimate | None
+    seeds: tuple[int, ...]
+    episodes: tuple[int, ...]
+    updates: tuple[int, ...]
+    env_steps: tuple[int, ...]
+    ours: bool
+
+
+def format_table(
+    runs: Sequence[RunCurve], style: Style = "text", *, published: Published = "same"
+) -> str:
+    """Before -> after of the runs, as text for a terminal, as Markdown or as CSV.
+
+    Args:
+        runs: at least one.
+        style: how to write it. `csv` holds every number in full, one result a line.
+        published: which published rows to show of the same tasks: those of the same algorithm,
+            all that were fine-tuned, or none.
+
+    Returns:
+        The table, ending in a newline.
+
+    Raises:
+        RunError: no runs, or two of the same task, algorithm, data and seed.
+    """
+    rows = table_rows(runs, published)
+    return {"text": _text, "markdown": _markdown, "csv": _csv}[style](rows)
+
+
+def table_rows(runs: Sequence[RunCurve], published: Published = "same") -> list[TableRow]:
+    """The table's lines, task by task, ours before the published ones, totals last.
+
+    Args:
+        runs: at least one.
+        published: see `format_table`.
+    """
+    summaries = [summarise(group) for group in group_runs(runs)]
+    tasks = list(dict.fromkeys(summary.task for summary in summaries))
+    series = list(dict.fromkeys(summary.series for summary in summaries))
+    found = {(summary.task, summary.series): summary for summary in summaries}
+    sources = _sources(published, series)
+    rows = []
+    for task in tasks:
+        metric = next(s.metric for s in summaries if s.task == task)
+        rows += [
+            _our_row(task, one, METRIC_NAMES[metric], found.get((task, one))) for one in series
+        ]
+        # Published AntMaze numbers are success rates: beside another metric they would mislead.
+        if metric == "success":
+            rows += [_published_row(task, [row]) for s in sources for row in s if row.task == task]
+    return rows + _total_rows(tasks, series, found, sources)
+
+
+def _sources(published: Published, series: Sequence[Series]) -> list[list[PublishedRow]]:
+    """Published rows of fine-tuning, one list per source and algorithm, in their order."""
+    names = {one.algorithm.lower().replace("-", "") for one in series}
+    sources: dict[tuple[str, str], list[PublishedRow]] = {}
+    for row in published_rows():
+        same = row.algorithm.lower().replace("-", "") in names
+        if row.after is not None and published != "none" and (same or published == "all"):
+            sources.setdefault((row.source, row.algorithm), []).append(row)
+    return list(sources.values())
+
+
+def _our_row(task: str, series: Series, metric: str, summary: Summary | None) -> TableRow:
+    name = f"iqlft {series.algorithm.upper()}"
+    if summary is None:
+        return TableRow(
+            task, name, series.label, metric, None, None, None, (), (), (), (), ours=True
+        )
+    return TableRow(
+        task,
+        name,
+        series.label,
+        metric,
+        summary.before,
+        summary.after,
+        summary.change,
+        summary.num_seeds,
+        summary.episodes,
+        summary.offline_updates,
+        summary.env_steps,
+        ours=True,
+    )
+
+
+def _published_row(task: str, parts: Sequence[PublishedRow]) -> TableRow:
+    """A published result, or the sum of several over tasks."""
+    before, after = sum(row.before for row in parts), sum(row.after or 0.0 for row in parts)
+    first = parts[0]
+    return TableRow(
+        task,
+        f"{first.source}, {first.algorithm}",
+        first.dataset_version,
+        METRIC_NAMES["success"],
+        _bare(before),
+        _bare(after),
+        _bare(after - before),
+        seeds=(),
+        episodes=(),
+        updates=first.phase_length("offline"),
+        env_steps=first.phase_length("online"),
+        ours=False,
+    )
+
+
+def _total_rows(
+    tasks: Sequence[str],
+    series: Sequence[Series],
+    found: dict[tuple[str, Series], Summary],
+    sources: Iterable[Sequence[PublishedRow]],
+) -> list[TableRow]:
+    """Sums over exactly the tasks shown, ours and published; no sum where a task is missing."""
+    metrics = {summary.metric for summary in found.values()}
+    if len(tasks) < 2 or len(metrics) > 1 or "return" in metrics:
+        return []
+    name, metric = f"total of {len(tasks)} tasks", METRIC_NAMES[metrics.pop()]
+    rows = []
+    for one in series:
+        parts = [found[task, one] for task in tasks if (task, one) in found]
+        summed = total(parts) if len(parts) == len(tasks) else None
+        rows.append(_our_row(name, one, metric, summed))
+    for source in sources:
+        matching = [row for row in source if row.task in tasks]
+        if len(matching) == len(tasks):
+            rows.append(_published_row(name, matching))
+    return rows
+
+
+def _bare(value: float) -> Estimate:
+    return Estimate(value, math.nan, math.nan)
+
+
+def _cell(estimate: Estimate | None, *, signed: bool = False) -> str:
+    """`55.0 [42, 68]`, `55.0` without an interval, `-` without a value."""
+    if estimate is None:
+        return "-"
+    value = f"{estimate.value:+.1f}" if signed else f"{estimate.value:.1f}"
+    if not estimate.has_interval:
+        return value
+    # Adding zero turns the -0 that rounding leaves into 0.
+    lower, upper = round(estimate.lower) + 0, round(estimate.upper) + 0
+    return f"{value} [{lower}, {upper}]"
+
+
+def _cells(row: TableRow) -> tuple[str, str, str]:
+    return _cell(row.before), _cell(row.after), _cell(row.change, signed=True)
+
+
+def _caption(rows: Sequence[TableRow]) -> str:
+    metrics = " and ".join(dict.fromkeys(row.metric for row in rows))
+    ours = [row for row in rows if row.ours]
+    several = any(max(row.seeds, default=0) > 1 for row in ours)
+    single = any(1 in row.seeds for row in ours)
+    kinds = ["Student-t over seeds"] * several
+    if single and any(row.metric == METRIC_NAMES["success"] for row in ours):
+        kinds.append("Wilson over the episodes of a single seed")
+    if any(row.ours and row.task.startswith("total") and row.before for row in rows) and several:
+        kinds.append("bootstrap paired by seed for totals")
+    intervals = f"; 95 % intervals: {', '.join(kinds)}" if kinds else ""
+    return f"Before and after fine-tuning: {metrics}, last evaluation{intervals}."
+
+
+def _text(rows: Sequence[TableRow]) -> str:
+    lines = [_caption(rows)]
+    width = max(len(f"{row.result}, {row.data}") for row in rows) + 2
+    heads = ("before", "after", "change")
+    for index, row in enumerate(rows):
+        if index == 0 or rows[index - 1].task != row.task:
+            cells = "".join(f"  {head:<16}" for head in heads)
+            lines += ["", f"{row.task:<{width}}{cells}".rstrip()]
+        cells = "".join(f"  {cell:<16}" for cell in _cells(row))
+        lines.append(f"  {row.result + ', ' + row.data:<{width - 2}}{cells}".rstrip())
+        if row.ours and row.seeds:
+            lines.append(f"    {_effort(row)}")
+    return "\n".join(lines) + "\n"
+
+
+def _effort(row: TableRow) -> str:
+    seeds = "1 seed" if row.seeds == (1,) else f"{count_range(row.seeds)} seeds"
+    counts = f"{count_range(row.episodes)} episodes, {count_range(row.updates)} offline updates"
+    steps = f"{count_range(row.env_steps)} environment steps" if row.env_steps else "not fine-tuned"
+    return f"{seeds}, {counts}, {steps}"
+
+
+def _markdown(rows: Sequence[TableRow]) -> str:
+    heads = (
+        "task", "result", "data", "before", "after", "change",
+        "seeds", "episodes", "offline updates", "env steps",
+    )  # fmt: skip
+    lines = [_caption(rows), "", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    for row in rows:
+        effort = map(count_range, (row.seeds, row.episodes, row.updates, row.env_steps))
+        cells = (row.task, row.result, row.data, *_cells(row), *effort)
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _csv(rows: Sequence[TableRow]) -> str:
+    """Every number with its bounds; empty where there is none."""
+    stages = [f"{stage}{bound}" for stage in ("before", "after", "change")
+              for bound in ("", "_lower", "_upper")]  # fmt: skip
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    effort = ("seeds", "episodes", "offline_updates", "env_steps")
+    writer.writerow(["task", "result", "data", "metric", *stages, *effort])
+    for row in rows:
+        numbers: list[str] = []
+        for estimate in (row.before, row.after, row.change):
+            numbers += ["", "", ""] if estimate is None else map(_number, estimate)
+        counts = (row.seeds, row.episodes, row.updates, row.env_steps)
+        # Numbers that differ between seeds or tasks are given as `lowest-highest`.
+        tail = ["-".join(map(str, dict.fromkeys(c[:1] + c[-1:]))) for c in counts]
+        writer.writerow([row.task, row.result, row.data, row.metric, *numbers, *tail])
+    return text.getvalue()
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}" if math.isfinite(value) else ""

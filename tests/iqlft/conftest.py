@@ -1,0 +1,57 @@
+"""Run folders with made-up evaluations, written as the learner writes them."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HEADER = (
+    "phase", "updates", "env_steps", "seconds", "success", "return", "normalized_score",
+    "episodes", "version",
+)  # fmt: skip
+LABEL = "regenerated with the D4RL procedure"
+MakeRun = Callable[..., Path]
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Writes a run folder: success rates at equal distances offline, then online from step 0."""
+
+    def make(
+        task: str = "antmaze-umaze",
+        seed: int = 0,
+        *,
+        offline: Sequence[float] = (0.0, 0.5),
+        online: Sequence[float] = (),
+        updates: int = 1_000_000,
+        env_steps: int = 1_000_000,
+        episodes: int = 100,
+        algorithm: str = "iql",
+        label: str = LABEL,
+        metric: str = "success",
+        root: Path = tmp_path / "runs",
+    ) -> Path:
+        folder = root / task / f"{algorithm}-s{seed}"
+        folder.mkdir(parents=True)
+        meta = {"task": task, "algorithm": algorithm, "seed": seed, "dataset_label": label}
+        (folder / "meta.json").write_text(json.dumps(meta))
+        rows: list[dict[str, Any]] = []
+        for index, value in enumerate(offline, 1):
+            rows.append({"phase": "offline", "updates": updates * index // len(offline),
+                         "env_steps": 0, metric: value})  # fmt: skip
+        for index, value in enumerate(online):
+            steps = env_steps * index // max(len(online) - 1, 1)
+            rows.append({"phase": "online", "updates": updates + steps, "env_steps": steps,
+                         metric: value})  # fmt: skip
+        with (folder / "curves.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, HEADER, restval="")
+            writer.writeheader()
+            for row in rows:
+                fixed = {"seconds": 1.5, "return": 7.0, "episodes": episodes}
+                writer.writerow(fixed | row | {"version": row["updates"]})
+        return folder
+
+    return make

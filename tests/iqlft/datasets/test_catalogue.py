@@ -1,0 +1,68 @@
+"""Local datasets are listed, absent ones downloaded, and all of them can be audited."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from iqlft.datasets.audit import BANDS, check
+from iqlft.datasets.catalogue import download, list_local
+from iqlft.datasets.errors import DatasetError
+from iqlft.datasets.tasks import TASKS
+
+
+def test_local_datasets_are_listed_with_their_sizes(corner: str, corner_root: Path) -> None:
+    (dataset,) = list_local()
+    assert (dataset.id, dataset.transitions, dataset.episodes) == (corner, 903, 3)
+    assert dataset.path == corner_root / corner
+    assert 400_000 < dataset.size_bytes < 4_000_000
+
+
+@pytest.mark.usefixtures("minari_root")
+def test_an_empty_folder_lists_nothing() -> None:
+    assert list_local() == []
+
+
+def test_a_dataset_that_is_here_is_not_downloaded_again(corner: str) -> None:
+    with pytest.raises(DatasetError, match=r"exists already.*--force"):
+        download(corner)
+
+
+@pytest.mark.usefixtures("minari_root")
+def test_a_malformed_id_is_not_downloaded() -> None:
+    with pytest.raises(DatasetError, match="no Minari id"):
+        download("no id at all")
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("huggingface_hub") is not None, reason="the hf extra is installed"
+)
+@pytest.mark.usefixtures("minari_root")
+def test_a_download_without_the_extra_names_it() -> None:
+    with pytest.raises(DatasetError, match=r"pip install 'iqlft\[hf\]'"):
+        download("D4RL/antmaze/umaze-v1")
+
+
+@pytest.mark.usefixtures("minari_root")
+def test_an_unreachable_server_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINARI_REMOTE", "nowhere://nothing")
+    with pytest.raises(DatasetError, match="could not be downloaded"):
+        download("D4RL/antmaze/umaze-v1")
+
+
+def test_a_generated_dataset_passes_its_audit(corner: str) -> None:
+    findings = {finding.name: finding for finding in check(corner)}
+    assert not [finding for finding in findings.values() if finding.verdict == "outside"]
+    assert findings["episodes reaching their goal"].value == 1
+    assert findings["jumps over 0.5 m in one step"].verdict == "ok"
+    assert 0.05 < findings["metres per step"].value < 0.15
+
+
+def test_every_task_has_bands() -> None:
+    assert BANDS.keys() == {task.dataset_id for task in TASKS.values()}
+
+
+@pytest.mark.usefixtures("minari_root")
+def test_an_audit_of_an_absent_dataset_says_how_to_make_it() -> None:
+    with pytest.raises(DatasetError, match="iqlft data make antmaze-umaze"):
+        check("iqlft/antmaze/umaze-v0")

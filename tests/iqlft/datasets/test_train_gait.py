@@ -1,0 +1,37 @@
+"""The gait's training script writes what the data generation reads."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iqlft.datasets import train_gait
+from iqlft.datasets.gait import load_gait
+from workers.antmaze import ant_spec
+
+
+def test_a_short_training_writes_a_gait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_gait, "RANDOM_STEPS", 300)
+    monkeypatch.setattr(train_gait, "CAPACITY", 4000)
+    speed = train_gait.train(tmp_path / "gait.npz", minutes=0.02, seed=0)
+    gait = load_gait(tmp_path / "gait.npz")
+    assert [w.shape for w in gait.weights] == [(29, 256), (256, 256), (256, 16)]
+    assert np.isfinite(speed)
+
+
+def test_the_reward_is_the_velocity_along_the_direction() -> None:
+    ant = train_gait.DirectionalAnt(ant_spec().compile(), np.random.default_rng(0))
+    ant.reset()
+    ant._direction, ant._until_turn = np.array([0.0, 1.0]), 10
+    before = ant._data.qpos[1]
+    _, speed, fell, timeout = ant.step(np.ones(8, np.float32))
+    assert speed == (ant._data.qpos[1] - before) / 0.1
+    assert not fell
+    assert not timeout
+
+
+def test_an_ant_on_its_back_has_fallen() -> None:
+    ant = train_gait.DirectionalAnt(ant_spec().compile(), np.random.default_rng(0))
+    ant.reset()
+    ant._data.qpos[3:7] = [0, 1, 0, 0]
+    assert ant.step(np.zeros(8, np.float32))[2]

@@ -1,0 +1,147 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from iqlft.curves import common_metric, find_runs, read_run
+from iqlft.runs import RunError
+
+MakeRun = Callable[..., Path]
+
+
+def test_a_run_folder_is_read_as_it_was_written(make_run: MakeRun) -> None:
+    run = read_run(make_run(seed=3, offline=[0.25, 0.5], online=[0.5, 0.75], episodes=50))
+
+    assert (run.task, run.algorithm, run.seed) == ("antmaze-umaze", "iql", 3)
+    assert run.label == "regenerated with the D4RL procedure"
+    assert [row.success for row in run.rows] == [0.25, 0.5, 0.5, 0.75]
+    assert [row.updates for row in run.rows] == [500_000, 1_000_000, 1_000_000, 2_000_000]
+    assert [row.env_steps for row in run.rows] == [0, 0, 0, 1_000_000]
+    assert run.rows[0].normalized_score is None
+    assert (run.rows[0].episodes, run.rows[0].seconds, run.rows[0].mean_return) == (50, 1.5, 7.0)
+
+
+def test_before_is_the_evaluation_at_step_0_and_after_the_last_never_the_best(
+    make_run: MakeRun,
+) -> None:
+    run = read_run(make_run(offline=[0.5], online=[0.52, 0.9, 0.7]))
+
+    assert run.before is not None
+    assert run.after is not None
+    assert (run.before.success, run.after.success) == (0.52, 0.7)
+
+
+def test_before_is_the_last_offline_evaluation_where_none_was_made_at_step_0(
+    make_run: MakeRun,
+) -> None:
+    folder = make_run(offline=[0.3, 0.5], online=[0.52, 0.9])
+    lines = (folder / "curves.csv").read_text().splitlines()
+    (folder / "curves.csv").write_text("\n".join(lines[:3] + lines[4:]))
+    run = read_run(folder)
+
+    assert run.before is not None
+    assert run.before.success == 0.5
+    assert run.after is not None
+
+
+@pytest.mark.parametrize("online", [[], [0.5]])
+def test_there_is_no_after_before_the_first_environment_step(
+    make_run: MakeRun, online: list[float]
+) -> None:
+    assert read_run(make_run(online=online)).after is None
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is not a run folder"):
+        read_run(tmp_path)
+
+
+def test_a_run_without_evaluations_says_so(make_run: MakeRun) -> None:
+    folder = make_run()
+    header = (folder / "curves.csv").read_text().splitlines()[0]
+    (folder / "curves.csv").write_text(header + "\n")
+    with pytest.raises(RunError, match="wait for the run's first evaluation"):
+        read_run(folder)
+
+    (folder / "curves.csv").unlink()
+    with pytest.raises(RunError, match=r"no curves\.csv"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("offline,x,0,1,0.5,1,,100,1", "line 4: updates must be a number, not 'x'"),
+        ("offline,1,0,1,50,1,,100,1", r"line 4: success must lie in \[0, 1\], not 50"),
+        ("later,1,0,1,0.5,1,,100,1", "line 4: phase must be offline or online, not 'later'"),
+        ("offline,1,0,1,0.5,nan,,100,1", "line 4: return must be finite"),
+        ("offline,1,0,1,0.5,1,,0,1", "line 4: episodes must be at least 1"),
+        ("offline,1,0,1", "line 4: the row has fewer values"),
+    ],
+)
+def test_a_malformed_row_is_named_by_its_line(make_run: MakeRun, row: str, message: str) -> None:
+    folder = make_run(offline=[0.1, 0.2])
+    with (folder / "curves.csv").open("a") as file:
+        file.write(row + "\n")
+
+    with pytest.raises(RunError, match=message):
+        read_run(folder)
+
+
+def test_rows_out_of_order_and_missing_columns_are_refused(make_run: MakeRun) -> None:
+    folder = make_run(offline=[0.1], online=[0.2])
+    header, offline, online = (folder / "curves.csv").read_text().splitlines()
+    (folder / "curves.csv").write_text("\n".join([header, online, offline]))
+    with pytest.raises(RunError, match="offline evaluation after an online one"):
+        read_run(folder)
+
+    (folder / "curves.csv").write_text(header.replace(",success", "") + "\n")
+    with pytest.raises(RunError, match="lacks the columns success"):
+        read_run(folder)
+
+
+def test_meta_without_a_task_or_that_is_no_object_is_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    (folder / "meta.json").write_text(json.dumps({"algorithm": "iql", "seed": 0}))
+    with pytest.raises(RunError, match="has no 'task'"):
+        read_run(folder)
+
+    (folder / "meta.json").write_text("[]")
+    with pytest.raises(RunError, match="JSON object"):
+        read_run(folder)
+
+    (folder / "meta.json").write_text("{")
+    with pytest.raises(RunError, match="not valid JSON"):
+        read_run(folder)
+
+
+def test_the_data_are_labelled_by_their_id_where_there_is_no_label(make_run: MakeRun) -> None:
+    folder = make_run()
+    meta = {"task": "t", "algorithm": "iql", "seed": 0, "dataset": {"id": "D4RL/x/y-v1"}}
+    (folder / "meta.json").write_text(json.dumps(meta))
+
+    assert read_run(folder).label == "D4RL/x/y-v1"
+
+
+def test_all_runs_under_a_folder_are_found_but_no_hidden_or_unevaluated_ones(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    one, two = make_run(seed=0), make_run("antmaze-large-play", seed=1)
+    make_run(".partial")
+    make_run(root=one / "checkpoints")
+    make_run(seed=9, offline=[])
+
+    assert find_runs(tmp_path / "runs") == [two, one]
+    assert find_runs(one) == [one]
+    assert find_runs(tmp_path / "nothing") == []
+
+
+@pytest.mark.parametrize("metric", ["success", "normalized_score", "return"])
+def test_the_metric_is_the_best_that_all_runs_report(make_run: MakeRun, metric: str) -> None:
+    run = read_run(make_run(metric=metric, offline=[0.5]))
+
+    assert common_metric([run]) == metric
+    assert run.rows[0].score(common_metric([run])) == (50 if metric == "success" else 0.5)
+    other = read_run(make_run(seed=1, metric="return"))
+    assert common_metric([run, other]) == "return"

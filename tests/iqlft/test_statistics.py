@@ -1,0 +1,162 @@
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from iqlft.statistics import (
+    Estimate,
+    bootstrap_sums,
+    newcombe_difference,
+    paired_difference,
+    student_t_quantile,
+    sum_of_estimates,
+    t_interval,
+    wilson_interval,
+)
+
+
+@pytest.mark.parametrize("degrees_of_freedom", [1, 2, 3, 4, 5, 9, 10, 29, 100])
+@pytest.mark.parametrize("probability", [0.001, 0.025, 0.3, 0.5, 0.6, 0.95, 0.975, 0.9995])
+def test_the_t_quantile_is_scipys(degrees_of_freedom: int, probability: float) -> None:
+    expected = scipy.stats.t.ppf(probability, degrees_of_freedom)
+
+    assert student_t_quantile(probability, degrees_of_freedom) == pytest.approx(
+        expected, rel=1e-9, abs=1e-9
+    )
+
+
+@pytest.mark.parametrize(("probability", "degrees_of_freedom"), [(0, 2), (1, 2), (0.9, 0)])
+def test_a_t_quantile_outside_its_range_is_refused(
+    probability: float, degrees_of_freedom: int
+) -> None:
+    with pytest.raises(ValueError, match="A t quantile needs"):
+        student_t_quantile(probability, degrees_of_freedom)
+
+
+def test_the_t_interval_is_scipys() -> None:
+    values = [70.0, 72.0, 81.0]
+    scale = scipy.stats.sem(values)
+    lower, upper = scipy.stats.t.interval(0.95, 2, loc=np.mean(values), scale=scale)
+
+    assert t_interval(values) == pytest.approx((np.mean(values), lower, upper))
+
+
+def test_one_value_has_no_t_interval() -> None:
+    estimate = t_interval([3.0])
+
+    assert estimate.value == 3
+    assert not estimate.has_interval
+
+
+@pytest.mark.parametrize(("successes", "episodes"), [(0, 10), (3, 10), (55, 100), (100, 100)])
+def test_the_wilson_interval_is_scipys(successes: int, episodes: int) -> None:
+    expected = scipy.stats.binomtest(successes, episodes).proportion_ci(method="wilson")
+
+    estimate = wilson_interval(successes / episodes, episodes)
+
+    assert estimate == pytest.approx((successes / episodes, expected.low, expected.high))
+    assert 0 <= estimate.lower <= estimate.value <= estimate.upper <= 1
+
+
+def test_a_wilson_interval_of_no_share_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1 episode"):
+        wilson_interval(0.5, 0)
+    with pytest.raises(ValueError, match=r"share in \[0, 1\]"):
+        wilson_interval(55, 100)
+
+
+def test_newcombes_difference_is_his_published_example() -> None:
+    # Newcombe (1998), table II, example (a), method 10: 56/70 - 48/80 is in (0.0524, 0.3339).
+    estimate = newcombe_difference(wilson_interval(48 / 80, 80), wilson_interval(56 / 70, 70))
+
+    assert estimate == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+
+
+def test_the_paired_difference_sees_through_what_seeds_share() -> None:
+    before, after = [20.0, 50.0, 80.0], [29.0, 60.0, 91.0]
+
+    assert paired_difference(before, after) == pytest.approx(t_interval([9, 10, 11]))
+    with pytest.raises(ValueError, match="seed by seed"):
+        paired_difference(before, after[:2])
+
+
+def test_a_sum_of_estimates_adds_the_squares_of_its_sides() -> None:
+    total = sum_of_estimates([Estimate(10, 7, 15), Estimate(20, 16, 32)])
+
+    assert total == (30, 30 - 5, 30 + 13)  # 3-4-5 and 5-12-13
+    assert not sum_of_estimates([Estimate(1, 0, 2), t_interval([1])]).has_interval
+
+
+def test_a_bootstrap_keeps_the_columns_of_a_seed_together() -> None:
+    before = np.array([0.0, 40.0, 90.0])
+    tasks = [np.column_stack([before, before + 7, np.full(3, 7.0)])] * 2
+
+    first, second, change = bootstrap_sums(tasks)
+
+    assert change == (14, 14, 14)
+    assert second == pytest.approx(Estimate(*(number + 14 for number in first)))
+    assert first.lower < first.value < first.upper
+    assert bootstrap_sums(tasks) == bootstrap_sums(tasks)
+
+
+def test_a_bootstrap_of_one_seed_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least two seeds"):
+        bootstrap_sums([np.zeros((1, 2))])
+
+
+def test_the_t_interval_covers_at_the_promised_rate_with_three_seeds() -> None:
+    samples = np.random.default_rng(0).normal(50, 10, (4000, 3))
+    covered = [est.lower <= 50 <= est.upper for est in map(t_interval, samples)]
+
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.012)
+
+
+def test_the_wilson_interval_covers_near_the_promised_rate() -> None:
+    rng = np.random.default_rng(0)
+    for share in (0.05, 0.3, 0.5, 0.9):
+        shares = rng.binomial(100, share, 2000) / 100
+        bounds = [wilson_interval(float(drawn), 100) for drawn in shares]
+
+        assert np.mean([b.lower <= share <= b.upper for b in bounds]) == pytest.approx(
+            0.95, abs=0.03
+        )
+
+
+def test_the_paired_interval_covers_and_is_narrower_than_an_unpaired_one() -> None:
+    rng = np.random.default_rng(0)
+    seeds = rng.normal(50, 20, (3000, 5))
+    after = seeds + 10 + rng.normal(0, 3, seeds.shape)
+    paired = [paired_difference(b, a) for b, a in zip(seeds, after, strict=True)]
+    unpaired = [
+        newcombe_difference(t_interval(b), t_interval(a)) for b, a in zip(seeds, after, strict=True)
+    ]
+
+    assert np.mean([e.lower <= 10 <= e.upper for e in paired]) == pytest.approx(0.95, abs=0.015)
+    widths = [np.median([e.upper - e.lower for e in kind]) for kind in (paired, unpaired)]
+    assert widths[0] < widths[1] / 3
+
+
+def test_newcombes_difference_covers_near_the_promised_rate() -> None:
+    rng = np.random.default_rng(0)
+    before, after = rng.binomial(50, 0.6, 2000) / 50, rng.binomial(50, 0.9, 2000) / 50
+    bounds = [
+        newcombe_difference(wilson_interval(b, 50), wilson_interval(a, 50))
+        for b, a in zip(map(float, before), map(float, after), strict=True)
+    ]
+
+    assert np.mean([b.lower <= 0.3 <= b.upper for b in bounds]) == pytest.approx(0.95, abs=0.02)
+
+
+def test_the_bootstrap_of_a_total_over_six_tasks_covers_where_the_plain_one_falls_short() -> None:
+    rng = np.random.default_rng(0)
+    samples = rng.normal(50, 10, (300, 6, 3, 1))
+    covered, plain = [], []
+    for sample in samples:
+        (total,) = bootstrap_sums(list(sample), num_resamples=1000)
+        covered.append(total.lower <= 300 <= total.upper)
+        half = 1.96 * math.sqrt(sum(float(task.var()) / 3 for task in sample))
+        plain.append(abs(total.value - 300) <= half)  # the normal limit of drawing 3 of 3
+
+    assert np.mean(covered) > 0.90
+    assert np.mean(plain) < np.mean(covered)

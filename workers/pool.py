@@ -1,0 +1,160 @@
+"""Local workers: start, watch, restart and stop N processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import workers
+from workers.errors import UserError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+MAX_RESTARTS = 5
+"""A worker that dies more often than this, with little time in between, ends the run."""
+HEALTHY_SECONDS = 60.0
+"""A worker that lived for so long has its restarts forgotten."""
+BACK_OFF_SECONDS = 0.5
+"""Pause before the second restart; it doubles with each further one."""
+_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_REJECTED = 2
+
+
+class WorkerError(UserError):
+    """A local worker cannot work; the message ends with the last lines of its log."""
+
+
+@dataclass
+class _Local:
+    worker_id: int
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    restarts: int = 0
+    restart_at: float = field(default=0.0)
+
+    def last_lines(self) -> str:
+        """The end of the log, for an error message."""
+        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-8:])
+
+
+class WorkerPool:
+    """Processes that work for a learner on this machine; they never outlive it.
+
+    Args:
+        num_workers: how many; their ids are 0 to `num_workers - 1`.
+        endpoint: `tcp://host:port` of the learner.
+        log_folder: worker i writes to `worker-<i>.log` there.
+    """
+
+    def __init__(self, num_workers: int, endpoint: str, log_folder: Path) -> None:
+        self._endpoint = endpoint
+        self._locals = [
+            _Local(worker_id, log_folder / f"worker-{worker_id}.log")
+            for worker_id in range(num_workers)
+        ]
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Of the processes started last, by worker id."""
+        return [local.process.pid for local in self._locals if local.process]
+
+    def start(self) -> None:
+        """Starts all workers."""
+        for local in self._locals:
+            local.log.parent.mkdir(parents=True, exist_ok=True)
+            local.log.write_bytes(b"")
+            self._launch(local)
+
+    def _launch(self, local: _Local) -> None:
+        command = [
+            sys.executable, "-m", "workers", "--connect", self._endpoint,
+            "--worker-id", str(local.worker_id), "--parent", str(os.getpid()),
+        ]  # fmt: skip
+        with local.log.open("ab") as log:
+            # In a group of their own the workers do not see the terminal's Ctrl-C: the learner
+            # receives it and tells them to stop.
+            local.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=_environment_variables(), process_group=0,
+            )  # fmt: skip
+        local.started_at = time.monotonic()
+
+    def watch(self) -> list[str]:
+        """Restarts workers that have died; to be called often.
+
+        Returns:
+            What has happened since the last call, one sentence each.
+
+        Raises:
+            WorkerError: a worker was rejected by the learner or keeps dying.
+        """
+        events = [event for local in self._locals for event in self._mourn(local)]
+        for local in self._locals:
+            if local.process is None and time.monotonic() >= local.restart_at:
+                self._launch(local)
+        return events
+
+    def _mourn(self, local: _Local) -> list[str]:
+        if local.process is None or (code := local.process.poll()) is None or code == 0:
+            return []
+        now = time.monotonic()
+        if code == _REJECTED:
+            raise WorkerError(f"Worker {local.worker_id} cannot work: {local.last_lines()}")
+        if now - local.started_at > HEALTHY_SECONDS:
+            local.restarts = 0
+        if local.restarts == MAX_RESTARTS:
+            raise WorkerError(
+                f"Worker {local.worker_id} died {MAX_RESTARTS + 1} times in a row, last with "
+                f"exit code {code}; its log {local.log} ends so:\n{local.last_lines()}"
+            )
+        pause = BACK_OFF_SECONDS * 2 ** (local.restarts - 1) if local.restarts else 0.0
+        local.process, local.restart_at = None, now + pause
+        local.restarts += 1
+        return [f"Worker {local.worker_id} died with exit code {code}; it is started again."]
+
+    def stop(self, timeout_seconds: float = 5.0) -> None:
+        """Waits for the workers to leave, then ends those that have not; idempotent.
+
+        Args:
+            timeout_seconds: for leaving after STOP, and again after SIGTERM.
+        """
+        running = [local.process for local in self._locals if local.process]
+        _wait(running, timeout_seconds)
+        for process in running:
+            if process.poll() is None:
+                process.terminate()
+        _wait(running, timeout_seconds)
+        for process in running:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _wait(processes: list[subprocess.Popen[bytes]], timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _environment_variables() -> dict[str, str]:
+    """This process's variables, with one thread per worker and this package importable."""
+    variables = {**os.environ, **dict.fromkeys(_ONE_THREAD, "1")}
+    root = Path(workers.__file__).parents[1]
+    if "site-packages" not in root.parts:
+        known = variables.get("PYTHONPATH")
+        variables["PYTHONPATH"] = os.pathsep.join([known, str(root)] if known else [str(root)])
+    return variables

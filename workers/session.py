@@ -1,0 +1,188 @@
+"""The worker's side of IQLP/1 as a state machine: messages in, messages out, no sockets, no clock.
+
+`receive` and `tick` are told the time; what is to be sent collects in `outbox`. The worker never
+drops a batch: at most `WINDOW` of them wait for their acknowledgement, and then it stops stepping.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from importlib import metadata
+from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
+
+import workers
+from workers import messages
+from workers.wire import unpack_weights
+
+if TYPE_CHECKING:
+    from workers.actor import ActorWeights
+    from workers.episode import EpisodeResult
+    from workers.messages import Message
+    from workers.transition import Transitions
+
+WINDOW = 4
+"""Batches that may wait for their acknowledgement."""
+SILENCE_SECONDS = 5.0
+"""Without a word from the learner for so long, the worker says HELLO again."""
+HELLO_SECONDS = (0.05, 2.0)
+"""Pause after the first HELLO, and the longest; it doubles in between."""
+LAG_SECONDS = 0.25
+"""For so long newer weights may be on their way before the worker asks for them."""
+
+Outcome = Literal["stopped", "rejected", "restart"]
+
+
+class WorkerSession:
+    """One start of a worker, as the learner knows it.
+
+    Args:
+        worker_id: the id to ask for; None for any free one.
+
+    Attributes:
+        outbox: messages to be sent, in order.
+        welcome: the learner's answer, once there is one.
+        weights: the newest weights.
+        evaluations: episodes to be evaluated.
+        env_steps: environment steps taken in this session.
+        outcome: why the session is over; None while it is not.
+        sentence: why the worker was rejected.
+    """
+
+    def __init__(self, worker_id: int | None) -> None:
+        self.outbox: list[Message] = []
+        self.welcome: messages.Welcome | None = None
+        self.weights: ActorWeights | None = None
+        self.evaluations: deque[messages.Evaluate] = deque()
+        self.env_steps = 0
+        self.outcome: Outcome | None = None
+        self.sentence = ""
+        self.heard_at = -SILENCE_SECONDS
+        self._hello = messages.Hello(worker_id, str(uuid4()), workers.__version__)
+        self._hello_at, self._hello_pause = 0.0, HELLO_SECONDS[0]
+        self._ready: messages.Ready | None = None
+        self._window: deque[messages.Batch] = deque()
+        self._sequence = 0
+        self._credit = 0
+        self._lags_since: float | None = None
+
+    @property
+    def credit_left(self) -> int:
+        """Environment steps that may be taken now; none while the window is full."""
+        if self._ready is None or self.weights is None or len(self._window) >= WINDOW:
+            return 0
+        return max(0, self._credit - self.env_steps)
+
+    @property
+    def window_full(self) -> bool:
+        """Whether batches must wait for acknowledgements."""
+        return len(self._window) >= WINDOW
+
+    def receive(self, message: Message, now: float) -> None:
+        """Takes in a message of the learner.
+
+        Args:
+            message: decoded.
+            now: seconds of a monotonic clock.
+        """
+        self.heard_at = now
+        match message:
+            case messages.Welcome():
+                self._welcomed(message)
+            case messages.Ack():
+                self._acknowledged(message, now)
+            case messages.Weights():
+                self.weights = unpack_weights(message.packed)
+            case messages.Evaluate():
+                self.evaluations.append(message)
+            case messages.Ping(number=number):
+                self.outbox.append(messages.Pong(number, self.env_steps))
+            case messages.Rehello():
+                self._say_hello(now)
+            case messages.Reject():
+                self.outcome, self.sentence = "rejected", message.sentence
+            case messages.Stop():
+                self.outcome = "stopped"
+            case _:
+                pass  # What only workers say.
+
+    def _welcomed(self, welcome: messages.Welcome) -> None:
+        self._hello_pause = HELLO_SECONDS[0]
+        if self.welcome is None:
+            self.welcome = welcome
+        elif not welcome.resumed:
+            # The learner was started again and does not know this session's past.
+            self.outcome = "restart"
+        elif self._ready is not None:
+            self._forget(welcome.last_sequence)
+            self.outbox += [self._ready, *self._window]
+
+    def _acknowledged(self, ack: messages.Ack, now: float) -> None:
+        self._forget(ack.sequence)
+        self._credit = ack.credit
+        version = self.weights.version if self.weights else -1
+        if ack.version <= version:
+            self._lags_since = None
+        elif self._lags_since is None:
+            self._lags_since = now
+
+    def _forget(self, sequence: int) -> None:
+        while self._window and self._window[0].sequence <= sequence:
+            self._window.popleft()
+
+    def _say_hello(self, now: float) -> None:
+        self.outbox.append(self._hello)
+        self._hello_at = now + self._hello_pause
+        self._hello_pause = min(2 * self._hello_pause, HELLO_SECONDS[1])
+
+    def tick(self, now: float) -> None:
+        """Says what is due: HELLO while the learner is silent, GET_WEIGHTS when they lag."""
+        silent = self.welcome is None or now - self.heard_at > SILENCE_SECONDS
+        if silent and now >= self._hello_at:
+            self._say_hello(now)
+        if self._lags_since is not None and now - self._lags_since > LAG_SECONDS:
+            self.outbox.append(messages.GetWeights())
+            self._lags_since = now
+
+    def wait_seconds(self, now: float) -> float:
+        """How long nothing is due, at most one second."""
+        if self.welcome is None:
+            return min(1.0, max(0.0, self._hello_at - now))
+        return LAG_SECONDS if self._lags_since is not None else 1.0
+
+    def ready(self, observation_dim: int, action_dim: int) -> None:
+        """The environment stands."""
+        self._ready = messages.Ready(
+            self._hello.session,
+            observation_dim,
+            action_dim,
+            mujoco=_installed("mujoco"),
+            gymnasium=_installed("gymnasium"),
+        )
+        self.outbox.append(self._ready)
+
+    def send_batch(
+        self, episode: int, finished: EpisodeResult | None, transitions: Transitions
+    ) -> None:
+        """Sends transitions of one episode and keeps them until they are acknowledged."""
+        self._sequence += 1
+        arrays = transitions._asdict()
+        batch = messages.Batch(self._hello.session, self._sequence, episode, finished, **arrays)
+        self._window.append(batch)
+        self.outbox.append(batch)
+
+    def send_evaluation(self, evaluation: int, index: int, result: EpisodeResult) -> None:
+        """Sends the result of one evaluation episode."""
+        self.outbox.append(messages.Evaluation(evaluation, index, result))
+
+    def leave(self, sentence: str = "") -> None:
+        """Says goodbye, and why if there is a reason."""
+        self.outbox += [messages.Failed(sentence)] if sentence else []
+        self.outbox.append(messages.Bye())
+
+
+def _installed(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
