@@ -69,9 +69,7 @@ def whole_command(task_name: str, processes: int, transitions: int) -> None:
         os.environ["MINARI_DATASETS_PATH"] = root
         made = make_dataset(task_name, transitions=transitions, processes=processes)
     speed = made.transitions / made.seconds
-    print(
-        f"make_dataset, {processes} processes: {made.transitions:,} in {made.seconds:.1f} s = {speed:,.0f}/s"
-    )
+    print(f"make_dataset, {processes} processes: {made.seconds:.1f} s, {speed:,.0f} per second")
 
 
 LOADING = """
@@ -84,7 +82,7 @@ seconds = time.perf_counter() - started
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 block = dataset.rows.nbytes
 print(f"loading {len(dataset.rows):,} transitions: {seconds:.1f} s, block {block / 2**20:.0f} MiB, "
-      f"peak of the process {peak / block:.2f} x block, of the loading {(peak - before) / block:.2f} x")
+      f"peak of the process {peak / block:.2f} x block, grown by {(peak - before) / block:.2f} x")
 """
 
 
@@ -104,9 +102,7 @@ def loading(transitions: int) -> None:
         started = time.perf_counter()
         shards = [shard] * task.num_episodes(transitions)
         write_dataset(task, shards, shard.parent, policy_sha256="", noise=gait.noise, seed=0)
-        print(
-            f"writing {transitions:,} transitions through Minari: {time.perf_counter() - started:.1f} s"
-        )
+        print(f"writing {transitions:,} through Minari: {time.perf_counter() - started:.1f} s")
         for _ in range(3):
             subprocess.run([sys.executable, "-c", LOADING], check=True)
 

@@ -62,9 +62,10 @@ def _draw_row(axes: Axes, y: int, summary: Summary) -> None:
             axes.plot([estimate.lower, estimate.upper], [y, y], color=colour, alpha=0.4,
                       linewidth=3, solid_capstyle="butt", clip_on=False, zorder=1.5,
                       transform=beside, gid=f"{name} interval")  # fmt: skip
+        named = name in axes.get_legend_handles_labels()[1]
         axes.plot([estimate.value], [y], color=colour, marker=marker, markersize=5.5,
                   markeredgecolor="white", markeredgewidth=0.6, linestyle="none", clip_on=False,
-                  zorder=4, gid=name, label=None if y else name)  # fmt: skip
+                  zorder=4, gid=name, label=None if named else name)  # fmt: skip
     if summary.before and summary.after:
         # The arrow stops short of both markers, and vanishes where they touch.
         arrow = FancyArrowPatch((summary.before.value, y), (summary.after.value, y),

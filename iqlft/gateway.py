@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from iqlft.gateway_state import GatewayState, Service
+from iqlft.door import Service
+from iqlft.gateway_state import GatewayState
+from iqlft.evaluation_queue import PendingEvaluation
 from iqlft.ledger import TrainingEpisode, WorkerProgress
 from iqlft.roster import WorkerStatus
 from workers.episode import EpisodeResult
@@ -26,11 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
-    from iqlft.evaluations import EvaluationJob
     from workers.actor import ActorWeights
     from workers.environment import EnvironmentSpec
     from workers.transition import RowLayout, Transitions
-    from workers.wire import Frame
 
 __all__ = [
     "EpisodeResult",
@@ -60,41 +60,6 @@ class GatewayError(UserError):
 
 class PortInUseError(GatewayError):
     """Another program listens on the port."""
-
-
-class PendingEvaluation:
-    """An evaluation under way in the workers; made by `Gateway.evaluate`."""
-
-    def __init__(self, gateway: Gateway, job: EvaluationJob) -> None:
-        self._gateway, self._job = gateway, job
-
-    @property
-    def episodes_done(self) -> int:
-        """Episodes that have a result."""
-        return self._job.episodes_done
-
-    @property
-    def finished(self) -> bool:
-        """Whether all episodes have a result."""
-        return self.episodes_done == len(self._job.results)
-
-    def result(self, timeout_seconds: float) -> list[EpisodeResult]:
-        """Waits for the evaluation.
-
-        Args:
-            timeout_seconds: the longest wait.
-
-        Returns:
-            The results in the order of the seeds.
-
-        Raises:
-            TimeoutError: it is not finished by then.
-            GatewayError: the gateway failed or was closed before it was finished.
-        """
-        if not self._gateway.wait_for(lambda: self.finished, timeout_seconds):
-            done, count = self.episodes_done, len(self._job.results)
-            raise TimeoutError(f"{done} of {count} evaluation episodes are done.")
-        return [result for result in self._job.results if result is not None]
 
 
 class Gateway:
@@ -195,7 +160,7 @@ class Gateway:
         with self._changed:
             job = self._state.evaluate(weights, episode_seeds)
             self._ring()
-        return PendingEvaluation(self, job)
+        return PendingEvaluation(job, self.wait_for)
 
     def training_episodes(self) -> list[TrainingEpisode]:
         """Training episodes that have ended since the last call."""
@@ -336,4 +301,6 @@ def _bind(
                 "--port, or let --port 0 find a free one."
             ) from error
         raise GatewayError(f"Cannot listen on {host}, port {port}: {error.strerror}.") from error
-    return socket, int(socket.get(zmq.LAST_ENDPOINT).rpartition(b":")[2])
+    endpoint = socket.get(zmq.LAST_ENDPOINT)
+    assert isinstance(endpoint, bytes)
+    return socket, int(endpoint.rpartition(b":")[2])

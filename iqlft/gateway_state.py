@@ -7,12 +7,12 @@ or silent). A lost session may come back with a HELLO of the same uuid; another 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-import workers
-from iqlft.evaluations import EvaluationJob, EvaluationQueue
+from iqlft.door import Door, Refusal, Service
+from iqlft.evaluation_queue import EvaluationJob, EvaluationQueue
 from iqlft.ledger import BatchError, Ledger, WorkerProgress, check_batch
 from iqlft.roster import Roster, Session, WorkerStatus
 from workers import messages
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workers.actor import ActorWeights
-    from workers.environment import EnvironmentSpec
     from workers.messages import Message
-    from workers.transition import RowLayout
     from workers.wire import Frame
 
 LOST_SECONDS = 10.0
@@ -37,28 +35,6 @@ CREDIT = 256
 """The most steps that a worker may be ahead of what was accepted from it: its window."""
 
 _log = logging.getLogger(__name__)
-
-
-class Service(NamedTuple):
-    """What a gateway offers to every worker that joins.
-
-    Attributes:
-        run_id: of the run.
-        environment: what the workers build.
-        layout: the dimensions that their transitions must have.
-        seed: of the run.
-        num_workers: ids from 0 to `num_workers - 1` are served.
-        lockstep: one step of one worker at a time.
-        weights_port: where weights are published.
-    """
-
-    run_id: str
-    environment: EnvironmentSpec
-    layout: RowLayout
-    seed: int
-    num_workers: int
-    lockstep: bool
-    weights_port: int
 
 
 class GatewayState:
@@ -84,6 +60,7 @@ class GatewayState:
         )
         self.evaluations = EvaluationQueue()
         self.roster = Roster(service.num_workers)
+        self._door = Door(service, self.roster, self._ping)
         self._service = service
         self._weights, self._version = b"", -1
         self._allowed = self.ledger.env_steps
@@ -155,23 +132,38 @@ class GatewayState:
             now: seconds of a monotonic clock.
         """
         try:
-            message = decode(frames)
+            self._hear(route, decode(frames), now)
         except ProtocolVersionError as error:
-            self._reject(route, "VERSION", str(error))
-            return
+            self._refuse(route, Refusal("VERSION", str(error)))
         except WireError as error:
             _log.warning("A message was dropped: %s", error)
-            return
+        except Refusal as refusal:
+            self._refuse(route, refusal)
+
+    def _hear(self, route: bytes, message: Message, now: float) -> None:
         session = self.roster.at(route)
         if isinstance(message, messages.Hello):
             self._hello(route, message, now)
         elif session is not None:
             session.heard_at = now
-            self._hear(session, message, now)
+            self._obey(session, message, now)
         elif not isinstance(message, messages.Bye | messages.Failed):
             self._post(route, messages.Rehello())
 
-    def _hear(self, session: Session, message: Message, now: float) -> None:
+    def _hello(self, route: bytes, hello: messages.Hello, now: float) -> None:
+        session = self.roster.known(hello.session)
+        resumed = session is not None
+        if session is None:
+            session = self._door.admit(route, hello, now)
+        else:
+            # What was on its way over the old connection may never arrive.
+            self._lose(session)
+        if session is not None:
+            self.roster.enter(session, route, now)
+            progress = self.ledger.progress(session.worker_id)
+            self._post(route, self._door.welcome(session, progress, resumed=resumed))
+
+    def _obey(self, session: Session, message: Message, now: float) -> None:
         match message:
             case messages.Ready():
                 self._ready(session, message)
@@ -191,89 +183,8 @@ class GatewayState:
             case _:
                 pass  # What only learners say.
 
-    def _hello(self, route: bytes, hello: messages.Hello, now: float) -> None:
-        session = self.roster.known(hello.session)
-        resumed = session is not None
-        if session is None:
-            session = self._newcomer(route, hello, now)
-        else:
-            # What was on its way over the old connection may never arrive.
-            self._lose(session)
-        if session is not None:
-            self.roster.enter(session, route, now)
-            self._send(session, self._welcome(session, resumed=resumed))
-
-    def _newcomer(self, route: bytes, hello: messages.Hello, now: float) -> Session | None:
-        """A session for a worker that is not known; None if it cannot have one, or not yet."""
-        if hello.package != workers.__version__:
-            self._reject(
-                route,
-                "VERSION",
-                f"This worker has iqlft {hello.package[:40]}, the learner {workers.__version__}; "
-                "install the same version on both.",
-            )
-            return None
-        worker_id = self.roster.seat(hello.worker_id)
-        if worker_id is None:
-            served = self._service.num_workers
-            self._reject(
-                route,
-                "FULL",
-                f"The learner serves {served} workers, with the ids 0 to {served - 1}, and has no "
-                "place for this one; start the learner with more --workers.",
-            )
-            return None
-        holder = self.roster.holder(worker_id)
-        if holder is not None:
-            self._challenge(holder, route)
-            return None
-        return Session(worker_id, hello.session, route, now)
-
-    def _challenge(self, holder: Session, route: bytes) -> None:
-        """A newcomer wants the id of a session that is not known to be lost.
-
-        Mostly it is the same worker, killed and started again. A PING then finds the old
-        connection closed, and the newcomer's next HELLO is welcome; an answer makes it a duplicate.
-        """
-        if holder.challenge is None:
-            self._ping(holder)
-            holder.challenge = self._pings
-        elif holder.challenge == 0:
-            holder.challenge = None
-            self._reject(
-                route,
-                "DUPLICATE",
-                f"Another worker with the id {holder.worker_id} is at work; choose another id, or "
-                "none to be given a free one.",
-            )
-
-    def _welcome(self, session: Session, *, resumed: bool) -> messages.Welcome:
-        service, progress = self._service, self.ledger.progress(session.worker_id)
-        return messages.Welcome(
-            run_id=service.run_id,
-            worker_id=session.worker_id,
-            resumed=resumed,
-            last_sequence=session.sequence,
-            environment=service.environment.to_dict(),
-            seed=service.seed,
-            episode=progress.episode,
-            lockstep=service.lockstep,
-            weights_port=service.weights_port,
-            actions=progress.actions,
-        )
-
     def _ready(self, session: Session, ready: messages.Ready) -> None:
-        layout = self._service.layout
-        if (ready.observation_dim, ready.action_dim) != (layout.observation_dim, layout.action_dim):
-            self._refuse(
-                session,
-                "ENVIRONMENT",
-                f"{self._service.environment.id} has {ready.observation_dim} observation and "
-                f"{ready.action_dim} action dimensions in the worker, but the learner expects "
-                f"{layout.observation_dim} and {layout.action_dim}; check the task's environment "
-                "and its observation_keys.",
-            )
-            return
+        self._door.inspect(ready)
         session.phase, session.ack_due = "ready", True
         self._grant_due = True
         if self._weights:
@@ -293,8 +204,7 @@ class GatewayState:
         try:
             check_batch(batch, self._service.layout, self._version)
         except BatchError as error:
-            self._refuse(session, "BATCH", f"The learner cannot use this batch: {error}")
-            return
+            raise Refusal("BATCH", f"The learner cannot use this batch: {error}") from error
         self.ledger.accept(session.worker_id, batch)
         session.sequence = batch.sequence
         session.version = int(batch.versions[-1])
@@ -319,7 +229,7 @@ class GatewayState:
             self._lose(session)
 
     def tick(self, now: float) -> None:
-        """Pings, losses, evaluation episodes, credit and acknowledgements; after every `receive`."""
+        """Pings, losses, evaluations, credit and acknowledgements; to be called after `receive`."""
         for session in self.roster.alive:
             silence = now - session.heard_at
             if silence > LOST_SECONDS:
@@ -377,17 +287,15 @@ class GatewayState:
             self.evaluations.give_back(session.portion)
             session.portion = None
 
-    def _refuse(self, session: Session, code: str, sentence: str) -> None:
-        self._reject(session.route, code, sentence)
-        self._lose(session)
+    def _refuse(self, route: bytes, refusal: Refusal) -> None:
+        _log.warning("A worker was sent away: %s", refusal)
+        self._post(route, refusal.message)
+        self.unreachable(route)
 
-    def _reject(self, route: bytes, code: str, sentence: str) -> None:
-        _log.warning("A worker was rejected: %s", sentence)
-        self._post(route, messages.Reject(code, sentence))
-
-    def _ping(self, session: Session) -> None:
+    def _ping(self, session: Session) -> int:
         self._pings += 1
         self._send(session, messages.Ping(self._pings))
+        return self._pings
 
     def _send_weights(self, session: Session) -> None:
         session.sent_weights = self._weights

@@ -1,4 +1,4 @@
-"""Stacked networks: n multilayer perceptrons of one shape, evaluated by one batched product a layer.
+"""Stacked networks: n perceptrons of one shape, evaluated by one batched product a layer.
 
 Every tensor keeps a leading member axis. M members are runs trained together (seeds), E critics per
 member are stacked behind it, so that a value network holds `n = M` perceptrons and a critic
@@ -7,8 +7,10 @@ member are stacked behind it, so that a value network holds `n = M` perceptrons 
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +40,11 @@ def orthogonal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
 class StackedMLP(nn.Module):
     """n perceptrons with ReLU hidden layers and a linear output.
 
+    Forward and backward pass are written out and work in place in memory that is kept from update
+    to update: on a CPU autograd spends more time on fresh intermediate tensors than on arithmetic.
+    Two consequences: a backward pass must follow its forward pass before the next one with
+    gradients, and it replaces the parameters' `.grad` instead of adding to it.
+
     Args:
         sizes: layer widths from input to output.
         generators: one random stream per perceptron; n is their number.
@@ -56,19 +63,113 @@ class StackedMLP(nn.Module):
         super().__init__()
         self.hidden_dtype = hidden_dtype or dtype
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for fan_in, fan_out in itertools.pairwise(sizes):
             stacked = torch.stack([orthogonal(fan_in, fan_out, g) for g in generators])
             self.weights.append(nn.Parameter(stacked.to(dtype).contiguous()))
             self.biases.append(nn.Parameter(torch.zeros(len(generators), 1, fan_out, dtype=dtype)))
+        self._workspaces: dict[int, Workspace] = {}
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Maps `(n, B, in)` to `(n, B, out)`."""
-        hidden = inputs
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+        if torch.is_grad_enabled() and self.biases[-1].requires_grad:
+            output: Tensor = _Backpropagation.apply(inputs, self.biases[-1], self)
+            return output
+        return self.propagate(inputs)
+
+    def propagate(self, inputs: Tensor) -> Tensor:
+        """The forward pass without autograd; leaves the hidden layers in the workspace."""
+        work = self._workspace(inputs)
+        hidden = inputs.to(self.hidden_dtype)
+        for weight, bias, out in zip(self.weights, self.biases, work.hidden, strict=False):
             kind = self.hidden_dtype
-            hidden = torch.baddbmm(bias.to(kind), hidden.to(kind), weight.to(kind)).relu_()
+            hidden = torch.baddbmm(bias.to(kind), hidden, weight.to(kind), out=out).relu_()
         weight, bias = self.weights[-1], self.biases[-1]
         return torch.baddbmm(bias, hidden.to(weight.dtype), weight)
+
+    def backpropagate(self, inputs: Tensor, gradient: Tensor, *, to_inputs: bool) -> Tensor | None:
+        """Writes the parameters' `.grad` for the last `propagate(inputs)`.
+
+        Args:
+            inputs: `(n, B, in)`.
+            gradient: of the loss with respect to the output, `(n, B, out)`.
+            to_inputs: whether the gradient with respect to the inputs is wanted.
+
+        Returns:
+            `(n, B, in)` if wanted.
+        """
+        work = self._workspace(inputs)
+        layers = [inputs.to(self.hidden_dtype), *work.hidden]
+        for index in reversed(range(len(self.weights))):
+            weight, bias, below = self.weights[index], self.biases[index], layers[index]
+            kind = gradient.dtype
+            if kind == weight.dtype:
+                torch.bmm(below.to(kind).mT, gradient, out=_gradient(weight))
+            else:
+                _gradient(weight).copy_(torch.bmm(below.mT, gradient))
+            torch.sum(gradient, 1, keepdim=True, dtype=bias.dtype, out=_gradient(bias))
+            if index == 0:
+                break
+            out = work.gradients[index - 1] if kind == self.hidden_dtype else None
+            gradient = torch.bmm(gradient, weight.to(kind).mT, out=out).to(self.hidden_dtype)
+            torch.ops.aten.threshold_backward(gradient, below, 0, grad_input=gradient)
+        if not to_inputs:
+            return None
+        return torch.bmm(gradient, self.weights[0].to(gradient.dtype).mT).to(inputs.dtype)
+
+    def _workspace(self, inputs: Tensor) -> Workspace:
+        members, batch, _ = inputs.shape
+        if batch not in self._workspaces:
+            shapes = [(members, batch, int(weight.shape[-1])) for weight in self.weights[:-1]]
+            options = {"dtype": self.hidden_dtype, "device": inputs.device}
+            self._workspaces[batch] = Workspace(
+                [torch.empty(shape, **options) for shape in shapes],
+                [torch.empty(shape, **options) for shape in shapes],
+            )
+        return self._workspaces[batch]
+
+    def __deepcopy__(self, memo: dict[int, object]) -> StackedMLP:
+        twin = copy.copy(self)
+        memo[id(self)] = twin
+        twin.__dict__ = {
+            key: {} if key == "_workspaces" else copy.deepcopy(each, memo)
+            for key, each in self.__dict__.items()
+        }
+        return twin
+
+
+class Workspace(NamedTuple):
+    """Memory of a forward and a backward pass over B inputs, one tensor per hidden layer.
+
+    Attributes:
+        hidden: activations, `(n, B, width)`.
+        gradients: of the loss with respect to them, `(n, B, width)`.
+    """
+
+    hidden: list[Tensor]
+    gradients: list[Tensor]
+
+
+class _Backpropagation(torch.autograd.Function):
+    """Puts `StackedMLP.propagate` and `backpropagate` into autograd's graph."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, anchor: Tensor, mlp: StackedMLP) -> Tensor:  # noqa: ANN401
+        # The anchor is a parameter: it makes the result require a gradient.
+        del anchor
+        ctx.inputs, ctx.mlp = inputs, mlp
+        return mlp.propagate(inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None]:  # noqa: ANN401
+        wanted = ctx.needs_input_grad[0]
+        return ctx.mlp.backpropagate(ctx.inputs, gradients[0], to_inputs=wanted), None, None
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    """The parameter's gradient, to be overwritten."""
+    if parameter.grad is None:
+        parameter.grad = torch.empty_like(parameter)
+    return parameter.grad
 
 
 class Value(nn.Module):

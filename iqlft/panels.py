@@ -203,12 +203,11 @@ def _dress_axis(axes: Axes, stretch: Stretch, *, narrow: bool) -> None:
 
 def _word_phases(axes: Axes, stretch: Stretch, *, narrow: bool) -> None:
     """`offline` and `online` above their sides, the units below."""
-    steps = "env. steps" if narrow else "environment steps"
     updates = "updates" if narrow and stretch.both else "offline updates"
     if stretch.both:
-        words = [(0.25, "offline", updates), (0.75, "online", steps)]
+        words = [(0.25, "offline", updates), (0.75, "online", "env. steps")]
     elif stretch.online:
-        words = [(0.5, "online", steps)]
+        words = [(0.5, "online", "env. steps")]
     else:
         words = [(0.5, "offline", updates)]
     for x, above, below in words:

@@ -108,7 +108,8 @@ def before_after_figure(
     rows = _dumbbell_rows(groups, series)
     curves_part, dumbbell_part, figure = _layout(len(tasks), len(rows), width)
     columns = _columns(len(tasks), width)
-    all_axes = curves_part.subplots(-(-len(tasks) // columns), columns, squeeze=False).flat
+    grid = curves_part.subplots(-(-len(tasks) // columns), columns, squeeze=False)
+    all_axes = list(grid.flat)
     for index, (axes, task) in enumerate(zip(all_axes, tasks, strict=False)):
         mine = [group for group in groups if group.task == task]
         mine_looks = [looks[group.series] for group in mine]
@@ -119,7 +120,7 @@ def before_after_figure(
             axes.set_ylabel(METRIC_NAMES[mine[0].metric])
         elif mine[0].metric != "return":
             axes.tick_params(labelleft=False)
-    for axes in list(all_axes)[len(tasks) :]:
+    for axes in all_axes[len(tasks) :]:
         axes.remove()
     if dumbbell_part is not None:
         draw_dumbbell(dumbbell_part.subplots(), rows, narrow=width <= 5 or len(tasks) <= 2)

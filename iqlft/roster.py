@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     from workers.messages import Evaluate
 
@@ -47,7 +47,8 @@ class Session:
         worker_id: its id.
         uuid: of the session.
         route: routing id of its connection.
-        heard_at: when it was heard last, in seconds of a monotonic clock.
+        began_at: when it was made, in seconds of a monotonic clock.
+        heard_at: when it was heard last.
         phase: *joining* (welcomed), *ready* (its environment fits) or *lost* (gone or silent).
         sequence: the last batch accepted.
         accepted: environment steps accepted.
@@ -66,7 +67,8 @@ class Session:
     worker_id: int
     uuid: str
     route: bytes
-    heard_at: float
+    began_at: float
+    heard_at: float = 0.0
     phase: Literal["joining", "ready", "lost"] = "lost"
     sequence: int = 0
     accepted: int = 0
@@ -103,7 +105,8 @@ class Session:
         """Steps accepted per second lately."""
         while self.history and self.history[0][0] < now - RATE_SECONDS:
             self.history.popleft()
-        return sum(steps for _, steps in self.history) / RATE_SECONDS
+        span = min(RATE_SECONDS, max(1.0, now - self.began_at))
+        return sum(steps for _, steps in self.history) / span
 
 
 class Roster:
@@ -118,7 +121,7 @@ class Roster:
         self._sessions: dict[int, Session] = {}
         self._routes: dict[bytes, Session] = {}
 
-    def __iter__(self) -> Iterable[Session]:
+    def __iter__(self) -> Iterator[Session]:
         """Sessions by worker id, the lost ones too."""
         return iter([self._sessions[worker_id] for worker_id in sorted(self._sessions)])
 

@@ -1,170 +1,40 @@
 """AntMaze as D4RL made it, on Gymnasium-Robotics' maze environment and Gymnasium's ant.
 
-D4RL's ant is Gymnasium's `ant.xml` with four other values (`ant_spec`). Mazes, coordinates, resets,
-goals and the success radius are D4RL's too: x grows with the column and y with the row, in metres,
-and the start cell's centre is the origin. So a goal box, which D4RL adds to a cell's centre on the
-positive side of both axes, always lies on the side away from the start corner.
+Physics, mazes and coordinates stand in `workers.mazes`; resets, goals and the success radius here.
+A goal's box lies on the positive side of its cell's centre on both axes, as in D4RL, and so always
+on the side away from the start corner.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import gymnasium.envs.mujoco
 import mujoco
 import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from gymnasium.utils import EzPickle
 
-# Gymnasium-Robotics prints a note about Adroit's rewards to stderr on import, at every start.
-with contextlib.redirect_stderr(io.StringIO()):
-    from gymnasium_robotics.envs.maze.maze_v4 import Maze, MazeEnv
+# First, for it silences what Gymnasium-Robotics prints when it is imported.
+from workers.mazes import (
+    CELL_SIZE,
+    FRAME_SKIP,
+    MAZES,
+    SUCCESS_RADIUS,
+    Cell,
+    D4RLMaze,
+)
+
+from gymnasium_robotics.envs.maze.maze_v4 import MazeEnv  # isort: skip
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CELL_SIZE = 4.0
-"""Edge of a maze cell in metres."""
-WALL_HEIGHT = 2.0
-"""Height of a wall in metres."""
-FRAME_SKIP = 5
-"""Simulator steps per control step: 5 x 0.02 s = 0.1 s."""
-SUCCESS_RADIUS = 0.5
-"""Distance to the goal in metres within which the ant has reached it."""
 RESET_NOISE = 0.1
 """Half width of the uniform noise on positions, and deviation of the noise on velocities."""
 GOAL_BOX = 1.5
 """A goal is its cell's centre + U(0, 1) + U(0, 0.5) per axis: a box of this edge, in metres."""
-
-Cell = tuple[int, int]
-
-
-class MazeLayout(NamedTuple):
-    """A maze: `1` wall, `0` free, `R` start, `G` hand-picked goal.
-
-    Attributes:
-        rows: one string per row.
-        goal: cell of the evaluation goal.
-    """
-
-    rows: tuple[str, ...]
-    goal: Cell
-
-
-MAZES = {
-    "UMaze": MazeLayout(("11111", "1R001", "11101", "1G001", "11111"), (3, 1)),
-    "Medium": MazeLayout(
-        (
-            "11111111",
-            "1R011001",
-            "100100G1",
-            "11000111",
-            "10010001",
-            "1G100101",
-            "10001G01",
-            "11111111",
-        ),
-        (6, 6),
-    ),
-    "Large": MazeLayout(
-        (
-            "111111111111",
-            "1R0001G00001",
-            "101101010101",
-            "10000G0100G1",
-            "101111011101",
-            "10G101000001",
-            "110101010111",
-            "1001G0G10G01",
-            "111111111111",
-        ),
-        (7, 9),
-    ),
-    "Corner": MazeLayout(("1111", "1R01", "11G1", "1111"), (2, 2)),
-}
-"""The mazes by the name in their Gymnasium id."""
-
-
-def ant_spec() -> mujoco.MjSpec:
-    """Gymnasium's ant with D4RL's time step, torque and contact parameters, uncompiled."""
-    xml = Path(gymnasium.envs.mujoco.__file__).parent / "assets" / "ant.xml"
-    spec = mujoco.MjSpec.from_file(str(xml))
-    spec.option.timestep = 0.02
-    for actuator in spec.actuators:
-        actuator.gear = [30, 0, 0, 0, 0, 0]
-    _set_contacts(spec)
-    return spec
-
-
-def _set_contacts(spec: mujoco.MjSpec) -> None:
-    for geom in spec.geoms:
-        geom.solref, geom.solimp = [0.02, 1], [0.8, 0.8, 0.01, 0.5, 2]
-
-
-class D4RLMaze(Maze):  # type: ignore[misc]  # the base class is untyped
-    """Gymnasium-Robotics' maze in D4RL's coordinates.
-
-    Args:
-        layout: which cells are walls, start and goals.
-    """
-
-    def __init__(self, layout: MazeLayout) -> None:
-        cells = [[1 if c == "1" else c.lower() if c in "RG" else 0 for c in r] for r in layout.rows]
-        super().__init__(cells, CELL_SIZE, WALL_HEIGHT / CELL_SIZE)
-        self.layout = layout
-        self.start: Cell = next(
-            (i, row.index("R")) for i, row in enumerate(layout.rows) if "R" in row
-        )
-        self.free_cells: list[Cell] = [
-            (i, j) for i, row in enumerate(layout.rows) for j, c in enumerate(row) if c != "1"
-        ]
-        self.goal_cells = [cell for cell in self.free_cells if self.kind(cell) == "G"]
-        self._unique_reset_locations = [self.cell_rowcol_to_xy(self.start)]
-        self._unique_goal_locations = [self.cell_rowcol_to_xy(layout.goal)]
-
-    def kind(self, cell: Cell) -> str:
-        """The character of a cell in the layout."""
-        return self.layout.rows[cell[0]][cell[1]]
-
-    def cell_rowcol_to_xy(self, rowcol_pos: tuple[float, float]) -> NDArray[np.float64]:
-        """Centre `(2,)` of the cell (row, column), in metres from the start cell's centre."""
-        row, column = rowcol_pos
-        return np.array([column - self.start[1], row - self.start[0]], np.float64) * CELL_SIZE
-
-    def cell_xy_to_rowcol(self, xy_pos: Any) -> Cell:  # noqa: ANN401
-        """The cell (row, column) in which a position (x, y) lies."""
-        return (
-            math.floor(xy_pos[1] / CELL_SIZE + 0.5) + self.start[0],
-            math.floor(xy_pos[0] / CELL_SIZE + 0.5) + self.start[1],
-        )
-
-    def build(self) -> mujoco.MjSpec:
-        """D4RL's ant among this maze's walls, with a marker where the goal is."""
-        spec = ant_spec()
-        half = CELL_SIZE / 2
-        for i, row in enumerate(self.layout.rows):
-            for j, character in enumerate(row):
-                if character == "1":
-                    spec.worldbody.add_geom(
-                        name=f"block_{i}_{j}",
-                        type=mujoco.mjtGeom.mjGEOM_BOX,
-                        pos=[*self.cell_rowcol_to_xy((i, j)), WALL_HEIGHT / 2],
-                        size=[half, half, WALL_HEIGHT / 2],
-                        contype=1,
-                        conaffinity=1,
-                        rgba=[0.7, 0.5, 0.3, 1],
-                    )
-        _set_contacts(spec)
-        spec.worldbody.add_site(
-            name="target", type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[SUCCESS_RADIUS] * 3,
-            rgba=[1, 0, 0, 0.7],
-        )  # fmt: skip
-        return spec
 
 
 class _Ant(AntEnv):

@@ -68,9 +68,10 @@ class Client:
         self._poller.register(socket, zmq.POLLIN)
 
     def subscribe(self, port: int) -> None:
-        """Follows the weights that the learner publishes on a port; only the newest is kept."""
+        """Follows the weights that are published on a port, and no other; keeps the newest."""
         if self._subscription is not None:
-            return
+            self._poller.unregister(self._subscription)
+            self._subscription.close()
         socket = self._open(zmq.SUB)
         # After `connect` it would have no effect on messages that are under way.
         socket.set(zmq.CONFLATE, 1)

@@ -1,246 +1,66 @@
-"""The worker process: connect, roll out, evaluate when asked, leave cleanly."""
+"""The worker process: arguments, signals, exit code."""
 
 from __future__ import annotations
 
+import argparse
 import logging
-import time
+import os
+import signal
+import sys
 from typing import TYPE_CHECKING
 
-from workers.actor import GaussianActor
-from workers.client import Client
-from workers.environment import Environment, EnvironmentSpec
 from workers.errors import UserError
-from workers.rollout import Rollout, evaluate_episode
-from workers.session import WorkerSession
-from workers.wire import WireError, decode, encode, unpack_weights
+from workers.loop import work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from workers.actor import ActorWeights
-    from workers.messages import Evaluate, Welcome
-
-FLUSH_TRANSITIONS = 64
-"""A batch is sent when it holds so many transitions,"""
-FLUSH_SECONDS = 0.1
-"""when its first one is so old, or when an episode ends."""
-EXCHANGE_SECONDS = 0.01
-"""While it steps, the worker looks at its sockets so often;"""
-EVALUATION_EXCHANGE_SECONDS = 0.25
-"""while it evaluates, so often."""
-PATIENCE_SECONDS = 3600.0
-"""A worker whose learner is away for so long leaves."""
-
-_log = logging.getLogger(__name__)
+    from collections.abc import Sequence
 
 
-class RejectedError(UserError):
-    """The learner does not want this worker; the sentence is the learner's."""
-
-
-class LearnerLostError(UserError):
-    """The learner was away for too long."""
-
-
-class _OverError(Exception):
-    """Leaves an evaluation that nobody waits for any more."""
-
-
-def work(endpoint: str, worker_id: int | None, wanted: Callable[[], bool]) -> None:
-    """Works for a learner until it says stop, or until the worker is not wanted any more.
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a worker.
 
     Args:
-        endpoint: `tcp://host:port` of the learner.
-        worker_id: the id to ask for; None for any free one.
-        wanted: asked about every second.
+        argv: the arguments; those of the process when absent.
 
-    Raises:
-        UserError: the learner rejects this worker or is away for too long, or the environment
-            cannot be built.
+    Returns:
+        The exit code: 0 when the learner or a signal ended the work, 2 when it could not be done.
     """
-    with Client(endpoint) as client:
-        while wanted():
-            with Worker(client, WorkerSession(worker_id), wanted) as worker:
-                if worker.run() != "restart":
-                    return
-            _log.info("The learner was started again; joining it anew.")
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    leaving = _leave_on_signals(local=arguments.parent is not None)
+
+    def wanted() -> bool:
+        orphan = arguments.parent is not None and os.getppid() != arguments.parent
+        return not leaving and not orphan
+
+    try:
+        work(arguments.connect, arguments.worker_id, wanted)
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
 
 
-class Worker:
-    """One session: from HELLO to BYE.
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("iqlft worker", description="A rollout worker.")
+    parser.add_argument(
+        "--connect", required=True, metavar="tcp://HOST:PORT", help="address of the learner"
+    )
+    parser.add_argument(
+        "--worker-id", type=int, metavar="N", help="id to work under (default: any free one)"
+    )
+    parser.add_argument(
+        "--parent", type=int, metavar="PID", help="leave when this is no longer the parent process"
+    )
+    return parser
 
-    Args:
-        client: the sockets.
-        session: a fresh one.
-        wanted: whether to go on; asked about every second.
-    """
 
-    def __init__(self, client: Client, session: WorkerSession, wanted: Callable[[], bool]) -> None:
-        self._client, self._session, self._wanted = client, session, wanted
-        self._asked_at = self._exchanged_at = self._began_at = time.monotonic()
-        self._environments: list[Environment] = []
-        self._rollout: Rollout | None = None
-        self._loaded: ActorWeights | None = None
-        self._lockstep = False
-        self._batch_began_at = 0.0
-
-    def run(self) -> str:
-        """Works until the session is over.
-
-        Returns:
-            `stopped`, or `restart` when the learner has forgotten this session.
-
-        Raises:
-            UserError: see `work`.
-        """
-        session = self._session
-        while session.outcome is None:
-            self._exchange(self._pause())
-            if session.outcome is None and session.welcome and not self._environments:
-                self._build(session.welcome)
-            try:
-                self._work()
-            except _OverError:
-                break
-        if session.outcome == "rejected":
-            raise RejectedError(session.sentence)
-        if session.outcome == "stopped":
-            self._flush()
-            session.leave()
-            self._send()
-        return session.outcome or "stopped"
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for environment in self._environments:
-            environment.close()
-
-    def _pause(self) -> float:
-        """How long the sockets may be waited for."""
-        session = self._session
-        if session.outcome or session.evaluations or session.credit_left:
-            return 0.0
-        return session.wait_seconds(time.monotonic())
-
-    def _exchange(self, timeout_seconds: float) -> None:
-        """Takes in what has come, sends what is due, and asks whether to go on."""
-        received = self._client.receive(timeout_seconds)
-        now = self._exchanged_at = time.monotonic()
-        for frames in received:
-            try:
-                self._session.receive(decode(frames), now)
-            except WireError as error:
-                raise RejectedError(f"The learner sent what is no message: {error}") from error
-        if packed := self._client.published_weights():
-            self._session.weights = unpack_weights(packed)
-        self._session.tick(now)
-        self._send()
-        if now - self._asked_at >= 1.0:
-            self._ask(now)
-
-    def _send(self) -> None:
-        for message in self._session.outbox:
-            self._client.send(encode(message))
-        self._session.outbox.clear()
-
-    def _ask(self, now: float) -> None:
-        self._asked_at = now
-        if not self._wanted():
-            self._session.outcome = "stopped"
-        if now - max(self._session.heard_at, self._began_at) > PATIENCE_SECONDS:
-            raise LearnerLostError(
-                f"The learner has been away for {PATIENCE_SECONDS / 60:.0f} minutes; "
-                "start the worker again when it is back."
-            )
-
-    def _build(self, welcome: Welcome) -> None:
-        self._lockstep = welcome.lockstep
-        _log.info("Worker %d of run %s.", welcome.worker_id, welcome.run_id)
-        try:
-            environment = self._environment()
-        except UserError as error:
-            self._session.leave(str(error))
-            self._send()
-            raise
-        self._session.ready(environment.observation_dim, environment.action_dim)
-        if not welcome.lockstep:
-            self._client.subscribe(welcome.weights_port)
-
-    def _environment(self) -> Environment:
-        """One more environment of the welcome's spec."""
-        assert self._session.welcome is not None
-        environment = Environment(EnvironmentSpec.from_dict(self._session.welcome.environment))
-        self._environments.append(environment)
-        return environment
-
-    def _work(self) -> None:
-        """Evaluates, or steps for a moment; what cannot be added to is sent."""
-        session = self._session
-        if session.outcome is None and session.credit_left and not session.evaluations:
-            self._step()
-            return
-        self._flush()
-        if session.outcome is None and session.evaluations:
-            self._evaluate(session.evaluations.popleft())
-
-    def _step(self) -> None:
-        """Steps until a batch is full or the sockets want to be looked at."""
-        session, rollout = self._session, self._load()
-        until = time.monotonic() + EXCHANGE_SECONDS
-        for _ in range(session.credit_left):
-            now = time.monotonic()
-            if not rollout.pending:
-                self._batch_began_at = now
-            rollout.step()
-            session.env_steps += 1
-            if self._lockstep or rollout.finished or rollout.pending == FLUSH_TRANSITIONS:
-                self._flush()
-                return
-            if now >= until:
-                break
-        if now >= self._batch_began_at + FLUSH_SECONDS or not session.credit_left:
-            self._flush()
-
-    def _load(self) -> Rollout:
-        """The rollout, with the newest weights."""
-        weights, welcome = self._session.weights, self._session.welcome
-        assert weights is not None
-        assert welcome is not None
-        if self._rollout is None:
-            self._rollout = Rollout(
-                self._environments[0],
-                GaussianActor(weights),
-                seed=welcome.seed,
-                worker_id=welcome.worker_id,
-                episode=welcome.episode,
-                actions=welcome.actions,
-                capacity=FLUSH_TRANSITIONS,
-            )
-        elif weights is not self._loaded:
-            self._rollout.actor.load(weights)
-        self._loaded = weights
-        return self._rollout
-
-    def _flush(self) -> None:
-        rollout = self._rollout
-        if rollout and rollout.pending and not self._session.window_full:
-            self._session.send_batch(rollout.episode, rollout.finished, rollout.take())
-
-    def _evaluate(self, request: Evaluate) -> None:
-        """Runs the episodes asked for, in an environment of their own."""
-        if len(self._environments) < 2:
-            self._environment()
-        actor = GaussianActor(unpack_weights(request.packed))
-        for index, seed in zip(request.indices, request.seeds, strict=True):
-            result = evaluate_episode(self._environments[1], actor, seed, self._look_up)
-            self._session.send_evaluation(request.evaluation, index, result)
-            self._exchange(0.0)
-
-    def _look_up(self) -> None:
-        """Looks at the sockets now and then during an evaluation."""
-        if time.monotonic() - self._exchanged_at >= EVALUATION_EXCHANGE_SECONDS:
-            self._exchange(0.0)
-            if self._session.outcome is not None:
-                raise _OverError
+def _leave_on_signals(*, local: bool) -> list[int]:
+    """Collects the signals that end the work; a local worker leaves Ctrl-C to the learner."""
+    received: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    if local:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    else:
+        signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    return received

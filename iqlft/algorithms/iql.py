@@ -44,7 +44,7 @@ def expectile_loss(difference: Tensor, expectile: float) -> Tensor:
     Returns:
         `(M,)` mean over the batch.
     """
-    weight = torch.where(difference > 0, expectile, 1 - expectile)
+    weight = torch.abs(expectile - (difference < 0).to(difference.dtype))
     return (weight * difference.square()).mean(-1)
 
 
@@ -200,11 +200,14 @@ class ImplicitQLearning:
         return tuple((each - self.observation_mean) / self.observation_std for each in observations)
 
     def _descend(self, name: str, loss: Tensor) -> None:
-        """One Adam step; the members' losses are summed, so that their gradients stay apart."""
+        """One Adam step; the members' losses are summed, so that their gradients stay apart.
+
+        The networks replace their gradients; log_std's, which autograd adds to, is cleared.
+        """
         optimizer = self._optimizers[name]
         if name == "actor" and self.hyperparameters.actor_schedule == "cosine":
             optimizer.param_groups[0]["lr"] = self._cosine_learning_rate()
-        optimizer.zero_grad(set_to_none=True)
+        self.actor.log_std.grad = None
         loss.sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 

@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium import spaces
 
 from iqlft.datasets.errors import DatasetError
+from iqlft.datasets.reading import RecordedEpisode, read_episodes
 from iqlft.datasets.recorded import Goal, evaluation_goal, open_dataset, recorded_environment
 from workers.environment import (
     Environment,
@@ -196,9 +197,10 @@ class _Reader:
         """The rows `(N, width)` of all episodes in order."""
         rows = np.empty((self._dataset.total_steps, self.layout.width), np.float32)
         first = 0
-        for episode in self._dataset.iterate_episodes():
+        keys = self._environment.observation_keys
+        for index, episode in enumerate(read_episodes(self._dataset, keys)):
             steps = len(episode.rewards)
-            self._fill(rows[first : first + steps], episode)
+            self._fill(rows[first : first + steps], episode, index)
             first += steps
         if first != len(rows) or first == 0:
             raise DatasetError(
@@ -207,13 +209,13 @@ class _Reader:
             )
         return rows
 
-    def _fill(self, rows: NDArray[np.float32], episode: minari.EpisodeData) -> None:
+    def _fill(self, rows: NDArray[np.float32], episode: RecordedEpisode, index: int) -> None:
         fields = self.layout.unpack(rows)
         observations, actions, rewards, next_observations, terminated, truncated, versions = fields
         flat = flatten_observation(episode.observations, self._environment.observation_keys)
         if len(flat) != len(rows) + 1:
             raise DatasetError(
-                f"Episode {episode.id} of {self._dataset.id} has {len(flat)} observations for "
+                f"Episode {index} of {self._dataset.id} has {len(flat)} observations for "
                 f"{len(rows)} transitions; one more than transitions is needed."
             )
         observations[...], next_observations[...] = flat[:-1], flat[1:]

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from iqlft.datasets.gait import ACTION_DIM, OBSERVATION_DIM
-from workers.antmaze import FRAME_SKIP, ant_spec
+from workers.mazes import FRAME_SKIP, ant_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

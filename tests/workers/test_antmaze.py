@@ -17,7 +17,8 @@ from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from gymnasium.utils.env_checker import check_env
 
 import workers
-from workers.antmaze import MAZES, AntMazeEnv
+from workers.antmaze import AntMazeEnv
+from workers.mazes import MAZES
 from workers.registration import EPISODE_STEPS, register
 
 
@@ -234,6 +235,12 @@ def test_building_an_environment_leaves_no_file_behind(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     AntMazeEnv("Medium").close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_marker_stands_at_the_goal(umaze: AntMazeEnv) -> None:
+    for seed in (0, 1):
+        umaze.reset(seed=seed)
+        np.testing.assert_allclose(umaze.data.site("target").xpos, [*umaze.goal, 0.5])
 
 
 def test_frames_show_the_maze() -> None:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from iqlft.datasets.behaviour import Behaviour, Planner
 from iqlft.datasets.gait import Gait
-from workers.antmaze import MAZES, D4RLMaze
+from workers.mazes import MAZES, D4RLMaze
 
 
 @pytest.fixture

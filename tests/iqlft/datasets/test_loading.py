@@ -7,9 +7,9 @@ from typing import Any
 import gymnasium
 import minari
 import numpy as np
-from numpy.typing import NDArray
 import pytest
 from minari.data_collector.episode_buffer import EpisodeBuffer
+from numpy.typing import NDArray
 
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.loading import check_fits, load_dataset
@@ -20,7 +20,9 @@ NEAR, FAR = [4.75, 4.3], [4.75, 4.2]
 """0.45 m and 0.55 m from the corner task's evaluation goal (4.75, 4.75)."""
 
 
-def write(dataset_id: str, episodes: list[EpisodeBuffer], env: str | gymnasium.Env[Any, Any]) -> None:
+def write(
+    dataset_id: str, episodes: list[EpisodeBuffer], env: str | gymnasium.Env[Any, Any]
+) -> None:
     """A dataset of hand-made episodes, written through Minari."""
     with pytest.warns(UserWarning, match="is set to None"):  # the author, the algorithm and so on
         minari.create_dataset_from_buffers(dataset_id, episodes, env=env)
@@ -54,7 +56,7 @@ def corner_env() -> gymnasium.Env[Any, Any]:
 
 @pytest.mark.usefixtures("minari_root")
 def test_evaluation_mode_relabels_rewards_and_terminations_at_the_next_state(
-    corner_env: gymnasium.Env[Any, Any]
+    corner_env: gymnasium.Env[Any, Any],
 ) -> None:
     episodes = [goal_episode([NEAR, FAR, NEAR, NEAR]), goal_episode([FAR, FAR, NEAR])]
     write("test/corner-v0", episodes, env=corner_env)
@@ -77,7 +79,7 @@ def test_evaluation_mode_relabels_rewards_and_terminations_at_the_next_state(
 
 @pytest.mark.usefixtures("minari_root")
 def test_observed_mode_keeps_rewards_and_observes_the_goal(
-    corner_env: gymnasium.Env[Any, Any]
+    corner_env: gymnasium.Env[Any, Any],
 ) -> None:
     write("test/corner-v0", [goal_episode([NEAR, NEAR, FAR])], env=corner_env)
     dataset = load_dataset("test/corner-v0", goal="observed")
@@ -90,7 +92,7 @@ def test_observed_mode_keeps_rewards_and_observes_the_goal(
 
 @pytest.mark.usefixtures("minari_root")
 def test_stored_mode_takes_all_keys_in_the_spaces_order(
-    corner_env: gymnasium.Env[Any, Any]
+    corner_env: gymnasium.Env[Any, Any],
 ) -> None:
     write("test/corner-v0", [goal_episode([NEAR, NEAR, FAR])], env=corner_env)
     dataset = load_dataset("test/corner-v0", goal="stored")
@@ -122,9 +124,7 @@ def test_stored_mode_reads_vectors_and_rescales_actions_to_unit_bounds() -> None
 
 
 @pytest.mark.usefixtures("minari_root")
-def test_actions_are_clipped_just_inside_the_bounds(
-    corner_env: gymnasium.Env[Any, Any]
-) -> None:
+def test_actions_are_clipped_just_inside_the_bounds(corner_env: gymnasium.Env[Any, Any]) -> None:
     actions = np.array([np.ones(8), -np.ones(8)], np.float32)
     write("test/corner-v0", [goal_episode([FAR, FAR, FAR], actions)], env=corner_env)
     dataset = load_dataset("test/corner-v0")
@@ -133,9 +133,7 @@ def test_actions_are_clipped_just_inside_the_bounds(
 
 
 @pytest.mark.usefixtures("minari_root")
-def test_a_recording_that_just_stops_is_truncated(
-    corner_env: gymnasium.Env[Any, Any]
-) -> None:
+def test_a_recording_that_just_stops_is_truncated(corner_env: gymnasium.Env[Any, Any]) -> None:
     episode = goal_episode([FAR, FAR, FAR], truncations=np.zeros(2, np.bool_))
     write("test/corner-v0", [episode], env=corner_env)
     dataset = load_dataset("test/corner-v0")
@@ -191,9 +189,7 @@ def test_dimensions_that_do_not_fit_are_named(corner: str) -> None:
 
 
 @pytest.mark.usefixtures("minari_root")
-def test_a_dataset_with_farama_schema_is_relabelled_to_its_single_goal_cell(
-    ,
-) -> None:
+def test_a_dataset_with_farama_schema_is_relabelled_to_its_single_goal_cell() -> None:
     import gymnasium_robotics  # noqa: F401  # registers the ids
 
     maze = [[1, 1, 1, 1], [1, "r", "g", 1], [1, 1, 1, 1]]

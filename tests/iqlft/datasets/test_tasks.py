@@ -4,7 +4,7 @@ import pytest
 
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.tasks import TASKS, choose_cells, find_task
-from workers.antmaze import MAZES, D4RLMaze
+from workers.mazes import MAZES, D4RLMaze
 
 
 def test_the_six_tasks_of_d4rl_and_a_small_one_have_ids_by_name() -> None:

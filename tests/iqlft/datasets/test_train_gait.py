@@ -7,7 +7,7 @@ import pytest
 
 from iqlft.datasets import train_gait
 from iqlft.datasets.gait import load_gait
-from workers.antmaze import ant_spec
+from workers.mazes import ant_spec
 
 
 def test_a_short_training_writes_a_gait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from workers.messages import Evaluate
 from workers.wire import pack_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from workers.actor import ActorWeights
     from workers.episode import EpisodeResult
@@ -86,3 +86,45 @@ class EvaluationQueue:
         if (job := self._jobs.get(portion.evaluation)) is not None:
             undone = [index for index in portion.indices if job.results[index] is None]
             job.todo.extendleft(reversed(undone))
+
+
+class PendingEvaluation:
+    """An evaluation under way, as the learner holds it; made by `Gateway.evaluate`.
+
+    Args:
+        job: the evaluation.
+        wait_for: waits for a condition, at most so many seconds; returns whether it holds.
+    """
+
+    def __init__(
+        self, job: EvaluationJob, wait_for: Callable[[Callable[[], bool], float], bool]
+    ) -> None:
+        self._job, self._wait_for = job, wait_for
+
+    @property
+    def episodes_done(self) -> int:
+        """Episodes that have a result."""
+        return self._job.episodes_done
+
+    @property
+    def finished(self) -> bool:
+        """Whether all episodes have a result."""
+        return self.episodes_done == len(self._job.results)
+
+    def result(self, timeout_seconds: float) -> list[EpisodeResult]:
+        """Waits for the evaluation.
+
+        Args:
+            timeout_seconds: the longest wait.
+
+        Returns:
+            The results in the order of the seeds.
+
+        Raises:
+            TimeoutError: it is not finished by then.
+            GatewayError: the gateway failed or was closed before it was finished.
+        """
+        if not self._wait_for(lambda: self.finished, timeout_seconds):
+            done, count = self.episodes_done, len(self._job.results)
+            raise TimeoutError(f"{done} of {count} evaluation episodes are done.")
+        return [result for result in self._job.results if result is not None]

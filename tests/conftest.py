@@ -1,0 +1,70 @@
+"""Actors without training, and real gateways with real worker processes."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from iqlft.gateway import Gateway
+from workers.actor import ActorWeights
+from workers.environment import Environment, EnvironmentSpec
+from workers.pool import WorkerPool
+from workers.transition import RowLayout
+
+PENDULUM = EnvironmentSpec("Pendulum-v1")
+Serve = Callable[..., tuple[Gateway, WorkerPool]]
+
+
+@pytest.fixture(scope="session")
+def make_weights() -> Callable[..., ActorWeights]:
+    """Random weights with a small deviation."""
+
+    def make(
+        observation_dim: int, action_dim: int, *, seed: int = 0, version: int = 0, hidden: int = 16
+    ) -> ActorWeights:
+        rng = np.random.default_rng(seed)
+        widths = [observation_dim, hidden, hidden, action_dim]
+        return ActorWeights(
+            weights=tuple(
+                rng.standard_normal(shape).astype(np.float32) / 4
+                for shape in itertools.pairwise(widths)
+            ),
+            biases=tuple(rng.standard_normal(width).astype(np.float32) for width in widths[1:]),
+            log_std=np.full(action_dim, -1.0, np.float32),
+            observation_mean=np.zeros(observation_dim, np.float32),
+            observation_std=np.ones(observation_dim, np.float32),
+            version=version,
+        )
+
+    return make
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Opens a gateway and starts its worker processes; both are gone after the test."""
+    with ExitStack() as stack:
+
+        def start(
+            workers: int = 1,
+            *,
+            environment: EnvironmentSpec = PENDULUM,
+            **options: Any,  # noqa: ANN401
+        ) -> tuple[Gateway, WorkerPool]:
+            if "layout" not in options:
+                probe = Environment(environment)
+                options["layout"] = RowLayout(probe.observation_dim, probe.action_dim)
+                probe.close()
+            options = {"run_id": "test", "seed": 7, "num_workers": max(workers, 1)} | options
+            gateway = stack.enter_context(Gateway(environment=environment, **options))
+            pool = WorkerPool(workers, gateway.endpoint, tmp_path / "logs")
+            # The gateway is closed first, so that the workers are told to stop.
+            stack.callback(pool.stop)
+            stack.callback(gateway.close)
+            pool.start()
+            return gateway, pool
+
+        yield start

@@ -1,0 +1,264 @@
+"""IQL against hand-computed arithmetic and against a NumPy float64 transcription of the recipe."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from iqlft.algorithms.iql import (
+    ImplicitQLearning,
+    advantage_weights,
+    critic_loss,
+    expectile_loss,
+    gaussian_log_prob,
+)
+from iqlft.config import Hyperparameters
+from iqlft.replay import Batch
+
+OBSERVATION_DIM, ACTION_DIM, BATCH = 5, 2, 16
+SMALL = Hyperparameters(hidden_size=12, batch_size=BATCH)
+
+
+# -- losses, by hand ----------------------------------------------------------------------------
+
+
+def test_expectile_loss_weights_positive_differences_by_tau_and_negative_ones_by_the_rest():
+    difference = torch.tensor([[2.0, -1.0]])
+    # tau = 0.9: 0.9 * 2^2 = 3.6 and 0.1 * 1^2 = 0.1, mean (3.6 + 0.1) / 2.
+    assert expectile_loss(difference, 0.9).tolist() == pytest.approx([1.85])
+
+
+def test_expectile_loss_at_one_half_is_half_the_squared_error():
+    difference = torch.tensor([[3.0, -3.0], [1.0, 0.0]])
+    assert expectile_loss(difference, 0.5).tolist() == pytest.approx([4.5, 0.25])
+
+
+def test_advantage_weights_are_exponentials_clipped_at_one_hundred_without_gradient():
+    advantage = torch.tensor([[0.0, 0.1, 1.0]], requires_grad=True)
+    weights = advantage_weights(advantage, 10.0)
+    assert weights.tolist()[0] == pytest.approx([1.0, math.e, 100.0])
+    assert not weights.requires_grad
+
+
+def test_log_prob_is_that_of_the_gaussian_summed_over_action_dimensions():
+    mean, actions = torch.tensor([[[0.5, 0.0]]]), torch.tensor([[[0.5, 2.0]]])
+    log_std = torch.tensor([[[0.0, math.log(2.0)]]])
+    # -log(sqrt(2 pi)) - 0 for the first; -1/2 (2 / 2)^2 - log 2 - log(sqrt(2 pi)) for the second.
+    expected = -math.log(2 * math.pi) - 0.5 - math.log(2.0)
+    assert gaussian_log_prob(mean, log_std, actions).item() == pytest.approx(expected)
+
+
+def test_critic_loss_is_a_mean_over_the_batch_and_a_sum_over_the_critics():
+    values = torch.tensor([[[1.0, 2.0], [0.0, 0.0]]])
+    targets = torch.tensor([[0.0, 1.0]])
+    # First critic (1 + 1) / 2 = 1, second (0 + 1) / 2 = 0.5.
+    assert critic_loss(values, targets).tolist() == pytest.approx([1.5])
+
+
+# -- the whole update against NumPy -------------------------------------------------------------
+
+
+class NumpyIQL:
+    """The recipe's table in float64, with a backward pass derived by hand for one member."""
+
+    def __init__(self, state):
+        self.networks = {
+            name: [
+                (
+                    state[f"{name}.mlp.weights.{i}"].numpy().astype(float),
+                    state[f"{name}.mlp.biases.{i}"].numpy().astype(float),
+                )
+                for i in range(3)
+            ]
+            for name in ("value", "actor", "critic", "target_critic")
+        }
+        self.log_std = state["actor.log_std"].numpy().astype(float)
+        self.moments, self.steps = {}, 0
+
+    def forward(self, name, inputs):
+        layers = [inputs]
+        for index, (weight, bias) in enumerate(self.networks[name]):
+            outputs = layers[-1] @ weight + bias
+            layers.append(np.maximum(outputs, 0) if index < 2 else outputs)
+        return layers
+
+    def descend(self, name, layers, gradient):
+        """Backpropagates d loss / d output and takes an Adam step."""
+        gradients = []
+        for index in (2, 1, 0):
+            weight, _ = self.networks[name][index]
+            below = layers[index]
+            gradients.append((np.swapaxes(below, 1, 2) @ gradient, gradient.sum(1, keepdims=True)))
+            gradient = (gradient @ np.swapaxes(weight, 1, 2)) * (below > 0)
+        for index, parts in zip((2, 1, 0), gradients, strict=True):
+            self.networks[name][index] = tuple(
+                self.adam((name, index, kind), parameter, part)
+                for kind, parameter, part in zip(
+                    "wb", self.networks[name][index], parts, strict=True
+                )
+            )
+
+    def adam(self, key, parameter, gradient):
+        first, second = self.moments.get(key, (0.0, 0.0))
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        self.moments[key] = first, second
+        corrected = first / (1 - 0.9**self.steps), second / (1 - 0.999**self.steps)
+        return parameter - 3e-4 * corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
+
+    def update(self, s, a, r, s2, terminated):
+        self.steps += 1
+        n = len(s)
+        s, s2, both = s[None], s2[None], np.repeat(np.concatenate([s, a], -1)[None], 2, 0)
+        target_q = self.forward("target_critic", both)[-1].min(0)[:, 0]
+
+        layers = self.forward("value", s)
+        u = target_q - layers[-1][0, :, 0]
+        tau = np.where(u > 0, 0.9, 0.1)
+        value_loss = (tau * u**2).mean()
+        self.descend("value", layers, (-2 * tau * u / n)[None, :, None])
+
+        v = self.forward("value", s)[-1][0, :, 0]
+        weight = np.minimum(np.exp(10 * (target_q - v)), 100)
+        layers = self.forward("actor", s)
+        mean, log_std = np.tanh(layers[-1][0]), np.clip(self.log_std[0], -5, 2)
+        z = (a - mean) / np.exp(log_std)
+        log_prob = (-0.5 * z**2 - log_std - 0.5 * np.log(2 * np.pi)).sum(-1)
+        actor_loss = -(weight * log_prob).mean()
+        log_std_gradient = (-(weight / n)[:, None] * (z**2 - 1)).sum(0)
+        output_gradient = -(weight / n)[:, None] * z / np.exp(log_std) * (1 - mean**2)
+        self.descend("actor", layers, output_gradient[None])
+        self.log_std = self.adam("log_std", self.log_std, log_std_gradient[None, None])
+
+        y = r + 0.99 * (1 - terminated) * self.forward("value", s2)[-1][0, :, 0]
+        layers = self.forward("critic", both)
+        error = layers[-1][..., 0] - y
+        loss = (error**2).mean(-1).sum()
+        self.descend("critic", layers, (2 * error / n)[..., None])
+
+        self.networks["target_critic"] = [
+            tuple(t + 0.005 * (c - t) for t, c in zip(target, online, strict=True))
+            for target, online in zip(
+                self.networks["target_critic"], self.networks["critic"], strict=True
+            )
+        ]
+        return value_loss, actor_loss, loss
+
+
+def random_arrays(rng):
+    return (
+        rng.normal(size=(BATCH, OBSERVATION_DIM)),
+        rng.uniform(-1, 1, (BATCH, ACTION_DIM)),
+        rng.normal(size=BATCH),
+        rng.normal(size=(BATCH, OBSERVATION_DIM)),
+        (rng.random(BATCH) < 0.3).astype(float),
+    )
+
+
+def as_batch(arrays, dtype):
+    return Batch(*(torch.tensor(each, dtype=dtype)[None] for each in arrays))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 2e-4)])
+def test_ten_updates_equal_a_numpy_float64_transcription(dtype, tolerance):
+    algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, (3,), dtype=dtype)
+    twin = NumpyIQL(algorithm.state())
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        arrays = random_arrays(rng)
+        result = algorithm.update(as_batch(arrays, dtype))
+        losses = twin.update(*arrays)
+        ours = result.value_loss.item(), result.actor_loss.item(), result.critic_loss.item()
+        assert ours == pytest.approx(losses, rel=tolerance)
+    state = algorithm.state()
+    for name, layers in twin.networks.items():
+        for index, (weight, bias) in enumerate(layers):
+            for kind, expected in (("weights", weight), ("biases", bias)):
+                actual = state[f"{name}.mlp.{kind}.{index}"].numpy()
+                np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(state["actor.log_std"].numpy(), twin.log_std, atol=tolerance)
+
+
+def test_a_terminated_transition_learns_its_reward_alone():
+    algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
+    s, a, r, s2, _ = random_arrays(np.random.default_rng(1))
+    far = s2 * 1e3
+    terminated = np.ones(BATCH)
+    one = algorithm.update(as_batch((s, a, r, s2, terminated), torch.float32)).critic_loss
+    algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
+    other = algorithm.update(as_batch((s, a, r, far, terminated), torch.float32)).critic_loss
+    assert one.item() == other.item()
+
+
+# -- members, normalisation, schedule, state ----------------------------------------------------
+
+
+def test_a_member_learns_the_same_whichever_members_are_stacked_with_it():
+    rng = np.random.default_rng(2)
+    batches = [[random_arrays(rng) for _ in range(3)] for _ in range(4)]
+    alone = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, (7,), dtype=torch.float64)
+    together = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, (5, 7, 9), dtype=torch.float64)
+    for members in batches:
+        each = [as_batch(arrays, torch.float64) for arrays in members]
+        together.update(Batch(*(torch.cat(field) for field in zip(*each, strict=True))))
+        alone.update(each[1])
+    ours, theirs = alone.actor_weights(0), together.actor_weights(1)
+    for one, other in zip(ours.weights, theirs.weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_normalising_inside_equals_normalised_observations_outside():
+    s, a, r, s2, terminated = random_arrays(np.random.default_rng(3))
+    mean, std = s.mean(0), s.std(0) + 1e-3
+    inside = ImplicitQLearning(
+        OBSERVATION_DIM,
+        ACTION_DIM,
+        SMALL,
+        observation_mean=torch.tensor(mean),
+        observation_std=torch.tensor(std),
+        dtype=torch.float64,
+    )
+    outside = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, dtype=torch.float64)
+    one = inside.update(as_batch((s, a, r, s2, terminated), torch.float64))
+    normalized = ((s - mean) / std, a, r, (s2 - mean) / std, terminated)
+    other = outside.update(as_batch(normalized, torch.float64))
+    assert one.critic_loss.item() == pytest.approx(other.critic_loss.item(), rel=1e-12)
+
+
+def test_the_cosine_schedule_ends_at_zero_and_never_climbs_back():
+    settings = Hyperparameters(hidden_size=4, actor_schedule="cosine")
+    algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings, num_updates=4)
+    batch = as_batch(random_arrays(np.random.default_rng(4)), torch.float32)
+    rates = []
+    for _ in range(7):
+        algorithm.update(batch)
+        rates.append(algorithm._optimizers["actor"].param_groups[0]["lr"])
+    expected = [3e-4 * 0.5 * (1 + math.cos(math.pi * min(i, 4) / 4)) for i in range(7)]
+    assert rates == pytest.approx(expected)
+
+
+def test_training_continues_to_the_same_bits_from_its_state():
+    rng = np.random.default_rng(5)
+    batches = [as_batch(random_arrays(rng), torch.float32) for _ in range(6)]
+    whole = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
+    for batch in batches:
+        whole.update(batch)
+    first = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
+    for batch in batches[:3]:
+        first.update(batch)
+    second = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, (99,))
+    second.load_state(first.state())
+    for batch in batches[3:]:
+        second.update(batch)
+    assert second.updates == 6
+    for key, tensor in whole.state().items():
+        assert torch.equal(tensor, second.state()[key]), key
+
+
+def test_metrics_report_the_share_of_clipped_advantage_weights():
+    algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
+    result = algorithm.update(as_batch(random_arrays(np.random.default_rng(6)), torch.float32))
+    result = result._replace(weights=torch.tensor([[100.0, 100.0, 1.0, 0.5]]))
+    (metrics,) = algorithm.metrics(result)
+    assert metrics["advantage_weight_clipped_share"] == 0.5
+    assert metrics["advantage_weight_mean"] == pytest.approx(50.375)

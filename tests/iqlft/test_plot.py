@@ -1,0 +1,269 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
+
+from iqlft.curves import RunCurve, read_run
+from iqlft.panels import smooth, ticks
+from iqlft.plot import NARROW, WIDE, before_after_figure, plot_before_after
+from iqlft.runs import RunError
+from iqlft.statistics import t_interval, wilson_interval
+
+MakeRun = Callable[..., Path]
+
+
+@pytest.fixture
+def three_seeds(make_run: MakeRun) -> list[RunCurve]:
+    return [
+        read_run(make_run(seed=seed, offline=[0.1 + s, 0.5 + s], online=[0.5 + s, 0.6, 0.8 + s]))
+        for seed, s in enumerate([0.0, 0.05, 0.1])
+    ]
+
+
+def lines_of(axes: Axes, gid: str) -> list[Line2D]:
+    return [line for line in axes.lines if line.get_gid() == gid]
+
+
+def points_of(line: Line2D) -> list[tuple[float, float]]:
+    xs, ys = (np.asarray(values, float) for values in line.get_data())
+    return [(float(x), round(float(y), 6)) for x, y in zip(xs, ys, strict=True)]
+
+
+def words(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def titles(figure: Figure) -> list[str]:
+    return [axes.get_title() for axes in figure.axes if axes.get_title()]
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_a_png_and_a_pdf_of_the_asked_width_are_written(
+    three_seeds: list[RunCurve], tmp_path: Path, width: float
+) -> None:
+    png, pdf = plot_before_after(three_seeds, tmp_path / "plots", width=width)
+
+    assert [png.name, pdf.name] == ["before_after.png", "before_after.pdf"]
+    with Image.open(png) as image:
+        assert image.width == pytest.approx(width * 300, abs=1)
+        assert image.info["dpi"][0] == pytest.approx(300, abs=0.1)
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert b"/FontFile2" in pdf.read_bytes()
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == [pdf.name, png.name]
+
+
+def test_the_same_runs_give_the_same_bytes(three_seeds: list[RunCurve], tmp_path: Path) -> None:
+    first = [path.read_bytes() for path in plot_before_after(three_seeds, tmp_path / "a")]
+    again = [path.read_bytes() for path in plot_before_after(three_seeds, tmp_path / "b")]
+
+    assert first == again
+    assert all(b"CreationDate" not in data and b"Matplotlib" not in data for data in first)
+
+
+def test_the_lines_are_the_csvs_numbers(three_seeds: list[RunCurve]) -> None:
+    curves = before_after_figure(three_seeds).axes[0]
+    seeds = [points_of(line) for line in lines_of(curves, "seed")]
+    offline, online = (points_of(line) for line in lines_of(curves, "mean"))
+
+    assert seeds[0] == [(-500_000, 10), (0, 50)]
+    assert seeds[5] == [(0, 60), (500_000, 60), (1_000_000, 90)]
+    assert offline == [(-500_000, 15), (0, 55)]
+    assert online == [(0, 55), (500_000, 60), (1_000_000, 85)]
+
+
+def test_the_band_is_student_t_over_seeds(three_seeds: list[RunCurve]) -> None:
+    figure = before_after_figure(three_seeds)
+    vertices = figure.axes[0].collections[0].get_paths()[0].vertices
+    drawn = np.asarray(vertices)
+    last = sorted({round(float(y), 6) for x, y in drawn if x == 0})
+
+    expected = t_interval([50, 55, 60])
+    assert last == pytest.approx([expected.lower, expected.upper])
+    assert "95 % Student-t interval over seeds" in words(figure)
+
+
+def test_one_seed_has_a_wilson_band_and_the_figure_says_so(make_run: MakeRun) -> None:
+    run = read_run(make_run(offline=[0.25, 0.5], online=[0.5, 0.75], episodes=40))
+    figure = before_after_figure([run])
+    drawn = np.asarray(figure.axes[0].collections[0].get_paths()[0].vertices)
+    first = sorted({round(float(y), 6) for x, y in drawn if x == -500_000})
+
+    expected = wilson_interval(0.25, 40).scaled(100)
+    assert first == pytest.approx([expected.lower, expected.upper])
+    assert words(figure) == ["1 seed", "95 % Wilson interval of 40 episodes (one seed)"]
+    assert not lines_of(figure.axes[0], "seed")
+
+
+def test_the_y_axis_is_0_to_100_and_the_switch_is_dashed(three_seeds: list[RunCurve]) -> None:
+    curves = before_after_figure(three_seeds).axes[0]
+    (switch,) = lines_of(curves, "switch")
+
+    assert curves.get_ylim() == (0, 100)
+    assert curves.get_ylabel() == "success rate (%)"
+    assert curves.get_xlim() == (-1_000_000, 1_000_000)
+    assert list(switch.get_xdata()) == [0, 0]
+    assert [label.get_text() for label in curves.get_xticklabels()] == [
+        "\N{MINUS SIGN}1M",
+        "\N{MINUS SIGN}500k",
+        "0",
+        "500k",
+        "1M",
+    ]
+
+
+def test_phases_of_any_length_share_the_panel(make_run: MakeRun) -> None:
+    run = read_run(make_run(online=[0.5, 0.75], updates=1_000_000, env_steps=20_000))
+    curves = before_after_figure([run]).axes[0]
+    left, switch, right = (curves.transData.transform((x, 0))[0] for x in (-1e6, 0, 2e4))
+
+    assert switch - left == pytest.approx(right - switch)
+
+
+def test_runs_without_an_online_phase_count_updates_from_0(make_run: MakeRun) -> None:
+    runs = [read_run(make_run(seed=seed, offline=[0.2, 0.4])) for seed in range(2)]
+    figure = before_after_figure(runs)
+    (curves,) = figure.axes
+
+    assert points_of(lines_of(curves, "mean")[0]) == [(500_000, 20), (1_000_000, 40)]
+    assert curves.get_xlim() == (0, 1_000_000)
+    assert not lines_of(curves, "switch")
+    assert "offline updates" in [text.get_text() for text in curves.texts]
+
+
+def test_the_mean_stands_only_where_every_seed_was_evaluated(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(seed=0, offline=[0.2, 0.4, 0.6, 0.8])),
+        read_run(make_run(seed=1, offline=[0.2, 0.4])),
+    ]
+    curves = before_after_figure(runs).axes[0]
+
+    assert points_of(lines_of(curves, "mean")[0]) == [(500_000, 30), (1_000_000, 60)]
+    assert [len(points_of(line)) for line in lines_of(curves, "seed")] == [4, 2]
+
+
+def test_the_online_line_starts_at_the_switch_without_an_evaluation_there(
+    make_run: MakeRun,
+) -> None:
+    folder = make_run(offline=[0.5], online=[0.6, 0.75])
+    lines = (folder / "curves.csv").read_text().splitlines()
+    (folder / "curves.csv").write_text("\n".join([*lines[:2], *lines[3:]]))
+    _, online = lines_of(before_after_figure([read_run(folder)]).axes[0], "mean")
+
+    assert points_of(online) == [(0, 50), (1_000_000, 75)]
+
+
+def test_the_dumbbell_shows_each_task_and_their_mean_last(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(task, online=values))
+        for task, values in [("antmaze-umaze", [0.5, 0.75]), ("antmaze-large-play", [0.25, 0.25])]
+    ]
+    figure = before_after_figure(runs)
+    dumbbell = figure.axes[-1]
+    before, after = ([points_of(m)[0] for m in lines_of(dumbbell, g)] for g in ("before", "after"))
+
+    names = [label.get_text() for label in dumbbell.get_yticklabels()]
+    assert names == ["umaze", "large-play", "mean of 2 tasks"]
+    assert before == [(50, 0), (25, -1), (37.5, -2)]
+    assert after == [(75, 0), (25, -1), (50, -2)]
+    changes = [text.get_text().split()[0] for text in dumbbell.texts]
+    assert changes == ["+25", "+0", "+12", "change"]
+    assert titles(figure) == ["antmaze-umaze", "antmaze-large-play"]
+
+
+def test_the_dumbbells_legend_is_whole_when_the_first_task_is_not_fine_tuned(
+    make_run: MakeRun,
+) -> None:
+    runs = [read_run(make_run()), read_run(make_run("antmaze-large-play", online=[0.1, 0.2]))]
+    legend = before_after_figure(runs).axes[-1].get_legend()
+
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["before", "after"]
+
+
+def test_a_task_of_one_seed_among_several_says_so(
+    three_seeds: list[RunCurve], make_run: MakeRun
+) -> None:
+    figure = before_after_figure([*three_seeds, read_run(make_run("antmaze-large-play"))])
+
+    assert titles(figure) == ["antmaze-umaze", "antmaze-large-play (1 seed)"]
+    assert "95 % Wilson interval of 100 episodes (where one seed)" in words(figure)
+    texts = [text.get_text() for text in figure.axes[-1].texts]
+    assert "not fine-tuned" in texts
+
+
+def test_several_algorithms_differ_in_more_than_colour(
+    three_seeds: list[RunCurve], make_run: MakeRun
+) -> None:
+    awac = read_run(make_run(algorithm="awac", online=[0.1, 0.2]))
+    curves = before_after_figure([*three_seeds, awac]).axes[0]
+    looks = {(m.get_color(), m.get_linestyle(), m.get_marker()) for m in lines_of(curves, "mean")}
+
+    assert [len(set(parts)) for parts in zip(*looks, strict=True)] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("num_tasks", "num_axes"), [(1, 2), (2, 3), (4, 5), (6, 7), (7, 8)])
+def test_any_number_of_tasks_has_a_panel_each(
+    make_run: MakeRun, num_tasks: int, num_axes: int
+) -> None:
+    runs = [read_run(make_run(f"maze-{i}", online=[0.1, 0.2])) for i in range(num_tasks)]
+
+    assert len(before_after_figure(runs).axes) == num_axes
+    assert len(before_after_figure(runs, width=NARROW).axes) == num_axes
+
+
+@pytest.mark.parametrize("scale", [1, 120])
+def test_normalized_scores_are_drawn_whole(make_run: MakeRun, scale: float) -> None:
+    run = read_run(make_run(metric="normalized_score", offline=[0.5 * scale, scale]))
+    curves = before_after_figure([run]).axes[0]
+
+    assert curves.get_ylabel() == "normalized score"
+    assert curves.get_ylim()[0] == 0
+    assert curves.get_ylim()[1] >= max(100, scale)
+
+
+def test_returns_choose_their_own_axis(make_run: MakeRun) -> None:
+    run = read_run(make_run(metric="return", offline=[-900, 2000], online=[2000, 3000]))
+    figure = before_after_figure([run])
+
+    assert figure.axes[0].get_ylabel() == "return"
+    assert figure.axes[0].get_ylim()[1] > 1000
+    assert words(figure) == ["1 seed"]
+
+
+def test_smoothing_averages_within_a_phase_and_is_named(make_run: MakeRun) -> None:
+    run = read_run(make_run(offline=[0.0, 0.3, 0.9], online=[0.9, 0.9]))
+    figure = before_after_figure([run], smoothing=3)
+    offline, online = (points_of(line) for line in lines_of(figure.axes[0], "mean"))
+
+    assert [y for _, y in offline] == [0, 40, 90]
+    assert [y for _, y in online] == [90, 90]
+    assert words(figure) == ["1 seed, smoothed over 3 evaluations"]
+    with pytest.raises(RunError, match="odd number of evaluations, not 4"):
+        before_after_figure([run], smoothing=4)
+
+
+@pytest.mark.parametrize(
+    ("window", "expected"), [(None, [0, 3, 9, 0]), (1, [0, 3, 9, 0]), (3, [0, 4, 4, 0])]
+)
+def test_a_running_mean_is_narrower_at_the_ends(
+    window: int | None, expected: Sequence[float]
+) -> None:
+    assert smooth([0, 3, 9, 0], window) == expected
+
+
+def test_ticks_are_round_and_within_the_phase() -> None:
+    assert ticks(1_000_000, 2) == [500_000, 1_000_000]
+    assert ticks(1_000_000, 1) == [1_000_000]
+    assert ticks(250_000, 2) == [100_000, 200_000]
+    assert ticks(3, 2) == [1, 2, 3]
+    assert ticks(0, 2) == []
+
+
+def test_no_runs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no runs"):
+        plot_before_after([], tmp_path)

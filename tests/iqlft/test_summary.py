@@ -1,0 +1,147 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from iqlft.curves import read_run
+from iqlft.runs import RunError
+from iqlft.statistics import newcombe_difference, paired_difference, t_interval, wilson_interval
+from iqlft.summary import count_range, group_runs, short_count, summarise, total
+
+MakeRun = Callable[..., Path]
+
+
+def test_several_seeds_are_summarised_by_student_t_paired_by_seed(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(seed=seed, online=[before, after]))
+        for seed, before, after in [(0, 0.4, 0.5), (1, 0.5, 0.62), (2, 0.6, 0.68)]
+    ]
+    (group,) = group_runs(runs)
+    summary = summarise(group)
+
+    assert summary.before == pytest.approx(t_interval([40, 50, 60]))
+    assert summary.after == pytest.approx(t_interval([50, 62, 68]))
+    assert summary.change == pytest.approx(paired_difference([40, 50, 60], [50, 62, 68]))
+    assert (summary.num_seeds, summary.episodes) == ((3,), (100,))
+    assert (summary.offline_updates, summary.env_steps) == ((1_000_000,), (1_000_000,))
+
+
+def test_one_seed_is_summarised_by_wilson_and_newcombe(make_run: MakeRun) -> None:
+    (group,) = group_runs([read_run(make_run(online=[0.5, 0.8], episodes=50))])
+    before, after = wilson_interval(0.5, 50).scaled(100), wilson_interval(0.8, 50).scaled(100)
+    summary = summarise(group)
+
+    assert (summary.before, summary.after) == (before, after)
+    assert summary.change == newcombe_difference(before, after)
+
+
+def test_one_seed_of_returns_has_no_interval(make_run: MakeRun) -> None:
+    (group,) = group_runs([read_run(make_run(metric="return", online=[5, 8]))])
+    change = summarise(group).change
+
+    assert change is not None
+    assert change.value == 3
+    assert not change.has_interval
+
+
+def test_intervals_of_success_stay_within_its_range(make_run: MakeRun) -> None:
+    runs = [read_run(make_run(seed=s, online=[0.0, a])) for s, a in enumerate([0.5, 1.0])]
+    after = summarise(*group_runs(runs)).after
+
+    assert after is not None
+    assert (after.lower, after.value, after.upper) == (0, 75, 100)
+
+
+def test_only_fine_tuned_seeds_count_once_there_are_any(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(seed=0, online=[0.5, 0.75])),
+        read_run(make_run(seed=1, offline=[0.1])),
+    ]
+    summary = summarise(*group_runs(runs))
+
+    assert summary.num_seeds == (1,)
+    assert summary.before is not None
+    assert summary.before.value == 50
+
+
+def test_without_any_fine_tuned_seed_all_count_and_there_is_no_after(make_run: MakeRun) -> None:
+    runs = [read_run(make_run(seed=s, offline=[v])) for s, v in enumerate([0.1, 0.3])]
+    summary = summarise(*group_runs(runs))
+
+    assert summary.before is not None
+    assert summary.before.value == pytest.approx(20)
+    assert summary.after is None
+    assert summary.change is None
+
+
+def test_tasks_come_in_the_order_of_the_published_tables(make_run: MakeRun) -> None:
+    names = ["hopper-medium", "antmaze-large-play", "antmaze-umaze-diverse", "antmaze-umaze"]
+    groups = group_runs([read_run(make_run(name)) for name in names])
+
+    assert [group.task for group in groups] == names[::-1]
+
+
+def test_the_same_seed_twice_and_no_runs_are_refused(make_run: MakeRun, tmp_path: Path) -> None:
+    first, again = read_run(make_run()), read_run(make_run(root=tmp_path / "copy"))
+    with pytest.raises(RunError, match="Seed 0 of antmaze-umaze occurs twice"):
+        group_runs([first, again])
+    with pytest.raises(RunError, match="no runs"):
+        group_runs([])
+
+
+def test_data_of_different_origin_are_never_averaged(make_run: MakeRun) -> None:
+    runs = [read_run(make_run(seed=0)), read_run(make_run(seed=1, label="D4RL/antmaze/umaze-v1"))]
+
+    assert len(group_runs(runs)) == 2
+
+
+def test_a_total_is_the_sum_over_tasks(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(task, seed=seed, online=[before + seed / 10, before + 0.2 + seed / 10]))
+        for task, before in [("antmaze-umaze", 0.4), ("antmaze-large-play", 0.1)]
+        for seed in range(3)
+    ]
+    summed = total([summarise(group) for group in group_runs(runs)])
+
+    assert summed is not None
+    assert summed.before is not None
+    assert summed.task == "total of 2 tasks"
+    assert summed.before.value == pytest.approx(50 + 20)
+    assert summed.before.lower < 70 < summed.before.upper
+    assert summed.change == pytest.approx((40, 40, 40))
+
+
+def test_a_total_with_single_seeds_combines_the_tasks_own_intervals(make_run: MakeRun) -> None:
+    runs = [read_run(make_run(t, online=[0.5, 0.5])) for t in ("antmaze-umaze", "antmaze-x")]
+    summed = total([summarise(group) for group in group_runs(runs)])
+    one = wilson_interval(0.5, 100)
+
+    assert summed is not None
+    assert summed.before is not None
+    assert summed.before.upper - 100 == pytest.approx(100 * (one.upper - 0.5) * 2**0.5)
+
+
+def test_there_is_no_total_of_one_task_of_mixed_metrics_or_of_returns(make_run: MakeRun) -> None:
+    success = summarise(*group_runs([read_run(make_run())]))
+    returns = summarise(*group_runs([read_run(make_run("hopper", metric="return"))]))
+
+    assert total([success]) is None
+    assert total([success, returns]) is None
+    assert total([returns, returns]) is None
+
+
+def test_a_total_before_fine_tuning_is_complete_has_no_after(make_run: MakeRun) -> None:
+    done = summarise(*group_runs([read_run(make_run(online=[0.5, 0.6]))]))
+    pending = summarise(*group_runs([read_run(make_run("antmaze-large-play"))]))
+    summed = total([done, pending])
+
+    assert summed is not None
+    assert summed.before is not None
+    assert (summed.before.value, summed.after, summed.change) == (100, None, None)
+
+
+def test_counts_are_written_short() -> None:
+    written = [short_count(n) for n in (0, 500, 25_000, 250_000, 999_999, 1_000_000, 1_250_000)]
+
+    assert written == ["0", "500", "25k", "250k", "1M", "1M", "1.25M"]
+    assert [count_range(n) for n in ((), (3,), (100, 200, 5000))] == ["-", "3", "100-5k"]

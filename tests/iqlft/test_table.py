@@ -1,0 +1,157 @@
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from iqlft.curves import RunCurve, read_run
+from iqlft.published import published_rows
+from iqlft.table import format_table, table_rows
+
+MakeRun = Callable[..., Path]
+TASKS = ("umaze", "umaze-diverse", "medium-play", "medium-diverse", "large-play", "large-diverse")
+
+
+@pytest.fixture
+def two_tasks(make_run: MakeRun) -> list[RunCurve]:
+    values = [("antmaze-umaze", 0.8, 0.9), ("antmaze-medium-play", 0.5, 0.7)]
+    return [
+        read_run(make_run(task, seed=seed, online=[before + shift, after + shift]))
+        for task, before, after in values
+        for seed, shift in enumerate([-0.1, 0.0, 0.1])
+    ]
+
+
+def records(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_published_totals_are_those_of_the_papers_table() -> None:
+    rows = [r for r in published_rows() if r.source.startswith("IQL paper") and r.after is not None]
+    before = sum(row.before for row in rows if row.algorithm == "IQL")
+    after = sum(row.after or 0 for row in rows if row.algorithm == "IQL")
+
+    assert (before, after) == pytest.approx((370.1, 473.7))
+
+
+def test_each_published_table_has_all_six_tasks_under_our_names() -> None:
+    fine_tuned = [row for row in published_rows() if row.after is not None]
+    sources = {(row.source, row.algorithm) for row in fine_tuned}
+
+    assert len(sources) == 9
+    for source in sources:
+        tasks = [row.task for row in fine_tuned if (row.source, row.algorithm) == source]
+        assert tasks == [f"antmaze-{name}" for name in TASKS]
+
+
+def test_a_published_protocol_gives_its_updates_and_steps() -> None:
+    online = next(row for row in published_rows() if row.after is not None)
+    offline = next(row for row in published_rows() if row.after is None)
+
+    assert (online.phase_length("offline"), online.phase_length("online")) == (
+        (1_000_000,),
+        (1_000_000,),
+    )
+    assert (offline.phase_length("offline"), offline.phase_length("online")) == ((1_000_000,), ())
+
+
+def test_csv_parses_back_to_values_worked_out_by_hand(two_tasks: list[RunCurve]) -> None:
+    rows = records(format_table(two_tasks, "csv"))
+    umaze = rows[0]
+
+    assert (umaze["task"], umaze["result"]) == ("antmaze-umaze", "iqlft IQL")
+    assert umaze["data"] == "regenerated with the D4RL procedure"
+    # Seeds 70, 80, 90: mean 80, deviation 10, so 80 +- 4.3027 * 10 / sqrt(3), cut at 100.
+    assert float(umaze["before"]) == pytest.approx(80)
+    assert float(umaze["before_lower"]) == pytest.approx(80 - 24.8414, abs=1e-3)
+    assert float(umaze["before_upper"]) == 100
+    assert [float(umaze[f"change{end}"]) for end in ("", "_lower", "_upper")] == [10, 10, 10]
+    assert (umaze["seeds"], umaze["episodes"]) == ("3", "100")
+    assert (umaze["offline_updates"], umaze["env_steps"]) == ("1000000", "1000000")
+
+
+def test_published_rows_stand_beside_ours_with_their_dataset_version(
+    two_tasks: list[RunCurve],
+) -> None:
+    rows = records(format_table(two_tasks, "csv"))
+    umaze = [row for row in rows if row["task"] == "antmaze-umaze"]
+
+    assert [row["data"] for row in umaze[1:]] == ["antmaze-v0", "antmaze-v2"]
+    assert [(row["before"], row["after"]) for row in umaze[1:]] == [("86.7", "96"), ("77", "96.5")]
+    assert [row["before_lower"] for row in umaze[1:]] == ["", ""]
+
+
+def test_the_total_is_over_the_tasks_shown_and_so_are_the_published_totals(
+    two_tasks: list[RunCurve],
+) -> None:
+    rows = records(format_table(two_tasks, "csv"))
+    totals = [row for row in rows if row["task"] == "total of 2 tasks"]
+
+    assert [float(row["before"]) for row in totals] == pytest.approx([130, 86.7 + 72, 77 + 71.75])
+    assert [float(row["after"]) for row in totals] == pytest.approx([160, 96 + 95, 96.5 + 89.75])
+    assert rows[-len(totals) :] == totals
+
+
+def test_a_missing_task_is_a_dash_and_leaves_no_total(
+    two_tasks: list[RunCurve], make_run: MakeRun
+) -> None:
+    awac = read_run(make_run(algorithm="awac", online=[0.1, 0.2]))
+    rows = [row for row in table_rows([*two_tasks, awac], "none") if row.result == "iqlft AWAC"]
+
+    assert [row.task for row in rows] == [
+        "antmaze-umaze",
+        "antmaze-medium-play",
+        "total of 2 tasks",
+    ]
+    assert rows[0].before is not None
+    assert [row.before for row in rows[1:]] == [None, None]
+    text = format_table([*two_tasks, awac], published="none")
+    assert "iqlft AWAC, regenerated with the D4RL procedure  -                 -" in text
+
+
+def test_a_run_that_is_not_fine_tuned_has_a_dash_after(make_run: MakeRun) -> None:
+    run = read_run(make_run(offline=[0.5]))
+
+    assert "50.0 [40, 60]     -                 -\n" in format_table([run])
+    assert "1 seed, 100 episodes, 1M offline updates, not fine-tuned" in format_table([run])
+
+
+def test_all_or_no_published_rows_can_be_asked_for(make_run: MakeRun) -> None:
+    run = read_run(make_run(online=[0.5, 0.6]))
+
+    assert [len(table_rows([run], which)) for which in ("none", "same", "all")] == [1, 3, 10]
+
+
+def test_an_unknown_task_and_other_metrics_have_no_published_rows(make_run: MakeRun) -> None:
+    hopper = read_run(make_run("hopper-medium", online=[0.5, 0.6]))
+    returns = read_run(make_run(metric="return", online=[5, 6]))
+
+    assert [row.ours for row in table_rows([hopper], "all")] == [True]
+    assert [row.ours for row in table_rows([returns], "all")] == [True]
+    assert "+1.0\n" in format_table([returns])
+
+
+def test_text_names_intervals_seeds_and_effort(two_tasks: list[RunCurve]) -> None:
+    text = format_table(two_tasks)
+
+    assert "Student-t over seeds, bootstrap paired by seed for totals" in text
+    assert "3 seeds, 100 episodes, 1M offline updates, 1M environment steps" in text
+    assert "50.0 [25, 75]" in text
+    assert "+20.0 [20, 20]" in text
+    assert max(map(len, text.splitlines()[1:])) <= 102
+
+
+def test_text_of_one_seed_names_wilson(make_run: MakeRun) -> None:
+    text = format_table([read_run(make_run(online=[0.5, 0.6]))])
+
+    assert "95 % intervals: Wilson over the episodes of a single seed." in text
+
+
+def test_markdown_is_a_table_of_equal_rows(two_tasks: list[RunCurve], make_run: MakeRun) -> None:
+    odd = read_run(make_run("antmaze-large-play", label="a|b", online=[0.5, 0.6]))
+    lines = format_table([*two_tasks, odd], "markdown").splitlines()[2:]
+    cells = {line.replace("\\|", "").count("|") for line in lines}
+
+    assert cells == {11}
+    assert any("a\\|b" in line for line in lines)
