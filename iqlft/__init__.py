@@ -38,7 +38,7 @@ _HOMES = {
     "Policy": "iqlft.policy",
 }
 __all__ = ["IQL", "load_dataset"]
-__all__ += ["PretrainConfig", "FinetuneConfig", "pretrain", "finetune", "Policy", "load_policy"]
+__all__ += ["FinetuneConfig", "Policy", "PretrainConfig", "finetune", "load_policy", "pretrain"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from iqlft import config as configs
 from iqlft.learning import build_algorithm, build_replay, load_task_dataset, pick_device
 from iqlft.policy import Policy, save_policy
@@ -15,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
     from iqlft.config import Precision
@@ -123,7 +122,9 @@ class IQL:
         return self._policy
 
     def act(
-        self, observation: Any, rng: np.random.Generator | None = None  # noqa: ANN401
+        self,
+        observation: Any,  # noqa: ANN401
+        rng: np.random.Generator | None = None,
     ) -> NDArray[np.float32]:
         """The mean action for an observation, or with `rng` a sampled one; see `Policy`."""
         return self.policy(observation, rng)

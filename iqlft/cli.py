@@ -5,15 +5,25 @@ Imports late, so that `--help` and the light commands start without torch.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from dataclasses import dataclass
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import tyro
 from rich.console import Console
 
 from iqlft import config as configs
+from iqlft.arguments import (
+    EvaluateRun,
+    ExportRun,
+    MakeData,
+    OneDataset,
+    OneRun,
+    PlotRuns,
+    TableRuns,
+)
 from workers.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,70 +31,11 @@ if TYPE_CHECKING:
 
     from iqlft.config import RunConfig
 
-Folders = Annotated[tuple[Path, ...], tyro.conf.Positional]
-Folder = Annotated[Path, tyro.conf.Positional]
-
 FAILED, INTERRUPTED = 2, 130
 _TRAINING_HELP = (
     "Settings come from the defaults, then --task NAME (a file in configs/), then --config FILE, "
     "then the flags. --print-config shows the result as YAML, which --config reads back."
 )
-
-
-@dataclass(frozen=True)
-class RunFolders:
-    """Which runs to show."""
-
-    run: Folders = ()
-    """Run folders, or folders that hold runs; none: all under runs/."""
-    runs: Path = Path("runs")
-    """Where runs are looked for."""
-    out: Path | None = None
-    """Folder (plot) or file (table) to write; plot: the run's plots/, or --runs for several."""
-    style: Literal["text", "markdown", "csv"] = "text"
-    """Form of the table."""
-
-
-@dataclass(frozen=True)
-class OneRun:
-    """A run folder and what to do with it."""
-
-    run: Folder
-    """The run folder."""
-    episodes: int = 100
-    """Evaluation episodes (evaluate)."""
-    workers: int = 2
-    """Worker processes (evaluate)."""
-    out: Path | None = None
-    """Folder to write (export)."""
-
-
-@dataclass(frozen=True)
-class MakeData:
-    """Generate an AntMaze dataset by D4RL's procedure."""
-
-    task: Annotated[str, tyro.conf.Positional]
-    """Such as antmaze-medium-play."""
-    transitions: int = 1_000_000
-    """How many; rounded to whole episodes."""
-    policy: Path | None = None
-    """File of a goal-reaching ant policy; none: the one that ships with the package."""
-    noise: float | None = None
-    """Deviation of the noise on its actions; none: the policy's own."""
-    processes: int = 2
-    """How many work at once; they do not change the result."""
-    seed: int = 0
-    """Seed of the dataset."""
-    force: bool = False
-    """Replace a dataset of this name."""
-
-
-@dataclass(frozen=True)
-class OneDataset:
-    """A Minari dataset."""
-
-    id: Annotated[str, tyro.conf.Positional]
-    """Such as iqlft/antmaze/umaze-v0."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,11 +83,12 @@ def _pretrain(arguments: list[str]) -> None:
     """Pretrain IQL on an offline dataset."""
     config = _settings(configs.PretrainConfig(), "pretrain", arguments)
     if config is None:
-        return None
+        return
     if config.dry_run:
         from iqlft.dry_run import dry_run_pretraining  # noqa: PLC0415
 
-        return _say_rows(dry_run_pretraining(config))
+        _say_rows(dry_run_pretraining(config))
+        return
     from iqlft.pretrain import pretrain  # noqa: PLC0415
 
     with _reporter() as reporter:
@@ -148,11 +100,12 @@ def _finetune(arguments: list[str]) -> None:
     """Fine-tune a pretrained run with rollout workers."""
     config = _settings(configs.FinetuneConfig(), "finetune", arguments)
     if config is None:
-        return None
+        return
     from iqlft.finetune import dry_run, finetune  # noqa: PLC0415
 
     if config.dry_run:
-        return _say_rows(dry_run(config))
+        _say_rows(dry_run(config))
+        return
     with _reporter() as reporter:
         folders = finetune(config, reporter)
     _say(f"Fine-tuned: {', '.join(map(str, folders))}")
@@ -167,15 +120,14 @@ def _run(arguments: list[str]) -> None:
 
 
 def _pretrain_and_finetune(config: RunConfig) -> None:
-    import dataclasses  # noqa: PLC0415
-
     configs.check(config)
     offline = configs.part(config, configs.PretrainConfig)
     online = configs.part(config, configs.FinetuneConfig)
     if config.dry_run:
         from iqlft.dry_run import dry_run_pretraining  # noqa: PLC0415
 
-        return _say_rows(dry_run_pretraining(offline))
+        _say_rows(dry_run_pretraining(offline))
+        return
     from iqlft.finetune import finetune  # noqa: PLC0415
     from iqlft.pretrain import pretrain  # noqa: PLC0415
 
@@ -187,7 +139,7 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
 
 def _resume(arguments: list[str]) -> None:
     """Continue an interrupted run from its last checkpoint."""
-    chosen = _parse(OneRun, arguments)
+    chosen = _parse("resume", OneRun, arguments)
     from iqlft.resume import resume  # noqa: PLC0415
 
     with _reporter() as reporter:
@@ -202,8 +154,6 @@ def _demo(arguments: list[str]) -> None:
     config = _settings(demo_config(), "demo", arguments)
     if config is None:
         return
-    import time  # noqa: PLC0415
-
     from iqlft.runs import refuse_existing  # noqa: PLC0415
 
     refuse_existing(config.runs / config.task / (config.name or f"iql-s{config.seed}"))
@@ -220,7 +170,7 @@ def _demo(arguments: list[str]) -> None:
 
 def _evaluate(arguments: list[str]) -> None:
     """Evaluate the newest policy of a run."""
-    chosen = _parse(OneRun, arguments)
+    chosen = _parse("evaluate", EvaluateRun, arguments)
     from iqlft.evaluate import evaluate  # noqa: PLC0415
 
     _say_rows(evaluate(chosen.run, chosen.episodes, chosen.workers))
@@ -228,16 +178,18 @@ def _evaluate(arguments: list[str]) -> None:
 
 def _plot(arguments: list[str]) -> None:
     """Draw the before/after score curve."""
-    chosen = _parse(RunFolders, arguments)
-    _draw(list(chosen.run), chosen.out, chosen.runs)
+    chosen = _parse("plot", PlotRuns, arguments)
+    _draw(list(chosen.run), chosen.out, chosen.runs, chosen.smoothing)
 
 
 def _table(arguments: list[str]) -> None:
     """Before -> after per task, beside the published rows."""
-    chosen = _parse(RunFolders, arguments)
+    chosen = _parse("table", TableRuns, arguments)
     from iqlft.table import format_table  # noqa: PLC0415
 
-    text = format_table(_curves(list(chosen.run), chosen.runs), chosen.style)
+    text = format_table(
+        _curves(list(chosen.run), chosen.runs), chosen.style, published=chosen.published
+    )
     if chosen.out is None:
         _say(text)
     else:
@@ -247,7 +199,7 @@ def _table(arguments: list[str]) -> None:
 
 def _export(arguments: list[str]) -> None:
     """Write a run's policy as a folder that runs with NumPy alone."""
-    chosen = _parse(OneRun, arguments)
+    chosen = _parse("export", ExportRun, arguments)
     from iqlft.policy import load_policy, save_policy  # noqa: PLC0415
 
     policy = load_policy(chosen.run)
@@ -269,19 +221,18 @@ def _data(arguments: list[str]) -> None:
     }
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help"):
-        lines = [
-            f"  {each:10s}{(action.__doc__ or '').strip()}" for each, action in actions.items()
-        ]
-        return _say("usage: iqlft data ACTION [...]\n\n" + "\n".join(lines))
+        lines = [f"  {each:10s}{_summary(action)}" for each, action in actions.items()]
+        _say("usage: iqlft data ACTION [...]\n\n" + "\n".join(lines))
+        return
     if name not in actions:
         near = configs.nearest(name, list(actions))
         raise configs.ConfigError(f"There is no action {name!r}.{near} See `iqlft data --help`.")
-    return actions[name](arguments[1:])
+    actions[name](arguments[1:])
 
 
 def _data_list(arguments: list[str]) -> None:
     """Datasets on this machine."""
-    _parse(type(None), arguments)
+    _parse("data list", type(None), arguments)
     from iqlft.datasets.catalogue import list_local  # noqa: PLC0415
 
     found = list_local()
@@ -296,7 +247,7 @@ def _data_list(arguments: list[str]) -> None:
 
 def _data_make(arguments: list[str]) -> None:
     """Generate an AntMaze dataset by D4RL's procedure."""
-    chosen = _parse(MakeData, arguments)
+    chosen = _parse("data make", MakeData, arguments)
     from iqlft.datasets.generation import make_dataset  # noqa: PLC0415
 
     policy = {} if chosen.policy is None else {"policy": chosen.policy}
@@ -320,7 +271,7 @@ def _data_make(arguments: list[str]) -> None:
 
 def _data_download(arguments: list[str]) -> None:
     """Download a dataset from Minari's remote."""
-    chosen = _parse(OneDataset, arguments)
+    chosen = _parse("data download", OneDataset, arguments)
     from iqlft.datasets.catalogue import download  # noqa: PLC0415
 
     download(chosen.id)
@@ -329,7 +280,7 @@ def _data_download(arguments: list[str]) -> None:
 
 def _data_check(arguments: list[str]) -> None:
     """Audit a dataset against D4RL's bands."""
-    chosen = _parse(OneDataset, arguments)
+    chosen = _parse("data check", OneDataset, arguments)
     from rich.table import Table  # noqa: PLC0415
 
     from iqlft.datasets.audit import check  # noqa: PLC0415
@@ -349,7 +300,7 @@ def _worker(arguments: list[str]) -> None:
 
 def _doctor(arguments: list[str]) -> None:
     """Versions, cores, device, datasets, runs, and what is missing."""
-    _parse(type(None), arguments)
+    _parse("doctor", type(None), arguments)
     from iqlft.doctor import examine  # noqa: PLC0415
 
     _say_rows(examine())
@@ -387,7 +338,7 @@ def _settings(default: configs.Config, section: str, arguments: list[str]) -> co
         default = configs.override(default, values, file)
     printing = "--print-config" in arguments
     arguments = [each for each in arguments if each != "--print-config"]
-    resolved = _parse(type(default), arguments, default)
+    resolved: configs.Config = _parse(section, type(default), arguments, default)
     if not printing:
         return resolved
     _say(configs.to_yaml(resolved).rstrip())
@@ -409,27 +360,30 @@ def _take(arguments: list[str], flag: str, *, keep: bool = False) -> tuple[list[
     return arguments, None
 
 
-def _parse(kind: Any, arguments: list[str], default: Any = None) -> Any:  # noqa: ANN401
+def _parse(command: str, kind: Any, arguments: list[str], default: Any = None) -> Any:  # noqa: ANN401
     if kind is type(None):
         if arguments:
-            raise configs.ConfigError(f"This command takes no arguments, but got {arguments}.")
+            raise configs.ConfigError(
+                f"`iqlft {command}` takes no arguments, but got {' '.join(arguments)}."
+            )
         return None
     extra = {} if default is None else {"default": default, "description": _TRAINING_HELP}
-    return tyro.cli(kind, args=arguments, prog="iqlft", **extra)
+    return tyro.cli(kind, args=arguments, prog=f"iqlft {command}", **extra)
 
 
-def _draw(folders: list[Path], out: Path | None, runs: Path) -> None:
+def _draw(folders: list[Path], out: Path | None, runs: Path, smoothing: int | None = None) -> None:
     from iqlft.plot import plot_before_after  # noqa: PLC0415
 
     curves = _curves(folders, runs)
     if out is None:
         out = curves[0].folder / "plots" if len(curves) == 1 else runs / "plots"
-    for path in plot_before_after(curves, out):
+    for path in plot_before_after(curves, out, smoothing=smoothing):
         _say(f"Drew {path}")
 
 
 def _curves(folders: list[Path], runs: Path) -> list[Any]:
-    from iqlft.curves import RunError, find_runs, read_run  # noqa: PLC0415
+    from iqlft.curves import find_runs, read_run  # noqa: PLC0415
+    from iqlft.runs import RunError  # noqa: PLC0415
 
     found = [each for folder in folders or [runs] for each in find_runs(folder)]
     if not found:
@@ -439,13 +393,16 @@ def _curves(folders: list[Path], runs: Path) -> list[Any]:
 
 
 def _overview() -> str:
-    lines = [f"  {name:10s}{(command.__doc__ or '').strip()}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:10s}{_summary(command)}" for name, command in COMMANDS.items()]
     return (
         "iqlft: offline-then-online fine-tuning with IQL and environment workers.\n\n"
-        "usage: iqlft COMMAND [...]\n\n"
-        + "\n".join(lines)
-        + "\n\n`iqlft COMMAND --help` says more."
+        "usage: iqlft COMMAND [...]\n\n" + "\n".join(lines) + "\n\n"
+        "`iqlft COMMAND --help` says more."
     )
+
+
+def _summary(command: Callable[[list[str]], None]) -> str:
+    return (command.__doc__ or "").strip()
 
 
 def _output() -> Console:

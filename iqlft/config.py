@@ -34,7 +34,7 @@ class Hyperparameters:
     expectile: float = 0.9
     """tau of the expectile loss (paper, eq. 5): 0.9 for AntMaze, 0.7 for locomotion."""
     inverse_temperature: float = 10.0
-    """beta of the advantage-weighted actor loss (paper, eq. 7): 10 for AntMaze, 3 for locomotion."""
+    """beta of the advantage-weighted actor loss (paper, eq. 7): 10 in AntMaze, 3 in locomotion."""
     discount: float = 0.99
     """Discount of future rewards."""
     target_update_rate: float = 0.005
@@ -282,7 +282,7 @@ def check(config: Hyperparameters | PretrainConfig | FinetuneConfig | RunConfig)
     for name in {"utd_ratio", "learning_rate"} & set(config_fields(type(config))):
         if getattr(config, name) <= 0:
             raise ConfigError(f"{_flag(name)} is {getattr(config, name)}, but must be positive.")
-    if isinstance(config, OnlineConfig) and config.lockstep and config.workers != 1:  # type: ignore[attr-defined]
+    if isinstance(config, OnlineConfig) and config.lockstep and config.workers != 1:
         raise ConfigError(
             f"--lockstep is for one worker, but --workers is {config.workers}; say --workers 1."
         )

@@ -60,7 +60,9 @@ class ConsoleReporter:
 
     def event(self, sentence: str) -> None:
         """Prints a sentence above the panel."""
-        self._console.print(f"{time.strftime('%H:%M:%S')}  {sentence}", highlight=False)
+        self._console.print(
+            f"{time.strftime('%H:%M:%S')}  {sentence}", highlight=False, soft_wrap=True
+        )
 
     def status(self, status: Status) -> None:
         """Refreshes the panel, or prints a line when the last one is old enough."""

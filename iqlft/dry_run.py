@@ -1,4 +1,4 @@
-"""`--dry-run`: build everything, take real updates on one batch, and say what the run would need."""
+"""`--dry-run`: build everything, take real updates, and say what the run would need."""
 
 from __future__ import annotations
 

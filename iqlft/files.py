@@ -1,4 +1,4 @@
-"""Small files, written so that a reader or a crash sees the old or the new content, never a part."""
+"""Small files, written so that a reader or a crash sees the old or the new, never a part."""
 
 from __future__ import annotations
 

@@ -12,7 +12,13 @@ from iqlft.dry_run import dry_run_finetuning
 from iqlft.gateway import Gateway
 from iqlft.learning import build_replay, load_task_dataset
 from iqlft.pacing import Pacing
-from iqlft.pretrain import build, pretrain_config, require_same_dataset, save_run_policy
+from iqlft.pretrain import (
+    build,
+    pretrain_config,
+    require_same_dataset,
+    save_run_policy,
+    scoring_of,
+)
 from iqlft.reporting import Silent
 from iqlft.runs import Run, RunError, newest
 from iqlft.session import SessionParts, open_session, restore, worker_progress
@@ -130,7 +136,8 @@ def _train(run: Run, config: FinetuneConfig, saved: Checkpoint, reporter: Report
         progress=worker_progress(saved) if resuming else None,
     )
     run.truncate(saved.state["sizes"])
-    with open_session(gateway, config.workers, run, **parts) as session:
+    scoring = scoring_of(pretrained, parts["dataset"])
+    with open_session(gateway, config.workers, run, scoring, **parts) as session:
         restore(session, saved)
         pacing = _pacing(config, session, pretrained.num_updates)
         if resuming:
@@ -215,7 +222,7 @@ def receive(session: Session, pacing: Pacing) -> None:
     for transitions in session.gateway.receive(WAIT_SECONDS if waiting else 0.0):
         session.metrics.observe_transitions(transitions, session.algorithm.updates)
         session.run.append_rows(session.replay.add(transitions))
-        pacing.env_steps += transitions.count
+        pacing.env_steps += transitions.num_transitions
     session.env_steps = pacing.env_steps
     if waiting:
         session.metrics.waited(time.monotonic() - began)

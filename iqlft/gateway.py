@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import zmq
 
 from iqlft.door import Service
-from iqlft.gateway_state import GatewayState
 from iqlft.evaluation_queue import PendingEvaluation
+from iqlft.gateway_state import GatewayState
 from iqlft.ledger import TrainingEpisode, WorkerProgress
 from iqlft.roster import WorkerStatus
 from workers.episode import EpisodeResult

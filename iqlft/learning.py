@@ -50,9 +50,17 @@ def load_task_dataset(config: TaskConfig) -> OfflineDataset:
         DatasetError: it is not here, or cannot be read so.
         EnvironmentMismatchError: its dimensions are not those of the environment.
     """
-    rewards = {"reward_scale": config.reward_scale, "reward_shift": config.reward_shift}
-    environment = EnvironmentSpec(config.environment, **rewards) if config.environment else None
-    dataset = load_dataset(config.dataset, goal=config.goal, environment=environment, **rewards)
+    scale, shift = config.reward_scale, config.reward_shift
+    environment = None
+    if config.environment:
+        environment = EnvironmentSpec(config.environment, reward_scale=scale, reward_shift=shift)
+    dataset = load_dataset(
+        config.dataset,
+        goal=config.goal,
+        environment=environment,
+        reward_scale=scale,
+        reward_shift=shift,
+    )
     probe = Environment(dataset.environment)
     try:
         check_fits(dataset, probe)

@@ -147,4 +147,4 @@ def _writer(run: Run) -> Any:  # noqa: ANN401
     # Imported late: TensorBoard takes most of a second.
     from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
 
-    return SummaryWriter(str(run.folder / "tensorboard"))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(run.folder / "tensorboard"))

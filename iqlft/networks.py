@@ -34,7 +34,8 @@ def orthogonal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     gaussian = torch.randn(tall, generator=generator, dtype=torch.float64)
     q, r = torch.linalg.qr(gaussian)
     q = q * torch.sign(torch.diagonal(r))
-    return math.sqrt(2) * (q if rows >= columns else q.T)
+    matrix: Tensor = math.sqrt(2) * (q if rows >= columns else q.T)
+    return matrix
 
 
 class StackedMLP(nn.Module):
@@ -72,7 +73,9 @@ class StackedMLP(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Maps `(n, B, in)` to `(n, B, out)`."""
         if torch.is_grad_enabled() and self.biases[-1].requires_grad:
-            output: Tensor = _Backpropagation.apply(inputs, self.biases[-1], self)
+            output: Tensor = _Backpropagation.apply(  # type: ignore[no-untyped-call]
+                inputs, self.biases[-1], self
+            )
             return output
         return self.propagate(inputs)
 
@@ -120,11 +123,12 @@ class StackedMLP(nn.Module):
         members, batch, _ = inputs.shape
         if batch not in self._workspaces:
             shapes = [(members, batch, int(weight.shape[-1])) for weight in self.weights[:-1]]
-            options = {"dtype": self.hidden_dtype, "device": inputs.device}
-            self._workspaces[batch] = Workspace(
-                [torch.empty(shape, **options) for shape in shapes],
-                [torch.empty(shape, **options) for shape in shapes],
-            )
+
+            def empty() -> list[Tensor]:
+                kind, device = self.hidden_dtype, inputs.device
+                return [torch.empty(shape, dtype=kind, device=device) for shape in shapes]
+
+            self._workspaces[batch] = Workspace(empty(), empty())
         return self._workspaces[batch]
 
     def __deepcopy__(self, memo: dict[int, object]) -> StackedMLP:

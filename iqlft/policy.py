@@ -44,7 +44,7 @@ class Policy:
 
     def __call__(
         self,
-        observation: Any,
+        observation: Any,  # noqa: ANN401
         rng: np.random.Generator | None = None,
     ) -> NDArray[np.float32]:
         """The action for an observation.

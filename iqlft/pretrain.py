@@ -103,7 +103,6 @@ def build(config: PretrainConfig, dataset: OfflineDataset, reporter: Reporter) -
         dataset=dataset,
         reporter=reporter,
         config=config,
-        scoring=Scoring(config.score == "success", dataset.reference_scores),
         phase="offline",
         task=config.task,
         total=config.num_updates,
@@ -120,6 +119,11 @@ def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -
         port=config.port,
         num_workers=config.workers,
     )
+
+
+def scoring_of(config: PretrainConfig, dataset: OfflineDataset) -> Scoring:
+    """How the task's episodes become a score."""
+    return Scoring(config.score == "success", dataset.reference_scores)
 
 
 def about(config: PretrainConfig, parts: SessionParts) -> dict[str, Any]:
@@ -168,7 +172,8 @@ def _train(
     parts: SessionParts,
     saved: Checkpoint | None,
 ) -> None:
-    with open_session(gateway, config.workers, run, **parts) as session:
+    scoring = scoring_of(config, parts["dataset"])
+    with open_session(gateway, config.workers, run, scoring, **parts) as session:
         if saved is not None:
             restore(session, saved)
         algorithm, replay = session.algorithm, session.replay

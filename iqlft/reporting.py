@@ -1,4 +1,4 @@
-"""What a training command tells its caller while it runs; how it looks is the console's business."""
+"""What a training command tells its caller; how it looks is the console's business."""
 
 from __future__ import annotations
 

@@ -93,7 +93,6 @@ class SessionParts(TypedDict):
     dataset: OfflineDataset
     reporter: Reporter
     config: MachineConfig
-    scoring: Scoring
     phase: str
     task: str
     total: int
@@ -287,7 +286,11 @@ def worker_progress(saved: checkpoint.Checkpoint) -> Mapping[int, WorkerProgress
 
 @contextmanager
 def open_session(
-    gateway: Gateway, num_workers: int, run: Run, **parts: Unpack[SessionParts]
+    gateway: Gateway,
+    num_workers: int,
+    run: Run,
+    scoring: Scoring,
+    **parts: Unpack[SessionParts],
 ) -> Iterator[Session]:
     """Starts gateway and workers, and at the end stops them and writes how the run ended.
 
@@ -295,6 +298,7 @@ def open_session(
         gateway: bound, not started; closed at the end.
         num_workers: local worker processes.
         run: the run folder.
+        scoring: how episodes become a score.
         parts: the other members of the `Session`.
 
     Raises:
@@ -303,7 +307,7 @@ def open_session(
     config, stop = parts["config"], StopSignal()
     metrics = MetricsLog(run, tensorboard=config.tensorboard)
     pool = WorkerPool(num_workers, gateway.endpoint, run.folder / "logs")
-    evaluator = Evaluator(gateway, run, config.eval_episodes, parts.pop("scoring"))
+    evaluator = Evaluator(gateway, run, config.eval_episodes, scoring)
     session = Session(
         run=run,
         gateway=gateway,

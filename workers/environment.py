@@ -133,7 +133,7 @@ class Environment:
         action_space = self.gym.action_space
         if not isinstance(action_space, spaces.Box) or len(action_space.shape) != 1:
             raise EnvironmentMismatchError(
-                f"{spec.id} has the action space {action_space}; a vector of real numbers is needed."
+                f"{spec.id} has the action space {action_space}; a vector of reals is needed."
             )
         self.action_dim = int(action_space.shape[0])
         self.observation_dim = self._flat_dim()

@@ -41,7 +41,7 @@ class Transitions(NamedTuple):
     versions: NDArray[np.uint32]
 
     @property
-    def count(self) -> int:
+    def num_transitions(self) -> int:
         """Number of transitions N."""
         return int(self.observations.shape[0])
 
@@ -108,7 +108,7 @@ class RowLayout:
         Raises:
             ValueError: a field's shape does not fit the layout.
         """
-        n = transitions.count
+        n = transitions.num_transitions
         rows = np.empty((n, self.width), np.float32) if out is None else out
         for name, target, source in zip(
             Transitions._fields, self.unpack(rows), transitions, strict=True

@@ -1,1 +1,1 @@
-"""Algorithms: one file each, losses as pure functions and `update(batch)` that reads like the paper."""
+"""Algorithms, one file each: losses as pure functions, an update that reads like the paper."""

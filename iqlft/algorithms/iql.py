@@ -183,7 +183,8 @@ class ImplicitQLearning:
         with torch.no_grad():
             values, next_values = self.value(observations), self.value(next_observations)
         weights = advantage_weights(target_values - values, h.inverse_temperature)
-        log_prob = gaussian_log_prob(*self.actor(observations), batch.actions)
+        mean, log_std = self.actor(observations)
+        log_prob = gaussian_log_prob(mean, log_std, batch.actions)
         actor_loss = -(weights * log_prob).mean(-1)
         self._descend("actor", actor_loss)
 

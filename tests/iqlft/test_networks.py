@@ -6,11 +6,11 @@ from iqlft.networks import Actor, StackedMLP, orthogonal
 from workers.actor import GaussianActor
 
 
-def generators(count, seed=0):
+def generators(count: int, seed: int = 0) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed + index) for index in range(count)]
 
 
-def plain_forward(mlp, inputs):
+def plain_forward(mlp: StackedMLP, inputs: torch.Tensor) -> torch.Tensor:
     """What autograd would differentiate."""
     hidden = inputs
     for weight, bias in zip(mlp.weights[:-1], mlp.biases[:-1], strict=True):
@@ -18,7 +18,7 @@ def plain_forward(mlp, inputs):
     return hidden @ mlp.weights[-1] + mlp.biases[-1]
 
 
-def test_orthogonal_matrices_have_gain_sqrt_two_in_both_orientations():
+def test_orthogonal_matrices_have_gain_sqrt_two_in_both_orientations() -> None:
     (generator,) = generators(1)
     wide, tall = orthogonal(3, 8, generator), orthogonal(8, 3, generator)
     torch.testing.assert_close(wide @ wide.T, 2 * torch.eye(3, dtype=torch.float64))
@@ -26,7 +26,7 @@ def test_orthogonal_matrices_have_gain_sqrt_two_in_both_orientations():
 
 
 @pytest.mark.parametrize("batch", [1, 7])
-def test_the_written_out_backward_pass_equals_autograd(batch):
+def test_the_written_out_backward_pass_equals_autograd(batch: int) -> None:
     mlp = StackedMLP([4, 6, 5, 3], generators(2), torch.float64)
     inputs = torch.randn(2, batch, 4, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(2, batch, 3, dtype=torch.float64)
@@ -39,7 +39,7 @@ def test_the_written_out_backward_pass_equals_autograd(batch):
         torch.testing.assert_close(actual.grad, wanted)
 
 
-def test_a_backward_pass_replaces_old_gradients():
+def test_a_backward_pass_replaces_old_gradients() -> None:
     mlp = StackedMLP([4, 6, 1], generators(1))
     inputs = torch.randn(1, 8, 4)
     mlp(inputs).sum().backward()
@@ -49,7 +49,7 @@ def test_a_backward_pass_replaces_old_gradients():
         torch.testing.assert_close(each.grad, before)
 
 
-def test_bf16_hidden_layers_keep_a_float32_output_layer():
+def test_bf16_hidden_layers_keep_a_float32_output_layer() -> None:
     exact = StackedMLP([4, 64, 64, 1], generators(1))
     rough = StackedMLP([4, 64, 64, 1], generators(1), hidden_dtype=torch.bfloat16)
     with torch.no_grad():
@@ -70,7 +70,7 @@ def test_bf16_hidden_layers_keep_a_float32_output_layer():
         ) == pytest.approx(1, abs=0.02)
 
 
-def test_the_numpy_actor_equals_the_torch_actor():
+def test_the_numpy_actor_equals_the_torch_actor() -> None:
     actor = Actor(StackedMLP([29, 256, 256, 8], generators(3)))
     mean, std = torch.randn(29), torch.rand(29) + 0.5
     observations = torch.randn(3, 100, 29)
@@ -84,7 +84,7 @@ def test_the_numpy_actor_equals_the_torch_actor():
         assert weights.version == 17
 
 
-def test_exported_weights_do_not_change_with_the_network():
+def test_exported_weights_do_not_change_with_the_network() -> None:
     actor = Actor(StackedMLP([4, 8, 2], generators(1)))
     weights = actor.export(0, torch.zeros(4), torch.ones(4), 0)
     before = weights.weights[0].copy()

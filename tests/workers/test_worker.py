@@ -37,7 +37,7 @@ def receive(gateway: Gateway, count: int, watch: Callable[[], object] = bool) ->
     def enough() -> bool:
         watch()
         parts.extend(gateway.receive(0.1))
-        return sum(part.count for part in parts) >= count
+        return sum(part.num_transitions for part in parts) >= count
 
     wait_until(enough)
     return concatenate(parts)
@@ -104,7 +104,7 @@ def test_a_killed_worker_is_restarted_and_never_repeats_an_episode(
     assert events == ["Worker 0 died with exit code -9; it is started again."]
     assert pool.process_ids[0] != victim
     everything = concatenate([before, after])
-    assert everything.count == 500
+    assert everything.num_transitions == 500
     # A row that comes twice would be a step that was repeated.
     assert len(np.unique(everything.observations, axis=0)) == 500
     # The unfinished episode is left: the new worker's first transition does not chain.
@@ -117,14 +117,14 @@ def test_workers_take_exactly_the_steps_that_are_allowed(
     gateway, _ = serve(2)
     gateway.publish(make_weights(3, 1))
     gateway.allow(100)
-    assert receive(gateway, 100).count == 100
+    assert receive(gateway, 100).num_transitions == 100
     assert gateway.receive(0.5) == []
     gateway.allow(101)
     gateway.allow(90)
-    assert receive(gateway, 1).count == 1
+    assert receive(gateway, 1).num_transitions == 1
     assert gateway.receive(0.5) == []
     gateway.allow(2000)
-    assert receive(gateway, 1899).count == 1899
+    assert receive(gateway, 1899).num_transitions == 1899
 
 
 def test_nobody_steps_before_there_are_weights(serve: Serve) -> None:
@@ -185,7 +185,7 @@ def test_local_workers_leave_the_interrupt_to_the_learner(
     receive(gateway, 10)
     os.kill(pool.process_ids[0], signal.SIGINT)
     gateway.allow(20)
-    assert receive(gateway, 10).count == 10
+    assert receive(gateway, 10).num_transitions == 10
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,6 +1,7 @@
 """IQL against hand-computed arithmetic and against a NumPy float64 transcription of the recipe."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from iqlft.algorithms.iql import (
 from iqlft.config import Hyperparameters
 from iqlft.replay import Batch
 
+Array = np.ndarray
+
 OBSERVATION_DIM, ACTION_DIM, BATCH = 5, 2, 16
 SMALL = Hyperparameters(hidden_size=12, batch_size=BATCH)
 
@@ -23,25 +26,25 @@ SMALL = Hyperparameters(hidden_size=12, batch_size=BATCH)
 # -- losses, by hand ----------------------------------------------------------------------------
 
 
-def test_expectile_loss_weights_positive_differences_by_tau_and_negative_ones_by_the_rest():
+def test_expectile_loss_weights_positive_differences_by_tau_and_negative_ones_by_the_rest() -> None:
     difference = torch.tensor([[2.0, -1.0]])
     # tau = 0.9: 0.9 * 2^2 = 3.6 and 0.1 * 1^2 = 0.1, mean (3.6 + 0.1) / 2.
     assert expectile_loss(difference, 0.9).tolist() == pytest.approx([1.85])
 
 
-def test_expectile_loss_at_one_half_is_half_the_squared_error():
+def test_expectile_loss_at_one_half_is_half_the_squared_error() -> None:
     difference = torch.tensor([[3.0, -3.0], [1.0, 0.0]])
     assert expectile_loss(difference, 0.5).tolist() == pytest.approx([4.5, 0.25])
 
 
-def test_advantage_weights_are_exponentials_clipped_at_one_hundred_without_gradient():
+def test_advantage_weights_are_exponentials_clipped_at_one_hundred_without_gradient() -> None:
     advantage = torch.tensor([[0.0, 0.1, 1.0]], requires_grad=True)
     weights = advantage_weights(advantage, 10.0)
     assert weights.tolist()[0] == pytest.approx([1.0, math.e, 100.0])
     assert not weights.requires_grad
 
 
-def test_log_prob_is_that_of_the_gaussian_summed_over_action_dimensions():
+def test_log_prob_is_that_of_the_gaussian_summed_over_action_dimensions() -> None:
     mean, actions = torch.tensor([[[0.5, 0.0]]]), torch.tensor([[[0.5, 2.0]]])
     log_std = torch.tensor([[[0.0, math.log(2.0)]]])
     # -log(sqrt(2 pi)) - 0 for the first; -1/2 (2 / 2)^2 - log 2 - log(sqrt(2 pi)) for the second.
@@ -49,7 +52,7 @@ def test_log_prob_is_that_of_the_gaussian_summed_over_action_dimensions():
     assert gaussian_log_prob(mean, log_std, actions).item() == pytest.approx(expected)
 
 
-def test_critic_loss_is_a_mean_over_the_batch_and_a_sum_over_the_critics():
+def test_critic_loss_is_a_mean_over_the_batch_and_a_sum_over_the_critics() -> None:
     values = torch.tensor([[[1.0, 2.0], [0.0, 0.0]]])
     targets = torch.tensor([[0.0, 1.0]])
     # First critic (1 + 1) / 2 = 1, second (0 + 1) / 2 = 0.5.
@@ -62,7 +65,7 @@ def test_critic_loss_is_a_mean_over_the_batch_and_a_sum_over_the_critics():
 class NumpyIQL:
     """The recipe's table in float64, with a backward pass derived by hand for one member."""
 
-    def __init__(self, state):
+    def __init__(self, state: dict[str, torch.Tensor]) -> None:
         self.networks = {
             name: [
                 (
@@ -76,14 +79,14 @@ class NumpyIQL:
         self.log_std = state["actor.log_std"].numpy().astype(float)
         self.moments, self.steps = {}, 0
 
-    def forward(self, name, inputs):
+    def forward(self, name: str, inputs: Array) -> list[Array]:
         layers = [inputs]
         for index, (weight, bias) in enumerate(self.networks[name]):
             outputs = layers[-1] @ weight + bias
             layers.append(np.maximum(outputs, 0) if index < 2 else outputs)
         return layers
 
-    def descend(self, name, layers, gradient):
+    def descend(self, name: str, layers: list[Array], gradient: Array) -> None:
         """Backpropagates d loss / d output and takes an Adam step."""
         gradients = []
         for index in (2, 1, 0):
@@ -99,14 +102,16 @@ class NumpyIQL:
                 )
             )
 
-    def adam(self, key, parameter, gradient):
+    def adam(self, key: object, parameter: Array, gradient: Array) -> Array:
         first, second = self.moments.get(key, (0.0, 0.0))
         first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
         self.moments[key] = first, second
         corrected = first / (1 - 0.9**self.steps), second / (1 - 0.999**self.steps)
         return parameter - 3e-4 * corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
 
-    def update(self, s, a, r, s2, terminated):
+    def update(
+        self, s: Array, a: Array, r: Array, s2: Array, terminated: Array
+    ) -> tuple[float, float, float]:
         self.steps += 1
         n = len(s)
         s, s2, both = s[None], s2[None], np.repeat(np.concatenate([s, a], -1)[None], 2, 0)
@@ -145,7 +150,7 @@ class NumpyIQL:
         return value_loss, actor_loss, loss
 
 
-def random_arrays(rng):
+def random_arrays(rng: np.random.Generator) -> tuple[Array, ...]:
     return (
         rng.normal(size=(BATCH, OBSERVATION_DIM)),
         rng.uniform(-1, 1, (BATCH, ACTION_DIM)),
@@ -155,12 +160,14 @@ def random_arrays(rng):
     )
 
 
-def as_batch(arrays, dtype):
+def as_batch(arrays: Sequence[Array], dtype: torch.dtype) -> Batch:
     return Batch(*(torch.tensor(each, dtype=dtype)[None] for each in arrays))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 2e-4)])
-def test_ten_updates_equal_a_numpy_float64_transcription(dtype, tolerance):
+def test_ten_updates_equal_a_numpy_float64_transcription(
+    dtype: torch.dtype, tolerance: float
+) -> None:
     algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, (3,), dtype=dtype)
     twin = NumpyIQL(algorithm.state())
     rng = np.random.default_rng(0)
@@ -179,7 +186,7 @@ def test_ten_updates_equal_a_numpy_float64_transcription(dtype, tolerance):
     np.testing.assert_allclose(state["actor.log_std"].numpy(), twin.log_std, atol=tolerance)
 
 
-def test_a_terminated_transition_learns_its_reward_alone():
+def test_a_terminated_transition_learns_its_reward_alone() -> None:
     algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
     s, a, r, s2, _ = random_arrays(np.random.default_rng(1))
     far = s2 * 1e3
@@ -193,7 +200,7 @@ def test_a_terminated_transition_learns_its_reward_alone():
 # -- members, normalisation, schedule, state ----------------------------------------------------
 
 
-def test_a_member_learns_the_same_whichever_members_are_stacked_with_it():
+def test_a_member_learns_the_same_whichever_members_are_stacked_with_it() -> None:
     rng = np.random.default_rng(2)
     batches = [[random_arrays(rng) for _ in range(3)] for _ in range(4)]
     alone = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, (7,), dtype=torch.float64)
@@ -207,7 +214,7 @@ def test_a_member_learns_the_same_whichever_members_are_stacked_with_it():
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-def test_normalising_inside_equals_normalised_observations_outside():
+def test_normalising_inside_equals_normalised_observations_outside() -> None:
     s, a, r, s2, terminated = random_arrays(np.random.default_rng(3))
     mean, std = s.mean(0), s.std(0) + 1e-3
     inside = ImplicitQLearning(
@@ -225,7 +232,7 @@ def test_normalising_inside_equals_normalised_observations_outside():
     assert one.critic_loss.item() == pytest.approx(other.critic_loss.item(), rel=1e-12)
 
 
-def test_the_cosine_schedule_ends_at_zero_and_never_climbs_back():
+def test_the_cosine_schedule_ends_at_zero_and_never_climbs_back() -> None:
     settings = Hyperparameters(hidden_size=4, actor_schedule="cosine")
     algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings, num_updates=4)
     batch = as_batch(random_arrays(np.random.default_rng(4)), torch.float32)
@@ -237,7 +244,7 @@ def test_the_cosine_schedule_ends_at_zero_and_never_climbs_back():
     assert rates == pytest.approx(expected)
 
 
-def test_training_continues_to_the_same_bits_from_its_state():
+def test_training_continues_to_the_same_bits_from_its_state() -> None:
     rng = np.random.default_rng(5)
     batches = [as_batch(random_arrays(rng), torch.float32) for _ in range(6)]
     whole = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
@@ -255,7 +262,7 @@ def test_training_continues_to_the_same_bits_from_its_state():
         assert torch.equal(tensor, second.state()[key]), key
 
 
-def test_metrics_report_the_share_of_clipped_advantage_weights():
+def test_metrics_report_the_share_of_clipped_advantage_weights() -> None:
     algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
     result = algorithm.update(as_batch(random_arrays(np.random.default_rng(6)), torch.float32))
     result = result._replace(weights=torch.tensor([[100.0, 100.0, 1.0, 0.5]]))

@@ -1,0 +1,32 @@
+# demo, test and check make their own virtual environment when it is not there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench clean
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $(READY)
+
+## The main job in small: data, pretraining, fine-tuning with two workers, the before/after curve.
+demo: $(READY)
+	$(BIN)/iqlft demo
+
+## The default test suite.
+test: $(READY)
+	$(BIN)/python -m pytest
+
+## Format, lint, types, import contracts, tests: what CI runs.
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+## Removes the virtual environment and caches; runs and datasets stay.
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,97 @@
+"""Arguments of the commands that do not train; `iqlft.config` holds the others."""
+
+# tyro reads these annotations at run time, so they are not postponed.
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+Folders = Annotated[tuple[Path, ...], tyro.conf.Positional]
+Folder = Annotated[Path, tyro.conf.Positional]
+
+
+@dataclass(frozen=True)
+class RunFolders:
+    """Which runs to show."""
+
+    run: Folders = ()
+    """Run folders, or folders that hold runs; none: all under runs/."""
+    runs: Path = Path("runs")
+    """Where runs are looked for."""
+
+
+@dataclass(frozen=True)
+class PlotRuns(RunFolders):
+    """Draw the before/after score curve."""
+
+    out: Path | None = None
+    """Folder to draw into; none: the run's plots/, or plots/ beside several runs."""
+    smoothing: int | None = None
+    """Evaluations in a running mean, an odd number; none: nothing is smoothed."""
+
+
+@dataclass(frozen=True)
+class TableRuns(RunFolders):
+    """Before -> after per task, beside the published rows."""
+
+    style: Literal["text", "markdown", "csv"] = "text"
+    """Form of the table."""
+    published: Literal["same", "all", "none"] = "same"
+    """Published rows: of the same tasks, all, or none."""
+    out: Path | None = None
+    """File to write; none: the terminal."""
+
+
+@dataclass(frozen=True)
+class OneRun:
+    """A run folder."""
+
+    run: Folder
+    """The run folder."""
+
+
+@dataclass(frozen=True)
+class EvaluateRun(OneRun):
+    """Evaluate the newest policy of a run."""
+
+    episodes: int = 100
+    """Evaluation episodes."""
+    workers: int = 2
+    """Worker processes."""
+
+
+@dataclass(frozen=True)
+class ExportRun(OneRun):
+    """Write a run's policy as a folder that runs with NumPy alone."""
+
+    out: Path | None = None
+    """Folder to write; none: <task>-<run> here."""
+
+
+@dataclass(frozen=True)
+class MakeData:
+    """Generate an AntMaze dataset by D4RL's procedure."""
+
+    task: Annotated[str, tyro.conf.Positional]
+    """Such as antmaze-medium-play."""
+    transitions: int = 1_000_000
+    """How many; rounded to whole episodes."""
+    policy: Path | None = None
+    """File of a goal-reaching ant policy; none: the one that ships with the package."""
+    noise: float | None = None
+    """Deviation of the noise on its actions; none: the policy's own."""
+    processes: int = 2
+    """How many work at once; they do not change the result."""
+    seed: int = 0
+    """Seed of the dataset."""
+    force: bool = False
+    """Replace a dataset of this name."""
+
+
+@dataclass(frozen=True)
+class OneDataset:
+    """A Minari dataset."""
+
+    id: Annotated[str, tyro.conf.Positional]
+    """Such as iqlft/antmaze/umaze-v0."""
