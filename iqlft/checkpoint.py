@@ -111,8 +111,16 @@ def load(folder: Path, name: str | None = None) -> Checkpoint:
 
 
 def read_state(folder: Path, name: str) -> dict[str, Any]:
-    """The JSON part of a checkpoint alone; `load` checks it against the manifest."""
-    state: dict[str, Any] = json.loads((folder / name / STATE).read_text())
+    """The JSON part of a checkpoint alone; `load` checks it against the manifest.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    path = folder / name / STATE
+    try:
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}){_advice(folder, name)}") from error
     return state
 
 
@@ -146,7 +154,7 @@ def _prune(folder: Path, newest: str) -> None:
     for name in names(folder):
         try:
             keep = read_state(folder, name).get("keep", False)
-        except (OSError, ValueError):
+        except CheckpointError:
             keep = True  # Damaged evidence is the user's to remove.
         if not keep and name != newest:
             removable.append(name)

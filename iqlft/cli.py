@@ -161,6 +161,10 @@ def _demo(arguments: list[str]) -> None:
     with _progress() as progress:
         made = make_demo_dataset(progress)
     _say(f"Dataset: {made}")
+    _say(
+        f"Sizes: {config.num_updates:,} updates, {config.env_steps:,} environment steps, "
+        f"{config.eval_episodes} episodes per evaluation; a small maze, not a published task."
+    )
     _pretrain_and_finetune(config)
     _say(f"The demonstration took {time.monotonic() - began:.0f} s.")
 
@@ -327,7 +331,8 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 
 def _settings(default: configs.Config, section: str, arguments: list[str]) -> configs.Config | None:
     """Resolves a training command's config; None when it was only to be printed."""
-    arguments, task = _take(arguments, "--task", keep=True)
+    has_task = "task" in configs.config_fields(type(default))
+    arguments, task = _take(arguments, "--task", keep=has_task)
     arguments, file = _take(arguments, "--config")
     if task is not None:
         default = configs.override(default, configs.load_task(task), f"configs/{task}.yaml")

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 import yaml
 
 from workers.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 Config = TypeVar("Config")
 Precision = Literal["float32", "bf16", "auto"]
@@ -130,6 +134,9 @@ class OnlineConfig:
     """Steps by which workers or learner may run ahead; 0: max(512, 128 x workers)."""
     lockstep: bool = False
     """One worker, one step, then its updates, in order: exactly reproducible, and slower."""
+    remote_workers: int = 0
+    """Further workers that may connect with `iqlft worker --connect`, from this machine or through
+    a tunnel: the port is open on the loopback interface only."""
     publish_every: int = 10
     """Updates between broadcasts of the actor weights."""
 
@@ -198,6 +205,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"There is no configuration file {path}; check the path.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); check the path.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not readable YAML: {error}") from error
     if not isinstance(data, dict):
@@ -253,39 +262,49 @@ def check(config: Hyperparameters | PretrainConfig | FinetuneConfig | RunConfig)
     Raises:
         ConfigError: with the flag, its value and what it must be.
     """
-    least = {
-        "num_updates": 1,
-        "env_steps": 1,
-        "workers": 1,
-        "batch_size": 1,
-        "hidden_size": 1,
-        "hidden_layers": 1,
-        "eval_every": 1,
-        "eval_episodes": 1,
-        "log_every": 1,
-        "checkpoint_every": 1,
-        "publish_every": 1,
-        "slack": 0,
-        "threads": 0,
-        "seed": 0,
-        "port": 0,
-    }
-    for name, low in least.items():
-        value = getattr(config, name, low)
-        if value < low:
-            raise ConfigError(f"{_flag(name)} is {value}, but must be at least {low}.")
-    unit = {"expectile", "target_update_rate", "discount", "offline_ratio"}
-    for name in unit & set(config_fields(type(config))):
-        value = getattr(config, name)
-        if value is not None and not 0 <= value <= 1:
-            raise ConfigError(f"{_flag(name)} is {value}, but must lie in [0, 1].")
-    for name in {"utd_ratio", "learning_rate"} & set(config_fields(type(config))):
-        if getattr(config, name) <= 0:
-            raise ConfigError(f"{_flag(name)} is {getattr(config, name)}, but must be positive.")
-    if isinstance(config, OnlineConfig) and config.lockstep and config.workers != 1:
-        raise ConfigError(
-            f"--lockstep is for one worker, but --workers is {config.workers}; say --workers 1."
-        )
+    fields = config_fields(type(config))
+
+    def refuse(names: Iterable[str], fits: Callable[[Any], bool], must: str) -> None:
+        for name in names:
+            value = getattr(config, name) if name in fields else None
+            if value is not None and not fits(value):
+                raise ConfigError(f"{_flag(name)} is {value!r}, but must {must}.")
+
+    refuse(_FROM_ONE, lambda value: value >= 1, "be at least 1")
+    refuse(_FROM_ZERO, lambda value: value >= 0, "be at least 0")
+    refuse(_SHARES, lambda value: 0 <= value <= 1, "lie in [0, 1]")
+    refuse(_RATES, lambda value: 1e-6 <= value < math.inf, "be a number from 1e-6")
+    refuse(_REALS, math.isfinite, "be finite")
+    refuse(("name", "into"), _is_plain_name, "be the name of one folder")
+    if isinstance(config, OnlineConfig) and config.lockstep:
+        num_workers = config.workers + config.remote_workers
+        if num_workers != 1:
+            raise ConfigError(
+                f"--lockstep is for one worker, but there are to be {num_workers}; say --workers 1."
+            )
+
+
+_FROM_ONE = (
+    "num_updates",
+    "env_steps",
+    "workers",
+    "batch_size",
+    "hidden_size",
+    "hidden_layers",
+    "eval_every",
+    "eval_episodes",
+    "log_every",
+    "checkpoint_every",
+    "publish_every",
+)
+_FROM_ZERO = ("remote_workers", "slack", "threads", "seed", "port")
+_SHARES = ("expectile", "target_update_rate", "discount", "offline_ratio")
+_RATES = ("utd_ratio", "learning_rate")
+_REALS = ("inverse_temperature", "reward_scale", "reward_shift")
+
+
+def _is_plain_name(name: str) -> bool:
+    return not name.startswith(".") and not set(name) & set("/\\")
 
 
 def _flag(name: str) -> str:
@@ -308,6 +327,8 @@ def _cast(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401
     if origin is Annotated:
         return _cast(value, arguments[0], where)
     if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where} is {value!r}, but must be a list.")
         return tuple(_cast(each, arguments[0], where) for each in value)
     if origin is Literal:
         if value not in arguments:
@@ -328,6 +349,8 @@ def _cast_scalar(value: Any, kind: type, where: str) -> Any:  # noqa: ANN401
             if isinstance(value, bool) or number != int(number):
                 raise wrong
             return int(value) if isinstance(value, int) else int(number)
+        if isinstance(value, bool):
+            raise wrong
         return kind(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise wrong from error

@@ -1,11 +1,12 @@
 """Evaluations: begun by the learner, run by the workers, written to `curves.csv` when they finish.
 
-An evaluation belongs to the weights of the moment it began. The learner goes on meanwhile; an
-evaluation that is unfinished at a checkpoint is stored with it and repeated after a resume.
+An evaluation belongs to the weights of the moment it began. The learner goes on meanwhile;
+evaluations that are unfinished at a checkpoint are stored with it and repeated after a resume.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -89,7 +90,7 @@ class Scoring(NamedTuple):
 
 
 class Evaluator:
-    """Runs at most one evaluation at a time.
+    """Runs evaluations, and writes them down in the order in which they began.
 
     Args:
         gateway: hands episodes to the workers.
@@ -102,36 +103,36 @@ class Evaluator:
         self._gateway, self._run = gateway, run
         self._seeds = [FIRST_SEED + index for index in range(episodes)]
         self._scoring = scoring
-        self._begun: _Begun | None = None
+        self._begun: deque[_Begun] = deque()
 
     @property
     def busy(self) -> bool:
         """Whether an evaluation is under way."""
-        return self._begun is not None
+        return bool(self._begun)
 
     @property
     def episodes_done(self) -> int:
-        """Finished episodes of the evaluation under way."""
-        return self._begun.pending.episodes_done if self._begun else 0
+        """Finished episodes of the first evaluation under way."""
+        return self._begun[0].pending.episodes_done if self._begun else 0
 
     def begin(self, weights: ActorWeights, phase: str, env_steps: int, seconds: float) -> None:
         """Starts an evaluation; `poll` or `wait` collects it."""
         pending = self._gateway.evaluate(weights, self._seeds)
-        self._begun = _Begun(pending, weights, phase, env_steps, seconds)
+        self._begun.append(_Begun(pending, weights, phase, env_steps, seconds))
 
     def poll(self, timeout_seconds: float = 0.0) -> Score | None:
-        """The score, once, when the evaluation has finished within the timeout.
+        """The first evaluation's score, once, when it has finished within the timeout.
 
         Raises:
             GatewayError: the gateway failed.
         """
-        if self._begun is None:
+        if not self._begun:
             return None
         try:
-            results = self._begun.pending.result(timeout_seconds)
+            results = self._begun[0].pending.result(timeout_seconds)
         except TimeoutError:
             return None
-        begun, self._begun = self._begun, None
+        begun = self._begun.popleft()
         success, mean_return, normalized = self._scoring.summarize(results)
         score = Score(
             begun.phase,
@@ -146,36 +147,42 @@ class Evaluator:
         self._run.append_curve(score.row())
         return score
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The evaluation under way, as tensors and JSON data, for a checkpoint."""
-        if self._begun is None:
-            return {}, {}
-        weights = self._begun.weights
-        arrays = {f"weight.{i}": each for i, each in enumerate(weights.weights)}
-        arrays |= {f"bias.{i}": each for i, each in enumerate(weights.biases)}
-        arrays |= {name: getattr(weights, name) for name in _VECTORS}
-        tensors = {f"evaluation.{key}": torch.tensor(each) for key, each in arrays.items()}
-        return tensors, {
-            "version": weights.version,
-            "phase": self._begun.phase,
-            "env_steps": self._begun.env_steps,
-            "seconds": self._begun.seconds,
-        }
+    def state(self) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+        """The evaluations under way, as tensors and JSON data, for a checkpoint."""
+        tensors: dict[str, Tensor] = {}
+        for index, begun in enumerate(self._begun):
+            tensors |= _weights_to_tensors(begun.weights, f"evaluation.{index}.")
+        return tensors, [
+            {
+                "version": begun.weights.version,
+                "phase": begun.phase,
+                "env_steps": begun.env_steps,
+                "seconds": begun.seconds,
+            }
+            for begun in self._begun
+        ]
 
-    def restore(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
-        """Begins again an evaluation that was unfinished at the checkpoint."""
-        if not data:
-            return
-
-        def numbered(name: str) -> tuple[Any, ...]:
-            keys = (f"evaluation.{name}.{i}" for i in range(len(tensors)))
-            return tuple(tensors[key].numpy() for key in keys if key in tensors)
-
-        vectors = {name: tensors[f"evaluation.{name}"].numpy() for name in _VECTORS}
-        weights = ActorWeights(
-            numbered("weight"), numbered("bias"), **vectors, version=data["version"]
-        )
-        self.begin(weights, data["phase"], data["env_steps"], data["seconds"])
+    def restore(self, tensors: Mapping[str, Tensor], data: Sequence[Mapping[str, Any]]) -> None:
+        """Begins again the evaluations that were unfinished at the checkpoint."""
+        for index, each in enumerate(data):
+            weights = _weights_from_tensors(tensors, f"evaluation.{index}.", each["version"])
+            self.begin(weights, each["phase"], each["env_steps"], each["seconds"])
 
 
 _VECTORS = ("log_std", "observation_mean", "observation_std")
+
+
+def _weights_to_tensors(weights: ActorWeights, prefix: str) -> dict[str, Tensor]:
+    arrays = {f"weight.{i}": each for i, each in enumerate(weights.weights)}
+    arrays |= {f"bias.{i}": each for i, each in enumerate(weights.biases)}
+    arrays |= {name: getattr(weights, name) for name in _VECTORS}
+    return {prefix + key: torch.tensor(each) for key, each in arrays.items()}
+
+
+def _weights_from_tensors(tensors: Mapping[str, Tensor], prefix: str, version: int) -> ActorWeights:
+    def numbered(name: str) -> tuple[Any, ...]:
+        keys = (f"{prefix}{name}.{i}" for i in range(len(tensors)))
+        return tuple(tensors[key].numpy() for key in keys if key in tensors)
+
+    vectors = {name: tensors[prefix + name].numpy() for name in _VECTORS}
+    return ActorWeights(numbered("weight"), numbered("bias"), **vectors, version=version)

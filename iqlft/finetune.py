@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from iqlft import checkpoint
@@ -16,11 +17,10 @@ from iqlft.pretrain import (
     build,
     pretrain_config,
     require_same_dataset,
-    save_run_policy,
     scoring_of,
 )
 from iqlft.reporting import Silent
-from iqlft.runs import Run, RunError, newest
+from iqlft.runs import Run, RunError, newest, refuse_existing
 from iqlft.session import SessionParts, open_session, restore, worker_progress
 
 if TYPE_CHECKING:
@@ -52,9 +52,10 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
     check(config)
     folders = []
     for folder in config.run or (newest(config.runs),):
-        run, saved = _choose(Run.open(folder), config)
-        _train(run, config, saved, reporter or Silent())
-        folders.append(run.folder)
+        run = Run.open(folder)
+        start = _start(run, config)
+        saved = checkpoint.load(run.folder / "checkpoints", start)
+        folders.append(_train(run, config, saved, reporter or Silent(), start))
     return folders
 
 
@@ -75,31 +76,39 @@ def resume_finetuning(run: Run, reporter: Reporter | None = None) -> Path:
     """
     source = f"{run.folder}/config.yaml"
     config = override(FinetuneConfig(), run.config("finetune") or {}, source)
-    _train(run, config, checkpoint.load(run.folder / "checkpoints"), reporter or Silent())
-    return run.folder
+    return _train(run, config, checkpoint.load(run.folder / "checkpoints"), reporter or Silent())
 
 
-def _choose(run: Run, config: FinetuneConfig) -> tuple[Run, Checkpoint]:
-    """The run to train, a copy where one is asked for, and the end of its pretraining.
+def _start(run: Run, config: FinetuneConfig) -> str:
+    """Name of the checkpoint from which a run is to be fine-tuned.
 
     Raises:
-        RunError: pretraining is not finished, or fine-tuning has begun already.
+        RunError: pretraining is not finished, fine-tuning has begun already, or the copy exists.
     """
-    pretrained = end_of_pretraining(run)
+    start = end_of_pretraining(run)
     if config.into:
-        run = run.copy(run.folder.parent / config.into)
-        run.write_meta({"copied_from": run.folder.name})
+        refuse_existing(run.folder.with_name(config.into), "--into")
     elif run.config("finetune") is not None:
         raise RunError(
             f"{run.folder} has been fine-tuned already, at least in part: continue it with "
             f"`iqlft resume {run.folder}`, or fine-tune a copy from the end of its pretraining "
             "with --into NAME."
         )
-    checkpoints = run.folder / "checkpoints"
-    saved = checkpoint.load(checkpoints, pretrained)
-    checkpoint.make_last(checkpoints, pretrained)
+    return start
+
+
+def _begin(run: Run, config: FinetuneConfig, start: str) -> Run:
+    """Makes the run, or a copy where one is asked for, one that is being fine-tuned.
+
+    It happens when all else is ready, so that a run stays as it is when something is missing.
+    """
+    if config.into:
+        run = run.copy(run.folder.with_name(config.into), start)
+    checkpoint.make_last(run.folder / "checkpoints", start)
+    # The status first: without it nothing would continue a run that is killed in between.
+    run.write_meta({"status": "running"})
     run.write_config("finetune", to_dict(dataclasses.replace(config, run=(), into="")))
-    return run, saved
+    return run
 
 
 def end_of_pretraining(run: Run) -> str:
@@ -120,34 +129,51 @@ def end_of_pretraining(run: Run) -> str:
     )
 
 
-def _train(run: Run, config: FinetuneConfig, saved: Checkpoint, reporter: Reporter) -> None:
+def _train(
+    run: Run,
+    config: FinetuneConfig,
+    saved: Checkpoint,
+    reporter: Reporter,
+    start: str | None = None,
+) -> Path:
+    """Fine-tunes from a checkpoint, for the first time when its name `start` is given."""
     pretrained = pretrain_config(run)
     parts = _build(config, pretrained, reporter)
     require_same_dataset(run, parts["dataset"])
     resuming = saved.state["phase"] == "online"
-    gateway = Gateway(
+    scoring = scoring_of(pretrained, parts["dataset"])
+    with closing(_open_gateway(config, run, pretrained.seed, parts, saved)) as gateway:
+        run = run if start is None else _begin(run, config, start)
+        run.truncate(saved.state["sizes"])
+        with open_session(gateway, config.workers, run, scoring, **parts) as session:
+            restore(session, saved)
+            if config.remote_workers:
+                session.reporter.event(f"Further workers: iqlft worker --connect {gateway.endpoint}")
+            pacing = _pacing(config, session, pretrained.num_updates)
+            if resuming:
+                session.replay.add_rows(run.read_rows(session.replay.layout.width))
+            else:
+                _first_evaluation(session)
+            _loop(session, config, pacing, pretrained.batch_size)
+            session.wait_for_evaluation()
+            session.checkpoint(keep=not session.stop.requested)
+    return run.folder
+
+
+def _open_gateway(
+    config: FinetuneConfig, run: Run, seed: int, parts: SessionParts, saved: Checkpoint
+) -> Gateway:
+    """The learner's sockets, bound; workers continue where the checkpoint left them."""
+    return Gateway(
         environment=parts["dataset"].environment,
         layout=parts["dataset"].layout,
-        run_id=run.folder.name,
-        seed=pretrained.seed,
+        run_id=config.into or run.folder.name,
+        seed=seed,
         port=config.port,
-        num_workers=config.workers,
+        num_workers=config.workers + config.remote_workers,
         lockstep=config.lockstep,
-        progress=worker_progress(saved) if resuming else None,
+        progress=worker_progress(saved) if saved.state["phase"] == "online" else None,
     )
-    run.truncate(saved.state["sizes"])
-    scoring = scoring_of(pretrained, parts["dataset"])
-    with open_session(gateway, config.workers, run, scoring, **parts) as session:
-        restore(session, saved)
-        pacing = _pacing(config, session, pretrained.num_updates)
-        if resuming:
-            session.replay.add_rows(run.read_rows(session.replay.layout.width))
-        else:
-            _first_evaluation(session)
-        _loop(session, config, pacing, pretrained.batch_size)
-        session.wait_for_evaluation()
-        session.checkpoint(keep=not session.stop.requested)
-        save_run_policy(session, run.folder / "policy")
 
 
 def _build(config: FinetuneConfig, pretrained: PretrainConfig, reporter: Reporter) -> SessionParts:
@@ -171,7 +197,7 @@ def _build(config: FinetuneConfig, pretrained: PretrainConfig, reporter: Reporte
 
 
 def _pacing(config: FinetuneConfig, session: Session, offline_updates: int) -> Pacing:
-    slack = 0 if config.lockstep else config.slack or max(512, 128 * config.workers)
+    slack = 0 if config.lockstep else config.slack or max(512, 128 * (config.workers + config.remote_workers))
     updates = session.algorithm.updates - offline_updates
     return Pacing(config.utd_ratio, slack, config.env_steps, session.env_steps, updates)
 
@@ -197,7 +223,7 @@ def _loop(session: Session, config: FinetuneConfig, pacing: Pacing, batch_size: 
     """Receives, updates and publishes until every step and update of the run is made."""
     algorithm, replay, gateway = session.algorithm, session.replay, session.gateway
     session.metrics.start(algorithm.updates, session.env_steps)
-    gateway.publish(algorithm.actor_weights())
+    gateway.publish(session.actor_weights())
     gateway.allow(pacing.allowance())
     while not pacing.finished() and not session.stop.requested:
         receive(session, pacing)
@@ -210,7 +236,7 @@ def _loop(session: Session, config: FinetuneConfig, pacing: Pacing, batch_size: 
             # In lockstep nothing is under way here: the next step is allowed below.
             session.after_update(result)
             if config.lockstep or algorithm.updates % config.publish_every == 0:
-                gateway.publish(algorithm.actor_weights())
+                gateway.publish(session.actor_weights())
             gateway.allow(pacing.allowance())
         session.tick()
 

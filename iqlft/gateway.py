@@ -163,7 +163,7 @@ class Gateway:
         return PendingEvaluation(job, self.wait_for)
 
     def training_episodes(self) -> list[TrainingEpisode]:
-        """Training episodes that have ended since the last call."""
+        """Training episodes since the last call whose last transitions have been received."""
         with self._changed:
             return self._state.ledger.finished_episodes()
 

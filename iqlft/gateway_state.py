@@ -64,7 +64,7 @@ class GatewayState:
         self._service = service
         self._weights, self._version = b"", -1
         self._allowed = self.ledger.env_steps
-        self._grant_due, self._granted_at = False, 0.0
+        self._grant_due, self._grant_at = False, 0.0
         self._pings = 0
 
     # What the learner wants.
@@ -153,11 +153,13 @@ class GatewayState:
     def _hello(self, route: bytes, hello: messages.Hello, now: float) -> None:
         session = self.roster.known(hello.session)
         resumed = session is not None
+        # What was on its way over an old connection may never arrive, and a worker that begins a
+        # new session over the same connection has left its old one.
+        for old in (session, self.roster.at(route)):
+            if old is not None:
+                self._lose(old)
         if session is None:
             session = self._door.admit(route, hello, now)
-        else:
-            # What was on its way over the old connection may never arrive.
-            self._lose(session)
         if session is not None:
             self.roster.enter(session, route, now)
             progress = self.ledger.progress(session.worker_id)
@@ -211,8 +213,7 @@ class GatewayState:
         session.count(len(batch.rewards), now)
         session.ack_due = True
         # A worker that has sent gets its credit with the ACK.
-        self._granted_at = now - GRANT_SECONDS
-        self._grant_due = True
+        self._grant_due, self._grant_at = True, now
 
     def _evaluated(self, session: Session, evaluation: messages.Evaluation) -> None:
         self.evaluations.record(evaluation.evaluation, evaluation.index, evaluation.result)
@@ -239,9 +240,9 @@ class GatewayState:
                 self._ping(session)
         for session in self.roster.ready:
             self._deal(session)
-        if self._grant_due and (self._service.lockstep or now - self._granted_at >= GRANT_SECONDS):
+        if self._grant_due and (self._service.lockstep or now >= self._grant_at):
             self._grant()
-            self._grant_due, self._granted_at = False, now
+            self._grant_due, self._grant_at = False, now + GRANT_SECONDS
         for session in self.roster.ready:
             if session.ack_due:
                 self._acknowledge(session)
@@ -249,7 +250,7 @@ class GatewayState:
     def wait_seconds(self, now: float) -> float:
         """How long nothing is due, at most one second."""
         if self._grant_due:
-            return max(0.0, self._granted_at + GRANT_SECONDS - now)
+            return max(0.0, self._grant_at - now)
         return 1.0
 
     def _deal(self, session: Session) -> None:

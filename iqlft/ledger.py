@@ -69,6 +69,7 @@ class _Accepted(NamedTuple):
     worker_id: int
     transitions: Transitions
     progress: WorkerProgress
+    episode: TrainingEpisode | None
 
 
 def check_batch(batch: Batch, layout: RowLayout, newest_version: int) -> None:
@@ -138,8 +139,8 @@ class Ledger:
         """Counts a checked batch; it waits for the learner afterwards."""
         progress = self._advance(self.progress(worker_id), batch)
         self._accepted[worker_id] = progress
-        self._waiting.append(_Accepted(worker_id, batch.transitions, progress))
         self.env_steps += len(batch.rewards)
+        episode = None
         if (result := batch.finished) is not None:
             episode = TrainingEpisode(
                 worker_id,
@@ -149,7 +150,7 @@ class Ledger:
                 result.success,
                 self.env_steps,
             )
-            self._episodes.append(episode)
+        self._waiting.append(_Accepted(worker_id, batch.transitions, progress, episode))
 
     def _advance(self, progress: WorkerProgress, batch: Batch) -> WorkerProgress:
         env_steps = progress.env_steps + len(batch.rewards)
@@ -164,9 +165,10 @@ class Ledger:
         items = list(self._waiting)
         self._waiting.clear()
         self._delivered |= {item.worker_id: item.progress for item in items}
+        self._episodes += [item.episode for item in items if item.episode is not None]
         return [item.transitions for item in items]
 
     def finished_episodes(self) -> list[TrainingEpisode]:
-        """Training episodes accepted since the last call."""
+        """Training episodes since the last call whose last transitions have been delivered."""
         episodes, self._episodes = self._episodes, []
         return episodes

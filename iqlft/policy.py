@@ -58,10 +58,15 @@ class Policy:
             `(A,)` float32 in [-1, 1].
 
         Raises:
-            PolicyError: the observation has another width than the policy was trained on.
+            PolicyError: the observation has another width, or other keys, than in training.
         """
         is_mapping = hasattr(observation, "keys")
         keys = self.environment.observation_keys if is_mapping else ()
+        if is_mapping and not (keys and set(keys) <= set(observation)):
+            raise PolicyError(
+                f"The policy observes {', '.join(keys) or 'one array'}, but was given the keys "
+                f"{', '.join(map(str, observation))}; it was trained for {self.environment.id}."
+            )
         flat = flatten_observation(observation, keys)
         if flat.shape[-1] != self.weights.observation_dim:
             raise PolicyError(
@@ -81,8 +86,10 @@ def save_policy(
         weights: the actor.
         environment: what it was trained for.
         about: more for `policy.json`, such as task, seed and dataset.
+
+    Raises:
+        PolicyError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     arrays = {f"weight.{i}": each for i, each in enumerate(weights.weights)}
     arrays |= {f"bias.{i}": each for i, each in enumerate(weights.biases)}
     arrays |= {
@@ -97,12 +104,17 @@ def save_policy(
         "environment": environment.to_dict(),
         **about,
     }
+    contiguous = {key: np.ascontiguousarray(each) for key, each in arrays.items()}
     temporary = folder / f".{WEIGHTS}.tmp"
-    safetensors.numpy.save_file(
-        {key: np.ascontiguousarray(each) for key, each in arrays.items()}, temporary
-    )
-    temporary.replace(folder / WEIGHTS)
-    write_atomically(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        safetensors.numpy.save_file(contiguous, temporary)
+        temporary.replace(folder / WEIGHTS)
+        write_atomically(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+    except (OSError, SafetensorError) as error:
+        raise PolicyError(
+            f"The policy cannot be written to {folder} ({error}); choose a writable folder."
+        ) from error
 
 
 def load_policy(run: Path | str) -> Policy:
@@ -134,7 +146,7 @@ def load_policy(run: Path | str) -> Policy:
             f"There is no policy in {run}; give a run folder in which training has reached its "
             "first checkpoint, or a folder that `iqlft export` wrote."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise PolicyError(
             f"The policy in {folder} is damaged ({error}); export it again."
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +19,6 @@ from iqlft.learning import (
     load_task_dataset,
     pick_device,
 )
-from iqlft.policy import save_policy
 from iqlft.reporting import Silent
 from iqlft.runs import Run, RunError, refuse_existing
 from iqlft.session import SessionParts, open_session, restore
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from iqlft.checkpoint import Checkpoint
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.reporting import Reporter
-    from iqlft.session import Session
 
 
 def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> Path:
@@ -50,13 +49,9 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> Path:
     folder = config.runs / config.task / (config.name or f"iql-s{config.seed}")
     refuse_existing(folder)
     parts = build(config, load_task_dataset(config), reporter or Silent())
-    gateway = open_gateway(config, parts["dataset"], folder.name)
-    try:
+    with closing(open_gateway(config, parts["dataset"], folder.name)) as gateway:
         run = Run.create(folder, to_dict(config), about(config, parts))
-    except RunError:
-        gateway.close()
-        raise
-    _train(gateway, run, config, parts, None)
+        _train(gateway, run, config, parts, None)
     return folder
 
 
@@ -70,9 +65,9 @@ def resume_pretraining(run: Run, reporter: Reporter | None = None) -> Path:
     saved = checkpoint.load(run.folder / "checkpoints")
     parts = build(config, load_task_dataset(config), reporter or Silent())
     require_same_dataset(run, parts["dataset"])
-    gateway = open_gateway(config, parts["dataset"], run.folder.name)
-    run.truncate(saved.state["sizes"])
-    _train(gateway, run, config, parts, saved)
+    with closing(open_gateway(config, parts["dataset"], run.folder.name)) as gateway:
+        run.truncate(saved.state["sizes"])
+        _train(gateway, run, config, parts, saved)
     return run.folder
 
 
@@ -155,16 +150,6 @@ def require_same_dataset(run: Run, dataset: OfflineDataset) -> None:
         )
 
 
-def save_run_policy(session: Session, folder: Path) -> None:
-    """Writes the policy of a session's present actor."""
-    save_policy(
-        folder,
-        session.algorithm.actor_weights(),
-        session.dataset.environment,
-        {"task": session.task, "dataset": session.dataset.id, "phase": session.phase},
-    )
-
-
 def _train(
     gateway: Gateway,
     run: Run,
@@ -189,4 +174,3 @@ def _train(
             session.tick()
         session.wait_for_evaluation()
         session.checkpoint(keep=not session.stop.requested)
-        save_run_policy(session, run.folder / "policy")

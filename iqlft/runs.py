@@ -37,6 +37,7 @@ METRICS, CURVES, EPISODES, NEW_ROWS = (
     "replay/transitions.f32",
 )
 _GROWING = (METRICS, CURVES, EPISODES, NEW_ROWS)
+_PRODUCTS = ("policy", "plots", "tensorboard", "logs")
 _PACKAGES = ("iqlft", "torch", "gymnasium", "gymnasium-robotics", "mujoco", "minari", "numpy")
 
 
@@ -99,20 +100,34 @@ class Run:
             raise RunError(f"There is no run in {folder} (no meta.json); see `iqlft doctor`.")
         return cls(folder)
 
-    def copy(self, folder: Path) -> Run:
-        """A second run folder that starts where this one stands, with its last checkpoint.
+    def copy(self, folder: Path, checkpoint: str) -> Run:
+        """A second run folder that continues from one of this run's checkpoints, its only one.
+
+        Args:
+            folder: must not exist.
+            checkpoint: name of the checkpoint.
 
         Raises:
-            RunError: the folder exists already.
+            RunError: the folder exists, or cannot be written.
         """
-        if folder.exists():
-            raise RunError(f"The run {folder} exists already; choose another name with --into.")
+        refuse_existing(folder, "--into")
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-        skipped = shutil.ignore_patterns("plots", "tensorboard", "logs")
-        shutil.copytree(self.folder, temporary, ignore=skipped)
-        for each in ("plots", "tensorboard", "logs"):
-            (temporary / each).mkdir()
-        temporary.rename(folder)
+
+        def skipped(directory: str, names: list[str]) -> set[str]:
+            if Path(directory) == self.folder / "checkpoints":
+                return set(names) - {checkpoint}
+            return set(_PRODUCTS) & set(names) if Path(directory) == self.folder else set()
+
+        try:
+            shutil.copytree(self.folder, temporary, ignore=skipped)
+            for each in _PRODUCTS:
+                (temporary / each).mkdir()
+            write_atomically(temporary / "checkpoints" / "last", checkpoint)
+            Run(temporary).write_meta({"copied_from": self.folder.name})
+            temporary.rename(folder)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise RunError(f"{self.folder} cannot be copied to {folder} ({error}).") from error
         return Run(folder)
 
     # -- configuration and description ------------------------------------------------------
@@ -175,7 +190,6 @@ class Run:
     def sizes(self) -> dict[str, int]:
         """Bytes in each growing file, synced to disk, for a checkpoint."""
         for file in self._files.values():
-            file.flush()
             os.fsync(file.fileno())
         return {name: (self.folder / name).stat().st_size for name in _GROWING}
 
@@ -188,9 +202,13 @@ class Run:
         self.close()
         for name, size in sizes.items():
             path = self.folder / name
-            if path.stat().st_size < size:
-                raise RunError(f"{path} is shorter than the checkpoint says; it was changed.")
-            os.truncate(path, size)
+            if not path.is_file() or path.stat().st_size < size:
+                raise RunError(
+                    f"{path} is shorter than the checkpoint says, so it was changed since; restore "
+                    "it from a copy, or start a new run."
+                )
+        for name, size in sizes.items():
+            os.truncate(self.folder / name, size)
 
     def close(self) -> None:
         """Closes the files."""
@@ -199,18 +217,23 @@ class Run:
         self._files.clear()
 
     def _append(self, name: str, data: bytes) -> None:
-        if name not in self._files:
-            self._files[name] = (self.folder / name).open("ab")
-        self._files[name].write(data)
-        self._files[name].flush()
+        try:
+            if name not in self._files:
+                # Unbuffered: after an error nothing is left that a later close would try to write.
+                self._files[name] = (self.folder / name).open("ab", buffering=0)
+            written = self._files[name].write(data)
+        except OSError as error:
+            raise RunError(_unwritten(self.folder / name, error.strerror)) from error
+        if written != len(data):
+            raise RunError(_unwritten(self.folder / name, "only a part was written"))
 
 
-def refuse_existing(folder: Path) -> None:
-    """Raises `RunError` when a run folder is there already."""
+def refuse_existing(folder: Path, flags: str = "--seed or --name") -> None:
+    """Raises `RunError`, which names the flags to choose another, when a run is there already."""
     if folder.exists():
         raise RunError(
             f"The run {folder} exists already; continue it with `iqlft resume {folder}`, or "
-            "choose another --seed or --name."
+            f"choose another {flags}."
         )
 
 
@@ -247,6 +270,10 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def _unwritten(path: Path, reason: str | None) -> str:
+    return f"{path} cannot be written ({reason}); free some space, then resume the run."
 
 
 def _git_hash() -> str | None:

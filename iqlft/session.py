@@ -9,16 +9,18 @@ from __future__ import annotations
 import math
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+import numpy as np
 import torch
 
 from iqlft import checkpoint
 from iqlft.evaluation import Evaluator, Score
 from iqlft.ledger import WorkerProgress
 from iqlft.metrics import MetricsLog
+from iqlft.policy import save_policy
 from iqlft.reporting import Status
 from workers.errors import UserError
 from workers.pool import WorkerPool
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from iqlft.replay import Replay
     from iqlft.reporting import Reporter
     from iqlft.runs import Run
+    from workers.actor import ActorWeights
 
 STATUS_SECONDS = 0.5
 
@@ -144,11 +147,8 @@ class Session:
         updates = self.algorithm.updates
         if updates % self.config.log_every == 0:
             row = self.metrics.row(self, result)
-            if not all(math.isfinite(row[key]) for key in ("value_loss", "critic_loss")):
-                raise TrainingDivergedError(
-                    f"A loss is not finite after {updates} updates; the last checkpoint in "
-                    f"{self.run.folder} is from before; check rewards and learning rate."
-                )
+            losses = ("value_loss", "actor_loss", "critic_loss")
+            self._require_finite(all(math.isfinite(row[key]) for key in losses), "A loss is")
         if updates % self.config.checkpoint_every == 0:
             self.checkpoint()
 
@@ -171,9 +171,19 @@ class Session:
             env_steps: online environment steps that these weights have learned from.
         """
         self.wait_for_evaluation()
-        if not self.stop.requested:
-            weights = self.algorithm.actor_weights()
-            self.evaluator.begin(weights, self.phase, env_steps, self.seconds)
+        # Also when a stop is requested: the checkpoint keeps it, and the resumed run finishes it.
+        self.evaluator.begin(self.actor_weights(), self.phase, env_steps, self.seconds)
+
+    def actor_weights(self) -> ActorWeights:
+        """The present actor.
+
+        Raises:
+            TrainingDivergedError: a weight is not finite.
+        """
+        weights = self.algorithm.actor_weights()
+        arrays = (*weights.weights, *weights.biases, weights.log_std)
+        self._require_finite(all(np.isfinite(each).all() for each in arrays), "The actor is")
+        return weights
 
     def wait_for_evaluation(self) -> None:
         """Waits until no evaluation is under way, or a stop is requested."""
@@ -195,13 +205,29 @@ class Session:
         self.metrics.write_score(score)
         self.reporter.event(describe(score))
 
+    def _require_finite(self, finite: bool, what: str) -> None:
+        if not finite:
+            raise TrainingDivergedError(
+                f"{what} not finite after {self.algorithm.updates:,} updates; the last checkpoint "
+                f"in {self.run.folder}, if there is one, is from before: check rewards and "
+                "learning rate."
+            )
+
     # -- checkpoints ------------------------------------------------------------------------
 
     def checkpoint(self, *, keep: bool = False) -> None:
-        """Writes everything that a resumed run needs to continue as if it had not stopped."""
+        """Writes everything that a resumed run needs to continue as if it had not stopped.
+
+        Raises:
+            TrainingDivergedError: a parameter is not finite; nothing is written.
+            CheckpointError: it cannot be written; the last one still loads.
+        """
+        parameters = self.algorithm.state()
+        finite = all(bool(torch.isfinite(each).all()) for each in parameters.values())
+        self._require_finite(finite, "A parameter is")
         evaluation_tensors, evaluation = self.evaluator.state()
         progress = self.gateway.progress()
-        tensors = {f"algorithm.{key}": each for key, each in self.algorithm.state().items()}
+        tensors = {f"algorithm.{key}": each for key, each in parameters.items()}
         tensors |= {"replay.random_state": self.replay.random_state(), **evaluation_tensors}
         tensors |= {f"actions.{i}": torch.tensor(p.actions) for i, p in progress.items()}
         state = {
@@ -217,6 +243,12 @@ class Session:
         }
         content = checkpoint.Checkpoint(tensors, state)
         checkpoint.save(self.run.folder / "checkpoints", self.algorithm.updates, content, keep=keep)
+        self._save_policy()
+
+    def _save_policy(self) -> None:
+        about = {"task": self.task, "dataset": self.dataset.id, "phase": self.phase}
+        weights, environment = self.algorithm.actor_weights(), self.dataset.environment
+        save_policy(self.run.folder / "policy", weights, environment, about)
 
     # -- reporting --------------------------------------------------------------------------
 
@@ -274,6 +306,7 @@ def restore(session: Session, saved: checkpoint.Checkpoint) -> None:
     session._seconds_before = state["seconds"]
     session.before = Score(*state["before"]) if state["before"] else None
     session.last = Score(*state["last"]) if state["last"] else None
+    session.evaluator.restore(tensors, state["evaluation"])
 
 
 def worker_progress(saved: checkpoint.Checkpoint) -> Mapping[int, WorkerProgress]:
@@ -331,6 +364,8 @@ def open_session(
         pool.stop(timeout_seconds=5.0)
         metrics.close()
         run.close()
-        run.write_meta({"status": status, "seconds": round(session.seconds, 1)})
+        # A full disk must not hide the error that it has caused before.
+        with suppress(OSError):
+            run.write_meta({"status": status, "seconds": round(session.seconds, 1)})
     if stop.requested:
         raise Interrupted(run.folder)

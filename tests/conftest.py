@@ -1,4 +1,4 @@
-"""Actors without training, and real gateways with real worker processes."""
+"""Actors without training, real gateways with real worker processes, and a small dataset."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from iqlft.datasets.generation import make_dataset
 from iqlft.gateway import Gateway
 from workers.actor import ActorWeights
 from workers.environment import Environment, EnvironmentSpec
@@ -16,7 +18,14 @@ from workers.pool import WorkerPool
 from workers.transition import RowLayout
 
 PENDULUM = EnvironmentSpec("Pendulum-v1")
+CORNER = "iqlft/antmaze/corner-v0"
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Small networks are faster so, and results do not depend on the machine's cores."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +77,20 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             return gateway, pool
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def corner_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Minari folder with three episodes of the corner task."""
+    root = tmp_path_factory.mktemp("corner")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(root))
+        make_dataset("antmaze-corner", transitions=3 * 301, processes=2, seed=5)
+    return root
+
+
+@pytest.fixture
+def corner(corner_root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of that dataset, which Minari finds while the test runs."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(corner_root))
+    return CORNER

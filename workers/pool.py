@@ -102,7 +102,7 @@ class WorkerPool:
         return events
 
     def _mourn(self, local: _Local) -> list[str]:
-        if local.process is None or (code := local.process.poll()) is None or code == 0:
+        if local.process is None or (code := local.process.poll()) is None:
             return []
         now = time.monotonic()
         if code == _REJECTED:
@@ -120,20 +120,22 @@ class WorkerPool:
         return [f"Worker {local.worker_id} died with exit code {code}; it is started again."]
 
     def stop(self, timeout_seconds: float = 5.0) -> None:
-        """Waits for the workers to leave, then ends those that have not; idempotent.
+        """Ends all workers; idempotent.
+
+        A worker that the learner has told to stop is leaving already; SIGTERM is for one that has
+        not joined yet, or cannot hear.
 
         Args:
-            timeout_seconds: for leaving after STOP, and again after SIGTERM.
+            timeout_seconds: for leaving, before a worker is killed.
         """
         running = [local.process for local in self._locals if local.process]
-        _wait(running, timeout_seconds)
+        deadline = time.monotonic() + timeout_seconds
         for process in running:
-            if process.poll() is None:
-                process.terminate()
-        _wait(running, timeout_seconds)
+            process.terminate()
+        while any(process.poll() is None for process in running) and time.monotonic() < deadline:
+            time.sleep(0.01)
         for process in running:
-            if process.poll() is None:
-                process.kill()
+            process.kill()
             process.wait()
 
     def __enter__(self) -> Self:
@@ -142,12 +144,6 @@ class WorkerPool:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def _wait(processes: list[subprocess.Popen[bytes]], timeout_seconds: float) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
-        time.sleep(0.01)
 
 
 def _environment_variables() -> dict[str, str]:

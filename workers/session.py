@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 WINDOW = 4
 """Batches that may wait for their acknowledgement."""
-SILENCE_SECONDS = 5.0
+SILENCE_SECONDS = 3.0
 """Without a word from the learner for so long, the worker says HELLO again."""
 HELLO_SECONDS = (0.05, 2.0)
 """Pause after the first HELLO, and the longest; it doubles in between."""

@@ -23,10 +23,10 @@ def receive(gateway: Gateway, count: int, timeout_seconds: float = 20.0) -> Tran
     """Receives exactly `count` transitions."""
     parts: list[Transitions] = []
     deadline = time.monotonic() + timeout_seconds
-    while sum(part.num_transitions for part in parts) < count:
-        assert time.monotonic() < deadline, f"{sum(part.num_transitions for part in parts)} of {count} came"
+    while (came := sum(part.num_transitions for part in parts)) < count:
+        assert time.monotonic() < deadline, f"{came} of {count} came"
         parts += gateway.receive(0.2)
-    assert sum(part.num_transitions for part in parts) == count
+    assert came == count
     return concatenate(parts)
 
 

@@ -1,0 +1,250 @@
+"""Settings come in layers, read the same from YAML and flags, and are refused with a sentence."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from iqlft import cli
+from iqlft.config import (
+    ConfigError,
+    FinetuneConfig,
+    Hyperparameters,
+    PretrainConfig,
+    RunConfig,
+    check,
+    config_fields,
+    load_task,
+    load_yaml,
+    override,
+    part,
+    task_names,
+    to_dict,
+    to_yaml,
+)
+
+NUMBERS = st.floats(1e-6, 1.0, exclude_min=True)
+TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8)
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """What a command would do with these arguments."""
+    assert cli.main([*arguments, "--print-config"]) == 0
+    data: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
+    return data
+
+
+# -- layers -------------------------------------------------------------------------------------
+
+
+def test_flags_win_over_the_config_file_which_wins_over_the_task_which_wins_over_defaults(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("eval_every: 17\nseed: 3\n")
+    found = printed(
+        capsys, "pretrain", "--task", "antmaze-corner", "--config", str(file), "--seed", "5"
+    )
+    task = load_task("antmaze-corner")
+    assert found["seed"] == 5
+    assert found["eval_every"] == 17 != task["eval_every"]
+    assert found["num_updates"] == task["num_updates"] != PretrainConfig().num_updates
+    assert found["batch_size"] == PretrainConfig().batch_size
+
+
+@pytest.mark.parametrize("flag", [["--task", "antmaze-corner"], ["--task=antmaze-corner"]])
+def test_fine_tuning_takes_a_task_s_settings_too(
+    flag: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert printed(capsys, "finetune", *flag)["env_steps"] == 6000 != FinetuneConfig().env_steps
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune", "run", "demo"])
+def test_a_printed_config_read_back_is_the_same_config(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = printed(capsys, command, "--eval-every", "123", "--runs", "elsewhere")
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(first))
+    assert printed(capsys, command, "--config", str(tmp_path / "first.yaml")) == first
+    assert (first["eval_every"], first["runs"]) == (123, "elsewhere")
+
+
+@pytest.mark.parametrize("name", task_names())
+@pytest.mark.parametrize("kind", [PretrainConfig, FinetuneConfig, RunConfig])
+def test_every_task_file_loads_into_every_training_command(kind: type, name: str) -> None:
+    config = override(kind(), load_task(name), name)
+    check(config)
+    assert getattr(config, "task", name) == name
+
+
+def test_a_command_s_part_of_a_run_has_the_run_s_settings() -> None:
+    whole = RunConfig(num_updates=7, env_steps=9, workers=3, offline_ratio=0.5)
+    assert part(whole, PretrainConfig) == PretrainConfig(num_updates=7, workers=3)
+    assert part(whole, FinetuneConfig) == FinetuneConfig(env_steps=9, workers=3, offline_ratio=0.5)
+
+
+# -- YAML ---------------------------------------------------------------------------------------
+
+
+def value_of(name: str, hint: type) -> st.SearchStrategy[Any]:
+    """Values of a field's type."""
+    by_type = {
+        "bool": st.booleans(),
+        "int": st.integers(1, 10**9),
+        "float": NUMBERS,
+        "str": TEXT,
+        "Path": st.sampled_from([Path("runs"), Path("/somewhere/else"), Path("1e3")]),
+    }
+    if name == "offline_ratio":
+        return st.none() | NUMBERS
+    if name == "run":
+        return st.lists(by_type["Path"], max_size=2).map(tuple)
+    if hasattr(hint, "__args__"):
+        return st.sampled_from(hint.__args__)
+    return by_type[hint.__name__]
+
+
+def configs(kind: type) -> st.SearchStrategy[Any]:
+    fields = {name: value_of(name, hint) for name, hint in config_fields(kind).items()}
+    return st.builds(kind, **fields)
+
+
+@pytest.mark.parametrize("kind", [PretrainConfig, FinetuneConfig])
+@given(data=st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_yaml_brings_back_the_same_config(
+    kind: type, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    config = data.draw(configs(kind))
+    path = tmp_path_factory.getbasetemp() / "config.yaml"
+    path.write_text(to_yaml(config), encoding="utf-8")
+    assert override(kind(), load_yaml(path), "config.yaml") == config
+
+
+def test_numbers_may_be_written_as_people_write_them() -> None:
+    values = yaml.safe_load("learning_rate: 3e-4\nnum_updates: 1e6\nenv_steps: 50_000\nseed: 2.0")
+    assert isinstance(values["learning_rate"], str)  # YAML 1.1 wants a point in a float.
+    config = override(RunConfig(), values, "file")
+    assert (config.learning_rate, config.num_updates) == (3e-4, 1_000_000)
+    assert (config.env_steps, config.seed) == (50_000, 2)
+    assert isinstance(config.num_updates, int)
+    assert isinstance(config.seed, int)
+
+
+def test_a_key_of_another_command_is_left_to_it() -> None:
+    values = {"utd_ratio": 2.0, "expectile": 0.7}
+    assert override(PretrainConfig(), values, "file").expectile == 0.7
+    assert override(FinetuneConfig(), values, "file").utd_ratio == 2.0
+
+
+# -- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"expectil": 0.7}, "no setting 'expectil'. Did you mean 'expectile'?"),
+        ({"batchsize": 1}, "Did you mean 'batch_size'?"),
+        ({"num_updates": 1.5}, "num_updates is 1.5, but must be a whole number"),
+        ({"num_updates": "many"}, "num_updates is 'many', but must be a whole number"),
+        ({"num_updates": True}, "must be a whole number"),
+        ({"num_updates": float("inf")}, "must be a whole number"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast', but must be a number"),
+        ({"learning_rate": True}, "must be a number"),
+        ({"learning_rate": None}, "must be a number"),
+        ({"lockstep": 1}, "lockstep is 1, but must be true or false"),
+        ({"dataset": 3}, "dataset is 3, but must be text"),
+        ({"precision": "float16"}, "must be one of float32, bf16, auto"),
+        ({"runs": 3}, "runs is 3, but must be a path"),
+        ({"run": "runs/a"}, "run is 'runs/a', but must be a list"),
+    ],
+)
+def test_a_wrong_key_or_type_is_named_with_its_source(values: dict[str, Any], message: str) -> None:
+    kind = FinetuneConfig if "run" in values else RunConfig
+    with pytest.raises(ConfigError, match=r"my\.yaml: ") as caught:
+        override(kind(), values, "my.yaml")
+    assert message in str(caught.value)
+
+
+def test_an_unknown_task_is_answered_with_the_nearest_one() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'antmaze-umaze'"):
+        load_task("antmaze-umase")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no configuration file"), ("a: [1", "not readable YAML"), ("- 1", "holds list")],
+)
+def test_a_config_file_that_is_none_is_refused(
+    content: str | None, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "my.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        load_yaml(path)
+
+
+def test_a_folder_is_no_config_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_yaml(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"workers": 0}, "--workers is 0, but must be at least 1"),
+        ({"env_steps": -5}, "--env-steps is -5, but must be at least 1"),
+        ({"num_updates": 0}, "--num-updates is 0"),
+        ({"eval_episodes": 0}, "--eval-episodes is 0"),
+        ({"seed": -1}, "--seed is -1, but must be at least 0"),
+        ({"slack": -1}, "--slack is -1"),
+        ({"lockstep": True, "workers": 2}, "--lockstep is for one worker"),
+        ({"offline_ratio": 1.5}, r"--offline-ratio is 1.5, but must lie in \[0, 1\]"),
+        ({"expectile": float("nan")}, "--expectile is nan"),
+        ({"discount": -0.1}, "--discount is -0.1"),
+        ({"utd_ratio": 0.0}, "--utd-ratio is 0.0"),
+        ({"learning_rate": float("nan")}, "--learning-rate is nan"),
+        ({"inverse_temperature": float("inf")}, "--inverse-temperature is inf"),
+        ({"name": "../other"}, "--name is '../other', but must be the name of one folder"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused_by_flag(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check(dataclasses.replace(RunConfig(), **changes))
+
+
+def test_what_makes_sense_is_not_refused() -> None:
+    check(RunConfig(lockstep=True, workers=1, offline_ratio=0.0, seed=0, slack=0))
+    check(Hyperparameters())
+    check(FinetuneConfig(offline_ratio=1.0, into="copy"))
+
+
+# -- lightness ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import iqlft.config",
+        "from iqlft.cli import main; assert main(['--help']) == 0",
+        "from iqlft.cli import main; main(['pretrain', '--print-config'])",
+    ],
+)
+def test_settings_and_help_do_not_import_torch(statement: str) -> None:
+    code = f"import sys; {statement}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+def test_a_config_as_data_holds_nothing_but_yaml_types() -> None:
+    data = to_dict(FinetuneConfig(run=(Path("a"), Path("b"))))
+    assert data["run"] == ["a", "b"]
+    assert data["runs"] == "runs"

@@ -1,0 +1,177 @@
+"""The run folder: complete or absent, never overwritten, cut back to a checkpoint's lengths."""
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iqlft.runs import CURVE_COLUMNS, EPISODE_COLUMNS, Run, RunError, newest, refuse_existing
+
+META = {"task": "small", "seed": 3}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.create(tmp_path / "runs" / "small" / "iql-s3", {"seed": 3}, META)
+
+
+def test_a_new_run_has_every_folder_the_headers_and_its_surroundings(run: Run) -> None:
+    folders = {path.name for path in run.folder.iterdir() if path.is_dir()}
+    assert folders == {"checkpoints", "replay", "policy", "plots", "tensorboard", "logs"}
+    assert (run.folder / "curves.csv").read_text() == CURVE_COLUMNS + "\n"
+    assert (run.folder / "episodes.csv").read_text() == EPISODE_COLUMNS + "\n"
+    assert run.config("pretrain") == {"seed": 3}
+    assert run.config("finetune") is None
+    assert run.meta["task"] == "small"
+    assert {"versions", "host", "created", "git"} <= run.meta.keys()
+
+
+def test_nothing_but_the_run_is_left_beside_it(run: Run) -> None:
+    assert list(run.folder.parent.iterdir()) == [run.folder]
+
+
+def test_an_existing_folder_is_refused_untouched(run: Run) -> None:
+    (run.folder / "mine.txt").write_text("keep")
+    with pytest.raises(RunError, match=r"exists already; continue it with `iqlft resume .*--name"):
+        Run.create(run.folder, {}, {})
+    with pytest.raises(RunError, match="choose another --into"):
+        refuse_existing(run.folder, "--into")
+    assert (run.folder / "mine.txt").read_text() == "keep"
+    assert run.meta["seed"] == 3
+
+
+def test_a_place_that_cannot_be_written_is_refused_and_left_clean(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file where a folder should be")
+    with pytest.raises(RunError, match=r"cannot be made .*--runs"):
+        Run.create(tmp_path / "runs" / "small" / "iql-s0", {}, META)
+    assert list(tmp_path.iterdir()) == [tmp_path / "runs"]
+
+
+def test_a_creation_that_fails_half_way_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(RunError, match="No space left"):
+        Run.create(tmp_path / "small" / "iql-s0", {}, META)
+    assert not list((tmp_path / "small").iterdir())
+
+
+def test_opening_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="There is no run in"):
+        Run.open(tmp_path)
+
+
+def test_truncating_restores_the_lengths_of_a_checkpoint(run: Run) -> None:
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    run.append_metrics({"updates": 1})
+    run.append_curve(("offline", 1, 0, 0.5, None, 2.0, None, 4, 1))
+    run.append_episodes([(1, 0, 1, 2.0, 7, 1)])
+    run.append_rows(rows[:3])
+    sizes = run.sizes()
+    before = {name: (run.folder / name).read_bytes() for name in sizes}
+    run.append_metrics({"updates": 2})
+    run.append_curve(("offline", 2, 0, 0.5, None, 2.0, None, 4, 1))
+    run.append_episodes([(2, 0, 1, 2.0, 7, 1), (3, 0, 1, 2.0, 7, 1)])
+    run.append_rows(rows[3:])
+    assert all(run.sizes()[name] > size for name, size in sizes.items())
+
+    run.truncate(sizes)
+    assert {name: (run.folder / name).read_bytes() for name in sizes} == before
+    np.testing.assert_array_equal(run.read_rows(3), rows[:3])
+    run.append_rows(rows[3:])
+    run.close()
+    np.testing.assert_array_equal(run.read_rows(3), rows)
+    lines = (run.folder / "curves.csv").read_text().splitlines()
+    assert lines == [CURVE_COLUMNS, "offline,1,0,0.5,,2.0,,4,1"]
+
+
+def test_a_full_disk_while_a_file_grows_is_a_clear_error(run: Run) -> None:
+    (run.folder / "metrics.jsonl").unlink()
+    (run.folder / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(RunError, match=r"metrics.jsonl cannot be written .No space left"):
+        run.append_metrics({"updates": 1})
+    run.close()
+
+
+def test_a_file_that_was_shortened_is_refused_before_any_is_cut(run: Run) -> None:
+    run.append_metrics({"updates": 1})
+    sizes = run.sizes()
+    with pytest.raises(RunError, match="shorter than the checkpoint says"):
+        run.truncate({"metrics.jsonl": 0, "curves.csv": sizes["curves.csv"] + 1})
+    assert run.sizes() == sizes
+
+
+def test_meta_is_updated_key_by_key_and_in_one_move(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.write_meta({"status": "running"})
+    assert (run.meta["status"], run.meta["task"]) == ("running", "small")
+
+    def crash(*_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        run.write_meta({"status": "finished"})
+    assert json.loads((run.folder / "meta.json").read_text())["status"] == "running"
+
+
+def test_config_sections_stand_beside_each_other(run: Run) -> None:
+    run.write_config("finetune", {"env_steps": 9})
+    assert (run.config("pretrain"), run.config("finetune")) == ({"seed": 3}, {"env_steps": 9})
+
+
+@pytest.mark.parametrize("name", ["meta.json", "config.yaml"])
+def test_a_damaged_description_is_a_clear_error(name: str, run: Run) -> None:
+    (run.folder / name).write_text("{")
+    with pytest.raises(RunError, match=f"{name} cannot be read"):
+        _ = run.meta if name == "meta.json" else run.config("pretrain")
+
+
+def test_a_copy_has_one_checkpoint_and_says_where_it_is_from(run: Run) -> None:
+    for name in ("000000010", "000000020"):
+        (run.folder / "checkpoints" / name).mkdir()
+        (run.folder / "checkpoints" / name / "state.json").write_text(name)
+    (run.folder / "logs" / "worker-0.log").write_text("old")
+    run.append_metrics({"updates": 1})
+    run.close()
+    copy = run.copy(run.folder.with_name("again"), "000000010")
+    assert {path.name for path in (copy.folder / "checkpoints").iterdir()} == {"000000010", "last"}
+    assert (copy.folder / "checkpoints" / "last").read_text() == "000000010"
+    assert copy.meta["copied_from"] == "iql-s3"
+    assert "copied_from" not in run.meta
+    assert not list((copy.folder / "logs").iterdir())
+    assert (copy.folder / "metrics.jsonl").read_bytes() == b'{"updates": 1}\n'
+    with pytest.raises(RunError, match="choose another --into"):
+        run.copy(copy.folder, "000000010")
+
+
+def test_a_copy_that_fails_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_source: Path, target: Path, **_: object) -> None:
+        target.mkdir()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(RunError, match=r"cannot be copied .*No space left"):
+        run.copy(run.folder.with_name("again"), "000000010")
+    assert list(run.folder.parent.iterdir()) == [run.folder]
+
+
+def test_the_newest_run_is_the_one_written_last(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="There is no run under"):
+        newest(tmp_path)
+    for index, name in enumerate(("b", "c", "a")):
+        run = Run.create(tmp_path / "task" / name, {}, META)
+        at = time.time() - 100 + index
+        os.utime(run.folder / "meta.json", (at, at))
+    shutil.copytree(tmp_path / "task" / "a", tmp_path / "task" / ".z.tmp")
+    assert newest(tmp_path).name == "a"
+    Run.open(tmp_path / "task" / "b").write_meta({"status": "finished"})
+    assert newest(tmp_path).name == "b"
