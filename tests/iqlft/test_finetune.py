@@ -1,0 +1,276 @@
+"""Fine-tuning with real workers: exact totals, exact resume in lockstep, and what is refused."""
+
+import csv
+import dataclasses
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from iqlft import checkpoint
+from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
+from iqlft.checkpoint import CheckpointError
+from iqlft.config import FinetuneConfig
+from iqlft.finetune import finetune
+from iqlft.gateway import PortInUseError
+from iqlft.policy import load_policy
+from iqlft.replay import Batch
+from iqlft.reporting import Silent, Status
+from iqlft.resume import resume
+from iqlft.runs import Run, RunError
+from iqlft.session import Interrupted
+from workers.transition import RowLayout
+
+Start = Callable[..., subprocess.Popen[str]]
+Stop = Callable[[subprocess.Popen[str], Path, int, signal.Signals], int]
+OFFLINE = 300
+LAYOUT = RowLayout(29, 8)
+
+
+def curves(run: Path) -> list[dict[str, str]]:
+    with (run / "curves.csv").open() as file:
+        return [row | {"seconds": ""} for row in csv.DictReader(file)]
+
+
+def episodes(run: Path) -> list[dict[str, str]]:
+    with (run / "episodes.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_end(run: Path, other: Path) -> None:
+    """Two runs have the same tensors, new transitions, episodes and curves, to the last bit."""
+    one, two = (checkpoint.load(each / "checkpoints").tensors for each in (run, other))
+    assert one.keys() == two.keys()
+    assert [key for key in one if not torch.equal(one[key], two[key])] == []
+    for name in ("replay/transitions.f32", "episodes.csv", "policy/actor.safetensors"):
+        assert (run / name).read_bytes() == (other / name).read_bytes()
+    assert curves(run) == curves(other)
+
+
+# -- lockstep -----------------------------------------------------------------------------------
+
+
+def test_in_lockstep_every_step_is_chosen_by_exactly_the_newest_weights(finetuned: Path) -> None:
+    rows = LAYOUT.transitions(Run.open(finetuned).read_rows(LAYOUT.width))
+    # Half an update per step: steps 1 and 2 by the pretrained weights, 3 and 4 by the next ones.
+    np.testing.assert_array_equal(rows.versions, OFFLINE + np.arange(340) // 2)
+    assert [(row["phase"], row["updates"], row["env_steps"]) for row in curves(finetuned)[3:]] == [
+        ("online", "300", "0"), ("online", "385", "170"), ("online", "470", "340")
+    ]  # fmt: skip
+    assert [(row["env_steps"], row["length"]) for row in episodes(finetuned)] == [("300", "300")]
+
+
+def test_the_evaluation_before_the_first_online_update_is_the_last_offline_one(
+    finetuned: Path,
+) -> None:
+    offline, online = curves(finetuned)[2:4]
+    assert offline | {"phase": "online"} == online
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "status"),
+    [(signal.SIGKILL, -9, "running"), (signal.SIGINT, 130, "interrupted")],
+)
+def test_a_stopped_and_resumed_lockstep_run_equals_an_uninterrupted_one(
+    number: signal.Signals,
+    code: int,
+    status: str,
+    fresh: Path,
+    finetuned: Path,
+    lockstep: FinetuneConfig,
+    start: Start,
+    stop_at: Stop,
+) -> None:
+    process = start("finetune", lockstep, str(fresh))
+    assert stop_at(process, fresh, OFFLINE + 40, number) == code
+    assert Run.open(fresh).meta["status"] == status
+    saved = checkpoint.load(fresh / "checkpoints").state
+    assert 80 <= saved["env_steps"] < 290, "the interruption is to fall into the first episode"
+    resume(fresh)
+    assert_same_end(fresh, finetuned)
+    with pytest.raises(RunError, match="there is no more to do"):
+        resume(fresh)
+
+
+def test_a_stop_during_the_first_evaluation_does_not_lose_it(
+    fresh: Path, finetuned: Path, lockstep: FinetuneConfig
+) -> None:
+    run = Run.open(fresh)
+    # Another number of episodes than before: the switch is evaluated anew.
+    config = dataclasses.replace(lockstep, run=(fresh,), eval_episodes=3)
+
+    class Impatient(Silent):
+        def status(self, status: Status) -> None:
+            if status.evaluation:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        finetune(config, Impatient())
+    assert len(curves(fresh)) == 3
+    assert run.meta["phase"] == "online"
+    resume(fresh)
+    assert [row["env_steps"] for row in curves(fresh)[3:]] == ["0", "170", "340"]
+    assert curves(fresh)[3]["episodes"] == "3"
+    name = "replay/transitions.f32"
+    assert (fresh / name).read_bytes() == (finetuned / name).read_bytes()
+
+
+# -- several workers ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("utd_ratio", "offline_ratio"), [(0.5, None), (2.0, 0.5)])
+def test_with_two_workers_steps_and_updates_come_to_their_exact_totals(
+    utd_ratio: float, offline_ratio: float | None, fresh: Path, lockstep: FinetuneConfig
+) -> None:
+    config = dataclasses.replace(
+        lockstep,
+        run=(fresh,),
+        lockstep=False,
+        workers=2,
+        env_steps=100,
+        eval_every=50,
+        slack=8,
+        utd_ratio=utd_ratio,
+        offline_ratio=offline_ratio,
+    )
+    assert finetune(config) == [fresh]
+    updates = OFFLINE + round(100 * utd_ratio)
+    state = checkpoint.load(fresh / "checkpoints").state
+    assert (state["env_steps"], state["updates"], state["phase"]) == (100, updates, "online")
+    assert sum(env_steps for env_steps, _ in state["workers"].values()) == 100
+    rows = LAYOUT.transitions(Run.open(fresh).read_rows(LAYOUT.width))
+    assert rows.num_transitions == 100
+    assert (rows.versions >= OFFLINE).all()
+    assert set(np.unique(rows.rewards)) <= {-1.0, 0.0}
+    online = [(int(row["updates"]), int(row["env_steps"])) for row in curves(fresh)[3:]]
+    assert online == [(OFFLINE, 0), ((OFFLINE + updates) // 2, 50), (updates, 100)]
+    assert load_policy(fresh).weights.version == updates
+    assert Run.open(fresh).meta["status"] == "finished"
+
+
+class Assassin(Silent):
+    """Kills the first worker as soon as there are new transitions."""
+
+    def __init__(self) -> None:
+        self.killed, self.events = 0, list[str]()
+
+    def status(self, status: Status) -> None:
+        if status.new_size and not self.killed:
+            here = os.getpid()
+            children = Path(f"/proc/{here}/task/{here}/children").read_text().split()
+            self.killed = next(int(each) for each in children if is_worker(each))
+            os.kill(self.killed, signal.SIGKILL)
+
+    def event(self, sentence: str) -> None:
+        self.events.append(sentence)
+
+
+def is_worker(process_id: str) -> bool:
+    return b"--worker-id" in Path(f"/proc/{process_id}/cmdline").read_bytes()
+
+
+def test_a_killed_worker_is_started_again_and_the_run_finishes(
+    fresh: Path, lockstep: FinetuneConfig
+) -> None:
+    config = dataclasses.replace(
+        lockstep, run=(fresh,), lockstep=False, env_steps=700, utd_ratio=0.2, slack=20,
+        eval_every=700,
+    )  # fmt: skip
+    assassin = Assassin()
+    finetune(config, assassin)
+    assert assassin.killed
+    assert Counter("died with exit code -9" in each for each in assassin.events)[True] == 1
+    rows = LAYOUT.transitions(Run.open(fresh).read_rows(LAYOUT.width))
+    assert rows.num_transitions == 700
+    assert checkpoint.load(fresh / "checkpoints").state["updates"] == OFFLINE + 140
+
+
+# -- beginning ----------------------------------------------------------------------------------
+
+
+def test_fine_tuning_twice_is_refused_but_a_copy_from_the_end_of_pretraining_may_be_made(
+    finetuned: Path, pretrained: Path, lockstep: FinetuneConfig, corner: str, tmp_path: Path
+) -> None:
+    assert corner
+    folder = tmp_path / "antmaze-corner" / "iql-s0"
+    shutil.copytree(finetuned, folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    with pytest.raises(RunError, match="fine-tuned already.*--into NAME"):
+        finetune(dataclasses.replace(lockstep, run=(folder,)))
+
+    copy = folder.with_name("again")
+    config = dataclasses.replace(lockstep, run=(folder,), into="again", env_steps=20)
+    assert finetune(config) == [copy]
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert curves(copy)[:4] == curves(finetuned)[:4]
+    assert [row["env_steps"] for row in curves(copy)[4:]] == ["20"]
+    one, other = (each / "replay" / "transitions.f32" for each in (copy, finetuned))
+    assert one.read_bytes() == other.read_bytes()[: 20 * 4 * LAYOUT.width]
+    start = checkpoint.load(copy / "checkpoints", "000000300-001")
+    expected = checkpoint.load(pretrained / "checkpoints")
+    assert all(torch.equal(start.tensors[key], each) for key, each in expected.tensors.items())
+    # None of the other fine-tuning's checkpoints is left to be taken for this one's.
+    assert all(int(name[:9]) <= 310 for name in checkpoint.names(copy / "checkpoints"))
+    with pytest.raises(RunError, match="exists already"):
+        finetune(config)
+
+
+def test_an_unfinished_pretraining_is_not_fine_tuned(fresh: Path, lockstep: FinetuneConfig) -> None:
+    for path in (fresh / "checkpoints").glob("000000300*"):
+        shutil.rmtree(path)
+    checkpoint.make_last(fresh / "checkpoints", checkpoint.names(fresh / "checkpoints")[-1])
+    with pytest.raises(RunError, match=r"has not reached its 300 updates; finish .*iqlft resume"):
+        finetune(dataclasses.replace(lockstep, run=(fresh,)))
+
+
+def test_a_damaged_checkpoint_is_not_fine_tuned(fresh: Path, lockstep: FinetuneConfig) -> None:
+    state = fresh / "checkpoints" / "000000300-001" / "state.json"
+    content = state.read_text()
+    for damaged in (content.replace('"updates": 300', '"updates": 301'), "{"):
+        state.write_text(damaged)
+        with pytest.raises(CheckpointError, match="damaged"):
+            finetune(dataclasses.replace(lockstep, run=(fresh,)))
+    assert Run.open(fresh).config("finetune") is None
+
+
+@pytest.mark.parametrize("into", ["", "copy"])
+def test_a_run_stays_as_it_is_when_fine_tuning_cannot_begin(
+    into: str, fresh: Path, lockstep: FinetuneConfig
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in fresh.parent.rglob("*")}
+    config = dataclasses.replace(lockstep, run=(fresh,), into=into)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortInUseError, match=f"Port {port} .*--port"):
+            finetune(dataclasses.replace(config, port=port))
+    assert {path: path.stat().st_mtime_ns for path in fresh.parent.rglob("*")} == before
+
+
+def test_without_a_named_run_the_newest_is_taken(
+    fresh: Path, lockstep: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Enough(Exception):
+        pass
+
+    def stop(_self: ImplicitQLearning, _batch: Batch) -> UpdateResult:
+        raise Enough
+
+    monkeypatch.setattr(ImplicitQLearning, "update", stop)
+    with pytest.raises(Enough):
+        finetune(dataclasses.replace(lockstep, runs=fresh.parents[1]))
+    run = Run.open(fresh)
+    assert (run.meta["status"], run.meta["phase"]) == ("failed", "online")
+    # Killed or failed before its first checkpoint, it begins at the switch again.
+    monkeypatch.undo()
+    assert run.config("finetune") is not None
+    assert checkpoint.load(fresh / "checkpoints").state["phase"] == "offline"
