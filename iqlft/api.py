@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iqlft import config as configs
+from iqlft.casting import nearest
 from iqlft.learning import build_algorithm, build_replay, load_task_dataset, pick_device
 from iqlft.policy import Policy, save_policy
 
@@ -36,7 +37,17 @@ def load_dataset(dataset_id: str, **settings: Any) -> OfflineDataset:  # noqa: A
         values = configs.load_task(name)
         if values.get("dataset") == dataset_id:
             config = configs.override(config, values, f"configs/{name}.yaml")
-    return load_task_dataset(configs.override(config, settings, "load_dataset"))
+    return load_task_dataset(_override(config, settings, "load_dataset"))
+
+
+def _override(config: configs.Config, settings: dict[str, Any], where: str) -> configs.Config:
+    """As `configs.override`, but for this config's fields only: no other command reads the rest."""
+    fields = list(configs.config_fields(type(config)))
+    for name in settings:
+        if name not in fields:
+            hint = nearest(name, fields)
+            raise configs.ConfigError(f"{where}: there is no setting {name!r}.{hint}")
+    return configs.override(config, settings, where)
 
 
 class IQL:
@@ -65,7 +76,7 @@ class IQL:
         normalize_observations: bool = False,
         **hyperparameters: Any,  # noqa: ANN401
     ) -> None:
-        self._settings = configs.override(configs.Hyperparameters(), hyperparameters, "IQL")
+        self._settings = _override(configs.Hyperparameters(), hyperparameters, "IQL")
         configs.check(self._settings)
         self._dataset = dataset
         self._algorithm = build_algorithm(

@@ -11,19 +11,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tyro
 from rich.console import Console
 
 from iqlft import config as configs
-from iqlft.arguments import (
-    EvaluateRun,
-    ExportRun,
-    MakeData,
-    OneDataset,
-    OneRun,
-    PlotRuns,
-    TableRuns,
-)
+from iqlft.arguments import EvaluateRun, ExportRun, OneRun, PlotRuns, TableRuns
+from iqlft.casting import nearest
+from iqlft.parsing import no_arguments, parse, settings
 from workers.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,10 +25,6 @@ if TYPE_CHECKING:
     from iqlft.config import RunConfig
 
 FAILED, INTERRUPTED = 2, 130
-_TRAINING_HELP = (
-    "Settings come from the defaults, then --task NAME (a file in configs/), then --config FILE, "
-    "then the flags. --print-config shows the result as YAML, which --config reads back."
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         if name not in COMMANDS:
-            near = configs.nearest(name, list(COMMANDS))
+            near = nearest(name, list(COMMANDS))
             raise configs.ConfigError(f"There is no command {name!r}.{near} See `iqlft --help`.")
         COMMANDS[name](rest)
     except UserError as error:
@@ -81,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _pretrain(arguments: list[str]) -> None:
     """Pretrain IQL on an offline dataset."""
-    config = _settings(configs.PretrainConfig(), "pretrain", arguments)
+    config = _resolve(configs.PretrainConfig(), "pretrain", arguments)
     if config is None:
         return
     if config.dry_run:
@@ -98,7 +87,7 @@ def _pretrain(arguments: list[str]) -> None:
 
 def _finetune(arguments: list[str]) -> None:
     """Fine-tune a pretrained run with rollout workers."""
-    config = _settings(configs.FinetuneConfig(), "finetune", arguments)
+    config = _resolve(configs.FinetuneConfig(), "finetune", arguments)
     if config is None:
         return
     from iqlft.finetune import dry_run, finetune  # noqa: PLC0415
@@ -114,7 +103,7 @@ def _finetune(arguments: list[str]) -> None:
 
 def _run(arguments: list[str]) -> None:
     """Pretrain, fine-tune and draw the before/after curve."""
-    config = _settings(configs.RunConfig(), "run", arguments)
+    config = _resolve(configs.RunConfig(), "run", arguments)
     if config is not None:
         _pretrain_and_finetune(config)
 
@@ -139,7 +128,7 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
 
 def _resume(arguments: list[str]) -> None:
     """Continue an interrupted run from its last checkpoint."""
-    chosen = _parse("resume", OneRun, arguments)
+    chosen = parse("resume", OneRun, arguments)
     from iqlft.resume import resume  # noqa: PLC0415
 
     with _reporter() as reporter:
@@ -151,7 +140,7 @@ def _demo(arguments: list[str]) -> None:
     """The main job in small, in a few minutes: data, pretraining, fine-tuning, figure."""
     from iqlft.demo import demo_config, make_demo_dataset  # noqa: PLC0415
 
-    config = _settings(demo_config(), "demo", arguments)
+    config = _resolve(demo_config(), "demo", arguments)
     if config is None:
         return
     from iqlft.runs import refuse_existing  # noqa: PLC0415
@@ -174,7 +163,7 @@ def _demo(arguments: list[str]) -> None:
 
 def _evaluate(arguments: list[str]) -> None:
     """Evaluate the newest policy of a run."""
-    chosen = _parse("evaluate", EvaluateRun, arguments)
+    chosen = parse("evaluate", EvaluateRun, arguments)
     from iqlft.evaluate import evaluate  # noqa: PLC0415
 
     _say_rows(evaluate(chosen.run, chosen.episodes, chosen.workers))
@@ -182,13 +171,13 @@ def _evaluate(arguments: list[str]) -> None:
 
 def _plot(arguments: list[str]) -> None:
     """Draw the before/after score curve."""
-    chosen = _parse("plot", PlotRuns, arguments)
+    chosen = parse("plot", PlotRuns, arguments)
     _draw(list(chosen.run), chosen.out, chosen.runs, chosen.smoothing)
 
 
 def _table(arguments: list[str]) -> None:
     """Before -> after per task, beside the published rows."""
-    chosen = _parse("table", TableRuns, arguments)
+    chosen = parse("table", TableRuns, arguments)
     from iqlft.table import format_table  # noqa: PLC0415
 
     text = format_table(
@@ -203,7 +192,7 @@ def _table(arguments: list[str]) -> None:
 
 def _export(arguments: list[str]) -> None:
     """Write a run's policy as a folder that runs with NumPy alone."""
-    chosen = _parse("export", ExportRun, arguments)
+    chosen = parse("export", ExportRun, arguments)
     from iqlft.policy import load_policy, save_policy  # noqa: PLC0415
 
     policy = load_policy(chosen.run)
@@ -217,82 +206,9 @@ def _export(arguments: list[str]) -> None:
 
 def _data(arguments: list[str]) -> None:
     """Datasets: list, make, download, check."""
-    actions = {
-        "list": _data_list,
-        "make": _data_make,
-        "download": _data_download,
-        "check": _data_check,
-    }
-    name = arguments[0] if arguments else "--help"
-    if name in ("-h", "--help"):
-        lines = [f"  {each:10s}{_summary(action)}" for each, action in actions.items()]
-        _say("usage: iqlft data ACTION [...]\n\n" + "\n".join(lines))
-        return
-    if name not in actions:
-        near = configs.nearest(name, list(actions))
-        raise configs.ConfigError(f"There is no action {name!r}.{near} See `iqlft data --help`.")
-    actions[name](arguments[1:])
+    from iqlft.data_command import run  # noqa: PLC0415
 
-
-def _data_list(arguments: list[str]) -> None:
-    """Datasets on this machine."""
-    _parse("data list", type(None), arguments)
-    from iqlft.datasets.catalogue import list_local  # noqa: PLC0415
-
-    found = list_local()
-    for each in found:
-        size = f"{each.size_bytes / 2**20:,.0f} MiB"
-        _say(
-            f"{each.id:34s}{each.transitions:>12,} transitions{each.episodes:>8,} episodes  {size}"
-        )
-    if not found:
-        _say("No datasets yet; make one with `iqlft data make antmaze-umaze`.")
-
-
-def _data_make(arguments: list[str]) -> None:
-    """Generate an AntMaze dataset by D4RL's procedure."""
-    chosen = _parse("data make", MakeData, arguments)
-    from iqlft.datasets.generation import make_dataset  # noqa: PLC0415
-
-    policy = {} if chosen.policy is None else {"policy": chosen.policy}
-    with _progress() as progress:
-        made = make_dataset(
-            chosen.task,
-            transitions=chosen.transitions,
-            noise=chosen.noise,
-            processes=chosen.processes,
-            seed=chosen.seed,
-            force=chosen.force,
-            progress=progress,
-            **policy,
-        )
-    resumed = f" ({made.resumed_episodes} were there already)" if made.resumed_episodes else ""
-    _say(
-        f"Made {made.id}: {made.transitions:,} transitions in {made.episodes:,} whole episodes"
-        f"{resumed}, in {made.seconds:.0f} s."
-    )
-
-
-def _data_download(arguments: list[str]) -> None:
-    """Download a dataset from Minari's remote."""
-    chosen = _parse("data download", OneDataset, arguments)
-    from iqlft.datasets.catalogue import download  # noqa: PLC0415
-
-    download(chosen.id)
-    _say(f"Downloaded {chosen.id}.")
-
-
-def _data_check(arguments: list[str]) -> None:
-    """Audit a dataset against D4RL's bands."""
-    chosen = _parse("data check", OneDataset, arguments)
-    from rich.table import Table  # noqa: PLC0415
-
-    from iqlft.datasets.audit import check  # noqa: PLC0415
-
-    table = Table("check", "value", "band", "verdict", box=None)
-    for row in check(chosen.id):
-        table.add_row(*(str(each) for each in row))
-    _output().print(table)
+    _say(run(arguments))
 
 
 def _worker(arguments: list[str]) -> None:
@@ -304,7 +220,7 @@ def _worker(arguments: list[str]) -> None:
 
 def _doctor(arguments: list[str]) -> None:
     """Versions, cores, device, datasets, runs, and what is missing."""
-    _parse("doctor", type(None), arguments)
+    no_arguments("doctor", arguments)
     from iqlft.doctor import examine  # noqa: PLC0415
 
     _say_rows(examine())
@@ -329,51 +245,13 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 # -- helpers ------------------------------------------------------------------------------------
 
 
-def _settings(default: configs.Config, section: str, arguments: list[str]) -> configs.Config | None:
-    """Resolves a training command's config; None when it was only to be printed."""
-    has_task = "task" in configs.config_fields(type(default))
-    arguments, task = _take(arguments, "--task", keep=has_task)
-    arguments, file = _take(arguments, "--config")
-    if task is not None:
-        default = configs.override(default, configs.load_task(task), f"configs/{task}.yaml")
-    if file is not None:
-        values = configs.load_yaml(Path(file))
-        if isinstance(values.get(section), dict):
-            values = values[section]
-        default = configs.override(default, values, file)
-    printing = "--print-config" in arguments
-    arguments = [each for each in arguments if each != "--print-config"]
-    resolved: configs.Config = _parse(section, type(default), arguments, default)
+def _resolve(default: configs.Config, command: str, arguments: list[str]) -> configs.Config | None:
+    """A training command's config; None when it was only to be printed."""
+    resolved, printing = settings(default, command, arguments)
     if not printing:
         return resolved
     _say(configs.to_yaml(resolved).rstrip())
     return None
-
-
-def _take(arguments: list[str], flag: str, *, keep: bool = False) -> tuple[list[str], str | None]:
-    """Removes `flag VALUE` or `flag=VALUE` from the arguments, unless it is to be kept."""
-    for index, each in enumerate(arguments):
-        name, equals, value = each.partition("=")
-        if name != flag:
-            continue
-        if not equals:
-            if index + 1 == len(arguments):
-                raise configs.ConfigError(f"{flag} needs a value.")
-            value = arguments[index + 1]
-        end = index + (1 if equals else 2)
-        return (arguments if keep else arguments[:index] + arguments[end:]), value
-    return arguments, None
-
-
-def _parse(command: str, kind: Any, arguments: list[str], default: Any = None) -> Any:  # noqa: ANN401
-    if kind is type(None):
-        if arguments:
-            raise configs.ConfigError(
-                f"`iqlft {command}` takes no arguments, but got {' '.join(arguments)}."
-            )
-        return None
-    extra = {} if default is None else {"default": default, "description": _TRAINING_HELP}
-    return tyro.cli(kind, args=arguments, prog=f"iqlft {command}", **extra)
 
 
 def _draw(folders: list[Path], out: Path | None, runs: Path, smoothing: int | None = None) -> None:
@@ -408,10 +286,6 @@ def _overview() -> str:
 
 def _summary(command: Callable[[list[str]], None]) -> str:
     return (command.__doc__ or "").strip()
-
-
-def _output() -> Console:
-    return Console(soft_wrap=True)
 
 
 def _errors() -> Console:

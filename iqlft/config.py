@@ -7,9 +7,7 @@ file named by `--config`, the flags. Imports no torch, so that `--help` is quick
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import tyro
 import yaml
 
-from workers.errors import UserError
+from iqlft.casting import ConfigError as ConfigError  # noqa: PLC0414 -- of this interface
+from iqlft.casting import cast, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 Config = TypeVar("Config")
 Precision = Literal["float32", "bf16", "auto"]
-
-
-class ConfigError(UserError):
-    """A configuration that cannot be read or makes no sense."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +227,7 @@ def override(config: Config, values: dict[str, Any], source: str) -> Config:
         if key not in known:
             raise ConfigError(f"{source}: there is no setting {key!r}.{nearest(key, list(known))}")
     picked = {
-        key: _cast(value, hints[key], f"{source}: {key}")
+        key: cast(value, hints[key], f"{source}: {key}")
         for key, value in values.items()
         if key in hints
     }
@@ -309,53 +304,3 @@ def _is_plain_name(name: str) -> bool:
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def nearest(name: str, names: list[str]) -> str:
-    """` Did you mean ...?` for a mistyped name, or nothing."""
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
-
-
-def _cast(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401
-    """Casts a YAML value to a field's type: YAML reads `3e-4` and `1e6` as strings."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return _cast(value, next(each for each in arguments if each is not type(None)), where)
-    if origin is Annotated:
-        return _cast(value, arguments[0], where)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f"{where} is {value!r}, but must be a list.")
-        return tuple(_cast(each, arguments[0], where) for each in value)
-    if origin is Literal:
-        if value not in arguments:
-            raise ConfigError(f"{where} is {value!r}, but must be one of {', '.join(arguments)}.")
-        return value
-    return _cast_scalar(value, hint, where)
-
-
-def _cast_scalar(value: Any, kind: type, where: str) -> Any:  # noqa: ANN401
-    wrong = ConfigError(f"{where} is {value!r}, but must be {_article(kind)}.")
-    if kind in (bool, str):
-        if not isinstance(value, kind):
-            raise wrong
-        return value
-    try:
-        if kind is int:
-            number = float(value)
-            if isinstance(value, bool) or number != int(number):
-                raise wrong
-            return int(value) if isinstance(value, int) else int(number)
-        if isinstance(value, bool):
-            raise wrong
-        return kind(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise wrong from error
-
-
-def _article(kind: type) -> str:
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    return names.get(kind, f"a {kind.__name__.lower()}")

@@ -148,7 +148,9 @@ def _train(
         with open_session(gateway, config.workers, run, scoring, **parts) as session:
             restore(session, saved)
             if config.remote_workers:
-                session.reporter.event(f"Further workers: iqlft worker --connect {gateway.endpoint}")
+                session.reporter.event(
+                    f"Further workers: iqlft worker --connect {gateway.endpoint}"
+                )
             pacing = _pacing(config, session, pretrained.num_updates)
             if resuming:
                 session.replay.add_rows(run.read_rows(session.replay.layout.width))
@@ -197,7 +199,11 @@ def _build(config: FinetuneConfig, pretrained: PretrainConfig, reporter: Reporte
 
 
 def _pacing(config: FinetuneConfig, session: Session, offline_updates: int) -> Pacing:
-    slack = 0 if config.lockstep else config.slack or max(512, 128 * (config.workers + config.remote_workers))
+    slack = (
+        0
+        if config.lockstep
+        else config.slack or max(512, 128 * (config.workers + config.remote_workers))
+    )
     updates = session.algorithm.updates - offline_updates
     return Pacing(config.utd_ratio, slack, config.env_steps, session.env_steps, updates)
 

@@ -7,17 +7,17 @@ logs, evaluates, checkpoints and reports when each is due, and stops politely wh
 from __future__ import annotations
 
 import math
-import signal
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import numpy as np
 import torch
 
 from iqlft import checkpoint
 from iqlft.evaluation import Evaluator, Score
+from iqlft.interruption import Interrupted, StopSignal
 from iqlft.ledger import WorkerProgress
 from iqlft.metrics import MetricsLog
 from iqlft.policy import save_policy
@@ -27,8 +27,6 @@ from workers.pool import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
-    from types import FrameType
 
     from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
     from iqlft.config import MachineConfig
@@ -45,47 +43,6 @@ STATUS_SECONDS = 0.5
 
 class TrainingDivergedError(UserError):
     """A loss is no longer finite."""
-
-
-class Interrupted(Exception):  # noqa: N818 -- not an error: the user asked for it
-    """A run was stopped by a signal and can be resumed.
-
-    Args:
-        folder: the run folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(f"Interrupted; continue with `iqlft resume {folder}`.")
-        self.folder = folder
-
-
-class StopSignal:
-    """The first SIGINT or SIGTERM asks to stop; the second one stops at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handles the signals inside the block, where the main thread is ours to ask."""
-
-        def handle(number: int, frame: FrameType | None) -> None:
-            del number, frame
-            if self.requested:
-                raise KeyboardInterrupt
-            self.requested = True
-
-        before: dict[signal.Signals, Any] = {}
-        try:
-            for each in (signal.SIGINT, signal.SIGTERM):
-                before[each] = signal.signal(each, handle)
-        except ValueError:  # Not the main thread: the caller owns the signals.
-            before = {}
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
 
 
 class SessionParts(TypedDict):

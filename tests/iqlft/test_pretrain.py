@@ -74,14 +74,7 @@ def test_a_finished_pretraining_has_its_evaluations_metrics_checkpoints_and_poli
     assert not list(pretrained.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "status"),
-    [(signal.SIGKILL, -9, "running"), (signal.SIGINT, 130, "interrupted")],
-)
-def test_a_stopped_and_resumed_pretraining_equals_an_uninterrupted_one(
-    number: signal.Signals,
-    code: int,
-    status: str,
+def test_a_killed_and_resumed_pretraining_equals_an_uninterrupted_one(
     pretrained: Path,
     pretraining: PretrainConfig,
     start: Start,
@@ -90,10 +83,9 @@ def test_a_stopped_and_resumed_pretraining_equals_an_uninterrupted_one(
 ) -> None:
     folder = tmp_path / "runs" / "antmaze-corner" / "iql-s0"
     process = start("pretrain", pretraining)
-    assert stop_at(process, folder, 100, number) == code
-    assert Run.open(folder).meta["status"] == status
-    saved = checkpoint.load(folder / "checkpoints")
-    assert 100 <= saved.state["updates"] < 300
+    assert stop_at(process, folder, 100, signal.SIGKILL) == -signal.SIGKILL
+    assert Run.open(folder).meta["status"] == "running"
+    assert 100 <= checkpoint.load(folder / "checkpoints").state["updates"] < 300
     assert resume(folder) == folder
     assert_same_end(folder, pretrained)
     assert Run.open(folder).meta["status"] == "finished"

@@ -1,0 +1,64 @@
+"""From what YAML reads to the types of a config's fields."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from typing import Annotated, Any, Literal
+
+from workers.errors import UserError
+
+
+class ConfigError(UserError):
+    """A configuration that cannot be read or makes no sense."""
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """` Did you mean ...?` for a mistyped name, or nothing."""
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def cast(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401
+    """Casts a YAML value to a field's type: YAML reads `3e-4` and `1e6` as strings."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return cast(value, next(each for each in arguments if each is not type(None)), where)
+    if origin is Annotated:
+        return cast(value, arguments[0], where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where} is {value!r}, but must be a list.")
+        return tuple(cast(each, arguments[0], where) for each in value)
+    if origin is Literal:
+        if value not in arguments:
+            raise ConfigError(f"{where} is {value!r}, but must be one of {', '.join(arguments)}.")
+        return value
+    return _cast_scalar(value, hint, where)
+
+
+def _cast_scalar(value: Any, kind: type, where: str) -> Any:  # noqa: ANN401
+    wrong = ConfigError(f"{where} is {value!r}, but must be {_article(kind)}.")
+    if kind in (bool, str):
+        if not isinstance(value, kind):
+            raise wrong
+        return value
+    try:
+        if kind is int:
+            number = float(value)
+            if isinstance(value, bool) or number != int(number):
+                raise wrong
+            return int(value) if isinstance(value, int) else int(number)
+        if isinstance(value, bool):
+            raise wrong
+        return kind(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise wrong from error
+
+
+def _article(kind: type) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return names.get(kind, f"a {kind.__name__.lower()}")

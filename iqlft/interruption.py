@@ -1,0 +1,53 @@
+"""Stopping politely: what Ctrl-C and SIGTERM do to a training command."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import FrameType
+
+
+class Interrupted(Exception):  # noqa: N818 -- not an error: the user asked for it
+    """A run was stopped by a signal and can be resumed.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"Interrupted; continue with `iqlft resume {folder}`.")
+        self.folder = folder
+
+
+class StopSignal:
+    """The first SIGINT or SIGTERM asks to stop; the second one stops at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handles the signals inside the block, where the main thread is ours to ask."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            del number, frame
+            if self.requested:
+                raise KeyboardInterrupt
+            self.requested = True
+
+        before: dict[signal.Signals, Any] = {}
+        try:
+            for each in (signal.SIGINT, signal.SIGTERM):
+                before[each] = signal.signal(each, handle)
+        except ValueError:  # Not the main thread: the caller owns the signals.
+            before = {}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)

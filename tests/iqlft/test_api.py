@@ -1,0 +1,101 @@
+"""The quick start in Python: load, build, train, act, save."""
+
+import math
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+import iqlft
+from iqlft.config import ConfigError
+from iqlft.datasets.loading import OfflineDataset
+from workers.environment import make
+
+
+def test_the_quick_start_trains_acts_and_saves(corner: str, tmp_path: Path) -> None:
+    dataset = iqlft.load_dataset(corner)
+    iql = iqlft.IQL(dataset, expectile=0.7, inverse_temperature=3.0, hidden_size=16, device="cpu")
+    metrics = iql.train(num_updates=20)
+    environment = make(dataset.environment)
+    observation, _ = environment.reset(seed=0)
+    action = iql.act(observation)
+    iql.save(tmp_path / "my-policy")
+
+    assert metrics["updates"] == iql.updates == 20
+    assert {"value_loss", "actor_loss", "critic_loss", "q_mean"} <= metrics.keys()
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert isinstance(environment.action_space, gymnasium.spaces.Box)
+    assert environment.action_space.contains(action)
+    np.testing.assert_array_equal(iqlft.load_policy(tmp_path / "my-policy")(observation), action)
+    environment.close()
+
+
+def test_a_dataset_is_read_as_its_task_says_unless_told_otherwise(corner: str) -> None:
+    assert set(np.unique(rewards(iqlft.load_dataset(corner)))) <= {-1.0, 0.0}
+    assert iqlft.load_dataset(corner, goal="observed").layout.observation_dim == 31
+    assert rewards(iqlft.load_dataset(corner, reward_shift=5.0)).min() == 5.0
+
+
+def rewards(dataset: OfflineDataset) -> np.ndarray:
+    found: np.ndarray = dataset.layout.unpack(dataset.rows)[2]
+    return found
+
+
+def test_training_goes_on_where_it_stopped_and_the_policy_follows(corner: str) -> None:
+    dataset = iqlft.load_dataset(corner)
+    once, twice = (
+        iqlft.IQL(dataset, seed=4, hidden_size=8, batch_size=8, device="cpu") for _ in range(2)
+    )
+    seen: list[float] = []
+    before = twice.act(np.zeros(29))
+    once.train(num_updates=12)
+    twice.train(num_updates=5)
+    between = twice.act(np.zeros(29))
+    twice.train(num_updates=7, log_every=3, callback=lambda row: seen.append(row["updates"]))
+    assert seen == [8, 11]
+    assert not np.array_equal(before, between)
+    state, other = once.state(), twice.state()
+    assert all(torch.equal(state[key], other[key]) for key in state)
+    np.testing.assert_array_equal(once.act(np.zeros(29)), twice.act(np.zeros(29)))
+
+
+def test_sampling_needs_a_random_generator(corner: str) -> None:
+    iql = iqlft.IQL(iqlft.load_dataset(corner), hidden_size=8, device="cpu")
+    first, other = (iql.act(np.zeros(29), np.random.default_rng(seed)) for seed in (0, 1))
+    assert not np.array_equal(first, other)
+    assert np.abs(first).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"expectil": 0.7}, "no setting 'expectil'. Did you mean 'expectile'"),
+        ({"expectile": 1.7}, "--expectile is 1.7"),
+        ({"hidden_size": "wide"}, "must be a whole number"),
+        ({"device": "gpu"}, "device 'gpu' cannot be used here"),
+    ],
+)
+def test_a_wrong_hyperparameter_is_named(
+    settings: dict[str, object], message: str, corner: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        iqlft.IQL(iqlft.load_dataset(corner), **settings)
+
+
+def test_a_hyperparameter_of_a_command_is_none_of_the_algorithm(corner: str) -> None:
+    with pytest.raises(ConfigError, match="num_updates"):
+        iqlft.IQL(iqlft.load_dataset(corner), num_updates=5)
+
+
+def test_no_updates_are_refused(corner: str) -> None:
+    iql = iqlft.IQL(iqlft.load_dataset(corner), hidden_size=8, device="cpu")
+    with pytest.raises(ConfigError, match="num_updates is 0"):
+        iql.train(num_updates=0)
+
+
+def test_names_that_the_package_does_not_have_are_refused() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'ILQ'"):
+        _ = iqlft.ILQ
+    assert all(hasattr(iqlft, name) for name in iqlft.__all__)
