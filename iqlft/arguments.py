@@ -12,6 +12,11 @@ Folder = Annotated[Path, tyro.conf.Positional]
 
 
 @dataclass(frozen=True)
+class Nothing:
+    """This command takes no arguments."""
+
+
+@dataclass(frozen=True)
 class RunFolders:
     """Which runs to show."""
 

@@ -6,8 +6,10 @@ Imports late, so that `--help` and the light commands start without torch.
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +19,15 @@ from iqlft import config as configs
 from iqlft.arguments import EvaluateRun, ExportRun, OneRun, PlotRuns, TableRuns
 from iqlft.casting import nearest
 from iqlft.parsing import no_arguments, parse, settings
+from workers import __version__
 from workers.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from iqlft.config import RunConfig
 
-FAILED, INTERRUPTED = 2, 130
+FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; those of the process when absent.
 
     Returns:
-        The exit code: 0, 2 for what the user can mend, 130 after an interruption.
+        The exit code: 0, 2 for what the user can mend, 130 after an interruption, 141 when nobody
+        reads the output any more.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -42,9 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if arguments else FAILED
     name, *rest = arguments
     if name in ("-V", "--version"):
-        from importlib.metadata import version  # noqa: PLC0415
-
-        _say(f"iqlft {version('iqlft')}")
+        _say(f"iqlft {__version__}")
         return 0
     try:
         if name not in COMMANDS:
@@ -57,6 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _errors().print("Stopped.")
         return INTERRUPTED
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough; what is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except Exception as error:
         if type(error).__name__ != "Interrupted":
             raise
@@ -186,7 +192,8 @@ def _table(arguments: list[str]) -> None:
     if chosen.out is None:
         _say(text)
     else:
-        chosen.out.write_text(text + "\n", encoding="utf-8")
+        with _writing(chosen.out):
+            chosen.out.write_text(text + "\n", encoding="utf-8")
         _say(f"Wrote {chosen.out}")
 
 
@@ -260,8 +267,20 @@ def _draw(folders: list[Path], out: Path | None, runs: Path, smoothing: int | No
     curves = _curves(folders, runs)
     if out is None:
         out = curves[0].folder / "plots" if len(curves) == 1 else runs / "plots"
-    for path in plot_before_after(curves, out, smoothing=smoothing):
-        _say(f"Drew {path}")
+    with _writing(out):
+        drawn = plot_before_after(curves, out, smoothing=smoothing)
+    _say("\n".join(f"Drew {path}" for path in drawn))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Says in one sentence that a figure or table cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise configs.ConfigError(
+            f"{path} cannot be written ({error.strerror}); choose another place with --out."
+        ) from error
 
 
 def _curves(folders: list[Path], runs: Path) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import tyro
 
 from iqlft import config as configs
+from iqlft.arguments import Nothing
 
 TRAINING_HELP = (
     "Settings come from the defaults, then --task NAME (a file in configs/), then --config FILE, "
@@ -69,7 +70,9 @@ def parse(command: str, kind: Any, arguments: list[str], default: Any = None) ->
 
 
 def no_arguments(command: str, arguments: list[str]) -> None:
-    """Raises `ConfigError` if a command that takes no arguments was given some."""
+    """Raises `ConfigError` if a command that takes no arguments was given some; knows `--help`."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        parse(command, Nothing, arguments)
     if arguments:
         given = " ".join(arguments)
         raise configs.ConfigError(f"`iqlft {command}` takes no arguments, but got {given}.")

@@ -82,6 +82,8 @@ def pretrain_config(run: Run) -> PretrainConfig:
 def build(config: PretrainConfig, dataset: OfflineDataset, reporter: Reporter) -> SessionParts:
     """The algorithm, the replay and what else a session needs, on the right device."""
     torch.set_num_threads(config.threads or torch.get_num_threads())
+    # Moments of weights that hardly matter decay into denormal numbers, which a CPU is slow with.
+    torch.set_flush_denormal(True)
     device = pick_device(config.device)
     algorithm = build_algorithm(
         dataset,
