@@ -41,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         reads the output any more.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # torch's threads share the cores with the workers: a thread that spins while it waits for the
+    # others would take the time that they need. Read when torch is imported, which is later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not arguments or arguments[0] in ("-h", "--help"):
         _say(_overview())
         return 0 if arguments else FAILED

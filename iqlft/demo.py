@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TASK = "antmaze-corner"
-TRANSITIONS = 60_000
+TRANSITIONS = 100_000
 """Transitions of the demonstration's dataset."""
 
 

@@ -161,7 +161,9 @@ def _train(
 ) -> None:
     scoring = scoring_of(config, parts["dataset"])
     with open_session(gateway, config.workers, run, scoring, **parts) as session:
-        if saved is not None:
+        if saved is None:
+            session.checkpoint()  # So that a run can be resumed from its first moment on.
+        else:
             restore(session, saved)
         algorithm, replay = session.algorithm, session.replay
         session.metrics.start(algorithm.updates, 0)

@@ -7,12 +7,14 @@ killed and resumed has the same files as one that was not.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import shutil
 import subprocess
 import time
+import weakref
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -55,6 +57,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._files: dict[str, BinaryIO] = {}
+        self._claim: weakref.finalize[..., Run] | None = None
 
     @classmethod
     def create(cls, folder: Path, config: Mapping[str, Any], meta: Mapping[str, Any]) -> Run:
@@ -87,7 +90,9 @@ class Run:
                 f"The run folder {folder} cannot be made ({error.strerror}); choose a writable "
                 "place with --runs."
             ) from error
-        return cls(folder)
+        run = cls(folder)
+        run.claim()
+        return run
 
     @classmethod
     def open(cls, folder: Path) -> Run:
@@ -193,13 +198,32 @@ class Run:
             os.fsync(file.fileno())
         return {name: (self.folder / name).stat().st_size for name in _GROWING}
 
-    def truncate(self, sizes: Mapping[str, int]) -> None:
-        """Cuts the growing files back to a checkpoint's lengths.
+    def claim(self) -> None:
+        """Keeps other processes from training in this folder, until `close` or the process's end.
 
         Raises:
-            RunError: a file is shorter than the checkpoint says.
+            RunError: another process trains in it.
         """
-        self.close()
+        if self._claim is not None:
+            return
+        descriptor = os.open(self.folder / ".claim", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise RunError(
+                f"Another process is training in {self.folder}; wait for it, or stop it first."
+            ) from error
+        self._claim = weakref.finalize(self, os.close, descriptor)
+
+    def truncate(self, sizes: Mapping[str, int]) -> None:
+        """Claims the run and cuts the growing files back to a checkpoint's lengths.
+
+        Raises:
+            RunError: another process trains in it, or a file is shorter than the checkpoint says.
+        """
+        self.claim()
+        self._close_files()
         for name, size in sizes.items():
             path = self.folder / name
             if not path.is_file() or path.stat().st_size < size:
@@ -211,7 +235,13 @@ class Run:
             os.truncate(self.folder / name, size)
 
     def close(self) -> None:
-        """Closes the files."""
+        """Closes the files and gives up the claim."""
+        self._close_files()
+        if self._claim is not None:
+            self._claim()
+            self._claim = None
+
+    def _close_files(self) -> None:
         for file in self._files.values():
             file.close()
         self._files.clear()

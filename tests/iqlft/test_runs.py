@@ -175,3 +175,13 @@ def test_the_newest_run_is_the_one_written_last(tmp_path: Path) -> None:
     assert newest(tmp_path).name == "a"
     Run.open(tmp_path / "task" / "b").write_meta({"status": "finished"})
     assert newest(tmp_path).name == "b"
+
+
+def test_two_processes_never_train_in_one_folder(tmp_path: Path) -> None:
+    one = Run.create(tmp_path / "task" / "run", {}, {})
+    other = Run.open(one.folder)
+    with pytest.raises(RunError, match="Another process is training"):
+        other.truncate({})
+    one.close()
+    other.truncate({})
+    other.close()
