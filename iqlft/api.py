@@ -78,6 +78,11 @@ class IQL:
     ) -> None:
         self._settings = _override(configs.Hyperparameters(), hyperparameters, "IQL")
         configs.check(self._settings)
+        if self._settings.actor_schedule == "cosine":
+            raise configs.ConfigError(
+                "actor_schedule='cosine' needs the number of updates in advance; use "
+                "`iqlft.pretrain`, or keep it constant."
+            )
         self._dataset = dataset
         self._algorithm = build_algorithm(
             dataset,

@@ -57,6 +57,20 @@ class OneRun:
 
 
 @dataclass(frozen=True)
+class ResumeRun(OneRun):
+    """Continue an interrupted run from its last checkpoint."""
+
+    device: str | None = None
+    """Another device than before."""
+    threads: int | None = None
+    """Another number of torch threads."""
+    workers: int | None = None
+    """Another number of workers."""
+    port: int | None = None
+    """Another port."""
+
+
+@dataclass(frozen=True)
 class EvaluateRun(OneRun):
     """Evaluate the newest policy of a run."""
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from iqlft import config as configs
-from iqlft.arguments import EvaluateRun, ExportRun, OneRun, PlotRuns, TableRuns
+from iqlft.arguments import EvaluateRun, ExportRun, PlotRuns, ResumeRun, TableRuns
 from iqlft.casting import nearest
 from iqlft.parsing import no_arguments, parse, settings
 from workers import __version__
@@ -137,11 +137,14 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
 
 def _resume(arguments: list[str]) -> None:
     """Continue an interrupted run from its last checkpoint."""
-    chosen = parse("resume", OneRun, arguments)
+    chosen = parse("resume", ResumeRun, arguments)
     from iqlft.resume import resume  # noqa: PLC0415
 
+    given = dataclasses.asdict(chosen)
+    changes = {name: each for name, each in given.items() if name != "run" and each is not None}
+
     with _reporter() as reporter:
-        folder = resume(chosen.run, reporter)
+        folder = resume(chosen.run, reporter, **changes)
     _say(f"Finished: {folder}")
 
 

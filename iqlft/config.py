@@ -108,7 +108,7 @@ class PretrainConfig(TaskConfig, Hyperparameters, MachineConfig):
     num_updates: int = 1_000_000
     """Offline updates."""
     seed: int = 0
-    """Seed of initial weights, batches and evaluation episodes."""
+    """Seed of initial weights, batches and training episodes."""
     workers: int = 2
     """Processes that run the evaluation episodes."""
     name: str = ""
@@ -126,7 +126,7 @@ class OnlineConfig:
     offline_ratio: float | None = None
     """Share of each batch from the dataset; None: uniform over dataset and new transitions."""
     slack: int = 0
-    """Steps by which workers or learner may run ahead; 0: max(512, 128 x workers)."""
+    """Updates by which workers or learner may run ahead; 0: max(512, 128 x workers)."""
     lockstep: bool = False
     """One worker, one step, then its updates, in order: exactly reproducible, and slower."""
     remote_workers: int = 0
@@ -142,6 +142,8 @@ class FinetuneConfig(OnlineConfig, MachineConfig):
 
     run: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Run folders to continue; none: the newest pretrained run."""
+    task: str = ""
+    """Where no run is named: the newest one of this task; empty: of any."""
     workers: int = 2
     """Rollout worker processes."""
     into: str = ""
@@ -271,6 +273,13 @@ def check(config: Hyperparameters | PretrainConfig | FinetuneConfig | RunConfig)
     refuse(_RATES, lambda value: 1e-6 <= value < math.inf, "be a number from 1e-6")
     refuse(_REALS, math.isfinite, "be finite")
     refuse(("name", "into"), _is_plain_name, "be the name of one folder")
+    if isinstance(config, TaskConfig) and config.task in task_names():
+        usual = load_task(config.task).get("dataset", config.dataset)
+        if config.dataset == TaskConfig.dataset != usual:
+            raise ConfigError(
+                f"The task {config.task} has the dataset {usual}, but the settings name "
+                f"{config.dataset}: load them with --task, or `override` and `load_task`."
+            )
     if isinstance(config, OnlineConfig) and config.lockstep:
         num_workers = config.workers + config.remote_workers
         if num_workers != 1:

@@ -130,7 +130,7 @@ def read_run(folder: Path | str) -> RunCurve:
         return RunCurve(
             folder=folder,
             task=str(meta["task"]),
-            algorithm=str(meta["algorithm"]),
+            algorithm=" ".join(str(meta[key]) for key in ("algorithm", "variant") if key in meta),
             seed=int(meta["seed"]),
             label=str(meta.get("dataset_label") or dataset_id or "unlabelled data"),
             rows=rows,

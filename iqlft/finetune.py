@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iqlft import checkpoint
 from iqlft.config import FinetuneConfig, check, override, to_dict
 from iqlft.dry_run import dry_run_finetuning
 from iqlft.gateway import Gateway
-from iqlft.learning import build_replay, load_task_dataset
+from iqlft.learning import load_task_dataset
 from iqlft.pacing import Pacing
 from iqlft.pretrain import (
     build,
@@ -20,7 +20,7 @@ from iqlft.pretrain import (
     scoring_of,
 )
 from iqlft.reporting import Silent
-from iqlft.runs import Run, RunError, newest, refuse_existing
+from iqlft.runs import Run, RunError, newest_pretrained, refuse_existing
 from iqlft.session import SessionParts, open_session, restore, worker_progress
 
 if TYPE_CHECKING:
@@ -50,32 +50,50 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
         Interrupted: stopped by a signal; the run can be resumed.
     """
     check(config)
+    runs = [Run.open(folder) for folder in _chosen(config)]
+    # All mistakes show before the first run's hours.
+    starts = [_start(run, config) for run in runs]
+    targets = {run.folder.with_name(config.into) if config.into else run.folder for run in runs}
+    if len(targets) < len(runs):
+        raise RunError(
+            "Two of the runs are the same, or would be copied to the same folder; fine-tune them "
+            "one at a time, with different --into."
+        )
     folders = []
-    for folder in config.run or (newest(config.runs),):
-        run = Run.open(folder)
-        start = _start(run, config)
+    for run, start in zip(runs, starts, strict=True):
         saved = checkpoint.load(run.folder / "checkpoints", start)
         folders.append(_train(run, config, saved, reporter or Silent(), start))
     return folders
 
 
+def _chosen(config: FinetuneConfig) -> tuple[Path, ...]:
+    """The named runs, or the newest pretrained one that is not fine-tuned yet."""
+    return config.run or (newest_pretrained(config.runs, config.task),)
+
+
 def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
     """What `finetune` would do with its first run, as names and texts."""
     check(config)
-    run = Run.open((config.run or (newest(config.runs),))[0])
+    run = Run.open(_chosen(config)[0])
     end_of_pretraining(run)
     pretrained = pretrain_config(run)
     return dry_run_finetuning(config, pretrained, _build(config, pretrained, Silent()))
 
 
-def resume_finetuning(run: Run, reporter: Reporter | None = None) -> Path:
-    """Continues a run's fine-tuning from its last checkpoint.
+def resume_finetuning(
+    run: Run,
+    reporter: Reporter | None = None,
+    **changes: Any,  # noqa: ANN401
+) -> Path:
+    """Continues a run's fine-tuning from its last checkpoint, with some settings changed.
 
     Returns:
         The run folder.
     """
     source = f"{run.folder}/config.yaml"
     config = override(FinetuneConfig(), run.config("finetune") or {}, source)
+    config = override(config, changes, "resume")
+    check(config)
     return _train(run, config, checkpoint.load(run.folder / "checkpoints"), reporter or Silent())
 
 
@@ -104,6 +122,9 @@ def _begin(run: Run, config: FinetuneConfig, start: str) -> Run:
     """
     if config.into:
         run = run.copy(run.folder.with_name(config.into), start)
+    else:
+        run.claim()
+        _start(run, config)  # Another process may have begun since this was asked first.
     checkpoint.make_last(run.folder / "checkpoints", start)
     # The status first: without it nothing would continue a run that is killed in between.
     run.write_meta({"status": "running"})
@@ -180,21 +201,21 @@ def _open_gateway(
 
 def _build(config: FinetuneConfig, pretrained: PretrainConfig, reporter: Reporter) -> SessionParts:
     """As for pretraining, with the machine of this command and room for new transitions."""
-    machine = {
-        field.name: getattr(config, field.name)
-        for field in dataclasses.fields(config)
-        if field.name in ("device", "precision", "threads")
-    }
-    dataset = load_task_dataset(pretrained)
-    parts = build(dataclasses.replace(pretrained, **machine), dataset, reporter)
-    replay = build_replay(
-        dataset,
-        [pretrained.seed],
+    learner = dataclasses.replace(
+        pretrained,
+        device=config.device,
+        precision=config.precision,
+        threads=config.threads,
+        actor_schedule="constant",  # A cosine has reached 0 where fine-tuning begins.
+    )
+    parts = build(
+        learner,
+        load_task_dataset(pretrained),
+        reporter,
         capacity=config.env_steps,
         offline_ratio=config.offline_ratio,
-        device=parts["algorithm"].observation_mean.device,
     )
-    changes = {"replay": replay, "config": config, "phase": "online", "total": config.env_steps}
+    changes = {"config": config, "phase": "online", "total": config.env_steps}
     return SessionParts(**{**parts, **changes})  # type: ignore[typeddict-item]
 
 

@@ -35,13 +35,15 @@ def settings(
     has_task = "task" in configs.config_fields(type(default))
     arguments, task = _take(arguments, "--task", keep=has_task)
     arguments, file = _take(arguments, "--config")
+    values = {} if file is None else configs.load_yaml(Path(file))
+    if isinstance(values.get(section), dict):
+        values = values[section]
+    # A task that a file names brings its settings too, unless it is the file's own invention.
+    if task is None and values.get("task") in configs.task_names():
+        task = values["task"]
     if task is not None:
         default = configs.override(default, configs.load_task(task), f"configs/{task}.yaml")
-    if file is not None:
-        values = configs.load_yaml(Path(file))
-        if isinstance(values.get(section), dict):
-            values = values[section]
-        default = configs.override(default, values, file)
+    default = configs.override(default, values, str(file))
     printing = "--print-config" in arguments
     arguments = [each for each in arguments if each != "--print-config"]
     resolved: configs.Config = parse(section, type(default), arguments, default)

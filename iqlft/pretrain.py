@@ -22,6 +22,7 @@ from iqlft.learning import (
 from iqlft.reporting import Silent
 from iqlft.runs import Run, RunError, refuse_existing
 from iqlft.session import SessionParts, open_session, restore
+from workers.wire import WireError, pack_weights, unpack_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,13 +56,18 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> Path:
     return folder
 
 
-def resume_pretraining(run: Run, reporter: Reporter | None = None) -> Path:
-    """Continues a run's pretraining from its last checkpoint.
+def resume_pretraining(
+    run: Run,
+    reporter: Reporter | None = None,
+    **changes: Any,  # noqa: ANN401
+) -> Path:
+    """Continues a run's pretraining from its last checkpoint, with some settings changed.
 
     Returns:
         The run folder.
     """
-    config = pretrain_config(run)
+    config = override(pretrain_config(run), changes, "resume")
+    check(config)
     saved = checkpoint.load(run.folder / "checkpoints")
     parts = build(config, load_task_dataset(config), reporter or Silent())
     require_same_dataset(run, parts["dataset"])
@@ -79,8 +85,19 @@ def pretrain_config(run: Run) -> PretrainConfig:
     return override(PretrainConfig(), data, f"{run.folder}/config.yaml")
 
 
-def build(config: PretrainConfig, dataset: OfflineDataset, reporter: Reporter) -> SessionParts:
-    """The algorithm, the replay and what else a session needs, on the right device."""
+def build(
+    config: PretrainConfig,
+    dataset: OfflineDataset,
+    reporter: Reporter,
+    *,
+    capacity: int = 0,
+    offline_ratio: float | None = None,
+) -> SessionParts:
+    """The algorithm, the replay and what else a session needs, on the right device.
+
+    Raises:
+        ConfigError: there is no such device, or the networks are too large to be sent to workers.
+    """
     torch.set_num_threads(config.threads or torch.get_num_threads())
     # Moments of weights that hardly matter decay into denormal numbers, which a CPU is slow with.
     torch.set_flush_denormal(True)
@@ -94,9 +111,19 @@ def build(config: PretrainConfig, dataset: OfflineDataset, reporter: Reporter) -
         precision=config.precision,
         num_updates=config.num_updates,
     )
+    try:
+        unpack_weights(pack_weights(algorithm.actor_weights()))
+    except WireError as error:
+        raise ConfigError(
+            f"The actor is too large to be sent to workers ({error}); choose a smaller "
+            "--hidden-size or --hidden-layers."
+        ) from error
+    replay = build_replay(
+        dataset, [config.seed], capacity=capacity, offline_ratio=offline_ratio, device=device
+    )
     return SessionParts(
         algorithm=algorithm,
-        replay=build_replay(dataset, [config.seed], device=device),
+        replay=replay,
         dataset=dataset,
         reporter=reporter,
         config=config,

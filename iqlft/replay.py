@@ -71,9 +71,10 @@ class Replay:
         shape = (self.dataset_size + capacity * len(seeds), layout.width)
         self._rows = torch.empty(shape, device=device)
         self._rows[: self.dataset_size] = torch.from_numpy(dataset_rows)
-        # Apart from the stream that initialises the networks, although the seed is the same.
+        # On the CPU wherever the block is, so that a checkpoint continues on any device; and apart
+        # from the stream that initialises the networks, although the seed is the same.
         self._generators = [
-            torch.Generator(device).manual_seed((seed + 1) * 0x9E3779B1 % 2**63) for seed in seeds
+            torch.Generator().manual_seed((seed + 1) * 0x9E3779B1 % 2**63) for seed in seeds
         ]
 
     @property
@@ -113,7 +114,7 @@ class Replay:
 
         It uses a stream of its own, so that looking does not change what training samples.
         """
-        looking = torch.Generator(self._rows.device).manual_seed(sum(self.added))
+        looking = torch.Generator().manual_seed(sum(self.added))
         indices = [
             self._new(m, batch_size, looking) if new else self._dataset(batch_size, looking)
             for m in range(len(self.added))
@@ -137,10 +138,11 @@ class Replay:
         return places + self.dataset_size + member * self.capacity
 
     def _randint(self, high: int, count: int, generator: torch.Generator) -> Tensor:
-        return torch.randint(high, (count,), generator=generator, device=self._rows.device)
+        return torch.randint(high, (count,), generator=generator)
 
     def _gather(self, indices: Sequence[Tensor]) -> Batch:
-        rows = self._rows.index_select(0, torch.cat(list(indices)))
+        places = torch.cat(list(indices)).to(self._rows.device, non_blocking=True)
+        rows = self._rows.index_select(0, places)
         observations, actions, rewards, next_observations, terminated, _, _ = self.layout.unpack(
             rows.view(len(indices), -1, self.layout.width)
         )

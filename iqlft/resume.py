@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from iqlft import checkpoint
 from iqlft.finetune import resume_finetuning
 from iqlft.pretrain import resume_pretraining
 from iqlft.runs import Run, RunError
@@ -15,10 +14,19 @@ if TYPE_CHECKING:
     from iqlft.reporting import Reporter
 
 
-def resume(folder: Path, reporter: Reporter | None = None) -> Path:
+def resume(folder: Path, reporter: Reporter | None = None, **changes: Any) -> Path:  # noqa: ANN401
     """Continues a run.
 
+    Args:
+        folder: the run folder.
+        reporter: told what happens meanwhile.
+        changes: settings that differ from before: device, threads, workers, port.
+
+    Returns:
+        The run folder.
+
     Raises:
+        ConfigError: a changed setting makes no sense.
         RunError: there is no run, or nothing is left to do.
         CheckpointError: there is no checkpoint, or it is damaged.
     """
@@ -29,7 +37,6 @@ def resume(folder: Path, reporter: Reporter | None = None) -> Path:
             f"fine-tune it with `iqlft finetune {folder}`" if offline else "there is no more to do"
         )
         raise RunError(f"The run {folder} is finished; {hint}.")
-    checkpoint.load(folder / "checkpoints")
     if run.config("finetune") is not None:
-        return resume_finetuning(run, reporter)
-    return resume_pretraining(run, reporter)
+        return resume_finetuning(run, reporter, **changes)
+    return resume_pretraining(run, reporter, **changes)

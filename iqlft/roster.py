@@ -165,4 +165,5 @@ class Roster:
     def lose(self, session: Session) -> None:
         """A session's connection is gone; what was granted to it counts no more."""
         session.phase, session.ack_due = "lost", False
+        session.granted = session.accepted
         self._routes.pop(session.route, None)

@@ -2,7 +2,8 @@
 
 Files that grow (metrics, curves, episodes, new transitions) are append-only, and a checkpoint
 records how long each one was. Resuming cuts them back to those lengths, so that a run that was
-killed and resumed has the same files as one that was not.
+killed and resumed has the same ones as one that was not. (TensorBoard's events and the logs are
+for looking at: they just go on.)
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class Run:
             for each in _PRODUCTS:
                 (temporary / each).mkdir()
             write_atomically(temporary / "checkpoints" / "last", checkpoint)
-            Run(temporary).write_meta({"copied_from": self.folder.name})
+            Run(temporary).write_meta({"copied_from": self.folder.name, "variant": folder.name})
             temporary.rename(folder)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -206,7 +207,10 @@ class Run:
         """
         if self._claim is not None:
             return
-        descriptor = os.open(self.folder / ".claim", os.O_RDWR | os.O_CREAT)
+        try:
+            descriptor = os.open(self.folder / ".claim", os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise RunError(_unwritten(self.folder, error.strerror)) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -260,24 +264,40 @@ class Run:
 
 def refuse_existing(folder: Path, flags: str = "--seed or --name") -> None:
     """Raises `RunError`, which names the flags to choose another, when a run is there already."""
-    if folder.exists():
+    try:
+        exists = folder.exists()
+    except OSError as error:
+        raise RunError(_unwritten(folder, error.strerror)) from error
+    if exists:
         raise RunError(
             f"The run {folder} exists already; continue it with `iqlft resume {folder}`, or "
             f"choose another {flags}."
         )
 
 
-def newest(root: Path) -> Path:
-    """The folder of the run under `root` that was written last.
+def newest_pretrained(root: Path, task: str = "") -> Path:
+    """The folder of the newest run under `root` that is pretrained and not fine-tuned yet.
+
+    Args:
+        root: holds `<task>/<run>/`.
+        task: only runs of this task; empty: of any.
 
     Raises:
         RunError: there is none.
     """
-    found = sorted(root.glob("*/*/meta.json"), key=lambda path: path.stat().st_mtime)
-    found = [path for path in found if not path.parent.name.startswith(".")]
-    if not found:
-        raise RunError(f"There is no run under {root}/; make one with `iqlft pretrain`.")
-    return found[-1].parent
+    found = sorted(root.glob(f"{task or '*'}/*/meta.json"), key=lambda path: path.stat().st_mtime)
+    runs = [Run(path.parent) for path in found if not path.parent.name.startswith(".")]
+    ready = [
+        run.folder
+        for run in runs
+        if run.meta.get("status") == "finished" and run.config("finetune") is None
+    ]
+    if not ready:
+        raise RunError(
+            f"There is no run under {root}/{task} that is pretrained and not fine-tuned yet; make "
+            "one with `iqlft pretrain`, or name a run and a copy with --into."
+        )
+    return ready[-1]
 
 
 def surroundings() -> dict[str, Any]:
@@ -303,7 +323,7 @@ def versions() -> dict[str, str]:
 
 
 def _unwritten(path: Path, reason: str | None) -> str:
-    return f"{path} cannot be written ({reason}); free some space, then resume the run."
+    return f"{path} cannot be written ({reason}); free some space or mend the permissions, then repeat the command."
 
 
 def _git_hash() -> str | None:

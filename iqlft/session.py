@@ -6,6 +6,7 @@ logs, evaluates, checkpoints and reports when each is due, and stops politely wh
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from contextlib import contextmanager, suppress
@@ -295,6 +296,9 @@ def open_session(
         Interrupted: a stop was requested; everything needed to resume is on disk.
     """
     config, stop = parts["config"], StopSignal()
+    log = logging.FileHandler(run.folder / "logs" / "learner.log", encoding="utf-8")
+    log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger("iqlft").addHandler(log)
     metrics = MetricsLog(run, tensorboard=config.tensorboard)
     pool = WorkerPool(num_workers, gateway.endpoint, run.folder / "logs")
     evaluator = Evaluator(gateway, run, config.eval_episodes, scoring)
@@ -321,6 +325,8 @@ def open_session(
         pool.stop(timeout_seconds=5.0)
         metrics.close()
         run.close()
+        logging.getLogger("iqlft").removeHandler(log)
+        log.close()
         # A full disk must not hide the error that it has caused before.
         with suppress(OSError):
             run.write_meta({"status": status, "seconds": round(session.seconds, 1)})

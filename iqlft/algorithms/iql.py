@@ -132,6 +132,8 @@ class ImplicitQLearning:
         hidden_dtype: torch.dtype | None = None,
         num_updates: int | None = None,
     ) -> None:
+        if hyperparameters.actor_schedule == "cosine" and num_updates is None:
+            raise ValueError("A cosine schedule needs num_updates, the length of its way to 0.")
         self.hyperparameters = hyperparameters
         self.updates = 0
         self._schedule_updates = num_updates
