@@ -323,7 +323,8 @@ def versions() -> dict[str, str]:
 
 
 def _unwritten(path: Path, reason: str | None) -> str:
-    return f"{path} cannot be written ({reason}); free some space or mend the permissions, then repeat the command."
+    advice = "free some space or mend the permissions, then repeat the command"
+    return f"{path} cannot be written ({reason}); {advice}."
 
 
 def _git_hash() -> str | None:

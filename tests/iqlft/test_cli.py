@@ -381,3 +381,20 @@ def test_settings_of_fine_tuning_are_not_those_of_pretraining(
     assert code == 0
     assert yaml.safe_load(output)["env_steps"] == 7
     assert yaml.safe_load(output)["run"] == [str(fresh)]
+
+
+def test_a_task_named_in_a_file_brings_its_dataset(main: Main, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("task: antmaze-medium-play\nexpectile: 0.8\n")
+    _, output, _ = main("pretrain", "--config", tmp_path / "mine.yaml", "--print-config")
+    settings = yaml.safe_load(output)
+    assert settings["dataset"] == "iqlft/antmaze/medium-play-v0"
+    assert settings["expectile"] == 0.8
+
+
+def test_an_actor_too_large_for_the_wire_is_refused_before_training(
+    main: Main, small: Path, corner: str
+) -> None:
+    del corner
+    sentence = refused(main, "pretrain", "--config", small, "--hidden-size", "1100")
+    assert "too large" in sentence
+    assert "--hidden-size" in sentence

@@ -62,7 +62,7 @@ def test_flags_win_over_the_config_file_which_wins_over_the_task_which_wins_over
 def test_fine_tuning_takes_a_task_s_settings_too(
     flag: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert printed(capsys, "finetune", *flag)["env_steps"] == 6000 != FinetuneConfig().env_steps
+    assert printed(capsys, "finetune", *flag)["env_steps"] == 3000 != FinetuneConfig().env_steps
 
 
 @pytest.mark.parametrize("command", ["pretrain", "finetune", "run", "demo"])
@@ -86,7 +86,8 @@ def test_every_task_file_loads_into_every_training_command(kind: type, name: str
 def test_a_command_s_part_of_a_run_has_the_run_s_settings() -> None:
     whole = RunConfig(num_updates=7, env_steps=9, workers=3, offline_ratio=0.5)
     assert part(whole, PretrainConfig) == PretrainConfig(num_updates=7, workers=3)
-    assert part(whole, FinetuneConfig) == FinetuneConfig(env_steps=9, workers=3, offline_ratio=0.5)
+    online = FinetuneConfig(task=whole.task, env_steps=9, workers=3, offline_ratio=0.5)
+    assert part(whole, FinetuneConfig) == online
 
 
 # -- YAML ---------------------------------------------------------------------------------------
@@ -248,3 +249,8 @@ def test_a_config_as_data_holds_nothing_but_yaml_types() -> None:
     data = to_dict(FinetuneConfig(run=(Path("a"), Path("b"))))
     assert data["run"] == ["a", "b"]
     assert data["runs"] == "runs"
+
+
+def test_a_task_with_the_dataset_of_another_is_refused() -> None:
+    with pytest.raises(ConfigError, match="medium-play-v0"):
+        check(PretrainConfig(task="antmaze-medium-play"))

@@ -3,13 +3,19 @@
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from iqlft.runs import CURVE_COLUMNS, EPISODE_COLUMNS, Run, RunError, newest, refuse_existing
+from iqlft.runs import (
+    CURVE_COLUMNS,
+    EPISODE_COLUMNS,
+    Run,
+    RunError,
+    newest_pretrained,
+    refuse_existing,
+)
 
 META = {"task": "small", "seed": 3}
 
@@ -164,17 +170,19 @@ def test_a_copy_that_fails_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPa
     assert list(run.folder.parent.iterdir()) == [run.folder]
 
 
-def test_the_newest_run_is_the_one_written_last(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="There is no run under"):
-        newest(tmp_path)
-    for index, name in enumerate(("b", "c", "a")):
-        run = Run.create(tmp_path / "task" / name, {}, META)
-        at = time.time() - 100 + index
-        os.utime(run.folder / "meta.json", (at, at))
-    shutil.copytree(tmp_path / "task" / "a", tmp_path / "task" / ".z.tmp")
-    assert newest(tmp_path).name == "a"
-    Run.open(tmp_path / "task" / "b").write_meta({"status": "finished"})
-    assert newest(tmp_path).name == "b"
+def test_the_newest_pretrained_run_is_the_one_written_last(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no run"):
+        newest_pretrained(tmp_path)
+    for order, (task, name) in enumerate([("one", "a"), ("one", "b"), ("two", "c"), ("one", "d")]):
+        run = Run.create(tmp_path / task / name, {}, {"status": "finished"})
+        if name == "d":
+            run.write_config("finetune", {})
+        run.close()
+        os.utime(run.folder / "meta.json", (order, order))
+    assert newest_pretrained(tmp_path).name == "c"
+    assert newest_pretrained(tmp_path, "one").name == "b"
+    Run.open(tmp_path / "two" / "c").write_meta({"status": "interrupted"})
+    assert newest_pretrained(tmp_path).name == "b"
 
 
 def test_two_processes_never_train_in_one_folder(tmp_path: Path) -> None:

@@ -269,3 +269,9 @@ def test_metrics_report_the_share_of_clipped_advantage_weights() -> None:
     (metrics,) = algorithm.metrics(result)
     assert metrics["advantage_weight_clipped_share"] == 0.5
     assert metrics["advantage_weight_mean"] == pytest.approx(50.375)
+
+
+def test_a_cosine_schedule_without_its_length_is_refused() -> None:
+    settings = Hyperparameters(actor_schedule="cosine")
+    with pytest.raises(ValueError, match="num_updates"):
+        ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings)
