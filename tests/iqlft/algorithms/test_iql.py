@@ -275,3 +275,19 @@ def test_a_cosine_schedule_without_its_length_is_refused() -> None:
     settings = Hyperparameters(actor_schedule="cosine")
     with pytest.raises(ValueError, match="num_updates"):
         ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings)
+
+
+@pytest.mark.gpu
+def test_updates_on_cuda_equal_those_on_the_cpu_and_continue_from_their_state() -> None:
+    rng = np.random.default_rng(7)
+    here = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
+    there = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, device="cuda")
+    for index in range(10):
+        batch = as_batch(random_arrays(rng), torch.float32)
+        one = here.update(batch)
+        other = there.update(Batch(*(each.cuda() for each in batch)))
+        assert other.critic_loss.item() == pytest.approx(one.critic_loss.item(), rel=1e-3)
+        if index == 4:
+            there = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, device="cuda")
+            there.load_state(here.state())
+    assert there.updates == 10
