@@ -11,7 +11,7 @@ from iqlft import checkpoint
 from iqlft.config import FinetuneConfig, check, override, to_dict
 from iqlft.dry_run import dry_run_finetuning
 from iqlft.gateway import Gateway
-from iqlft.learning import load_task_dataset
+from iqlft.learning import flushed_denormals, load_task_dataset
 from iqlft.pacing import Pacing
 from iqlft.pretrain import (
     build,
@@ -150,6 +150,7 @@ def end_of_pretraining(run: Run) -> str:
     )
 
 
+@flushed_denormals()
 def _train(
     run: Run,
     config: FinetuneConfig,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,10 +14,24 @@ from iqlft.replay import Replay
 from workers.environment import Environment, EnvironmentSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from iqlft.config import Precision, PretrainConfig, TaskConfig
     from iqlft.datasets.loading import OfflineDataset
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Computes without denormal numbers inside the block, or the function that it decorates.
+
+    Adam's moments of weights that hardly matter decay into them, and a CPU is slow with them. The
+    caller's arithmetic is as before afterwards: the setting belongs to the thread.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def pick_device(name: str) -> torch.device:

@@ -15,6 +15,7 @@ from iqlft.learning import (
     build_algorithm,
     build_replay,
     dataset_label,
+    flushed_denormals,
     hyperparameters,
     load_task_dataset,
     pick_device,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from iqlft.reporting import Reporter
 
 
+@flushed_denormals()
 def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> Path:
     """Pretrains from scratch in a new run folder.
 
@@ -56,6 +58,7 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> Path:
     return folder
 
 
+@flushed_denormals()
 def resume_pretraining(
     run: Run,
     reporter: Reporter | None = None,
@@ -99,8 +102,6 @@ def build(
         ConfigError: there is no such device, or the networks are too large to be sent to workers.
     """
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    # Moments of weights that hardly matter decay into denormal numbers, which a CPU is slow with.
-    torch.set_flush_denormal(True)
     device = pick_device(config.device)
     algorithm = build_algorithm(
         dataset,

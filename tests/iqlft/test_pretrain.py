@@ -18,7 +18,7 @@ import torch
 
 from iqlft import checkpoint
 from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
-from iqlft.config import PretrainConfig, override
+from iqlft.config import ConfigError, PretrainConfig, override
 from iqlft.policy import load_policy
 from iqlft.pretrain import pretrain
 from iqlft.replay import Batch
@@ -173,3 +173,9 @@ def test_training_that_diverges_stops_and_the_last_checkpoint_is_from_before(
     saved = checkpoint.load(folder / "checkpoints")
     assert saved.state["updates"] == 20
     assert all(torch.isfinite(each).all() for each in saved.tensors.values())
+
+
+def test_training_leaves_the_caller_s_arithmetic_as_it_was(pretraining: PretrainConfig) -> None:
+    with pytest.raises(ConfigError):
+        pretrain(dataclasses.replace(pretraining, batch_size=0))
+    assert 5e-324 * 1.0 > 0  # A denormal number is not flushed to zero.
