@@ -20,6 +20,8 @@ from workers.actor import LOG_STD_MAX, LOG_STD_MIN, ActorWeights
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    Masks = Sequence[Tensor]
+
 NUM_CRITICS = 2
 """E: clipped double Q-learning uses two critics."""
 
@@ -71,31 +73,36 @@ class StackedMLP(nn.Module):
             self.biases.append(nn.Parameter(torch.zeros(len(generators), 1, fan_out, dtype=dtype)))
         self._workspaces: dict[int, Workspace] = {}
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Maps `(n, B, in)` to `(n, B, out)`."""
+    def forward(self, inputs: Tensor, masks: Masks = ()) -> Tensor:
+        """Maps `(n, B, in)` to `(n, B, out)`; masks `(n, B, width)` multiply the hidden layers."""
         if torch.is_grad_enabled() and self.biases[-1].requires_grad:
             output: Tensor = _Backpropagation.apply(  # type: ignore[no-untyped-call]
-                inputs, self.biases[-1], self
+                inputs, self.biases[-1], self, masks
             )
             return output
-        return self.propagate(inputs)
+        return self.propagate(inputs, masks)
 
-    def propagate(self, inputs: Tensor) -> Tensor:
-        """The forward pass without autograd; leaves the hidden layers in the workspace."""
-        work = self._workspace(inputs)
-        hidden = inputs.to(self.hidden_dtype)
-        for weight, bias, out in zip(self.weights, self.biases, work.hidden, strict=False):
-            kind = self.hidden_dtype
-            hidden = torch.baddbmm(bias.to(kind), hidden, weight.to(kind), out=out).relu_()
+    def propagate(self, inputs: Tensor, masks: Masks) -> Tensor:
+        """`forward` without autograd; leaves the masked hidden layers in the workspace."""
+        work, kind = self._workspace(inputs), self.hidden_dtype
+        hidden = inputs.to(kind)
+        for index, out in enumerate(work.hidden):
+            weight, bias = self.weights[index].to(kind), self.biases[index].to(kind)
+            hidden = torch.baddbmm(bias, hidden, weight, out=out).relu_()
+            if masks:
+                hidden.mul_(masks[index])
         weight, bias = self.weights[-1], self.biases[-1]
         return torch.baddbmm(bias, hidden.to(weight.dtype), weight)
 
-    def backpropagate(self, inputs: Tensor, gradient: Tensor, *, to_inputs: bool) -> Tensor | None:
-        """Writes the parameters' `.grad` for the last `propagate(inputs)`.
+    def backpropagate(
+        self, inputs: Tensor, gradient: Tensor, masks: Masks, *, to_inputs: bool
+    ) -> Tensor | None:
+        """Writes the parameters' `.grad` for the last `propagate(inputs, masks)`.
 
         Args:
             inputs: `(n, B, in)`.
             gradient: of the loss with respect to the output, `(n, B, out)`.
+            masks: those of the forward pass.
             to_inputs: whether the gradient with respect to the inputs is wanted.
 
         Returns:
@@ -116,6 +123,8 @@ class StackedMLP(nn.Module):
             out = work.gradients[index - 1] if kind == self.hidden_dtype else None
             gradient = torch.bmm(gradient, weight.to(kind).mT, out=out).to(self.hidden_dtype)
             torch.ops.aten.threshold_backward(gradient, below, 0, grad_input=gradient)
+            if masks:
+                gradient.mul_(masks[index - 1])
         if not to_inputs:
             return None
         return torch.bmm(gradient, self.weights[0].to(gradient.dtype).mT).to(inputs.dtype)
@@ -158,16 +167,17 @@ class _Backpropagation(torch.autograd.Function):
     """Puts `StackedMLP.propagate` and `backpropagate` into autograd's graph."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, anchor: Tensor, mlp: StackedMLP) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, inputs: Tensor, anchor: Tensor, mlp: StackedMLP, masks: Masks) -> Tensor:  # noqa: ANN401
         # The anchor is a parameter: it makes the result require a gradient.
         del anchor
-        ctx.inputs, ctx.mlp = inputs, mlp
-        return mlp.propagate(inputs)
+        ctx.inputs, ctx.mlp, ctx.masks = inputs, mlp, masks
+        return mlp.propagate(inputs, masks)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None]:  # noqa: ANN401
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None]:  # noqa: ANN401
         wanted = ctx.needs_input_grad[0]
-        return ctx.mlp.backpropagate(ctx.inputs, gradients[0], to_inputs=wanted), None, None
+        to_inputs = ctx.mlp.backpropagate(ctx.inputs, gradients[0], ctx.masks, to_inputs=wanted)
+        return to_inputs, None, None, None
 
 
 def _gradient(parameter: Tensor) -> Tensor:
@@ -175,6 +185,49 @@ def _gradient(parameter: Tensor) -> Tensor:
     if parameter.grad is None:
         parameter.grad = torch.empty_like(parameter)
     return parameter.grad
+
+
+class Dropout:
+    """Random masks that drop hidden units in training and scale the others up.
+
+    Masks are an argument of a forward pass: no evaluation can forget to leave a training mode.
+
+    Args:
+        probability: p in [0, 1) that a unit is dropped; with 0 nothing is drawn.
+        widths: of the hidden layers.
+        generators: one random stream per network, on the CPU: checkpoints continue on any device.
+    """
+
+    def __init__(
+        self, probability: float, widths: Sequence[int], generators: Sequence[torch.Generator]
+    ) -> None:
+        self._probability, self._widths, self._generators = probability, widths, generators
+
+    def masks(self, inputs: Tensor) -> list[Tensor]:
+        """Fresh masks for a pass over inputs `(n, B, in)`, of their dtype and on their device.
+
+        Returns:
+            `(n, B, width)` for each hidden layer, 0 with probability p and else 1 / (1 - p), which
+            keeps the expected activation; no masks at all where p is 0.
+        """
+        if self._probability == 0:
+            return []
+        batch, kept = inputs.shape[1], 1 - self._probability
+
+        def mask(width: int) -> Tensor:
+            uniform = torch.stack([torch.rand(batch, width, generator=g) for g in self._generators])
+            return (uniform < kept).to(inputs.device, non_blocking=True).to(inputs.dtype).div_(kept)
+
+        return [mask(width) for width in self._widths]
+
+    def random_state(self) -> Tensor:
+        """`(n, bytes)` uint8: the random streams, for a checkpoint."""
+        return torch.stack([generator.get_state() for generator in self._generators])
+
+    def set_random_state(self, state: Tensor) -> None:
+        """Restores `random_state()`."""
+        for generator, each in zip(self._generators, state, strict=True):
+            generator.set_state(each.clone())
 
 
 class Value(nn.Module):
@@ -215,9 +268,12 @@ class Actor(nn.Module):
         members, _, actions = mlp.biases[-1].shape
         self.log_std = nn.Parameter(torch.zeros(members, 1, actions, dtype=mlp.biases[-1].dtype))
 
-    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps observations `(M, B, O)` to the mean `(M, B, A)` and the log std `(M, 1, A)`."""
-        mean = torch.tanh(self.mlp(observations))
+    def forward(self, observations: Tensor, masks: Masks = ()) -> tuple[Tensor, Tensor]:
+        """Maps observations `(M, B, O)` to the mean `(M, B, A)` and the log std `(M, 1, A)`.
+
+        Masks (see `Dropout`) serve the actor's update alone; without them this is the policy.
+        """
+        mean = torch.tanh(self.mlp(observations, masks))
         return mean, self.log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
     def export(self, member: int, mean: Tensor, std: Tensor, version: int) -> ActorWeights:

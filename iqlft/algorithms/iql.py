@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from iqlft.networks import NUM_CRITICS, Actor, Critic, StackedMLP, Value
+from iqlft.networks import NUM_CRITICS, Actor, Critic, Dropout, StackedMLP, Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,7 +109,7 @@ class ImplicitQLearning:
         observation_dim: O.
         action_dim: A.
         hyperparameters: see `Hyperparameters`.
-        seeds: one per member; each member's initial weights depend on its own seed alone.
+        seeds: one per member, of its initial weights and dropout, whatever is stacked with it.
         observation_mean: `(O,)` subtracted from observations; zeros when not normalised.
         observation_std: `(O,)` that divides them; ones when not normalised.
         device: where the parameters live.
@@ -147,6 +147,7 @@ class ImplicitQLearning:
         self.value = Value(mlp(observation_dim, 1))
         self.critic = Critic(mlp(observation_dim + action_dim, 1, NUM_CRITICS))
         self.actor = Actor(mlp(observation_dim, action_dim)).to(device)
+        self._dropout = Dropout(hyperparameters.dropout, hidden, generators)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         mean = torch.zeros(observation_dim) if observation_mean is None else observation_mean
         std = torch.ones(observation_dim) if observation_std is None else observation_std
@@ -185,7 +186,7 @@ class ImplicitQLearning:
         with torch.no_grad():
             values, next_values = self.value(observations), self.value(next_observations)
         weights = advantage_weights(target_values - values, h.inverse_temperature)
-        mean, log_std = self.actor(observations)
+        mean, log_std = self.actor(observations, self._dropout.masks(observations))
         log_prob = gaussian_log_prob(mean, log_std, batch.actions)
         actor_loss = -(weights * log_prob).mean(-1)
         self._descend("actor", actor_loss)
@@ -257,7 +258,7 @@ class ImplicitQLearning:
         return self.actor.export(member, self.observation_mean, self.observation_std, self.updates)
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor that the next update depends on: parameters, targets, Adam's moments."""
+        """Every tensor that the next update depends on: parameters, moments, random streams."""
         state = {
             f"{name}.{key}": tensor
             for name, network in self._networks().items()
@@ -266,6 +267,8 @@ class ImplicitQLearning:
         for name, optimizer in self._optimizers.items():
             for index, moments in optimizer.state_dict()["state"].items():
                 state |= {f"adam.{name}.{index}.{key}": each for key, each in moments.items()}
+        if self.hyperparameters.dropout:
+            state["dropout.random_state"] = self._dropout.random_state()
         return state | {"updates": torch.tensor(self.updates)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -286,4 +289,6 @@ class ImplicitQLearning:
                     index, moment = key.removeprefix(f"adam.{name}.").split(".")
                     moments.setdefault(int(index), {})[moment] = tensor.clone()
             optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        if self.hyperparameters.dropout:
+            self._dropout.set_random_state(state["dropout.random_state"])
         self.updates = int(state["updates"])

@@ -1,8 +1,10 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 
-from iqlft.networks import Actor, StackedMLP, orthogonal
+from iqlft.networks import Actor, Dropout, StackedMLP, orthogonal
 from workers.actor import GaussianActor
 
 
@@ -10,11 +12,13 @@ def generators(count: int, seed: int = 0) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed + index) for index in range(count)]
 
 
-def plain_forward(mlp: StackedMLP, inputs: torch.Tensor) -> torch.Tensor:
+def plain_forward(
+    mlp: StackedMLP, inputs: torch.Tensor, masks: Sequence[torch.Tensor]
+) -> torch.Tensor:
     """What autograd would differentiate."""
     hidden = inputs
-    for weight, bias in zip(mlp.weights[:-1], mlp.biases[:-1], strict=True):
-        hidden = torch.relu(hidden @ weight + bias)
+    for weight, bias, mask in zip(mlp.weights[:-1], mlp.biases[:-1], masks, strict=True):
+        hidden = mask * torch.relu(hidden @ weight + bias)
     return hidden @ mlp.weights[-1] + mlp.biases[-1]
 
 
@@ -25,16 +29,18 @@ def test_orthogonal_matrices_have_gain_sqrt_two_in_both_orientations() -> None:
     torch.testing.assert_close(tall.T @ tall, 2 * torch.eye(3, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("batch", [1, 7])
-def test_the_written_out_backward_pass_equals_autograd(batch: int) -> None:
+def test_the_written_out_backward_pass_equals_autograd(batch: int, dropout: float) -> None:
     mlp = StackedMLP([4, 6, 5, 3], generators(2), torch.float64)
     inputs = torch.randn(2, batch, 4, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(2, batch, 3, dtype=torch.float64)
-    (plain_forward(mlp, inputs) * weight).sum().backward()
+    masks = Dropout(dropout, [6, 5], generators(2)).masks(inputs)
+    (plain_forward(mlp, inputs, masks or [torch.ones(1)] * 2) * weight).sum().backward()
     expected = [each.grad.clone() for each in [inputs, *mlp.parameters()]]
     for each in [inputs, *mlp.parameters()]:
         each.grad = None
-    (mlp(inputs) * weight).sum().backward()
+    (mlp(inputs, masks) * weight).sum().backward()
     for actual, wanted in zip([inputs, *mlp.parameters()], expected, strict=True):
         torch.testing.assert_close(actual.grad, wanted)
 
@@ -49,21 +55,55 @@ def test_a_backward_pass_replaces_old_gradients() -> None:
         torch.testing.assert_close(each.grad, before)
 
 
-def test_bf16_hidden_layers_keep_a_float32_output_layer() -> None:
+def test_dropout_drops_its_share_of_units_and_keeps_the_mean_activation() -> None:
+    first, second = Dropout(0.2, [300, 100], generators(2)).masks(torch.zeros(2, 500, 4))
+    assert first.shape == (2, 500, 300)
+    assert second.shape == (2, 500, 100)
+    for mask in (first, second):
+        assert mask.unique().tolist() == pytest.approx([0, 1 / 0.8])
+        # 50,000 units or more per member: the share's standard error is at most 0.0018.
+        assert (mask == 0).float().mean((1, 2)).tolist() == pytest.approx([0.2, 0.2], abs=0.01)
+        assert mask.mean((1, 2)).tolist() == pytest.approx([1, 1], abs=0.01)
+
+
+def test_every_forward_pass_and_every_network_has_masks_of_its_own() -> None:
+    dropout, inputs = Dropout(0.5, [64], generators(2)), torch.zeros(2, 8, 4)
+    (first,), (second,) = dropout.masks(inputs), dropout.masks(inputs)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first[0], first[1])
+
+
+def test_masks_do_not_depend_on_the_precision_or_on_the_networks_beside() -> None:
+    (alone,) = Dropout(0.5, [64], generators(1, seed=1)).masks(torch.zeros(1, 8, 4))
+    (together,) = Dropout(0.5, [64], generators(3)).masks(torch.zeros(3, 8, 4).double())
+    assert together.dtype == torch.float64
+    assert torch.equal(alone[0], together[1].float())
+
+
+def test_without_dropout_nothing_is_drawn() -> None:
+    (generator,) = generators(1)
+    before = generator.get_state()
+    assert Dropout(0.0, [64], [generator]).masks(torch.zeros(1, 8, 4)) == []
+    assert torch.equal(generator.get_state(), before)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_bf16_hidden_layers_keep_a_float32_output_layer(dropout: float) -> None:
     exact = StackedMLP([4, 64, 64, 1], generators(1))
     rough = StackedMLP([4, 64, 64, 1], generators(1), hidden_dtype=torch.bfloat16)
     with torch.no_grad():
         for mlp in (exact, rough):
             mlp.biases[-1].fill_(-70.3)
     inputs = torch.randn(1, 256, 4)
+    masks = Dropout(dropout, [64, 64], generators(1)).masks(inputs)
     with torch.no_grad():
-        values, approximate = exact(inputs), rough(inputs)
+        values, approximate = exact(inputs, masks), rough(inputs, masks)
     assert approximate.dtype == torch.float32
     # A value near -70 in bf16 would lie on steps of 0.5; the float32 output layer keeps the rest.
     assert (approximate * 2 != (approximate * 2).round()).any()
     torch.testing.assert_close(values, approximate, atol=0.3, rtol=0)
-    rough(inputs).sum().backward()
-    exact(inputs).sum().backward()
+    rough(inputs, masks).sum().backward()
+    exact(inputs, masks).sum().backward()
     for one, other in zip(exact.parameters(), rough.parameters(), strict=True):
         assert torch.nn.functional.cosine_similarity(
             one.grad.flatten(), other.grad.flatten(), dim=0

@@ -1,5 +1,6 @@
 """IQL against hand-computed arithmetic and against a NumPy float64 transcription of the recipe."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -15,12 +16,16 @@ from iqlft.algorithms.iql import (
     gaussian_log_prob,
 )
 from iqlft.config import Hyperparameters
+from iqlft.networks import Dropout
 from iqlft.replay import Batch
 
 Array = np.ndarray
+Masks = Sequence[Array]
 
 OBSERVATION_DIM, ACTION_DIM, BATCH = 5, 2, 16
 SMALL = Hyperparameters(hidden_size=12, batch_size=BATCH)
+DROPPING = dataclasses.replace(SMALL, dropout=0.25)
+NO_MASKS = (np.ones(1), np.ones(1))
 
 
 # -- losses, by hand ----------------------------------------------------------------------------
@@ -79,21 +84,23 @@ class NumpyIQL:
         self.log_std = state["actor.log_std"].numpy().astype(float)
         self.moments, self.steps = {}, 0
 
-    def forward(self, name: str, inputs: Array) -> list[Array]:
+    def forward(self, name: str, inputs: Array, masks: Masks = NO_MASKS) -> list[Array]:
         layers = [inputs]
-        for index, (weight, bias) in enumerate(self.networks[name]):
-            outputs = layers[-1] @ weight + bias
-            layers.append(np.maximum(outputs, 0) if index < 2 else outputs)
-        return layers
+        for (weight, bias), mask in zip(self.networks[name], masks, strict=False):
+            layers.append(np.maximum(layers[-1] @ weight + bias, 0) * mask)
+        weight, bias = self.networks[name][-1]
+        return [*layers, layers[-1] @ weight + bias]
 
-    def descend(self, name: str, layers: list[Array], gradient: Array) -> None:
+    def descend(
+        self, name: str, layers: list[Array], gradient: Array, masks: Masks = NO_MASKS
+    ) -> None:
         """Backpropagates d loss / d output and takes an Adam step."""
-        gradients = []
+        gradients, dropped = [], (np.ones(1), *masks)  # The inputs are whole.
         for index in (2, 1, 0):
             weight, _ = self.networks[name][index]
             below = layers[index]
             gradients.append((np.swapaxes(below, 1, 2) @ gradient, gradient.sum(1, keepdims=True)))
-            gradient = (gradient @ np.swapaxes(weight, 1, 2)) * (below > 0)
+            gradient = (gradient @ np.swapaxes(weight, 1, 2)) * (below > 0) * dropped[index]
         for index, parts in zip((2, 1, 0), gradients, strict=True):
             self.networks[name][index] = tuple(
                 self.adam((name, index, kind), parameter, part)
@@ -110,7 +117,7 @@ class NumpyIQL:
         return parameter - 3e-4 * corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
 
     def update(
-        self, s: Array, a: Array, r: Array, s2: Array, terminated: Array
+        self, s: Array, a: Array, r: Array, s2: Array, terminated: Array, masks: Masks = NO_MASKS
     ) -> tuple[float, float, float]:
         self.steps += 1
         n = len(s)
@@ -125,14 +132,14 @@ class NumpyIQL:
 
         v = self.forward("value", s)[-1][0, :, 0]
         weight = np.minimum(np.exp(10 * (target_q - v)), 100)
-        layers = self.forward("actor", s)
+        layers = self.forward("actor", s, masks)
         mean, log_std = np.tanh(layers[-1][0]), np.clip(self.log_std[0], -5, 2)
         z = (a - mean) / np.exp(log_std)
         log_prob = (-0.5 * z**2 - log_std - 0.5 * np.log(2 * np.pi)).sum(-1)
         actor_loss = -(weight * log_prob).mean()
         log_std_gradient = (-(weight / n)[:, None] * (z**2 - 1)).sum(0)
         output_gradient = -(weight / n)[:, None] * z / np.exp(log_std) * (1 - mean**2)
-        self.descend("actor", layers, output_gradient[None])
+        self.descend("actor", layers, output_gradient[None], masks)
         self.log_std = self.adam("log_std", self.log_std, log_std_gradient[None, None])
 
         y = r + 0.99 * (1 - terminated) * self.forward("value", s2)[-1][0, :, 0]
@@ -164,17 +171,29 @@ def as_batch(arrays: Sequence[Array], dtype: torch.dtype) -> Batch:
     return Batch(*(torch.tensor(each, dtype=dtype)[None] for each in arrays))
 
 
+def masks_of_one_update(algorithm: ImplicitQLearning) -> Masks:
+    """What its next update will drop in the actor, drawn from a copy of its random streams."""
+    settings, state = algorithm.hyperparameters, algorithm.state()
+    if settings.dropout == 0:
+        return NO_MASKS
+    dropout = Dropout(settings.dropout, [settings.hidden_size] * 2, [torch.Generator()])
+    dropout.set_random_state(state["dropout.random_state"])
+    masks = dropout.masks(torch.zeros(1, BATCH, OBSERVATION_DIM, dtype=torch.float64))
+    return [mask.numpy() for mask in masks]
+
+
+@pytest.mark.parametrize("settings", [SMALL, DROPPING], ids=["whole", "dropout"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 2e-4)])
 def test_ten_updates_equal_a_numpy_float64_transcription(
-    dtype: torch.dtype, tolerance: float
+    dtype: torch.dtype, tolerance: float, settings: Hyperparameters
 ) -> None:
-    algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, (3,), dtype=dtype)
+    algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings, (3,), dtype=dtype)
     twin = NumpyIQL(algorithm.state())
     rng = np.random.default_rng(0)
     for _ in range(10):
-        arrays = random_arrays(rng)
+        arrays, masks = random_arrays(rng), masks_of_one_update(algorithm)
         result = algorithm.update(as_batch(arrays, dtype))
-        losses = twin.update(*arrays)
+        losses = twin.update(*arrays, masks)
         ours = result.value_loss.item(), result.actor_loss.item(), result.critic_loss.item()
         assert ours == pytest.approx(losses, rel=tolerance)
     state = algorithm.state()
@@ -200,11 +219,15 @@ def test_a_terminated_transition_learns_its_reward_alone() -> None:
 # -- members, normalisation, schedule, state ----------------------------------------------------
 
 
-def test_a_member_learns_the_same_whichever_members_are_stacked_with_it() -> None:
+@pytest.mark.parametrize("settings", [SMALL, DROPPING], ids=["whole", "dropout"])
+def test_a_member_learns_the_same_whichever_members_are_stacked_with_it(
+    settings: Hyperparameters,
+) -> None:
     rng = np.random.default_rng(2)
     batches = [[random_arrays(rng) for _ in range(3)] for _ in range(4)]
-    alone = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, (7,), dtype=torch.float64)
-    together = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, (5, 7, 9), dtype=torch.float64)
+    sizes, dtype = (OBSERVATION_DIM, ACTION_DIM), torch.float64
+    alone = ImplicitQLearning(*sizes, settings, (7,), dtype=dtype)
+    together = ImplicitQLearning(*sizes, settings, (5, 7, 9), dtype=dtype)
     for members in batches:
         each = [as_batch(arrays, torch.float64) for arrays in members]
         together.update(Batch(*(torch.cat(field) for field in zip(*each, strict=True))))
@@ -244,22 +267,46 @@ def test_the_cosine_schedule_ends_at_zero_and_never_climbs_back() -> None:
     assert rates == pytest.approx(expected)
 
 
-def test_training_continues_to_the_same_bits_from_its_state() -> None:
+@pytest.mark.parametrize("settings", [SMALL, DROPPING], ids=["whole", "dropout"])
+def test_training_continues_to_the_same_bits_from_its_state(settings: Hyperparameters) -> None:
     rng = np.random.default_rng(5)
     batches = [as_batch(random_arrays(rng), torch.float32) for _ in range(6)]
-    whole = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
+    whole = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings)
     for batch in batches:
         whole.update(batch)
-    first = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
+    first = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings)
     for batch in batches[:3]:
         first.update(batch)
-    second = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, (99,))
+    second = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings, (99,))
     second.load_state(first.state())
     for batch in batches[3:]:
         second.update(batch)
     assert second.updates == 6
     for key, tensor in whole.state().items():
         assert torch.equal(tensor, second.state()[key]), key
+
+
+def test_dropout_reaches_the_actor_s_update_and_nothing_else() -> None:
+    rng = np.random.default_rng(8)
+    whole = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
+    dropping = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, DROPPING)
+    for _ in range(3):
+        batch = as_batch(random_arrays(rng), torch.float32)
+        one, other = whole.update(batch), dropping.update(batch)
+        assert one.actor_loss.item() != other.actor_loss.item()
+    for key, tensor in whole.state().items():
+        if not key.startswith(("actor.", "adam.actor.")):
+            assert torch.equal(tensor, dropping.state()[key]), key
+    assert whole.estimates(batch) == dropping.estimates(batch)
+
+
+def test_a_state_holds_random_streams_only_where_there_is_dropout() -> None:
+    whole = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, (0, 1))
+    dropping = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, DROPPING, (0, 1))
+    assert dropping.state().keys() - whole.state().keys() == {"dropout.random_state"}
+    whole.load_state(dropping.state())
+    with pytest.raises(KeyError, match="dropout"):
+        dropping.load_state(whole.state())
 
 
 def test_metrics_report_the_share_of_clipped_advantage_weights() -> None:
@@ -278,16 +325,19 @@ def test_a_cosine_schedule_without_its_length_is_refused() -> None:
 
 
 @pytest.mark.gpu
-def test_updates_on_cuda_equal_those_on_the_cpu_and_continue_from_their_state() -> None:
+@pytest.mark.parametrize("settings", [SMALL, DROPPING], ids=["whole", "dropout"])
+def test_updates_on_cuda_equal_those_on_the_cpu_and_continue_from_their_state(
+    settings: Hyperparameters,
+) -> None:
     rng = np.random.default_rng(7)
-    here = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
-    there = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, device="cuda")
+    here = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings)
+    there = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings, device="cuda")
     for index in range(10):
         batch = as_batch(random_arrays(rng), torch.float32)
         one = here.update(batch)
         other = there.update(Batch(*(each.cuda() for each in batch)))
         assert other.critic_loss.item() == pytest.approx(one.critic_loss.item(), rel=1e-3)
         if index == 4:
-            there = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, device="cuda")
+            there = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings, device="cuda")
             there.load_state(here.state())
     assert there.updates == 10
