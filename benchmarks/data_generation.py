@@ -77,11 +77,11 @@ import resource, time
 from iqlft.datasets import loading
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 started = time.perf_counter()
-dataset = loading.load_dataset("iqlft/antmaze/umaze-v0", reward_shift=-1)
+rows = loading.load_dataset("iqlft/antmaze/umaze-v0", reward_shift=-1).rows()
 seconds = time.perf_counter() - started
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-block = dataset.rows.nbytes
-print(f"loading {len(dataset.rows):,} transitions: {seconds:.1f} s, block {block / 2**20:.0f} MiB, "
+block = rows.nbytes
+print(f"loading {len(rows):,} transitions: {seconds:.1f} s, block {block / 2**20:.0f} MiB, "
       f"peak of the process {peak / block:.2f} x block, grown by {(peak - before) / block:.2f} x")
 """
 

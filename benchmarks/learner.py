@@ -92,7 +92,7 @@ def main() -> None:
     rows = np.random.default_rng(0).normal(size=(TRANSITIONS, layout.width)).astype(np.float32)
     rows[:, -3:] = 0
     algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, Hyperparameters())
-    replay = Replay(rows, layout)
+    replay = Replay([rows], len(rows), layout)
     reference = EagerReference(rows, layout)
     contenders = {
         "iqlft": lambda: algorithm.update(replay.sample(BATCH)),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iqlft import config as configs
+from iqlft import validation
 from iqlft.casting import nearest
 from iqlft.learning import build_algorithm, build_replay, load_task_dataset, pick_device
 from iqlft.policy import Policy, save_policy
@@ -21,22 +22,23 @@ if TYPE_CHECKING:
     from iqlft.datasets.loading import OfflineDataset
 
 
-def load_dataset(dataset_id: str, **settings: Any) -> OfflineDataset:  # noqa: ANN401
-    """Loads a Minari dataset as the task that names it reads it.
+def load_dataset(*dataset_ids: str, **settings: Any) -> OfflineDataset:  # noqa: ANN401
+    """Opens Minari datasets as the task that names them reads them.
 
     Args:
-        dataset_id: such as `iqlft/antmaze/umaze-v0`.
+        dataset_ids: such as `iqlft/antmaze/umaze-v0`; several are read one after another.
         settings: fields of `iqlft.config.TaskConfig` that win over the task's, such as `goal`.
 
     Raises:
         DatasetError: it is not on this machine; the message says how to make or download it.
         ConfigError: a setting does not exist.
     """
-    config = configs.TaskConfig(dataset=dataset_id)
+    config = configs.TaskConfig(dataset=dataset_ids)
     for name in configs.task_names():
         values = configs.load_task(name)
-        if values.get("dataset") == dataset_id:
-            config = configs.override(config, values, f"configs/{name}.yaml")
+        task = configs.override(configs.TaskConfig(), values, f"configs/{name}.yaml")
+        if task.dataset == dataset_ids:
+            config = task
     return load_task_dataset(_override(config, settings, "load_dataset"))
 
 
@@ -60,7 +62,8 @@ class IQL:
         precision: arithmetic of the hidden layers.
         normalize_observations: subtract the dataset's mean and divide by its deviation.
         hyperparameters: fields of `iqlft.config.Hyperparameters`: expectile, inverse_temperature,
-            discount, target_update_rate, learning_rate, batch_size, hidden_size, hidden_layers.
+            discount, target_update_rate, learning_rate, batch_size, hidden_size, hidden_layers,
+            dropout.
 
     Raises:
         ConfigError: a hyperparameter does not exist or has no sensible value.
@@ -77,23 +80,23 @@ class IQL:
         **hyperparameters: Any,  # noqa: ANN401
     ) -> None:
         self._settings = _override(configs.Hyperparameters(), hyperparameters, "IQL")
-        configs.check(self._settings)
+        validation.check(self._settings)
         if self._settings.actor_schedule == "cosine":
             raise configs.ConfigError(
                 "actor_schedule='cosine' needs the number of updates in advance; use "
                 "`iqlft.pretrain`, or keep it constant."
             )
         self._dataset = dataset
+        place = pick_device(device)
+        self._replay = build_replay(dataset, [seed], device=place)
         self._algorithm = build_algorithm(
             dataset,
             self._settings,
             [seed],
             normalize_observations=normalize_observations,
-            device=pick_device(device),
+            device=place,
             precision=precision,
         )
-        place = self._algorithm.observation_mean.device
-        self._replay = build_replay(dataset, [seed], device=place)
         self._policy: Policy | None = None
 
     @property

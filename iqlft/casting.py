@@ -24,20 +24,43 @@ def cast(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401
     """Casts a YAML value to a field's type: YAML reads `3e-4` and `1e6` as strings."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return cast(value, next(each for each in arguments if each is not type(None)), where)
+        return _cast_union(value, arguments, where)
     if origin is Annotated:
         return cast(value, arguments[0], where)
     if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f"{where} is {value!r}, but must be a list.")
-        return tuple(cast(each, arguments[0], where) for each in value)
+        return _cast_tuple(value, arguments, where)
     if origin is Literal:
         if value not in arguments:
             raise ConfigError(f"{where} is {value!r}, but must be one of {', '.join(arguments)}.")
         return value
     return _cast_scalar(value, hint, where)
+
+
+def _cast_union(value: Any, hints: tuple[Any, ...], where: str) -> Any:  # noqa: ANN401
+    """Casts to the first of the types that the value fits."""
+    if value is None and type(None) in hints:
+        return None
+    errors = []
+    for hint in hints:
+        if hint is not type(None):
+            try:
+                return cast(value, hint, where)
+            except ConfigError as error:
+                errors.append(error)
+    raise errors[0]
+
+
+def _cast_tuple(value: Any, hints: tuple[Any, ...], where: str) -> tuple[Any, ...]:  # noqa: ANN401
+    """Casts a list, or a single text where any number of texts may stand."""
+    if hints == (str, ...) and isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{where} is {value!r}, but must be a list.")
+    if hints[-1] is ...:
+        return tuple(cast(each, hints[0], where) for each in value)
+    if len(value) != len(hints):
+        raise ConfigError(f"{where} is {value!r}, but must hold {len(hints)} values.")
+    return tuple(cast(each, hint, where) for each, hint in zip(value, hints, strict=True))
 
 
 def _cast_scalar(value: Any, kind: type, where: str) -> Any:  # noqa: ANN401

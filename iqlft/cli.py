@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from iqlft import config as configs
+from iqlft import validation
 from iqlft.arguments import EvaluateRun, ExportRun, PlotRuns, ResumeRun, TableRuns
 from iqlft.casting import nearest
 from iqlft.parsing import no_arguments, parse, settings
@@ -118,7 +119,7 @@ def _run(arguments: list[str]) -> None:
 
 
 def _pretrain_and_finetune(config: RunConfig) -> None:
-    configs.check(config)
+    validation.check(config)
     offline = configs.part(config, configs.PretrainConfig)
     online = configs.part(config, configs.FinetuneConfig)
     if config.dry_run:

@@ -7,20 +7,16 @@ file named by `--config`, the flags. Imports no torch, so that `--help` is quick
 from __future__ import annotations
 
 import dataclasses
-import math
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 import yaml
 
 from iqlft.casting import ConfigError as ConfigError  # noqa: PLC0414 -- of this interface
 from iqlft.casting import cast, nearest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 Config = TypeVar("Config")
 Precision = Literal["float32", "bf16", "auto"]
@@ -48,6 +44,8 @@ class Hyperparameters:
     """Width of each hidden layer."""
     hidden_layers: int = 2
     """Number of hidden layers."""
+    dropout: float = 0.0
+    """Share of the actor's hidden units dropped in its updates: 0.1 in kitchen and Adroit."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +54,30 @@ class TaskConfig:
 
     task: str = "antmaze-umaze"
     """Name of a file in configs/, which sets the fields below and the hyperparameters."""
-    dataset: str = "iqlft/antmaze/umaze-v0"
-    """Minari id of the offline dataset."""
+    dataset: tuple[str, ...] = ("iqlft/antmaze/umaze-v0",)
+    """Minari ids of the offline datasets; several are read as one."""
     environment: str = ""
     """Gymnasium id for evaluation and fine-tuning; empty: the dataset's own evaluation spec."""
     goal: Literal["evaluation", "observed", "stored"] = "evaluation"
     """evaluation: rewards relabelled to the evaluation goal, which is not observed; observed: the
     desired goal is part of the observation; stored: observations and rewards as they are."""
-    reward_scale: float = 1.0
-    """Factor on rewards."""
+    after_success: Literal["keep", "drop"] = "keep"
+    """drop: end each dataset episode at its first success, where most of it sits on the goal."""
+    reward_scale: float | Literal["return_range"] = 1.0
+    """Factor on rewards; return_range: 1000 / (greatest - least return of a dataset episode)."""
     reward_shift: float = -1.0
     """Added to scaled rewards; -1 turns AntMaze's 0/1 into -1/0."""
     score: Literal["success", "return"] = "success"
     """What an episode is judged by: success, where the environment reports it, or its return."""
+    reference_scores: tuple[float, float] | None = None
+    """Returns that score 0 and 100; none: those that the dataset records, if any."""
     normalize_observations: bool = False
     """Subtract the dataset's mean and divide by its deviation (CORL does, IQL's authors do not)."""
+
+    def __post_init__(self) -> None:
+        """Takes a single dataset for a list of one, as YAML does."""
+        if isinstance(self.dataset, str):
+            object.__setattr__(self, "dataset", (self.dataset,))
 
 
 @dataclass(frozen=True)
@@ -251,65 +258,3 @@ def to_dict(config: Any) -> dict[str, Any]:  # noqa: ANN401
 def to_yaml(config: Any) -> str:  # noqa: ANN401
     """The resolved config; read back by `--config` it repeats the run."""
     return yaml.safe_dump(to_dict(config), sort_keys=False)
-
-
-def check(config: Hyperparameters | PretrainConfig | FinetuneConfig | RunConfig) -> None:
-    """Refuses numbers that make no sense, before anything is built.
-
-    Raises:
-        ConfigError: with the flag, its value and what it must be.
-    """
-    fields = config_fields(type(config))
-
-    def refuse(names: Iterable[str], fits: Callable[[Any], bool], must: str) -> None:
-        for name in names:
-            value = getattr(config, name) if name in fields else None
-            if value is not None and not fits(value):
-                raise ConfigError(f"{_flag(name)} is {value!r}, but must {must}.")
-
-    refuse(_FROM_ONE, lambda value: value >= 1, "be at least 1")
-    refuse(_FROM_ZERO, lambda value: value >= 0, "be at least 0")
-    refuse(_SHARES, lambda value: 0 <= value <= 1, "lie in [0, 1]")
-    refuse(_RATES, lambda value: 1e-6 <= value < math.inf, "be a number from 1e-6")
-    refuse(_REALS, math.isfinite, "be finite")
-    refuse(("name", "into"), _is_plain_name, "be the name of one folder")
-    if isinstance(config, TaskConfig) and config.task in task_names():
-        usual = load_task(config.task).get("dataset", config.dataset)
-        if config.dataset == TaskConfig.dataset != usual:
-            raise ConfigError(
-                f"The task {config.task} has the dataset {usual}, but the settings name "
-                f"{config.dataset}: load them with --task, or `override` and `load_task`."
-            )
-    if isinstance(config, OnlineConfig) and config.lockstep:
-        num_workers = config.workers + config.remote_workers
-        if num_workers != 1:
-            raise ConfigError(
-                f"--lockstep is for one worker, but there are to be {num_workers}; say --workers 1."
-            )
-
-
-_FROM_ONE = (
-    "num_updates",
-    "env_steps",
-    "workers",
-    "batch_size",
-    "hidden_size",
-    "hidden_layers",
-    "eval_every",
-    "eval_episodes",
-    "log_every",
-    "checkpoint_every",
-    "publish_every",
-)
-_FROM_ZERO = ("remote_workers", "slack", "threads", "seed", "port")
-_SHARES = ("expectile", "target_update_rate", "discount", "offline_ratio")
-_RATES = ("utd_ratio", "learning_rate")
-_REALS = ("inverse_temperature", "reward_scale", "reward_shift")
-
-
-def _is_plain_name(name: str) -> bool:
-    return not name.startswith(".") and not set(name) & set("/\\")
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

@@ -23,7 +23,7 @@ def demo_config() -> configs.RunConfig:
 
 def make_demo_dataset(progress: Callable[[int, int, float], None]) -> str:
     """Makes the demonstration's dataset unless it is here already, and describes it."""
-    dataset = demo_config().dataset
+    (dataset,) = demo_config().dataset
     for each in list_local():
         if each.id == dataset:
             return f"{dataset}, {each.transitions:,} transitions, made before."

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from iqlft.config import PretrainConfig, check
 from iqlft.learning import load_task_dataset
 from iqlft.pretrain import build
 from iqlft.reporting import Silent
+from iqlft.validation import check
 
 if TYPE_CHECKING:
-    from iqlft.config import FinetuneConfig
+    from iqlft.config import FinetuneConfig, PretrainConfig
     from iqlft.session import SessionParts
 
 TIMED_UPDATES = 50
@@ -50,7 +50,8 @@ def _sizes(parts: SessionParts) -> list[tuple[str, str]]:
     numbers = sum(each.numel() for key, each in state.items() if not key.startswith("adam"))
     return [
         ("task", parts["task"]),
-        ("dataset", f"{dataset.id}: {dataset.num_transitions:,} transitions, hash {dataset.hash}"),
+        ("dataset", f"{dataset.id}: {dataset.num_transitions:,} transitions"),
+        ("hash of its rows", dataset.statistics.hash),
         ("environment", dataset.environment.id),
         (
             "dimensions",

@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from iqlft import checkpoint
-from iqlft.config import FinetuneConfig, check, override, to_dict
+from iqlft.config import FinetuneConfig, override, to_dict
 from iqlft.dry_run import dry_run_finetuning
 from iqlft.gateway import Gateway
 from iqlft.learning import flushed_denormals, load_task_dataset
@@ -22,6 +22,7 @@ from iqlft.pretrain import (
 from iqlft.reporting import Silent
 from iqlft.runs import Run, RunError, newest_pretrained, refuse_existing
 from iqlft.session import SessionParts, open_session, restore, worker_progress
+from iqlft.validation import check
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -59,22 +59,21 @@ def hidden_dtype(precision: Precision) -> torch.dtype:
 
 
 def load_task_dataset(config: TaskConfig) -> OfflineDataset:
-    """The dataset that a task names, read as the task says.
+    """The datasets that a task names, opened to be read as the task says.
 
     Raises:
         DatasetError: it is not here, or cannot be read so.
         EnvironmentMismatchError: its dimensions are not those of the environment.
     """
-    scale, shift = config.reward_scale, config.reward_shift
-    environment = None
-    if config.environment:
-        environment = EnvironmentSpec(config.environment, reward_scale=scale, reward_shift=shift)
+    environment = EnvironmentSpec(config.environment) if config.environment else None
     dataset = load_dataset(
-        config.dataset,
+        *config.dataset,
         goal=config.goal,
+        after_success=config.after_success,
         environment=environment,
-        reward_scale=scale,
-        reward_shift=shift,
+        reward_scale=config.reward_scale,
+        reward_shift=config.reward_shift,
+        reference_scores=config.reference_scores,
     )
     probe = Environment(dataset.environment)
     try:
@@ -110,8 +109,8 @@ def build_algorithm(
     """IQL with networks that fit a dataset."""
     mean = std = None
     if normalize_observations:
-        mean = torch.from_numpy(dataset.observation_mean())
-        std = torch.from_numpy(dataset.observation_std())
+        mean = torch.from_numpy(dataset.statistics.mean)
+        std = torch.from_numpy(dataset.statistics.std)
     return ImplicitQLearning(
         dataset.layout.observation_dim,
         dataset.layout.action_dim,
@@ -135,7 +134,8 @@ def build_replay(
 ) -> Replay:
     """A replay over a dataset, with room for new transitions."""
     return Replay(
-        dataset.rows,
+        dataset.chunks(),
+        dataset.num_transitions,
         dataset.layout,
         seeds,
         capacity=capacity,

@@ -62,7 +62,8 @@ class Policy:
         """
         is_mapping = hasattr(observation, "keys")
         keys = self.environment.observation_keys if is_mapping else ()
-        if is_mapping and not (keys and set(keys) <= set(observation)):
+        names = {key.partition("/")[0] for key in keys}
+        if is_mapping and not (keys and names <= set(observation)):
             raise PolicyError(
                 f"The policy observes {', '.join(keys) or 'one array'}, but was given the keys "
                 f"{', '.join(map(str, observation))}; it was trained for {self.environment.id}."

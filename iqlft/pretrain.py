@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from iqlft import checkpoint
-from iqlft.config import ConfigError, PretrainConfig, check, override, to_dict
+from iqlft.config import ConfigError, PretrainConfig, override, to_dict
 from iqlft.evaluation import Scoring
 from iqlft.gateway import Gateway
 from iqlft.learning import (
@@ -23,6 +23,7 @@ from iqlft.learning import (
 from iqlft.reporting import Silent
 from iqlft.runs import Run, RunError, refuse_existing
 from iqlft.session import SessionParts, open_session, restore
+from iqlft.validation import check
 from workers.wire import WireError, pack_weights, unpack_weights
 
 if TYPE_CHECKING:
@@ -103,6 +104,10 @@ def build(
     """
     torch.set_num_threads(config.threads or torch.get_num_threads())
     device = pick_device(config.device)
+    # The replay first: reading the dataset into it also measures what the algorithm normalises by.
+    replay = build_replay(
+        dataset, [config.seed], capacity=capacity, offline_ratio=offline_ratio, device=device
+    )
     algorithm = build_algorithm(
         dataset,
         hyperparameters(config),
@@ -119,9 +124,6 @@ def build(
             f"The actor is too large to be sent to workers ({error}); choose a smaller "
             "--hidden-size or --hidden-layers."
         ) from error
-    replay = build_replay(
-        dataset, [config.seed], capacity=capacity, offline_ratio=offline_ratio, device=device
-    )
     return SessionParts(
         algorithm=algorithm,
         replay=replay,
@@ -158,7 +160,7 @@ def about(config: PretrainConfig, parts: SessionParts) -> dict[str, Any]:
         "task": config.task,
         "algorithm": "iql",
         "seed": config.seed,
-        "dataset": {"id": dataset.id, "hash": dataset.hash},
+        "dataset": {"id": dataset.id, "hash": dataset.statistics.hash},
         "dataset_label": dataset_label(dataset),
         "environment": dataset.environment.to_dict(),
         "device": str(parts["algorithm"].observation_mean.device),
@@ -173,10 +175,11 @@ def require_same_dataset(run: Run, dataset: OfflineDataset) -> None:
         RunError: the dataset has changed since.
     """
     recorded = run.meta["dataset"]["hash"]
-    if recorded != dataset.hash:
+    found = dataset.statistics.hash
+    if recorded != found:
         raise RunError(
             f"The dataset {dataset.id} is not the one that {run.folder} was trained on (hash "
-            f"{dataset.hash}, recorded {recorded}); restore it, or start a new run."
+            f"{found}, recorded {recorded}); restore it, or start a new run."
         )
 
 
@@ -188,6 +191,8 @@ def _train(
     saved: Checkpoint | None,
 ) -> None:
     scoring = scoring_of(config, parts["dataset"])
+    for note in parts["dataset"].notes:
+        parts["reporter"].event(note)
     with open_session(gateway, config.workers, run, scoring, **parts) as session:
         if saved is None:
             session.checkpoint()  # So that a run can be resumed from its first moment on.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -44,7 +44,9 @@ class Replay:
     """Uniform sampling over a dataset and the new transitions of M members.
 
     Args:
-        dataset_rows: `(N, width)` float32; copied to the device once.
+        dataset: rows of `(n, width)` float32, chunk by chunk; each is copied to the device when it
+            comes, so that the dataset need not fit into memory beside the block.
+        dataset_size: N, the number of its rows.
         layout: where a row's fields stand.
         seeds: one per member; member m samples from its own random stream.
         capacity: C, places for new transitions per member; the oldest are overwritten when full.
@@ -55,7 +57,8 @@ class Replay:
 
     def __init__(
         self,
-        dataset_rows: NDArray[np.float32],
+        dataset: Iterable[NDArray[np.float32]],
+        dataset_size: int,
         layout: RowLayout,
         seeds: Sequence[int] = (0,),
         *,
@@ -64,13 +67,18 @@ class Replay:
         device: torch.device | str = "cpu",
     ) -> None:
         self.layout = layout
-        self.dataset_size = len(dataset_rows)
+        self.dataset_size = dataset_size
         self.capacity = capacity
         self.added = [0] * len(seeds)
         self._offline_ratio = offline_ratio
         shape = (self.dataset_size + capacity * len(seeds), layout.width)
         self._rows = torch.empty(shape, device=device)
-        self._rows[: self.dataset_size] = torch.from_numpy(dataset_rows)
+        first = 0
+        for chunk in dataset:
+            self._rows[first : first + len(chunk)] = torch.from_numpy(chunk)
+            first += len(chunk)
+        if first != dataset_size:
+            raise ValueError(f"The dataset has {first} rows, but {dataset_size} were announced.")
         # On the CPU wherever the block is, so that a checkpoint continues on any device; and apart
         # from the stream that initialises the networks, although the seed is the same.
         self._generators = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,8 +36,9 @@ class EnvironmentSpec:
     Attributes:
         id: Gymnasium id, such as `iqlft/AntMaze-UMaze-v0`.
         kwargs: keyword arguments of `gymnasium.make`.
-        observation_keys: for a Dict observation, the keys that are concatenated, in this order;
-            empty for a Box observation.
+        observation_keys: for a Dict observation, the keys that are concatenated, in this order,
+            with a slash between the keys of nested Dicts (`achieved_goal/kettle`); empty for a Box
+            observation.
         reward_scale: factor on the environment's reward.
         reward_shift: added after scaling; -1 turns AntMaze's 0/1 into -1/0.
     """
@@ -87,14 +89,48 @@ def flatten_observation(observation: Any, keys: tuple[str, ...]) -> NDArray[np.f
 
     Args:
         observation: an array `(..., O)`, or a mapping of arrays when `keys` are given.
-        keys: the mapping's keys, concatenated in this order.
+        keys: the mapping's keys, concatenated in this order; see `EnvironmentSpec`.
 
     Returns:
         `(..., O)` float32.
     """
     if keys:
-        return np.concatenate([observation[key] for key in keys], axis=-1, dtype=np.float32)
+        parts = [_leaf(observation, key) for key in keys]
+        return np.concatenate(parts, axis=-1, dtype=np.float32)
     return np.asarray(observation, np.float32)
+
+
+def _leaf(observation: Any, key: str) -> Any:  # noqa: ANN401
+    if "/" not in key:
+        return observation[key]
+    outer, _, inner = key.partition("/")
+    return _leaf(observation[outer], inner)
+
+
+def vector_leaves(space: spaces.Space[Any]) -> dict[str, int]:
+    """The vectors that make up an observation, and their widths.
+
+    The rule for every environment and dataset: the leaves of a Dict in the space's own order
+    (Gymnasium sorts the keys), depth first; a Box is its own single leaf, under the empty key.
+
+    Args:
+        space: an observation space.
+
+    Raises:
+        EnvironmentMismatchError: a leaf is not a vector of numbers.
+    """
+    if isinstance(space, spaces.Dict):
+        return {
+            f"{name}/{key}" if key else name: width
+            for name, inner in space.spaces.items()
+            for key, width in vector_leaves(inner).items()
+        }
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+        raise EnvironmentMismatchError(
+            f"The observation space holds {space}, but only vectors of numbers, in Dicts or alone, "
+            "can be learned from."
+        )
+    return {"": int(space.shape[0])}
 
 
 def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  # noqa: ANN401
@@ -108,7 +144,11 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
         EnvironmentMismatchError: the id is unknown; the message names the nearest known one.
     """
     try:
-        return gymnasium.make(spec.id, disable_env_checker=True, **{**spec.kwargs, **overrides})
+        with warnings.catch_warnings():
+            # Data belong to the version in which they were recorded, whether there is a newer one
+            # or not.
+            warnings.filterwarnings("ignore", ".*is out of date.*", DeprecationWarning)
+            return gymnasium.make(spec.id, disable_env_checker=True, **{**spec.kwargs, **overrides})
     except gymnasium.error.UnregisteredEnv as error:
         near = difflib.get_close_matches(spec.id, list(gymnasium.registry), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -143,27 +183,19 @@ class Environment:
         self._half_range = ((action_space.high - action_space.low) / 2).astype(np.float32)
 
     def _flat_dim(self) -> int:
-        space, keys = self.gym.observation_space, self.spec.observation_keys
-        if isinstance(space, spaces.Dict):
-            missing = [key for key in keys if key not in space.spaces]
-            if missing or not keys:
-                raise EnvironmentMismatchError(
-                    f"{self.spec.id} observes the keys {list(space.spaces)}, but observation_keys "
-                    f"is {list(keys)}; name the keys that make up the observation."
-                )
-            boxes = [space[key] for key in keys]
-        elif keys:
+        leaves, keys = vector_leaves(self.gym.observation_space), self.spec.observation_keys
+        missing = [key for key in keys if key not in leaves]
+        if "" in leaves and keys:
             raise EnvironmentMismatchError(
                 f"{self.spec.id} has one observation array, so observation_keys must be empty, "
                 f"but it is {list(keys)}."
             )
-        else:
-            boxes = [space]
-        if not all(isinstance(box, spaces.Box) and len(box.shape) == 1 for box in boxes):
+        if missing or ("" not in leaves and not keys):
             raise EnvironmentMismatchError(
-                f"{self.spec.id} has the observation space {space}; vectors are needed."
+                f"{self.spec.id} observes the keys {list(leaves)}, but observation_keys "
+                f"is {list(keys)}; name the keys that make up the observation."
             )
-        return sum(int(box.shape[0]) for box in boxes if box.shape is not None)
+        return sum(leaves[key] for key in keys or ("",))
 
     def reset(self, seed: int | None = None) -> NDArray[np.float32]:
         """Starts an episode and returns its first observation, `(O,)` float32."""

@@ -1,138 +1,196 @@
-"""A Minari dataset as one contiguous float32 block of transitions.
+"""Minari datasets as one stream of float32 rows, each a transition.
 
-Episodes are read one at a time straight into the block, so loading takes little more memory than
-the block itself. Which observations are used, and for which goal the rewards are, is the *goal
-mode*; nothing here looks at an environment's name.
+Episodes are read one at a time and handed on in chunks, so that a dataset of any size streams into
+the replay's block and is in memory once. Which observations are used, and for which goal the
+rewards are, is the *goal mode*; nothing here looks at an environment's name.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-from gymnasium import spaces
 
 from iqlft.datasets.errors import DatasetError
-from iqlft.datasets.reading import RecordedEpisode, read_episodes
-from iqlft.datasets.recorded import Goal, evaluation_goal, open_dataset, recorded_environment
-from workers.environment import (
-    Environment,
-    EnvironmentMismatchError,
-    EnvironmentSpec,
-    flatten_observation,
+from iqlft.datasets.recorded import (
+    Goal,
+    ends_at_success,
+    evaluation_goal,
+    has_mirrored_map,
+    open_dataset,
+    recorded_environment,
 )
-from workers.transition import RowLayout
+from iqlft.datasets.row_statistics import RowStatistics
+from iqlft.datasets.source import AfterSuccess, GoalMode, Source, observation_keys
+from workers.environment import Environment, EnvironmentMismatchError, EnvironmentSpec
+from workers.fixed_goal import SUCCESS_RADIUS
+from workers.registration import FIXED_GOAL_MAZE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import minari
     from numpy.typing import NDArray
 
-GoalMode = Literal["evaluation", "observed", "stored"]
-"""`evaluation`: rewards and terminations are those of the environment's one evaluation goal, which
-is not observed. `observed`: stored rewards for each episode's goal, which is observed. `stored`:
-everything as it is in the dataset."""
+    from workers.transition import RowLayout
 
-ACTION_LIMIT = 1 - 1e-5
-"""Dataset actions are clipped to +- this, as IQL's authors do."""
+CHUNK_ROWS = 65_536
+"""Rows handed on at a time."""
+
+RETURN_RANGE = 1000.0
+"""What `reward_scale="return_range"` scales the range of returns to (IQL's authors, locomotion)."""
 
 
-@dataclass(frozen=True)
 class OfflineDataset:
-    """A dataset in memory, and the environment that belongs to it.
+    """Minari datasets, one after another, and the environment that belongs to them.
 
-    Attributes:
-        id: Minari id.
-        hash: blake2b of the rows, hexadecimal.
-        rows: `(N, width)` float32, contiguous, one transition each; see `layout`.
-        layout: where the fields stand in a row.
+    Args:
+        ids: Minari ids.
+        sources: the datasets, in this order.
         environment: what to evaluate in and fine-tune on.
         goal: the goal mode.
         num_episodes: number of recorded episodes.
         reference_scores: returns that score 0 and 100, or None.
-        description: the dataset's own, or empty.
+        description: the datasets' own, or empty.
+        notes: what a user should know about them, in sentences.
+
+    Attributes:
+        id: the Minari ids, with ` + ` between.
     """
 
-    id: str
-    hash: str
-    rows: NDArray[np.float32]
-    layout: RowLayout
-    environment: EnvironmentSpec
-    goal: GoalMode
-    num_episodes: int
-    reference_scores: tuple[float, float] | None
-    description: str
+    def __init__(
+        self,
+        ids: Sequence[str],
+        sources: Sequence[Source],
+        *,
+        environment: EnvironmentSpec,
+        goal: GoalMode,
+        num_episodes: int,
+        reference_scores: tuple[float, float] | None,
+        description: str,
+        notes: tuple[str, ...],
+    ) -> None:
+        self.id = " + ".join(ids)
+        self._sources = sources
+        self.environment = environment
+        self.goal = goal
+        self.num_episodes = num_episodes
+        self.reference_scores = reference_scores
+        self.description = description
+        self.notes = notes
+        self._statistics: RowStatistics | None = None
+
+    @property
+    def layout(self) -> RowLayout:
+        """Where the fields stand in a row."""
+        return self._sources[0].layout
 
     @property
     def num_transitions(self) -> int:
         """N, the number of transitions."""
-        return len(self.rows)
+        return sum(each.num_transitions for each in self._sources)
 
-    def observation_mean(self) -> NDArray[np.float32]:
-        """Mean of the observations, `(O,)` float32."""
-        mean: NDArray[np.float64] = self._observations().mean(0, dtype=np.float64)
-        return mean.astype(np.float32)
+    def chunks(self) -> Iterator[NDArray[np.float32]]:
+        """Reads the rows `(n, width)`, n at most `CHUNK_ROWS`; each is overwritten by the next.
 
-    def observation_std(self) -> NDArray[np.float32]:
-        """Deviation of the observations + 1e-3, `(O,)` float32: a divisor that is never 0."""
-        observations, mean = self._observations(), self.observation_mean()
-        # In chunks: a deviation over the whole block would take a float64 copy of it.
-        squares = np.zeros(self.layout.observation_dim)
-        for first in range(0, len(observations), 65536):
-            difference = observations[first : first + 65536] - mean
-            squares += np.square(difference, dtype=np.float64).sum(0)
-        return (np.sqrt(squares / len(observations)) + 1e-3).astype(np.float32)
+        Raises:
+            DatasetError: an episode is not of the right form, or some are missing.
+        """
+        chunk = np.empty((min(CHUNK_ROWS, self.num_transitions), self.layout.width), np.float32)
+        statistics, filled = RowStatistics(self.layout.observation_dim), 0
+        for source in self._sources:
+            for episode in source.episodes(self.environment):
+                rows = episode
+                while len(rows):
+                    part = rows[: len(chunk) - filled]
+                    chunk[filled : filled + len(part)] = part
+                    filled, rows = filled + len(part), rows[len(part) :]
+                    if filled == len(chunk):
+                        statistics.add(chunk)
+                        yield chunk
+                        filled = 0
+        if filled:
+            statistics.add(chunk[:filled])
+            yield chunk[:filled]
+        self._statistics = statistics
 
-    def _observations(self) -> NDArray[np.float32]:
-        return self.rows[:, : self.layout.observation_dim]
+    @property
+    def statistics(self) -> RowStatistics:
+        """Hash, mean and deviation, from the last reading; reads the datasets if there is none."""
+        if self._statistics is None:
+            collections.deque(self.chunks(), maxlen=0)
+        return cast("RowStatistics", self._statistics)
+
+    def rows(self) -> NDArray[np.float32]:
+        """All rows in one array `(N, width)`, for datasets that fit into memory."""
+        rows = np.empty((self.num_transitions, self.layout.width), np.float32)
+        first = 0
+        for chunk in self.chunks():
+            rows[first : first + len(chunk)] = chunk
+            first += len(chunk)
+        return rows
 
 
 def load_dataset(
-    dataset_id: str,
-    *,
+    *dataset_ids: str,
     goal: GoalMode = "evaluation",
+    after_success: AfterSuccess = "keep",
     environment: EnvironmentSpec | None = None,
-    reward_scale: float = 1.0,
+    reward_scale: float | Literal["return_range"] = 1.0,
     reward_shift: float = 0.0,
+    reference_scores: tuple[float, float] | None = None,
 ) -> OfflineDataset:
-    """Loads a Minari dataset from the local Minari folder.
+    """Opens Minari datasets of the local Minari folder.
 
     Args:
-        dataset_id: Minari id, such as `iqlft/antmaze/medium-play-v0`.
+        dataset_ids: Minari ids, such as `iqlft/antmaze/medium-play-v0`; several are read one after
+            another and must fit together.
         goal: the goal mode.
-        environment: evaluation environment that replaces the recorded one, with its own reward
-            transform; its observation keys are set by the goal mode.
-        reward_scale: factor on rewards, for the recorded environment.
-        reward_shift: added to rewards after scaling, for the recorded environment.
+        after_success: `drop` ends every episode at its first success (goal modes `evaluation` and
+            `observed`), against datasets that mostly sit on the goal.
+        environment: evaluation environment that replaces the recorded one; its observation keys are
+            set by the goal mode, its reward transform by the following arguments.
+        reward_scale: factor on rewards; `return_range`: 1000 / (greatest - least return of an
+            episode), as IQL's authors do for locomotion.
+        reward_shift: added to rewards after scaling.
+        reference_scores: returns that score 0 and 100; the datasets' own when absent.
 
     Raises:
-        DatasetError: the dataset is not there, or does not suit the goal mode.
+        DatasetError: a dataset is not there, does not suit the goal mode, or not the others.
         EnvironmentMismatchError: the environment is unknown.
     """
-    dataset = open_dataset(dataset_id)
-    keys = _observation_keys(dataset, goal)
-    if environment is None:
-        environment = recorded_environment(dataset, reward_scale, reward_shift)
-    environment = dataclasses.replace(environment, observation_keys=keys)
-    target = None
-    if goal == "evaluation":
-        environment, target = evaluation_goal(environment)
-    reader = _Reader(dataset, environment, target)
-    rows = reader.read()
+    if not dataset_ids:
+        raise DatasetError("No dataset is named; give the Minari id of at least one.")
+    if goal == "stored" and after_success == "drop":
+        raise DatasetError(
+            "after_success is `drop`, but in the goal mode `stored` nothing tells success; "
+            "use the goal mode `evaluation` or `observed`, or `keep`."
+        )
+    datasets = [open_dataset(each) for each in dataset_ids]
+    observation_keys(datasets[0], goal)  # Says that there are no goals before they are looked for.
+    spec, target = _evaluation(datasets, goal, environment)
+    sources = [Source(each, goal, target, _radius(spec, goal), after_success) for each in datasets]
+    _require_alike(dataset_ids, sources)
+    if reward_scale == "return_range":
+        reward_scale = _return_range_scale(sources)
+    spec = dataclasses.replace(
+        spec,
+        observation_keys=sources[0].keys,
+        reward_scale=reward_scale,
+        reward_shift=reward_shift,
+    )
+    descriptions = [str(each.storage.metadata.get("description", "")) for each in datasets]
     return OfflineDataset(
-        id=dataset_id,
-        hash=hashlib.blake2b(rows.data, digest_size=16).hexdigest(),
-        rows=rows,
-        layout=reader.layout,
-        environment=environment,
+        dataset_ids,
+        sources,
+        environment=spec,
         goal=goal,
-        num_episodes=int(dataset.total_episodes),
-        reference_scores=_reference_scores(dataset.storage.metadata),
-        description=str(dataset.storage.metadata.get("description", "")),
+        num_episodes=sum(int(each.total_episodes) for each in datasets),
+        reference_scores=reference_scores or _reference_scores(datasets[0].storage.metadata),
+        description="\n".join(filter(None, descriptions)),
+        notes=_notes(datasets, sources, spec, after_success),
     )
 
 
@@ -150,23 +208,59 @@ def check_fits(dataset: OfflineDataset, environment: Environment) -> None:
             )
 
 
-def _observation_keys(dataset: minari.MinariDataset, goal: GoalMode) -> tuple[str, ...]:
-    """The keys that make up an observation in this goal mode, all of them vectors."""
-    space = dataset.observation_space
-    is_dict = isinstance(space, spaces.Dict)
-    if goal == "stored":
-        keys = tuple(space.spaces) if is_dict else ()
-    else:
-        keys = ("achieved_goal", "observation", "desired_goal")[: 2 if goal == "evaluation" else 3]
-        if not is_dict or not {*keys, "desired_goal"} <= space.spaces.keys():
+def _evaluation(
+    datasets: Sequence[minari.MinariDataset], goal: GoalMode, environment: EnvironmentSpec | None
+) -> tuple[EnvironmentSpec, Goal | None]:
+    """The environment to evaluate in, and the goal that rewards are relabelled to, if any."""
+    if environment is None:
+        environment, *others = [recorded_environment(each, 1.0, 0.0) for each in datasets]
+        for dataset, other in zip(datasets[1:], others, strict=True):
+            if other != environment:
+                raise DatasetError(
+                    f"{dataset.id} belongs to {other.id} {dict(other.kwargs)}, but "
+                    f"{datasets[0].id} to {environment.id} {dict(environment.kwargs)}; read them "
+                    "apart, or name one environment for both in the configuration (environment)."
+                )
+    if goal == "evaluation":
+        return evaluation_goal(environment)
+    if goal == "observed" and environment.kwargs.get("continuing_task", False):
+        return ends_at_success(environment), None
+    return environment, None
+
+
+def _radius(spec: EnvironmentSpec, goal: GoalMode) -> float:
+    """Success radius of an episode's own goal, in metres; needed in the mode `observed` only."""
+    if goal != "observed":
+        return 0.0
+    environment = Environment(dataclasses.replace(spec, observation_keys=("achieved_goal",)))
+    try:
+        return float(getattr(environment.gym.unwrapped, "success_radius", SUCCESS_RADIUS))
+    finally:
+        environment.close()
+
+
+def _require_alike(dataset_ids: Sequence[str], sources: Sequence[Source]) -> None:
+    first = sources[0]
+    for name, source in zip(dataset_ids[1:], sources[1:], strict=True):
+        ranges = zip(source.action_range, first.action_range, strict=True)
+        if (source.keys, source.layout) != (first.keys, first.layout) or not all(
+            np.array_equal(*pair) for pair in ranges
+        ):
             raise DatasetError(
-                f"{dataset.id} has no goals to be {goal}: its observation space is {space}; "
-                "use the goal mode `stored`."
+                f"{name} has other observations or actions than {dataset_ids[0]} "
+                f"({source.layout} against {first.layout}); they cannot be read as one dataset."
             )
-    boxes = [space[key] for key in keys] if keys else [space]
-    if not all(isinstance(box, spaces.Box) and len(box.shape) == 1 for box in boxes):
-        raise DatasetError(f"{dataset.id} has the observation space {space}; vectors are needed.")
-    return keys
+
+
+def _return_range_scale(sources: Sequence[Source]) -> float:
+    returns = np.concatenate([each.returns() for each in sources])
+    spread = float(returns.max() - returns.min())
+    if not spread > 0:
+        raise DatasetError(
+            f"All episodes have the return {returns[0]:g}, so that its range cannot scale the "
+            "rewards; give reward_scale a number."
+        )
+    return RETURN_RANGE / spread
 
 
 def _reference_scores(metadata: Mapping[str, Any]) -> tuple[float, float] | None:
@@ -174,68 +268,30 @@ def _reference_scores(metadata: Mapping[str, Any]) -> tuple[float, float] | None
     return None if low is None or high is None else (float(low), float(high))
 
 
-class _Reader:
-    """Fills the block, episode by episode.
-
-    Args:
-        dataset: where to read.
-        environment: its reward transform and observation keys are used.
-        target: the goal that rewards and terminations are relabelled to, or None to keep them.
-    """
-
-    def __init__(
-        self, dataset: minari.MinariDataset, environment: EnvironmentSpec, target: Goal | None
-    ) -> None:
-        self._dataset, self._environment, self._target = dataset, environment, target
-        space, actions = dataset.observation_space, dataset.action_space
-        keys = environment.observation_keys
-        self._centre, self._half_range = _action_range(dataset.id, actions)
-        boxes = [space[key] for key in keys] if keys else [space]
-        self.layout = RowLayout(sum(box.shape[0] for box in boxes), actions.shape[0])
-
-    def read(self) -> NDArray[np.float32]:
-        """The rows `(N, width)` of all episodes in order."""
-        rows = np.empty((self._dataset.total_steps, self.layout.width), np.float32)
-        first = 0
-        keys = self._environment.observation_keys
-        for index, episode in enumerate(read_episodes(self._dataset, keys)):
-            steps = len(episode.rewards)
-            self._fill(rows[first : first + steps], episode, index)
-            first += steps
-        if first != len(rows) or first == 0:
-            raise DatasetError(
-                f"{self._dataset.id} announces {len(rows)} transitions and holds {first}; "
-                "make or download it again."
-            )
-        return rows
-
-    def _fill(self, rows: NDArray[np.float32], episode: RecordedEpisode, index: int) -> None:
-        fields = self.layout.unpack(rows)
-        observations, actions, rewards, next_observations, terminated, truncated, versions = fields
-        flat = flatten_observation(episode.observations, self._environment.observation_keys)
-        if len(flat) != len(rows) + 1:
-            raise DatasetError(
-                f"Episode {index} of {self._dataset.id} has {len(flat)} observations for "
-                f"{len(rows)} transitions; one more than transitions is needed."
-            )
-        observations[...], next_observations[...] = flat[:-1], flat[1:]
-        scaled = (episode.actions - self._centre) / self._half_range
-        np.clip(scaled, -ACTION_LIMIT, ACTION_LIMIT, out=actions)
-        raw_rewards, terminated[...] = episode.rewards, episode.terminations
-        if self._target is not None:
-            reached = self._target.reached(episode.observations["achieved_goal"][1:])
-            raw_rewards, terminated[...] = reached.astype(np.float64), reached
-        rewards[...] = self._environment.transform_reward(raw_rewards)
-        truncated[...], versions[...] = episode.truncations, 0
-        # Where a recording just stops, the last transition leads nowhere either.
-        truncated[-1] = truncated[-1] or not terminated[-1]
-
-
-def _action_range(dataset_id: str, space: spaces.Space[Any]) -> tuple[Any, Any]:
-    """Centre and half range of the action space, each `(A,)` float32."""
-    if not isinstance(space, spaces.Box) or len(space.shape) != 1 or not space.is_bounded():
-        raise DatasetError(
-            f"{dataset_id} has the action space {space}; a bounded vector of reals is needed."
+def _notes(
+    datasets: Sequence[minari.MinariDataset],
+    sources: Sequence[Source],
+    environment: EnvironmentSpec,
+    after_success: AfterSuccess,
+) -> tuple[str, ...]:
+    in_a_map = "maze_map" in environment.kwargs
+    notes = [
+        f"The evaluation map recorded in {each.id} mirrors the map in which its data were made; "
+        "evaluations use the latter."
+        for each in datasets
+        if in_a_map and has_mirrored_map(each)
+    ]
+    if environment.id == FIXED_GOAL_MAZE:
+        notes.append(
+            "This is a maze of Gymnasium-Robotics, another benchmark than D4RL's: another ant, "
+            "other goals and other data (docs/datasets.md); scores do not compare."
         )
-    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    return ((high + low) / 2).astype(np.float32), ((high - low) / 2).astype(np.float32)
+    recorded = sum(each.recorded_transitions for each in sources)
+    useful = sum(each.useful_transitions for each in sources)
+    if useful < recorded:
+        verb = "are used" if after_success == "drop" else "lead up to it"
+        notes.append(
+            f"In {1 - useful / recorded:.0%} of the {recorded:,} transitions the episode has "
+            f"reached its goal before; {useful:,} {verb}."
+        )
+    return tuple(notes)

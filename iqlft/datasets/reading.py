@@ -7,6 +7,7 @@ is read directly; other formats go through Minari.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
@@ -25,7 +26,7 @@ class RecordedEpisode(NamedTuple):
     """T transitions as they were recorded.
 
     Attributes:
-        observations: `(T+1, O)`, or a mapping of such arrays.
+        observations: `(T+1, O)`, or a mapping of such arrays or mappings.
         actions: `(T, A)`.
         rewards: `(T,)`.
         terminations: `(T,)` bool.
@@ -46,21 +47,60 @@ def read_episodes(
 
     Args:
         dataset: where from.
-        keys: the keys of a Dict observation that are needed; empty for a Box observation.
+        keys: the keys of a Dict observation that are needed, nested ones with slashes between;
+            empty for a Box observation.
     """
-    path = dataset.storage.data_path / _FILE
-    if dataset.storage.FORMAT != "hdf5" or not path.exists():
+    path = _hdf5_file(dataset)
+    if path is None:
         for episode in dataset.iterate_episodes():
             yield RecordedEpisode(*(getattr(episode, name) for name in RecordedEpisode._fields))
         return
     with h5py.File(path, "r") as file:
         for index in dataset.episode_indices:
             group = f"episode_{index}"
-            observations: Any = {
-                key: _read(file, f"{group}/observations/{key}") for key in keys
-            } or _read(file, f"{group}/observations")
+            observations: Any = (
+                _nested({key: _read(file, f"{group}/observations/{key}") for key in keys})
+                if keys
+                else _read(file, f"{group}/observations")
+            )
             others = (_read(file, f"{group}/{name}") for name in RecordedEpisode._fields[1:])
             yield RecordedEpisode(observations, *others)
+
+
+def read_column(dataset: minari.MinariDataset, name: str) -> Iterator[NDArray[Any]]:
+    """Reads one array of every episode, in order.
+
+    Args:
+        dataset: where from.
+        name: such as `rewards`, or `observations/achieved_goal`.
+    """
+    path = _hdf5_file(dataset)
+    if path is None:
+        field, _, key = name.partition("/")
+        for episode in dataset.iterate_episodes():
+            column = getattr(episode, field)
+            yield column[key] if key else column
+        return
+    with h5py.File(path, "r") as file:
+        for index in dataset.episode_indices:
+            yield _read(file, f"episode_{index}/{name}")
+
+
+def _hdf5_file(dataset: minari.MinariDataset) -> Path | None:
+    path = Path(dataset.storage.data_path) / _FILE
+    return path if dataset.storage.FORMAT == "hdf5" and path.exists() else None
+
+
+def _nested(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """Arrays by paths such as `achieved_goal/kettle` as mappings within mappings."""
+    nested: dict[str, Any] = {}
+    for path, array in arrays.items():
+        *outer, name = path.split("/")
+        inner = nested
+        for each in outer:
+            inner = inner.setdefault(each, {})
+        inner[name] = array
+    return nested
 
 
 def _read(file: h5py.File, name: str) -> NDArray[Any]:

@@ -16,13 +16,12 @@ from iqlft.datasets.storage import dataset_path
 from iqlft.datasets.tasks import TASKS
 from workers import environment as environments
 from workers.environment import EnvironmentSpec
+from workers.fixed_goal import SUCCESS_RADIUS
+from workers.registration import FIXED_GOAL_MAZE
 
 if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
     from numpy.typing import NDArray
-
-GYMNASIUM_ROBOTICS_RADIUS = 0.45
-"""Success radius of Gymnasium-Robotics' mazes, in metres, which they do not expose."""
 
 
 class Goal(NamedTuple):
@@ -82,8 +81,11 @@ def recorded_environment(
 ) -> EnvironmentSpec:
     """The dataset's evaluation environment, or else the one that it was recorded in.
 
+    A recorded evaluation map that is the mirror image of the map in which the data were made, as in
+    `D4RL/antmaze/umaze-v1`, is put right.
+
     Raises:
-        DatasetError: it records none.
+        DatasetError: it records none, or one with another maze.
     """
     # Minari has no public accessor for the evaluation spec short of building the environment.
     recorded: EnvSpec | None = dataset._eval_env_spec or dataset.env_spec
@@ -92,11 +94,34 @@ def recorded_environment(
             f"{dataset.id} records no environment; name one in the configuration (environment)."
         )
     kwargs = dict(recorded.kwargs)
+    if has_mirrored_map(dataset):
+        kwargs["maze_map"] = [list(reversed(row)) for row in kwargs["maze_map"]]
     name = _importable_id(recorded)
     registered = gymnasium.registry.get(recorded.id)
     if registered is None or registered.max_episode_steps != recorded.max_episode_steps:
         kwargs["max_episode_steps"] = recorded.max_episode_steps
     return EnvironmentSpec(name, kwargs, reward_scale=reward_scale, reward_shift=reward_shift)
+
+
+def has_mirrored_map(dataset: minari.MinariDataset) -> bool:
+    """Whether the evaluation map is the mirror image of the map in which the data were made.
+
+    Raises:
+        DatasetError: it is another map altogether.
+    """
+    specs = dataset.env_spec, dataset._eval_env_spec
+    maps = [spec.kwargs.get("maze_map") for spec in specs if spec is not None]
+    if len(maps) != len(specs) or None in maps:
+        return False
+    made, evaluated = (np.array([[cell == 1 for cell in row] for row in each]) for each in maps)
+    if np.array_equal(made, evaluated):
+        return False
+    if np.array_equal(made, np.fliplr(evaluated)):
+        return True
+    raise DatasetError(
+        f"{dataset.id} was recorded in another maze than its evaluation environment has; "
+        "name the environment in the configuration (environment)."
+    )
 
 
 def _importable_id(spec: EnvSpec) -> str:
@@ -112,31 +137,34 @@ def evaluation_goal(spec: EnvironmentSpec) -> tuple[EnvironmentSpec, Goal]:
 
     Args:
         spec: an environment with `evaluation_goal` and `success_radius`, or one of
-            Gymnasium-Robotics' mazes that has a single goal cell.
+            Gymnasium-Robotics' mazes that has a single goal cell. These draw the goal around the
+            cell's centre; the spec returned keeps it at the centre.
 
     Raises:
         DatasetError: the environment has no single evaluation goal.
     """
     environment = environments.make(spec)
+    maze: Any = environment.unwrapped
     try:
-        maze: Any = environment.unwrapped
-        goal = _goal_of(maze)
-        if goal is None:
+        if getattr(maze, "continuing_task", False):
+            spec = ends_at_success(spec)
+        if hasattr(maze, "evaluation_goal"):
+            position = np.asarray(maze.evaluation_goal, np.float64)
+            return spec, Goal(position, float(maze.success_radius))
+        locations: list[Any] = getattr(getattr(maze, "maze", None), "unique_goal_locations", [])
+        if len(locations) != 1:
             raise DatasetError(
                 f"{spec.id} has no single evaluation goal to relabel rewards to; "
                 "use the goal mode `observed` or `stored`."
             )
-        if getattr(maze, "continuing_task", False):
-            spec = dataclasses.replace(spec, kwargs={**spec.kwargs, "continuing_task": False})
-        return spec, goal
+        goal = Goal(np.asarray(locations[0], np.float64), SUCCESS_RADIUS)
     finally:
         environment.close()
+    steps = environment.spec.max_episode_steps if environment.spec is not None else None
+    kwargs = {**spec.kwargs, "maze_id": spec.id, "max_episode_steps": steps}
+    return dataclasses.replace(spec, id=FIXED_GOAL_MAZE, kwargs=kwargs), goal
 
 
-def _goal_of(maze: Any) -> Goal | None:  # noqa: ANN401
-    if hasattr(maze, "evaluation_goal"):
-        return Goal(np.asarray(maze.evaluation_goal, np.float64), float(maze.success_radius))
-    locations: list[Any] = getattr(getattr(maze, "maze", None), "unique_goal_locations", [])
-    if len(locations) == 1:
-        return Goal(np.asarray(locations[0], np.float64), GYMNASIUM_ROBOTICS_RADIUS)
-    return None
+def ends_at_success(spec: EnvironmentSpec) -> EnvironmentSpec:
+    """The spec of the same maze in which success ends an episode."""
+    return dataclasses.replace(spec, kwargs={**spec.kwargs, "continuing_task": False})

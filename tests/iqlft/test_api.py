@@ -39,7 +39,7 @@ def test_a_dataset_is_read_as_its_task_says_unless_told_otherwise(corner: str) -
 
 
 def rewards(dataset: OfflineDataset) -> np.ndarray:
-    found: np.ndarray = dataset.layout.unpack(dataset.rows)[2]
+    found: np.ndarray = dataset.layout.unpack(dataset.rows())[2]
     return found
 
 

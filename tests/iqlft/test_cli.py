@@ -387,7 +387,7 @@ def test_a_task_named_in_a_file_brings_its_dataset(main: Main, tmp_path: Path) -
     (tmp_path / "mine.yaml").write_text("task: antmaze-medium-play\nexpectile: 0.8\n")
     _, output, _ = main("pretrain", "--config", tmp_path / "mine.yaml", "--print-config")
     settings = yaml.safe_load(output)
-    assert settings["dataset"] == "iqlft/antmaze/medium-play-v0"
+    assert settings["dataset"] == ["iqlft/antmaze/medium-play-v0"]
     assert settings["expectile"] == 0.8
 
 

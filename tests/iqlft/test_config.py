@@ -18,7 +18,6 @@ from iqlft.config import (
     Hyperparameters,
     PretrainConfig,
     RunConfig,
-    check,
     config_fields,
     load_task,
     load_yaml,
@@ -28,6 +27,7 @@ from iqlft.config import (
     to_dict,
     to_yaml,
 )
+from iqlft.validation import check
 
 NUMBERS = st.floats(1e-6, 1.0, exclude_min=True)
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8)
@@ -102,10 +102,15 @@ def value_of(name: str, hint: type) -> st.SearchStrategy[Any]:
         "str": TEXT,
         "Path": st.sampled_from([Path("runs"), Path("/somewhere/else"), Path("1e3")]),
     }
-    if name == "offline_ratio":
-        return st.none() | NUMBERS
-    if name == "run":
-        return st.lists(by_type["Path"], max_size=2).map(tuple)
+    special = {
+        "offline_ratio": st.none() | NUMBERS,
+        "run": st.lists(by_type["Path"], max_size=2).map(tuple),
+        "dataset": st.lists(TEXT, min_size=1, max_size=3).map(tuple),
+        "reward_scale": st.just("return_range") | NUMBERS,
+        "reference_scores": st.none() | st.tuples(NUMBERS, NUMBERS),
+    }
+    if name in special:
+        return special[name]
     if hasattr(hint, "__args__"):
         return st.sampled_from(hint.__args__)
     return by_type[hint.__name__]
@@ -160,7 +165,10 @@ def test_a_key_of_another_command_is_left_to_it() -> None:
         ({"learning_rate": True}, "must be a number"),
         ({"learning_rate": None}, "must be a number"),
         ({"lockstep": 1}, "lockstep is 1, but must be true or false"),
-        ({"dataset": 3}, "dataset is 3, but must be text"),
+        ({"dataset": 3}, "dataset is 3, but must be a list"),
+        ({"dataset": ["a/b-v0", 3]}, "dataset is 3, but must be text"),
+        ({"reward_scale": "returns"}, "reward_scale is 'returns', but must be a number"),
+        ({"reference_scores": [1, 2, 3]}, "must hold 2 values"),
         ({"precision": "float16"}, "must be one of float32, bf16, auto"),
         ({"runs": 3}, "runs is 3, but must be a path"),
         ({"run": "runs/a"}, "run is 'runs/a', but must be a list"),
@@ -171,6 +179,14 @@ def test_a_wrong_key_or_type_is_named_with_its_source(values: dict[str, Any], me
     with pytest.raises(ConfigError, match=r"my\.yaml: ") as caught:
         override(kind(), values, "my.yaml")
     assert message in str(caught.value)
+
+
+def test_a_single_dataset_needs_no_list() -> None:
+    assert override(PretrainConfig(), {"dataset": "a/b-v0"}, "my.yaml").dataset == ("a/b-v0",)
+
+
+def test_several_datasets_follow_one_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys, "pretrain", "--dataset", "a-v0", "b-v0")["dataset"] == ["a-v0", "b-v0"]
 
 
 def test_an_unknown_task_is_answered_with_the_nearest_one() -> None:
@@ -214,6 +230,10 @@ def test_a_folder_is_no_config_file(tmp_path: Path) -> None:
         ({"learning_rate": float("nan")}, "--learning-rate is nan"),
         ({"inverse_temperature": float("inf")}, "--inverse-temperature is inf"),
         ({"name": "../other"}, "--name is '../other', but must be the name of one folder"),
+        ({"dropout": 1.0}, r"--dropout is 1.0, but must lie in \[0, 1\)"),
+        ({"reward_scale": float("nan")}, "--reward-scale is nan, but must be finite"),
+        ({"reference_scores": (2.0, 1.0)}, r"--reference-scores is \(2.0, 1.0\), but must be two"),
+        ({"dataset": ()}, r"--dataset is \(\), but must name at least one dataset"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused_by_flag(

@@ -48,7 +48,7 @@ class ReplayAgainstLists(RuleBasedStateMachine):
         self.dataset, self.capacity, self.ratio = list(range(dataset)), capacity, ratio
         self.new: list[list[int]] = [[], []]
         self.replay = Replay(
-            rows(0, dataset), LAYOUT, (0, 1), capacity=capacity, offline_ratio=ratio
+            [rows(0, dataset)], dataset, LAYOUT, (0, 1), capacity=capacity, offline_ratio=ratio
         )
         self.next = 1000
 
@@ -91,7 +91,7 @@ TestReplayAgainstLists = ReplayAgainstLists.TestCase
 
 
 def test_the_union_is_sampled_uniformly() -> None:
-    replay = Replay(rows(0, 60), LAYOUT, capacity=100)
+    replay = Replay([rows(0, 60)], 60, LAYOUT, capacity=100)
     replay.add(transitions(60, 40))
     draws = 100_000
     counts = np.bincount(indices(replay, draws), minlength=100)
@@ -101,7 +101,7 @@ def test_the_union_is_sampled_uniformly() -> None:
 
 
 def test_a_fixed_ratio_gives_exact_counts_once_there_are_new_transitions() -> None:
-    replay = Replay(rows(0, 1000), LAYOUT, capacity=10, offline_ratio=0.25)
+    replay = Replay([rows(0, 1000)], 1000, LAYOUT, capacity=10, offline_ratio=0.25)
     assert (indices(replay, 64) < 1000).all()
     replay.add(transitions(1000, 1))
     seen = indices(replay, 64)
@@ -110,7 +110,7 @@ def test_a_fixed_ratio_gives_exact_counts_once_there_are_new_transitions() -> No
 
 
 def test_a_full_ring_overwrites_the_oldest() -> None:
-    replay = Replay(rows(0, 1), LAYOUT, capacity=4, offline_ratio=0.0)
+    replay = Replay([rows(0, 1)], 1, LAYOUT, capacity=4, offline_ratio=0.0)
     for first in range(100, 106, 2):
         replay.add(transitions(first, 2))
     assert set(indices(replay, 200)) == {102, 103, 104, 105}
@@ -119,7 +119,7 @@ def test_a_full_ring_overwrites_the_oldest() -> None:
 
 
 def test_members_never_see_each_other_s_new_transitions() -> None:
-    replay = Replay(rows(0, 2), LAYOUT, (0, 1), capacity=8)
+    replay = Replay([rows(0, 2)], 2, LAYOUT, (0, 1), capacity=8)
     replay.add(transitions(100, 8), member=0)
     replay.add(transitions(200, 3), member=1)
     batch = replay.sample(400).observations[..., 0].numpy().astype(int)
@@ -128,8 +128,8 @@ def test_members_never_see_each_other_s_new_transitions() -> None:
 
 
 def test_a_member_s_batches_depend_on_its_own_seed_alone() -> None:
-    alone = Replay(rows(0, 50), LAYOUT, (3,))
-    together = Replay(rows(0, 50), LAYOUT, (1, 3))
+    alone = Replay([rows(0, 50)], 50, LAYOUT, (3,))
+    together = Replay([rows(0, 50)], 50, LAYOUT, (1, 3))
     for _ in range(3):
         first, second = together.sample(32).observations
         torch.testing.assert_close(second, alone.sample(32).observations[0], rtol=0, atol=0)
@@ -137,18 +137,18 @@ def test_a_member_s_batches_depend_on_its_own_seed_alone() -> None:
 
 
 def test_a_restored_random_state_repeats_the_batches() -> None:
-    replay = Replay(rows(0, 50), LAYOUT, (0, 1))
+    replay = Replay([rows(0, 50)], 50, LAYOUT, (0, 1))
     replay.sample(7)
     state = replay.random_state()
     expected = [replay.sample(32).observations for _ in range(2)]
-    other = Replay(rows(0, 50), LAYOUT, (8, 9))
+    other = Replay([rows(0, 50)], 50, LAYOUT, (8, 9))
     other.set_random_state(state)
     for each in expected:
         assert torch.equal(other.sample(32).observations, each)
 
 
 def test_looking_at_a_part_does_not_change_what_training_samples() -> None:
-    looked, left = (Replay(rows(0, 50), LAYOUT, capacity=5) for _ in range(2))
+    looked, left = (Replay([rows(0, 50)], 50, LAYOUT, capacity=5) for _ in range(2))
     for replay in (looked, left):
         replay.add(transitions(100, 5))
     assert (looked.sample_part(64, new=True).observations >= 100).all()
@@ -158,7 +158,7 @@ def test_looking_at_a_part_does_not_change_what_training_samples() -> None:
 
 def test_the_dataset_is_copied() -> None:
     data = rows(0, 5)
-    replay = Replay(data, LAYOUT)
+    replay = Replay([data], len(data), LAYOUT)
     data[:] = 77
     assert indices(replay, 50).max() < 5
 
@@ -167,5 +167,5 @@ def test_the_dataset_is_copied() -> None:
 def test_the_block_holds_the_dataset_once_and_a_ring_per_member(
     members: int, expected: int
 ) -> None:
-    replay = Replay(rows(0, 20), LAYOUT, range(members), capacity=10)
+    replay = Replay([rows(0, 20)], 20, LAYOUT, range(members), capacity=10)
     assert replay.num_bytes == 4 * LAYOUT.width * expected

@@ -61,7 +61,7 @@ def test_evaluation_mode_relabels_rewards_and_terminations_at_the_next_state(
     episodes = [goal_episode([NEAR, FAR, NEAR, NEAR]), goal_episode([FAR, FAR, NEAR])]
     write("test/corner-v0", episodes, env=corner_env)
     dataset = load_dataset("test/corner-v0", reward_scale=10, reward_shift=-1)
-    transitions = dataset.layout.transitions(dataset.rows)
+    transitions = dataset.layout.transitions(dataset.rows())
     # Episode 1 arrives at FAR, NEAR, NEAR; episode 2 at FAR, NEAR. Reached: 10 * 1 - 1, else -1.
     np.testing.assert_array_equal(transitions.rewards, [-1, 9, 9, -1, 9])
     np.testing.assert_array_equal(transitions.terminated, [False, True, True, False, True])
@@ -83,7 +83,7 @@ def test_observed_mode_keeps_rewards_and_observes_the_goal(
 ) -> None:
     write("test/corner-v0", [goal_episode([NEAR, NEAR, FAR])], env=corner_env)
     dataset = load_dataset("test/corner-v0", goal="observed")
-    transitions = dataset.layout.transitions(dataset.rows)
+    transitions = dataset.layout.transitions(dataset.rows())
     np.testing.assert_array_equal(transitions.rewards, 0.25)
     assert not transitions.terminated.any()
     assert dataset.environment.observation_keys == ("achieved_goal", "observation", "desired_goal")
@@ -97,7 +97,7 @@ def test_stored_mode_takes_all_keys_in_the_spaces_order(
     write("test/corner-v0", [goal_episode([NEAR, NEAR, FAR])], env=corner_env)
     dataset = load_dataset("test/corner-v0", goal="stored")
     assert dataset.environment.observation_keys == ("achieved_goal", "desired_goal", "observation")
-    np.testing.assert_array_equal(dataset.rows[0, 2:5], [9, 9, 0])
+    np.testing.assert_array_equal(dataset.rows()[0, 2:5], [9, 9, 0])
 
 
 @pytest.mark.usefixtures("minari_root")
@@ -113,7 +113,7 @@ def test_stored_mode_reads_vectors_and_rescales_actions_to_unit_bounds() -> None
     )
     write("test/pendulum-v0", [episode], env="Pendulum-v1")
     dataset = load_dataset("test/pendulum-v0", goal="stored")
-    transitions = dataset.layout.transitions(dataset.rows)
+    transitions = dataset.layout.transitions(dataset.rows())
     np.testing.assert_allclose(transitions.actions[:, 0], [1 - 1e-5, -0.5, 0], atol=1e-7)
     np.testing.assert_array_equal(transitions.rewards, [1, 2, 3])
     np.testing.assert_array_equal(transitions.terminated, [False, False, True])
@@ -129,7 +129,7 @@ def test_actions_are_clipped_just_inside_the_bounds(corner_env: gymnasium.Env[An
     write("test/corner-v0", [goal_episode([FAR, FAR, FAR], actions)], env=corner_env)
     dataset = load_dataset("test/corner-v0")
     limit = np.float32(1 - 1e-5)
-    np.testing.assert_array_equal(dataset.rows[:, 29:37], np.float32([[limit] * 8, [-limit] * 8]))
+    np.testing.assert_array_equal(dataset.rows()[:, 29:37], np.float32([[limit] * 8, [-limit] * 8]))
 
 
 @pytest.mark.usefixtures("minari_root")
@@ -137,14 +137,16 @@ def test_a_recording_that_just_stops_is_truncated(corner_env: gymnasium.Env[Any,
     episode = goal_episode([FAR, FAR, FAR], truncations=np.zeros(2, np.bool_))
     write("test/corner-v0", [episode], env=corner_env)
     dataset = load_dataset("test/corner-v0")
-    np.testing.assert_array_equal(dataset.layout.transitions(dataset.rows).truncated, [False, True])
+    np.testing.assert_array_equal(
+        dataset.layout.transitions(dataset.rows()).truncated, [False, True]
+    )
 
 
 def test_generated_data_load_with_the_environment_that_they_are_for(corner: str) -> None:
     dataset = load_dataset(corner, reward_shift=-1)
-    assert dataset.rows.shape == (903, 70)
-    assert dataset.rows.dtype == np.float32
-    assert dataset.rows.flags.c_contiguous
+    assert dataset.rows().shape == (903, 70)
+    assert dataset.rows().dtype == np.float32
+    assert dataset.rows().flags.c_contiguous
     assert dataset.environment == EnvironmentSpec(
         "iqlft/AntMaze-Corner-v0",
         {"maze": "Corner", "continuing_task": False},
@@ -160,25 +162,25 @@ def test_generated_data_load_with_the_environment_that_they_are_for(corner: str)
 
 def test_mean_and_deviation_are_those_of_the_observations(corner: str) -> None:
     dataset = load_dataset(corner)
-    observations = dataset.rows[:, :29].astype(np.float64)
-    np.testing.assert_allclose(dataset.observation_mean(), observations.mean(0), atol=1e-6)
-    np.testing.assert_allclose(dataset.observation_std(), observations.std(0) + 1e-3, rtol=1e-5)
-    assert dataset.observation_std().dtype == np.float32
+    observations = dataset.rows()[:, :29].astype(np.float64)
+    np.testing.assert_allclose(dataset.statistics.mean, observations.mean(0), atol=1e-6)
+    np.testing.assert_allclose(dataset.statistics.std, observations.std(0) + 1e-3, rtol=1e-5)
+    assert dataset.statistics.std.dtype == np.float32
 
 
 def test_the_hash_names_the_content(corner: str) -> None:
     again, shifted = load_dataset(corner), load_dataset(corner, reward_shift=-1)
-    assert load_dataset(corner).hash == again.hash != shifted.hash
+    assert load_dataset(corner).statistics.hash == again.statistics.hash != shifted.statistics.hash
 
 
 def test_a_given_environment_replaces_the_recorded_one(corner: str) -> None:
-    spec = EnvironmentSpec("iqlft/AntMaze-UMaze-v0", reward_shift=-1)
-    dataset = load_dataset(corner, environment=spec)
+    spec = EnvironmentSpec("iqlft/AntMaze-UMaze-v0")
+    dataset = load_dataset(corner, environment=spec, reward_shift=-1)
     assert dataset.environment == dataclasses.replace(
-        spec, observation_keys=("achieved_goal", "observation")
+        spec, observation_keys=("achieved_goal", "observation"), reward_shift=-1
     )
     # The ant never leaves the corner, so umaze's goal (0.75, 8.75) is never reached.
-    np.testing.assert_array_equal(dataset.layout.transitions(dataset.rows).rewards, -1)
+    np.testing.assert_array_equal(dataset.layout.transitions(dataset.rows()).rewards, -1)
 
 
 def test_dimensions_that_do_not_fit_are_named(corner: str) -> None:
@@ -201,9 +203,10 @@ def test_a_dataset_with_farama_schema_is_relabelled_to_its_single_goal_cell() ->
     positions = [[2, 0.0], [2, 0.4], [2, 0.5]]
     write("D4RL/antmaze/tiny-v1", [goal_episode(positions)], env=recorded)
     dataset = load_dataset("D4RL/antmaze/tiny-v1")
-    transitions = dataset.layout.transitions(dataset.rows)
+    transitions = dataset.layout.transitions(dataset.rows())
     np.testing.assert_array_equal(transitions.rewards, [1, 0])
-    assert dataset.environment.id == "gymnasium_robotics:AntMaze_UMaze-v5"
+    assert dataset.environment.id == "iqlft/FixedGoalMaze-v0"
+    assert dataset.environment.kwargs["maze_id"] == "gymnasium_robotics:AntMaze_UMaze-v5"
     assert dataset.environment.kwargs["continuing_task"] is False
     environment = Environment(dataset.environment)
     check_fits(dataset, environment)

@@ -1,0 +1,54 @@
+"""Hash, mean and deviation of a stream of rows, gathered while they pass."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class RowStatistics:
+    """What is known of the rows seen so far.
+
+    Mean and deviation are combined chunk by chunk in float64 (Chan, Golub and LeVeque, 1979), so
+    that a dataset larger than memory needs no second pass and no float64 copy.
+
+    Args:
+        width: how many leading values of a row are the observation, O.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._count = 0
+        self._mean = np.zeros(width)
+        self._squares = np.zeros(width)
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        """Takes rows `(n, width of a row)` into account; contiguous, n at least 1."""
+        self._hash.update(rows.data)
+        observations = rows[:, : len(self._mean)].astype(np.float64)
+        mean, count = observations.mean(0), self._count + len(rows)
+        gap = mean - self._mean
+        self._squares += np.square(observations - mean).sum(0)
+        self._squares += gap**2 * (self._count * len(rows) / count)
+        self._mean += gap * (len(rows) / count)
+        self._count = count
+
+    @property
+    def hash(self) -> str:
+        """blake2b of the rows' bytes, hexadecimal; chunk borders do not change it."""
+        return self._hash.hexdigest()
+
+    @property
+    def mean(self) -> NDArray[np.float32]:
+        """Mean of the observations, `(O,)`."""
+        return self._mean.astype(np.float32)
+
+    @property
+    def std(self) -> NDArray[np.float32]:
+        """Deviation of the observations + 1e-3, `(O,)`: a divisor that is never 0."""
+        return (np.sqrt(self._squares / max(self._count, 1)) + 1e-3).astype(np.float32)

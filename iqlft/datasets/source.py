@@ -1,0 +1,201 @@
+"""One Minari dataset as rows of transitions, an episode at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+
+from iqlft.datasets.errors import DatasetError
+from iqlft.datasets.reading import RecordedEpisode, read_column, read_episodes
+from workers.environment import EnvironmentMismatchError, flatten_observation, vector_leaves
+from workers.transition import RowLayout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import minari
+    from numpy.typing import NDArray
+
+    from iqlft.datasets.recorded import Goal
+    from workers.environment import EnvironmentSpec
+
+GoalMode = Literal["evaluation", "observed", "stored"]
+"""`evaluation`: rewards and terminations are those of the environment's one evaluation goal, which
+is not observed. `observed`: stored rewards for each episode's goal, which is observed. `stored`:
+everything as it is in the dataset."""
+
+AfterSuccess = Literal["keep", "drop"]
+"""What becomes of the transitions after an episode's first success."""
+
+ACTION_LIMIT = 1 - 1e-5
+"""Dataset actions are clipped to +- this, as IQL's authors do."""
+
+_GOAL_KEYS = ("achieved_goal", "observation", "desired_goal")
+
+
+def observation_keys(dataset: minari.MinariDataset, goal: GoalMode) -> tuple[str, ...]:
+    """The keys that make up an observation in this goal mode, see `EnvironmentSpec`.
+
+    Raises:
+        DatasetError: the dataset has no goals, or observations that are no vectors.
+    """
+    try:
+        leaves = vector_leaves(dataset.observation_space)
+    except EnvironmentMismatchError as error:
+        raise DatasetError(f"{dataset.id} cannot be used: {error}") from error
+    if goal == "stored":
+        return tuple(key for key in leaves if key)
+    if not set(_GOAL_KEYS) <= leaves.keys():
+        raise DatasetError(
+            f"{dataset.id} has no goals to be {goal}: its observation space is "
+            f"{dataset.observation_space}; use the goal mode `stored`."
+        )
+    return _GOAL_KEYS[: 2 if goal == "evaluation" else 3]
+
+
+class ActionRange(NamedTuple):
+    """What maps a recorded action to [-1, 1].
+
+    Attributes:
+        centre: `(A,)` float32.
+        half_range: `(A,)` float32.
+    """
+
+    centre: NDArray[np.float32]
+    half_range: NDArray[np.float32]
+
+
+class Source:
+    """A Minari dataset, read in a goal mode.
+
+    Args:
+        dataset: where to read.
+        goal: the goal mode.
+        target: the goal that rewards and terminations are relabelled to in the mode `evaluation`.
+        radius: success radius of each episode's own goal in the mode `observed`, in metres.
+        after_success: `drop` ends every episode, terminated, at its first success.
+
+    Attributes:
+        keys: see `observation_keys`.
+        layout: where the fields stand in a row.
+        action_range: of the recorded actions.
+        recorded_transitions: how many the dataset holds.
+        useful_transitions: how many of them lead up to an episode's first success, the tails
+            behind it left out; all of them in the mode `stored`.
+    """
+
+    def __init__(
+        self,
+        dataset: minari.MinariDataset,
+        goal: GoalMode,
+        target: Goal | None,
+        radius: float,
+        after_success: AfterSuccess,
+    ) -> None:
+        self._dataset, self._goal, self._target, self._radius = dataset, goal, target, radius
+        self._drop = after_success == "drop"
+        self.keys = observation_keys(dataset, goal)
+        leaves = vector_leaves(dataset.observation_space)
+        self.action_range = _action_range(dataset.id, dataset.action_space)
+        observation_dim = sum(leaves[key] for key in self.keys or ("",))
+        self.layout = RowLayout(observation_dim, len(self.action_range.centre))
+        self.recorded_transitions = int(dataset.total_steps)
+        self.useful_transitions = self._count_useful()
+
+    @property
+    def num_transitions(self) -> int:
+        """How many rows `episodes` yields in all."""
+        return self.useful_transitions if self._drop else self.recorded_transitions
+
+    def returns(self) -> NDArray[np.float64]:
+        """The return of each episode as recorded, `(episodes,)`."""
+        rewards = read_column(self._dataset, "rewards")
+        return np.array([np.sum(each, dtype=np.float64) for each in rewards])
+
+    def episodes(self, environment: EnvironmentSpec) -> Iterator[NDArray[np.float32]]:
+        """Every episode's rows `(T, width)`, in order.
+
+        Args:
+            environment: its reward transform is used.
+
+        Raises:
+            DatasetError: an episode is not of the right form, or some are missing.
+        """
+        count = 0
+        for index, episode in enumerate(read_episodes(self._dataset, self._needed_keys())):
+            rows = self._rows(episode, index, environment)
+            count += len(rows)
+            yield rows
+        if count != self.num_transitions or count == 0:
+            raise DatasetError(
+                f"{self._dataset.id} announces {self.num_transitions} transitions and holds "
+                f"{count}; make or download it again."
+            )
+
+    def _needed_keys(self) -> tuple[str, ...]:
+        return self.keys if self._goal == "stored" else _GOAL_KEYS
+
+    def _count_useful(self) -> int:
+        if self._goal == "stored":
+            return self.recorded_transitions
+        positions = read_column(self._dataset, "observations/achieved_goal")
+        goals = read_column(self._dataset, "observations/desired_goal")
+        reached = (self._reached(*each) for each in zip(positions, goals, strict=True))
+        return sum(_first(each) for each in reached)
+
+    def _reached(
+        self, positions: NDArray[np.float64], goals: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Which transitions lead to the goal that counts, `(T,)`, from `(T+1, 2)` each."""
+        if self._target is not None:
+            return self._target.reached(positions[1:])
+        distance = np.linalg.norm(positions[1:] - goals[1:], axis=-1)
+        reached: NDArray[np.bool_] = distance <= self._radius
+        return reached
+
+    def _rows(
+        self, episode: RecordedEpisode, index: int, environment: EnvironmentSpec
+    ) -> NDArray[np.float32]:
+        steps = len(episode.rewards)
+        rows = np.empty((steps, self.layout.width), np.float32)
+        fields = self.layout.unpack(rows)
+        observations, actions, rewards, next_observations, terminated, truncated, versions = fields
+        flat = flatten_observation(episode.observations, self.keys)
+        if len(flat) != steps + 1:
+            raise DatasetError(
+                f"Episode {index} of {self._dataset.id} has {len(flat)} observations for "
+                f"{steps} transitions; one more than transitions is needed."
+            )
+        observations[...], next_observations[...] = flat[:-1], flat[1:]
+        scaled = (episode.actions - self.action_range.centre) / self.action_range.half_range
+        np.clip(scaled, -ACTION_LIMIT, ACTION_LIMIT, out=actions)
+        raw_rewards, terminated[...] = episode.rewards, episode.terminations
+        truncated[...], versions[...] = episode.truncations, 0
+        kept = steps
+        if self._goal != "stored":
+            reached = self._reached(*(episode.observations[key] for key in _GOAL_KEYS[::2]))
+            kept = _first(reached) if self._drop else steps
+            if self._target is not None:
+                raw_rewards = reached.astype(np.float64)
+            if self._target is not None or self._drop:
+                terminated[...] = reached
+        rewards[...] = environment.transform_reward(raw_rewards)
+        # Where a recording just stops, the last transition leads nowhere either.
+        truncated[kept - 1] = truncated[kept - 1] or not terminated[kept - 1]
+        return rows[:kept]
+
+
+def _first(reached: NDArray[np.bool_]) -> int:
+    """The number of transitions up to and with the first that reaches the goal; else all."""
+    return int(reached.argmax()) + 1 if reached.any() else len(reached)
+
+
+def _action_range(dataset_id: str, space: spaces.Space[Any]) -> ActionRange:
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1 or not space.is_bounded():
+        raise DatasetError(
+            f"{dataset_id} has the action space {space}; a bounded vector of reals is needed."
+        )
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    return ActionRange(((high + low) / 2).astype(np.float32), ((high - low) / 2).astype(np.float32))
