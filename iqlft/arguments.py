@@ -109,8 +109,42 @@ class MakeData:
 
 
 @dataclass(frozen=True)
+class ImportData:
+    """Turn one of D4RL's own HDF5 files into a Minari dataset."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """Such as Ant_maze_big-maze_noisy_multistart_True_multigoal_False_sparse.hdf5."""
+    task: str | None = None
+    """The AntMaze task whose data they are, such as antmaze-medium-play."""
+    environment: str | None = None
+    """For files of other kinds instead, the environment's Gymnasium id, such as HalfCheetah-v5."""
+    id: str | None = None
+    """Minari id of the result; none: in the namespace imported, after the task or the file."""
+    force: bool = False
+    """Replace a dataset of this id."""
+
+
+@dataclass(frozen=True)
 class OneDataset:
     """A Minari dataset."""
 
     id: Annotated[str, tyro.conf.Positional]
     """Such as iqlft/antmaze/umaze-v0."""
+
+
+@dataclass(frozen=True)
+class CheckData(OneDataset):
+    """Audit a dataset; the exit code is 1 where something is broken or outside its band."""
+
+    style: Literal["text", "markdown"] = "text"
+    """Form of the table."""
+    out: Path | None = None
+    """File to write; none: the terminal."""
+
+
+@dataclass(frozen=True)
+class PlotData(OneDataset):
+    """Draw where a maze's agent goes, or how long and how good episodes are."""
+
+    out: Path | None = None
+    """File to draw into, as PNG and as PDF; none: one here that is named after the dataset."""

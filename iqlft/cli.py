@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from iqlft.config import RunConfig
 
-FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+UNSOUND, FAILED, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; those of the process when absent.
 
     Returns:
-        The exit code: 0, 2 for what the user can mend, 130 after an interruption, 141 when nobody
-        reads the output any more.
+        The exit code: 0, 1 for a check that found something, 2 for what the user can mend, 130
+        after an interruption, 141 when nobody reads the output any more.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     # torch's threads share the cores with the workers: a thread that spins while it waits for the
@@ -58,8 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise configs.ConfigError(f"There is no command {name!r}.{near} See `iqlft --help`.")
         COMMANDS[name](rest)
     except UserError as error:
+        if error.report:
+            _say(error.report)
         _errors().print(f"iqlft {name}: {error}", markup=False, highlight=False, soft_wrap=True)
-        return FAILED
+        return UNSOUND if error.report else FAILED
     except KeyboardInterrupt:
         _errors().print("Stopped.")
         return INTERRUPTED

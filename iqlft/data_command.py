@@ -1,13 +1,20 @@
-"""`iqlft data ...`: list, make, download and check datasets."""
+"""`iqlft data ...`: list, make, download, import, check and draw datasets."""
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 
-from iqlft.arguments import MakeData, OneDataset
+from iqlft.arguments import CheckData, ImportData, MakeData, OneDataset, PlotData
 from iqlft.casting import ConfigError, nearest
 from iqlft.console import GenerationProgress
 from iqlft.parsing import no_arguments, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def run(arguments: list[str]) -> str:
@@ -26,7 +33,9 @@ def run(arguments: list[str]) -> str:
         "list": _list,
         "make": _make,
         "download": _download,
+        "import": _import,
         "check": _check,
+        "plot": _plot,
     }
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help"):
@@ -86,13 +95,73 @@ def _download(arguments: list[str]) -> str:
     return f"Downloaded {chosen.id}."
 
 
-def _check(arguments: list[str]) -> str:
-    """Audit a dataset against D4RL's bands."""
-    chosen = parse("data check", OneDataset, arguments)
-    from iqlft.datasets.audit import check  # noqa: PLC0415
+def _import(arguments: list[str]) -> str:
+    """Turn one of D4RL's HDF5 files into a dataset."""
+    chosen = parse("data import", ImportData, arguments)
+    from iqlft.datasets.importing import import_file  # noqa: PLC0415
 
-    rows = [("check", "value", "band", "verdict"), *check(chosen.id)]
-    texts = [[str(each) for each in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    padded = [[f"{each:{w}}" for each, w in zip(row, widths, strict=True)] for row in texts]
-    return "\n".join("  ".join(row).rstrip() for row in padded)
+    made = import_file(
+        chosen.file,
+        task=chosen.task,
+        environment=chosen.environment,
+        dataset_id=chosen.id,
+        force=chosen.force,
+    )
+    lines = [
+        f"  {name:46s}{f'{value:,}' if isinstance(value, int) else f'{value:.3g}':>12s}"
+        for name, value in made.report.items()
+    ]
+    return "\n".join(
+        (
+            f"Imported {chosen.file} as {made.id} (neither an official nor a regenerated dataset).",
+            *lines,
+            f"Pretrain on it: iqlft pretrain --task {chosen.task or 'NAME'} --dataset {made.id}",
+        )
+    )
+
+
+def _check(arguments: list[str]) -> str:
+    """Audit a dataset: its form, a replay, and D4RL's bands."""
+    chosen = parse("data check", CheckData, arguments)
+    from iqlft.datasets.audit import check  # noqa: PLC0415
+    from iqlft.datasets.findings import (  # noqa: PLC0415
+        AuditFailedError,
+        failures,
+        format_findings,
+    )
+
+    findings = check(chosen.id)
+    report = format_findings(findings, chosen.style)
+    if chosen.style == "markdown":
+        report = f"# {chosen.id}\n\n{report}"
+    if chosen.out is not None:
+        with _writing(chosen.out):
+            chosen.out.write_text(report + "\n", encoding="utf-8")
+        report = f"Wrote {chosen.out}"
+    failed = [finding.name for finding in failures(findings)]
+    if failed:
+        raise AuditFailedError(f"{chosen.id} is not as it should be: {'; '.join(failed)}.", report)
+    return report
+
+
+def _plot(arguments: list[str]) -> str:
+    """Draw a dataset: a maze's visits, starts, goals and rewards, or returns and lengths."""
+    chosen = parse("data plot", PlotData, arguments)
+    from iqlft.datasets.pictures import plot_dataset  # noqa: PLC0415
+
+    out = chosen.out or Path(chosen.id.replace("/", "-"))
+    name = out.stem if out.suffix in {".png", ".pdf"} else out.name
+    with _writing(out):
+        drawn = plot_dataset(chosen.id, out.parent, name)
+    return "\n".join(f"Drew {path}" for path in drawn)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Says in one sentence that a table or a picture cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror}); choose another place with --out."
+        ) from error

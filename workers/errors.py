@@ -10,10 +10,16 @@
     |-- GatewayError               (iqlft.gateway)
     `-- WorkerError                (workers.pool)
 
-The command line prints the sentence of a `UserError` and exits with 2; anything else is a fault of
-the program and keeps its traceback.
+The command line prints the sentence of a `UserError` and exits with 2, or with 1 where there was a
+report to give first; anything else is a fault of the program and keeps its traceback.
 """
 
 
 class UserError(Exception):
-    """What went wrong, why, and what to do, in one sentence."""
+    """What went wrong, why, and what to do, in one sentence.
+
+    Attributes:
+        report: what a command that ran to its end has to say all the same; empty for the others.
+    """
+
+    report: str = ""

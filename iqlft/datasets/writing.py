@@ -1,4 +1,4 @@
-"""Generated episodes become a Minari dataset."""
+"""Episodes, generated or imported, become a Minari dataset."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from iqlft.datasets.episodes import load_episode, make_environment, reset_option
 from iqlft.datasets.storage import staged
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from gymnasium.envs.registration import EnvSpec
+    from numpy.typing import NDArray
 
     from iqlft.datasets.tasks import AntMazeTask
 
@@ -43,37 +44,110 @@ def write_dataset(
     """
     environment = make_environment(task)
     origin = {"policy_sha256": policy_sha256, "noise": noise, "seed": seed}
-    with staged(task.dataset_id, work), warnings.catch_warnings():
-        # No person's address belongs into a dataset, and Minari warns about its absence.
-        warnings.filterwarnings("ignore", "`(author_email|code_permalink)` is set to None")
-        dataset = minari.create_dataset_from_buffers(
-            task.dataset_id,
-            (_buffer(index, path) for index, path in enumerate(shards)),
-            env=environment,
-            eval_env=_evaluation_spec(task),
-            algorithm_name="breadth-first search and a goal-reaching ant policy (D4RL's procedure)",
-            author={"iqlft"},
-            ref_min_score=0.0,
-            ref_max_score=1.0,
-            description=_describe(task, origin),
-            requirements=REQUIREMENTS,
-        )
-        dataset.storage.update_metadata({"license": "Apache-2.0", "iqlft": origin})
+    create_dataset(
+        task.dataset_id,
+        (_generated(index, path) for index, path in enumerate(shards)),
+        work,
+        environment=environment,
+        evaluation=evaluation_spec(task),
+        origin=origin,
+        license_name="Apache-2.0",
+        algorithm_name="breadth-first search and a goal-reaching ant policy (D4RL's procedure)",
+        author="iqlft",
+        scores=(0.0, 1.0),
+        description=_describe(task, origin),
+    )
     environment.close()
 
 
-def _buffer(index: int, path: Path) -> EpisodeBuffer:
-    episode = load_episode(path)
-    steps = len(episode.actions)
+def create_dataset(
+    dataset_id: str,
+    episodes: Iterable[EpisodeBuffer],
+    work: Path,
+    *,
+    environment: gymnasium.Env[Any, Any],
+    evaluation: EnvSpec | None,
+    origin: Mapping[str, Any],
+    license_name: str,
+    algorithm_name: str,
+    author: str,
+    scores: tuple[float, float] | None,
+    description: str,
+) -> None:
+    """Creates a Minari dataset in one move, or none at all; one of the same id is replaced.
+
+    Args:
+        dataset_id: Minari id.
+        episodes: in order; they are taken one at a time.
+        work: folder for the unfinished dataset, on the file system of the datasets.
+        environment: in which the episodes were recorded.
+        evaluation: what to evaluate in.
+        origin: what determines the content; kept in the metadata under `iqlft`.
+        license_name: of the data.
+        algorithm_name: what acted.
+        author: of the data.
+        scores: returns that score 0 and 100, or None.
+        description: in sentences.
+    """
+    low, high = scores or (None, None)
+    with staged(dataset_id, work), warnings.catch_warnings():
+        # No person's address belongs into a dataset, and Minari warns about its absence.
+        warnings.filterwarnings("ignore", "`(author_email|code_permalink)` is set to None")
+        dataset = minari.create_dataset_from_buffers(
+            dataset_id,
+            episodes,
+            env=environment,
+            eval_env=evaluation,
+            algorithm_name=algorithm_name,
+            author={author},
+            ref_min_score=low,
+            ref_max_score=high,
+            description=description,
+            requirements=REQUIREMENTS,
+        )
+        dataset.storage.update_metadata({"license": license_name, "iqlft": dict(origin)})
+
+
+def episode_buffer(
+    index: int,
+    observations: Any,  # noqa: ANN401
+    actions: NDArray[Any],
+    rewards: NDArray[np.float64],
+    *,
+    terminated: bool = False,
+    **others: Any,  # noqa: ANN401
+) -> EpisodeBuffer:
+    """An episode of T transitions in Minari's form, which ends with the last of them.
+
+    Args:
+        index: of the episode in its dataset.
+        observations: `(T+1, O)`, or a mapping of such arrays.
+        actions: `(T, A)`.
+        rewards: `(T,)`.
+        terminated: whether the task was over at the end; a time limit otherwise.
+        others: `infos`, `seed` and `options`, where there are any.
+    """
+    last = np.arange(len(actions)) == len(actions) - 1
     return EpisodeBuffer(
         id=index,
+        observations=observations,
+        actions=actions,
+        rewards=rewards,
+        terminations=last & terminated,
+        truncations=last & (not terminated),
+        **others,
+    )
+
+
+def _generated(index: int, path: Path) -> EpisodeBuffer:
+    episode = load_episode(path)
+    return episode_buffer(
+        index,
+        episode.observations,
+        episode.actions,
+        episode.rewards,
         seed=int(episode.seed),
         options=reset_options(episode.start, episode.goal_cell),
-        observations=episode.observations,
-        actions=episode.actions,
-        rewards=episode.rewards,
-        terminations=np.zeros(steps, np.bool_),
-        truncations=np.arange(steps) == steps - 1,
         infos={
             "success": episode.success,
             "qpos": episode.qpos,
@@ -83,7 +157,7 @@ def _buffer(index: int, path: Path) -> EpisodeBuffer:
     )
 
 
-def _evaluation_spec(task: AntMazeTask) -> EnvSpec:
+def evaluation_spec(task: AntMazeTask) -> EnvSpec:
     """The registered environment, with the meaning of success written out."""
     spec = copy.deepcopy(gymnasium.spec(task.environment_id))
     spec.kwargs["continuing_task"] = False

@@ -159,7 +159,7 @@ def test_an_interruption_while_minari_writes_leaves_no_dataset(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(writing, "_describe", interrupted)
+    monkeypatch.setattr(writing, "_generated", interrupted)
     with pytest.raises(KeyboardInterrupt):
         make_dataset("antmaze-corner", transitions=301)
     assert list_local() == []
