@@ -221,7 +221,7 @@ def _export(arguments: list[str]) -> None:
 
 
 def _data(arguments: list[str]) -> None:
-    """Datasets: list, make, download, check."""
+    """Datasets: list, make, download, import, check, plot."""
     from iqlft.data_command import run  # noqa: PLC0415
 
     _say(run(arguments))

@@ -9,7 +9,7 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.transforms import ScaledTranslation
 
 from iqlft.curves import METRIC_NAMES
-from iqlft.panels import BLUE, DARK, ORANGE
+from iqlft.figures import BLUE, DARK, ORANGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from iqlft.figures import BLUE, DARK, GREEN, GREY, PURPLE, SHADE, VERMILION
 from iqlft.summary import estimate_scores, short_count
 
 if TYPE_CHECKING:
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from iqlft.curves import CurveRow, Metric, RunCurve
     from iqlft.statistics import Estimate
     from iqlft.summary import Group
-
-BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
-"""From Okabe and Ito's palette, which the colour-blind can tell apart."""
-DARK, GREY, SHADE = "0.25", "0.6", "0.95"
 
 
 class Look(NamedTuple):

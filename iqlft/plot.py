@@ -1,14 +1,10 @@
-"""The before/after figure: one panel per task, then the change of each task and of their mean.
-
-Files are the same bytes each time: no dates, no versions, fonts that come with Matplotlib.
-"""
+"""The before/after figure: one panel per task, then the change of each task and of their mean."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -17,7 +13,8 @@ from matplotlib.patches import Patch
 
 from iqlft.curves import METRIC_NAMES
 from iqlft.dumbbell import draw_dumbbell
-from iqlft.panels import ALONE, GREY, LOOKS, Look, draw_curves
+from iqlft.figures import GREY, WIDE, save_figure, style
+from iqlft.panels import ALONE, LOOKS, Look, draw_curves
 from iqlft.runs import RunError
 from iqlft.summary import Group, Series, Summary, count_range, group_runs, summarise, total
 
@@ -30,37 +27,8 @@ if TYPE_CHECKING:
 
     from iqlft.curves import RunCurve
 
-WIDE, NARROW = 7.2, 3.4
-"""Widths in inches of a page of text and of one of its two columns."""
 DUMBBELL_WIDTHS = {1: 2.5, 2: 3.0}
 """Inches for the dumbbell beside the curves of so many tasks: names, a short axis, changes."""
-
-
-def style(width: float) -> Any:  # noqa: ANN401  (of some 300 literal keys)
-    """Matplotlib settings of the project's figures, with letters to suit the width.
-
-    Args:
-        width: of the figure, in inches.
-    """
-    size = 8 if width > 5 else 7
-    return {
-        "font.family": "DejaVu Sans",
-        "font.size": size,
-        "axes.titlesize": size,
-        "axes.labelsize": size,
-        "xtick.labelsize": size - 1,
-        "ytick.labelsize": size - 1,
-        "legend.fontsize": size - 1,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.linewidth": 0.7,
-        "xtick.major.width": 0.7,
-        "ytick.major.width": 0.7,
-        "xtick.major.size": 3,
-        "ytick.major.size": 3,
-        "pdf.fonttype": 42,
-        "ps.fonttype": 42,
-    }
 
 
 def plot_before_after(
@@ -126,34 +94,6 @@ def before_after_figure(
         draw_dumbbell(dumbbell_part.subplots(), rows, narrow=width <= 5 or len(tasks) <= 2)
     _legend(figure, groups, looks, smoothing, width)
     return figure
-
-
-def save_figure(figure: Figure, out_folder: Path, name: str) -> list[Path]:
-    """Saves a figure as PNG and PDF with nothing in them that changes from day to day.
-
-    Args:
-        figure: what to save.
-        out_folder: made if missing.
-        name: of the files, without their ending.
-
-    Returns:
-        The PNG and the PDF.
-    """
-    out_folder.mkdir(parents=True, exist_ok=True)
-    nothing: dict[str, dict[str, Any]] = {
-        "png": {"Software": None},
-        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    }
-    paths = []
-    for kind, metadata in nothing.items():
-        data = io.BytesIO()  # a reader never sees half a file
-        figure.savefig(data, format=kind, dpi=300, metadata=metadata)
-        path = out_folder / f"{name}.{kind}"
-        partial = path.with_suffix(f".{kind}.partial")
-        partial.write_bytes(data.getvalue())
-        partial.replace(path)
-        paths.append(path)
-    return paths
 
 
 def _columns(num_tasks: int, width: float) -> int:

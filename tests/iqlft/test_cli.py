@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import pytest
 import yaml
 
@@ -227,6 +228,20 @@ def test_a_fault_of_the_program_keeps_its_traceback(
         main("doctor")
 
 
+def test_a_failed_audit_prints_its_table_and_exits_with_1(
+    main: Main, corner_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(corner_root, tmp_path / "minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    path = tmp_path / "minari/iqlft/antmaze/corner-v0/data/main_data.hdf5"
+    with h5py.File(path, "a") as file:
+        file["episode_0/truncations"][100] = True
+    code, output, errors = main("data", "check", "iqlft/antmaze/corner-v0")
+    assert code == 1
+    assert output.startswith("check ")
+    assert "is not as it should be: episodes that end before their last step." in errors
+
+
 # -- looking without touching -------------------------------------------------------------------
 
 
@@ -238,7 +253,7 @@ def test_help_is_there_for_every_command(main: Main) -> None:
         code, text, errors = main(command, "--help")
         assert (code, errors) == (0, "")
         assert "usage" in text
-    for action in ("list", "make", "download", "check"):
+    for action in ("list", "make", "download", "import", "check", "plot"):
         code, text, errors = main("data", action, "--help")
         assert (code, errors) == (0, "")
         assert "usage" in text

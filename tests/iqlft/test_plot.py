@@ -9,8 +9,9 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from iqlft.curves import RunCurve, read_run
+from iqlft.figures import NARROW, WIDE
 from iqlft.panels import smooth, ticks
-from iqlft.plot import NARROW, WIDE, before_after_figure, plot_before_after
+from iqlft.plot import before_after_figure, plot_before_after
 from iqlft.runs import RunError
 from iqlft.statistics import t_interval, wilson_interval
 

@@ -1,0 +1,42 @@
+"""D4RL's figures: what the datasets made by its procedure should look like.
+
+Measured with D4RL's own ant policy under MuJoCo 4 and D4RL's procedure, and rounded outwards: data
+made by an ant that is much better or worse make another benchmark.
+"""
+
+from __future__ import annotations
+
+from iqlft.datasets.findings import Band
+from iqlft.datasets.tasks import TASKS
+
+REACH = "share of episodes that reach their goal"
+FIRST_HIT = "median first hit (steps)"
+PACE = "metres per step"
+TOUCH = "share of episodes that touch the evaluation goal"
+UPSIDE_DOWN = "share of episodes that end upside down"
+
+_EVERY = {
+    REACH: Band(0.6, 0.85),
+    FIRST_HIT: Band(150, 320),
+    PACE: Band(0.075, 0.11),
+    UPSIDE_DOWN: Band(greatest=0.4, strict=True),
+}
+_UMAZE = {REACH: Band(0.9), TOUCH: Band(0.9, strict=True)}
+_LARGER = {TOUCH: Band(0.03, 0.25)}
+
+BANDS: dict[str, dict[str, Band]] = {
+    TASKS[name].dataset_id: bands
+    for name, bands in {
+        "antmaze-umaze": _EVERY | _UMAZE,
+        "antmaze-umaze-diverse": _EVERY,
+        "antmaze-medium-play": _EVERY | _LARGER,
+        "antmaze-medium-diverse": _EVERY | _LARGER,
+        "antmaze-large-play": _EVERY | _LARGER,
+        "antmaze-large-diverse": _EVERY | _LARGER,
+    }.items()
+}
+"""The band of a measurement, by the dataset's id and the measurement's name.
+
+The start and the goal of umaze-diverse are anywhere, so nothing is asked of how often it touches
+the evaluation goal; nothing at all is asked of the small maze for demonstrations.
+"""

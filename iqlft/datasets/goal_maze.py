@@ -1,0 +1,118 @@
+"""The maze in which a dataset was recorded: its walls, its cells, its evaluation goal.
+
+Both kinds of maze are known by what they say of themselves: D4RL's, where y grows with the row, and
+those of Gymnasium-Robotics, where y falls with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium import spaces
+
+from iqlft.datasets.errors import DatasetError
+from iqlft.datasets.recorded import evaluation_goal, recorded_environment
+from workers import environment as environments
+from workers.fixed_goal import SUCCESS_RADIUS
+
+if TYPE_CHECKING:
+    import minari
+    from numpy.typing import NDArray
+
+    from iqlft.datasets.recorded import Goal
+
+
+@dataclass(frozen=True)
+class GoalMaze:
+    """Cells in metres.
+
+    Attributes:
+        walls: `(R, C)` bool: which cells are walls.
+        first: `(2,)`: x and y of the centre of the cell in row 0 and column 0.
+        pitch: `(2,)`: how x grows with the column and y with the row; either sign.
+        radius: how near to a goal counts as there.
+        goal: the one evaluation goal, or None where there are several or none.
+    """
+
+    walls: NDArray[np.bool_]
+    first: NDArray[np.float64]
+    pitch: NDArray[np.float64]
+    radius: float
+    goal: Goal | None
+
+    @property
+    def num_free(self) -> int:
+        """Number of cells that are no walls."""
+        return int(np.count_nonzero(~self.walls))
+
+    def count(self, positions: NDArray[np.float64]) -> NDArray[np.int64]:
+        """How many of the positions `(N, 2)` lie in each cell, `(R, C)`; NaN lies in none."""
+        positions = positions[np.isfinite(positions).all(-1)]
+        indices = np.floor((positions - self.first) / self.pitch + 0.5).astype(np.int64)
+        rows, columns = self.walls.shape
+        column, row = np.clip(indices, 0, (columns - 1, rows - 1)).T
+        counts = np.bincount(row * columns + column, minlength=rows * columns)
+        return counts.reshape(rows, columns)
+
+    def centre(self, row: float, column: float) -> NDArray[np.float64]:
+        """Centre `(2,)` of a cell."""
+        centre: NDArray[np.float64] = self.first + self.pitch * (column, row)
+        return centre
+
+    @property
+    def edges(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Where columns begin and end in x, `(C+1,)`, and rows in y, `(R+1,)`, in metres."""
+        rows, columns = (np.arange(length + 1) - 0.5 for length in self.walls.shape)
+        return self.first[0] + self.pitch[0] * columns, self.first[1] + self.pitch[1] * rows
+
+    def refined(self, factor: int) -> GoalMaze:
+        """The same maze with each cell cut into `factor` x `factor` small ones."""
+        return dataclasses.replace(
+            self,
+            walls=self.walls.repeat(factor, 0).repeat(factor, 1),
+            first=self.first + self.pitch * (1 / factor - 1) / 2,
+            pitch=self.pitch / factor,
+        )
+
+
+def is_goal_conditioned(space: spaces.Space[Any]) -> bool:
+    """Whether observations say, beside the rest, where the agent is and is sent, as x and y."""
+    if not isinstance(space, spaces.Dict) or "observation" not in space.spaces:
+        return False
+    return all(
+        key in space.spaces and space[key].shape == (2,)
+        for key in ("achieved_goal", "desired_goal")
+    )
+
+
+def recorded_maze(dataset: minari.MinariDataset) -> GoalMaze | None:
+    """The maze of a dataset; None where its environment is none.
+
+    Raises:
+        DatasetError: the dataset records no environment.
+        EnvironmentMismatchError: the environment cannot be made here.
+    """
+    if not is_goal_conditioned(dataset.observation_space):
+        return None
+    spec = recorded_environment(dataset, reward_scale=1, reward_shift=0)
+    environment = environments.make(spec)
+    raw: Any = environment.unwrapped
+    environment.close()
+    maze = getattr(raw, "maze", None)
+    if maze is None:
+        return None
+    try:
+        goal = evaluation_goal(spec)[1]
+    except DatasetError:
+        goal = None
+    first = np.asarray(maze.cell_rowcol_to_xy((0, 0)), np.float64)
+    return GoalMaze(
+        walls=np.array([[cell == 1 for cell in row] for row in maze.maze_map]),
+        first=first,
+        pitch=np.asarray(maze.cell_rowcol_to_xy((1, 1)), np.float64) - first,
+        radius=SUCCESS_RADIUS if goal is None else goal.radius,
+        goal=goal,
+    )

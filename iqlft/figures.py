@@ -1,0 +1,75 @@
+"""What all of the project's figures share: widths, letters, colours and how they are saved.
+
+Files are the same bytes each time: no dates, no versions, fonts that come with Matplotlib.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+WIDE, NARROW = 7.2, 3.4
+"""Widths in inches of a page of text and of one of its two columns."""
+BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+"""From Okabe and Ito's palette, which the colour-blind can tell apart."""
+DARK, GREY, SHADE = "0.25", "0.6", "0.95"
+
+
+def style(width: float) -> Any:  # noqa: ANN401  (of some 300 literal keys)
+    """Matplotlib settings of the project's figures, with letters to suit the width.
+
+    Args:
+        width: of the figure, in inches.
+    """
+    size = 8 if width > 5 else 7
+    return {
+        "font.family": "DejaVu Sans",
+        "font.size": size,
+        "axes.titlesize": size,
+        "axes.labelsize": size,
+        "xtick.labelsize": size - 1,
+        "ytick.labelsize": size - 1,
+        "legend.fontsize": size - 1,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.7,
+        "xtick.major.width": 0.7,
+        "ytick.major.width": 0.7,
+        "xtick.major.size": 3,
+        "ytick.major.size": 3,
+        "pdf.fonttype": 42,
+        "ps.fonttype": 42,
+    }
+
+
+def save_figure(figure: Figure, out_folder: Path, name: str) -> list[Path]:
+    """Saves a figure as PNG and PDF with nothing in them that changes from day to day.
+
+    Args:
+        figure: what to save.
+        out_folder: made if missing.
+        name: of the files, without their ending.
+
+    Returns:
+        The PNG and the PDF.
+    """
+    out_folder.mkdir(parents=True, exist_ok=True)
+    nothing: dict[str, dict[str, Any]] = {
+        "png": {"Software": None},
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    }
+    paths = []
+    for kind, metadata in nothing.items():
+        data = io.BytesIO()  # a reader never sees half a file
+        figure.savefig(data, format=kind, dpi=300, metadata=metadata)
+        path = out_folder / f"{name}.{kind}"
+        partial = path.with_suffix(f".{kind}.partial")
+        partial.write_bytes(data.getvalue())
+        partial.replace(path)
+        paths.append(path)
+    return paths
