@@ -13,7 +13,7 @@ from workers.mazes import ant_spec
 def test_a_short_training_writes_a_gait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_gait, "RANDOM_STEPS", 300)
     monkeypatch.setattr(train_gait, "CAPACITY", 4000)
-    speed = train_gait.train(tmp_path / "gait.npz", minutes=0.02, seed=0)
+    speed = train_gait.train(tmp_path / "gait.npz", updates=20, seed=0)
     gait = load_gait(tmp_path / "gait.npz")
     assert [w.shape for w in gait.weights] == [(29, 256), (256, 256), (256, 16)]
     assert np.isfinite(speed)
