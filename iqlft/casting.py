@@ -29,6 +29,10 @@ def cast(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401
         return cast(value, arguments[0], where)
     if origin is tuple:
         return _cast_tuple(value, arguments, where)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} is {value!r}, but must be a mapping.")
+        return value
     if origin is Literal:
         if value not in arguments:
             raise ConfigError(f"{where} is {value!r}, but must be one of {', '.join(arguments)}.")

@@ -71,6 +71,7 @@ def load_task_dataset(config: TaskConfig) -> OfflineDataset:
         goal=config.goal,
         after_success=config.after_success,
         environment=environment,
+        environment_kwargs=config.environment_kwargs,
         reward_scale=config.reward_scale,
         reward_shift=config.reward_shift,
         reference_scores=config.reference_scores,

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium
+import mujoco
 import numpy as np
 from gymnasium import spaces
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 
 class EnvironmentMismatchError(UserError):
@@ -143,6 +147,7 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
     Raises:
         EnvironmentMismatchError: the id is unknown; the message names the nearest known one.
     """
+    mujoco.set_mju_user_warning(_log_warning)
     try:
         with warnings.catch_warnings():
             # Data belong to the version in which they were recorded, whether there is a newer one
@@ -155,6 +160,11 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
         raise EnvironmentMismatchError(
             f"No environment is registered as {spec.id!r}.{hint}"
         ) from error
+
+
+def _log_warning(text: str) -> None:
+    """Takes MuJoCo's warnings, which it would append to a file in the folder of the user."""
+    logger.log(logging.DEBUG if "deprecated" in text else logging.WARNING, "MuJoCo: %s", text)
 
 
 class Environment:

@@ -138,6 +138,7 @@ def load_dataset(
     goal: GoalMode = "evaluation",
     after_success: AfterSuccess = "keep",
     environment: EnvironmentSpec | None = None,
+    environment_kwargs: Mapping[str, Any] | None = None,
     reward_scale: float | Literal["return_range"] = 1.0,
     reward_shift: float = 0.0,
     reference_scores: tuple[float, float] | None = None,
@@ -152,6 +153,7 @@ def load_dataset(
             `observed`), against datasets that mostly sit on the goal.
         environment: evaluation environment that replaces the recorded one; its observation keys are
             set by the goal mode, its reward transform by the following arguments.
+        environment_kwargs: arguments of the environment, over its own.
         reward_scale: factor on rewards; `return_range`: 1000 / (greatest - least return of an
             episode), as IQL's authors do for locomotion.
         reward_shift: added to rewards after scaling.
@@ -170,7 +172,7 @@ def load_dataset(
         )
     datasets = [open_dataset(each) for each in dataset_ids]
     observation_keys(datasets[0], goal)  # Says that there are no goals before they are looked for.
-    spec, target = _evaluation(datasets, goal, environment)
+    spec, target = _evaluation(datasets, goal, environment, environment_kwargs or {})
     sources = [Source(each, goal, target, _radius(spec, goal), after_success) for each in datasets]
     _require_alike(dataset_ids, sources)
     if reward_scale == "return_range":
@@ -209,7 +211,10 @@ def check_fits(dataset: OfflineDataset, environment: Environment) -> None:
 
 
 def _evaluation(
-    datasets: Sequence[minari.MinariDataset], goal: GoalMode, environment: EnvironmentSpec | None
+    datasets: Sequence[minari.MinariDataset],
+    goal: GoalMode,
+    environment: EnvironmentSpec | None,
+    arguments: Mapping[str, Any],
 ) -> tuple[EnvironmentSpec, Goal | None]:
     """The environment to evaluate in, and the goal that rewards are relabelled to, if any."""
     if environment is None:
@@ -221,6 +226,8 @@ def _evaluation(
                     f"{datasets[0].id} to {environment.id} {dict(environment.kwargs)}; read them "
                     "apart, or name one environment for both in the configuration (environment)."
                 )
+    kwargs = {**environment.kwargs, **arguments}
+    environment = dataclasses.replace(environment, kwargs=kwargs)
     if goal == "evaluation":
         return evaluation_goal(environment)
     if goal == "observed" and environment.kwargs.get("continuing_task", False):

@@ -95,12 +95,20 @@ def recorded_environment(
         )
     kwargs = dict(recorded.kwargs)
     if has_mirrored_map(dataset):
-        kwargs["maze_map"] = [list(reversed(row)) for row in kwargs["maze_map"]]
+        kwargs["maze_map"] = _right_map(dataset.env_spec, kwargs["maze_map"])
     name = _importable_id(recorded)
     registered = gymnasium.registry.get(recorded.id)
     if registered is None or registered.max_episode_steps != recorded.max_episode_steps:
         kwargs["max_episode_steps"] = recorded.max_episode_steps
     return EnvironmentSpec(name, kwargs, reward_scale=reward_scale, reward_shift=reward_shift)
+
+
+def _right_map(made_in: EnvSpec | None, mirrored: list[list[Any]]) -> list[list[Any]]:
+    """The map of the recording, with its own start and goal, or else with the mirrored ones."""
+    made: list[list[Any]] = [] if made_in is None else made_in.kwargs["maze_map"]
+    if any("g" in row for row in made) and any("r" in row for row in made):
+        return made
+    return [row[::-1] for row in mirrored]
 
 
 def has_mirrored_map(dataset: minari.MinariDataset) -> bool:

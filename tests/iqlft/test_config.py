@@ -111,6 +111,8 @@ def value_of(name: str, hint: type) -> st.SearchStrategy[Any]:
     }
     if name in special:
         return special[name]
+    if name == "environment_kwargs":
+        return st.dictionaries(TEXT, st.booleans() | st.integers(), max_size=2)
     if hasattr(hint, "__args__"):
         return st.sampled_from(hint.__args__)
     return by_type[hint.__name__]

@@ -200,6 +200,14 @@ def test_a_mirrored_evaluation_map_is_put_right_and_said(write: Write) -> None:
     environment.close()
 
 
+def test_the_recording_s_own_start_and_goal_win_over_the_mirrored_ones(write: Write) -> None:
+    made = [row[:] for row in WALLS]
+    made[3][1], made[1][1] = "r", "g"  # From below to above, as the official umaze was walked.
+    evaluation = copy.deepcopy(official(MIRRORED).spec)
+    write("test/umaze-v1", [walk([FAR, FAR])], env=official(made), eval_env=evaluation)
+    assert load_dataset("test/umaze-v1").environment.kwargs["maze_map"] == made
+
+
 def test_an_evaluation_map_of_another_maze_is_refused(write: Write) -> None:
     other = [row[:] for row in WALLS]
     other[1] = [1, 0, 1, "g", 1]
