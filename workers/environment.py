@@ -12,6 +12,7 @@ import difflib
 import logging
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium
@@ -153,13 +154,17 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
             # Data belong to the version in which they were recorded, whether there is a newer one
             # or not.
             warnings.filterwarnings("ignore", ".*is out of date.*", DeprecationWarning)
-            return gymnasium.make(spec.id, disable_env_checker=True, **{**spec.kwargs, **overrides})
+            made = gymnasium.make(spec.id, disable_env_checker=True, **{**spec.kwargs, **overrides})
     except gymnasium.error.UnregisteredEnv as error:
         near = difflib.get_close_matches(spec.id, list(gymnasium.registry), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise EnvironmentMismatchError(
             f"No environment is registered as {spec.id!r}.{hint}"
         ) from error
+    # Gymnasium-Robotics writes a maze to a file at each construction and leaves it behind.
+    if leftover := getattr(made.unwrapped, "tmp_xml_file_path", None):
+        Path(leftover).unlink(missing_ok=True)
+    return made
 
 
 def _log_warning(text: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -76,7 +75,5 @@ def _construct(
     entry_point: Any = spec.entry_point
     create = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     environment: Any = create(**{**spec.kwargs, **kwargs}, render_mode=render_mode)
-    # Gymnasium-Robotics writes the maze to a file at each construction and leaves it behind.
-    Path(environment.tmp_xml_file_path).unlink(missing_ok=True)
     made: gymnasium.Env[Any, Any] = environment
     return made
