@@ -32,6 +32,8 @@ from recorded_episodes import (
     whole_episodes,
 )
 
+from workers.registration import any_version
+
 MazeMap = list[list[Any]]
 
 
@@ -203,7 +205,7 @@ def record_antmaze(
 @contextmanager
 def _made(environment_id: str, **kwargs: Any) -> Iterator[Environment]:  # noqa: ANN401
     """An environment that leaves no file behind."""
-    with _versions_as_published():
+    with any_version():
         environment = gymnasium.make(environment_id, disable_env_checker=True, **kwargs)
     # Gymnasium-Robotics writes a maze to a file at its construction and never looks at it again.
     if hasattr(environment.unwrapped, "tmp_xml_file_path"):
@@ -212,14 +214,6 @@ def _made(environment_id: str, **kwargs: Any) -> Iterator[Environment]:  # noqa:
         yield environment
     finally:
         environment.close()
-
-
-@contextmanager
-def _versions_as_published() -> Iterator[None]:
-    """Gymnasium warns about versions that are not the newest; the published sets are of these."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*is out of date.*", DeprecationWarning)
-        yield
 
 
 def _spec_of(environment: Environment) -> EnvSpec:

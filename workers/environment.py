@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import logging
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +20,7 @@ import numpy as np
 from gymnasium import spaces
 
 from workers.errors import UserError
+from workers.registration import any_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -150,10 +150,7 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
     """
     mujoco.set_mju_user_warning(_log_warning)
     try:
-        with warnings.catch_warnings():
-            # Data belong to the version in which they were recorded, whether there is a newer one
-            # or not.
-            warnings.filterwarnings("ignore", ".*is out of date.*", DeprecationWarning)
+        with any_version():
             made = gymnasium.make(spec.id, disable_env_checker=True, **{**spec.kwargs, **overrides})
     except gymnasium.error.UnregisteredEnv as error:
         near = difflib.get_close_matches(spec.id, list(gymnasium.registry), n=1)

@@ -8,7 +8,6 @@ place, the one that its dataset was relabelled to.
 from __future__ import annotations
 
 import importlib
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -16,6 +15,7 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 
 from workers.errors import UserError
+from workers.registration import any_version
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,9 +68,7 @@ def _construct(
     module, _, name = maze_id.rpartition(":")
     if module:
         importlib.import_module(module)  # It registers its ids.
-    with warnings.catch_warnings():
-        # The version is the data's, whether there is a newer one or not.
-        warnings.filterwarnings("ignore", ".*is out of date.*", DeprecationWarning)
+    with any_version():
         spec = gymnasium.spec(name)
     entry_point: Any = spec.entry_point
     create = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point

@@ -5,6 +5,10 @@ A process that has not imported `workers` reaches them as `gymnasium.make("worke
 and a Minari dataset's recorded spec needs no registration at all, for it names the entry point.
 """
 
+import contextlib
+import warnings
+from collections.abc import Iterator
+
 from gymnasium.envs import registration
 
 FIXED_GOAL_MAZE = "iqlft/FixedGoalMaze-v0"
@@ -26,3 +30,14 @@ def register() -> None:
             )
     if FIXED_GOAL_MAZE not in registration.registry:
         registration.register(FIXED_GOAL_MAZE, entry_point="workers.fixed_goal:FixedGoalMaze")
+
+
+@contextlib.contextmanager
+def any_version() -> Iterator[None]:
+    """Within it, Gymnasium does not advise against ids of older versions.
+
+    Data belong to the version in which they were recorded, whether there is a newer one or not.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is out of date.*", DeprecationWarning)
+        yield

@@ -9,7 +9,7 @@ import minari
 from minari.dataset.minari_dataset import DATASET_ID_RE
 
 from iqlft.datasets.errors import DatasetError
-from iqlft.datasets.storage import dataset_path
+from iqlft.datasets.storage import dataset_path, require_absent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,10 +69,8 @@ def download(dataset_id: str, *, force: bool = False) -> Path:
     path = dataset_path(dataset_id)
     if not DATASET_ID_RE.fullmatch(dataset_id):
         raise DatasetError(f"{dataset_id!r} is no Minari id; one looks like D4RL/antmaze/umaze-v1.")
-    if path.exists() and not force:
-        raise DatasetError(
-            f"The dataset {dataset_id} exists already at {path}; add --force to replace it."
-        )
+    if not force:
+        require_absent(dataset_id)
     try:
         minari.download_dataset(dataset_id, force_download=force)
     except ImportError as error:

@@ -1,9 +1,10 @@
 """D4RL's HDF5 files become Minari datasets without a false transition, and the report counts."""
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import h5py
@@ -23,6 +24,7 @@ from iqlft.datasets.loading import load_dataset
 from iqlft.datasets.tasks import find_task
 from iqlft.learning import dataset_label
 from workers.environment import EnvironmentMismatchError
+from workers.transition import Transitions
 
 pytestmark = pytest.mark.filterwarnings("ignore:Package iqlft is not installed")
 
@@ -93,21 +95,9 @@ def import_corner(path: Path, arrays: Arrays, **options: Any) -> ImportedDataset
     return import_file(write(path / "ant.hdf5", arrays), task="antmaze-corner", **options)
 
 
-class Loaded(NamedTuple):
-    """What a learner is given."""
-
-    observations: NDArray[np.float32]
-    actions: NDArray[np.float32]
-    next_observations: NDArray[np.float32]
-    rewards: NDArray[np.float32]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-
-
-def load(dataset_id: str, **options: Any) -> Loaded:  # noqa: ANN401
+def load(dataset_id: str, **options: Any) -> Transitions:  # noqa: ANN401
     dataset = load_dataset(dataset_id, **options)
-    transitions = dataset.layout.transitions(dataset.rows())
-    return Loaded(*(np.array(getattr(transitions, name)) for name in Loaded._fields))
+    return dataset.layout.transitions(dataset.rows())
 
 
 def true_transitions(episodes: Sequence[Episode]) -> set[bytes]:
@@ -120,7 +110,7 @@ def true_transitions(episodes: Sequence[Episode]) -> set[bytes]:
     return true
 
 
-def false_transitions(loaded: Loaded, episodes: Sequence[Episode]) -> int:
+def false_transitions(loaded: Transitions, episodes: Sequence[Episode]) -> int:
     rows = np.hstack((loaded.observations, loaded.actions, loaded.next_observations))
     true = true_transitions(episodes)
     return sum(row.tobytes() not in true for row in rows)
@@ -168,9 +158,9 @@ def test_misplaced_timeouts_make_no_false_transition_and_are_counted(
     episodes: list[Episode], tmp_path: Path
 ) -> None:
     arrays = with_infos_before_the_step(d4rl_arrays(episodes, timeouts=MISPLACED))
-    trusting = Loaded(
+    trusting = Transitions(
         arrays["observations"][:-1], np.clip(arrays["actions"][:-1], -(1 - 1e-5), 1 - 1e-5),
-        arrays["observations"][1:], *[np.empty(0)] * 3,
+        np.empty(0), arrays["observations"][1:], *[np.empty(0)] * 3,
     )  # fmt: skip
     assert false_transitions(trusting, episodes) == 2  # out of 119 and 420 into the next episode
     report = import_corner(tmp_path, arrays).report
@@ -262,10 +252,11 @@ def test_reading_in_small_pieces_changes_nothing(
 
 
 def test_the_result_has_the_form_of_a_generated_dataset(
-    corner: str, episodes: list[Episode], tmp_path: Path
+    corner_root: Path, minari_root: Path, episodes: list[Episode], tmp_path: Path
 ) -> None:
-    import_corner(tmp_path, d4rl_arrays(episodes), dataset_id="imported/form-v0", force=True)
-    imported, generated = minari.load_dataset("imported/form-v0"), minari.load_dataset(corner)
+    shutil.copytree(corner_root, minari_root)
+    imported = minari.load_dataset(import_corner(tmp_path, d4rl_arrays(episodes)).id)
+    generated = minari.load_dataset("iqlft/antmaze/corner-v0")
     assert imported.observation_space == generated.observation_space
     assert imported.action_space == generated.action_space
     assert imported.env_spec == generated.env_spec
