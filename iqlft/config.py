@@ -103,7 +103,7 @@ class MachineConfig:
     runs: Path = Path("runs")
     """Folder that holds the run folders."""
     port: int = 0
-    """TCP port that workers connect to, on the loopback interface; 0: any free one."""
+    """TCP port that workers connect to, weights on the next one; 0: any two free ones."""
     tensorboard: bool = True
     """Also write TensorBoard events."""
     dry_run: bool = False
@@ -139,8 +139,13 @@ class OnlineConfig:
     lockstep: bool = False
     """One worker, one step, then its updates, in order: exactly reproducible, and slower."""
     remote_workers: int = 0
-    """Further workers that may connect with `iqlft worker --connect`, from this machine or through
-    a tunnel: the port is open on the loopback interface only."""
+    """Further workers that may connect with `iqlft worker --connect`, from any machine."""
+    host: str = "127.0.0.1"
+    """Address to listen on; one that other machines can reach needs --keys."""
+    keys: Path | None = None
+    """Folder of keys, see `iqlft keys`: workers without one of them are turned away."""
+    insecure: bool = False
+    """Listen on any --host without keys: whoever reaches the port can feed the replay."""
     publish_every: int = 10
     """Updates between broadcasts of the actor weights."""
 

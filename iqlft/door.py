@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import workers
@@ -40,6 +41,7 @@ class Service(NamedTuple):
         num_workers: ids from 0 to `num_workers - 1` are served.
         lockstep: one step of one worker at a time.
         weights_port: where weights are published.
+        last_version: the number of updates that the run will come to, and no weights are beyond.
     """
 
     run_id: str
@@ -49,6 +51,7 @@ class Service(NamedTuple):
     num_workers: int
     lockstep: bool
     weights_port: int
+    last_version: int
 
 
 class Door:
@@ -92,6 +95,31 @@ class Door:
             return None
         return Session(worker_id, hello.session, route, began_at=now)
 
+    def identify(
+        self, hello: messages.Hello, known: Session | None, authenticated: int
+    ) -> messages.Hello:
+        """Checks that a HELLO comes from the worker that it names.
+
+        Args:
+            hello: what was said.
+            known: the session that it names, if there is one.
+            authenticated: the worker id that the connection's key stands for.
+
+        Returns:
+            The HELLO with that id.
+
+        Raises:
+            Refusal: it names another worker's id, or another worker's session.
+        """
+        for worker_id in (hello.worker_id, known.worker_id if known else None):
+            if worker_id not in {None, authenticated}:
+                raise Refusal(
+                    "UNAUTHORISED",
+                    f"This key is that of worker {authenticated}, not of worker {worker_id}; start "
+                    "the worker with its own key, or without --worker-id.",
+                )
+        return replace(hello, worker_id=authenticated)
+
     def _challenge(self, holder: Session) -> None:
         """A newcomer wants the id of a session that is not known to be lost.
 
@@ -108,21 +136,17 @@ class Door:
                 "none to be given a free one.",
             )
 
-    def welcome(
-        self, session: Session, progress: WorkerProgress, *, resumed: bool
-    ) -> messages.Welcome:
+    def welcome(self, session: Session, progress: WorkerProgress) -> messages.Welcome:
         """What a session is told first.
 
         Args:
             session: that joins.
             progress: from where its worker continues.
-            resumed: whether the session was known before.
         """
         service = self._service
         return messages.Welcome(
             run_id=service.run_id,
             worker_id=session.worker_id,
-            resumed=resumed,
             last_sequence=session.sequence,
             environment=service.environment.to_dict(),
             seed=service.seed,

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from iqlft import checkpoint
 from iqlft.config import FinetuneConfig, override, to_dict
 from iqlft.dry_run import dry_run_finetuning
+from iqlft.files import write_atomically
 from iqlft.gateway import Gateway
+from iqlft.journal import Journal
 from iqlft.learning import flushed_denormals, load_task_dataset
 from iqlft.pacing import Pacing
 from iqlft.pretrain import (
@@ -20,9 +22,12 @@ from iqlft.pretrain import (
     scoring_of,
 )
 from iqlft.reporting import Silent
-from iqlft.runs import Run, RunError, newest_pretrained, refuse_existing
-from iqlft.session import SessionParts, open_session, restore, worker_progress
+from iqlft.runs import ENDPOINT, JOURNAL, Run, RunError, newest_pretrained, refuse_existing
+from iqlft.session import SessionParts, open_session, restore
+from iqlft.sockets import reachable, require_safe_host
 from iqlft.validation import check
+from workers.keys import LearnerKeys
+from workers.pool import WorkerPool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,21 +168,22 @@ def _train(
     pretrained = pretrain_config(run)
     parts = _build(config, pretrained, reporter)
     require_same_dataset(run, parts["dataset"])
-    resuming = saved.state["phase"] == "online"
     scoring = scoring_of(pretrained, parts["dataset"])
-    with closing(_open_gateway(config, run, pretrained.seed, parts, saved)) as gateway:
+    with closing(_open_gateway(config, run, pretrained, parts)) as gateway:
         run = run if start is None else _begin(run, config, start)
         run.truncate(saved.state["sizes"])
-        with open_session(gateway, config.workers, run, scoring, **parts) as session:
+        journal = Journal(run.folder / JOURNAL, saved.state["journal"])
+        gateway.take_up(journal)
+        write_atomically(run.folder / ENDPOINT, reachable(gateway.endpoint, config.host) + "\n")
+        pool = WorkerPool(config.workers, gateway.endpoint, run.folder / "logs", config.keys)
+        with open_session(gateway, pool, run, scoring, **parts) as session:
             restore(session, saved)
             if config.remote_workers:
-                session.reporter.event(
-                    f"Further workers: iqlft worker --connect {gateway.endpoint}"
-                )
+                session.reporter.event(_invitation(run, config, gateway))
             pacing = _pacing(config, session, pretrained.num_updates)
-            if resuming:
-                session.replay.add_rows(run.read_rows(session.replay.layout.width))
-            else:
+            for rows in journal.rows(session.replay.layout):
+                session.replay.add_rows(rows)
+            if saved.state["phase"] == "offline":
                 _first_evaluation(session)
             _loop(session, config, pacing, pretrained.batch_size)
             session.wait_for_evaluation()
@@ -185,19 +191,33 @@ def _train(
     return run.folder
 
 
+def _invitation(run: Run, config: FinetuneConfig, gateway: Gateway) -> str:
+    """How further workers join."""
+    keys = " --keys DIR" if config.keys else ""
+    endpoint = reachable(gateway.endpoint, config.host)
+    return (
+        f"Further workers: iqlft worker --connect {endpoint}{keys} (or --connect "
+        f"{run.folder / ENDPOINT}, where they can read it)."
+    )
+
+
 def _open_gateway(
-    config: FinetuneConfig, run: Run, seed: int, parts: SessionParts, saved: Checkpoint
+    config: FinetuneConfig, run: Run, pretrained: PretrainConfig, parts: SessionParts
 ) -> Gateway:
-    """The learner's sockets, bound; workers continue where the checkpoint left them."""
+    """The learner's sockets, bound."""
+    keys = LearnerKeys.load(config.keys) if config.keys else None
+    require_safe_host(config.host, keys, insecure=config.insecure)
     return Gateway(
         environment=parts["dataset"].environment,
         layout=parts["dataset"].layout,
         run_id=config.into or run.folder.name,
-        seed=seed,
+        seed=pretrained.seed,
+        host=config.host,
         port=config.port,
+        keys=keys,
         num_workers=config.workers + config.remote_workers,
         lockstep=config.lockstep,
-        progress=worker_progress(saved) if saved.state["phase"] == "online" else None,
+        last_version=pretrained.num_updates + int(config.utd_ratio * config.env_steps),
     )
 
 
@@ -276,7 +296,7 @@ def receive(session: Session, pacing: Pacing) -> None:
     began = time.monotonic()
     for transitions in session.gateway.receive(WAIT_SECONDS if waiting else 0.0):
         session.metrics.observe_transitions(transitions, session.algorithm.updates)
-        session.run.append_rows(session.replay.add(transitions))
+        session.replay.add(transitions)
         pacing.env_steps += transitions.num_transitions
     session.env_steps = pacing.env_steps
     if waiting:

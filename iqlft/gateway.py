@@ -6,30 +6,28 @@ sockets belong to the thread alone, which a call wakes over an in-process socket
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import threading
 import time
 from typing import TYPE_CHECKING
 
-import zmq
-
 from iqlft.door import Service
 from iqlft.evaluation_queue import PendingEvaluation
 from iqlft.gateway_state import GatewayState
-from iqlft.ledger import TrainingEpisode, WorkerProgress
+from iqlft.ledger import TrainingEpisode
 from iqlft.roster import WorkerStatus
+from iqlft.sockets import GatewayError, LearnerSockets, PortInUseError
 from workers.episode import EpisodeResult
-from workers.errors import UserError
-from workers.wire import MAX_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Self
 
+    from iqlft.journal import Journal
     from workers.actor import ActorWeights
     from workers.environment import EnvironmentSpec
+    from workers.keys import LearnerKeys
     from workers.transition import RowLayout, Transitions
 
 __all__ = [
@@ -39,27 +37,13 @@ __all__ = [
     "PendingEvaluation",
     "PortInUseError",
     "TrainingEpisode",
-    "WorkerProgress",
     "WorkerStatus",
 ]
 
 BYE_SECONDS = 2.0
 """`close` waits so long for the workers to say goodbye."""
-_ROUND = 256
-"""Messages taken in before anything is sent."""
-_LINGER_MILLISECONDS = 100
-_SUBSCRIPTION_BYTES = 64 * 2**10
-_ANY = ("*", "0.0.0.0")
 
 _log = logging.getLogger(__name__)
-
-
-class GatewayError(UserError):
-    """The gateway cannot be opened, or has failed, or is closed."""
-
-
-class PortInUseError(GatewayError):
-    """Another program listens on the port."""
 
 
 class Gateway:
@@ -74,7 +58,8 @@ class Gateway:
         host: address to listen on; the default is reached from this machine only.
         port: to listen on, weights on the next one; 0 takes any two free ones.
         lockstep: one step of one worker at a time, chosen by exactly the newest weights.
-        progress: where the workers were when the run was interrupted.
+        last_version: the number of updates that the run will come to.
+        keys: who may connect; None for anybody.
 
     Attributes:
         endpoint: what a worker connects to.
@@ -95,33 +80,37 @@ class Gateway:
         port: int = 0,
         num_workers: int,
         lockstep: bool = False,
-        progress: Mapping[int, WorkerProgress] | None = None,
+        last_version: int = 0,
+        keys: LearnerKeys | None = None,
     ) -> None:
         if num_workers < 1 or (lockstep and num_workers > 1):
             raise GatewayError(
                 f"{num_workers} workers cannot be served: at least one is needed, and exactly one "
                 "in lockstep."
             )
-        self._context = zmq.Context()
-        try:
-            self._router, at = _bind(self._context, zmq.ROUTER, host, port)
-            self._publisher, weights_at = _bind(self._context, zmq.PUB, host, port and port + 1)
-        except GatewayError:
-            self._context.destroy(0)
-            raise
-        self._router.set(zmq.ROUTER_MANDATORY, 1)
-        self._bell, self._button = self._context.socket(zmq.PAIR), self._context.socket(zmq.PAIR)
-        self._bell.bind("inproc://bell")
-        self._button.connect("inproc://bell")
-        self._rung = False
-        self.endpoint = f"tcp://{'127.0.0.1' if host in _ANY else host}:{at}"
-        service = Service(run_id, environment, layout, seed, num_workers, lockstep, weights_at)
-        self._state = GatewayState(service, progress or {})
+        self._sockets = LearnerSockets(host, port, keys)
+        self.endpoint = self._sockets.endpoint
+        weights_port = self._sockets.weights_port
+        service = Service(
+            run_id, environment, layout, seed, num_workers, lockstep, weights_port, last_version
+        )
+        self._state = GatewayState(service)
+        self._journal: Journal | None = None
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._closed = False
         self._leave_at = math.inf
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
+
+    def take_up(self, journal: Journal) -> None:
+        """Goes on from what was accepted before; to be called before `start`.
+
+        Args:
+            journal: where batches are written before they are acknowledged; closed with the
+                gateway. Without it they are kept nowhere.
+        """
+        self._journal = journal
+        self._state.take_up(journal)
 
     def start(self) -> None:
         """Starts the thread; workers are served from now on."""
@@ -140,7 +129,7 @@ class Gateway:
                 self._ring()
 
     def receive(self, timeout_seconds: float) -> list[Transitions]:
-        """What has been accepted since the last call.
+        """What has been accepted since the last call, as far as `allow` goes.
 
         Args:
             timeout_seconds: the longest wait for the first transitions.
@@ -151,9 +140,9 @@ class Gateway:
         Raises:
             GatewayError: the gateway failed or is closed.
         """
-        self.wait_for(lambda: self._state.ledger.waiting, timeout_seconds)
+        self.wait_for(lambda: self._state.waiting, timeout_seconds)
         with self._changed:
-            return self._state.ledger.deliver()
+            return self._state.deliver()
 
     def evaluate(self, weights: ActorWeights, episode_seeds: Sequence[int]) -> PendingEvaluation:
         """Lets the workers run one episode per seed with the mean actions of `weights`."""
@@ -172,10 +161,26 @@ class Gateway:
         with self._changed:
             return self._state.status(time.monotonic())
 
-    def progress(self) -> dict[int, WorkerProgress]:
-        """How far each worker's transitions have been received by the learner."""
+    def journal_position(self) -> int:
+        """Length in bytes of the journal, on the disk, with what has been received last.
+
+        Raises:
+            OSError: the journal cannot be brought to the disk.
+        """
+        if self._journal is not None:
+            self._journal.sync()
         with self._changed:
-            return self._state.ledger.delivered()
+            return self._state.ledger.position
+
+    def refused(self) -> int:
+        """Connections and workers that were sent away since the start."""
+        with self._changed:
+            return self._sockets.refused + self._state.refused
+
+    def obstacle(self) -> str:
+        """Why workers cannot be acknowledged; empty while they can."""
+        with self._changed:
+            return self._state.obstacle
 
     def wait_for(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
         """Waits until a condition on the gateway's state holds.
@@ -196,22 +201,27 @@ class Gateway:
                 raise GatewayError("The gateway is closed.")
             return condition()
 
-    def close(self) -> None:
-        """Sends the workers home, waits briefly for their goodbye, and closes; idempotent."""
+    def close(self, *, over: bool = True) -> None:
+        """Sends the workers home when what they have sent is accepted, and closes; idempotent.
+
+        Args:
+            over: whether the run is over, so that workers of other machines need not wait for it.
+        """
         with self._changed:
             if self._closed:
                 return
             self._closed = True
             self._leave_at = time.monotonic() + BYE_SECONDS
-            self._state.stop()
+            self._state.drain(over=over)
             self._ring()
             self._changed.notify_all()
         if self._thread.ident is None:
-            self._close_sockets()
+            self._sockets.close()
         else:
             self._thread.join()
-        self._button.close(0)
-        self._context.term()
+        self._sockets.terminate()
+        if self._journal is not None:
+            self._journal.close()
 
     def __enter__(self) -> Self:
         self.start()
@@ -222,9 +232,8 @@ class Gateway:
 
     def _ring(self) -> None:
         """Wakes the thread; the lock is held."""
-        if not self._rung and self._failure is None:
-            self._rung = True
-            self._button.send(b"", zmq.NOBLOCK)
+        if self._failure is None:
+            self._sockets.ring()
 
     # Only the thread from here on.
 
@@ -237,70 +246,33 @@ class Gateway:
                 self._failure = error
                 self._changed.notify_all()
         finally:
-            self._close_sockets()
+            self._sockets.close()
 
     def _serve(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._router, zmq.POLLIN)
-        poller.register(self._bell, zmq.POLLIN)
         wait_seconds = 0.0
         while True:
-            poller.poll(math.ceil(1000 * wait_seconds))
+            self._sockets.wait(wait_seconds)
             with self._changed:
                 now = time.monotonic()
-                if self._closed and (now > self._leave_at or not self._state.roster.alive):
+                if self._closed and not self._state.roster.alive:
                     return
-                self._take_in(now)
+                if now > self._leave_at:
+                    self._state.stop()
+                    self._send_out()
+                    return
+                for route, frames, worker_id in self._sockets.take_in():
+                    self._state.receive(route, frames, now, worker_id)
                 self._state.tick(now)
                 self._send_out()
                 self._changed.notify_all()
                 wait_seconds = 0.05 if self._closed else self._state.wait_seconds(now)
 
-    def _take_in(self, now: float) -> None:
-        with contextlib.suppress(zmq.Again):
-            self._bell.recv(zmq.NOBLOCK)
-        self._rung = False
-        with contextlib.suppress(zmq.Again):
-            for _ in range(_ROUND):
-                route, *frames = self._router.recv_multipart(zmq.NOBLOCK)
-                self._state.receive(route, frames, now)
-
     def _send_out(self) -> None:
         if self._state.broadcast:
-            self._publisher.send(self._state.broadcast)
+            self._sockets.publish(self._state.broadcast)
             self._state.broadcast = b""
         for route, frames in self._state.outbox:
-            try:
-                self._router.send_multipart([route, *frames], zmq.NOBLOCK)
-            except zmq.ZMQError:
+            if not self._sockets.send(route, frames):
                 # The connection is closed, or its queue is full: a HELLO will put that right.
                 self._state.unreachable(route)
         self._state.outbox.clear()
-
-    def _close_sockets(self) -> None:
-        for socket in (self._router, self._publisher, self._bell):
-            socket.close(_LINGER_MILLISECONDS)
-
-
-def _bind(
-    context: zmq.Context[zmq.Socket[bytes]], kind: int, host: str, port: int
-) -> tuple[zmq.Socket[bytes], int]:
-    """A bound socket and its port; limits and heartbeats are set before it is bound."""
-    socket = context.socket(kind)
-    socket.set(zmq.MAXMSGSIZE, MAX_BYTES if kind == zmq.ROUTER else _SUBSCRIPTION_BYTES)
-    socket.set(zmq.HEARTBEAT_IVL, 2_000)
-    socket.set(zmq.HEARTBEAT_TIMEOUT, 6_000)
-    socket.set(zmq.HEARTBEAT_TTL, 10_000)
-    socket.set(zmq.HANDSHAKE_IVL, 5_000)
-    try:
-        socket.bind(f"tcp://{host}:{port or '*'}")
-    except zmq.ZMQError as error:
-        if error.errno == zmq.EADDRINUSE:
-            raise PortInUseError(
-                f"Port {port} of {host} is in use, perhaps by another run; choose another with "
-                "--port, or let --port 0 find a free one."
-            ) from error
-        raise GatewayError(f"Cannot listen on {host}, port {port}: {error.strerror}.") from error
-    endpoint = socket.get(zmq.LAST_ENDPOINT)
-    assert isinstance(endpoint, bytes)
-    return socket, int(endpoint.rpartition(b":")[2])

@@ -7,22 +7,25 @@ or silent). A lost session may come back with a HELLO of the same uuid; another 
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from iqlft.door import Door, Refusal, Service
 from iqlft.evaluation_queue import EvaluationJob, EvaluationQueue
-from iqlft.ledger import BatchError, Ledger, WorkerProgress, check_batch
+from iqlft.ledger import BatchError, Ledger, check_batch
 from iqlft.roster import Roster, Session, WorkerStatus
 from workers import messages
 from workers.wire import ProtocolVersionError, WireError, decode, encode, pack_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from iqlft.journal import Journal
     from workers.actor import ActorWeights
     from workers.messages import Message
+    from workers.transition import Transitions
     from workers.wire import Frame
 
 LOST_SECONDS = 10.0
@@ -31,6 +34,8 @@ PING_SECONDS = 1.0
 """A worker that is silent for so long is asked whether it is there."""
 GRANT_SECONDS = 0.02
 """Credit is given this often, so that a learner's single steps do not become single messages."""
+RETRY_SECONDS = 1.0
+"""A journal that could not be written is tried again after so long."""
 CREDIT = 256
 """The most steps that a worker may be ahead of what was accepted from it: its window."""
 
@@ -42,7 +47,6 @@ class GatewayState:
 
     Args:
         service: what is offered.
-        progress: where the workers were when the run was interrupted.
 
     Attributes:
         outbox: routing ids and frames of what is to be sent, in order.
@@ -50,22 +54,38 @@ class GatewayState:
         ledger: what has been accepted.
         evaluations: episodes to be evaluated.
         roster: who works.
+        refused: workers that were sent away.
+        obstacle: why the journal cannot be written; empty while it can.
     """
 
-    def __init__(self, service: Service, progress: Mapping[int, WorkerProgress]) -> None:
+    def __init__(self, service: Service) -> None:
         self.outbox: list[tuple[bytes, list[Frame]]] = []
         self.broadcast = b""
-        self.ledger = Ledger(
-            service.layout.action_dim, lockstep=service.lockstep, progress=progress
-        )
+        self.ledger = Ledger(service.layout.action_dim, lockstep=service.lockstep)
         self.evaluations = EvaluationQueue()
         self.roster = Roster(service.num_workers)
         self._door = Door(service, self.roster, self._ping)
         self._service = service
         self._weights, self._version = b"", -1
-        self._allowed = self.ledger.env_steps
+        self._allowed = 0
         self._grant_due, self._grant_at = False, 0.0
         self._pings = 0
+        self.refused = 0
+        self._journal: Journal | None = None
+        self.obstacle, self._retry_at = "", math.inf
+
+    def take_up(self, journal: Journal) -> None:
+        """Goes on from what was accepted before, and writes there from now on.
+
+        Args:
+            journal: where batches are written before they are acknowledged.
+        """
+        self._journal = journal
+        for worker_id, batch, end in journal.entries():
+            session = self.roster.recall(worker_id, batch.session)
+            session.sequence = batch.sequence
+            session.accept(len(batch.rewards))
+            self.ledger.accept(worker_id, batch, end, delivered=end <= journal.position)
 
     # What the learner wants.
 
@@ -97,12 +117,31 @@ class GatewayState:
         was_due, self._grant_due = self._grant_due, True
         return not was_due
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to be delivered."""
+        return self.ledger.waiting(self._allowed)
+
+    def deliver(self) -> list[Transitions]:
+        """Hands over what has been accepted, as far as the learner's pace allows."""
+        return self.ledger.deliver(self._allowed)
+
     def evaluate(self, weights: ActorWeights, seeds: Sequence[int]) -> EvaluationJob:
         """Queues an evaluation."""
         return self.evaluations.add(weights, seeds)
 
+    def drain(self, *, over: bool) -> None:
+        """Sends all workers home when what they have stepped is accepted.
+
+        Args:
+            over: whether the run is over.
+        """
+        self._allowed = 0
+        for session in self.roster.alive:
+            self._send(session, messages.Drain(over))
+
     def stop(self) -> None:
-        """Sends all workers home."""
+        """Sends all workers home at once."""
         for session in self.roster.alive:
             self._send(session, messages.Stop())
 
@@ -117,22 +156,28 @@ class GatewayState:
                 version=session.version,
                 seconds_since_message=now - session.heard_at,
                 state=session.state,
+                session=session.uuid,
+                seconds_without_progress=now - session.progressed_at,
+                speed=session.speed,
             )
             for session in self.roster
         ]
 
     # What the workers say.
 
-    def receive(self, route: bytes, frames: Sequence[Frame], now: float) -> None:
+    def receive(
+        self, route: bytes, frames: Sequence[Frame], now: float, authenticated: int | None = None
+    ) -> None:
         """Takes in what came over a connection.
 
         Args:
             route: routing id of the connection.
             frames: of one message, not checked yet.
             now: seconds of a monotonic clock.
+            authenticated: the worker id that its key stands for; None without keys.
         """
         try:
-            self._hear(route, decode(frames), now)
+            self._hear(route, decode(frames), now, authenticated)
         except ProtocolVersionError as error:
             self._refuse(route, Refusal("VERSION", str(error)))
         except WireError as error:
@@ -140,19 +185,22 @@ class GatewayState:
         except Refusal as refusal:
             self._refuse(route, refusal)
 
-    def _hear(self, route: bytes, message: Message, now: float) -> None:
+    def _hear(self, route: bytes, message: Message, now: float, authenticated: int | None) -> None:
         session = self.roster.at(route)
         if isinstance(message, messages.Hello):
-            self._hello(route, message, now)
+            self._hello(route, message, now, authenticated)
         elif session is not None:
             session.heard_at = now
             self._obey(session, message, now)
         elif not isinstance(message, messages.Bye | messages.Failed):
             self._post(route, messages.Rehello())
 
-    def _hello(self, route: bytes, hello: messages.Hello, now: float) -> None:
+    def _hello(
+        self, route: bytes, hello: messages.Hello, now: float, authenticated: int | None
+    ) -> None:
         session = self.roster.known(hello.session)
-        resumed = session is not None
+        if authenticated is not None:
+            hello = self._door.identify(hello, session, authenticated)
         # What was on its way over an old connection may never arrive, and a worker that begins a
         # new session over the same connection has left its old one.
         for old in (session, self.roster.at(route)):
@@ -163,7 +211,7 @@ class GatewayState:
         if session is not None:
             self.roster.enter(session, route, now)
             progress = self.ledger.progress(session.worker_id)
-            self._post(route, self._door.welcome(session, progress, resumed=resumed))
+            self._post(route, self._door.welcome(session, progress))
 
     def _obey(self, session: Session, message: Message, now: float) -> None:
         match message:
@@ -175,12 +223,14 @@ class GatewayState:
                 self._send_weights(session)
             case messages.Evaluation():
                 self._evaluated(session, message)
-            case messages.Pong(number=number):
+            case messages.Pong(number=number, steps=steps):
+                session.answer(steps, now)
                 if number == session.challenge:
                     session.challenge = 0
             case messages.Failed():
                 _log.warning("Worker %d: %s", session.worker_id, message.sentence)
             case messages.Bye():
+                self._send(session, messages.ByeOk())
                 self._lose(session)
             case _:
                 pass  # What only learners say.
@@ -197,20 +247,31 @@ class GatewayState:
             self._send(session, messages.Rehello())
         elif batch.sequence <= session.sequence:
             session.ack_due = True
+        elif self._retry_at < math.inf:
+            pass  # It stays unacknowledged, and is asked for again.
         elif batch.sequence > session.sequence + 1:
             self._send(session, messages.Rehello())
         else:
             self._accept(session, batch, now)
 
     def _accept(self, session: Session, batch: messages.Batch, now: float) -> None:
+        newest = self._service.last_version if session.outlived else self._version
         try:
-            check_batch(batch, self._service.layout, self._version)
+            check_batch(batch, self._service.layout, newest)
         except BatchError as error:
             raise Refusal("BATCH", f"The learner cannot use this batch: {error}") from error
-        self.ledger.accept(session.worker_id, batch)
+        try:
+            end = 0 if self._journal is None else self._journal.append(session.worker_id, batch)
+        except OSError as error:
+            # The worker keeps what is not acknowledged, stops stepping, and sends it again later.
+            self.obstacle, self._retry_at = error.strerror or str(error), now + RETRY_SECONDS
+            return
+        self.obstacle = ""
+        self.ledger.accept(session.worker_id, batch, end)
         session.sequence = batch.sequence
         session.version = int(batch.versions[-1])
-        session.count(len(batch.rewards), now)
+        session.accept(len(batch.rewards))
+        session.count(len(batch.rewards), batch.stepping_seconds, now)
         session.ack_due = True
         # A worker that has sent gets its credit with the ACK.
         self._grant_due, self._grant_at = True, now
@@ -240,6 +301,10 @@ class GatewayState:
                 self._ping(session)
         for session in self.roster.ready:
             self._deal(session)
+        if now >= self._retry_at:
+            self._retry_at = math.inf
+            for session in self.roster.ready:
+                self._send(session, messages.Rehello())
         if self._grant_due and (self._service.lockstep or now >= self._grant_at):
             self._grant()
             self._grant_due, self._grant_at = False, now + GRANT_SECONDS
@@ -249,9 +314,8 @@ class GatewayState:
 
     def wait_seconds(self, now: float) -> float:
         """How long nothing is due, at most one second."""
-        if self._grant_due:
-            return max(0.0, self._grant_at - now)
-        return 1.0
+        due = min(self._grant_at if self._grant_due else math.inf, self._retry_at)
+        return min(1.0, max(0.0, due - now))
 
     def _deal(self, session: Session) -> None:
         if session.portion is None:
@@ -289,6 +353,7 @@ class GatewayState:
             session.portion = None
 
     def _refuse(self, route: bytes, refusal: Refusal) -> None:
+        self.refused += 1
         _log.warning("A worker was sent away: %s", refusal)
         self._post(route, refusal.message)
         self.unreachable(route)

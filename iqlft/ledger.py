@@ -1,8 +1,9 @@
 """What has been accepted from the workers: checks at the door, counts, progress per worker.
 
-Two points in time are kept apart. A batch is *accepted* when it is checked and counted; it is
-*delivered* when the learner has taken it. A checkpoint states what was delivered, for only that is
-in the replay; a worker that joins continues after what was accepted.
+Two points in time are kept apart. A batch is *accepted* when it is checked, in the journal and
+counted; it is *delivered* when the learner has taken it. A checkpoint states what was delivered,
+for only that has been learned from; a worker that joins continues after what was accepted. What a
+killed learner had accepted beyond its last checkpoint waits to be delivered again.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ import numpy as np
 from workers.wire import WireError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
+    from workers.episode import EpisodeResult
     from workers.messages import Batch
     from workers.transition import RowLayout, Transitions
 
@@ -54,7 +54,7 @@ class TrainingEpisode(NamedTuple):
         episode_return: sum of the raw rewards.
         length: environment steps.
         success: whether any step reported success.
-        env_steps: of the whole run when it was accepted.
+        env_steps: of the whole run with its last step.
     """
 
     worker_id: int
@@ -67,9 +67,8 @@ class TrainingEpisode(NamedTuple):
 
 class _Accepted(NamedTuple):
     worker_id: int
-    transitions: Transitions
-    progress: WorkerProgress
-    episode: TrainingEpisode | None
+    batch: Batch
+    end: int
 
 
 def check_batch(batch: Batch, layout: RowLayout, newest_version: int) -> None:
@@ -105,52 +104,40 @@ class Ledger:
     Args:
         action_dim: A.
         lockstep: whether to remember the actions of unfinished episodes.
-        progress: where workers were when the run was interrupted.
 
     Attributes:
         env_steps: accepted over the whole run, from all workers.
+        delivered: of these, taken by the learner.
+        position: the journal's length with the last batch that was delivered, in bytes.
     """
 
-    def __init__(
-        self, action_dim: int, *, lockstep: bool, progress: Mapping[int, WorkerProgress]
-    ) -> None:
+    def __init__(self, action_dim: int, *, lockstep: bool) -> None:
         self._none = np.empty((0, action_dim), np.float32)
         self._lockstep = lockstep
-        self._accepted = dict(progress)
-        self._delivered = dict(progress)
+        self._progress: dict[int, WorkerProgress] = {}
         self._waiting: deque[_Accepted] = deque()
         self._episodes: list[TrainingEpisode] = []
-        self.env_steps = sum(worker.env_steps for worker in progress.values())
+        self.env_steps = self.delivered = self.position = 0
 
     def progress(self, worker_id: int) -> WorkerProgress:
         """What a worker that joins now continues from."""
-        return self._accepted.get(worker_id, WorkerProgress(0, 0, self._none))
+        return self._progress.get(worker_id, WorkerProgress(0, 0, self._none))
 
-    def delivered(self) -> dict[int, WorkerProgress]:
-        """What the learner has taken, by worker id: what belongs in a checkpoint."""
-        return dict(self._delivered)
+    def accept(self, worker_id: int, batch: Batch, end: int, *, delivered: bool = False) -> None:
+        """Counts a batch that is in the journal; it waits for the learner afterwards.
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something to be delivered."""
-        return bool(self._waiting)
-
-    def accept(self, worker_id: int, batch: Batch) -> None:
-        """Counts a checked batch; it waits for the learner afterwards."""
-        progress = self._advance(self.progress(worker_id), batch)
-        self._accepted[worker_id] = progress
+        Args:
+            worker_id: whose it is.
+            batch: checked.
+            end: the journal's length with it.
+            delivered: whether the learner took it before the run was interrupted.
+        """
+        self._progress[worker_id] = self._advance(self.progress(worker_id), batch)
         self.env_steps += len(batch.rewards)
-        episode = None
-        if (result := batch.finished) is not None:
-            episode = TrainingEpisode(
-                worker_id,
-                int(batch.versions[-1]),
-                result.episode_return,
-                result.length,
-                result.success,
-                self.env_steps,
-            )
-        self._waiting.append(_Accepted(worker_id, batch.transitions, progress, episode))
+        if delivered:
+            self.delivered, self.position = self.env_steps, end
+        else:
+            self._waiting.append(_Accepted(worker_id, batch, end))
 
     def _advance(self, progress: WorkerProgress, batch: Batch) -> WorkerProgress:
         env_steps = progress.env_steps + len(batch.rewards)
@@ -160,13 +147,35 @@ class Ledger:
         # Without lockstep an episode that has begun is never begun again.
         return WorkerProgress(env_steps, batch.episode + 1, self._none)
 
-    def deliver(self) -> list[Transitions]:
-        """Hands over what waits, in the order of its acceptance."""
-        items = list(self._waiting)
-        self._waiting.clear()
-        self._delivered |= {item.worker_id: item.progress for item in items}
-        self._episodes += [item.episode for item in items if item.episode is not None]
-        return [item.transitions for item in items]
+    def waiting(self, allowed: int) -> bool:
+        """Whether there is something to be delivered, see `deliver`."""
+        return bool(self._waiting) and self.delivered < allowed
+
+    def deliver(self, allowed: int) -> list[Transitions]:
+        """Hands over what waits, in the order of its acceptance.
+
+        Args:
+            allowed: environment steps that the learner's pace allows in all. Workers never run
+                ahead of it, but what a killed learner had accepted may.
+        """
+        delivered = []
+        while self.waiting(allowed):
+            worker_id, batch, self.position = self._waiting.popleft()
+            self.delivered += len(batch.rewards)
+            delivered.append(batch.transitions)
+            if batch.finished is not None:
+                self._episodes.append(self._episode(worker_id, batch, batch.finished))
+        return delivered
+
+    def _episode(self, worker_id: int, batch: Batch, result: EpisodeResult) -> TrainingEpisode:
+        return TrainingEpisode(
+            worker_id,
+            int(batch.versions[-1]),
+            result.episode_return,
+            result.length,
+            result.success,
+            self.delivered,
+        )
 
     def finished_episodes(self) -> list[TrainingEpisode]:
         """Training episodes since the last call whose last transitions have been delivered."""

@@ -60,6 +60,7 @@ class MetricsLog:
         self._worker_samples: list[float] = []
         self._lags: list[float] = []
         self._recent_success: deque[bool] = deque(maxlen=RECENT_EPISODES)
+        self._incidents: list[str] = []
 
     def start(self, updates: int, env_steps: int) -> None:
         """Counts from here; called when the loop begins."""
@@ -84,6 +85,10 @@ class MetricsLog:
         """Notes finished training episodes."""
         self._recent_success.extend(successes)
 
+    def observe_incident(self, sentence: str) -> None:
+        """Notes that a worker, or the journal, was in trouble."""
+        self._incidents.append(sentence)
+
     def row(self, session: Session, result: UpdateResult) -> dict[str, Any]:
         """Writes a row about the updates since the last one, and returns it."""
         now, updates = time.monotonic(), session.algorithm.updates
@@ -105,6 +110,8 @@ class MetricsLog:
                 "policy_lag": _mean(self._lags),
                 "training_success": _mean(self._recent_success),
             }
+        if self._incidents:
+            row["incidents"], self._incidents = self._incidents, []
         self.start(updates, session.env_steps)
         self._worker_samples.clear()
         self._lags.clear()

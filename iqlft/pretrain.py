@@ -24,6 +24,7 @@ from iqlft.reporting import Silent
 from iqlft.runs import Run, RunError, refuse_existing
 from iqlft.session import SessionParts, open_session, restore
 from iqlft.validation import check
+from workers.pool import WorkerPool
 from workers.wire import WireError, pack_weights, unpack_weights
 
 if TYPE_CHECKING:
@@ -193,7 +194,8 @@ def _train(
     scoring = scoring_of(config, parts["dataset"])
     for note in parts["dataset"].notes:
         parts["reporter"].event(note)
-    with open_session(gateway, config.workers, run, scoring, **parts) as session:
+    pool = WorkerPool(config.workers, gateway.endpoint, run.folder / "logs")
+    with open_session(gateway, pool, run, scoring, **parts) as session:
         if saved is None:
             session.checkpoint()  # So that a run can be resumed from its first moment on.
         else:

@@ -94,15 +94,9 @@ class Replay:
         """Number of new transitions that can be sampled for a member."""
         return min(self.added[member], self.capacity)
 
-    def add(self, transitions: Transitions, member: int = 0) -> NDArray[np.float32]:
-        """Appends new transitions of one member.
-
-        Returns:
-            `(n, width)` float32, the rows as stored, for the run's replay file.
-        """
-        rows = self.layout.pack(transitions)
-        self.add_rows(rows, member)
-        return rows
+    def add(self, transitions: Transitions, member: int = 0) -> None:
+        """Appends new transitions of one member."""
+        self.add_rows(self.layout.pack(transitions), member)
 
     def add_rows(self, rows: NDArray[np.float32], member: int = 0) -> None:
         """Appends rows of `(n, width)`; only the newest `capacity` of them are kept."""

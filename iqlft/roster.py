@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
     from workers.messages import Evaluate
 
+SPEED_STEPS = 256
+"""A worker's speed is known after so many steps;"""
+SPEED_SHARE = 0.1
+"""its newest batch counts for so much of it."""
 RATE_SECONDS = 5.0
 """Speeds are measured over so long."""
 
@@ -28,6 +32,9 @@ class WorkerStatus(NamedTuple):
         version: of the weights that it acted with last; -1 before its first transition.
         seconds_since_message: since it was heard.
         state: what it does.
+        session: uuid of its session.
+        seconds_without_progress: since it has done anything of what it should do.
+        speed: steps per second while it steps, without its waiting; None before enough are known.
     """
 
     worker_id: int
@@ -37,6 +44,9 @@ class WorkerStatus(NamedTuple):
     version: int
     seconds_since_message: float
     state: WorkerState
+    session: str
+    seconds_without_progress: float
+    speed: float | None
 
 
 @dataclass(eq=False)
@@ -62,6 +72,11 @@ class Session:
         portion: evaluation episodes that it was given.
         undone: places of those that have no result yet.
         history: (time, steps accepted) of its newest batches.
+        steps: what it has said that it has stepped, in training and evaluation.
+        progressed_at: when it was last seen to get on, or had nothing to do.
+        stepped: steps and the seconds that it took for them, the newest counting most.
+        outlived: whether it began under a learner that is gone, so that its weights may be newer
+            than any that were published since.
     """
 
     worker_id: int
@@ -81,6 +96,10 @@ class Session:
     portion: Evaluate | None = None
     undone: set[int] = field(default_factory=set)
     history: deque[tuple[float, int]] = field(default_factory=deque)
+    steps: int = 0
+    progressed_at: float = 0.0
+    stepped: tuple[float, float] = (0.0, 0.0)
+    outlived: bool = False
 
     @property
     def outstanding(self) -> int:
@@ -96,15 +115,39 @@ class Session:
             return "evaluating"
         return "stepping" if self.outstanding else "waiting"
 
-    def count(self, steps: int, now: float) -> None:
-        """Adds accepted steps."""
+    @property
+    def speed(self) -> float | None:
+        """Steps per second while it steps; None before `SPEED_STEPS` of them."""
+        steps, seconds = self.stepped
+        return steps / seconds if steps >= SPEED_STEPS and seconds > 0 else None
+
+    def accept(self, steps: int) -> None:
+        """Adds accepted steps; those that a learner that is gone had granted too."""
         self.accepted += steps
+        self.granted = max(self.granted, self.accepted)
+
+    def count(self, steps: int, stepping_seconds: float, now: float) -> None:
+        """Notes how fast the worker is, from accepted steps."""
+        self.progressed_at = now
         self.history.append((now, steps))
+        self._forget_history(now)
+        self.stepped = (
+            (1 - SPEED_SHARE) * self.stepped[0] + steps,
+            (1 - SPEED_SHARE) * self.stepped[1] + stepping_seconds,
+        )
+
+    def answer(self, steps: int, now: float) -> None:
+        """Notes how far the worker says that it is."""
+        if steps != self.steps or self.state == "waiting":
+            self.steps, self.progressed_at = steps, now
+
+    def _forget_history(self, now: float) -> None:
+        while self.history and self.history[0][0] < now - RATE_SECONDS:
+            self.history.popleft()
 
     def steps_per_second(self, now: float) -> float:
         """Steps accepted per second lately."""
-        while self.history and self.history[0][0] < now - RATE_SECONDS:
-            self.history.popleft()
+        self._forget_history(now)
         span = min(RATE_SECONDS, max(1.0, now - self.began_at))
         return sum(steps for _, steps in self.history) / span
 
@@ -143,6 +186,14 @@ class Roster:
         """The session of this uuid, if it is still the newest of its worker id."""
         return next((s for s in self._sessions.values() if s.uuid == uuid), None)
 
+    def recall(self, worker_id: int, uuid: str) -> Session:
+        """The session of this uuid, lost with the learner that it worked for."""
+        session = self.known(uuid)
+        if session is None:
+            session = Session(worker_id, uuid, b"", began_at=0.0, outlived=True)
+            self._sessions[worker_id] = session
+        return session
+
     def seat(self, wanted: int | None) -> int | None:
         """The worker id for a newcomer; None if there is none for it."""
         if wanted is not None:
@@ -158,7 +209,7 @@ class Roster:
     def enter(self, session: Session, route: bytes, now: float) -> None:
         """A session joins, or comes back over another connection."""
         session.route, session.heard_at, session.phase = route, now, "joining"
-        session.challenge = None
+        session.challenge, session.progressed_at = None, now
         self._sessions[session.worker_id] = session
         self._routes[route] = session
 

@@ -20,7 +20,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
 import yaml
 
 from iqlft.files import write_atomically
@@ -29,18 +28,15 @@ from workers.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from numpy.typing import NDArray
 
 CURVE_COLUMNS = "phase,updates,env_steps,seconds,success,return,normalized_score,episodes,version"
 EPISODE_COLUMNS = "env_steps,worker,version,return,length,success"
-METRICS, CURVES, EPISODES, NEW_ROWS = (
-    "metrics.jsonl",
-    "curves.csv",
-    "episodes.csv",
-    "replay/transitions.f32",
-)
-_GROWING = (METRICS, CURVES, EPISODES, NEW_ROWS)
-_PRODUCTS = ("policy", "plots", "tensorboard", "logs")
+METRICS, CURVES, EPISODES = _GROWING = "metrics.jsonl", "curves.csv", "episodes.csv"
+JOURNAL = "replay/journal"
+"""The new transitions, see `iqlft.journal`."""
+ENDPOINT = "endpoint"
+"""Where the learner's workers connect to; written anew whenever it starts."""
+_PRODUCTS = ("replay", "policy", "plots", "tensorboard", "logs")
 _PACKAGES = ("iqlft", "torch", "gymnasium", "gymnasium-robotics", "mujoco", "minari", "numpy")
 
 
@@ -79,8 +75,7 @@ class Run:
                 (temporary / each).mkdir(parents=True)
             (temporary / CURVES).write_text(CURVE_COLUMNS + "\n")
             (temporary / EPISODES).write_text(EPISODE_COLUMNS + "\n")
-            for each in (METRICS, NEW_ROWS):
-                (temporary / each).touch()
+            (temporary / METRICS).touch()
             run = cls(temporary)
             run.write_config("pretrain", config)
             run.write_meta({**meta, **surroundings()})
@@ -184,14 +179,6 @@ class Run:
     def append_episodes(self, rows: Sequence[Iterable[object]]) -> None:
         """Appends rows to `episodes.csv`, in the order of `EPISODE_COLUMNS`."""
         self._append(EPISODES, b"".join(_csv(row) for row in rows))
-
-    def append_rows(self, rows: NDArray[np.float32]) -> None:
-        """Appends new transitions, `(n, width)` float32, to the replay's file."""
-        self._append(NEW_ROWS, np.ascontiguousarray(rows, "<f4").tobytes())
-
-    def read_rows(self, width: int) -> NDArray[np.float32]:
-        """The new transitions so far, `(n, width)` float32."""
-        return np.fromfile(self.folder / NEW_ROWS, "<f4").reshape(-1, width)
 
     def sizes(self) -> dict[str, int]:
         """Bytes in each growing file, synced to disk, for a checkpoint."""

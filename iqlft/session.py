@@ -19,15 +19,14 @@ import torch
 from iqlft import checkpoint
 from iqlft.evaluation import Evaluator, Score
 from iqlft.interruption import Interrupted, StopSignal
-from iqlft.ledger import WorkerProgress
 from iqlft.metrics import MetricsLog
 from iqlft.policy import save_policy
 from iqlft.reporting import Status
+from iqlft.supervision import Supervisor
 from workers.errors import UserError
-from workers.pool import WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
     from iqlft.config import MachineConfig
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from iqlft.reporting import Reporter
     from iqlft.runs import Run
     from workers.actor import ActorWeights
+    from workers.pool import WorkerPool
 
 STATUS_SECONDS = 0.5
 
@@ -77,12 +77,14 @@ class Session:
     task: str
     total: int
     stop: StopSignal
+    supervisor: Supervisor = field(default_factory=Supervisor)
     env_steps: int = 0
     before: Score | None = None
     last: Score | None = None
     _seconds_before: float = 0.0
     _started: float = field(default_factory=time.monotonic)
     _next_status: float = 0.0
+    _obstacle: str = ""
 
     @property
     def seconds(self) -> float:
@@ -117,10 +119,32 @@ class Session:
             return
         self._next_status = now + STATUS_SECONDS
         self._collect(self.evaluator.poll())
+        workers = self.gateway.worker_status()
+        for complaint in self.supervisor.judge(workers):
+            if not self.pool.replace(complaint.worker_id, complaint.reason):
+                self._incident(f"Worker {complaint.worker_id} {complaint.reason}.")
         for event in self.pool.watch():
-            self.reporter.event(event)
-        self.metrics.observe_workers([each.state for each in self.gateway.worker_status()])
+            self._incident(event)
+        self._report_obstacle(self.gateway.obstacle())
+        self.metrics.observe_workers([each.state for each in workers])
         self.reporter.status(self.status())
+
+    def _incident(self, sentence: str) -> None:
+        """Tells what has gone wrong, here and in `metrics.jsonl`."""
+        self.metrics.observe_incident(sentence)
+        self.reporter.event(sentence)
+
+    def _report_obstacle(self, obstacle: str) -> None:
+        """Says once that the journal cannot be written, and once that it can again."""
+        if obstacle == self._obstacle:
+            return
+        self._obstacle = obstacle
+        self._incident(
+            f"The journal of {self.run.folder} cannot be written ({obstacle}): the workers wait, "
+            "nothing is lost, and the run goes on when it can be written again."
+            if obstacle
+            else f"The journal of {self.run.folder} is written again."
+        )
 
     def evaluate(self, env_steps: int = 0) -> None:
         """Begins an evaluation of the present weights, after the one under way.
@@ -184,17 +208,15 @@ class Session:
         finite = all(bool(torch.isfinite(each).all()) for each in parameters.values())
         self._require_finite(finite, "A parameter is")
         evaluation_tensors, evaluation = self.evaluator.state()
-        progress = self.gateway.progress()
         tensors = {f"algorithm.{key}": each for key, each in parameters.items()}
         tensors |= {"replay.random_state": self.replay.random_state(), **evaluation_tensors}
-        tensors |= {f"actions.{i}": torch.tensor(p.actions) for i, p in progress.items()}
         state = {
             "phase": self.phase,
             "updates": self.algorithm.updates,
             "env_steps": self.env_steps,
             "seconds": self.seconds,
             "evaluation": evaluation,
-            "workers": {str(i): [p.env_steps, p.episode] for i, p in progress.items()},
+            "journal": self.gateway.journal_position(),
             "sizes": self.run.sizes(),
             "before": self.before,
             "last": self.last,
@@ -267,18 +289,10 @@ def restore(session: Session, saved: checkpoint.Checkpoint) -> None:
     session.evaluator.restore(tensors, state["evaluation"])
 
 
-def worker_progress(saved: checkpoint.Checkpoint) -> Mapping[int, WorkerProgress]:
-    """Where each worker stood, as `Session.checkpoint` stored it."""
-    return {
-        int(i): WorkerProgress(env_steps, episode, saved.tensors[f"actions.{i}"].numpy())
-        for i, (env_steps, episode) in saved.state["workers"].items()
-    }
-
-
 @contextmanager
 def open_session(
     gateway: Gateway,
-    num_workers: int,
+    pool: WorkerPool,
     run: Run,
     scoring: Scoring,
     **parts: Unpack[SessionParts],
@@ -287,7 +301,7 @@ def open_session(
 
     Args:
         gateway: bound, not started; closed at the end.
-        num_workers: local worker processes.
+        pool: local workers, not started; stopped at the end.
         run: the run folder.
         scoring: how episodes become a score.
         parts: the other members of the `Session`.
@@ -300,7 +314,6 @@ def open_session(
     log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger("iqlft").addHandler(log)
     metrics = MetricsLog(run, tensorboard=config.tensorboard)
-    pool = WorkerPool(num_workers, gateway.endpoint, run.folder / "logs")
     evaluator = Evaluator(gateway, run, config.eval_episodes, scoring)
     session = Session(
         run=run,
@@ -321,7 +334,7 @@ def open_session(
             status = "interrupted" if stop.requested else "finished"
     finally:
         # Workers leave when the gateway tells them to; the pool stops what is left after that.
-        gateway.close()
+        gateway.close(over=status == "finished")
         pool.stop(timeout_seconds=5.0)
         metrics.close()
         run.close()

@@ -12,6 +12,7 @@ import torch
 
 from iqlft.datasets.generation import make_dataset
 from iqlft.gateway import Gateway
+from iqlft.journal import Journal
 from workers.actor import ActorWeights
 from workers.environment import Environment, EnvironmentSpec
 from workers.pool import WorkerPool
@@ -61,6 +62,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             workers: int = 1,
             *,
             environment: EnvironmentSpec = PENDULUM,
+            journal: Journal | None = None,
             **options: Any,  # noqa: ANN401
         ) -> tuple[Gateway, WorkerPool]:
             if "layout" not in options:
@@ -68,11 +70,14 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
                 options["layout"] = RowLayout(probe.observation_dim, probe.action_dim)
                 probe.close()
             options = {"run_id": "test", "seed": 7, "num_workers": max(workers, 1)} | options
-            gateway = stack.enter_context(Gateway(environment=environment, **options))
+            gateway = Gateway(environment=environment, **options)
+            if journal is not None:
+                gateway.take_up(journal)
             pool = WorkerPool(workers, gateway.endpoint, tmp_path / "logs")
             # The gateway is closed first, so that the workers are told to stop.
             stack.callback(pool.stop)
             stack.callback(gateway.close)
+            gateway.start()
             pool.start()
             return gateway, pool
 

@@ -2,12 +2,14 @@
 
     UserError
     |-- EnvironmentMismatchError   (workers.environment)
+    |-- KeyFileError               (workers.keys)
+    |-- KeyRefusedError            (workers.client)
     |-- PolicyFileError            (workers.policy)
     |-- DatasetError               (iqlft.datasets)
     |-- ConfigError                (iqlft.config)
     |-- RunError                   (iqlft.runs)
     |-- CheckpointError            (iqlft.checkpoint)
-    |-- GatewayError               (iqlft.gateway)
+    |-- GatewayError               (iqlft.sockets)
     `-- WorkerError                (workers.pool)
 
 The command line prints the sentence of a `UserError` and exits with 2, or with 1 where there was a

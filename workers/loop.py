@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -11,13 +13,14 @@ from workers.client import Client
 from workers.environment import Environment, EnvironmentSpec
 from workers.errors import UserError
 from workers.rollout import Rollout, evaluate_episode
-from workers.session import WorkerSession
+from workers.session import SILENCE_SECONDS, WorkerSession
 from workers.wire import WireError, decode, encode, unpack_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workers.actor import ActorWeights
+    from workers.keys import WorkerKeys
     from workers.messages import Evaluate, Welcome
 
 FLUSH_TRANSITIONS = 64
@@ -28,6 +31,10 @@ EXCHANGE_SECONDS = 0.01
 """While it steps, the worker looks at its sockets so often;"""
 EVALUATION_EXCHANGE_SECONDS = 0.25
 """while it evaluates, so often."""
+LEAVE_SECONDS = 1.0
+"""A worker that is told to leave waits so long for the acknowledgement of what it has sent."""
+ASK_SECONDS = 1.0
+"""A worker asks so often whether it is wanted, and where a silent learner is."""
 PATIENCE_SECONDS = 3600.0
 """A worker whose learner is away for so long leaves."""
 
@@ -46,24 +53,52 @@ class _OverError(Exception):
     """Leaves an evaluation that nobody waits for any more."""
 
 
-def work(endpoint: str, worker_id: int | None, wanted: Callable[[], bool]) -> None:
+def work(
+    address: Callable[[], str | None],
+    worker_id: int | None,
+    wanted: Callable[[], bool],
+    keys: WorkerKeys | None = None,
+) -> None:
     """Works for a learner until it says stop, or until the worker is not wanted any more.
 
     Args:
-        endpoint: `tcp://host:port` of the learner.
+        address: asked for `tcp://host:port` of the learner when that is silent; None while there
+            is none.
         worker_id: the id to ask for; None for any free one.
         wanted: asked about every second.
+        keys: to know the learner and be known by it; None for a learner without keys.
 
     Raises:
         UserError: the learner rejects this worker or is away for too long, or the environment
             cannot be built.
     """
-    with Client(endpoint) as client:
+    if (endpoint := _first_endpoint(address, wanted)) is None:
+        return
+    with Client(endpoint, keys) as client:
         while wanted():
-            with Worker(client, WorkerSession(worker_id), wanted) as worker:
-                if worker.run() != "restart":
+            with Worker(client, WorkerSession(worker_id), wanted, address) as worker:
+                if worker.run() == "stopped":
                     return
-            _log.info("The learner was started again; joining it anew.")
+            _log.info("The learner has begun anew, or will; joining it then.")
+
+
+def _first_endpoint(address: Callable[[], str | None], wanted: Callable[[], bool]) -> str | None:
+    """Waits for a learner that is not there yet; None when the worker is not wanted any more."""
+    began = time.monotonic()
+    while wanted():
+        if (endpoint := address()) is not None:
+            return endpoint
+        _require_patience(began)
+        time.sleep(ASK_SECONDS)
+    return None
+
+
+def _require_patience(since: float) -> None:
+    if time.monotonic() - since > PATIENCE_SECONDS:
+        raise LearnerLostError(
+            f"The learner has been away for {PATIENCE_SECONDS / 60:.0f} minutes; start the worker "
+            "again when it is back."
+        )
 
 
 class Worker:
@@ -73,22 +108,33 @@ class Worker:
         client: the sockets.
         session: a fresh one.
         wanted: whether to go on; asked about every second.
+        address: where the learner is; asked about every second while it is silent.
     """
 
-    def __init__(self, client: Client, session: WorkerSession, wanted: Callable[[], bool]) -> None:
-        self._client, self._session, self._wanted = client, session, wanted
+    def __init__(
+        self,
+        client: Client,
+        session: WorkerSession,
+        wanted: Callable[[], bool],
+        address: Callable[[], str | None],
+    ) -> None:
+        self._client, self._session = client, session
+        self._wanted, self._address = wanted, address
+        self._weights_port = 0
         self._asked_at = self._exchanged_at = self._began_at = time.monotonic()
         self._environments: list[Environment] = []
         self._rollout: Rollout | None = None
         self._loaded: ActorWeights | None = None
         self._lockstep = False
-        self._batch_began_at = 0.0
+        self._leave_by = math.inf
+        self._batch_began_at = self._stepping_seconds = 0.0
 
     def run(self) -> str:
         """Works until the session is over.
 
         Returns:
-            `stopped`, or `restart` when the learner has forgotten this session.
+            `stopped`; `restart` when the learner does not know this session's past; `drained` when
+            it was interrupted and may come back.
 
         Raises:
             UserError: see `work`.
@@ -96,12 +142,12 @@ class Worker:
         session = self._session
         while session.outcome is None:
             self._exchange(self._pause())
-            if session.outcome is None and session.welcome and not self._environments:
-                self._build(session.welcome)
-            try:
+            if session.outcome is None and session.welcome:
+                if not self._environments:
+                    self._build(session.welcome)
+                self._follow_weights(session.welcome)
+            with contextlib.suppress(_OverError):
                 self._work()
-            except _OverError:
-                break
         if session.outcome == "rejected":
             raise RejectedError(session.sentence)
         if session.outcome == "stopped":
@@ -138,7 +184,7 @@ class Worker:
             self._session.weights = unpack_weights(packed)
         self._session.tick(now)
         self._send()
-        if now - self._asked_at >= 1.0:
+        if now - self._asked_at >= ASK_SECONDS:
             self._ask(now)
 
     def _send(self) -> None:
@@ -149,12 +195,22 @@ class Worker:
     def _ask(self, now: float) -> None:
         self._asked_at = now
         if not self._wanted():
+            self._leave(now)
+        heard_at = max(self._session.heard_at, self._began_at)
+        if now - heard_at > SILENCE_SECONDS:
+            _require_patience(heard_at)
+            endpoint = self._address()
+            if endpoint not in {None, self._client.endpoint}:
+                _log.info("The learner is at %s now.", endpoint)
+                self._client.move(str(endpoint))
+                self._weights_port = 0
+
+    def _leave(self, now: float) -> None:
+        """Leaves when all is acknowledged, or when nobody acknowledges anything."""
+        self._leave_by = min(self._leave_by, now + LEAVE_SECONDS)
+        self._session.drain(over=True)
+        if now >= self._leave_by or now - self._session.heard_at > LEAVE_SECONDS:
             self._session.outcome = "stopped"
-        if now - max(self._session.heard_at, self._began_at) > PATIENCE_SECONDS:
-            raise LearnerLostError(
-                f"The learner has been away for {PATIENCE_SECONDS / 60:.0f} minutes; "
-                "start the worker again when it is back."
-            )
 
     def _build(self, welcome: Welcome) -> None:
         self._lockstep = welcome.lockstep
@@ -166,7 +222,11 @@ class Worker:
             self._send()
             raise
         self._session.ready(environment.observation_dim, environment.action_dim)
-        if not welcome.lockstep:
+
+    def _follow_weights(self, welcome: Welcome) -> None:
+        """Subscribes to where the weights are published now; in lockstep they come otherwise."""
+        if self._weights_port != welcome.weights_port and not welcome.lockstep:
+            self._weights_port = welcome.weights_port
             self._client.subscribe(welcome.weights_port)
 
     def _environment(self) -> Environment:
@@ -185,23 +245,25 @@ class Worker:
         self._flush()
         if session.outcome is None and session.evaluations:
             self._evaluate(session.evaluations.popleft())
+        elif not (self._rollout and self._rollout.pending):
+            session.leave_when_drained()
 
     def _step(self) -> None:
         """Steps until a batch is full or the sockets want to be looked at."""
         session, rollout = self._session, self._load()
-        until = time.monotonic() + EXCHANGE_SECONDS
+        began = now = time.monotonic()
+        if not rollout.pending:
+            self._batch_began_at = began
         for _ in range(session.credit_left):
-            now = time.monotonic()
-            if not rollout.pending:
-                self._batch_began_at = now
             rollout.step()
             session.env_steps += 1
-            if self._lockstep or rollout.finished or rollout.pending == FLUSH_TRANSITIONS:
-                self._flush()
-                return
-            if now >= until:
+            session.steps += 1
+            now = time.monotonic()
+            full = self._lockstep or rollout.finished or rollout.pending == FLUSH_TRANSITIONS
+            if full or now >= began + EXCHANGE_SECONDS:
                 break
-        if now >= self._batch_began_at + FLUSH_SECONDS or not session.credit_left:
+        self._stepping_seconds += now - began
+        if full or now >= self._batch_began_at + FLUSH_SECONDS or not session.credit_left:
             self._flush()
 
     def _load(self) -> Rollout:
@@ -227,7 +289,8 @@ class Worker:
     def _flush(self) -> None:
         rollout = self._rollout
         if rollout and rollout.pending and not self._session.window_full:
-            self._session.send_batch(rollout.episode, rollout.finished, rollout.take())
+            seconds, self._stepping_seconds = self._stepping_seconds, 0.0
+            self._session.send_batch(rollout.episode, rollout.finished, rollout.take(), seconds)
 
     def _evaluate(self, request: Evaluate) -> None:
         """Runs the episodes asked for, in an environment of their own."""
@@ -243,7 +306,8 @@ class Worker:
 
     def _look_up(self) -> None:
         """Looks at the sockets now and then during an evaluation."""
+        self._session.steps += 1
         if time.monotonic() - self._exchanged_at >= EVALUATION_EXCHANGE_SECONDS:
             self._exchange(0.0)
-            if self._session.outcome is not None:
+            if self._session.outcome is not None or self._session.draining:
                 raise _OverError

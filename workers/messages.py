@@ -44,8 +44,7 @@ class Welcome:
     Attributes:
         run_id: of the run that is served.
         worker_id: the id to work under.
-        resumed: whether this session was known, so that its unacknowledged batches are wanted.
-        last_sequence: the last batch of this session that was accepted.
+        last_sequence: the last batch of this session that was accepted, 0 before the first.
         environment: an `EnvironmentSpec` as a dictionary.
         seed: of the run.
         episode: index of the first episode.
@@ -56,7 +55,6 @@ class Welcome:
 
     run_id: str
     worker_id: int
-    resumed: bool
     last_sequence: int
     environment: dict[str, Any]
     seed: int
@@ -71,7 +69,7 @@ class Reject:
     """Learner: no; the worker shows the sentence, exits with 2 and does not try again.
 
     Attributes:
-        code: `VERSION`, `ENVIRONMENT`, `DUPLICATE`, `FULL` or `BATCH`.
+        code: `VERSION`, `ENVIRONMENT`, `DUPLICATE`, `FULL`, `UNAUTHORISED` or `BATCH`.
         sentence: what is wrong and what to do.
     """
 
@@ -107,12 +105,14 @@ class Batch:
         sequence: number of the batch in the session, from 1.
         episode: index of the episode that all transitions belong to.
         finished: what the episode came to, if the last transition ended it.
+        stepping_seconds: time that the worker spent on these steps, without waiting for anything.
     """
 
     session: str
     sequence: int
     episode: int
     finished: EpisodeResult | None
+    stepping_seconds: float
     observations: NDArray[np.float32] = field(metadata=_MATRIX)
     actions: NDArray[np.float32] = field(metadata=_MATRIX)
     rewards: NDArray[np.float32] = field(metadata=_VECTOR)
@@ -208,11 +208,12 @@ class Pong:
 
     Attributes:
         number: of the PING.
-        env_steps: taken in this session, so that alive but stuck can be told from working.
+        steps: taken in this session, in training and evaluation together, so that a worker that is
+            stuck can be told from one that works.
     """
 
     number: int
-    env_steps: int
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -227,8 +228,19 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Drain:
+    """Learner: step no more, send what you have, and leave when all of it is acknowledged.
+
+    Attributes:
+        over: whether the run is over; if not, a worker of another machine waits for its return.
+    """
+
+    over: bool
+
+
+@dataclass(frozen=True)
 class Stop:
-    """Learner: the work is over."""
+    """Learner: the work is over, leave at once."""
 
 
 @dataclass(frozen=True)
@@ -236,9 +248,14 @@ class Bye:
     """Worker: I leave."""
 
 
+@dataclass(frozen=True)
+class ByeOk:
+    """Learner: I know that you leave."""
+
+
 Message = (
     Hello | Welcome | Reject | Ready | Batch | Ack | Rehello | GetWeights | Weights
-    | Evaluate | Evaluation | Ping | Pong | Failed | Stop | Bye
+    | Evaluate | Evaluation | Ping | Pong | Failed | Drain | Stop | Bye | ByeOk
 )  # fmt: skip
 
 NAMES: dict[str, type[Message]] = {
@@ -256,7 +273,9 @@ NAMES: dict[str, type[Message]] = {
     "PING": Ping,
     "PONG": Pong,
     "ERROR": Failed,
+    "DRAIN": Drain,
     "STOP": Stop,
     "BYE": Bye,
+    "BYE_OK": ByeOk,
 }
 """Each message by its name on the wire."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -38,6 +39,7 @@ class _Local:
     started_at: float = 0.0
     restarts: int = 0
     restart_at: float = field(default=0.0)
+    reason: str = ""
 
     def last_lines(self) -> str:
         """The end of the log, for an error message."""
@@ -51,10 +53,13 @@ class WorkerPool:
         num_workers: how many; their ids are 0 to `num_workers - 1`.
         endpoint: `tcp://host:port` of the learner.
         log_folder: worker i writes to `worker-<i>.log` there.
+        keys: folder with the workers' keys; None for a learner without keys.
     """
 
-    def __init__(self, num_workers: int, endpoint: str, log_folder: Path) -> None:
-        self._endpoint = endpoint
+    def __init__(
+        self, num_workers: int, endpoint: str, log_folder: Path, keys: Path | None = None
+    ) -> None:
+        self._endpoint, self._keys = endpoint, keys
         self._locals = [
             _Local(worker_id, log_folder / f"worker-{worker_id}.log")
             for worker_id in range(num_workers)
@@ -76,6 +81,7 @@ class WorkerPool:
         command = [
             sys.executable, "-m", "workers", "--connect", self._endpoint,
             "--worker-id", str(local.worker_id), "--parent", str(os.getpid()),
+            *(("--keys", str(self._keys)) if self._keys else ()),
         ]  # fmt: skip
         with local.log.open("ab") as log:
             # In a group of their own the workers do not see the terminal's Ctrl-C: the learner
@@ -117,7 +123,25 @@ class WorkerPool:
         pause = BACK_OFF_SECONDS * 2 ** (local.restarts - 1) if local.restarts else 0.0
         local.process, local.restart_at = None, now + pause
         local.restarts += 1
-        return [f"Worker {local.worker_id} died with exit code {code}; it is started again."]
+        reason, local.reason = local.reason or _death(code), ""
+        return [f"Worker {local.worker_id} {reason}; it is started again."]
+
+    def replace(self, worker_id: int, reason: str) -> bool:
+        """Kills a worker that does not work as it should; `watch` starts it again.
+
+        Args:
+            worker_id: any; nothing happens where it is not one of ours, or died already.
+            reason: what `watch` will say of it, after its name.
+
+        Returns:
+            Whether it is killed.
+        """
+        local = next((each for each in self._locals if each.worker_id == worker_id), None)
+        if local is None or local.process is None or local.process.poll() is not None:
+            return False
+        local.reason = reason
+        local.process.kill()
+        return True
 
     def stop(self, timeout_seconds: float = 5.0) -> None:
         """Ends all workers; idempotent.
@@ -144,6 +168,15 @@ class WorkerPool:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _death(code: int) -> str:
+    """How a process ended, in words."""
+    if code == -signal.SIGKILL:
+        return "was killed (signal 9), perhaps because the machine ran out of memory"
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"died with exit code {code}"
 
 
 def _environment_variables() -> dict[str, str]:

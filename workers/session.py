@@ -7,6 +7,7 @@ drops a batch: at most `WINDOW` of them wait for their acknowledgement, and then
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
@@ -30,7 +31,7 @@ HELLO_SECONDS = (0.05, 2.0)
 LAG_SECONDS = 0.25
 """For so long newer weights may be on their way before the worker asks for them."""
 
-Outcome = Literal["stopped", "rejected", "restart"]
+Outcome = Literal["stopped", "rejected", "restart", "drained"]
 
 
 class WorkerSession:
@@ -41,10 +42,12 @@ class WorkerSession:
 
     Attributes:
         outbox: messages to be sent, in order.
-        welcome: the learner's answer, once there is one.
+        welcome: the learner's newest answer, once there is one.
         weights: the newest weights.
         evaluations: episodes to be evaluated.
         env_steps: environment steps taken in this session.
+        steps: the same, with those of evaluations.
+        draining: whether to send what is there, and leave.
         outcome: why the session is over; None while it is not.
         sentence: why the worker was rejected.
     """
@@ -54,8 +57,9 @@ class WorkerSession:
         self.welcome: messages.Welcome | None = None
         self.weights: ActorWeights | None = None
         self.evaluations: deque[messages.Evaluate] = deque()
-        self.env_steps = 0
+        self.env_steps = self.steps = 0
         self.outcome: Outcome | None = None
+        self.draining = False
         self.sentence = ""
         self.heard_at = -SILENCE_SECONDS
         self._hello = messages.Hello(worker_id, str(uuid4()), workers.__version__)
@@ -65,11 +69,13 @@ class WorkerSession:
         self._sequence = 0
         self._credit = 0
         self._lags_since: float | None = None
+        self._over = False
+        self._left = False
 
     @property
     def credit_left(self) -> int:
         """Environment steps that may be taken now; none while the window is full."""
-        if self._ready is None or self.weights is None or len(self._window) >= WINDOW:
+        if self._ready is None or self.weights is None or self.window_full or self.draining:
             return 0
         return max(0, self._credit - self.env_steps)
 
@@ -96,11 +102,20 @@ class WorkerSession:
             case messages.Evaluate():
                 self.evaluations.append(message)
             case messages.Ping(number=number):
-                self.outbox.append(messages.Pong(number, self.env_steps))
+                self.outbox.append(messages.Pong(number, self.steps))
             case messages.Rehello():
                 self._say_hello(now)
-            case messages.Reject():
-                self.outcome, self.sentence = "rejected", message.sentence
+            case _:
+                self._dismissed(message)
+
+    def _dismissed(self, message: Message) -> None:
+        match message:
+            case messages.Reject(sentence=sentence):
+                self.outcome, self.sentence = "rejected", sentence
+            case messages.Drain(over=over):
+                self.drain(over=over)
+            case messages.ByeOk() if self.draining:
+                self.outcome = "stopped" if self._over else "drained"
             case messages.Stop():
                 self.outcome = "stopped"
             case _:
@@ -108,14 +123,27 @@ class WorkerSession:
 
     def _welcomed(self, welcome: messages.Welcome) -> None:
         self._hello_pause = HELLO_SECONDS[0]
-        if self.welcome is None:
-            self.welcome = welcome
-        elif not welcome.resumed:
-            # The learner was started again and does not know this session's past.
+        # Whatever learner comes back, this worker wants to be the same for it.
+        self._hello = replace(self._hello, worker_id=welcome.worker_id)
+        self._left = False
+        self._forget(welcome.last_sequence)
+        if self.welcome is not None and not self._continues(self.welcome, welcome):
             self.outcome = "restart"
         elif self._ready is not None:
-            self._forget(welcome.last_sequence)
             self.outbox += [self._ready, *self._window]
+        self.welcome = welcome
+
+    def _continues(self, before: messages.Welcome, welcome: messages.Welcome) -> bool:
+        """Whether a learner that was started again knows all that it had acknowledged.
+
+        It is another run's otherwise, or one without a journal.
+        """
+        same = all(
+            getattr(welcome, name) == getattr(before, name)
+            for name in ("run_id", "worker_id", "environment", "seed", "lockstep")
+        )
+        unacknowledged = self._window[0].sequence if self._window else self._sequence + 1
+        return same and unacknowledged == welcome.last_sequence + 1
 
     def _acknowledged(self, ack: messages.Ack, now: float) -> None:
         self._forget(ack.sequence)
@@ -162,18 +190,46 @@ class WorkerSession:
         self.outbox.append(self._ready)
 
     def send_batch(
-        self, episode: int, finished: EpisodeResult | None, transitions: Transitions
+        self,
+        episode: int,
+        finished: EpisodeResult | None,
+        transitions: Transitions,
+        stepping_seconds: float,
     ) -> None:
         """Sends transitions of one episode and keeps them until they are acknowledged."""
         self._sequence += 1
-        arrays = transitions._asdict()
-        batch = messages.Batch(self._hello.session, self._sequence, episode, finished, **arrays)
+        batch = messages.Batch(
+            self._hello.session,
+            self._sequence,
+            episode,
+            finished,
+            stepping_seconds,
+            **transitions._asdict(),
+        )
         self._window.append(batch)
         self.outbox.append(batch)
 
     def send_evaluation(self, evaluation: int, index: int, result: EpisodeResult) -> None:
         """Sends the result of one evaluation episode."""
         self.outbox.append(messages.Evaluation(evaluation, index, result))
+
+    def drain(self, *, over: bool) -> None:
+        """Steps no more.
+
+        Args:
+            over: whether the work is over; if not, a new session follows.
+        """
+        self.draining, self._over = True, over
+        self.evaluations.clear()
+
+    def leave_when_drained(self) -> None:
+        """Says goodbye once all that was sent is acknowledged; to be called after the last batch.
+
+        The learner confirms it, for a goodbye that is lost would leave the learner waiting.
+        """
+        if self.draining and not self._window and not self._left:
+            self._left = True
+            self.outbox.append(messages.Bye())
 
     def leave(self, sentence: str = "") -> None:
         """Says goodbye, and why if there is a reason."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
+import re
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workers.client import EndpointError
 from workers.errors import UserError
+from workers.keys import WorkerKeys
 from workers.loop import work
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,21 +39,51 @@ def main(argv: Sequence[str] | None = None) -> int:
         return not leaving and not orphan
 
     try:
-        work(arguments.connect, arguments.worker_id, wanted)
+        keys = WorkerKeys.load(arguments.keys, arguments.worker_id) if arguments.keys else None
+        work(_address(arguments.connect), arguments.worker_id, wanted, keys)
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0
 
 
+def _address(connect: str) -> Callable[[], str | None]:
+    """Where the learner is: always here, or where its endpoint file says at the moment.
+
+    Raises:
+        EndpointError: it is neither an address nor a file in a folder that there is.
+    """
+    if "://" in connect:
+        return lambda: connect
+    path = Path(connect)
+    if re.fullmatch(r"[^/]+:\d+", connect) or not path.absolute().parent.is_dir():
+        raise EndpointError(
+            f"--connect is {connect!r}, but must be tcp://HOST:PORT, or the path of a run's "
+            "endpoint file in a folder that there is."
+        )
+
+    def read() -> str | None:
+        # A learner that has not begun, or is being started again, has no such file yet.
+        with contextlib.suppress(OSError):
+            return path.read_text(encoding="utf-8").strip() or None
+        return None
+
+    return read
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("iqlft worker", description="A rollout worker.")
     parser.add_argument(
-        "--connect", required=True, metavar="tcp://HOST:PORT", help="address of the learner"
-    )
+        "--connect", required=True, metavar="tcp://HOST:PORT|FILE",
+        help="address of the learner, or its run's endpoint file",
+    )  # fmt: skip
     parser.add_argument(
         "--worker-id", type=int, metavar="N", help="id to work under (default: any free one)"
     )
+    parser.add_argument(
+        "--keys", type=Path, metavar="DIR",
+        help="folder with learner.public and this worker's secret, made by `iqlft keys new`",
+    )  # fmt: skip
     parser.add_argument(
         "--parent", type=int, metavar="PID", help="leave when this is no longer the parent process"
     )

@@ -21,18 +21,18 @@ from iqlft.checkpoint import CheckpointError
 from iqlft.config import FinetuneConfig
 from iqlft.finetune import finetune
 from iqlft.gateway import PortInUseError
+from iqlft.journal import Journal
 from iqlft.policy import load_policy
 from iqlft.replay import Batch
 from iqlft.reporting import Silent, Status
 from iqlft.resume import resume
-from iqlft.runs import Run, RunError
+from iqlft.runs import JOURNAL, Run, RunError
 from iqlft.session import Interrupted
-from workers.transition import RowLayout
+from workers.transition import Transitions, concatenate
 
 Start = Callable[..., subprocess.Popen[str]]
 Stop = Callable[[subprocess.Popen[str], Path, int, signal.Signals], int]
 OFFLINE = 300
-LAYOUT = RowLayout(29, 8)
 
 
 def curves(run: Path) -> list[dict[str, str]]:
@@ -45,13 +45,30 @@ def episodes(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def new_transitions(run: Path) -> Transitions:
+    journal = Journal(run / JOURNAL)
+    transitions = concatenate([entry.batch.transitions for entry in journal.entries()])
+    journal.close()
+    return transitions
+
+
+def assert_same_transitions(one: Transitions, other: Transitions) -> None:
+    for name, a, b in zip(Transitions._fields, one, other, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+def first(count: int, transitions: Transitions) -> Transitions:
+    return Transitions(*(array[:count] for array in transitions))
+
+
 def assert_same_end(run: Path, other: Path) -> None:
     """Two runs have the same tensors, new transitions, episodes and curves, to the last bit."""
     one, two = (checkpoint.load(each / "checkpoints").tensors for each in (run, other))
     assert one.keys() == two.keys()
     assert [key for key in one if not torch.equal(one[key], two[key])] == []
-    for name in ("replay/transitions.f32", "episodes.csv", "policy/actor.safetensors"):
+    for name in ("episodes.csv", "policy/actor.safetensors"):
         assert (run / name).read_bytes() == (other / name).read_bytes()
+    assert_same_transitions(new_transitions(run), new_transitions(other))
     assert curves(run) == curves(other)
 
 
@@ -59,7 +76,7 @@ def assert_same_end(run: Path, other: Path) -> None:
 
 
 def test_in_lockstep_every_step_is_chosen_by_exactly_the_newest_weights(finetuned: Path) -> None:
-    rows = LAYOUT.transitions(Run.open(finetuned).read_rows(LAYOUT.width))
+    rows = new_transitions(finetuned)
     # Half an update per step: steps 1 and 2 by the pretrained weights, 3 and 4 by the next ones.
     np.testing.assert_array_equal(rows.versions, OFFLINE + np.arange(340) // 2)
     assert [(row["phase"], row["updates"], row["env_steps"]) for row in curves(finetuned)[3:]] == [
@@ -122,8 +139,7 @@ def test_a_stop_during_the_first_evaluation_does_not_lose_it(
     resume(fresh)
     assert [row["env_steps"] for row in curves(fresh)[3:]] == ["0", "20", "40"]
     assert curves(fresh)[3]["episodes"] == "3"
-    one, other = (each / "replay" / "transitions.f32" for each in (fresh, finetuned))
-    assert one.read_bytes() == other.read_bytes()[: 40 * 4 * LAYOUT.width]
+    assert_same_transitions(new_transitions(fresh), first(40, new_transitions(finetuned)))
 
 
 # -- several workers ----------------------------------------------------------------------------
@@ -148,8 +164,8 @@ def test_with_two_workers_steps_and_updates_come_to_their_exact_totals(
     updates = OFFLINE + round(100 * utd_ratio)
     state = checkpoint.load(fresh / "checkpoints").state
     assert (state["env_steps"], state["updates"], state["phase"]) == (100, updates, "online")
-    assert sum(env_steps for env_steps, _ in state["workers"].values()) == 100
-    rows = LAYOUT.transitions(Run.open(fresh).read_rows(LAYOUT.width))
+    assert state["journal"] == (fresh / JOURNAL).stat().st_size
+    rows = new_transitions(fresh)
     assert rows.num_transitions == 100
     assert (rows.versions >= OFFLINE).all()
     assert set(np.unique(rows.rewards)) <= {-1.0, 0.0}
@@ -191,10 +207,27 @@ def test_a_killed_worker_is_started_again_and_the_run_finishes(
     assassin = Assassin()
     finetune(config, assassin)
     assert assassin.killed
-    assert Counter("died with exit code -9" in each for each in assassin.events)[True] == 1
-    rows = LAYOUT.transitions(Run.open(fresh).read_rows(LAYOUT.width))
+    assert Counter("was killed (signal 9)" in each for each in assassin.events)[True] == 1
+    rows = new_transitions(fresh)
     assert rows.num_transitions == 700
     assert checkpoint.load(fresh / "checkpoints").state["updates"] == OFFLINE + 140
+
+
+def test_what_a_killed_learner_had_acknowledged_is_learned_from_once_when_it_is_resumed(
+    fresh: Path, lockstep: FinetuneConfig, start: Start, stop_at: Stop
+) -> None:
+    config = dataclasses.replace(lockstep, lockstep=False, workers=2, slack=64, checkpoint_every=30)
+    process = start("finetune", config, str(fresh))
+    assert stop_at(process, fresh, OFFLINE + 30, signal.SIGKILL) == -9
+    saved = checkpoint.load(fresh / "checkpoints").state
+    acknowledged = new_transitions(fresh)
+    assert acknowledged.num_transitions > saved["env_steps"] > 0
+    resume(fresh)
+    state = checkpoint.load(fresh / "checkpoints").state
+    assert (state["env_steps"], state["updates"]) == (340, OFFLINE + 170)
+    whole = new_transitions(fresh)
+    assert whole.num_transitions == 340
+    assert_same_transitions(acknowledged, first(acknowledged.num_transitions, whole))
 
 
 # -- beginning ----------------------------------------------------------------------------------
@@ -216,8 +249,7 @@ def test_fine_tuning_twice_is_refused_but_a_copy_from_the_end_of_pretraining_may
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     assert curves(copy)[:4] == curves(finetuned)[:4]
     assert [row["env_steps"] for row in curves(copy)[4:]] == ["20"]
-    one, other = (each / "replay" / "transitions.f32" for each in (copy, finetuned))
-    assert one.read_bytes() == other.read_bytes()[: 20 * 4 * LAYOUT.width]
+    assert_same_transitions(new_transitions(copy), first(20, new_transitions(finetuned)))
     start = checkpoint.load(copy / "checkpoints", "000000300-001")
     expected = checkpoint.load(pretrained / "checkpoints")
     assert all(torch.equal(start.tensors[key], each) for key, each in expected.tensors.items())

@@ -2,11 +2,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from iqlft.gateway import Gateway, GatewayError, PortInUseError, WorkerProgress
+from iqlft.gateway import Gateway, GatewayError, PortInUseError
+from iqlft.journal import Journal
 from workers.actor import ActorWeights, GaussianActor
 from workers.environment import Environment, EnvironmentSpec
 from workers.pool import WorkerPool
@@ -17,6 +19,7 @@ MakeWeights = Callable[..., ActorWeights]
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
 PENDULUM = EnvironmentSpec("Pendulum-v1")
 SHORT = EnvironmentSpec("InvertedPendulum-v5")
+SHORT_LAYOUT = RowLayout(4, 1)
 
 
 def receive(gateway: Gateway, count: int, timeout_seconds: float = 20.0) -> Transitions:
@@ -119,7 +122,7 @@ def in_lockstep(gateway: Gateway, weights: Sequence[ActorWeights], done: int) ->
 
 
 def test_lockstep_equals_an_in_process_loop_bit_for_bit_and_so_it_does_when_resumed(
-    serve: Serve, make_weights: MakeWeights
+    serve: Serve, make_weights: MakeWeights, tmp_path: Path
 ) -> None:
     # Episodes of about ten steps, so that the stop below falls into the middle of one.
     weights = [make_weights(4, 1, seed=index, version=index) for index in range(60)]
@@ -129,15 +132,20 @@ def test_lockstep_equals_an_in_process_loop_bit_for_bit_and_so_it_does_when_resu
     stop = int(ends[ends < 40][-1]) + 4
     assert stop - 1 not in ends
 
-    gateway, _ = serve(1, environment=SHORT, lockstep=True)
+    path = tmp_path / "journal"
+    gateway, _ = serve(1, environment=SHORT, lockstep=True, journal=Journal(path))
     first = in_lockstep(gateway, weights[:stop], 0)
-    progress = gateway.progress()
+    learned = gateway.journal_position()
+    # The learner is gone before it has learned from one more step.
+    gateway.publish(weights[stop])
+    gateway.allow(stop + 1)
+    assert gateway.wait_for(lambda: gateway.worker_status()[0].env_steps > stop, 10)
     gateway.close()
-    assert progress[0].env_steps == stop
-    assert progress[0].episode == (ends < stop).sum()
-    np.testing.assert_array_equal(progress[0].actions, expected.actions[stop - 3 : stop])
 
-    resumed, _ = serve(1, environment=SHORT, lockstep=True, progress=progress)
+    journal = Journal(path, learned)
+    assert journal.length > learned
+    assert_equal(SHORT_LAYOUT.transitions(np.concatenate(list(journal.rows(SHORT_LAYOUT)))), first)
+    resumed, _ = serve(1, environment=SHORT, lockstep=True, journal=journal)
     second = in_lockstep(resumed, weights[stop:], stop)
     assert_equal(concatenate([first, second]), expected)
 
@@ -153,37 +161,28 @@ def test_lockstep_goes_on_bit_for_bit_after_a_kill(serve: Serve, make_weights: M
     assert_equal(concatenate([first, second]), in_process(weights, PENDULUM))
 
 
-def test_progress_tells_what_was_received_not_what_waits(
-    serve: Serve, make_weights: MakeWeights
-) -> None:
-    gateway, _ = serve(1)
-    gateway.publish(make_weights(3, 1))
-    gateway.allow(100)
-    gateway.wait_for(lambda: bool(gateway.worker_status()), 10)
-    deadline = time.monotonic() + 10
-    while sum(w.env_steps for w in gateway.worker_status()) < 100 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert gateway.progress() == {}
-    receive(gateway, 100)
-    (progress,) = gateway.progress().values()
-    # Episode 0 has begun, so another session begins with episode 1.
-    assert (progress.env_steps, progress.episode, progress.actions.shape) == (100, 1, (0, 1))
-
-
 def test_a_resumed_gateway_counts_on_and_begins_unused_episodes(
-    serve: Serve, make_weights: MakeWeights
+    serve: Serve, make_weights: MakeWeights, tmp_path: Path
 ) -> None:
     weights = make_weights(3, 1)
-    gateway, _ = serve(1, progress={0: WorkerProgress(1000, 6, np.empty((0, 1), np.float32))})
+    first, _ = serve(1, journal=Journal(tmp_path / "journal"))
+    first.publish(weights)
+    first.allow(300)
+    receive(first, 300)
+    position = first.journal_position()
+    first.close()
+    # Episodes have 200 steps, so two of them have begun.
+    gateway, _ = serve(1, journal=Journal(tmp_path / "journal", position))
     gateway.publish(weights)
-    gateway.allow(1100)
+    gateway.allow(400)
     taken = receive(gateway, 100)
     environment = Environment(PENDULUM)
-    rollout = Rollout(environment, GaussianActor(weights), seed=7, worker_id=0, episode=6)
+    rollout = Rollout(environment, GaussianActor(weights), seed=7, worker_id=0, episode=2)
     rollout.step()
     np.testing.assert_array_equal(taken.observations[0], rollout.take().observations[0])
     environment.close()
-    assert gateway.progress()[0].env_steps == 1100
+    (worker,) = gateway.worker_status()
+    assert worker.env_steps == 400
 
 
 def test_workers_act_with_newer_weights_once_they_are_published(

@@ -1,4 +1,7 @@
-from collections.abc import Callable
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -6,7 +9,8 @@ import pytest
 
 import workers
 from iqlft.door import Service
-from iqlft.gateway_state import CREDIT, LOST_SECONDS, GatewayState
+from iqlft.gateway_state import CREDIT, LOST_SECONDS, RETRY_SECONDS, GatewayState
+from iqlft.journal import Journal
 from workers import messages
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec
@@ -17,6 +21,8 @@ from workers.wire import decode, encode
 
 MakeWeights = Callable[..., ActorWeights]
 M = TypeVar("M", bound=Message)
+LAST_VERSION = 50
+"""Updates that the run comes to; the newest weights here are of version 3."""
 
 
 class Peers:
@@ -24,8 +30,8 @@ class Peers:
 
     def __init__(self, num_workers: int = 2, *, lockstep: bool = False) -> None:
         spec, layout = EnvironmentSpec("Pendulum-v1"), RowLayout(2, 1)
-        service = Service("run", spec, layout, 0, num_workers, lockstep, 5556)
-        self.state = GatewayState(service, {})
+        service = Service("run", spec, layout, 0, num_workers, lockstep, 5556, LAST_VERSION)
+        self.state = GatewayState(service)
         self.now = 100.0
         self.told: list[tuple[bytes, Message]] = []
 
@@ -72,13 +78,14 @@ def batch(session: str, sequence: int, count: int = 4, **changes: object) -> mes
         "versions": np.full(count, 3, np.uint32),
         "finished": None,
         "episode": 0,
+        "stepping_seconds": 0.1,
     }
     return messages.Batch(session=session, sequence=sequence, **(parts | changes))  # type: ignore[arg-type]
 
 
 def rewards(peers: Peers) -> list[float]:
     """First reward of each batch delivered: its sequence."""
-    return [float(part.rewards[0]) for part in peers.state.ledger.deliver()]
+    return [float(part.rewards[0]) for part in peers.state.ledger.deliver(2**31)]
 
 
 def test_each_batch_is_accepted_once_and_in_order(peers: Peers) -> None:
@@ -106,7 +113,7 @@ def test_a_session_that_comes_back_over_another_connection_continues(peers: Peer
     peers.say(b"a", batch("a", 1))
     peers.say(b"other", messages.Hello(0, "a", workers.__version__))
     (welcome,) = peers.heard(b"other", messages.Welcome)
-    assert (welcome.resumed, welcome.last_sequence, welcome.worker_id) == (True, 1, 0)
+    assert (welcome.last_sequence, welcome.worker_id) == (1, 0)
     peers.say(b"other", messages.Ready("a", 2, 1, "", ""))
     peers.say(b"other", batch("a", 2))
     assert rewards(peers) == [1, 2]
@@ -142,6 +149,111 @@ def test_a_batch_has_1_to_1024_transitions(peers: Peers, count: int) -> None:
     peers.join(b"b")
     peers.say(b"b", batch("b", 1, 1024))
     assert peers.state.ledger.env_steps == 1024
+
+
+def test_a_goodbye_is_confirmed_and_drained_workers_get_no_credit(peers: Peers) -> None:
+    peers.join(b"a")
+    peers.state.allow(100)
+    peers.tick(1.0)
+    assert peers.heard(b"a", messages.Ack)[-1].credit == 100
+    peers.state.drain(over=True)
+    peers.say(b"a", batch("a", 1))
+    assert peers.heard(b"a", messages.Drain) == [messages.Drain(over=True)]
+    assert peers.heard(b"a", messages.Ack)[-1].sequence == 1
+    peers.say(b"a", messages.Bye())
+    assert peers.heard(b"a", messages.ByeOk)
+    assert not peers.state.roster.alive
+    assert rewards(peers) == [1]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    journal = Journal(tmp_path / "journal")
+    yield journal
+    journal.close()
+
+
+def test_a_batch_is_in_the_journal_before_it_is_acknowledged(
+    peers: Peers, journal: Journal
+) -> None:
+    peers.state.take_up(journal)
+    peers.join(b"a")
+    peers.heard(b"a", messages.Ack)
+    peers.state.receive(b"a", encode(batch("a", 1)), peers.now)
+    assert [(e.worker_id, e.batch.sequence) for e in journal.entries()] == [(0, 1)]
+    assert not peers.heard(b"a", messages.Ack)
+    peers.tick()
+    assert peers.heard(b"a", messages.Ack)[0].sequence == 1
+
+
+def test_a_full_disk_stops_the_acknowledgements_and_nothing_is_lost_when_there_is_room_again(
+    peers: Peers, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peers.state.take_up(journal)
+    peers.join(b"a")
+    peers.say(b"a", batch("a", 1))
+    peers.heard(b"a", messages.Ack)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        for sequence in (2, 3):
+            peers.say(b"a", batch("a", sequence))
+        assert peers.state.obstacle == "No space left on device"
+        assert not peers.heard(b"a", messages.Ack)
+        assert not peers.heard(b"a", messages.Rehello)
+        peers.tick(RETRY_SECONDS)
+        assert len(peers.heard(b"a", messages.Rehello)) == 1
+    for sequence in (2, 3):
+        peers.say(b"a", batch("a", sequence))
+    assert peers.state.obstacle == ""
+    assert peers.heard(b"a", messages.Ack)[-1].sequence == 3
+    assert rewards(peers) == [1, 2, 3]
+    assert [entry.batch.sequence for entry in journal.entries()] == [1, 2, 3]
+
+
+def accepted(journal: Journal, counts: Sequence[int]) -> None:
+    """Lets a learner that is gone afterwards accept batches of session `a`."""
+    for sequence, count in enumerate(counts, 1):
+        versions = np.full(count, 9, np.uint32)
+        journal.append(0, batch("a", sequence, count, versions=versions))
+
+
+def test_a_learner_that_is_started_again_knows_its_sessions_and_delivers_what_came_late(
+    peers: Peers, journal: Journal, tmp_path: Path
+) -> None:
+    accepted(journal, [4, 4])
+    position = journal.length
+    journal.append(0, batch("a", 3))
+    journal.append(0, batch("a", 4))
+    again = Journal(tmp_path / "journal", position)
+    peers.state.take_up(again)
+    ledger = peers.state.ledger
+    assert (ledger.env_steps, ledger.delivered, ledger.position) == (16, 8, position)
+    assert not peers.state.waiting  # The learner has not said how far it is.
+    peers.state.allow(9)
+    assert [part.rewards[0] for part in peers.state.deliver()] == [3]
+    assert not peers.state.waiting
+    peers.state.allow(13)
+    assert [part.rewards[0] for part in peers.state.deliver()] == [4]
+    assert ledger.position == again.length
+    peers.say(b"new", messages.Hello(None, "a", workers.__version__))
+    (welcome,) = peers.heard(b"new", messages.Welcome)
+    assert (welcome.last_sequence, welcome.worker_id) == (4, 0)
+    peers.say(b"new", messages.Ready("a", 2, 1, "", ""))
+    # Steps beyond the new credit, by weights of the learner that is gone.
+    peers.say(b"new", batch("a", 5, versions=np.full(4, LAST_VERSION, np.uint32)))
+    assert rewards(peers) == [5]
+    assert peers.heard(b"new", messages.Ack)[-1].sequence == 5
+    peers.state.allow(20)
+    peers.tick(1.0)
+    assert not peers.heard(b"new", messages.Ack)
+    peers.state.allow(21)
+    peers.tick(1.0)
+    assert peers.heard(b"new", messages.Ack)[-1].credit == 21
+    again.close()
 
 
 def test_damaged_frames_are_dropped_and_the_worker_goes_on(peers: Peers) -> None:

@@ -54,8 +54,7 @@ class ReplayAgainstLists(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 30), member=st.integers(0, 1))
     def add(self, count: int, member: int) -> None:
-        stored = self.replay.add(transitions(self.next, count), member)
-        np.testing.assert_array_equal(stored, rows(self.next, count))
+        self.replay.add(transitions(self.next, count), member)
         self.new[member] += range(self.next, self.next + count)
         self.new[member] = self.new[member][-self.capacity :]
         self.next += count

@@ -12,11 +12,10 @@ from workers.wire import pack_weights
 MakeWeights = Callable[..., ActorWeights]
 
 
-def welcome(*, resumed: bool = False, last_sequence: int = 0) -> messages.Welcome:
+def welcome(*, last_sequence: int = 0, run_id: str = "run") -> messages.Welcome:
     return messages.Welcome(
-        run_id="run",
+        run_id=run_id,
         worker_id=1,
-        resumed=resumed,
         last_sequence=last_sequence,
         environment={},
         seed=0,
@@ -78,7 +77,7 @@ def test_hello_is_repeated_ever_more_slowly_until_there_is_an_answer() -> None:
 def test_a_full_window_stops_the_stepping_until_an_acknowledgement(session: WorkerSession) -> None:
     assert session.credit_left == 100
     for _ in range(WINDOW):
-        session.send_batch(0, None, transitions())
+        session.send_batch(0, None, transitions(), 0.1)
     assert session.window_full
     assert session.credit_left == 0
     session.receive(messages.Ack(1, 100, 1), 0.0)
@@ -94,23 +93,68 @@ def test_steps_use_the_credit_up(session: WorkerSession) -> None:
 
 def test_what_is_not_acknowledged_is_sent_again_after_a_rehello(session: WorkerSession) -> None:
     for _ in range(3):
-        session.send_batch(0, None, transitions())
+        session.send_batch(0, None, transitions(), 0.1)
     assert sequences(take(session)) == [1, 2, 3]
     session.receive(messages.Rehello(), 1.0)
     (hello,) = take(session)
     assert isinstance(hello, messages.Hello)
-    session.receive(welcome(resumed=True, last_sequence=1), 1.0)
+    session.receive(welcome(last_sequence=1), 1.0)
     sent = take(session)
     assert isinstance(sent[0], messages.Ready)
     assert sequences(sent) == [2, 3]
     assert session.outcome is None
 
 
-def test_a_learner_that_has_forgotten_the_session_makes_the_worker_begin_anew(
+def test_a_learner_that_lacks_what_it_had_acknowledged_makes_the_worker_begin_anew(
     session: WorkerSession,
 ) -> None:
-    session.receive(welcome(resumed=False), 1.0)
+    session.send_batch(0, None, transitions(), 0.1)
+    session.receive(messages.Ack(1, 100, 1), 0.0)
+    session.receive(welcome(last_sequence=0), 1.0)
     assert session.outcome == "restart"
+
+
+def test_another_run_at_the_same_place_makes_the_worker_begin_anew(session: WorkerSession) -> None:
+    session.receive(welcome(run_id="other"), 1.0)
+    assert session.outcome == "restart"
+
+
+def test_a_learner_that_never_saw_a_batch_is_sent_all_of_them(session: WorkerSession) -> None:
+    for _ in range(2):
+        session.send_batch(0, None, transitions(), 0.1)
+    take(session)
+    session.receive(welcome(), 1.0)
+    assert sequences(take(session)) == [1, 2]
+    assert session.outcome is None
+
+
+@pytest.mark.parametrize(("over", "outcome"), [(True, "stopped"), (False, "drained")])
+def test_a_drained_worker_leaves_when_all_is_acknowledged_and_its_goodbye_confirmed(
+    session: WorkerSession, over: bool, outcome: str
+) -> None:
+    session.send_batch(0, None, transitions(), 0.1)
+    session.receive(messages.Drain(over), 0.0)
+    assert session.credit_left == 0
+    session.leave_when_drained()
+    assert sequences(take(session)) == [1]
+    session.receive(messages.Ack(1, 100, 1), 0.0)
+    for _ in range(2):
+        session.leave_when_drained()
+    assert take(session) == [messages.Bye()]
+    assert session.outcome is None
+    session.receive(messages.ByeOk(), 0.0)
+    assert session.outcome == outcome
+
+
+def test_a_drained_worker_says_goodbye_again_to_a_learner_that_comes_back(
+    session: WorkerSession,
+) -> None:
+    session.receive(messages.Drain(over=False), 0.0)
+    session.leave_when_drained()
+    assert take(session) == [messages.Bye()]
+    session.receive(welcome(), 5.0)
+    session.leave_when_drained()
+    assert take(session)[-1] == messages.Bye()
 
 
 def test_a_silent_learner_is_greeted_again(session: WorkerSession) -> None:
@@ -137,7 +181,7 @@ def test_lagging_weights_are_asked_for_after_a_moment(
 
 
 def test_pings_are_answered_and_the_end_is_told(session: WorkerSession) -> None:
-    session.env_steps = 7
+    session.steps = 7
     session.receive(messages.Ping(3), 0.0)
     assert take(session) == [messages.Pong(3, 7)]
     session.receive(messages.Reject("FULL", "No place."), 0.0)

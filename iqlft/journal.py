@@ -1,0 +1,167 @@
+"""The journal: every accepted batch of new transitions, on disk before it is acknowledged.
+
+A record is the length and the CRC-32 of what follows (`u32`, little endian), and then the worker
+id and the frames of the BATCH message in msgpack. What was acknowledged is in the file, whatever
+kills the learner; a record that was being written at that moment is cut off at the next opening. A
+record holds a batch, not a transition, because a batch is what is numbered and acknowledged: there
+is never half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import struct
+import zlib
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import msgpack
+import numpy as np
+
+from workers.errors import UserError
+from workers.wire import decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from workers.messages import Batch
+    from workers.transition import RowLayout
+
+CHUNK_ROWS = 65_536
+"""Rows handed on at a time, or a batch more."""
+_PREFIX = struct.Struct("<II")
+
+_log = logging.getLogger(__name__)
+
+
+class JournalError(UserError):
+    """A journal that cannot be opened, or is damaged where it must not be."""
+
+
+class Entry(NamedTuple):
+    """An accepted batch.
+
+    Attributes:
+        worker_id: whose it is.
+        batch: as it was accepted.
+        end: the journal's length with it, in bytes.
+    """
+
+    worker_id: int
+    batch: Batch
+    end: int
+
+
+class Journal:
+    """An open journal; a record that a crash cut short is removed at the opening.
+
+    Args:
+        path: the file; made when absent.
+        position: its length in bytes when the last checkpoint was written, which it must have.
+
+    Attributes:
+        position: see above.
+        length: of all records, in bytes.
+
+    Raises:
+        JournalError: it cannot be opened, or is not whole up to `position`; then it is left as is.
+    """
+
+    def __init__(self, path: Path, position: int = 0) -> None:
+        self._path, self.position = path, position
+        try:
+            # Unbuffered, so that a record is the kernel's before the batch is acknowledged.
+            self._file = path.open("r+b" if path.exists() else "x+b", buffering=0)
+        except OSError as error:
+            raise JournalError(
+                f"The journal {path} cannot be opened ({error.strerror}); mend the permissions."
+            ) from error
+        self.length = max((end for _, end in self._payloads()), default=0)
+        if self.length < position:
+            self.close()
+            raise JournalError(
+                f"{path} is damaged after {self.length:,} bytes, of which the checkpoint needs "
+                f"{position:,}; restore it from a copy, or start a new run."
+            )
+        if (rest := path.stat().st_size - self.length) > 0:
+            _log.warning("%d bytes of a batch that was never acknowledged are cut off.", rest)
+        self._torn = True
+
+    def append(self, worker_id: int, batch: Batch) -> int:
+        """Writes a record.
+
+        Args:
+            worker_id: whose the batch is.
+            batch: checked.
+
+        Returns:
+            The journal's length with it.
+
+        Raises:
+            OSError: it cannot be written; what is in the journal stays.
+        """
+        payload = msgpack.packb([worker_id, *encode(batch)])
+        record = _PREFIX.pack(len(payload), zlib.crc32(payload)) + payload
+        if self._torn:
+            self._file.truncate(self.length)
+        self._torn = True
+        written = os.pwrite(self._file.fileno(), record, self.length)
+        if written != len(record):
+            raise OSError(0, "only a part was written")
+        self._torn = False
+        self.length += len(record)
+        return self.length
+
+    def sync(self) -> None:
+        """Brings the records to the disk, so that they outlive a power failure too.
+
+        Raises:
+            OSError: they cannot be brought there.
+        """
+        os.fsync(self._file.fileno())
+
+    def entries(self) -> Iterator[Entry]:
+        """All records, in the order in which the batches were accepted."""
+        for payload, end in self._payloads():
+            worker_id, *frames = msgpack.unpackb(payload)
+            yield Entry(worker_id, cast("Batch", decode(frames)), end)
+
+    def rows(self, layout: RowLayout) -> Iterator[NDArray[np.float32]]:
+        """The transitions up to `position`, as rows `(n, width)` for the replay.
+
+        Args:
+            layout: where a row's fields stand.
+        """
+        rows: list[NDArray[np.float32]] = []
+        count = 0
+        for entry in self.entries():
+            if entry.end > self.position:
+                break
+            rows.append(layout.pack(entry.batch.transitions))
+            count += len(rows[-1])
+            if count >= CHUNK_ROWS:
+                yield np.concatenate(rows)
+                rows, count = [], 0
+        if rows:
+            yield np.concatenate(rows)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def _payloads(self) -> Iterator[tuple[bytes, int]]:
+        """Contents and ends of the records that are whole."""
+        end = 0
+        with self._path.open("rb") as file, contextlib.suppress(struct.error):
+            while True:
+                length, checksum = _PREFIX.unpack(file.read(_PREFIX.size))
+                payload = file.read(length)
+                # Pages that a power failure has emptied would pass for records without content.
+                if not payload or len(payload) < length or zlib.crc32(payload) != checksum:
+                    return
+                end += _PREFIX.size + length
+                yield payload, end

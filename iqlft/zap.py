@@ -1,0 +1,43 @@
+"""Who may connect: the answer to a request of ZAP 1.0 (ZeroMQ's RFC 27), as a function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ENDPOINT = "inproc://zeromq.zap.01"
+"""Where ZeroMQ asks."""
+DOMAIN = b"iqlft"
+"""Of the learner's sockets."""
+
+_VERSION = b"1.0"
+
+
+class Verdict(NamedTuple):
+    """What is answered.
+
+    Attributes:
+        reply: the frames; the worker's id is the user id, which stays with the connection.
+        refused: the address that was refused; empty where the worker may connect.
+    """
+
+    reply: list[bytes]
+    refused: str
+
+
+def judge(request: Sequence[bytes], workers: Mapping[bytes, int]) -> Verdict:
+    """Decides on a connection.
+
+    Args:
+        request: version, number, domain, address, routing id, mechanism and public key.
+        workers: worker ids by public key, of 32 bytes.
+    """
+    number, domain, address, _, mechanism, *credentials = request[1:]
+    worker_id = workers.get(b"".join(credentials))
+    if domain != DOMAIN or mechanism != b"CURVE" or worker_id is None:
+        # The reason is not told: a stranger learns nothing about the keys that are known.
+        whence = address.decode("ascii", "replace")
+        return Verdict([_VERSION, number, b"400", b"", b"", b""], whence)
+    return Verdict([_VERSION, number, b"200", b"", b"%d" % worker_id, b""], "")
