@@ -101,10 +101,9 @@ def test_a_killed_worker_is_restarted_and_never_repeats_an_episode(
     events: list[str] = []
     gateway.allow(500)
     after = receive(gateway, 250, lambda: events.extend(pool.watch()))
-    assert events == [
-        "Worker 0 was killed (signal 9), perhaps because the machine ran out of memory; it is "
-        "started again."
-    ]
+    (event,) = events
+    assert event.startswith("Worker 0 was killed (signal 9)")
+    assert event.endswith("it is started again.")
     assert pool.process_ids[0] != victim
     everything = concatenate([before, after])
     assert everything.num_transitions == 500

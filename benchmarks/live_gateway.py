@@ -1,0 +1,137 @@
+"""A live gateway and its workers, for the benchmarks of the transport."""
+
+import inspect
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from iqlft.gateway import Gateway
+from iqlft.journal import Journal
+from workers.actor import ActorWeights
+from workers.environment import EnvironmentSpec
+from workers.keys import LearnerKeys, new_keys
+from workers.transition import RowLayout
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+from synthetic_worker import ID, PROCESS, started
+
+LAYOUT, SEED = RowLayout(29, 8), 0
+COUNTING = EnvironmentSpec(ID)
+UNLIMITED = 10**15
+PATIENCE_SECONDS = 120.0
+
+
+class Mode(NamedTuple):
+    """What is done with the transitions on their way."""
+
+    journal: bool = False
+    curve: bool = False
+
+    @property
+    def cells(self) -> tuple[str, str]:
+        """The flags as they stand in a table."""
+        return ("no", "yes")[self.journal], ("no", "yes")[self.curve]
+
+
+PLAIN = Mode()
+WITH_KEYS = "keys" in inspect.signature(Gateway).parameters
+MODES = [Mode(*flags) for flags in itertools.product((False, True), repeat=2)]
+MODES = [mode for mode in MODES if WITH_KEYS or not mode.curve]
+
+
+class Window(NamedTuple):
+    """What was received in a while."""
+
+    seconds: float
+    transitions: int
+    batches: int
+
+    @property
+    def per_second(self) -> float:
+        """Transitions per second."""
+        return self.transitions / self.seconds
+
+
+def weights(version: int) -> ActorWeights:
+    """An actor of the published size, the same for every version."""
+    rng = np.random.default_rng(0)
+    widths = (LAYOUT.observation_dim, 256, 256, LAYOUT.action_dim)
+    return ActorWeights(
+        tuple(rng.normal(0, 1 / 16, shape).astype("<f4") for shape in itertools.pairwise(widths)),
+        tuple(np.zeros(width, np.float32) for width in widths[1:]),
+        np.full(LAYOUT.action_dim, -1.0, np.float32),
+        np.zeros(LAYOUT.observation_dim, np.float32),
+        np.ones(LAYOUT.observation_dim, np.float32),
+        version,
+    )
+
+
+@contextmanager
+def serving(
+    environment: EnvironmentSpec, num_workers: int, folder: Path, mode: Mode = PLAIN
+) -> Iterator[Gateway]:
+    """A live gateway with weights; keys and journal are in the folder."""
+    options: dict[str, Any] = {}
+    if mode.curve:
+        new_keys(folder / "keys", num_workers)
+        options["keys"] = LearnerKeys.load(folder / "keys")
+    gateway = Gateway(
+        environment=environment,
+        layout=LAYOUT,
+        run_id="benchmark",
+        seed=SEED,
+        num_workers=num_workers,
+        **options,
+    )
+    if mode.journal:
+        gateway.take_up(Journal(folder / "journal"))
+    with gateway:
+        gateway.publish(weights(0))
+        yield gateway
+
+
+@contextmanager
+def synthetic(
+    num_workers: int, batch: int, mode: Mode = PLAIN, seconds_per_step: float = 0.0
+) -> Iterator[Gateway]:
+    """A gateway and its synthetic workers, who go home when it is closed."""
+    arguments = [f"--batch={batch}", f"--seconds-per-step={seconds_per_step}"]
+    with tempfile.TemporaryDirectory() as folder:
+        if mode.curve:
+            arguments.append(f"--keys={folder}/keys")
+        with (
+            serving(COUNTING, num_workers, Path(folder), mode) as gateway,
+            started(num_workers, f"--connect={gateway.endpoint}", *arguments),
+            closing(gateway),
+        ):
+            yield gateway
+
+
+def set_to_work(gateway: Gateway, num_workers: int) -> None:
+    """Returns when there are transitions of every worker."""
+    gateway.allow(UNLIMITED)
+    processes: set[float] = set()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(processes) < num_workers:
+        processes |= {float(part.observations[0, PROCESS]) for part in gateway.receive(1.0)}
+        if time.monotonic() > deadline:
+            raise SystemExit(f"Only {len(processes)} of {num_workers} workers have come.")
+
+
+def receive_for(gateway: Gateway, seconds: float) -> Window:
+    """Receives, and keeps nothing."""
+    transitions = batches = 0
+    began = time.perf_counter()
+    while (elapsed := time.perf_counter() - began) < seconds:
+        parts = gateway.receive(0.1)
+        transitions += sum(part.num_transitions for part in parts)
+        batches += len(parts)
+    return Window(elapsed, transitions, batches)
