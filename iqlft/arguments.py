@@ -89,6 +89,16 @@ class ExportRun(OneRun):
 
 
 @dataclass(frozen=True)
+class NewKeys:
+    """Make keys by which a learner and its workers know each other."""
+
+    folder: Folder
+    """Where; made if it is not there."""
+    workers: int = 8
+    """How many workers, with the ids from 0, local ones included."""
+
+
+@dataclass(frozen=True)
 class MakeData:
     """Generate an AntMaze dataset by D4RL's procedure."""
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from iqlft import config as configs
 from iqlft import validation
-from iqlft.arguments import EvaluateRun, ExportRun, PlotRuns, ResumeRun, TableRuns
+from iqlft.arguments import EvaluateRun, ExportRun, NewKeys, PlotRuns, ResumeRun, TableRuns
 from iqlft.casting import nearest
 from iqlft.parsing import no_arguments, parse, settings
 from workers import __version__
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from iqlft.config import RunConfig
 
-UNSOUND, FAILED, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+UNSOUND, FAILED, DIVERGED, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; those of the process when absent.
 
     Returns:
-        The exit code: 0, 1 for a check that found something, 2 for what the user can mend, 130
-        after an interruption, 141 when nobody reads the output any more.
+        The exit code: 0, 1 for a check that found something, 2 for what the user can mend, 3 when
+        training diverged, 130 after an interruption, 141 when nobody reads the output any more.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     # torch's threads share the cores with the workers: a thread that spins while it waits for the
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.report:
             _say(error.report)
         _errors().print(f"iqlft {name}: {error}", markup=False, highlight=False, soft_wrap=True)
-        return UNSOUND if error.report else FAILED
+        return _exit_code(error)
     except KeyboardInterrupt:
         _errors().print("Stopped.")
         return INTERRUPTED
@@ -234,6 +234,22 @@ def _worker(arguments: list[str]) -> None:
     raise SystemExit(worker_main(arguments))
 
 
+def _keys(arguments: list[str]) -> None:
+    """Make keys for a learner and its workers: `iqlft keys new DIR`."""
+    action, *rest = arguments or ["--help"]
+    if action not in {"new", "-h", "--help"}:
+        raise configs.ConfigError(f"There is no action {action!r}; say `iqlft keys new DIR`.")
+    chosen = parse("keys new", NewKeys, rest if action == "new" else [action])
+    from workers.keys import new_keys  # noqa: PLC0415
+
+    new_keys(chosen.folder, chosen.workers)
+    _say(
+        f"Made keys for a learner and {chosen.workers} workers in {chosen.folder}.\n"
+        "Learner: iqlft finetune --keys DIR, with learner.secret and every worker-N.public\n"
+        "Worker N: iqlft worker --keys DIR, with learner.public and worker-N.secret alone"
+    )
+
+
 def _doctor(arguments: list[str]) -> None:
     """Versions, cores, device, datasets, runs, and what is missing."""
     no_arguments("doctor", arguments)
@@ -252,6 +268,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "table": _table,
     "data": _data,
     "worker": _worker,
+    "keys": _keys,
     "export": _export,
     "doctor": _doctor,
     "demo": _demo,
@@ -314,6 +331,13 @@ def _overview() -> str:
 
 def _summary(command: Callable[[list[str]], None]) -> str:
     return (command.__doc__ or "").strip()
+
+
+def _exit_code(error: UserError) -> int:
+    # By its name, as `Interrupted` is: its module imports torch.
+    if type(error).__name__ == "TrainingDivergedError":
+        return DIVERGED
+    return UNSOUND if error.report else FAILED
 
 
 def _errors() -> Console:

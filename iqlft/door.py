@@ -78,7 +78,7 @@ class Door:
         if hello.package != workers.__version__:
             raise Refusal(
                 "VERSION",
-                f"This worker has iqlft {hello.package[:40]}, the learner {workers.__version__}; "
+                f"This worker has iqlft {hello.package[:40]!r}, the learner {workers.__version__}; "
                 "install the same version on both.",
             )
         worker_id = self._roster.seat(hello.worker_id)

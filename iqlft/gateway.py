@@ -177,6 +177,11 @@ class Gateway:
         with self._changed:
             return self._sockets.refused + self._state.refused
 
+    def bad_messages(self) -> int:
+        """How many messages were refused so far, malformed ones and impossible ones."""
+        with self._changed:
+            return self._state.bouncer.bad_messages
+
     def obstacle(self) -> str:
         """Why workers cannot be acknowledged; empty while they can."""
         with self._changed:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from iqlft.bouncer import BAD_MESSAGES, Bouncer
 from iqlft.door import Door, Refusal, Service
 from iqlft.evaluation_queue import EvaluationJob, EvaluationQueue
 from iqlft.ledger import BatchError, Ledger, check_batch
@@ -54,6 +55,7 @@ class GatewayState:
         ledger: what has been accepted.
         evaluations: episodes to be evaluated.
         roster: who works.
+        bouncer: who is shut out.
         refused: workers that were sent away.
         obstacle: why the journal cannot be written; empty while it can.
     """
@@ -64,6 +66,7 @@ class GatewayState:
         self.ledger = Ledger(service.layout.action_dim, lockstep=service.lockstep)
         self.evaluations = EvaluationQueue()
         self.roster = Roster(service.num_workers)
+        self.bouncer = Bouncer()
         self._door = Door(service, self.roster, self._ping)
         self._service = service
         self._weights, self._version = b"", -1
@@ -176,14 +179,29 @@ class GatewayState:
             now: seconds of a monotonic clock.
             authenticated: the worker id that its key stands for; None without keys.
         """
+        peer = route if authenticated is None else authenticated
+        if self.bouncer.shut_out(peer, now):
+            return
         try:
             self._hear(route, decode(frames), now, authenticated)
-        except ProtocolVersionError as error:
-            self._refuse(route, Refusal("VERSION", str(error)))
         except WireError as error:
-            _log.warning("A message was dropped: %s", error)
+            self._reprove(route, error, shut_out=self.bouncer.bad(peer, now))
         except Refusal as refusal:
             self._refuse(route, refusal)
+
+    def _reprove(self, route: bytes, error: WireError, *, shut_out: bool) -> None:
+        """Answers a bad message where its sender should know of it."""
+        if shut_out:
+            sentence = f"{BAD_MESSAGES} bad messages in a minute are too many; the last: {error}"
+            self._refuse(route, Refusal("UNAUTHORISED", sentence))
+        elif isinstance(error, ProtocolVersionError):
+            self._refuse(route, Refusal("VERSION", str(error)))
+        elif isinstance(error, BatchError):
+            sentence = f"The learner cannot use this batch: {error}"
+            self._refuse(route, Refusal("BATCH", sentence))
+        else:
+            # Whoever sends these in masses shall not fill the log; they are counted.
+            _log.debug("A message was dropped: %s", error)
 
     def _hear(self, route: bytes, message: Message, now: float, authenticated: int | None) -> None:
         session = self.roster.at(route)
@@ -219,7 +237,8 @@ class GatewayState:
                 self._ready(session, message)
             case messages.Batch():
                 self._batch(session, message, now)
-            case messages.GetWeights():
+            case messages.GetWeights() if session.sent_weights is not self._weights:
+                # A connection loses nothing: who asks again for the same would only fill its queue.
                 self._send_weights(session)
             case messages.Evaluation():
                 self._evaluated(session, message)
@@ -228,7 +247,7 @@ class GatewayState:
                 if number == session.challenge:
                     session.challenge = 0
             case messages.Failed():
-                _log.warning("Worker %d: %s", session.worker_id, message.sentence)
+                _log.warning("Worker %d: %.200r", session.worker_id, message.sentence)
             case messages.Bye():
                 self._send(session, messages.ByeOk())
                 self._lose(session)
@@ -256,10 +275,7 @@ class GatewayState:
 
     def _accept(self, session: Session, batch: messages.Batch, now: float) -> None:
         newest = self._service.last_version if session.outlived else self._version
-        try:
-            check_batch(batch, self._service.layout, newest)
-        except BatchError as error:
-            raise Refusal("BATCH", f"The learner cannot use this batch: {error}") from error
+        check_batch(batch, self._service.layout, newest)
         try:
             end = 0 if self._journal is None else self._journal.append(session.worker_id, batch)
         except OSError as error:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 1024
 """The most transitions in a batch."""
+_MAX_EPISODE = 2**32
 
 
 class BatchError(WireError):
@@ -96,6 +97,12 @@ def check_batch(batch: Batch, layout: RowLayout, newest_version: int) -> None:
         raise BatchError("An action lies outside [-1, 1].")
     if int(batch.versions.max()) > newest_version:
         raise BatchError(f"Version {batch.versions.max()} has not been published yet.")
+    # What follows is written to curves, or counted on, after the batch is accepted.
+    if not 0 <= batch.episode < _MAX_EPISODE:
+        raise BatchError(f"{batch.episode} is no index of an episode.")
+    numbers = (batch.stepping_seconds, batch.finished.episode_return if batch.finished else 0.0)
+    if not np.isfinite(numbers).all() or batch.stepping_seconds < 0:
+        raise BatchError("A return or a time is not a finite number.")
 
 
 class Ledger:

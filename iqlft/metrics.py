@@ -108,6 +108,7 @@ class MetricsLog:
                 "learner_waiting_share": min(1.0, self._learner_waited_seconds / elapsed),
                 "workers_waiting_share": _mean(self._worker_samples),
                 "policy_lag": _mean(self._lags),
+                "bad_messages": session.gateway.bad_messages(),
                 "training_success": _mean(self._recent_success),
             }
         if self._incidents:

@@ -209,7 +209,7 @@ class Roster:
     def enter(self, session: Session, route: bytes, now: float) -> None:
         """A session joins, or comes back over another connection."""
         session.route, session.heard_at, session.phase = route, now, "joining"
-        session.challenge, session.progressed_at = None, now
+        session.challenge, session.progressed_at, session.sent_weights = None, now, b""
         self._sessions[session.worker_id] = session
         self._routes[route] = session
 

@@ -27,7 +27,8 @@ REPORT_SECONDS = 60.0
 _ROUND = 256
 """Messages taken in before anything is sent."""
 _LINGER_MILLISECONDS = 100
-_SUBSCRIPTION_BYTES = 64 * 2**10
+_SUBSCRIPTION_BYTES = 1024
+"""A subscription has one byte."""
 _ANY = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 """Hosts that stand for all addresses, and where they are reached from this machine."""
 

@@ -123,7 +123,7 @@ class SyntheticWorker(Worker):
         batch: int,
         seconds_per_step: float,
     ) -> None:
-        super().__init__(client, session, wanted)
+        super().__init__(client, session, wanted, lambda: None)
         self._batch, self._seconds_per_step = batch, seconds_per_step
         self._free_at = self._weights_came_at = 0.0
 

@@ -60,16 +60,12 @@ class Client:
 
     def __init__(self, endpoint: str, keys: WorkerKeys | None = None) -> None:
         self._keys = keys
-        self._context = zmq.Context()
-        try:
-            self._begin(endpoint)
-        except EndpointError:
-            self._context.term()
-            raise
+        self._begin(endpoint)
 
     def _begin(self, endpoint: str) -> None:
         self._host = _host(endpoint)
         self.endpoint = endpoint
+        self._context = zmq.Context()
         self._poller = zmq.Poller()
         self._subscription: zmq.Socket[bytes] | None = None
         self._greeted = False
@@ -113,7 +109,7 @@ class Client:
             socket.connect(endpoint)
         except zmq.ZMQError as error:
             socket.close()
-            self._close_sockets(0)
+            self._end(0)
             raise EndpointError(f"Cannot connect to {endpoint}: {error.strerror}.") from error
         self._poller.register(socket, zmq.POLLIN)
 
@@ -123,7 +119,7 @@ class Client:
         Raises:
             EndpointError: the endpoint is no such address.
         """
-        self._close_sockets(0)
+        self._end(0)
         self._begin(endpoint)
 
     def subscribe(self, port: int) -> None:
@@ -211,14 +207,14 @@ class Client:
 
     def close(self) -> None:
         """Closes the sockets; what was sent last has a moment to leave."""
-        self._close_sockets(_BYE_MILLISECONDS)
-        self._context.term()
+        self._end(_BYE_MILLISECONDS)
 
-    def _close_sockets(self, linger_milliseconds: int) -> None:
+    def _end(self, linger_milliseconds: int) -> None:
         if self._subscription is not None:
             self._subscription.close()
         self._dealer.close(linger_milliseconds)
         self._monitor.close()
+        self._context.term()
 
     def __enter__(self) -> Self:
         return self

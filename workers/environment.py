@@ -64,7 +64,10 @@ class EnvironmentSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> EnvironmentSpec:
-        """The inverse of `to_dict`; unknown keys raise `TypeError`."""
+        """The inverse of `to_dict`; unknown keys and values of other types raise `TypeError`."""
+        for key, kind in (("id", str), ("kwargs", dict), ("observation_keys", (list, tuple))):
+            if key in data and not isinstance(data[key], kind):
+                raise TypeError(f"The {key} of an environment cannot be {data[key]!r:.99}.")
         keys = tuple(data.get("observation_keys", ()))
         return cls(**{**data, "observation_keys": keys, "kwargs": dict(data.get("kwargs", {}))})
 

@@ -14,7 +14,7 @@ from workers.environment import Environment, EnvironmentSpec
 from workers.errors import UserError
 from workers.rollout import Rollout, evaluate_episode
 from workers.session import SILENCE_SECONDS, WorkerSession
-from workers.wire import WireError, decode, encode, unpack_weights
+from workers.wire import WireError, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,13 +175,13 @@ class Worker:
         self._send()
         received = self._client.receive(timeout_seconds)
         now = self._exchanged_at = time.monotonic()
-        for frames in received:
-            try:
+        try:
+            for frames in received:
                 self._session.receive(decode(frames), now)
-            except WireError as error:
-                raise RejectedError(f"The learner sent what is no message: {error}") from error
-        if packed := self._client.published_weights():
-            self._session.weights = unpack_weights(packed)
+            if packed := self._client.published_weights():
+                self._session.load(packed)
+        except WireError as error:
+            raise RejectedError(f"The learner sent what cannot be used: {error}") from error
         self._session.tick(now)
         self._send()
         if now - self._asked_at >= ASK_SECONDS:
@@ -232,7 +232,11 @@ class Worker:
     def _environment(self) -> Environment:
         """One more environment of the welcome's spec."""
         assert self._session.welcome is not None
-        environment = Environment(EnvironmentSpec.from_dict(self._session.welcome.environment))
+        try:
+            spec = EnvironmentSpec.from_dict(self._session.welcome.environment)
+        except TypeError as error:
+            raise RejectedError(f"The learner's environment cannot be built: {error}") from error
+        environment = Environment(spec)
         self._environments.append(environment)
         return environment
 
@@ -244,7 +248,7 @@ class Worker:
             return
         self._flush()
         if session.outcome is None and session.evaluations:
-            self._evaluate(session.evaluations.popleft())
+            self._evaluate(*session.evaluations.popleft())
         elif not (self._rollout and self._rollout.pending):
             session.leave_when_drained()
 
@@ -272,6 +276,8 @@ class Worker:
         assert weights is not None
         assert welcome is not None
         if self._rollout is None:
+            if welcome.actions.shape[1] != self._environments[0].action_dim:
+                raise RejectedError("The learner's recorded actions do not fit the environment.")
             self._rollout = Rollout(
                 self._environments[0],
                 GaussianActor(weights),
@@ -292,11 +298,11 @@ class Worker:
             seconds, self._stepping_seconds = self._stepping_seconds, 0.0
             self._session.send_batch(rollout.episode, rollout.finished, rollout.take(), seconds)
 
-    def _evaluate(self, request: Evaluate) -> None:
+    def _evaluate(self, request: Evaluate, weights: ActorWeights) -> None:
         """Runs the episodes asked for, in an environment of their own."""
         if len(self._environments) < 2:
             self._environment()
-        actor = GaussianActor(unpack_weights(request.packed))
+        actor = GaussianActor(weights)
         for index, seed in zip(request.indices, request.seeds, strict=True):
             result = evaluate_episode(self._environments[1], actor, seed, self._look_up)
             self._session.send_evaluation(request.evaluation, index, result)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 from importlib import metadata
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 import workers
 from workers import messages
-from workers.wire import unpack_weights
+from workers.wire import ArrayError, HeaderError, unpack_weights
 
 if TYPE_CHECKING:
     from workers.actor import ActorWeights
@@ -44,7 +44,7 @@ class WorkerSession:
         outbox: messages to be sent, in order.
         welcome: the learner's newest answer, once there is one.
         weights: the newest weights.
-        evaluations: episodes to be evaluated.
+        evaluations: episodes to be evaluated, with the weights for them.
         env_steps: environment steps taken in this session.
         steps: the same, with those of evaluations.
         draining: whether to send what is there, and leave.
@@ -56,7 +56,7 @@ class WorkerSession:
         self.outbox: list[Message] = []
         self.welcome: messages.Welcome | None = None
         self.weights: ActorWeights | None = None
-        self.evaluations: deque[messages.Evaluate] = deque()
+        self.evaluations: deque[tuple[messages.Evaluate, ActorWeights]] = deque()
         self.env_steps = self.steps = 0
         self.outcome: Outcome | None = None
         self.draining = False
@@ -90,6 +90,9 @@ class WorkerSession:
         Args:
             message: decoded.
             now: seconds of a monotonic clock.
+
+        Raises:
+            WireError: a number, or the weights, cannot be worked with.
         """
         self.heard_at = now
         match message:
@@ -98,15 +101,41 @@ class WorkerSession:
             case messages.Ack():
                 self._acknowledged(message, now)
             case messages.Weights():
-                self.weights = unpack_weights(message.packed)
+                self.load(message.packed)
             case messages.Evaluate():
-                self.evaluations.append(message)
+                self._asked(message)
             case messages.Ping(number=number):
                 self.outbox.append(messages.Pong(number, self.steps))
             case messages.Rehello():
                 self._say_hello(now)
             case _:
                 self._dismissed(message)
+
+    def load(self, packed: Any) -> None:  # noqa: ANN401
+        """Takes newer weights.
+
+        Args:
+            packed: by `wire.pack_weights`.
+
+        Raises:
+            WireError: they are no weights, or do not fit the environment.
+        """
+        # Before READY they can only be meant for an earlier session over the same sockets.
+        if self._ready is not None:
+            self.weights = self._unpack(packed, self._ready)
+
+    def _asked(self, request: messages.Evaluate) -> None:
+        if len(request.indices) != len(request.seeds) or min(request.seeds, default=0) < 0:
+            raise HeaderError("An evaluation needs one seed, not negative, for each episode.")
+        if self._ready is not None:
+            self.evaluations.append((request, self._unpack(request.packed, self._ready)))
+
+    def _unpack(self, packed: Any, ready: messages.Ready) -> ActorWeights:  # noqa: ANN401
+        weights = unpack_weights(packed)
+        dimensions = (weights.observation_dim, weights.action_dim)
+        if dimensions != (ready.observation_dim, ready.action_dim):
+            raise ArrayError(f"Weights of the dimensions {dimensions} do not fit the environment.")
+        return weights
 
     def _dismissed(self, message: Message) -> None:
         match message:
@@ -122,6 +151,8 @@ class WorkerSession:
                 pass  # What only workers say.
 
     def _welcomed(self, welcome: messages.Welcome) -> None:
+        if min(welcome.worker_id, welcome.seed, welcome.episode) < 0:
+            raise HeaderError("Worker id, seed and episode are not negative.")
         self._hello_pause = HELLO_SECONDS[0]
         # Whatever learner comes back, this worker wants to be the same for it.
         self._hello = replace(self._hello, worker_id=welcome.worker_id)

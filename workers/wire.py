@@ -5,7 +5,7 @@ C-contiguous arrays in the order of the message's array fields. What does not fi
 with a `WireError`:
 
     WireError
-    |-- LimitError            too many frames or bytes
+    |-- LimitError            too many frames or bytes, or a header that is too long
     |-- ProtocolVersionError  another protocol version
     |-- HeaderError           no header, an unknown message, unknown, missing or mistyped fields
     `-- ArrayError            an array's dtype, shape or byte length does not fit
@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 PROTOCOL = 1
 MAX_FRAMES = 10
 MAX_BYTES = 4 * 2**20
+MAX_HEADER_BYTES = 16 * 2**10
+_MAX_ITEMS = 1024
+"""The most items of a list or a map in a header: they are allocated before they are read."""
+_MAX_LEVELS = 16
+"""The most levels of lists and maps in a field that may hold anything."""
 _MAX_LAYERS = 16
 
 Frame = bytes | memoryview
@@ -44,7 +49,7 @@ class WireError(ValueError):
 
 
 class LimitError(WireError):
-    """Too many frames or bytes."""
+    """Too many frames or bytes, or a header that is too long."""
 
 
 class ProtocolVersionError(WireError):
@@ -93,6 +98,7 @@ def encode(message: Message) -> list[Frame]:
     header = [PROTOCOL, schema.name, values, [array.shape for array in arrays]]
     frames: list[Frame] = [msgpack.packb(header), *(array.data for array in arrays)]
     _check_limits(frames)
+    _check_header(frames[0])
     return frames
 
 
@@ -103,10 +109,12 @@ def decode(frames: Sequence[Frame]) -> Message:
         WireError: the frames are no valid message; see the tree above.
     """
     _check_limits(frames)
-    name, values, shapes = _header(frames[0])
+    name, values, shapes = _header(frames[0], 3)
     schema = _BY_NAME.get(name) if isinstance(name, str) else None
     if schema is None:
-        raise HeaderError(f"There is no message {str(name)[:40]!r}.")
+        # What is no string is not shown: it may be nested more deeply than Python can write.
+        shown = repr(name[:40]) if isinstance(name, str) else f"named by a {type(name).__name__}"
+        raise HeaderError(f"There is no message {shown}.")
     if not isinstance(values, dict) or values.keys() != schema.scalars.keys():
         raise HeaderError(f"{schema.name} needs exactly the fields {list(schema.scalars)}.")
     if not isinstance(shapes, list) or not len(shapes) == len(schema.arrays) == len(frames) - 1:
@@ -125,14 +133,14 @@ def _check_limits(frames: Sequence[Frame]) -> None:
         raise LimitError(f"A message has at most {MAX_BYTES} bytes, not {size}.")
 
 
-def _unpack(data: Frame) -> Any:  # noqa: ANN401
-    try:
-        return msgpack.unpackb(data)
-    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
-        raise HeaderError("The header is not msgpack.") from error
+def _check_header(frame: Frame) -> None:
+    if (size := memoryview(frame).nbytes) > MAX_HEADER_BYTES:
+        raise LimitError(f"A header has at most {MAX_HEADER_BYTES} bytes, not {size}.")
 
 
-def _header(frame: Frame) -> tuple[Any, Any, Any]:
+def _header(frame: Frame, count: int) -> list[Any]:
+    """The `count` parts of a header that follow the version of the protocol."""
+    _check_header(frame)
     header = _unpack(frame)
     if not isinstance(header, list) or not header or type(header[0]) is not int:
         raise HeaderError("The header does not begin with a protocol version.")
@@ -141,9 +149,31 @@ def _header(frame: Frame) -> tuple[Any, Any, Any]:
             f"The peer speaks IQLP/{header[0]}, this side IQLP/{PROTOCOL}; "
             "install the same iqlft version on both."
         )
-    if len(header) != 4:
-        raise HeaderError("The header is not [protocol, name, fields, shapes].")
-    return header[1], header[2], header[3]
+    if len(header) != 1 + count:
+        raise HeaderError(f"The header has {len(header)} parts, not {1 + count}.")
+    return header[1:]
+
+
+def _unpack(data: Frame) -> Any:  # noqa: ANN401
+    """Msgpack without bytes, timestamps or other types that no header of ours holds."""
+    try:
+        return msgpack.unpackb(
+            data,
+            object_pairs_hook=_map,
+            max_array_len=_MAX_ITEMS,
+            max_map_len=_MAX_ITEMS,
+            max_bin_len=0,
+            max_ext_len=0,
+        )
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
+        kind = type(error).__name__
+        raise HeaderError(f"The header cannot be read ({kind}: {error}).") from error
+
+
+def _map(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    if len(found := dict(pairs)) != len(pairs):
+        raise ValueError("a key stands twice in a map")
+    return found
 
 
 def _conform(value: Any, hint: Any, name: str) -> Any:  # noqa: ANN401
@@ -154,7 +184,7 @@ def _conform(value: Any, hint: Any, name: str) -> Any:  # noqa: ANN401
         return None if value is None else _conform(value, kinds[0], name)
     if get_origin(hint) is tuple and isinstance(value, list):
         return tuple(_conform(item, arguments[0], name) for item in value)
-    if get_origin(hint) is dict and isinstance(value, dict):
+    if get_origin(hint) is dict and isinstance(value, dict) and _is_plain(value, _MAX_LEVELS):
         return value
     if isinstance(value, list) and (parts := getattr(hint, "_fields", ())):
         hints = get_type_hints(hint)
@@ -165,6 +195,15 @@ def _conform(value: Any, hint: Any, name: str) -> Any:  # noqa: ANN401
     if type(value) is not hint:
         raise HeaderError(f"The field {name} is a {type(value).__name__}, not {hint}.")
     return value
+
+
+def _is_plain(value: Any, levels: int) -> bool:  # noqa: ANN401
+    """Whether a value can be written as JSON with at most so many levels of lists and maps."""
+    if isinstance(value, dict):
+        return all(type(key) is str for key in value) and _is_plain([*value.values()], levels)
+    if isinstance(value, list):
+        return levels > 0 and all(_is_plain(item, levels - 1) for item in value)
+    return value is None or type(value) in {bool, int, float, str}
 
 
 def _array(frame: Frame, shape: Any, dtype: np.dtype[Any], ndim: int, name: str) -> NDArray[Any]:  # noqa: ANN401
@@ -235,10 +274,7 @@ def unpack_weights(packed: Any) -> ActorWeights:  # noqa: ANN401
 
 
 def _weights_header(data: memoryview) -> tuple[int, list[int]]:
-    header = _unpack(data)
-    if not isinstance(header, list) or len(header) != 3 or header[0] != PROTOCOL:
-        raise HeaderError("The weights have no header of this protocol.")
-    _, version, widths = header
+    version, widths = _header(data, 2)
     if type(version) is not int or not 0 <= version < 2**32:
         raise HeaderError("The weights' version is not a count.")
     if not isinstance(widths, list) or not 2 <= len(widths) <= _MAX_LAYERS:

@@ -320,6 +320,27 @@ def test_a_silent_worker_is_asked_and_then_lost(peers: Peers) -> None:
     assert not peers.state.status(peers.now)[0].alive
 
 
+def test_a_worker_that_answers_without_stepping_makes_no_progress(peers: Peers) -> None:
+    peers.join(b"a")
+    peers.state.allow(100)
+    for steps in (0, 5, 5, 5):
+        peers.tick(2.0)
+        (ping,) = peers.heard(b"a", messages.Ping)
+        peers.say(b"a", messages.Pong(ping.number, steps))
+    (status,) = peers.state.status(peers.now)
+    assert (status.state, status.seconds_without_progress) == ("stepping", 4.0)
+
+
+def test_a_workers_speed_is_of_its_stepping_alone(peers: Peers) -> None:
+    peers.join(b"a")
+    for sequence in range(1, 9):
+        peers.say(b"a", batch("a", sequence, 64, stepping_seconds=0.02))
+        peers.tick(1.0)  # It waits.
+    (status,) = peers.state.status(peers.now)
+    assert status.speed == pytest.approx(64 / 0.02)
+    assert status.steps_per_second < 100
+
+
 def test_an_id_that_answers_is_taken_and_one_that_does_not_is_free(peers: Peers) -> None:
     peers.join(b"a", 0)
     hello = messages.Hello(0, "b", workers.__version__)
@@ -414,3 +435,72 @@ def test_in_lockstep_the_newest_weights_precede_each_single_credit(
         peers.say(b"a", batch("a", version - 1, 1, versions=np.full(1, version, np.uint32)))
         peers.told.clear()
     assert peers.state.broadcast == b""
+
+
+JUNK = [b"\x94\x01\xa5HELLO\xc0\x90"]
+
+
+def offend(peers: Peers, route: bytes, count: int, worker_id: int | None = None) -> None:
+    """Messages that are none."""
+    for _ in range(count):
+        peers.state.receive(route, JUNK, peers.now, worker_id)
+    peers.tick()
+
+
+def test_the_tenth_bad_message_costs_a_peer_its_session_and_what_it_says_later_is_not_heard(
+    peers: Peers,
+) -> None:
+    peers.join(b"a")
+    offend(peers, b"a", 9)
+    peers.say(b"a", batch("a", 1))
+    assert rewards(peers) == [1]
+    assert peers.heard(b"a", messages.Reject) == []
+    offend(peers, b"a", 10)
+    (reject,) = peers.heard(b"a", messages.Reject)
+    assert reject.code == "UNAUTHORISED"
+    assert peers.state.roster.alive == []
+    peers.told.clear()
+    peers.say(b"a", messages.Hello(None, "new", workers.__version__))
+    assert peers.told == []
+    assert peers.state.bouncer.bad_messages == 10
+    peers.join(b"b")
+    peers.tick(601)
+    peers.join(b"a")
+
+
+def test_a_worker_with_a_key_is_shut_out_on_all_its_connections(peers: Peers) -> None:
+    for index in range(10):
+        offend(peers, b"%d" % index, 1, worker_id=1)
+    hello = encode(messages.Hello(1, "a", workers.__version__))
+    peers.state.receive(b"10", hello, peers.now, 1)
+    peers.tick()
+    assert peers.heard(b"10", messages.Welcome) == []
+
+
+def test_the_same_weights_are_sent_over_a_connection_once(peers: Peers) -> None:
+    peers.join(b"a")
+    assert len(peers.heard(b"a", messages.Weights)) == 1
+    for _ in range(100):
+        peers.say(b"a", messages.GetWeights())
+    assert peers.heard(b"a", messages.Weights) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"episode": 2**64 - 1},
+        {"episode": -1},
+        {"stepping_seconds": float("nan")},
+        {"stepping_seconds": -1.0},
+        {"finished": EpisodeResult(0, float("inf"), 1, False, (), (), -1)},
+    ],
+)
+def test_numbers_that_cannot_be_counted_on_are_refused(
+    peers: Peers, changes: dict[str, object]
+) -> None:
+    peers.join(b"a")
+    peers.say(b"a", batch("a", 1, **changes))
+    (reject,) = peers.heard(b"a", messages.Reject)
+    assert reject.code == "BATCH"
+    assert rewards(peers) == []
+    peers.join(b"a")

@@ -13,6 +13,7 @@ import pytest
 import zmq
 
 from iqlft.gateway import Gateway
+from iqlft.journal import Journal
 from workers import pool as pool_module
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec
@@ -280,33 +281,80 @@ def test_a_worker_leaves_a_learner_of_another_protocol_version() -> None:
     assert "IQLP/2" in words
 
 
-def test_a_worker_joins_a_learner_that_was_started_again(
-    make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def learner(port: int = 0) -> Gateway:
-        return Gateway(
-            environment=EnvironmentSpec("Pendulum-v1"),
-            layout=RowLayout(3, 1),
-            run_id="test",
-            seed=0,
-            port=port,
-            num_workers=1,
-        )
+def learner(path: Path, port: int = 0, position: int = 0) -> Gateway:
+    """A learner of the same run, whenever it is started."""
+    gateway = Gateway(
+        environment=EnvironmentSpec("Pendulum-v1"),
+        layout=RowLayout(3, 1),
+        run_id="test",
+        seed=0,
+        port=port,
+        num_workers=1,
+        last_version=100,
+    )
+    gateway.take_up(Journal(path, position))
+    return gateway
 
-    # The first learner vanishes without a word to its worker.
+
+@pytest.mark.parametrize("same_port", [True, False])
+def test_a_worker_goes_on_with_a_learner_that_was_killed_and_started_again(
+    make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, same_port: bool
+) -> None:
+    # The first learner vanishes without a word to its worker, and is set back a little.
     monkeypatch.setattr("iqlft.gateway.BYE_SECONDS", 0.0)
-    with learner() as first, started(first.endpoint) as process:
-        first.publish(make_weights(3, 1, version=1))
-        first.allow(100)
-        receive(first, 100)
-        monkeypatch.setattr("iqlft.gateway_state.GatewayState.stop", lambda _: None)
-        first.close()
-        with learner(int(first.endpoint.rpartition(":")[2])) as second:
-            second.publish(make_weights(3, 1, version=2))
-            second.allow(100)
-            assert (receive(second, 100).versions == 2).all()
-            second.publish(make_weights(3, 1, version=3))
-            time.sleep(0.3)
-            second.allow(200)
-            assert (receive(second, 100).versions == 3).all()
+    journal, file = tmp_path / "journal", tmp_path / "endpoint"
+    with learner(journal) as first:
+        file.write_text(first.endpoint)
+        with started(str(file)) as process:
+            first.publish(make_weights(3, 1, version=90))
+            first.allow(100)
+            before = receive(first, 100)
+            for name in ("stop", "drain"):
+                monkeypatch.setattr(
+                    f"iqlft.gateway_state.GatewayState.{name}", lambda *_, **__: None
+                )
+            first.close()
+            port = int(first.endpoint.rpartition(":")[2]) if same_port else 0
+            with learner(journal, port) as second:
+                file.write_text(second.endpoint)
+                second.publish(make_weights(3, 1, version=2))
+                second.allow(200)
+                after = receive(second, 200)
+                for name in ("observations", "rewards"):
+                    both = (getattr(each, name) for each in (first_of(100, after), before))
+                    np.testing.assert_array_equal(*both)
+                # The same session, in the middle of the same episode.
+                np.testing.assert_array_equal(after.observations[100], before.next_observations[-1])
+                assert (after.versions[100:] == 2).all()
+                second.publish(make_weights(3, 1, version=3))
+                time.sleep(0.3)
+                second.allow(264)
+                assert (receive(second, 64).versions == 3).all()
+            assert process.poll() is None
+
+
+def first_of(count: int, transitions: Transitions) -> Transitions:
+    return Transitions(*(array[:count] for array in transitions))
+
+
+def test_a_worker_waits_for_a_learner_that_is_not_there_yet(
+    make_weights: MakeWeights, tmp_path: Path
+) -> None:
+    with started(str(tmp_path / "endpoint")) as process:
+        time.sleep(1.5)
         assert process.poll() is None
+        with learner(tmp_path / "journal") as gateway:
+            (tmp_path / "endpoint").write_text(gateway.endpoint + "\n")
+            gateway.publish(make_weights(3, 1, version=2))
+            gateway.allow(64)
+            receive(gateway, 64)
+        process.wait(5)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("connect", ["127.0.0.1:5555", "nowhere/endpoint"])
+def test_what_is_neither_an_address_nor_a_file_is_refused(connect: str) -> None:
+    with started(connect) as process:
+        words = last_words(process)
+    assert process.returncode == 2
+    assert f"--connect is {connect!r}, but must be tcp://HOST:PORT" in words

@@ -1,0 +1,63 @@
+"""Workers that do not work as they should are named once, and why."""
+
+from typing import Any
+
+import pytest
+
+from iqlft.roster import WorkerStatus
+from iqlft.supervision import SILENT_SECONDS, STUCK_SECONDS, Complaint, Supervisor
+
+
+def worker(worker_id: int = 0, **changes: Any) -> WorkerStatus:  # noqa: ANN401
+    values: dict[str, Any] = {
+        "alive": True,
+        "env_steps": 1000,
+        "steps_per_second": 100.0,
+        "version": 1,
+        "seconds_since_message": 0.1,
+        "state": "stepping",
+        "session": f"session-{worker_id}",
+        "seconds_without_progress": 0.1,
+        "speed": 3000.0,
+    }
+    return WorkerStatus(worker_id=worker_id, **(values | changes))
+
+
+LOST = {"alive": False, "state": "lost", "seconds_since_message": SILENT_SECONDS + 1}
+STUCK = {"seconds_without_progress": STUCK_SECONDS + 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (LOST, "has been silent for 16 s"),
+        (STUCK, "answers, but has not stepped for 61 s"),
+        (STUCK | {"state": "evaluating"}, "answers, but has not stepped for 61 s"),
+        ({"speed": 299.0}, "makes 299 steps/s, but the others 3000"),
+    ],
+)
+def test_what_is_wrong_is_said_once_for_a_session(changes: dict[str, Any], reason: str) -> None:
+    supervisor = Supervisor()
+    workers = [worker(0), worker(1, **changes), worker(2)]
+    assert supervisor.judge(workers) == [Complaint(1, reason)]
+    assert supervisor.judge(workers) == []
+    again = worker(1, **changes, session="another")
+    assert supervisor.judge([workers[0], again, workers[2]]) == [Complaint(1, reason)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        LOST | {"seconds_since_message": SILENT_SECONDS - 1},
+        STUCK | {"state": "waiting"},
+        {"speed": 301.0},
+        {"speed": None},
+    ],
+)
+def test_workers_that_leave_wait_or_are_a_little_slower_are_let_be(changes: dict[str, Any]) -> None:
+    assert Supervisor().judge([worker(0), worker(1, **changes)]) == []
+
+
+def test_a_single_worker_is_not_slow() -> None:
+    assert Supervisor().judge([worker(0, speed=1.0), worker(1, **LOST)][:1]) == []
