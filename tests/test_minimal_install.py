@@ -1,0 +1,55 @@
+"""A worker's machine needs what docs/protocol.md says, and no torch."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from iqlft.gateway import Gateway
+from workers.actor import ActorWeights
+from workers.environment import EnvironmentSpec
+from workers.transition import RowLayout
+
+ROOT = Path(__file__).parent.parent
+SPEC = EnvironmentSpec(
+    "iqlft/AntMaze-Medium-v0", observation_keys=("achieved_goal", "observation"), reward_shift=-1
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_worker_installed_as_documented_works_without_torch(
+    tmp_path: Path, make_weights: Callable[..., ActorWeights]
+) -> None:
+    text = (ROOT / "docs" / "protocol.md").read_text()
+    documented = re.findall(r"^pip (install .*)$", text, re.MULTILINE)
+    assert len(documented) == 2
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    for line in documented:
+        arguments = [str(ROOT) if each == "iqlft" else each for each in shlex.split(line)]
+        subprocess.run([python, "-m", "pip", *arguments], check=True, cwd=tmp_path)
+    torch = subprocess.run([python, "-c", "import torch"], check=False, stderr=subprocess.DEVNULL)
+    assert torch.returncode == 1
+    gateway = Gateway(
+        environment=SPEC, layout=RowLayout(29, 8), run_id="test", seed=0, num_workers=1
+    )
+    command = [python, "-m", "workers", "--connect", gateway.endpoint]
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    with (
+        gateway,
+        subprocess.Popen(command, cwd=tmp_path, env=variables) as process,
+    ):
+        gateway.publish(make_weights(29, 8))
+        gateway.allow(500)
+        count = 0
+        while count < 500 and process.poll() is None:
+            count += sum(part.num_transitions for part in gateway.receive(1.0))
+        assert count == 500
+        gateway.close()
+        assert process.wait(10) == 0
