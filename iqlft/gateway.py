@@ -185,7 +185,7 @@ class Gateway:
     def obstacle(self) -> str:
         """Why workers cannot be acknowledged; empty while they can."""
         with self._changed:
-            return self._state.obstacle
+            return self._state.intake.obstacle
 
     def wait_for(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
         """Waits until a condition on the gateway's state holds.

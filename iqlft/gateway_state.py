@@ -15,8 +15,9 @@ import numpy as np
 from iqlft.bouncer import BAD_MESSAGES, Bouncer
 from iqlft.door import Door, Refusal, Service
 from iqlft.evaluation_queue import EvaluationJob, EvaluationQueue
-from iqlft.ledger import BatchError, Ledger, check_batch
-from iqlft.roster import Roster, Session, WorkerStatus
+from iqlft.intake import Intake
+from iqlft.ledger import BatchError, Ledger
+from iqlft.roster import Roster, Session
 from workers import messages
 from workers.wire import ProtocolVersionError, WireError, decode, encode, pack_weights
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from iqlft.journal import Journal
+    from iqlft.roster import WorkerStatus
     from workers.actor import ActorWeights
     from workers.messages import Message
     from workers.transition import Transitions
@@ -35,8 +37,6 @@ PING_SECONDS = 1.0
 """A worker that is silent for so long is asked whether it is there."""
 GRANT_SECONDS = 0.02
 """Credit is given this often, so that a learner's single steps do not become single messages."""
-RETRY_SECONDS = 1.0
-"""A journal that could not be written is tried again after so long."""
 CREDIT = 256
 """The most steps that a worker may be ahead of what was accepted from it: its window."""
 
@@ -57,7 +57,7 @@ class GatewayState:
         roster: who works.
         bouncer: who is shut out.
         refused: workers that were sent away.
-        obstacle: why the journal cannot be written; empty while it can.
+        intake: takes batches in.
     """
 
     def __init__(self, service: Service) -> None:
@@ -74,21 +74,11 @@ class GatewayState:
         self._grant_due, self._grant_at = False, 0.0
         self._pings = 0
         self.refused = 0
-        self._journal: Journal | None = None
-        self.obstacle, self._retry_at = "", math.inf
+        self.intake = Intake(service, self.ledger)
 
     def take_up(self, journal: Journal) -> None:
-        """Goes on from what was accepted before, and writes there from now on.
-
-        Args:
-            journal: where batches are written before they are acknowledged.
-        """
-        self._journal = journal
-        for worker_id, batch, end in journal.entries():
-            session = self.roster.recall(worker_id, batch.session)
-            session.sequence = batch.sequence
-            session.accept(len(batch.rewards))
-            self.ledger.accept(worker_id, batch, end, delivered=end <= journal.position)
+        """Goes on from what was accepted before, and writes there from now on."""
+        self.intake.take_up(journal, self.roster)
 
     # What the learner wants.
 
@@ -151,18 +141,7 @@ class GatewayState:
     def status(self, now: float) -> list[WorkerStatus]:
         """All workers that ever joined, by id."""
         return [
-            WorkerStatus(
-                session.worker_id,
-                alive=session.phase != "lost",
-                env_steps=self.ledger.progress(session.worker_id).env_steps,
-                steps_per_second=session.steps_per_second(now),
-                version=session.version,
-                seconds_since_message=now - session.heard_at,
-                state=session.state,
-                session=session.uuid,
-                seconds_without_progress=now - session.progressed_at,
-                speed=session.speed,
-            )
+            session.status(self.ledger.progress(session.worker_id).env_steps, now)
             for session in self.roster
         ]
 
@@ -266,7 +245,7 @@ class GatewayState:
             self._send(session, messages.Rehello())
         elif batch.sequence <= session.sequence:
             session.ack_due = True
-        elif self._retry_at < math.inf:
+        elif self.intake.blocked:
             pass  # It stays unacknowledged, and is asked for again.
         elif batch.sequence > session.sequence + 1:
             self._send(session, messages.Rehello())
@@ -274,23 +253,10 @@ class GatewayState:
             self._accept(session, batch, now)
 
     def _accept(self, session: Session, batch: messages.Batch, now: float) -> None:
-        newest = self._service.last_version if session.outlived else self._version
-        check_batch(batch, self._service.layout, newest)
-        try:
-            end = 0 if self._journal is None else self._journal.append(session.worker_id, batch)
-        except OSError as error:
-            # The worker keeps what is not acknowledged, stops stepping, and sends it again later.
-            self.obstacle, self._retry_at = error.strerror or str(error), now + RETRY_SECONDS
-            return
-        self.obstacle = ""
-        self.ledger.accept(session.worker_id, batch, end)
-        session.sequence = batch.sequence
-        session.version = int(batch.versions[-1])
-        session.accept(len(batch.rewards))
-        session.count(len(batch.rewards), batch.stepping_seconds, now)
-        session.ack_due = True
-        # A worker that has sent gets its credit with the ACK.
-        self._grant_due, self._grant_at = True, now
+        if self.intake.accept(session, batch, self._version, now):
+            session.ack_due = True
+            # A worker that has sent gets its credit with the ACK.
+            self._grant_due, self._grant_at = True, now
 
     def _evaluated(self, session: Session, evaluation: messages.Evaluation) -> None:
         self.evaluations.record(evaluation.evaluation, evaluation.index, evaluation.result)
@@ -317,8 +283,7 @@ class GatewayState:
                 self._ping(session)
         for session in self.roster.ready:
             self._deal(session)
-        if now >= self._retry_at:
-            self._retry_at = math.inf
+        if self.intake.asks_again(now):
             for session in self.roster.ready:
                 self._send(session, messages.Rehello())
         if self._grant_due and (self._service.lockstep or now >= self._grant_at):
@@ -330,7 +295,7 @@ class GatewayState:
 
     def wait_seconds(self, now: float) -> float:
         """How long nothing is due, at most one second."""
-        due = min(self._grant_at if self._grant_due else math.inf, self._retry_at)
+        due = min(self._grant_at if self._grant_due else math.inf, self.intake.retry_at)
         return min(1.0, max(0.0, due - now))
 
     def _deal(self, session: Session) -> None:
@@ -341,16 +306,9 @@ class GatewayState:
                 self._send(session, session.portion)
 
     def _grant(self) -> None:
-        """Spreads what is allowed and not yet given, the most to those that have the least."""
-        sessions = sorted(self.roster.ready, key=lambda s: s.outstanding, reverse=True)
-        room = self._allowed - self.ledger.env_steps - sum(s.outstanding for s in sessions)
+        """Gives the workers credit for what is allowed and not yet taken or given."""
         limit = 1 if self._service.lockstep else CREDIT
-        for index, session in enumerate(sessions):
-            share = min(limit - session.outstanding, room // (len(sessions) - index))
-            if share > 0:
-                session.granted += share
-                session.ack_due = True
-                room -= share
+        self.roster.grant(self._allowed - self.ledger.env_steps, limit)
 
     def _acknowledge(self, session: Session) -> None:
         if self._service.lockstep and session.sent_weights is not self._weights:

@@ -141,6 +141,21 @@ class Session:
         if steps != self.steps or self.state == "waiting":
             self.steps, self.progressed_at = steps, now
 
+    def status(self, env_steps: int, now: float) -> WorkerStatus:
+        """The worker as it is shown, after so many environment steps over the whole run."""
+        return WorkerStatus(
+            self.worker_id,
+            alive=self.phase != "lost",
+            env_steps=env_steps,
+            steps_per_second=self.steps_per_second(now),
+            version=self.version,
+            seconds_since_message=now - self.heard_at,
+            state=self.state,
+            session=self.uuid,
+            seconds_without_progress=now - self.progressed_at,
+            speed=self.speed,
+        )
+
     def _forget_history(self, now: float) -> None:
         while self.history and self.history[0][0] < now - RATE_SECONDS:
             self.history.popleft()
@@ -212,6 +227,22 @@ class Roster:
         session.challenge, session.progressed_at, session.sent_weights = None, now, b""
         self._sessions[session.worker_id] = session
         self._routes[route] = session
+
+    def grant(self, room: int, limit: int) -> None:
+        """Spreads credit over the workers that are ready, the most to those that have the least.
+
+        Args:
+            room: steps that may be outstanding in all.
+            limit: the most that may be outstanding at one worker.
+        """
+        sessions = sorted(self.ready, key=lambda s: s.outstanding, reverse=True)
+        room -= sum(session.outstanding for session in sessions)
+        for index, session in enumerate(sessions):
+            share = min(limit - session.outstanding, room // (len(sessions) - index))
+            if share > 0:
+                session.granted += share
+                session.ack_due = True
+                room -= share
 
     def lose(self, session: Session) -> None:
         """A session's connection is gone; what was granted to it counts no more."""

@@ -9,7 +9,8 @@ import pytest
 
 import workers
 from iqlft.door import Service
-from iqlft.gateway_state import CREDIT, LOST_SECONDS, RETRY_SECONDS, GatewayState
+from iqlft.gateway_state import CREDIT, LOST_SECONDS, GatewayState
+from iqlft.intake import RETRY_SECONDS
 from iqlft.journal import Journal
 from workers import messages
 from workers.actor import ActorWeights
@@ -201,14 +202,14 @@ def test_a_full_disk_stops_the_acknowledgements_and_nothing_is_lost_when_there_i
         patch.setattr(os, "pwrite", full)
         for sequence in (2, 3):
             peers.say(b"a", batch("a", sequence))
-        assert peers.state.obstacle == "No space left on device"
+        assert peers.state.intake.obstacle == "No space left on device"
         assert not peers.heard(b"a", messages.Ack)
         assert not peers.heard(b"a", messages.Rehello)
         peers.tick(RETRY_SECONDS)
         assert len(peers.heard(b"a", messages.Rehello)) == 1
     for sequence in (2, 3):
         peers.say(b"a", batch("a", sequence))
-    assert peers.state.obstacle == ""
+    assert peers.state.intake.obstacle == ""
     assert peers.heard(b"a", messages.Ack)[-1].sequence == 3
     assert rewards(peers) == [1, 2, 3]
     assert [entry.batch.sequence for entry in journal.entries()] == [1, 2, 3]
