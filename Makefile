@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench chaos clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,12 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+## Workers and learners killed, cut off, frozen and attacked: the demonstrations of the wire, with a
+## table of figures.
+chaos: $(READY)
+	$(BIN)/python -m pytest tests/chaos tests/iqlft/test_gateway_fuzz.py \
+		tests/iqlft/test_authentication.py -m slow
 
 ## Removes the virtual environment and caches; runs and datasets stay.
 clean:

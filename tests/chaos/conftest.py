@@ -8,6 +8,7 @@ which the table is written as Markdown.
 from __future__ import annotations
 
 import os
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,8 +50,10 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Shows the table, and writes it where that is wanted."""
-    if not (rows := config.stash.get(ROWS, [])):
+    rows = config.stash.get(ROWS, [])
+    if not rows:
         return
+    rows.sort(key=itemgetter(0))
     widths = [max(map(len, column)) for column in zip(HEADING, *rows, strict=True)]
     rule = tuple("-" * width for width in widths)
     lines = [_line(row, widths) for row in (HEADING, rule, *rows)]

@@ -1,6 +1,6 @@
 """A learner that learns nothing: it keeps its workers stepping and looks at all that they send.
 
-As a program it writes how many transitions it has received to a file, until SIGTERM ends it:
+As a program it does so until SIGTERM ends it:
 
     python tests/chaos/pumping_learner.py FOLDER --port 5555 --workers 2
 """
@@ -14,22 +14,22 @@ import signal
 import time
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from chaos import tallying
 from synthetic_worker import INDEX, PROCESS, SESSION
 
-from chaos import tallying
 from iqlft.gateway import Gateway
 from iqlft.journal import Journal
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec
-from workers.pool import WorkerPool
 from workers.transition import RowLayout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from workers.pool import WorkerPool
     from workers.transition import Transitions
 
 Source = tuple[int, int]
@@ -43,7 +43,11 @@ SECONDS_PER_STEP = 0.002
 
 
 def open_gateway(
-    folder: Path, workers: int, *, port: int = 0, seconds_per_step: float = SECONDS_PER_STEP
+    folder: Path,
+    workers: int,
+    *,
+    seconds_per_step: float = SECONDS_PER_STEP,
+    **options: Any,  # noqa: ANN401
 ) -> Gateway:
     """A gateway with a journal, whose workers keep tallies; both are in the folder."""
     tallies = folder / "tallies"
@@ -55,8 +59,8 @@ def open_gateway(
         layout=LAYOUT,
         run_id="chaos",
         seed=0,
-        port=port,
         num_workers=workers,
+        **options,
     )
     gateway.take_up(Journal(folder / "journal"))
     return gateway
@@ -155,7 +159,7 @@ class PumpingLearner:
 
 
 def hold_the_interpreter(seconds: int) -> None:
-    """No thread of this process can run Python meanwhile; those of ZeroMQ need none."""
+    """No thread can run Python meanwhile, as in a call that does not let it go."""
     ctypes.PyDLL(None).sleep(seconds)
 
 
@@ -170,12 +174,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     leaving: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: leaving.append(number))
     signal.signal(signal.SIGUSR1, lambda *_: hold_the_interpreter(options.hold_seconds))
-    received = np.memmap(options.folder / "received", np.int64, "w+", shape=1)
     with open_gateway(options.folder, options.workers, port=options.port) as gateway:
         learner = PumpingLearner(gateway)
         while not leaving:
             learner.turn()
-            received[0] = learner.account.env_steps
 
 
 if __name__ == "__main__":
