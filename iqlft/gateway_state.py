@@ -79,6 +79,8 @@ class GatewayState:
     def take_up(self, journal: Journal) -> None:
         """Goes on from what was accepted before, and writes there from now on."""
         self.intake.take_up(journal, self.roster)
+        for session in self.roster:
+            session.promised = session.accepted + CREDIT  # By the learner that is gone.
 
     # What the learner wants.
 
@@ -253,6 +255,8 @@ class GatewayState:
             self._accept(session, batch, now)
 
     def _accept(self, session: Session, batch: messages.Batch, now: float) -> None:
+        if session.accepted + len(batch.rewards) > max(session.promised, CREDIT):
+            raise BatchError("It goes beyond the worker's credit.")
         if self.intake.accept(session, batch, self._version, now):
             session.ack_due = True
             # A worker that has sent gets its credit with the ACK.
@@ -315,6 +319,7 @@ class GatewayState:
             # The connection keeps the order, so the next step is chosen by these weights.
             self._send_weights(session)
         self._send(session, messages.Ack(session.sequence, session.granted, self._version))
+        session.promised = max(session.promised, session.granted)
         session.ack_due = False
 
     # Words to the workers.

@@ -62,7 +62,8 @@ class Session:
         phase: *joining* (welcomed), *ready* (its environment fits) or *lost* (gone or silent).
         sequence: the last batch accepted.
         accepted: environment steps accepted.
-        granted: environment steps that it may have taken in all.
+        granted: environment steps that it may have taken in all; less again when it is lost.
+        promised: the most that it was ever told it may take.
         version: of the weights that it acted with last.
         ack_due: whether it waits for an ACK.
         pinged_at: when it was last asked whether it is there.
@@ -88,6 +89,7 @@ class Session:
     sequence: int = 0
     accepted: int = 0
     granted: int = 0
+    promised: int = 0
     version: int = -1
     ack_due: bool = False
     pinged_at: float = 0.0
@@ -119,7 +121,7 @@ class Session:
     def speed(self) -> float | None:
         """Steps per second while it steps; None before `SPEED_STEPS` of them."""
         steps, seconds = self.stepped
-        return steps / seconds if steps >= SPEED_STEPS and seconds > 0 else None
+        return steps / seconds if self.accepted >= SPEED_STEPS and seconds > 0 else None
 
     def accept(self, steps: int) -> None:
         """Adds accepted steps; those that a learner that is gone had granted too."""

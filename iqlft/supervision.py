@@ -14,7 +14,7 @@ SILENT_SECONDS = 15.0
 """A worker that is lost, and heard nothing of for so long, hangs or is cut off."""
 STUCK_SECONDS = 60.0
 """A worker that answers, but has not stepped for so long although it should, is stuck."""
-SLOW_FACTOR = 10.0
+SLOW_FACTOR = 5.0
 """A worker that is so many times slower than the others is slow."""
 
 

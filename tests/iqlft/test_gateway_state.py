@@ -12,6 +12,7 @@ from iqlft.door import Service
 from iqlft.gateway_state import CREDIT, LOST_SECONDS, GatewayState
 from iqlft.intake import RETRY_SECONDS
 from iqlft.journal import Journal
+from iqlft.ledger import BatchError, check_batch
 from workers import messages
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec
@@ -142,14 +143,24 @@ def test_what_must_not_reach_the_replay_is_refused_at_the_door(peers: Peers, nam
     assert peers.state.ledger.env_steps == 0
 
 
-@pytest.mark.parametrize("count", [0, 1025])
-def test_a_batch_has_1_to_1024_transitions(peers: Peers, count: int) -> None:
+def test_a_batch_has_1_to_1024_transitions(peers: Peers) -> None:
+    check_batch(batch("a", 1, 1024), RowLayout(2, 1), newest_version=3)
+    for count in (0, 1025):
+        with pytest.raises(BatchError, match=f"1 to 1024 transitions, not {count}"):
+            check_batch(batch("a", 1, count), RowLayout(2, 1), newest_version=3)
+
+
+def test_a_worker_that_steps_beyond_its_credit_is_sent_away(peers: Peers) -> None:
     peers.join(b"a")
-    peers.say(b"a", batch("a", 1, count))
-    assert peers.heard(b"a", messages.Reject)
-    peers.join(b"b")
-    peers.say(b"b", batch("b", 1, 1024))
-    assert peers.state.ledger.env_steps == 1024
+    peers.say(b"a", batch("a", 1, CREDIT))
+    peers.state.allow(CREDIT + 10)
+    peers.tick(1.0)
+    assert peers.heard(b"a", messages.Ack)[-1].credit == CREDIT + 10
+    peers.say(b"a", batch("a", 2, 10))
+    peers.say(b"a", batch("a", 3, 1))
+    (reject,) = peers.heard(b"a", messages.Reject)
+    assert "beyond the worker's credit" in reject.sentence
+    assert peers.state.ledger.env_steps == CREDIT + 10
 
 
 def test_a_goodbye_is_confirmed_and_drained_workers_get_no_credit(peers: Peers) -> None:

@@ -33,7 +33,7 @@ STUCK = {"seconds_without_progress": STUCK_SECONDS + 1}
         (LOST, "has been silent for 16 s"),
         (STUCK, "answers, but has not stepped for 61 s"),
         (STUCK | {"state": "evaluating"}, "answers, but has not stepped for 61 s"),
-        ({"speed": 299.0}, "makes 299 steps/s, but the others 3000"),
+        ({"speed": 599.0}, "makes 599 steps/s, but the others 3000"),
     ],
 )
 def test_what_is_wrong_is_said_once_for_a_session(changes: dict[str, Any], reason: str) -> None:
@@ -51,7 +51,7 @@ def test_what_is_wrong_is_said_once_for_a_session(changes: dict[str, Any], reaso
         {},
         LOST | {"seconds_since_message": SILENT_SECONDS - 1},
         STUCK | {"state": "waiting"},
-        {"speed": 301.0},
+        {"speed": 601.0},
         {"speed": None},
     ],
 )
