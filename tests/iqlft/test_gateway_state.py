@@ -143,7 +143,7 @@ def test_what_must_not_reach_the_replay_is_refused_at_the_door(peers: Peers, nam
     assert peers.state.ledger.env_steps == 0
 
 
-def test_a_batch_has_1_to_1024_transitions(peers: Peers) -> None:
+def test_a_batch_has_1_to_1024_transitions() -> None:
     check_batch(batch("a", 1, 1024), RowLayout(2, 1), newest_version=3)
     for count in (0, 1025):
         with pytest.raises(BatchError, match=f"1 to 1024 transitions, not {count}"):

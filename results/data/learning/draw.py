@@ -22,7 +22,13 @@ def draw() -> Figure:
     """One line per seed, with the Wilson interval of its evaluations' episodes."""
     figure, axes = plt.subplots(figsize=(NARROW, 2.4), layout="constrained")
     axes.fill_between([75, 200], *BAND, color=GREY, alpha=0.25, linewidth=0)
-    axes.annotate("D4RL's band", (198, BAND[0] + 1.5), ha="right", color="0.35", fontsize=6)
+    axes.annotate(
+        "where D4RL's policy's data are expected",
+        (198, BAND[1] + 1.5),
+        ha="right",
+        color="0.35",
+        fontsize=6,
+    )
     for name, (colour, form, label) in GROUPS.items():
         for seed, path in enumerate(sorted(FOLDER.glob(f"medium-play-{name}-s*.csv"))):
             with path.open(newline="") as lines:
