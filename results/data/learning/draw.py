@@ -23,7 +23,7 @@ def draw() -> Figure:
     figure, axes = plt.subplots(figsize=(NARROW, 2.4), layout="constrained")
     axes.fill_between([75, 200], *BAND, color=GREY, alpha=0.25, linewidth=0)
     axes.annotate(
-        "where D4RL's policy's data are expected",
+        "D4RL's band",
         (198, BAND[1] + 1.5),
         ha="right",
         color="0.35",
