@@ -15,28 +15,25 @@ PACE = "metres per step"
 TOUCH = "share of episodes that touch the evaluation goal"
 UPSIDE_DOWN = "share of episodes that end upside down"
 
-_EVERY = {
-    REACH: Band(0.6, 0.85),
-    FIRST_HIT: Band(150, 320),
-    PACE: Band(0.075, 0.11),
-    UPSIDE_DOWN: Band(greatest=0.4, strict=True),
-}
-_UMAZE = {REACH: Band(0.9), TOUCH: Band(0.9, strict=True)}
-_LARGER = {TOUCH: Band(0.03, 0.25)}
+_EVERY = {PACE: Band(0.075, 0.11), UPSIDE_DOWN: Band(greatest=0.4, strict=True)}
+_FAR = {FIRST_HIT: Band(150, 320)}
+_EASY = {REACH: Band(0.9)}
+_HARD = {REACH: Band(0.6, 0.85), TOUCH: Band(0.03, 0.25)}
 
 BANDS: dict[str, dict[str, Band]] = {
     TASKS[name].dataset_id: bands
     for name, bands in {
-        "antmaze-umaze": _EVERY | _UMAZE,
-        "antmaze-umaze-diverse": _EVERY,
-        "antmaze-medium-play": _EVERY | _LARGER,
-        "antmaze-medium-diverse": _EVERY | _LARGER,
-        "antmaze-large-play": _EVERY | _LARGER,
-        "antmaze-large-diverse": _EVERY | _LARGER,
+        "antmaze-umaze": _EVERY | _FAR | _EASY | {TOUCH: Band(0.9, strict=True)},
+        "antmaze-umaze-diverse": _EVERY | _EASY,
+        "antmaze-medium-play": _EVERY | _FAR | _HARD,
+        "antmaze-medium-diverse": _EVERY | _FAR | _HARD,
+        "antmaze-large-play": _EVERY | _FAR | _HARD,
+        "antmaze-large-diverse": _EVERY | _FAR | _HARD,
     }.items()
 }
 """The band of a measurement, by the dataset's id and the measurement's name.
 
-The start and the goal of umaze-diverse are anywhere, so nothing is asked of how often it touches
-the evaluation goal; nothing at all is asked of the small maze for demonstrations.
+Start and goal of umaze-diverse are anywhere among seven cells, so that D4RL's own policy reaches
+.94 of its goals, half of them within 56 steps: nothing is asked of the first hit there, nor of how
+often the evaluation goal is touched; and nothing at all of the small maze for demonstrations.
 """

@@ -6,7 +6,6 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import torch
 from iqlft import checkpoint
 from iqlft.checkpoint import Checkpoint, CheckpointError
 from iqlft.gateway import Gateway
-from iqlft.gateway_state import RETRY_SECONDS
+from iqlft.intake import RETRY_SECONDS
 from iqlft.journal import Journal
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec
@@ -63,8 +62,9 @@ def full_at(call: int, patch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 def test_at_whatever_call_the_disk_fills_up_the_last_checkpoint_loads_and_the_next_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    checkpoint.save(tmp_path, 10, content(10))
     with full_at(0, monkeypatch) as calls:
-        checkpoint.save(tmp_path / "undisturbed", 10, content(10))
+        checkpoint.save(tmp_path, 20, content(20))
     # Both files, the manifest, the folder's entries and the name in `last` are synced.
     assert calls.count("fsync") == 5
     for call in range(1, len(calls) + 1):
@@ -126,8 +126,8 @@ def test_while_the_journal_cannot_be_written_the_workers_wait_and_then_go_on_wit
     taken += gateway.receive(0.0)
     ((_, indices),) = synthetic_worker.indices_by_session(concatenate(taken)).items()
     np.testing.assert_array_equal(indices, np.arange(1000))
-    entries = [entry.batch for entry in Journal(tmp_path / "journal").entries()]
-    assert [each.sequence for each in entries] == list(range(1, len(entries) + 1))
+    sequences = [entry.batch.sequence for entry in journal.entries()]
+    assert sequences == list(range(1, len(sequences) + 1))
 
 
 def accepted(gateway: Gateway) -> int:

@@ -1,0 +1,50 @@
+"""Training that diverges ends with exit code 3; workers and checkpoint keep what was good."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from iqlft import checkpoint, cli
+from iqlft.config import FinetuneConfig, to_yaml
+from iqlft.journal import Journal
+from iqlft.resume import resume
+from iqlft.runs import JOURNAL, Run
+
+OFFLINE = 300
+
+
+@pytest.mark.parametrize(("log_every", "noticed"), [(1, "A loss is"), (1000, "The actor is")])
+def test_not_a_number_reaches_neither_workers_nor_checkpoint_and_the_mended_run_goes_on(
+    log_every: int,
+    noticed: str,
+    fresh: Path,
+    lockstep: FinetuneConfig,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = Run.open(fresh)
+    settings = run.config("pretrain") or {}
+    run.write_config("pretrain", {**settings, "learning_rate": 1e6})
+    file = tmp_path / "finetune.yaml"
+    config = dataclasses.replace(lockstep, env_steps=40, eval_every=40, log_every=log_every)
+    file.write_text(to_yaml(config))
+
+    assert cli.main(["finetune", "--config", str(file), str(fresh)]) == cli.DIVERGED == 3
+    errors = capsys.readouterr().err
+    assert f"iqlft finetune: {noticed} not finite after 30" in errors
+    assert "Traceback" not in errors
+    assert run.meta["status"] == "failed"
+    saved = checkpoint.load(fresh / "checkpoints")
+    assert saved.state["updates"] == OFFLINE
+    assert all(torch.isfinite(each).all() for each in saved.tensors.values())
+    # Every weight that a worker acted with was finite, or its actions would not be.
+    journal = Journal(fresh / JOURNAL)
+    assert max(entry.batch.versions.max() for entry in journal.entries()) <= OFFLINE + 2
+    journal.close()
+    assert all("rror" not in log.read_text() for log in (fresh / "logs").glob("worker-*.log"))
+
+    run.write_config("pretrain", settings)
+    resume(fresh)
+    assert checkpoint.load(fresh / "checkpoints").state["updates"] == OFFLINE + 20
