@@ -21,9 +21,7 @@ from workers.keys import LearnerKeys, new_keys
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(
-        os.geteuid() != 0 or shutil.which("ip") is None, reason="needs root and ip"
-    ),
+    pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None, reason="needs root and ip"),
 ]
 
 SPACE, NEAR, FAR = "iqlft-test", "iqlft-near", "iqlft-far"
