@@ -9,6 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from run_fixtures import (  # noqa: F401  # fixtures
+    finetuned,
+    fresh,
+    lockstep,
+    pretrained,
+    pretraining,
+    start,
+    stop_at,
+)
 
 from iqlft.datasets.generation import make_dataset
 from iqlft.gateway import Gateway

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -214,14 +215,20 @@ def test_a_killed_worker_is_started_again_and_the_run_finishes(
 
 
 def test_what_a_killed_learner_had_acknowledged_is_learned_from_once_when_it_is_resumed(
-    fresh: Path, lockstep: FinetuneConfig, start: Start, stop_at: Stop
+    fresh: Path, lockstep: FinetuneConfig, start: Start
 ) -> None:
-    config = dataclasses.replace(lockstep, lockstep=False, workers=2, slack=64, checkpoint_every=30)
+    config = dataclasses.replace(lockstep, lockstep=False, workers=2, slack=64, checkpoint_every=99)
     process = start("finetune", config, str(fresh))
-    assert stop_at(process, fresh, OFFLINE + 30, signal.SIGKILL) == -9
+    journal, deadline = fresh / JOURNAL, time.monotonic() + 60
+    # About a hundred transitions, before the first checkpoint of fine-tuning.
+    while not journal.exists() or journal.stat().st_size < 30_000:
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
     saved = checkpoint.load(fresh / "checkpoints").state
     acknowledged = new_transitions(fresh)
-    assert acknowledged.num_transitions > saved["env_steps"] > 0
+    assert acknowledged.num_transitions > saved["env_steps"] == 0
     resume(fresh)
     state = checkpoint.load(fresh / "checkpoints").state
     assert (state["env_steps"], state["updates"]) == (340, OFFLINE + 170)

@@ -1,0 +1,153 @@
+"""Fixtures of small real runs, and of processes that make them; `conftest` takes them over."""
+
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iqlft.config import FinetuneConfig, PretrainConfig, to_yaml
+from iqlft.finetune import finetune
+from iqlft.pretrain import pretrain
+
+MACHINE: dict[str, Any] = {
+    "device": "cpu",
+    "threads": 1,
+    "eval_episodes": 2,
+    "log_every": 50,
+    "workers": 1,
+    "tensorboard": False,
+}
+PRETRAINING = PretrainConfig(
+    task="antmaze-corner",
+    dataset="iqlft/antmaze/corner-v0",
+    normalize_observations=True,
+    hidden_size=16,
+    batch_size=16,
+    num_updates=300,
+    eval_every=100,
+    checkpoint_every=20,
+    **MACHINE,
+)
+LOCKSTEP = FinetuneConfig(
+    env_steps=340, utd_ratio=0.5, eval_every=170, checkpoint_every=10, lockstep=True, **MACHINE
+)
+"""An episode, of 300 steps, ends within it."""
+
+
+@pytest.fixture(scope="session")
+def pretraining() -> PretrainConfig:
+    """Settings of a pretraining of a second."""
+    return PRETRAINING
+
+
+@pytest.fixture(scope="session")
+def lockstep() -> FinetuneConfig:
+    """Settings of a fine-tuning of a few seconds that is exactly reproducible."""
+    return LOCKSTEP
+
+
+def _patched(root: Path) -> pytest.MonkeyPatch:
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MINARI_DATASETS_PATH", str(root))
+    return patch
+
+
+@pytest.fixture(scope="session")
+def pretrained(corner_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was pretrained without interruption; to be read, not changed."""
+    patch = _patched(corner_root)
+    try:
+        runs = tmp_path_factory.mktemp("pretrained")
+        return pretrain(dataclasses.replace(PRETRAINING, runs=runs))
+    finally:
+        patch.undo()
+
+
+@pytest.fixture(scope="session")
+def finetuned(
+    corner_root: Path, pretrained: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same, fine-tuned in lockstep without interruption; to be read, not changed."""
+    folder = tmp_path_factory.mktemp("finetuned") / "antmaze-corner" / pretrained.name
+    shutil.copytree(pretrained, folder)
+    patch = _patched(corner_root)
+    try:
+        return finetune(dataclasses.replace(LOCKSTEP, run=(folder,)))[0]
+    finally:
+        patch.undo()
+
+
+@pytest.fixture
+def fresh(corner: str, pretrained: Path, tmp_path: Path) -> Path:  # noqa: ARG001
+    """A pretrained run that a test may do with as it likes."""
+    return Path(shutil.copytree(pretrained, tmp_path / "runs" / "antmaze-corner" / "iql-s0"))
+
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(corner: str, tmp_path: Path) -> Iterator[Start]:  # noqa: ARG001
+    """Starts `iqlft` as a user does, in an empty folder; what is left is killed after the test."""
+    processes: list[subprocess.Popen[str]] = []
+    variables = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+
+    def run(command: str, config: object, *arguments: str) -> subprocess.Popen[str]:
+        file = tmp_path / f"{command}.yaml"
+        file.write_text(to_yaml(config))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "iqlft", command, "--config", str(file), *arguments],
+            cwd=tmp_path, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+Stop = Callable[[subprocess.Popen[str], Path, int, signal.Signals], int]
+
+
+@pytest.fixture
+def stop_at() -> Stop:
+    """Sends a signal to a run when it has checkpointed so many updates, and waits for its end.
+
+    Neither of its workers may be left a little later. Returns the exit code.
+    """
+
+    def stop(
+        process: subprocess.Popen[str], folder: Path, updates: int, number: signal.Signals
+    ) -> int:
+        last = folder / "checkpoints" / "last"
+        _wait_until(lambda: last.is_file() and int(last.read_text().split("-")[0]) >= updates)
+        workers = _children(process.pid)
+        assert workers
+        process.send_signal(number)
+        process.communicate(timeout=30)
+        _wait_until(lambda: not any(Path(f"/proc/{each}").exists() for each in workers))
+        return process.returncode
+
+    return stop
+
+
+def _children(process_id: int) -> list[int]:
+    text = Path(f"/proc/{process_id}/task/{process_id}/children").read_text()
+    return [int(each) for each in text.split()]
+
+
+def _wait_until(condition: Callable[[], object], timeout_seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.005)
