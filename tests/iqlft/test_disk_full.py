@@ -1,9 +1,11 @@
 """A disk that fills up stops what is being written, and nothing that was written before."""
 
 import contextlib
+import dataclasses
 import errno
 import os
 import resource
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,27 +13,32 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import safetensors.torch
 import synthetic_worker
 import torch
 
-from iqlft import checkpoint
+from iqlft import checkpoint, cli
 from iqlft.checkpoint import Checkpoint, CheckpointError
+from iqlft.config import FinetuneConfig, to_yaml
 from iqlft.gateway import Gateway
 from iqlft.intake import RETRY_SECONDS
 from iqlft.journal import Journal
+from iqlft.runs import Run
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec
 from workers.pool import WorkerPool
 from workers.transition import concatenate
 
+OFFLINE = 300
 MakeWeights = Callable[..., ActorWeights]
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
 WRITES = (
-    (safetensors.torch, "save_file"), (Path, "mkdir"), (Path, "write_text"), (os, "fsync"),
-    (Path, "rename"), (Path, "replace"),
+    (safetensors.torch, "save_file"), (safetensors.numpy, "save_file"), (Path, "mkdir"),
+    (Path, "write_text"), (os, "pwrite"), (os, "truncate"), (os, "fsync"), (Path, "rename"),
+    (Path, "replace"),
 )  # fmt: skip
-"""All that a checkpoint asks of the disk."""
+"""All that a run asks of the disk, but for rows at the end of a file."""
 COUNTING = EnvironmentSpec(synthetic_worker.ID, {"observation_dim": 4, "action_dim": 1})
 
 
@@ -40,15 +47,20 @@ def content(number: int) -> Checkpoint:
 
 
 @contextlib.contextmanager
-def full_at(call: int, patch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The disk is full at one of the calls that write, sync or rename; yields their names."""
+def full_at(call: int, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The disk is full at one of the calls that write, sync or rename there; yields their names."""
     calls: list[str] = []
+
+    def is_there(argument: object) -> bool:
+        in_folder = isinstance(argument, Path) and folder in argument.parents
+        return in_folder or isinstance(argument, int)  # An open file.
 
     def failing(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def function(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
-            calls.append(name)
-            if len(calls) == call:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if any(map(is_there, arguments)):
+                calls.append(name)
+                if len(calls) == call:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return original(*arguments, **options)
 
         return function
@@ -63,7 +75,7 @@ def test_at_whatever_call_the_disk_fills_up_the_last_checkpoint_loads_and_the_ne
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint.save(tmp_path, 10, content(10))
-    with full_at(0, monkeypatch) as calls:
+    with full_at(0, tmp_path, monkeypatch) as calls:
         checkpoint.save(tmp_path, 20, content(20))
     # Both files, the manifest, the folder's entries and the name in `last` are synced.
     assert calls.count("fsync") == 5
@@ -71,7 +83,7 @@ def test_at_whatever_call_the_disk_fills_up_the_last_checkpoint_loads_and_the_ne
         folder = tmp_path / str(call)
         checkpoint.save(folder, 10, content(10))
         with (
-            full_at(call, monkeypatch),
+            full_at(call, folder, monkeypatch),
             pytest.raises(CheckpointError, match=r"No space left on device.*previous one is"),
         ):
             checkpoint.save(folder, 20, content(20))
@@ -80,6 +92,47 @@ def test_at_whatever_call_the_disk_fills_up_the_last_checkpoint_loads_and_the_ne
         saved = checkpoint.save(folder, 20, content(20))
         assert checkpoint.load(folder, saved.name).tensors["number"] == 20
         assert (folder / "last").read_text() == saved.name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_at_whatever_call_of_a_run_the_disk_fills_up_it_says_so_and_the_run_can_be_finished(
+    pretrained: Path,
+    corner: str,
+    lockstep: FinetuneConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert corner
+    file = tmp_path / "finetune.yaml"
+    short = dataclasses.replace(lockstep, env_steps=4, eval_every=4, checkpoint_every=2)
+    file.write_text(to_yaml(short))
+
+    def finetune(folder: Path) -> int:
+        begun = Run.open(folder).config("finetune") is not None
+        arguments = ["resume"] if begun else ["finetune", "--config", str(file)]
+        return cli.main([*arguments, str(folder)])
+
+    def finetune_until_full_at(call: int) -> tuple[Path, list[str], int]:
+        folder = Path(shutil.copytree(pretrained, tmp_path / str(call) / "iql-s0"))
+        with full_at(call, folder, monkeypatch) as calls:
+            code = finetune(folder)
+        return folder, calls, code
+
+    _, undisturbed, code = finetune_until_full_at(0)
+    assert code == 0
+    for call in range(1, len(undisturbed) + 1):
+        folder, calls, code = finetune_until_full_at(call)
+        errors = capsys.readouterr().err
+        # A batch that cannot be written to the journal now is written later.
+        assert code == 0 or (code == 2 and os.strerror(errno.ENOSPC) in errors), calls[-1]
+        checkpoint.load(folder / "checkpoints")
+        run = Run.open(folder)
+        if run.config("finetune") is None or run.meta["status"] != "finished":
+            assert finetune(folder) == 0
+        state = checkpoint.load(folder / "checkpoints").state
+        assert (state["env_steps"], state["updates"]) == (4, OFFLINE + 2)
 
 
 @contextlib.contextmanager
