@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench chaos clean
+.PHONY: demo test check chaos clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,7 +31,7 @@ check: $(READY)
 ## table of figures.
 chaos: $(READY)
 	$(BIN)/python -m pytest tests/chaos tests/iqlft/test_gateway_fuzz.py \
-		tests/iqlft/test_authentication.py -m slow
+		tests/iqlft/test_authentication.py tests/test_minimal_install.py -m slow
 
 ## Removes the virtual environment and caches; runs and datasets stay.
 clean:

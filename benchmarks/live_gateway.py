@@ -1,6 +1,5 @@
 """A live gateway and its workers, for the benchmarks of the transport."""
 
-import inspect
 import itertools
 import sys
 import tempfile
@@ -8,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,9 +41,7 @@ class Mode(NamedTuple):
 
 
 PLAIN = Mode()
-WITH_KEYS = "keys" in inspect.signature(Gateway).parameters
 MODES = [Mode(*flags) for flags in itertools.product((False, True), repeat=2)]
-MODES = [mode for mode in MODES if WITH_KEYS or not mode.curve]
 
 
 class Window(NamedTuple):
@@ -79,17 +76,15 @@ def serving(
     environment: EnvironmentSpec, num_workers: int, folder: Path, mode: Mode = PLAIN
 ) -> Iterator[Gateway]:
     """A live gateway with weights; keys and journal are in the folder."""
-    options: dict[str, Any] = {}
     if mode.curve:
         new_keys(folder / "keys", num_workers)
-        options["keys"] = LearnerKeys.load(folder / "keys")
     gateway = Gateway(
         environment=environment,
         layout=LAYOUT,
         run_id="benchmark",
         seed=SEED,
         num_workers=num_workers,
-        **options,
+        keys=LearnerKeys.load(folder / "keys") if mode.curve else None,
     )
     if mode.journal:
         gateway.take_up(Journal(folder / "journal"))

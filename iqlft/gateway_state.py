@@ -37,8 +37,10 @@ PING_SECONDS = 1.0
 """A worker that is silent for so long is asked whether it is there."""
 GRANT_SECONDS = 0.02
 """Credit is given this often, so that a learner's single steps do not become single messages."""
-CREDIT = 256
-"""The most steps that a worker may be ahead of what was accepted from it: its window."""
+CREDIT = 1024
+"""The most steps that a worker may be ahead of what was accepted from it: its window.
+
+Several full batches, so that a fast worker need not wait for each acknowledgement."""
 
 _log = logging.getLogger(__name__)
 

@@ -149,7 +149,8 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
         overrides: keyword arguments that win over the spec's, such as `render_mode`.
 
     Raises:
-        EnvironmentMismatchError: the id is unknown; the message names the nearest known one.
+        EnvironmentMismatchError: the id is unknown, and the message names the nearest known one; or
+            the environment cannot be made with these keyword arguments.
     """
     mujoco.set_mju_user_warning(_log_warning)
     try:
@@ -160,6 +161,11 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise EnvironmentMismatchError(
             f"No environment is registered as {spec.id!r}.{hint}"
+        ) from error
+    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
+        raise EnvironmentMismatchError(
+            f"{spec.id!r} cannot be made with {dict(spec.kwargs)}: {error}. Check the keyword "
+            "arguments, and that the package that has the environment is installed here."
         ) from error
     # Gymnasium-Robotics writes a maze to a file at each construction and leaves it behind.
     if leftover := getattr(made.unwrapped, "tmp_xml_file_path", None):

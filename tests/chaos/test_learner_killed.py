@@ -22,7 +22,7 @@ from iqlft.runs import ENDPOINT, JOURNAL, METRICS, Run
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 OFFLINE = 300
-KILLS, STEPS_PER_KILL, LAST_STEPS = 20, 500, 50
+KILLS, STEPS_PER_KILL, LAST_STEPS = 20, 500, 200
 REJOIN_SECONDS = 5.0
 PATIENCE_SECONDS = 300.0
 REMOTE_WORKERS = (1, 2)
