@@ -9,10 +9,14 @@ import numpy as np
 from minari.data_collector.episode_buffer import EpisodeBuffer
 from numpy.typing import NDArray
 
+from iqlft.datasets.gait import Gait
+
 Observation = Any
 Environment = gymnasium.Env[Any, Any]
 Policy = Callable[[Observation], NDArray[Any]]
 """Chooses an action from an observation as the environment gives it."""
+PolicyMaker = Callable[[Environment, int], Policy]
+"""Makes a policy for an environment, from a seed."""
 Infos = Callable[[Observation, dict[str, Any]], dict[str, Any]]
 """Chooses what of an observation and its info is stored."""
 Cell = tuple[int, int]
@@ -35,29 +39,26 @@ def smooth_noise(environment: Environment, seed: int) -> Policy:
     return act
 
 
-class WaypointFollower:
-    """A controller that drives the point to the next cell on a shortest path to its goal.
+class Waypoints:
+    """The way through a maze: the next cell on a shortest path, or the goal in its own cell.
 
     Args:
-        environment: a PointMaze.
-        noise: `(T, 2)`, added to the actions of T steps.
+        environment: a PointMaze or an AntMaze.
     """
 
-    def __init__(self, environment: Environment, noise: NDArray[np.float64]) -> None:
+    def __init__(self, environment: Environment) -> None:
         self._maze: Any = environment.unwrapped.maze  # type: ignore[attr-defined]
-        self._noise = iter(noise)
         self._tables: dict[Cell, dict[Cell, Cell]] = {}
 
-    def __call__(self, observation: Observation) -> NDArray[np.float32]:
-        """The action `(2,)` of the next step."""
+    def offset(self, observation: Observation) -> NDArray[np.float64]:
+        """From where the agent is to where it goes next, `(2,)` in metres."""
         position, goal = observation["achieved_goal"], observation["desired_goal"]
         cell, goal_cell = self._cell(position), self._cell(goal)
         target = goal
         if cell != goal_cell:
             target = self._maze.cell_rowcol_to_xy(self._next_cell(cell, goal_cell))
-        force = 10 * (target - position) - observation["observation"][2:] + next(self._noise)
-        clipped: NDArray[np.float32] = np.clip(force, -1, 1).astype(np.float32)
-        return clipped
+        difference: NDArray[np.float64] = target - position
+        return difference
 
     def _cell(self, position: NDArray[np.float64]) -> Cell:
         row, column = self._maze.cell_xy_to_rowcol(position)
@@ -76,6 +77,47 @@ class WaypointFollower:
                         frontier.append(near)
             self._tables[goal] = table
         return self._tables[goal].get(cell, goal)
+
+
+def drive_point(environment: Environment, noise: NDArray[np.float64]) -> Policy:
+    """A controller that drives the point to its goal.
+
+    Args:
+        environment: a PointMaze.
+        noise: `(T, 2)`, added to the actions of T steps.
+    """
+    waypoints, each = Waypoints(environment), iter(noise)
+
+    def act(observation: Observation) -> NDArray[np.float32]:
+        velocity = observation["observation"][2:]
+        force = 10 * waypoints.offset(observation) - velocity + next(each)
+        clipped: NDArray[np.float32] = np.clip(force, -1, 1).astype(np.float32)
+        return clipped
+
+    return act
+
+
+def walk_ant(environment: Environment, seed: int, gait: Gait, noise: float) -> Policy:
+    """A gait that walks the ant to its goal, and then about it.
+
+    Args:
+        environment: an AntMaze with the ant that the gait was trained for.
+        seed: of gait and noise.
+        gait: walks in a given direction.
+        noise: deviation of the Gaussian noise added to its actions.
+    """
+    waypoints, rng = Waypoints(environment), np.random.default_rng(seed)
+
+    def act(observation: Observation) -> NDArray[np.float32]:
+        offset = waypoints.offset(observation)
+        direction = gait.direction_scale * offset / max(float(np.linalg.norm(offset)), 1e-6)
+        inputs = np.concatenate([observation["observation"], direction]).astype(np.float32)
+        normals = rng.standard_normal((2, 8), np.float32)
+        action = gait.sample(inputs, normals[0]) + np.float32(noise) * normals[1]
+        clipped: NDArray[np.float32] = np.clip(action, -1, 1)
+        return clipped
+
+    return act
 
 
 # -- episodes -----------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 from recorded_episodes import (
     Cell,
     Environment,
-    Policy,
-    WaypointFollower,
+    PolicyMaker,
+    drive_point,
     maze_state,
     nothing,
     smooth_noise,
@@ -147,7 +147,7 @@ def record_pointmaze(
     endless = {"continuing_task": True, "reset_target": True, "max_episode_steps": 1_000_000}
     with _made(f"PointMaze_{maze}-v3", **endless) as environment:
         noise = np.random.default_rng(seed).normal(0, 0.5, (transitions, 2))
-        policy = WaypointFollower(environment, noise)
+        policy = drive_point(environment, noise)
         episodes = unbroken_episodes(environment, policy, transitions, seed, maze_state(2))
         evaluation = _spec_of(environment)
         evaluation.max_episode_steps = gymnasium.spec(evaluation.id).max_episode_steps
@@ -162,7 +162,7 @@ def record_antmaze(
     episodes: int = 3,
     episode_steps: int | None = None,
     seed: int = 0,
-    policy: Policy | None = None,
+    policy: PolicyMaker = smooth_noise,
     options: dict[str, Any] | None = None,
 ) -> None:
     """Records a set of the form of the official AntMaze sets, with the stock ant.
@@ -176,7 +176,7 @@ def record_antmaze(
         episodes: number of episodes.
         episode_steps: their length; the published one (700 or 1,000) when absent.
         seed: determines the set.
-        policy: the ant's; smoothed noise when absent.
+        policy: makes the ant's policy of the environment and the seed.
         options: of every reset: `reset_cell` and `goal_cell` (row, column); the same cell for both
             lets even noise reach the goal now and then.
     """
@@ -189,9 +189,9 @@ def record_antmaze(
     if episode_steps is not None:
         kwargs["max_episode_steps"] = episode_steps
     with _made(form.environment_id, **kwargs) as environment:
-        policy = policy or smooth_noise(environment, seed)
+        act = policy(environment, seed)
         buffers = [
-            whole_episode(environment, policy, index, seed + index, maze_state(13), options)
+            whole_episode(environment, act, index, seed + index, maze_state(13), options)
             for index in range(episodes)
         ]
         evaluation = _spec_of(environment)

@@ -1,0 +1,36 @@
+"""Records a set of the form of the official AntMaze sets, with a trained gait of the stock ant.
+
+python -m iqlft.datasets.train_gait --ant gymnasium --out stock_gait.npz
+python results/data/official/record.py D4RL/antmaze/medium-play-v1 stock_gait.npz
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+import gymnasium
+
+sys.path.append(str(Path(__file__).parents[3] / "tests"))
+
+from recorded_episodes import walk_ant
+from recording import ANTMAZE_SETS, record_antmaze
+
+from iqlft.datasets.gait import load_gait
+from workers.registration import any_version
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("dataset", choices=ANTMAZE_SETS)
+parser.add_argument("gait", type=Path)
+parser.add_argument("--transitions", type=int, default=1_000_000)
+parser.add_argument("--noise", type=float, default=0.2)
+parser.add_argument("--seed", type=int, default=0)
+options = parser.parse_args()
+with any_version():
+    steps = gymnasium.spec(ANTMAZE_SETS[options.dataset].environment_id).max_episode_steps
+record_antmaze(
+    options.dataset,
+    episodes=max(1, options.transitions // steps),
+    seed=options.seed,
+    policy=partial(walk_ant, gait=load_gait(options.gait), noise=options.noise),
+)
