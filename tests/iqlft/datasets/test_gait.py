@@ -23,7 +23,7 @@ def layers(rng: np.random.Generator, hidden: int = 16) -> dict[str, Any]:
 def test_the_shipped_gait_carries_its_hash_and_noise() -> None:
     gait = load_gait()
     assert gait.sha256 == hashlib.sha256(SHIPPED_GAIT.read_bytes()).hexdigest()
-    assert (gait.noise, gait.direction_scale) == (0.1, 1.0)
+    assert (gait.noise, gait.direction_scale) == (0.3, 1.0)
 
 
 def test_an_action_is_the_squashed_sample_of_the_networks_gaussian(tmp_path: Path) -> None:

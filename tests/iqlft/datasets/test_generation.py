@@ -113,8 +113,8 @@ def test_the_metadata_say_how_the_dataset_was_made(corner_root: Path) -> None:
     metadata = json.loads(path.read_text())
     gait = load_gait()
     assert (metadata["ref_min_score"], metadata["ref_max_score"]) == (0, 1)
-    assert metadata["iqlft"] == {"policy_sha256": gait.sha256, "noise": 0.1, "seed": 5}
-    for words in (gait.sha256, "noise 0.1", "seed 5", "regenerated with the D4RL procedure"):
+    assert metadata["iqlft"] == {"policy_sha256": gait.sha256, "noise": 0.3, "seed": 5}
+    for words in (gait.sha256, "noise 0.3", "seed 5", "regenerated with the D4RL procedure"):
         assert words in metadata["description"]
     assert any(requirement.startswith("mujoco") for requirement in metadata["requirements"])
     assert "author_email" not in metadata
