@@ -14,6 +14,7 @@ from workers.environment import Environment, EnvironmentSpec
 from workers.errors import UserError
 from workers.rollout import Rollout, evaluate_episode
 from workers.session import SILENCE_SECONDS, WorkerSession
+from workers.whereabouts import ASK_SECONDS, Whereabouts
 from workers.wire import WireError, decode, encode
 
 if TYPE_CHECKING:
@@ -33,20 +34,12 @@ EVALUATION_EXCHANGE_SECONDS = 0.25
 """while it evaluates, so often."""
 LEAVE_SECONDS = 1.0
 """A worker that is told to leave waits so long for the acknowledgement of what it has sent."""
-ASK_SECONDS = 1.0
-"""A worker asks so often whether it is wanted, and where a silent learner is."""
-PATIENCE_SECONDS = 3600.0
-"""A worker whose learner is away for so long leaves."""
 
 _log = logging.getLogger(__name__)
 
 
 class RejectedError(UserError):
     """The learner does not want this worker; the sentence is the learner's."""
-
-
-class LearnerLostError(UserError):
-    """The learner was away for too long."""
 
 
 class _OverError(Exception):
@@ -72,33 +65,15 @@ def work(
         UserError: the learner rejects this worker or is away for too long, or the environment
             cannot be built.
     """
-    if (endpoint := _first_endpoint(address, wanted)) is None:
+    whereabouts = Whereabouts(address)
+    if (endpoint := whereabouts.wait(wanted)) is None:
         return
     with Client(endpoint, keys) as client:
         while wanted():
-            with Worker(client, WorkerSession(worker_id), wanted, address) as worker:
+            with Worker(client, WorkerSession(worker_id), wanted, whereabouts) as worker:
                 if worker.run() == "stopped":
                     return
             _log.info("The learner has begun anew, or will; joining it then.")
-
-
-def _first_endpoint(address: Callable[[], str | None], wanted: Callable[[], bool]) -> str | None:
-    """Waits for a learner that is not there yet; None when the worker is not wanted any more."""
-    began = time.monotonic()
-    while wanted():
-        if (endpoint := address()) is not None:
-            return endpoint
-        _require_patience(began)
-        time.sleep(ASK_SECONDS)
-    return None
-
-
-def _require_patience(since: float) -> None:
-    if time.monotonic() - since > PATIENCE_SECONDS:
-        raise LearnerLostError(
-            f"The learner has been away for {PATIENCE_SECONDS / 60:.0f} minutes; start the worker "
-            "again when it is back."
-        )
 
 
 class Worker:
@@ -108,7 +83,7 @@ class Worker:
         client: the sockets.
         session: a fresh one.
         wanted: whether to go on; asked about every second.
-        address: where the learner is; asked about every second while it is silent.
+        whereabouts: asked about every second while the learner is silent.
     """
 
     def __init__(
@@ -116,10 +91,10 @@ class Worker:
         client: Client,
         session: WorkerSession,
         wanted: Callable[[], bool],
-        address: Callable[[], str | None],
+        whereabouts: Whereabouts,
     ) -> None:
         self._client, self._session = client, session
-        self._wanted, self._address = wanted, address
+        self._wanted, self._whereabouts = wanted, whereabouts
         self._weights_port = 0
         self._asked_at = self._exchanged_at = self._began_at = time.monotonic()
         self._environments: list[Environment] = []
@@ -198,11 +173,9 @@ class Worker:
             self._leave(now)
         heard_at = max(self._session.heard_at, self._began_at)
         if now - heard_at > SILENCE_SECONDS:
-            _require_patience(heard_at)
-            endpoint = self._address()
-            if endpoint not in {None, self._client.endpoint}:
-                _log.info("The learner is at %s now.", endpoint)
-                self._client.move(str(endpoint))
+            endpoint = self._whereabouts.elsewhere(self._client.endpoint, heard_at)
+            if endpoint is not None:
+                self._client.move(endpoint)
                 self._weights_port = 0
 
     def _leave(self, now: float) -> None:

@@ -1,0 +1,57 @@
+"""A worker looks for its learner, says so, and gives up in the end."""
+
+import logging
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from workers import whereabouts
+from workers.whereabouts import LearnerLostError, Whereabouts
+
+HERE, THERE = "tcp://127.0.0.1:5555", "tcp://127.0.0.1:6666"
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    monkeypatch.setattr(whereabouts, "ASK_SECONDS", 0.01)
+    with caplog.at_level(logging.INFO):
+        yield
+
+
+def ago(seconds: float) -> float:
+    return time.monotonic() - seconds
+
+
+def test_a_learner_that_comes_later_is_found(caplog: pytest.LogCaptureFixture) -> None:
+    addresses = iter([None, None, HERE])
+    assert Whereabouts(lambda: next(addresses)).wait(lambda: True) == HERE
+    assert caplog.messages == [f"Looking for the learner at {HERE}."]
+
+
+def test_a_worker_that_is_not_wanted_looks_no_longer() -> None:
+    wanted = iter([True, True, False])
+    assert Whereabouts(lambda: None).wait(lambda: next(wanted)) is None
+
+
+def test_a_silence_is_reported_once_and_the_next_one_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    learner = Whereabouts(lambda: HERE)
+    assert learner.elsewhere(HERE, ago(5)) is None
+    assert caplog.messages == []
+    for silent_since in (ago(30), ago(20)):
+        for _ in range(3):
+            assert learner.elsewhere(HERE, silent_since) is None
+    report = f"No learner answers at {HERE}; looking on for 60 minutes."
+    assert caplog.messages == [report, report]
+
+
+def test_a_learner_that_has_moved_is_found_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    assert Whereabouts(lambda: THERE).elsewhere(HERE, ago(4)) == THERE
+    assert caplog.messages == [f"The learner is at {THERE} now."]
+
+
+def test_nobody_looks_for_longer_than_an_hour() -> None:
+    with pytest.raises(LearnerLostError, match="away for 60 minutes; start the worker again"):
+        Whereabouts(lambda: HERE).elsewhere(HERE, ago(3601))
