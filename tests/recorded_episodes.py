@@ -97,14 +97,17 @@ def drive_point(environment: Environment, noise: NDArray[np.float64]) -> Policy:
     return act
 
 
-def walk_ant(environment: Environment, seed: int, gait: Gait, noise: float) -> Policy:
-    """A gait that walks the ant to its goal, and then about it.
+STOCK_ANT_ACTION = 0.2
+"""Gymnasium's ant has five times the torque of D4RL's: a fifth of an action does the same."""
+
+
+def walk_stock_ant(environment: Environment, seed: int, gait: Gait) -> Policy:
+    """A gait of D4RL's ant that walks Gymnasium's to its goal, and then about it.
 
     Args:
-        environment: an AntMaze with the ant that the gait was trained for.
+        environment: an AntMaze.
         seed: of gait and noise.
-        gait: walks in a given direction.
-        noise: deviation of the Gaussian noise added to its actions.
+        gait: walks in a given direction; its own noise is added.
     """
     waypoints, rng = Waypoints(environment), np.random.default_rng(seed)
 
@@ -113,9 +116,9 @@ def walk_ant(environment: Environment, seed: int, gait: Gait, noise: float) -> P
         direction = gait.direction_scale * offset / max(float(np.linalg.norm(offset)), 1e-6)
         inputs = np.concatenate([observation["observation"], direction]).astype(np.float32)
         normals = rng.standard_normal((2, 8), np.float32)
-        action = gait.sample(inputs, normals[0]) + np.float32(noise) * normals[1]
-        clipped: NDArray[np.float32] = np.clip(action, -1, 1)
-        return clipped
+        action = gait.sample(inputs, normals[0]) + np.float32(gait.noise) * normals[1]
+        scaled: NDArray[np.float32] = np.float32(STOCK_ANT_ACTION) * np.clip(action, -1, 1)
+        return scaled
 
     return act
 

@@ -1,10 +1,10 @@
 """Trains the goal-reaching ant that generates the data: `python -m iqlft.datasets.train_gait`.
 
-Soft actor-critic on an ant without a maze, rewarded for its velocity along a direction that
-changes every 40-160 steps: D4RL's ant, or Gymnasium's own for data of the kind that Minari
-publishes. As when D4RL trained its ant, a fall ends nothing and costs only the time that the ant
-lies there; so it learns to be fast rather than careful, and its data miss some of their goals, as
-D4RL's do. The number of updates and the seed determine the result on a given machine.
+Soft actor-critic on D4RL's ant without a maze, rewarded for its velocity along a direction that
+changes every 40-160 steps. As when D4RL trained its ant, a fall ends nothing and costs only the
+time that the ant lies there; so it learns to be fast rather than careful, and its data miss some of
+their goals, as D4RL's do. The number of updates and the seed determine the result on a given
+machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gymnasium.envs.mujoco
 import mujoco
 import numpy as np
 import torch
@@ -175,23 +174,12 @@ def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
-def gymnasium_ant() -> mujoco.MjSpec:
-    """Gymnasium's ant as it is, uncompiled: five times D4RL's torque, half its control step."""
-    xml = Path(gymnasium.envs.mujoco.__file__).parent / "assets" / "ant.xml"
-    return mujoco.MjSpec.from_file(str(xml))
-
-
-ANTS = {"d4rl": ant_spec, "gymnasium": gymnasium_ant}
-"""The ants that can be trained."""
-
-
-def train(path: Path, *, updates: int, ant: str = "d4rl", seed: int = 0) -> float:
+def train(path: Path, *, updates: int, seed: int = 0) -> float:
     """Trains and writes the gait, once a minute and at the end.
 
     Args:
         path: `.npz` file to write.
         updates: of the agent; each follows one step of every ant.
-        ant: a name in `ANTS`.
         seed: of everything random.
 
     Returns:
@@ -199,7 +187,7 @@ def train(path: Path, *, updates: int, ant: str = "d4rl", seed: int = 0) -> floa
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = ANTS[ant]().compile()
+    model = ant_spec().compile()
     ants, agent = [DirectionalAnt(model, rng) for _ in range(NUM_ANTS)], SoftActorCritic()
     replay = torch.zeros(CAPACITY, 2 * OBSERVATION_DIM + ACTION_DIM + 1)
     observations = np.stack([ant.reset() for ant in ants])
@@ -233,14 +221,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the training from the command line."""
     parser = argparse.ArgumentParser(description="Train the goal-reaching ant.")
     parser.add_argument("--updates", type=int, default=105_000)
-    parser.add_argument("--ant", choices=list(ANTS), default="d4rl")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("ant_gait.npz"), help="file to write")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     # Networks this small gain nothing from a second thread.
     torch.set_num_threads(1)
-    speed = train(options.out, updates=options.updates, ant=options.ant, seed=options.seed)
+    speed = train(options.out, updates=options.updates, seed=options.seed)
     logger.info("%s: %.2f m/s", options.out, speed)
 
 

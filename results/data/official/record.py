@@ -13,7 +13,7 @@ import gymnasium
 
 sys.path.append(str(Path(__file__).parents[3] / "tests"))
 
-from recorded_episodes import walk_ant
+from recorded_episodes import walk_stock_ant
 from recording import ANTMAZE_SETS, record_antmaze
 
 from iqlft.datasets.gait import load_gait
@@ -21,9 +21,7 @@ from workers.registration import any_version
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("dataset", choices=ANTMAZE_SETS)
-parser.add_argument("gait", type=Path)
 parser.add_argument("--transitions", type=int, default=1_000_000)
-parser.add_argument("--noise", type=float, default=0.2)
 parser.add_argument("--seed", type=int, default=0)
 options = parser.parse_args()
 with any_version():
@@ -32,5 +30,5 @@ record_antmaze(
     options.dataset,
     episodes=max(1, options.transitions // steps),
     seed=options.seed,
-    policy=partial(walk_ant, gait=load_gait(options.gait), noise=options.noise),
+    policy=partial(walk_stock_ant, gait=load_gait()),
 )
