@@ -22,13 +22,7 @@ def draw() -> Figure:
     """One line per seed, with the Wilson interval of its evaluations' episodes."""
     figure, axes = plt.subplots(figsize=(NARROW, 2.4), layout="constrained")
     axes.fill_between([75, 200], *BAND, color=GREY, alpha=0.25, linewidth=0)
-    axes.annotate(
-        "D4RL's band",
-        (198, BAND[1] + 1.5),
-        ha="right",
-        color="0.35",
-        fontsize=6,
-    )
+    axes.annotate("D4RL's band", (77, BAND[1] - 5), color="0.35", fontsize=6)
     for name, (colour, form, label) in GROUPS.items():
         for seed, path in enumerate(sorted(FOLDER.glob(f"medium-play-{name}-s*.csv"))):
             with path.open(newline="") as lines:
@@ -47,7 +41,7 @@ def draw() -> Figure:
                 elinewidth=0.5, alpha=1 if seed == 0 else 0.55, label=f"{label}, seed {seed}",
             )  # fmt: skip
     axes.set(xlabel="offline updates (thousands)", ylabel="success (%)", ylim=(-2, 102))
-    axes.legend(frameon=False, fontsize=6, loc="upper left")
+    axes.legend(frameon=False, fontsize=6, loc="lower right")
     return figure
 
 
