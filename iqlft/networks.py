@@ -3,22 +3,27 @@
 Every tensor keeps a leading member axis. M members are runs trained together (seeds), E critics per
 member are stacked behind it, so that a value network holds `n = M` perceptrons and a critic
 `n = M * E`. Shapes: M members, E critics, B batch, O observation, A action.
+
+Forward and backward pass are written out: for perceptrons of this size autograd's bookkeeping costs
+as much as a third of the arithmetic (`docs/performance.md`).
 """
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from iqlft.layers import layer_class
 from workers.actor import LOG_STD_MAX, LOG_STD_MIN, ActorWeights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from iqlft.layers import Activations
 
     Masks = Sequence[Tensor]
 
@@ -40,21 +45,22 @@ def orthogonal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     return matrix
 
 
-class StackedMLP(nn.Module):
+class StackedMLP:
     """n perceptrons with ReLU hidden layers and a linear output.
-
-    Forward and backward pass are written out and work in place in memory that is kept from update
-    to update, which spares autograd's bookkeeping and fresh intermediate tensors (the learner as a
-    whole makes 1.1 to 1.2 times the updates of a plain eager one, `benchmarks/learner.py`). Two
-    consequences: a backward pass must follow its forward pass before the next one with
-    gradients, and it replaces the parameters' `.grad` instead of adding to it.
 
     Args:
         sizes: layer widths from input to output.
         generators: one random stream per perceptron; n is their number.
         dtype: of the parameters, the output layer and the result.
-        hidden_dtype: arithmetic of the hidden layers; bfloat16 is faster where the CPU has it.
+        hidden_dtype: arithmetic of the hidden layers; bfloat16 is faster where the machine has it.
             The output layer never uses it: a value near -70 would be rounded to steps of 0.5.
+        device: where the parameters live.
+
+    Attributes:
+        parameters: `(P,)` everything that is learned, side by side.
+        gradients: `(P,)` where `backward` writes; the same order.
+        weights: `(n, in, out)` per layer, views of `parameters`.
+        biases: `(n, 1, out)` per layer, views of `parameters`.
     """
 
     def __init__(
@@ -63,128 +69,100 @@ class StackedMLP(nn.Module):
         generators: Sequence[torch.Generator],
         dtype: torch.dtype = torch.float32,
         hidden_dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
-        super().__init__()
-        self.hidden_dtype = hidden_dtype or dtype
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for fan_in, fan_out in itertools.pairwise(sizes):
-            stacked = torch.stack([orthogonal(fan_in, fan_out, g) for g in generators])
-            self.weights.append(nn.Parameter(stacked.to(dtype).contiguous()))
-            self.biases.append(nn.Parameter(torch.zeros(len(generators), 1, fan_out, dtype=dtype)))
-        self._workspaces: dict[int, Workspace] = {}
+        n, pairs = len(generators), list(itertools.pairwise(sizes))
+        self._shapes = [shape for i, o in pairs for shape in ((n, i, o), (n, 1, o))]
+        self.parameters = torch.zeros(sum(map(math.prod, self._shapes)), dtype=dtype, device=device)
+        self.gradients = torch.zeros_like(self.parameters)
+        self._rounded = self.parameters.to(hidden_dtype or dtype)
+        self.weights, self.biases = self._split(self.parameters)
+        for weight, (fan_in, fan_out) in zip(self.weights, pairs, strict=True):
+            weight.copy_(torch.stack([orthogonal(fan_in, fan_out, g) for g in generators]))
+        rounded, gradients = self._split(self._rounded), self._split(self.gradients)
+        *hidden, last = zip(*rounded, *gradients, strict=True)
+        self._layer_class = layer_class(self._rounded)
+        self._hidden = [self._layer_class(*tensors) for tensors in hidden]
+        # The output layer works with the parameters as they are.
+        self._last = self._layer_class(self.weights[-1], self.biases[-1], *last[2:])
+        self._passed: _Pass | None = None
+        self.round()
+
+    def named(self, flat: Tensor) -> dict[str, Tensor]:
+        """A vector of all parameters, or of something about each, as tensors with names."""
+        weights, biases = self._split(flat)
+        return {
+            f"{kind}.{index}": tensor
+            for kind, tensors in (("weights", weights), ("biases", biases))
+            for index, tensor in enumerate(tensors)
+        }
+
+    def _split(self, flat: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        parts = torch.split(flat, [math.prod(shape) for shape in self._shapes])
+        tensors = [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+        return tensors[::2], tensors[1::2]
+
+    def round(self) -> None:
+        """Takes the parameters over into the hidden layers' arithmetic; due after every change."""
+        if self._rounded is not self.parameters:
+            self._rounded.copy_(self.parameters)
 
     def forward(self, inputs: Tensor, masks: Masks = ()) -> Tensor:
-        """Maps `(n, B, in)` to `(n, B, out)`; masks `(n, B, width)` multiply the hidden layers."""
-        if torch.is_grad_enabled() and self.biases[-1].requires_grad:
-            output: Tensor = _Backpropagation.apply(  # type: ignore[no-untyped-call]
-                inputs, self.biases[-1], self, masks
-            )
-            return output
-        return self.propagate(inputs, masks)
-
-    def propagate(self, inputs: Tensor, masks: Masks) -> Tensor:
-        """`forward` without autograd; leaves the masked hidden layers in the workspace."""
-        work, kind = self._workspace(inputs), self.hidden_dtype
-        hidden = inputs.to(kind)
-        for index, out in enumerate(work.hidden):
-            weight, bias = self.weights[index].to(kind), self.biases[index].to(kind)
-            hidden = torch.baddbmm(bias, hidden, weight, out=out).relu_()
-            if masks:
-                hidden.mul_(masks[index])
-        weight, bias = self.weights[-1], self.biases[-1]
-        return torch.baddbmm(bias, hidden.to(weight.dtype), weight)
-
-    def backpropagate(
-        self, inputs: Tensor, gradient: Tensor, masks: Masks, *, to_inputs: bool
-    ) -> Tensor | None:
-        """Writes the parameters' `.grad` for the last `propagate(inputs, masks)`.
+        """Maps inputs to outputs, and keeps what `backward` needs until the next pass.
 
         Args:
-            inputs: `(n, B, in)`.
-            gradient: of the loss with respect to the output, `(n, B, out)`.
-            masks: those of the forward pass.
-            to_inputs: whether the gradient with respect to the inputs is wanted.
+            inputs: `(M, B, in)`; the n / M perceptrons of a member share its inputs.
+            masks: `(n, B, width)`, which multiply the hidden layers.
 
         Returns:
-            `(n, B, in)` if wanted.
+            `(n, B, out)`.
         """
-        work = self._workspace(inputs)
-        layers = [inputs.to(self.hidden_dtype), *work.hidden]
-        for index in reversed(range(len(self.weights))):
-            weight, bias, below = self.weights[index], self.biases[index], layers[index]
-            kind = gradient.dtype
-            if kind == weight.dtype:
-                torch.bmm(below.to(kind).mT, gradient, out=_gradient(weight))
-            else:
-                _gradient(weight).copy_(torch.bmm(below.mT, gradient))
-            torch.sum(gradient, 1, keepdim=True, dtype=bias.dtype, out=_gradient(bias))
-            if index == 0:
-                break
-            out = work.gradients[index - 1] if kind == self.hidden_dtype else None
-            gradient = torch.bmm(gradient, weight.to(kind).mT, out=out).to(self.hidden_dtype)
-            torch.ops.aten.threshold_backward(gradient, below, 0, grad_input=gradient)
-            if masks:
-                gradient.mul_(masks[index - 1])
-        if not to_inputs:
-            return None
-        return torch.bmm(gradient, self.weights[0].to(gradient.dtype).mT).to(inputs.dtype)
+        n, spread = len(self.weights[0]), self._layer_class.spread
+        layers: list[Activations] = [spread(inputs.to(self._rounded.dtype), n)]
+        dropped = [spread(mask, n) for mask in masks]
+        for index, layer in enumerate(self._hidden):
+            activations = layer.forward(layers[-1], relu=True)
+            if dropped:
+                for each, mask in zip(activations, dropped[index], strict=True):
+                    each.mul_(mask)
+            layers.append(activations)
+        top = [each.to(self.parameters.dtype) for each in layers[-1]]
+        self._passed = _Pass(layers, top, dropped)
+        return self._layer_class.stack(self._last.forward(top, relu=False))
 
-    def _workspace(self, inputs: Tensor) -> Workspace:
-        members, batch, _ = inputs.shape
-        if batch not in self._workspaces:
-            shapes = [(members, batch, int(weight.shape[-1])) for weight in self.weights[:-1]]
+    def backward(self, gradient: Tensor) -> None:
+        """Writes `gradients` for the last `forward`.
 
-            def empty() -> list[Tensor]:
-                kind, device = self.hidden_dtype, inputs.device
-                return [torch.empty(shape, dtype=kind, device=device) for shape in shapes]
-
-            self._workspaces[batch] = Workspace(empty(), empty())
-        return self._workspaces[batch]
-
-    def __deepcopy__(self, memo: dict[int, object]) -> StackedMLP:
-        twin = copy.copy(self)
-        memo[id(self)] = twin
-        twin.__dict__ = {
-            key: {} if key == "_workspaces" else copy.deepcopy(each, memo)
-            for key, each in self.__dict__.items()
-        }
-        return twin
+        Args:
+            gradient: of the loss with respect to its result, `(n, B, out)`.
+        """
+        assert self._passed is not None
+        layers, top, dropped = self._passed
+        kind, last = self._rounded.dtype, self._layer_class.spread(gradient, len(gradient))
+        self._last.backward(top, last)
+        below: Activations = [each.to(kind) for each in self._last.input_gradient(last)]
+        for index in reversed(range(len(self._hidden))):
+            for number, (each, activation) in enumerate(zip(below, layers[index + 1], strict=True)):
+                torch.ops.aten.threshold_backward(each, activation, 0, grad_input=each)
+                if dropped:
+                    each.mul_(dropped[index][number])
+            self._hidden[index].backward(layers[index], below)
+            if index:
+                below = self._hidden[index].input_gradient(below)
 
 
-class Workspace(NamedTuple):
-    """Memory of a forward and a backward pass over B inputs, one tensor per hidden layer.
+class _Pass(NamedTuple):
+    """What a forward pass leaves for the backward pass.
 
     Attributes:
-        hidden: activations, `(n, B, width)`.
-        gradients: of the loss with respect to them, `(n, B, width)`.
+        layers: inputs and hidden activations, from below to the top.
+        top: the highest of them as the output layer sees it.
+        dropped: the masks of each hidden layer.
     """
 
-    hidden: list[Tensor]
-    gradients: list[Tensor]
-
-
-class _Backpropagation(torch.autograd.Function):
-    """Puts `StackedMLP.propagate` and `backpropagate` into autograd's graph."""
-
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, anchor: Tensor, mlp: StackedMLP, masks: Masks) -> Tensor:  # noqa: ANN401
-        # The anchor is a parameter: it makes the result require a gradient.
-        del anchor
-        ctx.inputs, ctx.mlp, ctx.masks = inputs, mlp, masks
-        return mlp.propagate(inputs, masks)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None]:  # noqa: ANN401
-        wanted = ctx.needs_input_grad[0]
-        to_inputs = ctx.mlp.backpropagate(ctx.inputs, gradients[0], ctx.masks, to_inputs=wanted)
-        return to_inputs, None, None, None
-
-
-def _gradient(parameter: Tensor) -> Tensor:
-    """The parameter's gradient, to be overwritten."""
-    if parameter.grad is None:
-        parameter.grad = torch.empty_like(parameter)
-    return parameter.grad
+    layers: list[Activations]
+    top: Activations
+    dropped: list[Activations]
 
 
 class Dropout:
@@ -220,61 +198,98 @@ class Dropout:
 
         return [mask(width) for width in self._widths]
 
-    def random_state(self) -> Tensor:
-        """`(n, bytes)` uint8: the random streams, for a checkpoint."""
-        return torch.stack([generator.get_state() for generator in self._generators])
+    def random_state(self, index: int) -> Tensor:
+        """uint8 `(bytes,)`: the random stream of a network, for a checkpoint."""
+        return self._generators[index].get_state()
 
-    def set_random_state(self, state: Tensor) -> None:
+    def set_random_state(self, index: int, state: Tensor) -> None:
         """Restores `random_state()`."""
-        for generator, each in zip(self._generators, state, strict=True):
-            generator.set_state(each.clone())
+        self._generators[index].set_state(state.clone())
 
 
-class Value(nn.Module):
+class Network:
+    """What the networks have in common: a stack of perceptrons, and tensors with names.
+
+    Args:
+        mlp: the perceptrons.
+
+    Attributes:
+        mlp: the perceptrons.
+        parameters: flat tensors of everything that is learned.
+        gradients: where `backward` writes, of the same shapes.
+    """
+
+    def __init__(self, mlp: StackedMLP) -> None:
+        self.mlp = mlp
+        self.parameters, self.gradients = [mlp.parameters], [mlp.gradients]
+
+    def named(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The parameters, or something about each of them, as views with names."""
+        return self.mlp.named(flat[0])
+
+    def changed(self) -> None:
+        """To be called after the parameters have changed."""
+        self.mlp.round()
+
+
+class Value(Network):
     """V(s), one network per member."""
 
-    def __init__(self, mlp: StackedMLP) -> None:
-        super().__init__()
-        self.mlp = mlp
-
-    def forward(self, observations: Tensor) -> Tensor:
+    def __call__(self, observations: Tensor) -> Tensor:
         """Maps observations `(M, B, O)` to values `(M, B)`."""
-        values: Tensor = self.mlp(observations).squeeze(-1)
-        return values
+        return self.mlp.forward(observations).squeeze(-1)
+
+    def backward(self, gradient: Tensor) -> None:
+        """Writes `gradients` from that of the last values, `(M, B)`."""
+        self.mlp.backward(gradient.unsqueeze(-1))
 
 
-class Critic(nn.Module):
+class Critic(Network):
     """Q_1(s, a) and Q_2(s, a), E networks per member."""
 
-    def __init__(self, mlp: StackedMLP) -> None:
-        super().__init__()
-        self.mlp = mlp
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Maps observations and actions side by side, `(M, B, O + A)`, to values `(M, E, B)`."""
+        members, batch, _ = inputs.shape
+        return self.mlp.forward(inputs).view(members, NUM_CRITICS, batch)
 
-    def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Maps observations `(M, B, O)` and actions `(M, B, A)` to values `(M, E, B)`."""
-        inputs = torch.cat([observations, actions], dim=-1)
-        members, batch, width = inputs.shape
-        shared = inputs.unsqueeze(1).expand(members, NUM_CRITICS, batch, width)
-        values: Tensor = self.mlp(shared.reshape(members * NUM_CRITICS, batch, width))
-        return values.view(members, NUM_CRITICS, batch)
+    def backward(self, gradient: Tensor) -> None:
+        """Writes `gradients` from that of the last values, `(M, E, B)`."""
+        self.mlp.backward(gradient.flatten(0, 1).unsqueeze(-1))
+
+    def track(self, other: Critic, rate: float) -> None:
+        """Moves the parameters towards another critic's: the targets' step."""
+        self.mlp.parameters.lerp_(other.mlp.parameters, rate)
+        self.changed()
 
 
-class Actor(nn.Module):
+class Actor(Network):
     """pi(a | s) = N(tanh(MLP(s)), exp(log_std)^2), with a state-independent log_std."""
 
     def __init__(self, mlp: StackedMLP) -> None:
-        super().__init__()
-        self.mlp = mlp
-        members, _, actions = mlp.biases[-1].shape
-        self.log_std = nn.Parameter(torch.zeros(members, 1, actions, dtype=mlp.biases[-1].dtype))
+        super().__init__(mlp)
+        self.log_std = torch.zeros_like(mlp.biases[-1])
+        self.parameters.append(self.log_std)
+        self.gradients.append(torch.zeros_like(self.log_std))
+        self._mean = self.log_std
 
-    def forward(self, observations: Tensor, masks: Masks = ()) -> tuple[Tensor, Tensor]:
+    def named(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Those of the perceptrons, and `log_std`."""
+        return self.mlp.named(flat[0]) | {"log_std": flat[1]}
+
+    def __call__(self, observations: Tensor, masks: Masks = ()) -> tuple[Tensor, Tensor]:
         """Maps observations `(M, B, O)` to the mean `(M, B, A)` and the log std `(M, 1, A)`.
 
         Masks (see `Dropout`) serve the actor's update alone; without them this is the policy.
         """
-        mean = torch.tanh(self.mlp(observations, masks))
-        return mean, self.log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+        self._mean = torch.tanh(self.mlp.forward(observations, masks))
+        return self._mean, self.log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+
+    def backward(self, mean_gradient: Tensor, log_std_gradient: Tensor) -> None:
+        """Writes `gradients` from those of the last mean and log std."""
+        self.mlp.backward(torch.ops.aten.tanh_backward(mean_gradient, self._mean))
+        # Where the clamp holds it, log_std does not move.
+        free = (self.log_std >= LOG_STD_MIN) & (self.log_std <= LOG_STD_MAX)
+        torch.mul(log_std_gradient, free, out=self.gradients[1])
 
     def export(self, member: int, mean: Tensor, std: Tensor, version: int) -> ActorWeights:
         """One member's weights for the NumPy actor.

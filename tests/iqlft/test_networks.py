@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,13 +14,16 @@ def generators(count: int, seed: int = 0) -> list[torch.Generator]:
 
 
 def plain_forward(
-    mlp: StackedMLP, inputs: torch.Tensor, masks: Sequence[torch.Tensor]
+    weights: Sequence[torch.Tensor],
+    biases: Sequence[torch.Tensor],
+    inputs: torch.Tensor,
+    masks: Sequence[torch.Tensor],
 ) -> torch.Tensor:
     """What autograd would differentiate."""
     hidden = inputs
-    for weight, bias, mask in zip(mlp.weights[:-1], mlp.biases[:-1], masks, strict=True):
+    for weight, bias, mask in zip(weights[:-1], biases[:-1], masks, strict=True):
         hidden = mask * torch.relu(hidden @ weight + bias)
-    return hidden @ mlp.weights[-1] + mlp.biases[-1]
+    return hidden @ weights[-1] + biases[-1]
 
 
 def test_orthogonal_matrices_have_gain_sqrt_two_in_both_orientations() -> None:
@@ -30,29 +34,58 @@ def test_orthogonal_matrices_have_gain_sqrt_two_in_both_orientations() -> None:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-@pytest.mark.parametrize("batch", [1, 7])
-def test_the_written_out_backward_pass_equals_autograd(batch: int, dropout: float) -> None:
-    mlp = StackedMLP([4, 6, 5, 3], generators(2), torch.float64)
-    inputs = torch.randn(2, batch, 4, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(2, batch, 3, dtype=torch.float64)
-    masks = Dropout(dropout, [6, 5], generators(2)).masks(inputs)
-    (plain_forward(mlp, inputs, masks or [torch.ones(1)] * 2) * weight).sum().backward()
-    expected = [each.grad.clone() for each in [inputs, *mlp.parameters()]]
-    for each in [inputs, *mlp.parameters()]:
-        each.grad = None
-    (mlp(inputs, masks) * weight).sum().backward()
-    for actual, wanted in zip([inputs, *mlp.parameters()], expected, strict=True):
-        torch.testing.assert_close(actual.grad, wanted)
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_forward_and_backward_pass_equal_autograd_s(
+    dtype: torch.dtype, outputs: int, dropout: float
+) -> None:
+    mlp = StackedMLP([4, 6, 5, outputs], generators(4), dtype)
+    mlp.biases[0].normal_()
+    # Two members with two perceptrons each.
+    inputs, weight = torch.randn(2, 7, 4, dtype=dtype), torch.randn(4, 7, outputs, dtype=dtype)
+    masks = Dropout(dropout, [6, 5], generators(4)).masks(inputs.repeat(2, 1, 1))
+    weights, biases = ([each.clone() for each in kind] for kind in (mlp.weights, mlp.biases))
+    leaves = [each.requires_grad_() for each in [*weights, *biases]]
+    shared = inputs.repeat_interleave(2, 0)
+    expected = plain_forward(weights, biases, shared, masks or [torch.ones(1)] * 2)
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(mlp.forward(inputs, masks), expected)
+    mlp.backward(weight)
+    for actual, leaf in zip(mlp.named(mlp.gradients).values(), leaves, strict=True):
+        torch.testing.assert_close(actual, leaf.grad)
 
 
-def test_a_backward_pass_replaces_old_gradients() -> None:
-    mlp = StackedMLP([4, 6, 1], generators(1))
-    inputs = torch.randn(1, 8, 4)
-    mlp(inputs).sum().backward()
-    first = [each.grad.clone() for each in mlp.parameters()]
-    mlp(inputs).sum().backward()
-    for each, before in zip(mlp.parameters(), first, strict=True):
-        torch.testing.assert_close(each.grad, before)
+def test_a_backward_pass_replaces_old_gradients_and_belongs_to_the_last_forward_pass() -> None:
+    mlp, inputs = StackedMLP([4, 6, 1], generators(1)), torch.randn(1, 8, 4)
+    ones = torch.ones(1, 8, 1)
+    mlp.forward(inputs)
+    mlp.backward(ones)
+    first = mlp.gradients.clone()
+    mlp.forward(inputs[:, :3])
+    mlp.forward(inputs)
+    mlp.backward(ones)
+    assert torch.equal(mlp.gradients, first)
+
+
+def test_parameters_lie_side_by_side_and_have_names() -> None:
+    mlp = StackedMLP([4, 6, 1], generators(3))
+    named = mlp.named(mlp.parameters)
+    assert {name: tuple(each.shape) for name, each in named.items()} == {
+        "weights.0": (3, 4, 6), "weights.1": (3, 6, 1),
+        "biases.0": (3, 1, 6), "biases.1": (3, 1, 1),
+    }  # fmt: skip
+    assert sum(each.numel() for each in named.values()) == mlp.parameters.numel()
+    mlp.parameters.fill_(2.0)
+    assert all((each == 2).all() for each in [*mlp.weights, *mlp.biases])
+
+
+def test_a_copy_has_parameters_of_its_own() -> None:
+    mlp, inputs = StackedMLP([4, 6, 1], generators(1)), torch.randn(1, 8, 4)
+    before, twin = mlp.forward(inputs), copy.deepcopy(mlp)
+    twin.parameters.add_(1)
+    assert torch.equal(mlp.forward(inputs), before)
+    assert not torch.equal(twin.forward(inputs), before)
+    torch.testing.assert_close(twin.weights[0], mlp.weights[0] + 1)
 
 
 def test_dropout_drops_its_share_of_units_and_keeps_the_mean_activation() -> None:
@@ -91,31 +124,38 @@ def test_without_dropout_nothing_is_drawn() -> None:
 def test_bf16_hidden_layers_keep_a_float32_output_layer(dropout: float) -> None:
     exact = StackedMLP([4, 64, 64, 1], generators(1))
     rough = StackedMLP([4, 64, 64, 1], generators(1), hidden_dtype=torch.bfloat16)
-    with torch.no_grad():
-        for mlp in (exact, rough):
-            mlp.biases[-1].fill_(-70.3)
+    for mlp in (exact, rough):
+        mlp.biases[-1].fill_(-70.3)
+        mlp.round()
     inputs = torch.randn(1, 256, 4)
     masks = Dropout(dropout, [64, 64], generators(1)).masks(inputs)
-    with torch.no_grad():
-        values, approximate = exact(inputs, masks), rough(inputs, masks)
+    values, approximate = exact.forward(inputs, masks), rough.forward(inputs, masks)
     assert approximate.dtype == torch.float32
     # A value near -70 in bf16 would lie on steps of 0.5; the float32 output layer keeps the rest.
     assert (approximate * 2 != (approximate * 2).round()).any()
     torch.testing.assert_close(values, approximate, atol=0.3, rtol=0)
-    rough(inputs, masks).sum().backward()
-    exact(inputs, masks).sum().backward()
-    for one, other in zip(exact.parameters(), rough.parameters(), strict=True):
+    for mlp in (exact, rough):
+        mlp.backward(torch.ones_like(values))
+    names = mlp.named(exact.gradients), mlp.named(rough.gradients)
+    for one, other in zip(*(each.values() for each in names), strict=True):
         assert torch.nn.functional.cosine_similarity(
-            one.grad.flatten(), other.grad.flatten(), dim=0
+            one.flatten(), other.flatten(), dim=0
         ) == pytest.approx(1, abs=0.02)
+
+
+def test_bf16_layers_follow_the_parameters_when_they_are_told() -> None:
+    mlp = StackedMLP([4, 8, 1], generators(1), hidden_dtype=torch.bfloat16)
+    inputs = torch.randn(1, 5, 4)
+    mlp.parameters.zero_()
+    mlp.round()
+    assert (mlp.forward(inputs) == 0).all()
 
 
 def test_the_numpy_actor_equals_the_torch_actor() -> None:
     actor = Actor(StackedMLP([29, 256, 256, 8], generators(3)))
     mean, std = torch.randn(29), torch.rand(29) + 0.5
     observations = torch.randn(3, 100, 29)
-    with torch.no_grad():
-        expected, log_std = actor((observations - mean) / std)
+    expected, log_std = actor((observations - mean) / std)
     for member in range(3):
         weights = actor.export(member, mean, std, version=17)
         ours = GaussianActor(weights).mean(observations[member].numpy())
@@ -128,6 +168,5 @@ def test_exported_weights_do_not_change_with_the_network() -> None:
     actor = Actor(StackedMLP([4, 8, 2], generators(1)))
     weights = actor.export(0, torch.zeros(4), torch.ones(4), 0)
     before = weights.weights[0].copy()
-    with torch.no_grad():
-        actor.mlp.weights[0].add_(1)
+    actor.mlp.weights[0].add_(1)
     np.testing.assert_array_equal(weights.weights[0], before)

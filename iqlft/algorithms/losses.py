@@ -1,0 +1,104 @@
+"""IQL's three losses, each with its gradient written out.
+
+Shapes: M members (seeds), E critics, B batch, A action.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+ADVANTAGE_WEIGHT_MAX = 100.0
+"""Upper bound of the exponentiated advantage (the authors' code)."""
+
+
+def expectile_loss(difference: Tensor, expectile: float) -> Tensor:
+    """Asymmetric squared loss L_2^tau(u) (paper, eq. 5).
+
+    Args:
+        difference: u = Q(s, a) - V(s), `(M, B)`.
+        expectile: tau; 0.5 gives half the squared error, 1 approaches the maximum over actions.
+
+    Returns:
+        `(M,)` mean over the batch.
+    """
+    return (_weighted(difference, expectile) * difference).mean(-1)
+
+
+def expectile_gradient(difference: Tensor, expectile: float) -> Tensor:
+    """Gradient `(M, B)` of `expectile_loss` with respect to V(s)."""
+    return _weighted(difference, expectile) * (-2 / difference.shape[-1])
+
+
+def _weighted(difference: Tensor, expectile: float) -> Tensor:
+    """|tau - 1(u < 0)| u: tau u where u is positive, (1 - tau) u where it is negative."""
+    return functional.leaky_relu(difference, (1 - expectile) / expectile) * expectile
+
+
+def advantage_weights(advantage: Tensor, inverse_temperature: float) -> Tensor:
+    """min(exp(beta * A), 100) of the advantages `(M, B)` (paper, eq. 7)."""
+    return (advantage * inverse_temperature).exp_().clamp_(max=ADVANTAGE_WEIGHT_MAX)
+
+
+def gaussian_log_prob(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tensor:
+    """Log pi(a | s) of a diagonal Gaussian, summed over the action's dimensions.
+
+    Args:
+        mean: `(M, B, A)`.
+        log_std: `(M, 1, A)`.
+        actions: `(M, B, A)`.
+
+    Returns:
+        `(M, B)`.
+    """
+    standardized = (actions - mean) * torch.exp(-log_std)
+    per_dimension = -0.5 * standardized.square() - log_std - 0.5 * math.log(2 * math.pi)
+    return per_dimension.sum(-1)
+
+
+def actor_loss(mean: Tensor, log_std: Tensor, actions: Tensor, weights: Tensor) -> Tensor:
+    """Weighted regression onto the actions (paper, eq. 7).
+
+    Args:
+        mean: `(M, B, A)`.
+        log_std: `(M, 1, A)`.
+        actions: `(M, B, A)`.
+        weights: of the advantages, `(M, B)`.
+
+    Returns:
+        `(M,)` mean over the batch.
+    """
+    return -(weights * gaussian_log_prob(mean, log_std, actions)).mean(-1)
+
+
+def actor_gradients(
+    mean: Tensor, log_std: Tensor, actions: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of `actor_loss` with respect to mean `(M, B, A)` and log std `(M, 1, A)`."""
+    inverse_std = torch.exp(-log_std)
+    standardized = (actions - mean) * inverse_std
+    share = weights.unsqueeze(-1) * (-1 / weights.shape[-1])
+    weighted = share * standardized
+    log_std_gradient = torch.addcmul(-share, weighted, standardized).sum(1, keepdim=True)
+    return weighted * inverse_std, log_std_gradient
+
+
+def critic_loss(values: Tensor, targets: Tensor) -> Tensor:
+    """Squared error of both critics (paper, eq. 6): mean over the batch, sum over the critics.
+
+    Args:
+        values: `(M, E, B)`.
+        targets: y = r + discount * (1 - terminated) * V(s'), `(M, B)`.
+
+    Returns:
+        `(M,)`.
+    """
+    return (values - targets.unsqueeze(1)).square().mean(-1).sum(-1)
+
+
+def critic_gradient(values: Tensor, targets: Tensor) -> Tensor:
+    """Gradient `(M, E, B)` of `critic_loss` with respect to the values."""
+    return (values - targets.unsqueeze(1)) * (2 / values.shape[-1])

@@ -1,0 +1,133 @@
+"""One layer of n perceptrons, forwards and backwards, by the fastest products of the device.
+
+Activations are sequences of tensors: one `(n, B, width)` where a batched product serves all
+perceptrons at once, and n of `(B, width)` where each has products of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Activations = Sequence[Tensor]
+
+_linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+"""`(x, weight, bias, then, ...)`: x @ weight^T + bias, then perhaps ReLU, by oneDNN.
+
+What compiled models call; absent where PyTorch is built without oneDNN."""
+
+
+class Layer:
+    """`x @ weight + bias` by batched products: for CUDA, float64, and CPUs without oneDNN.
+
+    Args:
+        weight: `(n, in, out)`.
+        bias: `(n, 1, out)`.
+        weight_gradient: where `backward` writes, of the same shape.
+        bias_gradient: where `backward` writes, of the same shape.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, weight_gradient: Tensor, bias_gradient: Tensor
+    ) -> None:
+        self._weight, self._bias = weight, bias
+        self._weight_gradient, self._bias_gradient = weight_gradient, bias_gradient
+
+    @staticmethod
+    def spread(inputs: Tensor, n: int) -> Activations:
+        """`(M, B, width)` as activations of n perceptrons; a member's n / M share its inputs."""
+        members, batch, width = inputs.shape
+        shared = inputs.unsqueeze(1).expand(members, n // members, batch, width)
+        return [shared.reshape(n, batch, width)]
+
+    @staticmethod
+    def stack(activations: Activations) -> Tensor:
+        """Activations as `(n, B, width)`."""
+        return activations[0]
+
+    def forward(self, below: Activations, *, relu: bool) -> Activations:
+        """The activations after this layer."""
+        outputs = torch.baddbmm(self._bias, below[0], self._weight)
+        return [outputs.relu_() if relu else outputs]
+
+    def backward(self, below: Activations, gradient: Activations) -> None:
+        """Writes the gradients of weight and bias; `gradient` is that of `forward(below)`."""
+        self._weight_gradient.copy_(torch.bmm(below[0].mT, gradient[0]))
+        out = self._bias_gradient
+        torch.sum(gradient[0], 1, keepdim=True, dtype=out.dtype, out=out)
+
+    def input_gradient(self, gradient: Activations) -> Activations:
+        """The gradient of this layer's inputs; `gradient` is that of its outputs."""
+        return [torch.bmm(gradient[0], self._weight.mT)]
+
+
+class OneDnnLayer(Layer):
+    """The same by oneDNN, one perceptron after the other, with ReLU inside the product.
+
+    On an AMD processor its float32 products take half the time of those that PyTorch chooses. Only
+    with a single column they are slow, so a layer of one output leaves them to PyTorch.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, weight_gradient: Tensor, bias_gradient: Tensor
+    ) -> None:
+        super().__init__(weight, bias, weight_gradient, bias_gradient)
+        self._single = weight.shape[-1] == 1
+        # Made once, for making a view takes a noticeable part of an update.
+        self._weights, self._transposed = weight.unbind(), weight.mT.unbind()
+        self._biases = bias.squeeze(1).unbind()
+        self._weight_gradients = weight_gradient.unbind()
+        self._bias_gradients = bias_gradient.squeeze(1).unbind()
+
+    @staticmethod
+    def spread(inputs: Tensor, n: int) -> Activations:
+        """`(M, B, width)` as n activations; a member's n / M are the same tensor."""
+        return [each for each in inputs.unbind() for _ in range(n // len(inputs))]
+
+    @staticmethod
+    def stack(activations: Activations) -> Tensor:
+        """Activations as `(n, B, width)`."""
+        return torch.stack(tuple(activations))
+
+    def forward(self, below: Activations, *, relu: bool) -> Activations:
+        """The activations after this layer."""
+        if self._single:
+            columns = zip(self._biases, below, self._weights, strict=True)
+            return [torch.addmm(bias, x, weight) for bias, x, weight in columns]
+        then = "relu" if relu else "none"
+        rows = zip(below, self._transposed, self._biases, strict=True)
+        return [_linear(x, weight, bias, then, [], "") for x, weight, bias in rows]
+
+    def backward(self, below: Activations, gradient: Activations) -> None:
+        """Writes the gradients of weight and bias."""
+        for x, g, to_weight, to_bias in zip(
+            below, gradient, self._weight_gradients, self._bias_gradients, strict=True
+        ):
+            if self._single or x.dtype != torch.float32:
+                to_weight.copy_(x.mT @ g)
+            else:
+                to_weight.copy_(_linear(x.mT, g.mT, None, "none", [], ""))
+            torch.sum(g, 0, dtype=to_bias.dtype, out=to_bias)
+
+    def input_gradient(self, gradient: Activations) -> Activations:
+        """The gradient of this layer's inputs."""
+        if self._single:
+            return [g @ weight for g, weight in zip(gradient, self._transposed, strict=True)]
+        rows = zip(gradient, self._weights, strict=True)
+        return [_linear(g, weight, None, "none", [], "") for g, weight in rows]
+
+
+def layer_class(parameters: Tensor) -> type[Layer]:
+    """How layers with such parameters are computed."""
+    by_onednn = (
+        parameters.device.type == "cpu"
+        and parameters.dtype in {torch.float32, torch.bfloat16}
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and _linear is not None
+    )
+    return OneDnnLayer if by_onednn else Layer
