@@ -57,9 +57,11 @@ class OneRun:
 
 
 @dataclass(frozen=True)
-class ResumeRun(OneRun):
-    """Continue an interrupted run from its last checkpoint."""
+class ResumeRun:
+    """Continue interrupted runs from their last checkpoint; several learn together."""
 
+    run: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run folders, which differ in their seeds alone."""
     device: str | None = None
     """Another device than before."""
     threads: int | None = None

@@ -134,6 +134,21 @@ def names(folder: Path) -> list[str]:
     return sorted(path.parent.name for path in folder.glob(f"[0-9]*/{MANIFEST}"))
 
 
+def name_at(folder: Path, updates: int) -> str:
+    """Name of the newest checkpoint after so many updates.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    found = [name for name in names(folder) if int(name.split("-")[0]) == updates]
+    if not found:
+        raise CheckpointError(
+            f"{folder} has no checkpoint after {updates:,} updates, where the runs beside it have "
+            "their last one; resume this run alone."
+        )
+    return found[-1]
+
+
 def _advice(folder: Path, name: str) -> str:
     others = [each for each in names(folder) if each != name]
     if not others:

@@ -93,8 +93,8 @@ def _pretrain(arguments: list[str]) -> None:
     from iqlft.pretrain import pretrain  # noqa: PLC0415
 
     with _reporter() as reporter:
-        folder = pretrain(config, reporter)
-    _say(f"Pretrained: {folder}\nNext: iqlft finetune {folder} --workers 2")
+        folders = " ".join(map(str, pretrain(config, reporter)))
+    _say(f"Pretrained: {folders}\nNext: iqlft finetune {folders} --workers {config.workers}")
 
 
 def _finetune(arguments: list[str]) -> None:
@@ -133,9 +133,9 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
     from iqlft.pretrain import pretrain  # noqa: PLC0415
 
     with _reporter() as reporter:
-        folder = pretrain(offline, reporter)
-        finetune(dataclasses.replace(online, run=(folder,)), reporter)
-    _draw([folder], None, config.runs)
+        folders = pretrain(offline, reporter)
+        finetune(dataclasses.replace(online, run=tuple(folders)), reporter)
+    _draw(folders, None, config.runs)
 
 
 def _resume(arguments: list[str]) -> None:
@@ -147,8 +147,8 @@ def _resume(arguments: list[str]) -> None:
     changes = {name: each for name, each in given.items() if name != "run" and each is not None}
 
     with _reporter() as reporter:
-        folder = resume(chosen.run, reporter, **changes)
-    _say(f"Finished: {folder}")
+        resume(*chosen.run, reporter=reporter, **changes)
+    _say(f"Finished: {' '.join(map(str, chosen.run))}")
 
 
 def _demo(arguments: list[str]) -> None:

@@ -118,10 +118,12 @@ class PretrainConfig(TaskConfig, Hyperparameters, MachineConfig):
     """Offline updates."""
     seed: int = 0
     """Seed of initial weights, batches and training episodes."""
+    seeds: tuple[int, ...] = ()
+    """Several seeds that learn together in one process, each in a run folder of its own."""
     workers: int = 2
-    """Processes that run the evaluation episodes."""
+    """Processes that run the evaluation episodes, shared among the seeds; at least one for each."""
     name: str = ""
-    """Name of the run folder under runs/<task>/; empty: iql-s<seed>."""
+    """Name of the run folder under runs/<task>/; empty: iql-s<seed>; -s<seed> follows --seeds."""
 
 
 @dataclass(frozen=True)

@@ -3,46 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from iqlft import checkpoint
-from iqlft.config import FinetuneConfig, override, to_dict
+from iqlft.config import ConfigError, FinetuneConfig, override, to_dict
 from iqlft.dry_run import dry_run_finetuning
 from iqlft.files import write_atomically
 from iqlft.gateway import Gateway
 from iqlft.journal import Journal
 from iqlft.learning import flushed_denormals, load_task_dataset
+from iqlft.online import first_evaluation, train_online
 from iqlft.pacing import Pacing
 from iqlft.pretrain import (
+    apportion,
     build,
+    load_together,
     pretrain_config,
+    require_alike,
     require_same_dataset,
     scoring_of,
 )
 from iqlft.reporting import Silent
 from iqlft.runs import ENDPOINT, JOURNAL, Run, RunError, newest_pretrained, refuse_existing
-from iqlft.session import SessionParts, open_session, restore
+from iqlft.session import Session, restore
+from iqlft.sessions import Sessions
 from iqlft.sockets import reachable, require_safe_host
 from iqlft.validation import check
 from workers.keys import LearnerKeys
 from workers.pool import WorkerPool
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from iqlft.checkpoint import Checkpoint
     from iqlft.config import PretrainConfig
+    from iqlft.datasets.loading import OfflineDataset
     from iqlft.reporting import Reporter
-    from iqlft.session import Session
-
-WAIT_SECONDS = 0.1
-"""The longest wait for transitions before the session may tick."""
+    from iqlft.stack import Stack
 
 
 def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[Path]:
-    """Fine-tunes pretrained runs, one after the other.
+    """Fine-tunes pretrained runs: those that differ in their seeds alone in one stack.
 
     Args:
         config: what to do; without runs the newest under `config.runs` is taken.
@@ -66,10 +69,33 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
             "one at a time, with different --into."
         )
     folders = []
-    for run, start in zip(runs, starts, strict=True):
-        saved = checkpoint.load(run.folder / "checkpoints", start)
-        folders.append(_train(run, config, saved, reporter or Silent(), start))
+    for group in _alike(runs):
+        chosen = [starts[runs.index(run)] for run in group]
+        saved = [
+            checkpoint.load(run.folder / "checkpoints", start)
+            for run, start in zip(group, chosen, strict=True)
+        ]
+        machine = {"workers": config.workers, "port": config.port}
+        shares = [
+            dataclasses.replace(config, **apportion(machine, index, len(group)))
+            for index in range(len(group))
+        ]
+        folders += _train(group, shares, saved, reporter or Silent(), chosen)
     return folders
+
+
+def _alike(runs: Sequence[Run]) -> list[list[Run]]:
+    """Groups of runs that differ in their seeds alone, and so can learn in one stack."""
+    groups: list[list[Run]] = []
+    for run in runs:
+        for group in groups:
+            with suppress(ConfigError):
+                require_alike([group[0], run], [pretrain_config(group[0]), pretrain_config(run)])
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    return groups
 
 
 def _chosen(config: FinetuneConfig) -> tuple[Path, ...]:
@@ -83,24 +109,31 @@ def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
     run = Run.open(_chosen(config)[0])
     end_of_pretraining(run)
     pretrained = pretrain_config(run)
-    return dry_run_finetuning(config, pretrained, _build(config, pretrained, Silent()))
+    dataset = load_task_dataset(pretrained)
+    stack = _build(config, pretrained, dataset, [pretrained.seed])
+    return dry_run_finetuning(config, pretrained, stack, dataset)
 
 
 def resume_finetuning(
-    run: Run,
+    runs: Sequence[Run],
     reporter: Reporter | None = None,
     **changes: Any,  # noqa: ANN401
-) -> Path:
-    """Continues a run's fine-tuning from its last checkpoint, with some settings changed.
+) -> None:
+    """Continues the fine-tuning of runs in one stack from their last common checkpoint.
 
-    Returns:
-        The run folder.
+    Args:
+        runs: that differ in their seeds alone.
+        reporter: told what happens meanwhile.
+        changes: settings that differ from before.
     """
-    source = f"{run.folder}/config.yaml"
-    config = override(FinetuneConfig(), run.config("finetune") or {}, source)
-    config = override(config, changes, "resume")
-    check(config)
-    return _train(run, config, checkpoint.load(run.folder / "checkpoints"), reporter or Silent())
+    configs = []
+    for index, run in enumerate(runs):
+        recorded = run.config("finetune") or {}
+        config = override(FinetuneConfig(), recorded, f"{run.folder}/config.yaml")
+        configs.append(override(config, apportion(changes, index, len(runs)), "resume"))
+    check(configs[0])
+    require_alike(runs, [pretrain_config(run) for run in runs])
+    _train(runs, configs, load_together(runs), reporter or Silent())
 
 
 def _start(run: Run, config: FinetuneConfig) -> str:
@@ -158,37 +191,63 @@ def end_of_pretraining(run: Run) -> str:
 
 @flushed_denormals()
 def _train(
-    run: Run,
-    config: FinetuneConfig,
-    saved: Checkpoint,
+    runs: Sequence[Run],
+    configs: Sequence[FinetuneConfig],
+    saved: Sequence[Checkpoint],
     reporter: Reporter,
-    start: str | None = None,
-) -> Path:
-    """Fine-tunes from a checkpoint, for the first time when its name `start` is given."""
-    pretrained = pretrain_config(run)
-    parts = _build(config, pretrained, reporter)
-    require_same_dataset(run, parts["dataset"])
-    scoring = scoring_of(pretrained, parts["dataset"])
-    with closing(_open_gateway(config, run, pretrained, parts)) as gateway:
-        run = run if start is None else _begin(run, config, start)
-        run.truncate(saved.state["sizes"])
-        journal = Journal(run.folder / JOURNAL, saved.state["journal"])
-        gateway.take_up(journal)
-        write_atomically(run.folder / ENDPOINT, reachable(gateway.endpoint, config.host) + "\n")
-        pool = WorkerPool(config.workers, gateway.endpoint, run.folder / "logs", config.keys)
-        with open_session(gateway, pool, run, scoring, **parts) as session:
-            restore(session, saved)
-            if config.remote_workers:
-                session.reporter.event(_invitation(run, config, gateway))
-            pacing = _pacing(config, session, pretrained.num_updates)
-            for rows in journal.rows(session.replay.layout):
-                session.replay.add_rows(rows)
-            if saved.state["phase"] == "offline":
-                _first_evaluation(session)
-            _loop(session, config, pacing, pretrained.batch_size)
-            session.wait_for_evaluation()
-            session.checkpoint(keep=not session.stop.requested)
-    return run.folder
+    starts: Sequence[str] = (),
+) -> list[Path]:
+    """Fine-tunes from checkpoints, for the first time when their names `starts` are given."""
+    pretrained = [pretrain_config(run) for run in runs]
+    dataset = load_task_dataset(pretrained[0])
+    for run in runs:
+        require_same_dataset(run, dataset)
+    stack = _build(configs[0], pretrained[0], dataset, [each.seed for each in pretrained])
+    with ExitStack() as opened:
+        gateways = [
+            opened.enter_context(closing(_open_gateway(each, run, offline, dataset)))
+            for each, run, offline in zip(configs, runs, pretrained, strict=True)
+        ]
+        if starts:
+            runs = [_begin(*each) for each in zip(runs, configs, starts, strict=True)]
+        with Sessions() as sessions:
+            for index, gateway in enumerate(gateways):
+                run, config, offline = runs[index], configs[index], pretrained[index]
+                journal = _take_up(gateway, run, config, saved[index])
+                session = sessions.open(
+                    gateway,
+                    WorkerPool(config.workers, gateway.endpoint, run.folder / "logs", config.keys),
+                    run,
+                    scoring_of(offline, dataset),
+                    member=stack.member(index),
+                    dataset=dataset,
+                    reporter=reporter,
+                    config=config,
+                    phase="online",
+                    task=offline.task,
+                    total=config.env_steps,
+                )
+                restore(session, saved[index])
+                session.pacing = _pacing(config, session, offline.num_updates)
+                for rows in journal.rows(session.member.layout):
+                    session.member.add_rows(rows)
+                if config.remote_workers:
+                    reporter.event(_invitation(run, config, gateway))
+            if saved[0].state["phase"] == "offline":
+                sessions.each(first_evaluation)
+                sessions.each(Session.wait_for_evaluation)
+            train_online(stack, sessions, configs[0])
+            sessions.each(Session.finish)
+    return [run.folder for run in runs]
+
+
+def _take_up(gateway: Gateway, run: Run, config: FinetuneConfig, saved: Checkpoint) -> Journal:
+    """Brings a run's files to its checkpoint, and gateway and workers to its journal."""
+    run.truncate(saved.state["sizes"])
+    journal = Journal(run.folder / JOURNAL, saved.state["journal"])
+    gateway.take_up(journal)
+    write_atomically(run.folder / ENDPOINT, reachable(gateway.endpoint, config.host) + "\n")
+    return journal
 
 
 def _invitation(run: Run, config: FinetuneConfig, gateway: Gateway) -> str:
@@ -202,14 +261,14 @@ def _invitation(run: Run, config: FinetuneConfig, gateway: Gateway) -> str:
 
 
 def _open_gateway(
-    config: FinetuneConfig, run: Run, pretrained: PretrainConfig, parts: SessionParts
+    config: FinetuneConfig, run: Run, pretrained: PretrainConfig, dataset: OfflineDataset
 ) -> Gateway:
     """The learner's sockets, bound."""
     keys = LearnerKeys.load(config.keys) if config.keys else None
     require_safe_host(config.host, keys, insecure=config.insecure)
     return Gateway(
-        environment=parts["dataset"].environment,
-        layout=parts["dataset"].layout,
+        environment=dataset.environment,
+        layout=dataset.layout,
         run_id=config.into or run.folder.name,
         seed=pretrained.seed,
         host=config.host,
@@ -221,7 +280,12 @@ def _open_gateway(
     )
 
 
-def _build(config: FinetuneConfig, pretrained: PretrainConfig, reporter: Reporter) -> SessionParts:
+def _build(
+    config: FinetuneConfig,
+    pretrained: PretrainConfig,
+    dataset: OfflineDataset,
+    seeds: Sequence[int],
+) -> Stack:
     """As for pretraining, with the machine of this command and room for new transitions."""
     learner = dataclasses.replace(
         pretrained,
@@ -230,15 +294,9 @@ def _build(config: FinetuneConfig, pretrained: PretrainConfig, reporter: Reporte
         threads=config.threads,
         actor_schedule="constant",  # A cosine has reached 0 where fine-tuning begins.
     )
-    parts = build(
-        learner,
-        load_task_dataset(pretrained),
-        reporter,
-        capacity=config.env_steps,
-        offline_ratio=config.offline_ratio,
+    return build(
+        learner, dataset, seeds, capacity=config.env_steps, offline_ratio=config.offline_ratio
     )
-    changes = {"config": config, "phase": "online", "total": config.env_steps}
-    return SessionParts(**{**parts, **changes})  # type: ignore[typeddict-item]
 
 
 def _pacing(config: FinetuneConfig, session: Session, offline_updates: int) -> Pacing:
@@ -247,65 +305,5 @@ def _pacing(config: FinetuneConfig, session: Session, offline_updates: int) -> P
         if config.lockstep
         else config.slack or max(512, 128 * (config.workers + config.remote_workers))
     )
-    updates = session.algorithm.updates - offline_updates
+    updates = session.member.updates - offline_updates
     return Pacing(config.utd_ratio, slack, config.env_steps, session.env_steps, updates)
-
-
-def _first_evaluation(session: Session) -> None:
-    """Evaluates before the first online update, unless these very episodes were just run.
-
-    A result depends on weights and seeds alone, so the last offline evaluation, if it had as many
-    episodes and these weights, is this one.
-    """
-    last = session.last
-    if last is None or (last.updates, last.episodes) != (
-        session.algorithm.updates,
-        session.config.eval_episodes,
-    ):
-        session.evaluate()
-        session.wait_for_evaluation()
-    else:
-        session.adopt(last._replace(phase="online", seconds=session.seconds))
-
-
-def _loop(session: Session, config: FinetuneConfig, pacing: Pacing, batch_size: int) -> None:
-    """Receives, updates and publishes until every step and update of the run is made."""
-    algorithm, replay, gateway = session.algorithm, session.replay, session.gateway
-    session.metrics.start(algorithm.updates, session.env_steps)
-    gateway.publish(session.actor_weights())
-    gateway.allow(pacing.allowance())
-    while not pacing.finished() and not session.stop.requested:
-        receive(session, pacing)
-        if pacing.may_update():
-            result = algorithm.update(replay.sample(batch_size))
-            pacing.updates += 1
-            passed = pacing.passed(config.eval_every)
-            if passed is not None or pacing.updates == pacing.total_updates:
-                session.evaluate(passed or config.env_steps)
-            # In lockstep nothing is under way here: the next step is allowed below.
-            session.after_update(result)
-            if config.lockstep or algorithm.updates % config.publish_every == 0:
-                gateway.publish(session.actor_weights())
-            gateway.allow(pacing.allowance())
-        session.tick()
-
-
-def receive(session: Session, pacing: Pacing) -> None:
-    """Moves what workers have sent into the replay; waits for it when no update is possible."""
-    waiting = not pacing.may_update()
-    began = time.monotonic()
-    for transitions in session.gateway.receive(WAIT_SECONDS if waiting else 0.0):
-        session.metrics.observe_transitions(transitions, session.algorithm.updates)
-        session.replay.add(transitions)
-        pacing.env_steps += transitions.num_transitions
-    session.env_steps = pacing.env_steps
-    if waiting:
-        session.metrics.waited(time.monotonic() - began)
-    if episodes := session.gateway.training_episodes():
-        session.metrics.observe_episodes([each.success for each in episodes])
-        session.run.append_episodes(
-            [
-                (e.env_steps, e.worker_id, e.version, e.episode_return, e.length, int(e.success))
-                for e in episodes
-            ]
-        )

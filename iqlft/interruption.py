@@ -7,21 +7,22 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from types import FrameType
 
 
 class Interrupted(Exception):  # noqa: N818 -- not an error: the user asked for it
-    """A run was stopped by a signal and can be resumed.
+    """Runs were stopped by a signal; everything needed to resume them is on disk.
 
     Args:
-        folder: the run folder.
+        folders: the run folders.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(f"Interrupted; continue with `iqlft resume {folder}`.")
-        self.folder = folder
+    def __init__(self, folders: Sequence[Path]) -> None:
+        names = " ".join(map(str, folders))
+        super().__init__(f"Interrupted; continue with `iqlft resume {names}`.")
+        self.folders = folders
 
 
 class StopSignal:

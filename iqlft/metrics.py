@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from workers.transition import Transitions
 
 RECENT_EPISODES = 100
-ESTIMATE_BATCH = 1024
-"""Transitions behind the mean Q and V on dataset and on new data."""
 
 
 class Rate:
@@ -91,14 +89,14 @@ class MetricsLog:
 
     def row(self, session: Session, result: UpdateResult) -> dict[str, Any]:
         """Writes a row about the updates since the last one, and returns it."""
-        now, updates = time.monotonic(), session.algorithm.updates
+        now, updates = time.monotonic(), session.member.updates
         elapsed = max(now - self._row_time, 1e-9)
         row: dict[str, Any] = {
             "phase": session.phase,
             "updates": updates,
             "env_steps": session.env_steps,
             "seconds": round(session.seconds, 2),
-            **session.algorithm.metrics(result)[0],
+            **session.member.metrics(result),
             **self._estimates(session),
             "updates_per_second": (updates - self._row_updates) / elapsed,
         }
@@ -121,11 +119,10 @@ class MetricsLog:
         return row
 
     def _estimates(self, session: Session) -> dict[str, float]:
-        replay, algorithm = session.replay, session.algorithm
-        estimates = algorithm.estimates(replay.sample_part(ESTIMATE_BATCH, new=False))[0]
+        estimates = session.member.estimates(new=False)
         row = {"dataset_q": estimates["q"], "dataset_value": estimates["v"]}
-        if replay.new_size():
-            estimates = algorithm.estimates(replay.sample_part(ESTIMATE_BATCH, new=True))[0]
+        if session.member.new_size:
+            estimates = session.member.estimates(new=True)
             row |= {"new_q": estimates["q"], "new_value": estimates["v"]}
         return row
 

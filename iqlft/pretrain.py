@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import dataclasses
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,12 +23,15 @@ from iqlft.learning import (
 )
 from iqlft.reporting import Silent
 from iqlft.runs import Run, RunError, refuse_existing
-from iqlft.session import SessionParts, open_session, restore
+from iqlft.session import Session, restore
+from iqlft.sessions import Sessions
+from iqlft.stack import Stack
 from iqlft.validation import check
 from workers.pool import WorkerPool
 from workers.wire import WireError, pack_weights, unpack_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from iqlft.checkpoint import Checkpoint
@@ -36,50 +40,133 @@ if TYPE_CHECKING:
 
 
 @flushed_denormals()
-def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> Path:
-    """Pretrains from scratch in a new run folder.
+def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[Path]:
+    """Pretrains from scratch in new run folders, one per seed; several seeds learn in one stack.
 
     Args:
         config: what to do.
         reporter: told what happens meanwhile.
 
     Returns:
-        The run folder.
+        The run folders.
 
     Raises:
-        UserError: a setting, the dataset, the run folder or the port is not as needed.
-        Interrupted: stopped by a signal; the run can be resumed.
+        UserError: a setting, the dataset, a run folder or the port is not as needed; or a run has
+            failed, and where there are others they have been finished.
+        Interrupted: stopped by a signal; the runs can be resumed.
     """
     check(config)
-    folder = config.runs / config.task / (config.name or f"iql-s{config.seed}")
-    refuse_existing(folder)
-    parts = build(config, load_task_dataset(config), reporter or Silent())
-    with closing(open_gateway(config, parts["dataset"], folder.name)) as gateway:
-        run = Run.create(folder, to_dict(config), about(config, parts))
-        _train(gateway, run, config, parts, None)
-    return folder
+    configs = _members(config)
+    folders = [each.runs / each.task / (each.name or f"iql-s{each.seed}") for each in configs]
+    for folder in folders:
+        refuse_existing(folder)
+    dataset, reporter = load_task_dataset(config), reporter or Silent()
+    stack = build(config, dataset, [each.seed for each in configs])
+    with ExitStack() as opened:
+        gateways = [
+            opened.enter_context(closing(open_gateway(each, dataset, folder.name)))
+            for folder, each in zip(folders, configs, strict=True)
+        ]
+        runs = [
+            Run.create(folder, to_dict(each), about(each, stack, dataset))
+            for folder, each in zip(folders, configs, strict=True)
+        ]
+        _train(stack, dataset, reporter, list(zip(gateways, runs, configs, strict=True)), [])
+    return folders
+
+
+def _members(config: PretrainConfig) -> list[PretrainConfig]:
+    """The configuration of each seed, as if it were trained alone."""
+    if not config.seeds:
+        return [config]
+    names = [f"{config.name}-s{seed}" if config.name else "" for seed in config.seeds]
+    machine = {"workers": config.workers, "port": config.port}
+    return [
+        dataclasses.replace(
+            config, seed=seed, seeds=(), name=name, **apportion(machine, index, len(names))
+        )
+        for index, (seed, name) in enumerate(zip(config.seeds, names, strict=True))
+    ]
+
+
+def apportion(machine: Mapping[str, Any], index: int, members: int) -> dict[str, Any]:
+    """One member's part of the workers and ports among some settings."""
+    part = dict(machine)
+    if part.get("workers"):
+        part["workers"] = max(1, part["workers"] // members)
+    if part.get("port"):
+        part["port"] += 2 * index  # A gateway takes two ports next to each other.
+    return part
 
 
 @flushed_denormals()
 def resume_pretraining(
-    run: Run,
+    runs: Sequence[Run],
     reporter: Reporter | None = None,
     **changes: Any,  # noqa: ANN401
-) -> Path:
-    """Continues a run's pretraining from its last checkpoint, with some settings changed.
+) -> None:
+    """Continues the pretraining of runs in one stack from their last common checkpoint.
 
-    Returns:
-        The run folder.
+    Args:
+        runs: that differ in their seeds alone.
+        reporter: told what happens meanwhile.
+        changes: settings that differ from before.
     """
-    config = override(pretrain_config(run), changes, "resume")
-    check(config)
-    saved = checkpoint.load(run.folder / "checkpoints")
-    parts = build(config, load_task_dataset(config), reporter or Silent())
-    require_same_dataset(run, parts["dataset"])
-    with closing(open_gateway(config, parts["dataset"], run.folder.name)) as gateway:
-        run.truncate(saved.state["sizes"])
-        _train(gateway, run, config, parts, saved)
-    return run.folder
+    configs = [
+        override(pretrain_config(run), apportion(changes, index, len(runs)), "resume")
+        for index, run in enumerate(runs)
+    ]
+    check(configs[0])
+    require_alike(runs, configs)
+    saved = load_together(runs)
+    dataset, reporter = load_task_dataset(configs[0]), reporter or Silent()
+    stack = build(configs[0], dataset, [each.seed for each in configs])
+    with ExitStack() as opened:
+        gateways = []
+        for run, each in zip(runs, configs, strict=True):
+            require_same_dataset(run, dataset)
+            gateway = open_gateway(each, dataset, run.folder.name)
+            gateways.append(opened.enter_context(closing(gateway)))
+        for run, content in zip(runs, saved, strict=True):
+            run.truncate(content.state["sizes"])
+        _train(stack, dataset, reporter, list(zip(gateways, runs, configs, strict=True)), saved)
+
+
+def require_alike(runs: Sequence[Run], configs: Sequence[PretrainConfig]) -> None:
+    """Refuses to stack runs that were pretrained differently.
+
+    Raises:
+        ConfigError: they differ in more than seed, name and port.
+    """
+
+    def common(config: PretrainConfig) -> PretrainConfig:
+        return dataclasses.replace(config, seed=0, name="", port=0)
+
+    for run, config in zip(runs, configs, strict=True):
+        ours, theirs = to_dict(common(config)), to_dict(common(configs[0]))
+        if different := [key for key in ours if ours[key] != theirs[key]]:
+            raise ConfigError(
+                f"{run.folder} and {runs[0].folder} differ in {', '.join(different)}; runs that "
+                "learn together differ in their seeds alone: name them in commands of their own."
+            )
+
+
+def load_together(runs: Sequence[Run]) -> list[Checkpoint]:
+    """The newest checkpoint that all runs have; of a single run its last one.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    folders = [run.folder / "checkpoints" for run in runs]
+    last = [checkpoint.load(folder) for folder in folders]
+    common = min(each.state["updates"] for each in last)
+    # A learner that was killed may have saved a part of its runs.
+    return [
+        newest
+        if newest.state["updates"] == common
+        else checkpoint.load(folder, checkpoint.name_at(folder, common))
+        for folder, newest in zip(folders, last, strict=True)
+    ]
 
 
 def pretrain_config(run: Run) -> PretrainConfig:
@@ -93,12 +180,12 @@ def pretrain_config(run: Run) -> PretrainConfig:
 def build(
     config: PretrainConfig,
     dataset: OfflineDataset,
-    reporter: Reporter,
+    seeds: Sequence[int],
     *,
     capacity: int = 0,
     offline_ratio: float | None = None,
-) -> SessionParts:
-    """The algorithm, the replay and what else a session needs, on the right device.
+) -> Stack:
+    """The learner of one or more seeds, on the right device.
 
     Raises:
         ConfigError: there is no such device, or the networks are too large to be sent to workers.
@@ -107,12 +194,12 @@ def build(
     device = pick_device(config.device)
     # The replay first: reading the dataset into it also measures what the algorithm normalises by.
     replay = build_replay(
-        dataset, [config.seed], capacity=capacity, offline_ratio=offline_ratio, device=device
+        dataset, seeds, capacity=capacity, offline_ratio=offline_ratio, device=device
     )
     algorithm = build_algorithm(
         dataset,
         hyperparameters(config),
-        [config.seed],
+        seeds,
         normalize_observations=config.normalize_observations,
         device=device,
         precision=config.precision,
@@ -125,16 +212,7 @@ def build(
             f"The actor is too large to be sent to workers ({error}); choose a smaller "
             "--hidden-size or --hidden-layers."
         ) from error
-    return SessionParts(
-        algorithm=algorithm,
-        replay=replay,
-        dataset=dataset,
-        reporter=reporter,
-        config=config,
-        phase="offline",
-        task=config.task,
-        total=config.num_updates,
-    )
+    return Stack(algorithm, replay, config.batch_size)
 
 
 def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -> Gateway:
@@ -154,9 +232,8 @@ def scoring_of(config: PretrainConfig, dataset: OfflineDataset) -> Scoring:
     return Scoring(config.score == "success", dataset.reference_scores)
 
 
-def about(config: PretrainConfig, parts: SessionParts) -> dict[str, Any]:
+def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict[str, Any]:
     """What `meta.json` says about a run."""
-    dataset = parts["dataset"]
     return {
         "task": config.task,
         "algorithm": "iql",
@@ -164,7 +241,7 @@ def about(config: PretrainConfig, parts: SessionParts) -> dict[str, Any]:
         "dataset": {"id": dataset.id, "hash": dataset.statistics.hash},
         "dataset_label": dataset_label(dataset),
         "environment": dataset.environment.to_dict(),
-        "device": str(parts["algorithm"].observation_mean.device),
+        "device": str(stack.member(0).device),
         "threads": torch.get_num_threads(),
     }
 
@@ -185,31 +262,45 @@ def require_same_dataset(run: Run, dataset: OfflineDataset) -> None:
 
 
 def _train(
-    gateway: Gateway,
-    run: Run,
-    config: PretrainConfig,
-    parts: SessionParts,
-    saved: Checkpoint | None,
+    stack: Stack,
+    dataset: OfflineDataset,
+    reporter: Reporter,
+    members: Sequence[tuple[Gateway, Run, PretrainConfig]],
+    saved: Sequence[Checkpoint],
 ) -> None:
-    scoring = scoring_of(config, parts["dataset"])
-    for note in parts["dataset"].notes:
-        parts["reporter"].event(note)
-    pool = WorkerPool(config.workers, gateway.endpoint, run.folder / "logs")
-    with open_session(gateway, pool, run, scoring, **parts) as session:
-        if saved is None:
-            session.checkpoint()  # So that a run can be resumed from its first moment on.
-        else:
-            restore(session, saved)
-        algorithm, replay = session.algorithm, session.replay
-        session.metrics.start(algorithm.updates, 0)
-        while algorithm.updates < config.num_updates and not session.stop.requested:
-            result = algorithm.update(replay.sample(config.batch_size))
-            if (
-                algorithm.updates % config.eval_every == 0
-                or algorithm.updates == config.num_updates
-            ):
-                session.evaluate()
-            session.after_update(result)
-            session.tick()
-        session.wait_for_evaluation()
-        session.checkpoint(keep=not session.stop.requested)
+    """Trains every member, from checkpoints where there are any."""
+    for note in dataset.notes:
+        reporter.event(note)
+    with Sessions() as sessions:
+        for index, (gateway, run, config) in enumerate(members):
+            session = sessions.open(
+                gateway,
+                WorkerPool(config.workers, gateway.endpoint, run.folder / "logs"),
+                run,
+                scoring_of(config, dataset),
+                member=stack.member(index),
+                dataset=dataset,
+                reporter=reporter,
+                config=config,
+                phase="offline",
+                task=config.task,
+                total=config.num_updates,
+            )
+            if saved:
+                restore(session, saved[index])
+            else:
+                session.checkpoint()  # So that a run can be resumed from its first moment on.
+        _loop(stack, sessions, members[0][2])
+        sessions.each(Session.finish)
+
+
+def _loop(stack: Stack, sessions: Sessions, config: PretrainConfig) -> None:
+    for session in sessions.living:
+        session.metrics.start(stack.updates, 0)
+    while stack.updates < config.num_updates and sessions.living and not sessions.stop.requested:
+        result = stack.update()
+        last = stack.updates == config.num_updates
+        if last or stack.updates % config.eval_every == 0:
+            sessions.each(Session.evaluate)
+        sessions.each(Session.after_update, result)
+        sessions.each(Session.tick)

@@ -111,17 +111,17 @@ class Replay:
         """Draws a batch for every member from the union, or at the fixed ratio."""
         return self._gather([self._union(m, batch_size) for m in range(len(self.added))])
 
-    def sample_part(self, batch_size: int, *, new: bool) -> Batch:
-        """Draws from the dataset alone or from the new transitions alone, for diagnostics.
+    def sample_part(self, batch_size: int, member: int = 0, *, new: bool) -> Batch:
+        """Draws from the dataset alone or from a member's new transitions alone, for diagnostics.
 
         It uses a stream of its own, so that looking does not change what training samples.
+
+        Returns:
+            The same transitions for every member.
         """
-        looking = torch.Generator().manual_seed(sum(self.added))
-        indices = [
-            self._new(m, batch_size, looking) if new else self._dataset(batch_size, looking)
-            for m in range(len(self.added))
-        ]
-        return self._gather(indices)
+        looking = torch.Generator().manual_seed(self.added[member])
+        draw = self._new(member, batch_size, looking) if new else self._dataset(batch_size, looking)
+        return self._gather([draw] * len(self.added))
 
     def _union(self, member: int, count: int) -> Tensor:
         generator, new_size = self._generators[member], self.new_size(member)
@@ -150,11 +150,10 @@ class Replay:
         )
         return Batch(observations, actions, rewards, next_observations, terminated)
 
-    def random_state(self) -> Tensor:
-        """`(M, bytes)` uint8: the members' random streams, for a checkpoint."""
-        return torch.stack([generator.get_state() for generator in self._generators])
+    def random_state(self, member: int = 0) -> Tensor:
+        """uint8 `(bytes,)`: a member's random stream, for a checkpoint."""
+        return self._generators[member].get_state()
 
-    def set_random_state(self, state: Tensor) -> None:
+    def set_random_state(self, state: Tensor, member: int = 0) -> None:
         """Restores `random_state()`."""
-        for generator, each in zip(self._generators, state, strict=True):
-            generator.set_state(each.clone())
+        self._generators[member].set_state(state.clone())

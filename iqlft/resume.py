@@ -1,4 +1,4 @@
-"""`iqlft resume`: an interrupted run goes on from its last checkpoint, in the phase it was in."""
+"""`iqlft resume`: interrupted runs go on from their last checkpoint, in the phase they were in."""
 
 from __future__ import annotations
 
@@ -14,29 +14,37 @@ if TYPE_CHECKING:
     from iqlft.reporting import Reporter
 
 
-def resume(folder: Path, reporter: Reporter | None = None, **changes: Any) -> Path:  # noqa: ANN401
-    """Continues a run.
+def resume(*folders: Path, reporter: Reporter | None = None, **changes: Any) -> None:  # noqa: ANN401
+    """Continues runs, several in one stack.
 
     Args:
-        folder: the run folder.
+        folders: the run folders; they differ in their seeds alone.
         reporter: told what happens meanwhile.
         changes: settings that differ from before: device, threads, workers, port.
 
-    Returns:
-        The run folder.
-
     Raises:
-        ConfigError: a changed setting makes no sense.
+        ConfigError: a changed setting makes no sense, or the runs differ.
         RunError: there is no run, or nothing is left to do.
         CheckpointError: there is no checkpoint, or it is damaged.
     """
-    run = Run.open(folder)
-    if run.meta.get("status") == "finished":
-        offline = run.config("finetune") is None
-        hint = (
-            f"fine-tune it with `iqlft finetune {folder}`" if offline else "there is no more to do"
+    runs = [Run.open(folder) for folder in folders]
+    for run in runs:
+        _require_unfinished(run)
+    online = {run.config("finetune") is not None for run in runs}
+    if len(online) > 1:
+        raise RunError(
+            "Some of these runs are being fine-tuned and others are not; resume them apart."
         )
-        raise RunError(f"The run {folder} is finished; {hint}.")
-    if run.config("finetune") is not None:
-        return resume_finetuning(run, reporter, **changes)
-    return resume_pretraining(run, reporter, **changes)
+    if online == {True}:
+        resume_finetuning(runs, reporter, **changes)
+    else:
+        resume_pretraining(runs, reporter, **changes)
+
+
+def _require_unfinished(run: Run) -> None:
+    if run.meta.get("status") != "finished":
+        return
+    hint = "there is no more to do"
+    if run.config("finetune") is None:
+        hint = f"fine-tune it with `iqlft finetune {run.folder}`"
+    raise RunError(f"The run {run.folder} is finished; {hint}.")

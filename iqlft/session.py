@@ -18,7 +18,6 @@ import torch
 
 from iqlft import checkpoint
 from iqlft.evaluation import Evaluator, Score
-from iqlft.interruption import Interrupted, StopSignal
 from iqlft.metrics import MetricsLog
 from iqlft.policy import save_policy
 from iqlft.reporting import Status
@@ -28,14 +27,16 @@ from workers.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
+    from iqlft.algorithms.iql import UpdateResult
     from iqlft.config import MachineConfig
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.evaluation import Scoring
     from iqlft.gateway import Gateway
-    from iqlft.replay import Replay
+    from iqlft.interruption import StopSignal
+    from iqlft.pacing import Pacing
     from iqlft.reporting import Reporter
     from iqlft.runs import Run
+    from iqlft.stack import Member
     from workers.actor import ActorWeights
     from workers.pool import WorkerPool
 
@@ -49,8 +50,7 @@ class TrainingDivergedError(UserError):
 class SessionParts(TypedDict):
     """The members of a session that a command builds."""
 
-    algorithm: ImplicitQLearning
-    replay: Replay
+    member: Member
     dataset: OfflineDataset
     reporter: Reporter
     config: MachineConfig
@@ -64,8 +64,7 @@ class Session:
     """Everything that a training loop works with; see `open_session`."""
 
     run: Run
-    algorithm: ImplicitQLearning
-    replay: Replay
+    member: Member
     dataset: OfflineDataset
     gateway: Gateway
     pool: WorkerPool
@@ -77,6 +76,7 @@ class Session:
     task: str
     total: int
     stop: StopSignal
+    pacing: Pacing | None = None
     supervisor: Supervisor = field(default_factory=Supervisor)
     env_steps: int = 0
     before: Score | None = None
@@ -94,7 +94,7 @@ class Session:
     @property
     def done(self) -> int:
         """Updates (offline) or environment steps (online) so far."""
-        return self.algorithm.updates if self.phase == "offline" else self.env_steps
+        return self.member.updates if self.phase == "offline" else self.env_steps
 
     # -- rhythm -----------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ class Session:
         Raises:
             TrainingDivergedError: a loss is not finite; the last checkpoint is still good.
         """
-        updates = self.algorithm.updates
+        updates = self.member.updates
         if updates % self.config.log_every == 0:
             row = self.metrics.row(self, result)
             losses = ("value_loss", "actor_loss", "critic_loss")
@@ -162,7 +162,7 @@ class Session:
         Raises:
             TrainingDivergedError: a weight is not finite.
         """
-        weights = self.algorithm.actor_weights()
+        weights = self.member.actor_weights()
         arrays = (*weights.weights, *weights.biases, weights.log_std)
         self._require_finite(all(np.isfinite(each).all() for each in arrays), "The actor is")
         return weights
@@ -190,7 +190,7 @@ class Session:
     def _require_finite(self, finite: bool, what: str) -> None:
         if not finite:
             raise TrainingDivergedError(
-                f"{what} not finite after {self.algorithm.updates:,} updates; the last checkpoint "
+                f"{what} not finite after {self.member.updates:,} updates; the last checkpoint "
                 f"in {self.run.folder}, if there is one, is from before: check rewards and "
                 "learning rate."
             )
@@ -204,15 +204,13 @@ class Session:
             TrainingDivergedError: a parameter is not finite; nothing is written.
             CheckpointError: it cannot be written; the last one still loads.
         """
-        parameters = self.algorithm.state()
-        finite = all(bool(torch.isfinite(each).all()) for each in parameters.values())
+        learned = self.member.state()
+        finite = all(bool(torch.isfinite(each).all()) for each in learned.values())
         self._require_finite(finite, "A parameter is")
         evaluation_tensors, evaluation = self.evaluator.state()
-        tensors = {f"algorithm.{key}": each for key, each in parameters.items()}
-        tensors |= {"replay.random_state": self.replay.random_state(), **evaluation_tensors}
         state = {
             "phase": self.phase,
-            "updates": self.algorithm.updates,
+            "updates": self.member.updates,
             "env_steps": self.env_steps,
             "seconds": self.seconds,
             "evaluation": evaluation,
@@ -221,13 +219,23 @@ class Session:
             "before": self.before,
             "last": self.last,
         }
-        content = checkpoint.Checkpoint(tensors, state)
-        checkpoint.save(self.run.folder / "checkpoints", self.algorithm.updates, content, keep=keep)
+        content = checkpoint.Checkpoint(learned | evaluation_tensors, state)
+        checkpoint.save(self.run.folder / "checkpoints", self.member.updates, content, keep=keep)
         self._save_policy()
+
+    def finish(self) -> None:
+        """Waits for the evaluation under way and checkpoints, for good unless a stop is requested.
+
+        Raises:
+            TrainingDivergedError: a parameter is not finite.
+            CheckpointError: it cannot be written.
+        """
+        self.wait_for_evaluation()
+        self.checkpoint(keep=not self.stop.requested)
 
     def _save_policy(self) -> None:
         about = {"task": self.task, "dataset": self.dataset.id, "phase": self.phase}
-        weights, environment = self.algorithm.actor_weights(), self.dataset.environment
+        weights, environment = self.member.actor_weights(), self.dataset.environment
         save_policy(self.run.folder / "policy", weights, environment, about)
 
     # -- reporting --------------------------------------------------------------------------
@@ -237,15 +245,15 @@ class Session:
         evaluating = (self.evaluator.episodes_done, self.config.eval_episodes)
         return Status(
             task=self.task,
-            device=str(self.algorithm.observation_mean.device),
+            device=str(self.member.device),
             folder=self.run.folder,
             phase=self.phase,
             done=self.done,
             total=self.total,
-            updates_per_second=self.metrics.update_rate.per_second(self.algorithm.updates),
+            updates_per_second=self.metrics.update_rate.per_second(self.member.updates),
             env_steps_per_second=self.metrics.env_step_rate.per_second(self.env_steps),
             dataset_size=self.dataset.num_transitions,
-            new_size=self.replay.new_size(),
+            new_size=self.member.new_size,
             workers={each.worker_id: each.state for each in self.gateway.worker_status()},
             policy_lag=self.metrics.policy_lag if self.phase == "online" else None,
             evaluation=evaluating if self.evaluator.busy else None,
@@ -266,17 +274,14 @@ def describe(score: Score) -> str:
 
 
 def restore(session: Session, saved: checkpoint.Checkpoint) -> None:
-    """Brings a session's algorithm, replay and counters to a checkpoint.
+    """Brings a session's member and counters to a checkpoint.
 
     Raises:
         CheckpointError: the checkpoint does not fit the run's configuration.
     """
-    prefix = "algorithm."
     tensors, state = saved
     try:
-        parameters = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        session.algorithm.load_state(parameters)
-        session.replay.set_random_state(tensors["replay.random_state"])
+        session.member.load_state(tensors)
     except (KeyError, RuntimeError) as error:
         raise checkpoint.CheckpointError(
             f"The checkpoint in {session.run.folder} does not fit its configuration ({error}); "
@@ -295,6 +300,7 @@ def open_session(
     pool: WorkerPool,
     run: Run,
     scoring: Scoring,
+    stop: StopSignal,
     **parts: Unpack[SessionParts],
 ) -> Iterator[Session]:
     """Starts gateway and workers, and at the end stops them and writes how the run ended.
@@ -304,12 +310,10 @@ def open_session(
         pool: local workers, not started; stopped at the end.
         run: the run folder.
         scoring: how episodes become a score.
+        stop: says when to leave.
         parts: the other members of the `Session`.
-
-    Raises:
-        Interrupted: a stop was requested; everything needed to resume is on disk.
     """
-    config, stop = parts["config"], StopSignal()
+    config = parts["config"]
     log = logging.FileHandler(run.folder / "logs" / "learner.log", encoding="utf-8")
     log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger("iqlft").addHandler(log)
@@ -327,11 +331,10 @@ def open_session(
     status = "failed"
     run.write_meta({"status": "running", "phase": session.phase})
     try:
-        with stop.listening():
-            gateway.start()
-            pool.start()
-            yield session
-            status = "interrupted" if stop.requested else "finished"
+        gateway.start()
+        pool.start()
+        yield session
+        status = "interrupted" if stop.requested else "finished"
     finally:
         # Workers leave when the gateway tells them to; the pool stops what is left after that.
         gateway.close(over=status == "finished")
@@ -343,5 +346,3 @@ def open_session(
         # A full disk must not hide the error that it has caused before.
         with suppress(OSError):
             run.write_meta({"status": status, "seconds": round(session.seconds, 1)})
-    if stop.requested:
-        raise Interrupted(run.folder)

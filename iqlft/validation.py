@@ -40,6 +40,12 @@ def check(config: Hyperparameters | PretrainConfig | FinetuneConfig | RunConfig)
     refuse(_FROM_ONE, lambda value: value >= 1, "be at least 1")
     refuse(_FROM_ZERO, lambda value: value >= 0, "be at least 0")
     refuse(_SHARES, lambda value: 0 <= value <= 1, "lie in [0, 1]")
+    refuse(("expectile",), lambda value: 0 < value <= 1, "lie in (0, 1]")
+    refuse(
+        ("seeds",),
+        lambda value: len(set(value)) == len(value) and all(each >= 0 for each in value),
+        "be different numbers from 0",
+    )
     refuse(("dropout",), lambda value: 0 <= value < 1, "lie in [0, 1)")
     refuse(_RATES, lambda value: 1e-6 <= value < math.inf, "be a number from 1e-6")
     refuse(_REALS, math.isfinite, "be finite")
@@ -82,7 +88,7 @@ _FROM_ONE = (
     "publish_every",
 )
 _FROM_ZERO = ("remote_workers", "slack", "threads", "seed", "port")
-_SHARES = ("expectile", "target_update_rate", "discount", "offline_ratio")
+_SHARES = ("target_update_rate", "discount", "offline_ratio")
 _RATES = ("utd_ratio", "learning_rate")
 _REALS = ("inverse_temperature", "reward_shift")
 

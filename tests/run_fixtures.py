@@ -1,5 +1,6 @@
 """Fixtures of small real runs, and of processes that make them; `conftest` takes them over."""
 
+import csv
 import dataclasses
 import os
 import shutil
@@ -42,6 +43,12 @@ LOCKSTEP = FinetuneConfig(
 """An episode, of 300 steps, ends within it."""
 
 
+def curves(run: Path) -> list[dict[str, str]]:
+    """The rows of curves.csv without their times."""
+    with (run / "curves.csv").open() as file:
+        return [row | {"seconds": ""} for row in csv.DictReader(file)]
+
+
 @pytest.fixture(scope="session")
 def pretraining() -> PretrainConfig:
     """Settings of a pretraining of a second."""
@@ -66,7 +73,8 @@ def pretrained(corner_root: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     patch = _patched(corner_root)
     try:
         runs = tmp_path_factory.mktemp("pretrained")
-        return pretrain(dataclasses.replace(PRETRAINING, runs=runs))
+        (folder,) = pretrain(dataclasses.replace(PRETRAINING, runs=runs))
+        return folder
     finally:
         patch.undo()
 

@@ -236,7 +236,7 @@ def run_through(task: str, amount: int, tmp_path: Path, **changes: Any) -> Path:
         runs=tmp_path / "runs",
         **amounts,
     )
-    folder = pretrain(config)
+    (folder,) = pretrain(config)
     return finetune(FinetuneConfig(run=(folder,), env_steps=amount, **amounts))[0]
 
 

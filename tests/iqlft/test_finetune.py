@@ -22,13 +22,13 @@ from iqlft.checkpoint import CheckpointError
 from iqlft.config import FinetuneConfig
 from iqlft.finetune import finetune
 from iqlft.gateway import PortInUseError
+from iqlft.interruption import Interrupted
 from iqlft.journal import Journal
 from iqlft.policy import load_policy
 from iqlft.replay import Batch
 from iqlft.reporting import Silent, Status
 from iqlft.resume import resume
 from iqlft.runs import JOURNAL, Run, RunError
-from iqlft.session import Interrupted
 from workers.transition import Transitions, concatenate
 
 Start = Callable[..., subprocess.Popen[str]]

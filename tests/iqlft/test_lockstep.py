@@ -20,6 +20,7 @@ from iqlft.learning import (
     load_task_dataset,
 )
 from iqlft.runs import JOURNAL
+from iqlft.stack import Stack
 from workers.actor import GaussianActor
 from workers.environment import Environment
 from workers.rollout import Rollout
@@ -36,24 +37,24 @@ def in_process(
     algorithm = build_algorithm(
         dataset, hyperparameters(config), [config.seed], normalize_observations=True
     )
-    algorithm.load_state({key.removeprefix("algorithm."): each for key, each in start.items()})
-    replay.set_random_state(start["replay.random_state"])
+    stack = Stack(algorithm, replay, config.batch_size)
+    member = stack.member(0)
+    member.load_state(start)
     environment = Environment(dataset.environment)
-    actor = GaussianActor(algorithm.actor_weights())
+    actor = GaussianActor(member.actor_weights())
     rollout = Rollout(environment, actor, seed=config.seed, worker_id=0)
     rows = []
     for step in range(1, ENV_STEPS + 1):
         rollout.step()
-        rows.append(replay.layout.pack(rollout.take()))
-        replay.add_rows(rows[-1])
+        rows.append(member.layout.pack(rollout.take()))
+        member.add_rows(rows[-1])
         if step % STEPS_PER_UPDATE == 0:
             # Only the learner's arithmetic flushes denormals, and here it shares the thread.
             with flushed_denormals():
-                algorithm.update(replay.sample(config.batch_size))
-            actor.load(algorithm.actor_weights())
+                stack.update()
+            actor.load(member.actor_weights())
     environment.close()
-    state = {f"algorithm.{key}": each for key, each in algorithm.state().items()}
-    return np.concatenate(rows), {**state, "replay.random_state": replay.random_state()}
+    return np.concatenate(rows), member.state()
 
 
 def test_fine_tuning_in_lockstep_equals_a_loop_in_one_process_bit_for_bit(

@@ -138,10 +138,11 @@ def test_a_member_s_batches_depend_on_its_own_seed_alone() -> None:
 def test_a_restored_random_state_repeats_the_batches() -> None:
     replay = Replay([rows(0, 50)], 50, LAYOUT, (0, 1))
     replay.sample(7)
-    state = replay.random_state()
+    states = [replay.random_state(member) for member in range(2)]
     expected = [replay.sample(32).observations for _ in range(2)]
     other = Replay([rows(0, 50)], 50, LAYOUT, (8, 9))
-    other.set_random_state(state)
+    for member, state in enumerate(states):
+        other.set_random_state(state, member)
     for each in expected:
         assert torch.equal(other.sample(32).observations, each)
 

@@ -1,0 +1,123 @@
+"""Runs that learn together in one stack, and what each of them sees of it.
+
+Networks of one shape are evaluated by batched products, so several seeds of a run take little more
+time on a GPU than one. To its run a member looks like an algorithm and a replay of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
+    from iqlft.replay import Replay
+    from workers.actor import ActorWeights
+    from workers.transition import RowLayout, Transitions
+
+ESTIMATE_BATCH = 1024
+"""Transitions behind the mean Q and V on dataset and on new data."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The learner of M runs.
+
+    Attributes:
+        algorithm: with M members.
+        replay: the shared dataset, and new transitions of M members.
+        batch_size: B, transitions per member and update.
+    """
+
+    algorithm: ImplicitQLearning
+    replay: Replay
+    batch_size: int
+
+    def update(self) -> UpdateResult:
+        """One update of every member."""
+        return self.algorithm.update(self.replay.sample(self.batch_size))
+
+    @property
+    def updates(self) -> int:
+        """Updates made so far, the same for every member."""
+        return self.algorithm.updates
+
+    def member(self, index: int) -> Member:
+        """The part of one run."""
+        return Member(self.algorithm, self.replay, index)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run's networks, random streams and new transitions."""
+
+    _algorithm: ImplicitQLearning
+    _replay: Replay
+    _index: int
+
+    @property
+    def updates(self) -> int:
+        """Updates made so far."""
+        return self._algorithm.updates
+
+    @property
+    def device(self) -> torch.device:
+        """Where the learner computes."""
+        return self._algorithm.observation_mean.device
+
+    @property
+    def layout(self) -> RowLayout:
+        """Where the fields of a transition stand."""
+        return self._replay.layout
+
+    @property
+    def new_size(self) -> int:
+        """Number of new transitions that can be sampled."""
+        return self._replay.new_size(self._index)
+
+    def actor_weights(self) -> ActorWeights:
+        """The actor for the workers; its version is the number of updates."""
+        return self._algorithm.actor_weights(self._index)
+
+    def add(self, transitions: Transitions) -> None:
+        """Appends new transitions to the replay."""
+        self._replay.add(transitions, self._index)
+
+    def add_rows(self, rows: NDArray[np.float32]) -> None:
+        """Appends rows of `(n, width)` to the replay."""
+        self._replay.add_rows(rows, self._index)
+
+    def metrics(self, result: UpdateResult) -> dict[str, float]:
+        """An update's figures; reads from the device, so call it rarely."""
+        return self._algorithm.metrics(result)[self._index]
+
+    def estimates(self, *, new: bool) -> dict[str, float]:
+        """Mean Q and V of new transitions, or of the dataset's, for diagnostics."""
+        batch = self._replay.sample_part(ESTIMATE_BATCH, self._index, new=new)
+        return self._algorithm.estimates(batch)[self._index]
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that the next update depends on, new transitions excepted."""
+        state = {
+            f"algorithm.{key}": each for key, each in self._algorithm.state(self._index).items()
+        }
+        return state | {"replay.random_state": self._replay.random_state(self._index)}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restores `state()`; other tensors are ignored.
+
+        Raises:
+            KeyError: a tensor is missing.
+            RuntimeError: a tensor's shape does not fit.
+        """
+        prefix = "algorithm."
+        parameters = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        self._algorithm.load_state(parameters, self._index)
+        self._replay.set_random_state(state["replay.random_state"], self._index)
