@@ -367,7 +367,9 @@ def test_a_worker_process_that_is_refused_ends_with_a_sentence(
         capture_output=True, text=True, timeout=20, check=False,
     )  # fmt: skip
     assert process.returncode == 2
-    assert process.stderr.startswith("The learner")
+    looking, refused = process.stderr.splitlines()
+    assert looking.endswith(f"Looking for the learner at {gateway.endpoint}.")
+    assert refused.startswith("The learner")
     assert not keys.in_text(process.stderr + process.stdout)
     if mistake == "stranger":
         assert gateway.refused() == 1

@@ -106,6 +106,7 @@ def value_of(name: str, hint: type) -> st.SearchStrategy[Any]:
         "offline_ratio": st.none() | NUMBERS,
         "run": st.lists(by_type["Path"], max_size=2).map(tuple),
         "keys": st.none() | by_type["Path"],
+        "seeds": st.lists(by_type["int"], max_size=3).map(tuple),
         "dataset": st.lists(TEXT, min_size=1, max_size=3).map(tuple),
         "reward_scale": st.just("return_range") | NUMBERS,
         "reference_scores": st.none() | st.tuples(NUMBERS, NUMBERS),
