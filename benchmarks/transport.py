@@ -77,7 +77,7 @@ def throughput(options: argparse.Namespace) -> Rows:
 
 def gateway_seconds() -> float:
     """Processor time of the gateway's thread so far."""
-    (thread,) = (each for each in threading.enumerate() if each.name == "gateway")
+    (thread,) = (each for each in threading.enumerate() if each.name == "gateway benchmark")
     assert thread.ident is not None
     return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
 

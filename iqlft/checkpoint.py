@@ -134,6 +134,15 @@ def names(folder: Path) -> list[str]:
     return sorted(path.parent.name for path in folder.glob(f"[0-9]*/{MANIFEST}"))
 
 
+def rewind(folder: Path, updates: int) -> None:
+    """Makes the checkpoint after so many updates the last one, and removes those after it."""
+    beyond = [name for name in names(folder) if int(name.split("-")[0]) > updates]
+    if (folder / LAST).read_text().strip() in beyond:
+        make_last(folder, name_at(folder, updates))
+        for name in beyond:
+            shutil.rmtree(folder / name)
+
+
 def name_at(folder: Path, updates: int) -> str:
     """Name of the newest checkpoint after so many updates.
 

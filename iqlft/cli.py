@@ -139,7 +139,7 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
 
 
 def _resume(arguments: list[str]) -> None:
-    """Continue an interrupted run from its last checkpoint."""
+    """Continue interrupted runs from their last checkpoint."""
     chosen = parse("resume", ResumeRun, arguments)
     from iqlft.resume import resume  # noqa: PLC0415
 
@@ -158,9 +158,11 @@ def _demo(arguments: list[str]) -> None:
     config = _resolve(demo_config(), "demo", arguments)
     if config is None:
         return
+    from iqlft.members import member_configs, run_folder  # noqa: PLC0415
     from iqlft.runs import refuse_existing  # noqa: PLC0415
 
-    refuse_existing(config.runs / config.task / (config.name or f"iql-s{config.seed}"))
+    for each in member_configs(configs.part(config, configs.PretrainConfig)):
+        refuse_existing(run_folder(each))
     began = time.monotonic()
     with _progress() as progress:
         made = make_demo_dataset(progress)

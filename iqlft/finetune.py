@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from iqlft import checkpoint
-from iqlft.config import ConfigError, FinetuneConfig, override, to_dict
+from iqlft.config import FinetuneConfig, override, to_dict
 from iqlft.dry_run import dry_run_finetuning
 from iqlft.files import write_atomically
 from iqlft.gateway import Gateway
 from iqlft.journal import Journal
 from iqlft.learning import flushed_denormals, load_task_dataset
-from iqlft.online import first_evaluation, train_online
-from iqlft.pacing import Pacing
-from iqlft.pretrain import (
+from iqlft.members import (
+    alike,
     apportion,
-    build,
+    learned,
     load_together,
     pretrain_config,
     require_alike,
-    require_same_dataset,
-    scoring_of,
+    rewind,
+    shared,
 )
+from iqlft.online import first_evaluation, train_online
+from iqlft.pacing import Pacing
+from iqlft.pretrain import build, require_same_dataset, scoring_of
 from iqlft.reporting import Silent
 from iqlft.runs import ENDPOINT, JOURNAL, Run, RunError, newest_pretrained, refuse_existing
 from iqlft.session import Session, restore
@@ -69,7 +71,7 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
             "one at a time, with different --into."
         )
     folders = []
-    for group in _alike(runs):
+    for group in alike(runs):
         chosen = [starts[runs.index(run)] for run in group]
         saved = [
             checkpoint.load(run.folder / "checkpoints", start)
@@ -84,34 +86,21 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
     return folders
 
 
-def _alike(runs: Sequence[Run]) -> list[list[Run]]:
-    """Groups of runs that differ in their seeds alone, and so can learn in one stack."""
-    groups: list[list[Run]] = []
-    for run in runs:
-        for group in groups:
-            with suppress(ConfigError):
-                require_alike([group[0], run], [pretrain_config(group[0]), pretrain_config(run)])
-                group.append(run)
-                break
-        else:
-            groups.append([run])
-    return groups
-
-
 def _chosen(config: FinetuneConfig) -> tuple[Path, ...]:
     """The named runs, or the newest pretrained one that is not fine-tuned yet."""
     return config.run or (newest_pretrained(config.runs, config.task),)
 
 
 def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
-    """What `finetune` would do with its first run, as names and texts."""
+    """What `finetune` would do with the first runs that learn together, as names and texts."""
     check(config)
-    run = Run.open(_chosen(config)[0])
-    end_of_pretraining(run)
-    pretrained = pretrain_config(run)
-    dataset = load_task_dataset(pretrained)
-    stack = _build(config, pretrained, dataset, [pretrained.seed])
-    return dry_run_finetuning(config, pretrained, stack, dataset)
+    group = alike([Run.open(folder) for folder in _chosen(config)])[0]
+    for run in group:
+        end_of_pretraining(run)
+    pretrained = [pretrain_config(run) for run in group]
+    dataset = load_task_dataset(pretrained[0])
+    stack = _build(config, pretrained[0], dataset, [each.seed for each in pretrained])
+    return dry_run_finetuning(config, pretrained[0], stack, dataset)
 
 
 def resume_finetuning(
@@ -132,8 +121,10 @@ def resume_finetuning(
         config = override(FinetuneConfig(), recorded, f"{run.folder}/config.yaml")
         configs.append(override(config, apportion(changes, index, len(runs)), "resume"))
     check(configs[0])
-    require_alike(runs, [pretrain_config(run) for run in runs])
-    _train(runs, configs, load_together(runs), reporter or Silent())
+    require_alike(runs, [learned(pretrain_config(run)) for run in runs])
+    require_alike(runs, [shared(each) for each in configs])
+    saved = load_together(runs, configs[0].checkpoint_every)
+    _train(runs, configs, saved, reporter or Silent())
 
 
 def _start(run: Run, config: FinetuneConfig) -> str:
@@ -210,10 +201,14 @@ def _train(
         ]
         if starts:
             runs = [_begin(*each) for each in zip(runs, configs, starts, strict=True)]
-        with Sessions() as sessions:
-            for index, gateway in enumerate(gateways):
-                run, config, offline = runs[index], configs[index], pretrained[index]
-                journal = _take_up(gateway, run, config, saved[index])
+        for run in runs:
+            run.claim()
+        journals = [_take_up(*each) for each in zip(gateways, runs, configs, saved, strict=True)]
+        with Sessions(len(runs)) as sessions:
+            for index, (gateway, run, config) in enumerate(
+                zip(gateways, runs, configs, strict=True)
+            ):
+                offline = pretrained[index]
                 session = sessions.open(
                     gateway,
                     WorkerPool(config.workers, gateway.endpoint, run.folder / "logs", config.keys),
@@ -229,13 +224,12 @@ def _train(
                 )
                 restore(session, saved[index])
                 session.pacing = _pacing(config, session, offline.num_updates)
-                for rows in journal.rows(session.member.layout):
+                for rows in journals[index].rows(session.member.layout):
                     session.member.add_rows(rows)
                 if config.remote_workers:
-                    reporter.event(_invitation(run, config, gateway))
-            if saved[0].state["phase"] == "offline":
-                sessions.each(first_evaluation)
-                sessions.each(Session.wait_for_evaluation)
+                    session.reporter.event(_invitation(run, config, gateway))
+            sessions.each(first_evaluation)
+            sessions.each(Session.wait_for_evaluation)
             train_online(stack, sessions, configs[0])
             sessions.each(Session.finish)
     return [run.folder for run in runs]
@@ -243,7 +237,7 @@ def _train(
 
 def _take_up(gateway: Gateway, run: Run, config: FinetuneConfig, saved: Checkpoint) -> Journal:
     """Brings a run's files to its checkpoint, and gateway and workers to its journal."""
-    run.truncate(saved.state["sizes"])
+    rewind(run, saved)
     journal = Journal(run.folder / JOURNAL, saved.state["journal"])
     gateway.take_up(journal)
     write_atomically(run.folder / ENDPOINT, reachable(gateway.endpoint, config.host) + "\n")

@@ -100,7 +100,9 @@ class Gateway:
         self._failure: BaseException | None = None
         self._closed = False
         self._leave_at = math.inf
-        self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
+        # Named after its run, for the logs of several runs that learn together.
+        self.thread_name = f"gateway {run_id}"
+        self._thread = threading.Thread(target=self._run, name=self.thread_name, daemon=True)
 
     def take_up(self, journal: Journal) -> None:
         """Goes on from what was accepted before; to be called before `start`.

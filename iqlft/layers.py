@@ -124,10 +124,14 @@ class OneDnnLayer(Layer):
 
 def layer_class(parameters: Tensor) -> type[Layer]:
     """How layers with such parameters are computed."""
+    kind = parameters.dtype
     by_onednn = (
         parameters.device.type == "cpu"
-        and parameters.dtype in {torch.float32, torch.bfloat16}
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and _linear is not None
+        # A processor may be without bf16.
+        and (
+            kind == torch.float32
+            or (kind == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        )
     )
     return OneDnnLayer if by_onednn else Layer

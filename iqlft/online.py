@@ -19,11 +19,13 @@ WAIT_SECONDS = 0.1
 
 
 def first_evaluation(session: Session) -> None:
-    """Evaluates before the first online update, unless these very episodes were just run.
+    """Evaluates a run that has just come online, unless these very episodes were just run.
 
     A result depends on weights and seeds alone, so the last offline evaluation, if it had as many
     episodes and these weights, is this one.
     """
+    if not session.fresh:
+        return
     last, episodes = session.last, session.config.eval_episodes
     if last is None or (last.updates, last.episodes) != (session.member.updates, episodes):
         session.evaluate()
@@ -40,25 +42,25 @@ def train_online(stack: Stack, sessions: Sessions, config: FinetuneConfig) -> No
         session.metrics.start(stack.updates, session.env_steps)
     sessions.each(_publish)
     while not sessions.stop.requested and not all(map(_finished, sessions.living)):
+        began = time.monotonic()
         sessions.each(receive)
         if all(pacing_of(session).may_update() for session in sessions.living):
             result = stack.update()
             sessions.each(_after_update, result, config)
+        else:
+            sessions.each(_waited, time.monotonic() - began)
         sessions.each(Session.tick)
 
 
 def receive(session: Session) -> None:
     """Moves what workers have sent into the replay; waits for it when no update is possible."""
     pacing = pacing_of(session)
-    waiting = not pacing.may_update()
-    began = time.monotonic()
-    for transitions in session.gateway.receive(WAIT_SECONDS if waiting else 0.0):
+    wait_seconds = 0.0 if pacing.may_update() else WAIT_SECONDS
+    for transitions in session.gateway.receive(wait_seconds):
         session.metrics.observe_transitions(transitions, session.member.updates)
         session.member.add(transitions)
         pacing.env_steps += transitions.num_transitions
     session.env_steps = pacing.env_steps
-    if waiting:
-        session.metrics.waited(time.monotonic() - began)
     if episodes := session.gateway.training_episodes():
         session.metrics.observe_episodes([each.success for each in episodes])
         session.run.append_episodes(
@@ -73,6 +75,10 @@ def pacing_of(session: Session) -> Pacing:
     """The pace of a session that is online."""
     assert session.pacing is not None
     return session.pacing
+
+
+def _waited(session: Session, seconds: float) -> None:
+    session.metrics.waited(seconds)
 
 
 def _finished(session: Session) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from iqlft import checkpoint
 from iqlft.config import ConfigError, PretrainConfig, override, to_dict
 from iqlft.evaluation import Scoring
 from iqlft.gateway import Gateway
@@ -21,6 +19,16 @@ from iqlft.learning import (
     load_task_dataset,
     pick_device,
 )
+from iqlft.members import (
+    apportion,
+    load_together,
+    member_configs,
+    pretrain_config,
+    require_alike,
+    rewind,
+    run_folder,
+    shared,
+)
 from iqlft.reporting import Silent
 from iqlft.runs import Run, RunError, refuse_existing
 from iqlft.session import Session, restore
@@ -31,7 +39,7 @@ from workers.pool import WorkerPool
 from workers.wire import WireError, pack_weights, unpack_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from iqlft.checkpoint import Checkpoint
@@ -56,8 +64,8 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[P
         Interrupted: stopped by a signal; the runs can be resumed.
     """
     check(config)
-    configs = _members(config)
-    folders = [each.runs / each.task / (each.name or f"iql-s{each.seed}") for each in configs]
+    configs = member_configs(config)
+    folders = [run_folder(each) for each in configs]
     for folder in folders:
         refuse_existing(folder)
     dataset, reporter = load_task_dataset(config), reporter or Silent()
@@ -73,30 +81,6 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[P
         ]
         _train(stack, dataset, reporter, list(zip(gateways, runs, configs, strict=True)), [])
     return folders
-
-
-def _members(config: PretrainConfig) -> list[PretrainConfig]:
-    """The configuration of each seed, as if it were trained alone."""
-    if not config.seeds:
-        return [config]
-    names = [f"{config.name}-s{seed}" if config.name else "" for seed in config.seeds]
-    machine = {"workers": config.workers, "port": config.port}
-    return [
-        dataclasses.replace(
-            config, seed=seed, seeds=(), name=name, **apportion(machine, index, len(names))
-        )
-        for index, (seed, name) in enumerate(zip(config.seeds, names, strict=True))
-    ]
-
-
-def apportion(machine: Mapping[str, Any], index: int, members: int) -> dict[str, Any]:
-    """One member's part of the workers and ports among some settings."""
-    part = dict(machine)
-    if part.get("workers"):
-        part["workers"] = max(1, part["workers"] // members)
-    if part.get("port"):
-        part["port"] += 2 * index  # A gateway takes two ports next to each other.
-    return part
 
 
 @flushed_denormals()
@@ -117,8 +101,8 @@ def resume_pretraining(
         for index, run in enumerate(runs)
     ]
     check(configs[0])
-    require_alike(runs, configs)
-    saved = load_together(runs)
+    require_alike(runs, [shared(each) for each in configs])
+    saved = load_together(runs, configs[0].checkpoint_every)
     dataset, reporter = load_task_dataset(configs[0]), reporter or Silent()
     stack = build(configs[0], dataset, [each.seed for each in configs])
     with ExitStack() as opened:
@@ -128,53 +112,8 @@ def resume_pretraining(
             gateway = open_gateway(each, dataset, run.folder.name)
             gateways.append(opened.enter_context(closing(gateway)))
         for run, content in zip(runs, saved, strict=True):
-            run.truncate(content.state["sizes"])
+            rewind(run, content)
         _train(stack, dataset, reporter, list(zip(gateways, runs, configs, strict=True)), saved)
-
-
-def require_alike(runs: Sequence[Run], configs: Sequence[PretrainConfig]) -> None:
-    """Refuses to stack runs that were pretrained differently.
-
-    Raises:
-        ConfigError: they differ in more than seed, name and port.
-    """
-
-    def common(config: PretrainConfig) -> PretrainConfig:
-        return dataclasses.replace(config, seed=0, name="", port=0)
-
-    for run, config in zip(runs, configs, strict=True):
-        ours, theirs = to_dict(common(config)), to_dict(common(configs[0]))
-        if different := [key for key in ours if ours[key] != theirs[key]]:
-            raise ConfigError(
-                f"{run.folder} and {runs[0].folder} differ in {', '.join(different)}; runs that "
-                "learn together differ in their seeds alone: name them in commands of their own."
-            )
-
-
-def load_together(runs: Sequence[Run]) -> list[Checkpoint]:
-    """The newest checkpoint that all runs have; of a single run its last one.
-
-    Raises:
-        CheckpointError: there is none, or it is damaged.
-    """
-    folders = [run.folder / "checkpoints" for run in runs]
-    last = [checkpoint.load(folder) for folder in folders]
-    common = min(each.state["updates"] for each in last)
-    # A learner that was killed may have saved a part of its runs.
-    return [
-        newest
-        if newest.state["updates"] == common
-        else checkpoint.load(folder, checkpoint.name_at(folder, common))
-        for folder, newest in zip(folders, last, strict=True)
-    ]
-
-
-def pretrain_config(run: Run) -> PretrainConfig:
-    """The configuration that a run was pretrained with."""
-    data = run.config("pretrain")
-    if data is None:
-        raise ConfigError(f"{run.folder}/config.yaml has no section `pretrain`.")
-    return override(PretrainConfig(), data, f"{run.folder}/config.yaml")
 
 
 def build(
@@ -271,7 +210,7 @@ def _train(
     """Trains every member, from checkpoints where there are any."""
     for note in dataset.notes:
         reporter.event(note)
-    with Sessions() as sessions:
+    with Sessions(len(members)) as sessions:
         for index, (gateway, run, config) in enumerate(members):
             session = sessions.open(
                 gateway,

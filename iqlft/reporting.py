@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from iqlft.evaluation import Score
@@ -69,3 +70,26 @@ class Silent:
 
     def event(self, sentence: str) -> None:
         """Ignores the event."""
+
+
+class Voice:
+    """One of several runs that report together: its name goes with what it says.
+
+    Args:
+        reporter: of all of them.
+        name: of the run.
+        leads: whether this run's status stands for all at the moment.
+    """
+
+    def __init__(self, reporter: Reporter, name: str, leads: Callable[[], bool]) -> None:
+        self._reporter, self._name, self._leads = reporter, name, leads
+
+    def status(self, status: Status) -> None:
+        """Passes the leading run's status on."""
+        if self._leads():
+            task = f"{status.task} {self._name}"
+            self._reporter.status(dataclasses.replace(status, task=task))
+
+    def event(self, sentence: str) -> None:
+        """Passes an event on."""
+        self._reporter.event(f"{self._name}: {sentence}")

@@ -24,9 +24,13 @@ def resume(*folders: Path, reporter: Reporter | None = None, **changes: Any) -> 
 
     Raises:
         ConfigError: a changed setting makes no sense, or the runs differ.
-        RunError: there is no run, or nothing is left to do.
+        RunError: there is no run, one is named twice, or nothing is left to do.
         CheckpointError: there is no checkpoint, or it is damaged.
     """
+    if not folders:
+        raise RunError("Name the runs to resume: `iqlft resume RUN...`; `iqlft doctor` lists them.")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise RunError("A run is named twice; name each once.")
     runs = [Run.open(folder) for folder in folders]
     for run in runs:
         _require_unfinished(run)

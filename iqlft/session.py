@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -78,6 +79,7 @@ class Session:
     stop: StopSignal
     pacing: Pacing | None = None
     supervisor: Supervisor = field(default_factory=Supervisor)
+    fresh: bool = True
     env_steps: int = 0
     before: Score | None = None
     last: Score | None = None
@@ -287,6 +289,7 @@ def restore(session: Session, saved: checkpoint.Checkpoint) -> None:
             f"The checkpoint in {session.run.folder} does not fit its configuration ({error}); "
             "was config.yaml edited?"
         ) from error
+    session.fresh = state["phase"] != session.phase
     session.env_steps = state["env_steps"]
     session._seconds_before = state["seconds"]
     session.before = Score(*state["before"]) if state["before"] else None
@@ -315,6 +318,8 @@ def open_session(
     """
     config = parts["config"]
     log = logging.FileHandler(run.folder / "logs" / "learner.log", encoding="utf-8")
+    own = {threading.main_thread().name, threading.current_thread().name, gateway.thread_name}
+    log.addFilter(lambda record: record.threadName in own)
     log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger("iqlft").addHandler(log)
     metrics = MetricsLog(run, tensorboard=config.tensorboard)

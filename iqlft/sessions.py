@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from iqlft.interruption import Interrupted, StopSignal
+from iqlft.reporting import Voice
 from iqlft.session import open_session
 from workers.errors import UserError
 
@@ -21,19 +23,25 @@ if TYPE_CHECKING:
     from iqlft.session import Session, SessionParts
     from workers.pool import WorkerPool
 
+_log = logging.getLogger(__name__)
+
 
 class Sessions:
     """Sessions that take the same updates; one that fails leaves the others at work.
 
-    A context manager. At its end every session is closed; then the first failure is raised, or
-    `Interrupted` where a stop was requested.
+    A context manager. At its end every session is closed. Then `Interrupted` is raised where a stop
+    was requested and there is something to resume, else the first failure if there was one.
+
+    Args:
+        count: how many there will be.
 
     Attributes:
         stop: whether Ctrl-C or SIGTERM has asked to stop.
         living: the sessions that have not failed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
+        self._count = count
         self.stop = StopSignal()
         self.living: list[Session] = []
         self._failures: list[UserError] = []
@@ -53,6 +61,10 @@ class Sessions:
         **parts: Unpack[SessionParts],
     ) -> Session:
         """Opens one more; see `open_session`."""
+        if self._count > 1:
+            parts["reporter"] = Voice(
+                parts["reporter"], run.folder.name, lambda: self.living[:1] == [session]
+            )
         exits = self._exits[run.folder] = self._all.enter_context(ExitStack())
         session = exits.enter_context(open_session(gateway, pool, run, scoring, self.stop, **parts))
         self.living.append(session)
@@ -67,11 +79,14 @@ class Sessions:
                 self._fail(session, error)
 
     def _fail(self, session: Session, error: UserError) -> None:
+        # Before the session, and its log with it, is closed.
+        _log.error("The run has failed: %s", error)
         self.living.remove(session)
         self._failures.append(error)
         self._exits[session.run.folder].__exit__(type(error), error, error.__traceback__)
-        if self.living:
-            session.reporter.event(f"{session.run.folder} has failed, the others go on: {error}")
+        if self._count > 1:
+            rest = ", the others go on" if self.living else ""
+            session.reporter.event(f"It has failed{rest}. {error}")
 
     def __exit__(
         self,
@@ -80,7 +95,10 @@ class Sessions:
         traceback: TracebackType | None,
     ) -> None:
         self._all.__exit__(kind, error, traceback)
-        if error is None and self._failures:
-            raise self._failures[0]
-        if error is None and self.stop.requested:
+        if error is not None:
+            return
+        if self.stop.requested and self.living:
+            # The failures were told when they came.
             raise Interrupted([session.run.folder for session in self.living])
+        if self._failures:
+            raise self._failures[0]

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from iqlft.replay import Batch
     from workers.actor import ActorWeights
 
-DATASET_ACTION_MAX = 1 - 1e-5
-"""Dataset actions are kept this far inside [-1, 1] (the authors' code)."""
-
 
 class UpdateResult(NamedTuple):
     """What one update computed, left on the device; `metrics` reduces it when somebody looks.

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from run_fixtures import curves
 
 from iqlft import checkpoint
 from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
+from iqlft.checkpoint import CheckpointError
 from iqlft.config import ConfigError, FinetuneConfig, PretrainConfig
-from iqlft.finetune import finetune
+from iqlft.finetune import dry_run, finetune
 from iqlft.interruption import Interrupted
 from iqlft.journal import Journal
 from iqlft.pretrain import pretrain
 from iqlft.replay import Batch
+from iqlft.reporting import Status
 from iqlft.resume import resume
 from iqlft.runs import JOURNAL, Run, RunError
 from iqlft.session import TrainingDivergedError
@@ -151,25 +153,111 @@ def test_workers_are_shared_among_the_members(
         journal.close()
 
 
-def test_a_member_that_fails_leaves_the_others_at_work(
-    stack: PretrainConfig, stacked_once: list[Path], monkeypatch: pytest.MonkeyPatch
+def poison(
+    members: Mapping[int, int], monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None
 ) -> None:
+    """Spoils the values of members after so many updates, and perhaps asks to stop later."""
     original = ImplicitQLearning.update
 
     def poisoned(self: ImplicitQLearning, batch: Batch) -> UpdateResult:
-        if self.updates == 120:
-            self.value.mlp.weights[0][1].fill_(np.nan)
-            self.value.changed()
+        for member, updates in members.items():
+            if self.updates == updates:
+                self.value.mlp.weights[0][member].fill_(np.nan)
+                self.value.changed()
+        if self.updates == stop_at:
+            signal.raise_signal(signal.SIGINT)
         return original(self, batch)
 
     monkeypatch.setattr(ImplicitQLearning, "update", poisoned)
+
+
+def states(folders: Sequence[Path]) -> list[tuple[str, int]]:
+    """Status of each run, and updates of its last checkpoint."""
+    return [
+        (Run.open(each).meta["status"], checkpoint.load(each / "checkpoints").state["updates"])
+        for each in folders
+    ]
+
+
+def test_a_member_that_fails_leaves_the_others_at_work(
+    stack: PretrainConfig, stacked_once: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison({1: 120}, monkeypatch)
     with pytest.raises(TrainingDivergedError, match="iql-s1"):
         pretrain(stack)
     folders = [stack.runs / stack.task / f"iql-s{seed}" for seed in SEEDS]
-    assert [Run.open(each).meta["status"] for each in folders] == ["finished", "failed", "finished"]
-    assert checkpoint.load(folders[1] / "checkpoints").state["updates"] == 120
+    assert states(folders) == [("finished", 300), ("failed", 120), ("finished", 300)]
+    assert "The run has failed" in (folders[1] / "logs" / "learner.log").read_text()
     for index in (0, 2):
         assert_close(folders[index], stacked_once[index])
+
+
+def test_where_all_members_fail_each_says_why(
+    stack: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison({0: 120, 1: 40, 2: 220}, monkeypatch)
+    said = Listening()
+    with pytest.raises(TrainingDivergedError, match="iql-s1"):
+        pretrain(stack, said)
+    folders = [stack.runs / stack.task / f"iql-s{seed}" for seed in SEEDS]
+    assert states(folders) == [("failed", 120), ("failed", 40), ("failed", 220)]
+    failures = [each.partition(".")[0] for each in said.events if "failed" in each]
+    assert failures == [
+        "iql-s1: It has failed, the others go on",
+        "iql-s0: It has failed, the others go on",
+        "iql-s2: It has failed",
+    ]
+
+
+def test_an_interrupt_after_a_failure_tells_how_to_resume_the_others(
+    stack: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        poison({1: 60}, patch, stop_at=150)
+        with pytest.raises(Interrupted) as caught:
+            pretrain(stack)
+    assert [folder.name for folder in caught.value.folders] == ["iql-s0", "iql-s2"]
+    folders = [stack.runs / stack.task / f"iql-s{seed}" for seed in SEEDS]
+    with pytest.raises(CheckpointError, match="iql-s1 is 91 updates behind the others"):
+        resume(*folders)
+    resume(folders[0], folders[2])
+    assert states(folders) == [("finished", 300), ("failed", 60), ("finished", 300)]
+
+
+def test_a_member_that_fails_online_leaves_the_others_at_work(
+    stacked: list[Path], lockstep: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison({0: 340}, monkeypatch)
+    with pytest.raises(TrainingDivergedError, match="iql-s0"):
+        finetune(dataclasses.replace(lockstep, run=tuple(stacked[:2])))
+    (failed, before), finished = states(stacked[:2])
+    assert (failed, finished) == ("failed", ("finished", 470))
+    assert 300 <= before <= 340
+
+
+class Listening:
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.tasks: set[str] = set()
+
+    def status(self, status: Status) -> None:
+        """Remembers which run spoke."""
+        self.tasks.add(status.task)
+
+    def event(self, sentence: str) -> None:
+        """Remembers an event."""
+        self.events.append(sentence)
+
+
+def test_what_is_said_tells_of_which_run(stack: PretrainConfig) -> None:
+    said = Listening()
+    pretrain(stack, said)
+    evaluations = sorted(each.partition(" in")[0] for each in said.events if "Evaluated" in each)
+    assert len(evaluations) == 9
+    assert all(each.startswith(f"iql-s{index // 3}: ") for index, each in enumerate(evaluations))
+    assert said.tasks <= {f"antmaze-corner iql-s{seed}" for seed in SEEDS}
 
 
 def test_a_stack_whose_members_were_saved_apart_goes_on_from_their_last_common_checkpoint(
@@ -179,6 +267,12 @@ def test_a_stack_whose_members_were_saved_apart_goes_on_from_their_last_common_c
     # As if the learner had been killed before it could save the first member.
     shutil.rmtree(first / "checkpoints" / "000000110")
     checkpoint.make_last(first / "checkpoints", "000000100")
+    with monkeypatch.context() as patch:
+        poison({}, patch, stop_at=104)
+        with pytest.raises(Interrupted):
+            resume(*folders)
+    # Nothing is left of what came after the common checkpoint.
+    assert states(folders) == [("interrupted", 105)] * 3
     resume(*folders)
     for folder, expected in zip(folders, stacked_once, strict=True):
         assert_close(folder, expected)
@@ -194,6 +288,25 @@ def test_runs_that_differ_in_more_than_their_seeds_do_not_learn_together(
         folders += interrupted(dataclasses.replace(stack, **settings), 50, monkeypatch)
     with pytest.raises(ConfigError, match="differ in discount; runs that learn together"):
         resume(*folders)
+
+
+def test_runs_that_are_fine_tuned_differently_are_not_resumed_together(
+    stacked: list[Path], lockstep: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, ratio in zip(stacked[:2], (None, 0.5), strict=True):
+        with monkeypatch.context() as patch:
+            poison({}, patch, stop_at=330)
+            with pytest.raises(Interrupted):
+                finetune(dataclasses.replace(lockstep, run=(folder,), offline_ratio=ratio))
+    with pytest.raises(ConfigError, match="differ in offline_ratio; runs that learn together"):
+        resume(*stacked[:2])
+
+
+def test_a_dry_run_sizes_all_that_learn_together(
+    stacked: list[Path], lockstep: FinetuneConfig
+) -> None:
+    rows = dict(dry_run(dataclasses.replace(lockstep, run=tuple(stacked))))
+    assert rows["seeds"] == "3"
 
 
 def test_runs_of_different_phases_are_not_resumed_together(
@@ -212,3 +325,10 @@ def test_seeds_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=r"--seeds is .* but must be different numbers from 0"):
         pretrain(dataclasses.replace(stack, seeds=seeds))
+
+
+def test_resuming_needs_runs_and_each_once(stacked: list[Path]) -> None:
+    with pytest.raises(RunError, match="Name the runs to resume"):
+        resume()
+    with pytest.raises(RunError, match="A run is named twice"):
+        resume(stacked[0], stacked[0])

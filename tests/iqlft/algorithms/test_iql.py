@@ -282,20 +282,54 @@ def test_a_cosine_schedule_without_its_length_is_refused() -> None:
         ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings)
 
 
+def test_bf16_layers_follow_every_update_and_every_state() -> None:
+    rng = np.random.default_rng(9)
+
+    def rough() -> ImplicitQLearning:
+        return ImplicitQLearning(
+            OBSERVATION_DIM, ACTION_DIM, SMALL, (0, 1), hidden_dtype=torch.bfloat16
+        )
+
+    def assert_rounded(algorithm: ImplicitQLearning) -> None:
+        for network in algorithm._networks.values():
+            mlp = network.mlp
+            assert torch.equal(mlp._rounded, mlp.parameters.to(torch.bfloat16))
+
+    first, second = rough(), rough()
+    for _ in range(3):
+        members = [as_batch(random_arrays(rng), torch.float32) for _ in range(2)]
+        first.update(Batch(*(torch.cat(field) for field in zip(*members, strict=True))))
+        assert_rounded(first)
+    second.load_state(first.state(1), 0)
+    assert_rounded(second)
+    assert torch.equal(second.critic.mlp.weights[0][:2], first.critic.mlp.weights[0][2:])
+
+
 @pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("hidden", "tolerance"), [(torch.float32, 1e-3), (torch.bfloat16, 5e-2)], ids=["f32", "bf16"]
+)
 @pytest.mark.parametrize("settings", [SMALL, DROPPING], ids=["whole", "dropout"])
 def test_updates_on_cuda_equal_those_on_the_cpu_and_continue_from_their_state(
-    settings: Hyperparameters,
+    settings: Hyperparameters, hidden: torch.dtype, tolerance: float
 ) -> None:
-    rng = np.random.default_rng(7)
-    here = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings)
-    there = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings, device="cuda")
+    rng, seeds = np.random.default_rng(7), (0, 1)
+
+    def made(device: str) -> ImplicitQLearning:
+        return ImplicitQLearning(
+            OBSERVATION_DIM, ACTION_DIM, settings, seeds, device=device, hidden_dtype=hidden
+        )
+
+    here, there = made("cpu"), made("cuda")
     for index in range(10):
-        batch = as_batch(random_arrays(rng), torch.float32)
+        members = [as_batch(random_arrays(rng), torch.float32) for _ in seeds]
+        batch = Batch(*(torch.cat(field) for field in zip(*members, strict=True)))
         one = here.update(batch)
         other = there.update(Batch(*(each.cuda() for each in batch)))
-        assert other.critic_loss.item() == pytest.approx(one.critic_loss.item(), rel=1e-3)
+        expected = pytest.approx(one.critic_loss.tolist(), rel=tolerance)
+        assert other.critic_loss.tolist() == expected
         if index == 4:
-            there = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings, device="cuda")
-            there.load_state(here.state())
+            there = made("cuda")
+            for member in range(2):
+                there.load_state(here.state(member), member)
     assert there.updates == 10
