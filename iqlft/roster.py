@@ -233,12 +233,15 @@ class Roster:
     def grant(self, room: int, limit: int) -> None:
         """Spreads credit over the workers that are ready, the most to those that have the least.
 
+        Who has more than half of the limit gets nothing yet, which spares most of the messages.
+
         Args:
             room: steps that may be outstanding in all.
             limit: the most that may be outstanding at one worker.
         """
-        sessions = sorted(self.ready, key=lambda s: s.outstanding, reverse=True)
-        room -= sum(session.outstanding for session in sessions)
+        room -= sum(session.outstanding for session in self.ready)
+        poor = [session for session in self.ready if session.outstanding <= limit // 2]
+        sessions = sorted(poor, key=lambda session: session.outstanding, reverse=True)
         for index, session in enumerate(sessions):
             share = min(limit - session.outstanding, room // (len(sessions) - index))
             if share > 0:

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from workers.keys import WorkerKeys
     from workers.messages import Evaluate, Welcome
 
-FLUSH_TRANSITIONS = 64
+FLUSH_TRANSITIONS = 128
 """A batch is sent when it holds so many transitions,"""
 FLUSH_SECONDS = 0.1
 """when its first one is so old, or when an episode ends."""
-EXCHANGE_SECONDS = 0.01
+EXCHANGE_SECONDS = 0.02
 """While it steps, the worker looks at its sockets so often;"""
 EVALUATION_EXCHANGE_SECONDS = 0.25
 """while it evaluates, so often."""

@@ -289,13 +289,18 @@ def test_credit_is_shared_and_never_exceeds_what_is_allowed(peers: Peers) -> Non
     assert peers.heard(b"a", messages.Ack)[-1].credit == granted[0]
 
 
-def test_a_worker_is_at_most_its_window_ahead(peers: Peers) -> None:
+def test_a_worker_is_at_most_its_window_ahead_and_gets_more_when_half_of_it_is_used(
+    peers: Peers,
+) -> None:
     peers.join(b"a")
     peers.state.allow(1_000_000)
     peers.tick(1.0)
     assert peers.heard(b"a", messages.Ack)[-1].credit == CREDIT
-    peers.say(b"a", batch("a", 1, 64))
-    assert peers.heard(b"a", messages.Ack)[-1].credit == CREDIT + 64
+    for sequence, count, credit in (
+        (1, CREDIT // 2 - 1, CREDIT), (2, 1, CREDIT + CREDIT // 2), (3, 1, CREDIT + CREDIT // 2),
+    ):  # fmt: skip
+        peers.say(b"a", batch("a", sequence, count))
+        assert peers.heard(b"a", messages.Ack)[-1].credit == credit
 
 
 def test_the_credit_of_a_lost_worker_goes_to_the_others(peers: Peers) -> None:
