@@ -191,6 +191,15 @@ def assert_whole(transitions: Transitions, sessions: int) -> None:
         np.testing.assert_array_equal(each, np.arange(len(each)))
 
 
+def set_to_work(gateway: Gateway, workers: int) -> Transitions:
+    """Gives a step to each until all of them have come, so that the first does not take all."""
+    parts: list[Transitions] = []
+    while not parts or len(indices_by_session(concatenate(parts))) < workers:
+        gateway.allow(workers * (len(parts) + 1))
+        parts.append(receive(gateway, workers))
+    return concatenate(parts)
+
+
 @pytest.fixture
 def behind_proxy(make_weights: MakeWeights) -> Iterator[tuple[Gateway, TcpProxy, str]]:
     """A gateway for two workers in `Counting`, a proxy in front of it, and its endpoint."""
@@ -215,16 +224,19 @@ def test_real_workers_go_on_where_a_partition_left_them(
     path = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
     with WorkerPool(2, endpoint, tmp_path) as pool:
-        gateway.allow(1000)
+        first = set_to_work(gateway, 2)
+        allowed = first.num_transitions + 1000
+        gateway.allow(allowed)
         before = receive(gateway, 1000)
         proxy.cut()
         gateway.publish(make_weights(29, 8, version=2))
-        gateway.allow(2000)
+        allowed += 1000
+        gateway.allow(allowed)
         assert gateway.receive(0.5) == []
         proxy.restore()
         after = receive(gateway, 1000)
         # The published weights pass through the proxy too, as soon as their connection is back.
-        parts, allowed, deadline = [after], 2000, time.monotonic() + 20
+        parts, deadline = [after], time.monotonic() + 20
         while 2 not in parts[-1].versions:
             assert time.monotonic() < deadline, "no steps with the new weights came"
             allowed += 500
@@ -232,7 +244,7 @@ def test_real_workers_go_on_where_a_partition_left_them(
             parts.append(receive(gateway, 500))
         assert pool.watch() == []
         gateway.close()
-    everything = concatenate([before, *parts])
+    everything = concatenate([first, before, *parts])
     assert_whole(everything, sessions=2)
     np.testing.assert_array_equal(everything.rewards, everything.next_observations[:, 2])
     assert proxy.accepted == 4
@@ -246,7 +258,7 @@ def test_synthetic_workers_send_whole_batches_at_their_own_speed(
     parts: list[Transitions] = []
     with started(2, *arguments) as processes:
         gateway.allow(10**9)
-        while len(parts) < 4:
+        while not parts or len(indices_by_session(concatenate(parts))) < 2:
             parts += gateway.receive(5)
         began, before = time.monotonic(), len(parts)
         while time.monotonic() < began + 1:
