@@ -17,35 +17,22 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
 import gymnasium
 import mujoco
 import numpy as np
-from measuring import ACTION_DIM, OBSERVATION_DIM, Table, alternate, parser, ratio, write
+from live_gateway import weights
+from measuring import OBSERVATION_DIM, Table, alternate, parser, ratio, write
 
 from iqlft.datasets.tasks import find_task
-from workers.actor import ActorWeights, GaussianActor
+from workers.actor import GaussianActor
 from workers.environment import Environment, EnvironmentSpec
 from workers.rollout import Rollout, episode_randomness
 
 SEED, WORKER, TAKE = 0, 0, 64
 
 
-def weights() -> ActorWeights:
-    """An actor of the published size whose actions are small."""
-    rng = np.random.default_rng(0)
-    widths = (OBSERVATION_DIM, 256, 256, ACTION_DIM)
-    return ActorWeights(
-        tuple(rng.normal(0, 1 / 16, pair).astype("<f4") for pair in itertools.pairwise(widths)),
-        tuple(np.zeros(width, np.float32) for width in widths[1:]),
-        np.full(ACTION_DIM, -1.0, np.float32),
-        np.zeros(OBSERVATION_DIM, np.float32),
-        np.ones(OBSERVATION_DIM, np.float32),
-        0,
-    )
-
-
 def rollout_steps(environment_id: str) -> Iterator[np.ndarray]:
     """A worker's steps, batches included; gives the actions."""
     spec = EnvironmentSpec(environment_id, observation_keys=("achieved_goal", "observation"))
     rollout = Rollout(
-        Environment(spec), GaussianActor(weights()), seed=SEED, worker_id=WORKER, capacity=TAKE
+        Environment(spec), GaussianActor(weights(0)), seed=SEED, worker_id=WORKER, capacity=TAKE
     )
     while True:
         rollout.step()
@@ -81,7 +68,7 @@ def physics_steps(environment_id: str, actions: list[np.ndarray], length: int) -
 
 def actor_alone() -> Callable[[], object]:
     """The actor's part of a step."""
-    actor, rng = GaussianActor(weights()), np.random.default_rng(0)
+    actor, rng = GaussianActor(weights(0)), np.random.default_rng(0)
     observation = np.zeros(OBSERVATION_DIM, np.float32)
     return lambda: actor.sample(observation, rng)
 

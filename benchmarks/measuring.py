@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
-import torch
-
 from workers.transition import RowLayout
 
 OBSERVATION_DIM, ACTION_DIM, BATCH = 29, 8, 256
@@ -71,14 +69,20 @@ class Table:
         return first[0].ljust(first[1]) + "".join(cell.rjust(width) for cell, width in others)
 
 
+def processor(key: str) -> str:
+    """What the system says of the processor, such as its `model name` or its `flags`."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
 def machine() -> str:
     """Cores, processor and PyTorch."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    flags = {"avx512f", "avx512_bf16", "amx_bf16"} & set(
-        next((line for line in lines if line.startswith("flags")), "").split()
-    )
-    cores = f"{len(os.sched_getaffinity(0))} cores of an {models[0] if models else 'unknown CPU'}"
+    # Imported late: the transport is measured in processes without it.
+    import torch
+
+    flags = {"avx512f", "avx512_bf16", "amx_bf16"} & set(processor("flags").split())
+    model = processor("model name") or "unknown CPU"
+    cores = f"{len(os.sched_getaffinity(0))} cores of an {model}"
     return f"{cores} ({', '.join(sorted(flags)) or 'no AVX-512'}), torch {torch.__version__}"
 
 

@@ -36,6 +36,7 @@ from live_gateway import (
     synthetic,
     weights,
 )
+from measuring import processor
 
 # In tests/, which the import of live_gateway has added to the path.
 from synthetic_worker import FRACTION, PROCESS, SECONDS
@@ -240,10 +241,8 @@ def table(part: str, options: argparse.Namespace) -> str:
 
 def machine() -> str:
     """Cores, processor and versions."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return (
-        f"{len(os.sched_getaffinity(0))} cores ({models[0] if models else 'unknown'}), "
+        f"{len(os.sched_getaffinity(0))} cores ({processor('model name') or 'unknown'}), "
         f"pyzmq {zmq.pyzmq_version()}, libzmq {zmq.zmq_version()}"
     )
 

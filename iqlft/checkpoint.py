@@ -136,11 +136,20 @@ def names(folder: Path) -> list[str]:
 
 def rewind(folder: Path, updates: int) -> None:
     """Makes the checkpoint after so many updates the last one, and removes those after it."""
-    beyond = [name for name in names(folder) if int(name.split("-")[0]) > updates]
+    beyond = [name for name in names(folder) if _updates(name) > updates]
     if (folder / LAST).read_text().strip() in beyond:
         make_last(folder, name_at(folder, updates))
         for name in beyond:
             shutil.rmtree(folder / name)
+
+
+def names_at(folder: Path, updates: int) -> list[str]:
+    """Names of the complete checkpoints after so many updates, oldest first."""
+    return [name for name in names(folder) if _updates(name) == updates]
+
+
+def _updates(name: str) -> int:
+    return int(name.split("-", maxsplit=1)[0])
 
 
 def name_at(folder: Path, updates: int) -> str:
@@ -149,7 +158,7 @@ def name_at(folder: Path, updates: int) -> str:
     Raises:
         CheckpointError: there is none.
     """
-    found = [name for name in names(folder) if int(name.split("-")[0]) == updates]
+    found = names_at(folder, updates)
     if not found:
         raise CheckpointError(
             f"{folder} has no checkpoint after {updates:,} updates, where the runs beside it have "

@@ -22,6 +22,7 @@ from iqlft.members import (
     require_alike,
     rewind,
     shared,
+    shares,
 )
 from iqlft.online import first_evaluation, train_online
 from iqlft.pacing import Pacing
@@ -77,12 +78,8 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
             checkpoint.load(run.folder / "checkpoints", start)
             for run, start in zip(group, chosen, strict=True)
         ]
-        machine = {"workers": config.workers, "port": config.port}
-        shares = [
-            dataclasses.replace(config, **apportion(machine, index, len(group)))
-            for index in range(len(group))
-        ]
-        folders += _train(group, shares, saved, reporter or Silent(), chosen)
+        configs = shares(config, len(group))
+        folders += _train(group, configs, saved, reporter or Silent(), chosen)
     return folders
 
 
@@ -170,8 +167,7 @@ def end_of_pretraining(run: Run) -> str:
     """
     total = pretrain_config(run).num_updates
     folder = run.folder / "checkpoints"
-    found = [name for name in checkpoint.names(folder) if int(name.split("-")[0]) == total]
-    for name in reversed(found):
+    for name in reversed(checkpoint.names_at(folder, total)):
         if checkpoint.read_state(folder, name)["phase"] == "offline":
             return name
     raise RunError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from iqlft import checkpoint
 from iqlft.config import (
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from iqlft.config import FinetuneConfig
     from iqlft.runs import Run
 
+    Config = TypeVar("Config", PretrainConfig, FinetuneConfig)
+
 _OF_ONE_RUN = {"seed", "seeds", "name", "runs", "workers", "port", "run", "into", "tensorboard"}
 """Settings in which the runs of a stack may differ."""
 
@@ -33,12 +35,10 @@ def member_configs(config: PretrainConfig) -> list[PretrainConfig]:
     if not config.seeds:
         return [config]
     names = [f"{config.name}-s{seed}" if config.name else "" for seed in config.seeds]
-    machine = {"workers": config.workers, "port": config.port}
+    parts = shares(config, len(names))
     return [
-        dataclasses.replace(
-            config, seed=seed, seeds=(), name=name, **apportion(machine, index, len(names))
-        )
-        for index, (seed, name) in enumerate(zip(config.seeds, names, strict=True))
+        dataclasses.replace(part, seed=seed, seeds=(), name=name)
+        for part, seed, name in zip(parts, config.seeds, names, strict=True)
     ]
 
 
@@ -53,6 +53,15 @@ def pretrain_config(run: Run) -> PretrainConfig:
     if data is None:
         raise ConfigError(f"{run.folder}/config.yaml has no section `pretrain`.")
     return override(PretrainConfig(), data, f"{run.folder}/config.yaml")
+
+
+def shares(config: Config, members: int) -> list[Config]:
+    """A configuration for each member, with its part of the workers and ports."""
+    machine = {"workers": config.workers, "port": config.port}
+    return [
+        dataclasses.replace(config, **apportion(machine, index, members))
+        for index in range(members)
+    ]
 
 
 def apportion(machine: Mapping[str, Any], index: int, members: int) -> dict[str, Any]:

@@ -48,7 +48,9 @@ def train_online(stack: Stack, sessions: Sessions, config: FinetuneConfig) -> No
             result = stack.update()
             sessions.each(_after_update, result, config)
         else:
-            sessions.each(_waited, time.monotonic() - began)
+            elapsed = time.monotonic() - began
+            for session in sessions.living:
+                session.metrics.waited(elapsed)
         sessions.each(Session.tick)
 
 
@@ -75,10 +77,6 @@ def pacing_of(session: Session) -> Pacing:
     """The pace of a session that is online."""
     assert session.pacing is not None
     return session.pacing
-
-
-def _waited(session: Session, seconds: float) -> None:
-    session.metrics.waited(seconds)
 
 
 def _finished(session: Session) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from run_fixtures import curves
 
 from iqlft import checkpoint, session
 from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
@@ -34,11 +35,6 @@ from workers.transition import Transitions, concatenate
 Start = Callable[..., subprocess.Popen[str]]
 Stop = Callable[[subprocess.Popen[str], Path, int, signal.Signals], int]
 OFFLINE = 300
-
-
-def curves(run: Path) -> list[dict[str, str]]:
-    with (run / "curves.csv").open() as file:
-        return [row | {"seconds": ""} for row in csv.DictReader(file)]
 
 
 def episodes(run: Path) -> list[dict[str, str]]:
