@@ -20,6 +20,8 @@ _linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 """`(x, weight, bias, then, ...)`: x @ weight^T + bias, then perhaps ReLU, by oneDNN.
 
 What compiled models call; absent where PyTorch is built without oneDNN."""
+_NARROW = 16
+"""Up to so many outputs PyTorch is faster backwards, above all with the transposed product."""
 
 
 class Layer:
@@ -70,14 +72,14 @@ class OneDnnLayer(Layer):
     """The same by oneDNN, one perceptron after the other, with ReLU inside the product.
 
     On an AMD processor its float32 products take half the time of those that PyTorch chooses. Only
-    with a single column they are slow, so a layer of one output leaves them to PyTorch.
+    for a few columns they are slow, so those of a narrow layer are left to PyTorch.
     """
 
     def __init__(
         self, weight: Tensor, bias: Tensor, weight_gradient: Tensor, bias_gradient: Tensor
     ) -> None:
         super().__init__(weight, bias, weight_gradient, bias_gradient)
-        self._single = weight.shape[-1] == 1
+        self._single, self._narrow = weight.shape[-1] == 1, weight.shape[-1] <= _NARROW
         # Made once, for making a view takes a noticeable part of an update.
         self._weights, self._transposed = weight.unbind(), weight.mT.unbind()
         self._biases = bias.squeeze(1).unbind()
@@ -108,7 +110,9 @@ class OneDnnLayer(Layer):
         for x, g, to_weight, to_bias in zip(
             below, gradient, self._weight_gradients, self._bias_gradients, strict=True
         ):
-            if self._single or x.dtype != torch.float32:
+            if self._narrow:
+                to_weight.copy_((g.mT @ x).mT)
+            elif x.dtype != torch.float32:
                 to_weight.copy_(x.mT @ g)
             else:
                 to_weight.copy_(_linear(x.mT, g.mT, None, "none", [], ""))
@@ -116,7 +120,7 @@ class OneDnnLayer(Layer):
 
     def input_gradient(self, gradient: Activations) -> Activations:
         """The gradient of this layer's inputs."""
-        if self._single:
+        if self._narrow:
             return [g @ weight for g, weight in zip(gradient, self._transposed, strict=True)]
         rows = zip(gradient, self._weights, strict=True)
         return [_linear(g, weight, None, "none", [], "") for g, weight in rows]

@@ -107,12 +107,14 @@ class StackedMLP:
         if self._rounded is not self.parameters:
             self._rounded.copy_(self.parameters)
 
-    def forward(self, inputs: Tensor, masks: Masks = ()) -> Tensor:
-        """Maps inputs to outputs, and keeps what `backward` needs until the next pass.
+    def forward(self, inputs: Tensor, masks: Masks = (), *, learn: bool = False) -> Tensor:
+        """Maps inputs to outputs.
 
         Args:
             inputs: `(M, B, in)`; the n / M perceptrons of a member share its inputs.
             masks: `(n, B, width)`, which multiply the hidden layers.
+            learn: keeps what `backward` needs. It is as much as a core's cache holds, so nothing is
+                kept without need.
 
         Returns:
             `(n, B, out)`.
@@ -127,17 +129,18 @@ class StackedMLP:
                     each.mul_(mask)
             layers.append(activations)
         top = [each.to(self.parameters.dtype) for each in layers[-1]]
-        self._passed = _Pass(layers, top, dropped)
+        self._passed = _Pass(layers, top, dropped) if learn else None
         return self._layer_class.stack(self._last.forward(top, relu=False))
 
     def backward(self, gradient: Tensor) -> None:
-        """Writes `gradients` for the last `forward`.
+        """Writes `gradients` for the last `forward`, which was one to learn from.
 
         Args:
             gradient: of the loss with respect to its result, `(n, B, out)`.
         """
         assert self._passed is not None
         layers, top, dropped = self._passed
+        self._passed = None
         kind, last = self._rounded.dtype, self._layer_class.spread(gradient, len(gradient))
         self._last.backward(top, last)
         below: Activations = [each.to(kind) for each in self._last.input_gradient(last)]
@@ -235,9 +238,9 @@ class Network:
 class Value(Network):
     """V(s), one network per member."""
 
-    def __call__(self, observations: Tensor) -> Tensor:
+    def __call__(self, observations: Tensor, *, learn: bool = False) -> Tensor:
         """Maps observations `(M, B, O)` to values `(M, B)`."""
-        return self.mlp.forward(observations).squeeze(-1)
+        return self.mlp.forward(observations, learn=learn).squeeze(-1)
 
     def backward(self, gradient: Tensor) -> None:
         """Writes `gradients` from that of the last values, `(M, B)`."""
@@ -247,10 +250,10 @@ class Value(Network):
 class Critic(Network):
     """Q_1(s, a) and Q_2(s, a), E networks per member."""
 
-    def __call__(self, inputs: Tensor) -> Tensor:
+    def __call__(self, inputs: Tensor, *, learn: bool = False) -> Tensor:
         """Maps observations and actions side by side, `(M, B, O + A)`, to values `(M, E, B)`."""
         members, batch, _ = inputs.shape
-        return self.mlp.forward(inputs).view(members, NUM_CRITICS, batch)
+        return self.mlp.forward(inputs, learn=learn).view(members, NUM_CRITICS, batch)
 
     def backward(self, gradient: Tensor) -> None:
         """Writes `gradients` from that of the last values, `(M, E, B)`."""
@@ -276,12 +279,14 @@ class Actor(Network):
         """Those of the perceptrons, and `log_std`."""
         return self.mlp.named(flat[0]) | {"log_std": flat[1]}
 
-    def __call__(self, observations: Tensor, masks: Masks = ()) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, observations: Tensor, masks: Masks = (), *, learn: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Maps observations `(M, B, O)` to the mean `(M, B, A)` and the log std `(M, 1, A)`.
 
         Masks (see `Dropout`) serve the actor's update alone; without them this is the policy.
         """
-        self._mean = torch.tanh(self.mlp.forward(observations, masks))
+        self._mean = torch.tanh(self.mlp.forward(observations, masks, learn=learn))
         return self._mean, self.log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
     def backward(self, mean_gradient: Tensor, log_std_gradient: Tensor) -> None:

@@ -144,19 +144,19 @@ class ImplicitQLearning:
         pairs = torch.cat([observations, batch.actions], -1)
 
         target_values = self.target_critic(pairs).amin(1)
-        difference = target_values - self.value(observations)
+        difference = target_values - self.value(observations, learn=True)
         self.value.backward(losses.expectile_gradient(difference, h.expectile))
         self._descend("value", h.learning_rate)
 
         values, next_values = self.value(both).chunk(2, -1)
         weights = losses.advantage_weights(target_values - values, h.inverse_temperature)
-        mean, log_std = self.actor(observations, self._dropout.masks(observations))
+        mean, log_std = self.actor(observations, self._dropout.masks(observations), learn=True)
         policy = mean, log_std, batch.actions
         self.actor.backward(*losses.actor_gradients(*policy, weights))
         self._descend("actor", self._actor_learning_rate())
 
         targets = batch.rewards + h.discount * (1 - batch.terminated) * next_values
-        critic_values = self.critic(pairs)
+        critic_values = self.critic(pairs, learn=True)
         self.critic.backward(losses.critic_gradient(critic_values, targets))
         self._descend("critic", h.learning_rate)
 

@@ -59,7 +59,7 @@ def test_forward_and_backward_pass_equal_autograd_s(
     shared = inputs.repeat_interleave(2, 0)
     expected = plain_forward(weights, biases, shared, masks or [torch.ones(1)] * 2)
     (expected * weight).sum().backward()
-    torch.testing.assert_close(mlp.forward(inputs, masks), expected)
+    torch.testing.assert_close(mlp.forward(inputs, masks, learn=True), expected)
     mlp.backward(weight)
     for actual, leaf in zip(mlp.named(mlp.gradients).values(), leaves, strict=True):
         torch.testing.assert_close(actual, leaf.grad)
@@ -68,11 +68,11 @@ def test_forward_and_backward_pass_equal_autograd_s(
 def test_a_backward_pass_replaces_old_gradients_and_belongs_to_the_last_forward_pass() -> None:
     mlp, inputs = StackedMLP([4, 6, 1], generators(1)), torch.randn(1, 8, 4)
     ones = torch.ones(1, 8, 1)
-    mlp.forward(inputs)
+    mlp.forward(inputs, learn=True)
     mlp.backward(ones)
     first = mlp.gradients.clone()
     mlp.forward(inputs[:, :3])
-    mlp.forward(inputs)
+    mlp.forward(inputs, learn=True)
     mlp.backward(ones)
     assert torch.equal(mlp.gradients, first)
 
@@ -140,7 +140,8 @@ def test_bf16_hidden_layers_keep_a_float32_output_layer(dropout: float) -> None:
         mlp.round()
     inputs = torch.randn(1, 256, 4)
     masks = Dropout(dropout, [64, 64], generators(1)).masks(inputs)
-    values, approximate = exact.forward(inputs, masks), rough.forward(inputs, masks)
+    values = exact.forward(inputs, masks, learn=True)
+    approximate = rough.forward(inputs, masks, learn=True)
     assert approximate.dtype == torch.float32
     # A value near -70 in bf16 would lie on steps of 0.5; the float32 output layer keeps the rest.
     assert (approximate * 2 != (approximate * 2).round()).any()
