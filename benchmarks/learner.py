@@ -19,6 +19,7 @@ from measuring import ACTION_DIM, BATCH, LAYOUT, OBSERVATION_DIM, Table, alterna
 
 from iqlft.algorithms.iql import ImplicitQLearning
 from iqlft.config import Hyperparameters
+from iqlft.graphs import UpdateGraph
 from iqlft.replay import Replay
 from iqlft.stack import Stack
 
@@ -33,13 +34,17 @@ def rows() -> np.ndarray:
     return made
 
 
-def learner(data: np.ndarray, members: int, kind: torch.dtype) -> Callable[[], object]:
-    """An update of a stack, sampling included."""
+def learner(
+    data: np.ndarray, members: int, kind: torch.dtype, device: str = "cpu", *, graph: bool = False
+) -> Stack:
+    """A stack over the data."""
     seeds = range(members)
     algorithm = ImplicitQLearning(
-        OBSERVATION_DIM, ACTION_DIM, Hyperparameters(), seeds, hidden_dtype=kind
+        OBSERVATION_DIM, ACTION_DIM, Hyperparameters(), seeds, device=device, hidden_dtype=kind
     )
-    return Stack(algorithm, Replay([data], len(data), LAYOUT, seeds), BATCH).update
+    replay = Replay([data], len(data), LAYOUT, seeds, capacity=1000, device=device)
+    recorded = UpdateGraph(algorithm, replay, BATCH) if graph else None
+    return Stack(algorithm, replay, BATCH, recorded)
 
 
 def operations() -> int:
@@ -89,7 +94,7 @@ def main() -> None:
         for name, kind in KINDS.items():
             for members in args.members:
                 label = f"iqlft {name}" + (f", {members} seeds" if members > 1 else "")
-                contenders[label] = learner(data, members, kind)
+                contenders[label] = learner(data, members, kind).update
                 names[label] = name, members
         products = {f"product {name}": product(kind) for name, kind in KINDS.items()}
         rates = alternate(contenders | products, args.seconds, args.rounds, clock)

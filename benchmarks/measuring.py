@@ -16,13 +16,19 @@ OBSERVATION_DIM, ACTION_DIM, BATCH = 29, 8, 256
 LAYOUT = RowLayout(OBSERVATION_DIM, ACTION_DIM)
 
 
-def rate(action: Callable[[], object], seconds: float, clock: Callable[[], float]) -> float:
-    """Calls per second over about so many seconds."""
+def rate(
+    action: Callable[[], object],
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+    settle: Callable[[], object] = lambda: None,
+) -> float:
+    """Calls per second over about so many seconds; `settle` waits for what they left under way."""
     count, began = 0, clock()
-    while (elapsed := clock() - began) < seconds:
+    while clock() - began < seconds:
         action()
         count += 1
-    return count / elapsed
+    settle()
+    return count / (clock() - began)
 
 
 def alternate(
@@ -30,14 +36,15 @@ def alternate(
     seconds: float,
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
+    settle: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
     """Calls per second of each contender; their blocks alternate, so a drift slows all of them."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for action in contenders.values():
-        rate(action, seconds / 2, clock)
+        rate(action, seconds / 2, clock, settle)
     for _ in range(rounds):
         for name, action in contenders.items():
-            rates[name].append(rate(action, seconds, clock))
+            rates[name].append(rate(action, seconds, clock, settle))
     return rates
 
 

@@ -92,6 +92,8 @@ class MachineConfig:
     """Arithmetic of the hidden layers; output layers, losses and optimiser are always float32."""
     threads: int = 0
     """torch threads on the CPU; 0: one per core."""
+    cuda_graph: bool = False
+    """On a GPU, launch every update as one recorded graph; not with dropout or a cosine."""
     eval_every: int = 100_000
     """Updates (offline) or environment steps (online) between evaluations."""
     eval_episodes: int = 100

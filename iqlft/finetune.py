@@ -282,6 +282,7 @@ def _build(
         device=config.device,
         precision=config.precision,
         threads=config.threads,
+        cuda_graph=config.cuda_graph,
         actor_schedule="constant",  # A cosine has reached 0 where fine-tuning begins.
     )
     return build(

@@ -10,6 +10,7 @@ import torch
 from iqlft.config import ConfigError, PretrainConfig, override, to_dict
 from iqlft.evaluation import Scoring
 from iqlft.gateway import Gateway
+from iqlft.graphs import UpdateGraph
 from iqlft.learning import (
     build_algorithm,
     build_replay,
@@ -42,8 +43,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from iqlft.algorithms.iql import ImplicitQLearning
     from iqlft.checkpoint import Checkpoint
     from iqlft.datasets.loading import OfflineDataset
+    from iqlft.replay import Replay
     from iqlft.reporting import Reporter
 
 
@@ -151,7 +154,20 @@ def build(
             f"The actor is too large to be sent to workers ({error}); choose a smaller "
             "--hidden-size or --hidden-layers."
         ) from error
-    return Stack(algorithm, replay, config.batch_size)
+    return Stack(algorithm, replay, config.batch_size, _graph(config, algorithm, replay))
+
+
+def _graph(
+    config: PretrainConfig, algorithm: ImplicitQLearning, replay: Replay
+) -> UpdateGraph | None:
+    if not config.cuda_graph:
+        return None
+    if replay.device.type != "cuda" or not algorithm.is_uniform:
+        raise ConfigError(
+            "--cuda-graph needs a GPU, and updates that are all alike: leave it out on the CPU, "
+            "with dropout and with a cosine schedule."
+        )
+    return UpdateGraph(algorithm, replay, config.batch_size)
 
 
 def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -> Gateway:

@@ -40,6 +40,11 @@ class Batch(NamedTuple):
     terminated: Tensor
 
 
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on a device; from pinned memory where that spares waiting for a GPU."""
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
 class Replay:
     """Uniform sampling over a dataset and the new transitions of M members.
 
@@ -86,6 +91,11 @@ class Replay:
         ]
 
     @property
+    def device(self) -> torch.device:
+        """Where the block lives."""
+        return self._rows.device
+
+    @property
     def num_bytes(self) -> int:
         """Memory that the block takes."""
         return self._rows.numel() * self._rows.element_size()
@@ -105,11 +115,20 @@ class Replay:
         kept = torch.from_numpy(rows[-self.capacity :])
         places = torch.arange(self.added[member] - len(kept), first + len(rows)) % self.capacity
         start = self.dataset_size + member * self.capacity
-        self._rows[start + places.to(self._rows.device)] = kept.to(self._rows.device)
+        self._rows[on_device(start + places, self.device)] = on_device(kept, self.device)
 
     def sample(self, batch_size: int) -> Batch:
         """Draws a batch for every member from the union, or at the fixed ratio."""
-        return self._gather([self._union(m, batch_size) for m in range(len(self.added))])
+        return self.gather(on_device(self.draw(batch_size), self.device))
+
+    def draw(self, batch_size: int) -> Tensor:
+        """`(M * B,)` int64 on the CPU: the places of a batch, one member's after the other's."""
+        return torch.cat([self._union(member, batch_size) for member in range(len(self.added))])
+
+    def gather(self, places: Tensor) -> Batch:
+        """The transitions at places that are on the block's device."""
+        rows = self._rows.index_select(0, places).view(len(self.added), -1, self.layout.width)
+        return Batch(*self.layout.unpack(rows)[:5])
 
     def sample_part(self, batch_size: int, member: int = 0, *, new: bool) -> Batch:
         """Draws from the dataset alone or from a member's new transitions alone, for diagnostics.
@@ -121,7 +140,7 @@ class Replay:
         """
         looking = torch.Generator().manual_seed(self.added[member])
         draw = self._new(member, batch_size, looking) if new else self._dataset(batch_size, looking)
-        return self._gather([draw] * len(self.added))
+        return self.gather(on_device(draw.repeat(len(self.added)), self.device))
 
     def _union(self, member: int, count: int) -> Tensor:
         generator, new_size = self._generators[member], self.new_size(member)
@@ -141,14 +160,6 @@ class Replay:
 
     def _randint(self, high: int, count: int, generator: torch.Generator) -> Tensor:
         return torch.randint(high, (count,), generator=generator)
-
-    def _gather(self, indices: Sequence[Tensor]) -> Batch:
-        places = torch.cat(list(indices)).to(self._rows.device, non_blocking=True)
-        rows = self._rows.index_select(0, places)
-        observations, actions, rewards, next_observations, terminated, _, _ = self.layout.unpack(
-            rows.view(len(indices), -1, self.layout.width)
-        )
-        return Batch(observations, actions, rewards, next_observations, terminated)
 
     def random_state(self, member: int = 0) -> Tensor:
         """uint8 `(bytes,)`: a member's random stream, for a checkpoint."""

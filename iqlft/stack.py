@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
+    from iqlft.graphs import UpdateGraph
     from iqlft.replay import Replay
     from workers.actor import ActorWeights
     from workers.transition import RowLayout, Transitions
@@ -34,15 +35,19 @@ class Stack:
         algorithm: with M members.
         replay: the shared dataset, and new transitions of M members.
         batch_size: B, transitions per member and update.
+        graph: launches updates as a whole; without one, operation by operation.
     """
 
     algorithm: ImplicitQLearning
     replay: Replay
     batch_size: int
+    graph: UpdateGraph | None = None
 
     def update(self) -> UpdateResult:
         """One update of every member."""
-        return self.algorithm.update(self.replay.sample(self.batch_size))
+        if self.graph is None:
+            return self.algorithm.update(self.replay.sample(self.batch_size))
+        return self.graph.update(self.replay.draw(self.batch_size))
 
     @property
     def updates(self) -> int:

@@ -132,6 +132,12 @@ class ImplicitQLearning:
             if name != "target_critic"
         }
 
+    @property
+    def is_uniform(self) -> bool:
+        """Whether every update is the same operations, so that it can be recorded and repeated."""
+        h = self.hyperparameters
+        return h.actor_schedule == "constant" and h.dropout == 0
+
     def update(self, batch: Batch) -> UpdateResult:
         """One update of every member (paper, Algorithm 1; one batch for all networks).
 

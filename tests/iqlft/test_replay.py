@@ -147,6 +147,17 @@ def test_a_restored_random_state_repeats_the_batches() -> None:
         assert torch.equal(other.sample(32).observations, each)
 
 
+def test_places_that_are_drawn_first_and_gathered_later_are_the_batch() -> None:
+    at_once, in_two = (Replay([rows(0, 50)], 50, LAYOUT, (0, 1), capacity=10) for _ in range(2))
+    for replay in (at_once, in_two):
+        replay.add(transitions(1000, 10), 1)
+    places = in_two.draw(8)
+    assert places.shape == (16,)
+    assert places.dtype == torch.int64
+    for expected, found in zip(at_once.sample(8), in_two.gather(places), strict=True):
+        assert torch.equal(found, expected)
+
+
 def test_looking_at_a_part_does_not_change_what_training_samples() -> None:
     looked, left = (Replay([rows(0, 50)], 50, LAYOUT, capacity=5) for _ in range(2))
     for replay in (looked, left):
