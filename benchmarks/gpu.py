@@ -78,7 +78,7 @@ def interference(data: np.ndarray, seconds: float) -> dict[str, Any]:
         {
             "alone": stack.update,
             "adding": every_100(lambda: stack.replay.add_rows(data[:ADDED])),
-            "exporting": every_100(lambda: stack.algorithm.actor_weights()),
+            "exporting": every_100(stack.algorithm.actor_weights),
         },
         seconds,
     )
