@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import struct
 import zlib
@@ -80,7 +81,7 @@ class Journal:
             raise JournalError(
                 f"The journal {path} cannot be opened ({error.strerror}); mend the permissions."
             ) from error
-        self.length = max((end for _, end in self._payloads()), default=0)
+        self.length = max((end for _, end in _payloads(path)), default=0)
         if self.length < position:
             self.close()
             raise JournalError(
@@ -126,9 +127,7 @@ class Journal:
 
     def entries(self) -> Iterator[Entry]:
         """All records, in the order in which the batches were accepted."""
-        for payload, end in self._payloads():
-            worker_id, *frames = msgpack.unpackb(payload)
-            yield Entry(worker_id, cast("Batch", decode(frames)), end)
+        return read_entries(self._path)
 
     def rows(self, layout: RowLayout) -> Iterator[NDArray[np.float32]]:
         """The transitions up to `position`, as rows `(n, width)` for the replay.
@@ -136,32 +135,57 @@ class Journal:
         Args:
             layout: where a row's fields stand.
         """
-        rows: list[NDArray[np.float32]] = []
-        count = 0
-        for entry in self.entries():
-            if entry.end > self.position:
-                break
-            rows.append(layout.pack(entry.batch.transitions))
-            count += len(rows[-1])
-            if count >= CHUNK_ROWS:
-                yield np.concatenate(rows)
-                rows, count = [], 0
-        if rows:
-            yield np.concatenate(rows)
+        return read_rows(self._path, layout, self.position)
 
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
 
-    def _payloads(self) -> Iterator[tuple[bytes, int]]:
-        """Contents and ends of the records that are whole."""
-        end = 0
-        with self._path.open("rb") as file, contextlib.suppress(struct.error):
-            while True:
-                length, checksum = _PREFIX.unpack(file.read(_PREFIX.size))
-                payload = file.read(length)
-                # Pages that a power failure has emptied would pass for records without content.
-                if not payload or len(payload) < length or zlib.crc32(payload) != checksum:
-                    return
-                end += _PREFIX.size + length
-                yield payload, end
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """The records of a journal that nobody need have opened, in their order.
+
+    Args:
+        path: the file; it is only read.
+    """
+    for payload, end in _payloads(path):
+        worker_id, *frames = msgpack.unpackb(payload)
+        yield Entry(worker_id, cast("Batch", decode(frames)), end)
+
+
+def read_rows(
+    path: Path, layout: RowLayout, position: float = math.inf
+) -> Iterator[NDArray[np.float32]]:
+    """A journal's transitions as rows `(n, width)`, about `CHUNK_ROWS` at a time.
+
+    Args:
+        path: the file; it is only read.
+        layout: where a row's fields stand.
+        position: where to stop, in bytes; all whole records when absent.
+    """
+    rows: list[NDArray[np.float32]] = []
+    count = 0
+    for entry in read_entries(path):
+        if entry.end > position:
+            break
+        rows.append(layout.pack(entry.batch.transitions))
+        count += len(rows[-1])
+        if count >= CHUNK_ROWS:
+            yield np.concatenate(rows)
+            rows, count = [], 0
+    if rows:
+        yield np.concatenate(rows)
+
+
+def _payloads(path: Path) -> Iterator[tuple[bytes, int]]:
+    """Contents and ends of the records that are whole."""
+    end = 0
+    with path.open("rb") as file, contextlib.suppress(struct.error):
+        while True:
+            length, checksum = _PREFIX.unpack(file.read(_PREFIX.size))
+            payload = file.read(length)
+            # Pages that a power failure has emptied would pass for records without content.
+            if not payload or len(payload) < length or zlib.crc32(payload) != checksum:
+                return
+            end += _PREFIX.size + length
+            yield payload, end

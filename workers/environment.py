@@ -203,6 +203,14 @@ class Environment:
         self._centre = ((action_space.high + action_space.low) / 2).astype(np.float32)
         self._half_range = ((action_space.high - action_space.low) / 2).astype(np.float32)
 
+    def columns(self, key: str) -> slice | None:
+        """Where the values of an observation key stand in a flat observation; None if nowhere."""
+        leaves, keys = vector_leaves(self.gym.observation_space), self.spec.observation_keys
+        if key not in keys:
+            return None
+        first = sum(leaves[each] for each in keys[: keys.index(key)])
+        return slice(first, first + leaves[key])
+
     def _flat_dim(self) -> int:
         leaves, keys = vector_leaves(self.gym.observation_space), self.spec.observation_keys
         missing = [key for key in keys if key not in leaves]

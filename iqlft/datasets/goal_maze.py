@@ -1,4 +1,4 @@
-"""The maze in which a dataset was recorded: its walls, its cells, its evaluation goal.
+"""The maze of an environment or a dataset: its walls, its cells, its evaluation goal.
 
 Both kinds of maze are known by what they say of themselves: D4RL's, where y grows with the row, and
 those of Gymnasium-Robotics, where y falls with it.
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from iqlft.datasets.recorded import Goal
+    from workers.environment import EnvironmentSpec
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,20 @@ def recorded_maze(dataset: minari.MinariDataset) -> GoalMaze | None:
     """
     if not is_goal_conditioned(dataset.observation_space):
         return None
-    spec = recorded_environment(dataset, reward_scale=1, reward_shift=0)
+    return maze_of(recorded_environment(dataset, reward_scale=1, reward_shift=0))
+
+
+def maze_of(spec: EnvironmentSpec) -> GoalMaze | None:
+    """The maze of an environment; None where it is none.
+
+    Raises:
+        EnvironmentMismatchError: the environment cannot be made here.
+    """
     environment = environments.make(spec)
     raw: Any = environment.unwrapped
     environment.close()
     maze = getattr(raw, "maze", None)
-    if maze is None:
+    if maze is None or not is_goal_conditioned(environment.observation_space):
         return None
     try:
         goal = evaluation_goal(spec)[1]

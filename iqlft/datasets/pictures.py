@@ -6,26 +6,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle, Patch
+from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
 from iqlft.datasets.findings import show
 from iqlft.datasets.goal_maze import recorded_maze
 from iqlft.datasets.reading import read_column, read_episodes
 from iqlft.datasets.recorded import open_dataset
-from iqlft.figures import (
-    BLUE,
-    DARK,
-    GREEN,
-    GREY,
-    ORANGE,
-    VERMILION,
-    WIDE,
-    save_figure,
-    style,
+from iqlft.figures import BLUE, DARK, GREEN, GREY, VERMILION, WIDE, save_figure, style
+from iqlft.maze_axes import (
+    FINENESS,
+    STAR,
+    draw_goal,
+    draw_visits,
+    draw_walls,
+    key,
+    limits,
+    scale,
+    wall_key,
 )
 
 if TYPE_CHECKING:
@@ -40,17 +41,12 @@ if TYPE_CHECKING:
     from iqlft.datasets.goal_maze import GoalMaze
     from iqlft.datasets.recorded import Goal
 
-FINENESS = 8
-"""Squares per edge of a cell in which visits are counted."""
 MOST_POINTS = 1000
 """Of one kind in a panel: more would be one blot."""
-_WALL = "0.55"
 _START: dict[str, Any] = {"marker": "o", "color": BLUE, "markersize": 2.4}
 _GOAL: dict[str, Any] = {"marker": "x", "color": VERMILION, "markersize": 2.6}
 _REWARDED: dict[str, Any] = {"marker": "+", "color": GREEN, "markersize": 3.4}
 _ELSEWHERE: dict[str, Any] = {"marker": ".", "color": GREY, "markersize": 1.6}
-_STAR: dict[str, Any] = {"marker": "*", "color": ORANGE, "markersize": 8, "markeredgecolor": "k",
-                         "markeredgewidth": 0.6}  # fmt: skip
 
 
 class Ways(NamedTuple):
@@ -124,20 +120,25 @@ def read_ways(dataset: minari.MinariDataset, maze: GoalMaze) -> Ways:
 
 def _maze_figure(dataset: minari.MinariDataset, maze: GoalMaze) -> Figure:
     ways = read_ways(dataset, maze)
-    width, height = np.ptp(_limits(maze), axis=1)
+    width, height = np.ptp(limits(maze), axis=1)
     figure = Figure(figsize=(WIDE, 1.9 + 5.7 * height / width), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr,call-arg]
     (visits, starts), (goals, near) = figure.subplots(2, 2)
-    _draw_visits(visits, maze, ways)
+    norm = LogNorm(1, max(10, ways.visits.max()))
+    mesh = draw_visits(visits, maze, ways.visits, norm)
+    bar = visits.inset_axes((1.03, 0, 0.035, 1))
+    figure.colorbar(mesh, cax=bar)
+    bar.minorticks_off()
+    visits.set_title(f"visits of each square of {abs(maze.pitch[0]) / FINENESS:g} m")
     _draw_cells(starts, maze, ways.starts, _START, "starts: % of episodes by cell")
     _draw_cells(goals, maze, ways.goals, _GOAL, "commanded goals: % of episodes by cell")
     for axes in (visits, starts, goals):
-        _draw_walls(axes, maze)
-        _scale(axes, *_limits(maze))
+        draw_walls(axes, maze)
+        scale(axes, *limits(maze))
     if maze.goal is None:
         near.remove()
     else:
-        _draw_star(visits, maze.goal)
+        draw_goal(visits, maze.goal)
         _draw_rewarded(near, maze, maze.goal, ways)
     for axes in (visits, goals):
         axes.set_ylabel("y (m)")
@@ -147,44 +148,6 @@ def _maze_figure(dataset: minari.MinariDataset, maze: GoalMaze) -> Figure:
         handles=_legend(maze), loc="outside lower center", frameon=False, ncols=4, handlelength=1.4
     )
     return figure
-
-
-def _limits(maze: GoalMaze) -> NDArray[np.float64]:
-    """Least and greatest x, and y, of the maze with half of its outer wall, `(2, 2)`."""
-    half = np.abs(maze.pitch) / 2
-    return np.array([(e.min() + h, e.max() - h) for e, h in zip(maze.edges, half, strict=True)])
-
-
-def _draw_walls(axes: Axes, maze: GoalMaze) -> None:
-    axes.pcolormesh(
-        *maze.edges, np.ma.masked_equal(maze.walls, False), cmap=ListedColormap([_WALL]),
-        rasterized=True, zorder=1,
-    )  # fmt: skip
-
-
-def _draw_star(axes: Axes, goal: Goal) -> None:
-    axes.plot(*goal.position, **_STAR, linestyle="", zorder=4)
-
-
-def _scale(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
-    """Both axes to the same scale, with ticks that suit cells of 4 m, or the space of one."""
-    axes.set(xlim=x, ylim=y, aspect="equal")
-    axes.spines[["top", "right"]].set_visible(True)
-    steps = [1, 2, 4, 8, 10] if np.ptp(x) > 10 else [1, 2, 5, 10]
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(6, steps=steps))
-
-
-def _draw_visits(axes: Axes, maze: GoalMaze, ways: Ways) -> None:
-    fine = maze.refined(FINENESS)
-    mesh = axes.pcolormesh(
-        *fine.edges, np.ma.masked_equal(ways.visits, 0), cmap="viridis",
-        norm=LogNorm(1, max(10, ways.visits.max())), rasterized=True, zorder=2,
-    )  # fmt: skip
-    bar = axes.inset_axes((1.03, 0, 0.035, 1))
-    axes.figure.colorbar(mesh, cax=bar)
-    bar.minorticks_off()
-    axes.set_title(f"visits of each square of {abs(fine.pitch[0]):g} m")
 
 
 def _draw_cells(
@@ -208,12 +171,12 @@ def _draw_rewarded(axes: Axes, maze: GoalMaze, goal: Goal, ways: Ways) -> None:
         axes.plot(*_thin(points).T, **look, linestyle="", markeredgewidth=0.5, zorder=2)
     axes.add_patch(Circle((goal.position[0], goal.position[1]), goal.radius, fill=False,
                           edgecolor=DARK, linewidth=0.9, linestyle="--", zorder=3))  # fmt: skip
-    _draw_star(axes, goal)
-    _draw_walls(axes, maze)
+    draw_goal(axes, goal)
+    draw_walls(axes, maze)
     # A cell high and, so that all panels are of one size, of the maze's proportions.
-    whole = np.ptp(_limits(maze), axis=1)
+    whole = np.ptp(limits(maze), axis=1)
     half = np.abs(maze.pitch[1]) / 2 * whole / whole[1]
-    _scale(axes, *np.stack([goal.position - half, goal.position + half], axis=1))
+    scale(axes, *np.stack([goal.position - half, goal.position + half], axis=1))
     share = np.count_nonzero(reached) / ways.transitions
     axes.set_title(f"around the evaluation goal: {100 * share:.2g} % rewarded")
 
@@ -227,16 +190,13 @@ def _thin(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _legend(maze: GoalMaze) -> list[Artist]:
-    def point(look: dict[str, Any], label: str) -> Line2D:
-        return Line2D([], [], **look, linestyle="", label=label)
-
-    handles: list[Artist] = [point(_START, "start of an episode"), point(_GOAL, "commanded goal")]
+    handles = [key(_START, "start of an episode"), key(_GOAL, "commanded goal")]
     if maze.goal is not None:
         circle = Line2D([], [], color=DARK, linewidth=0.9, linestyle="--")
         circle.set_label(f"within {maze.radius:g} m of it")
-        handles += [point(_STAR, "evaluation goal"), circle]
-        handles += [point(_REWARDED, "rewarded state"), point(_ELSEWHERE, "other state nearby")]
-    return [*handles, Patch(color=_WALL, linewidth=0, label="wall")]
+        handles += [key(STAR, "evaluation goal"), circle]
+        handles += [key(_REWARDED, "rewarded state"), key(_ELSEWHERE, "other state nearby")]
+    return [*handles, wall_key()]
 
 
 # -- other environments -------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from iqlft import journal as journals
-from iqlft.journal import Journal, JournalError
+from iqlft.journal import Journal, JournalError, read_entries, read_rows
 from workers import messages
 from workers.transition import RowLayout
 
@@ -142,3 +142,15 @@ def test_a_write_that_fails_half_way_leaves_the_journal_as_it_was(
 def test_a_journal_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="Is a directory"):
         Journal(tmp_path)
+
+
+def test_a_journal_is_read_without_being_opened_for_writing(path: Path) -> None:
+    path.chmod(0o400)
+    assert [entry.batch.sequence for entry in read_entries(path)] == [1, 2, 3]
+    (rows,) = read_rows(path, LAYOUT)
+    np.testing.assert_array_equal(LAYOUT.unpack(rows)[0][:, 0], np.repeat([1, 2, 3], 4))
+    path.chmod(0o600)
+    with path.open("ab") as file:
+        file.write(b"half a record")
+    assert [entry.batch.sequence for entry in read_entries(path)] == [1, 2, 3]
+    assert path.read_bytes().endswith(b"half a record")
