@@ -49,6 +49,14 @@ class TableRuns(RunFolders):
 
 
 @dataclass(frozen=True)
+class ReportRuns(RunFolders):
+    """One HTML page with all that there is to see of some runs."""
+
+    out: Path | None = None
+    """Folder to write into; none: the run's plots/, or plots/ beside several runs."""
+
+
+@dataclass(frozen=True)
 class OneRun:
     """A run folder."""
 

@@ -17,7 +17,15 @@ from rich.console import Console
 
 from iqlft import config as configs
 from iqlft import validation
-from iqlft.arguments import EvaluateRun, ExportRun, NewKeys, PlotRuns, ResumeRun, TableRuns
+from iqlft.arguments import (
+    EvaluateRun,
+    ExportRun,
+    NewKeys,
+    PlotRuns,
+    ReportRuns,
+    ResumeRun,
+    TableRuns,
+)
 from iqlft.casting import nearest
 from iqlft.parsing import no_arguments, parse, settings
 from workers import __version__
@@ -208,6 +216,18 @@ def _table(arguments: list[str]) -> None:
         _say(f"Wrote {chosen.out}")
 
 
+def _report(arguments: list[str]) -> None:
+    """One HTML page with curves, table, diagnostics and maps of runs."""
+    chosen = parse("report", ReportRuns, arguments)
+    from iqlft.report import write_report  # noqa: PLC0415
+
+    curves = _curves(list(chosen.run), chosen.runs)
+    out = chosen.out or _plots_folder(curves, chosen.runs)
+    with _writing(out):
+        page = write_report(curves, out)
+    _say(f"Wrote {page}")
+
+
 def _export(arguments: list[str]) -> None:
     """Write a run's policy as a folder that runs with NumPy alone."""
     chosen = parse("export", ExportRun, arguments)
@@ -268,6 +288,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": _evaluate,
     "plot": _plot,
     "table": _table,
+    "report": _report,
     "data": _data,
     "worker": _worker,
     "keys": _keys,
@@ -293,11 +314,15 @@ def _draw(folders: list[Path], out: Path | None, runs: Path, smoothing: int | No
     from iqlft.plot import plot_before_after  # noqa: PLC0415
 
     curves = _curves(folders, runs)
-    if out is None:
-        out = curves[0].folder / "plots" if len(curves) == 1 else runs / "plots"
+    out = out or _plots_folder(curves, runs)
     with _writing(out):
         drawn = plot_before_after(curves, out, smoothing=smoothing)
     _say("\n".join(f"Drew {path}" for path in drawn))
+
+
+def _plots_folder(curves: list[Any], runs: Path) -> Path:
+    folder: Path = curves[0].folder if len(curves) == 1 else runs
+    return folder / "plots"
 
 
 @contextmanager

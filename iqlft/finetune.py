@@ -28,7 +28,15 @@ from iqlft.online import first_evaluation, train_online
 from iqlft.pacing import Pacing
 from iqlft.pretrain import build, require_same_dataset, scoring_of
 from iqlft.reporting import Silent
-from iqlft.runs import ENDPOINT, JOURNAL, Run, RunError, newest_pretrained, refuse_existing
+from iqlft.runs import (
+    ENDPOINT,
+    JOURNAL,
+    Run,
+    RunError,
+    newest_pretrained,
+    refuse_existing,
+    surroundings,
+)
 from iqlft.session import Session, restore
 from iqlft.sessions import Sessions
 from iqlft.sockets import reachable, require_safe_host
@@ -154,7 +162,7 @@ def _begin(run: Run, config: FinetuneConfig, start: str) -> Run:
         _start(run, config)  # Another process may have begun since this was asked first.
     checkpoint.make_last(run.folder / "checkpoints", start)
     # The status first: without it nothing would continue a run that is killed in between.
-    run.write_meta({"status": "running"})
+    run.write_meta({"status": "running", "finetune": surroundings()})
     run.write_config("finetune", to_dict(dataclasses.replace(config, run=(), into="")))
     return run
 

@@ -134,7 +134,7 @@ def draw_curves(
         axes.set_yticks(range(0, 101, 25))
     axes.grid(visible=True, color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
-    _dress_axis(axes, stretch, narrow=narrow)
+    dress_axis(axes, stretch, narrow=narrow)
 
 
 def _draw_phase(
@@ -176,7 +176,7 @@ def _band(rows: Sequence[CurveRow], values: Sequence[float], metric: Metric) -> 
     return estimate_scores(rows, metric)._replace(value=float(np.mean(values)))
 
 
-def _dress_axis(axes: Axes, stretch: Stretch, *, narrow: bool) -> None:
+def dress_axis(axes: Axes, stretch: Stretch, *, narrow: bool) -> None:
     """Scale, ticks, shade and words of the horizontal axis."""
     count = 1 if narrow else 2
     left = [-x for x in ticks(stretch.offline, count)]

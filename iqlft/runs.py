@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import time
 import weakref
 from importlib import metadata
@@ -288,8 +289,9 @@ def newest_pretrained(root: Path, task: str = "") -> Path:
 
 
 def surroundings() -> dict[str, Any]:
-    """Versions, host, time and source revision, for `meta.json`."""
+    """Command, versions, host, time and source revision, for `meta.json`."""
     return {
+        "argv": sys.argv,
         "versions": versions() | {"python": platform.python_version()},
         "host": platform.node(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 Style = Literal["text", "markdown", "csv"]
 Published = Literal["same", "all", "none"]
+COLUMNS = (
+    "task", "result", "data", "before", "after", "change",
+    "seeds", "episodes", "offline updates", "env steps",
+)  # fmt: skip
 
 
 class TableRow(NamedTuple):
@@ -183,7 +187,7 @@ def _bare(value: float) -> Estimate:
     return Estimate(value, math.nan, math.nan)
 
 
-def _cell(estimate: Estimate | None, *, signed: bool = False) -> str:
+def show_estimate(estimate: Estimate | None, *, signed: bool = False) -> str:
     """`55.0 [42, 68]`, `55.0` without an interval, `-` without a value."""
     if estimate is None:
         return "-"
@@ -195,11 +199,19 @@ def _cell(estimate: Estimate | None, *, signed: bool = False) -> str:
     return f"{value} [{lower}, {upper}]"
 
 
-def _cells(row: TableRow) -> tuple[str, str, str]:
-    return _cell(row.before), _cell(row.after), _cell(row.change, signed=True)
+def show_row(row: TableRow) -> tuple[str, ...]:
+    """A line's texts, in the order of `COLUMNS`."""
+    effort = map(count_range, (row.seeds, row.episodes, row.updates, row.env_steps))
+    return (row.task, row.result, row.data, *_scores(row), *effort)
 
 
-def _caption(rows: Sequence[TableRow]) -> str:
+def _scores(row: TableRow) -> tuple[str, str, str]:
+    before, after = show_estimate(row.before), show_estimate(row.after)
+    return before, after, show_estimate(row.change, signed=True)
+
+
+def caption(rows: Sequence[TableRow]) -> str:
+    """What the numbers and their intervals are, in a sentence."""
     metrics = " and ".join(dict.fromkeys(row.metric for row in rows))
     ours = [row for row in rows if row.ours]
     several = any(max(row.seeds, default=0) > 1 for row in ours)
@@ -214,14 +226,14 @@ def _caption(rows: Sequence[TableRow]) -> str:
 
 
 def _text(rows: Sequence[TableRow]) -> str:
-    lines = [_caption(rows)]
+    lines = [caption(rows)]
     width = max(len(f"{row.result}, {row.data}") for row in rows) + 2
     heads = ("before", "after", "change")
     for index, row in enumerate(rows):
         if index == 0 or rows[index - 1].task != row.task:
             cells = "".join(f"  {head:<16}" for head in heads)
             lines += ["", f"{row.task:<{width}}{cells}".rstrip()]
-        cells = "".join(f"  {cell:<16}" for cell in _cells(row))
+        cells = "".join(f"  {cell:<16}" for cell in _scores(row))
         lines.append(f"  {row.result + ', ' + row.data:<{width - 2}}{cells}".rstrip())
         if row.ours and row.seeds:
             lines.append(f"    {_effort(row)}")
@@ -236,15 +248,10 @@ def _effort(row: TableRow) -> str:
 
 
 def _markdown(rows: Sequence[TableRow]) -> str:
-    heads = (
-        "task", "result", "data", "before", "after", "change",
-        "seeds", "episodes", "offline updates", "env steps",
-    )  # fmt: skip
-    lines = [_caption(rows), "", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    lines = [caption(rows), "", f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
     for row in rows:
-        effort = map(count_range, (row.seeds, row.episodes, row.updates, row.env_steps))
-        cells = (row.task, row.result, row.data, *_cells(row), *effort)
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        texts = (cell.replace("|", chr(92) + "|") for cell in show_row(row))
+        lines.append(f"| {' | '.join(texts)} |")
     return "\n".join(lines) + "\n"
 
 

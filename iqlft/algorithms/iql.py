@@ -206,13 +206,24 @@ class ImplicitQLearning:
         table = torch.stack([column.detach().float() for column in columns.values()], -1).tolist()
         return [dict(zip(columns, row, strict=True)) for row in table]
 
+    def judge(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Q (min of the target critics) and V of transitions, for diagnostics.
+
+        Args:
+            observations: `(M, B, O)`, as the environment gives them.
+            actions: `(M, B, A)`.
+
+        Returns:
+            `(M, B)` each.
+        """
+        observations = self.normalize(observations)
+        q = self.target_critic(torch.cat([observations, actions], -1)).amin(1)
+        return q, self.value(observations)
+
     def estimates(self, batch: Batch) -> list[dict[str, float]]:
         """Mean Q (min of the target critics) and V of a batch, per member."""
-        observations = self.normalize(batch.observations)
-        pairs = torch.cat([observations, batch.actions], -1)
-        q = self.target_critic(pairs).amin(1).mean(-1).tolist()
-        v = self.value(observations).mean(-1).tolist()
-        return [{"q": each_q, "v": each_v} for each_q, each_v in zip(q, v, strict=True)]
+        means = (each.mean(-1).tolist() for each in self.judge(batch.observations, batch.actions))
+        return [{"q": q, "v": v} for q, v in zip(*means, strict=True)]
 
     def actor_weights(self, member: int = 0) -> ActorWeights:
         """One member's actor for the workers; its version is the number of updates."""

@@ -1,0 +1,107 @@
+"""What there is to see of a run beyond its evaluations, found when it is asked for.
+
+Each part raises a `UserError`, whose sentence says why, where a run has lost it or never had it: a
+report leaves out what it would have shown, and gives the sentence instead.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from iqlft.critics import load_critics
+from iqlft.datasets.goal_maze import maze_of
+from iqlft.evaluation import FIRST_SEED
+from iqlft.evaluation_paths import evaluation_paths
+from iqlft.history import read_history
+from iqlft.journal import read_rows
+from iqlft.learning import load_task_dataset
+from iqlft.members import pretrain_config
+from iqlft.policy import load_policy
+from iqlft.pretrain import require_same_dataset
+from iqlft.runs import JOURNAL, RunError
+from iqlft.survey import MazeTask, survey
+from workers.environment import Environment
+from workers.transition import RowLayout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iqlft.critics import Critics
+    from iqlft.evaluation_paths import EvaluationPath
+    from iqlft.history import History
+    from iqlft.policy import Policy
+    from iqlft.runs import Run
+    from iqlft.survey import Survey
+
+EPISODES = 12
+"""Evaluation episodes that are run for their paths: the first ones of every evaluation."""
+
+
+class Evidence:
+    """The parts of one run.
+
+    Args:
+        run: an existing run; nothing is written to it.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    @functools.cached_property
+    def history(self) -> History:
+        """The rows of `metrics.jsonl`; see `read_history`."""
+        return read_history(self._run.folder)
+
+    @functools.cached_property
+    def policy(self) -> Policy:
+        """The newest policy; see `load_policy`."""
+        return load_policy(self._run.folder)
+
+    @functools.cached_property
+    def critics(self) -> Critics:
+        """The networks of the newest checkpoint; see `load_critics`."""
+        return load_critics(self._run, self.policy)
+
+    @functools.cached_property
+    def task(self) -> MazeTask | None:
+        """The maze and where its places are observed; None where the task has none."""
+        spec = self.policy.environment
+        maze, environment = maze_of(spec), Environment(spec)
+        position, goal = environment.columns("achieved_goal"), environment.columns("desired_goal")
+        environment.close()
+        return None if maze is None or position is None else MazeTask(maze, position, goal)
+
+    @functools.cached_property
+    def dataset(self) -> Survey:
+        """The dataset's transitions.
+
+        Raises:
+            DatasetError: it is not here, or cannot be read.
+            RunError: it is not the one that the run learned from.
+        """
+        dataset = load_task_dataset(pretrain_config(self._run))
+        found = survey(dataset.chunks(), dataset.layout, self.task)
+        require_same_dataset(self._run, dataset)
+        return found
+
+    @functools.cached_property
+    def new(self) -> Survey | None:
+        """The new transitions; None where there are none."""
+        path = self._run.folder / JOURNAL
+        if not path.is_file():
+            return None
+        weights = self.policy.weights
+        layout = RowLayout(weights.observation_dim, weights.action_dim)
+        try:
+            found = survey(read_rows(path, layout), layout, self.task)
+        except OSError as error:
+            raise RunError(f"{path} cannot be read ({error.strerror}).") from error
+        return found if found.transitions else None
+
+    @functools.cached_property
+    def paths(self) -> Sequence[EvaluationPath]:
+        """Evaluation episodes of the newest policy in its maze, from an evaluation's seeds."""
+        assert self.task is not None
+        seeds = [FIRST_SEED + index for index in range(EPISODES)]
+        return evaluation_paths(self.policy, self.task.position, seeds)

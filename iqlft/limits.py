@@ -1,0 +1,93 @@
+"""What the numbers of some runs do not show, in honest sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from iqlft.published import published_rows
+from iqlft.summary import count_range
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iqlft.published import PublishedRow
+    from iqlft.runs import Run
+    from iqlft.summary import Group, Summary
+
+PUBLISHED_EPISODES = 100
+"""Per evaluation, in the papers' protocol."""
+
+
+def limits(group: Group, summary: Summary) -> list[str]:
+    """Sentences about one task's series: its data, seeds, length and evaluations.
+
+    Args:
+        group: its runs.
+        summary: of the group.
+    """
+    published = [row for row in published_rows() if row.task == group.task]
+    return [
+        _data(summary, published),
+        _seeds(len(group.runs)),
+        *_length(summary, published),
+        *_episodes(summary),
+    ]
+
+
+def unfinished(run: Run) -> list[str]:
+    """A sentence where training is not over.
+
+    Raises:
+        RunError: `meta.json` cannot be read.
+    """
+    status = run.meta.get("status", "finished")
+    if status == "finished":
+        return []
+    sentence = (
+        f"The training in {run.folder} is not finished (its status is {status}): its numbers are "
+        "those of the last evaluation so far."
+    )
+    return [sentence]
+
+
+def _data(summary: Summary, published: Sequence[PublishedRow]) -> str:
+    label = f"The data are {summary.series.label}"
+    versions = sorted({row.dataset_version for row in published})
+    if not versions:
+        return f"{label}; there is no published number for this task."
+    return f"{label}; the published numbers are of {' and '.join(versions)}, which is other data."
+
+
+def _seeds(count: int) -> str:
+    if count > 1:
+        return f"There are {count} seeds; the intervals over them suppose that more would be alike."
+    return (
+        "There is one seed: its intervals are about the episodes of an evaluation, not about how "
+        "training differs from seed to seed."
+    )
+
+
+def _length(summary: Summary, published: Sequence[PublishedRow]) -> list[str]:
+    offline, online = (
+        max((n for row in published for n in row.phase_length(phase)), default=0)
+        for phase in ("offline", "online")
+    )
+    done = summary.offline_updates, summary.env_steps
+    if min(done[0], default=0) >= offline and min(done[1], default=0) >= online:
+        return []
+    updates, steps = (count_range(each) if each else "no" for each in done)
+    sentence = (
+        f"The training is shorter than the published one: {updates} offline updates and {steps} "
+        f"environment steps, where that has {count_range([offline])} and {count_range([online])}."
+    )
+    return [sentence]
+
+
+def _episodes(summary: Summary) -> list[str]:
+    if not summary.episodes or summary.episodes[0] >= PUBLISHED_EPISODES:
+        return []
+    sentence = (
+        f"An evaluation has {count_range(summary.episodes)} episodes, where a published one has "
+        f"{PUBLISHED_EPISODES}."
+    )
+    return [sentence]

@@ -1,0 +1,254 @@
+"""`iqlft report`: one HTML page with all that there is to see of some runs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+
+from iqlft.curves import METRIC_NAMES
+from iqlft.diagnostics import Advantages, diagnostics_figure
+from iqlft.evaluation import FIRST_SEED
+from iqlft.evidence import Evidence
+from iqlft.figures import NARROW, WIDE, save_figure, style
+from iqlft.files import write_atomically
+from iqlft.limits import limits, unfinished
+from iqlft.markup import Markup, definitions, document, element, picture, table
+from iqlft.maze_map import maze_figure
+from iqlft.plot import plot_before_after
+from iqlft.provenance import commands, facts
+from iqlft.runs import Run
+from iqlft.summary import group_runs, summarise
+from iqlft.table import COLUMNS, caption, show_estimate, show_row, table_rows
+from iqlft.value_map import POSTURES, place_values, value_figure
+from workers.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from iqlft.curves import RunCurve
+    from iqlft.summary import Group
+
+NAME = "report.html"
+
+
+def write_report(runs: Sequence[RunCurve], out_folder: Path) -> Path:
+    """Writes the page, and its figures as PNG and as PDF beside it.
+
+    Args:
+        runs: at least one.
+        out_folder: where the files go; made if missing. With several runs, the figures of each
+            are in a folder `<task>/<run>` of their own.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunError: no runs, or two of the same task, algorithm, data and seed.
+    """
+    groups = group_runs(runs)
+    alone = len(runs) == 1
+    articles = []
+    for group in groups:
+        for run in group.runs:
+            folder = out_folder if alone else out_folder / run.task / run.folder.resolve().name
+            articles.append(_article(run, folder, alone=alone))
+    tasks = list(dict.fromkeys(group.task for group in groups))
+    title = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
+    page = document(
+        f"{title}: before and after fine-tuning", *_overview(groups, out_folder), *articles
+    )
+    write_atomically(out_folder / NAME, page)
+    return out_folder / NAME
+
+
+# -- all runs -----------------------------------------------------------------------------------
+
+
+def _overview(groups: Sequence[Group], out_folder: Path) -> list[Markup]:
+    """Headlines, the curves and the dumbbell, the table, the limits."""
+    runs = [run for group in groups for run in group.runs]
+    rows = table_rows(runs)
+    words = caption(rows)
+    several = len(groups) > 1
+    return [
+        *(element("p", _headline(group, named=several), class_="headline") for group in groups),
+        _curves(runs, out_folder),
+        table(COLUMNS[1:], ((map(_minus, show_row(row)), row.ours) for row in rows), words),
+        element("h2", "Limits"),
+        element("ul", *(element("li", each) for each in _limits(groups))),
+    ]
+
+
+def _limits(groups: Sequence[Group]) -> list[str]:
+    """Each sentence once, with the tasks that it is about where it is not about all."""
+    about: dict[str, list[str]] = {}
+    for group in groups:
+        for sentence in limits(group, summarise(group)):
+            about.setdefault(sentence, []).append(group.task)
+    sentences = [
+        sentence if len(tasks) == len(groups) else f"{', '.join(dict.fromkeys(tasks))}: {sentence}"
+        for sentence, tasks in about.items()
+    ]
+    runs = (run for group in groups for run in group.runs)
+    return sentences + [each for run in runs for each in unfinished(Run.open(run.folder))]
+
+
+def _headline(group: Group, *, named: bool) -> str:
+    """`Success rate (%): 53.0 [43, 62] before, 97.0 [92, 99] after, change +44.0 [33, 54]`."""
+    summary = summarise(group)
+    metric = METRIC_NAMES[summary.metric]
+    text = f"{metric[0].upper()}{metric[1:]}: {show_estimate(summary.before)} before"
+    if summary.after is None:
+        text += "; not fine-tuned"
+    else:
+        change = show_estimate(summary.change, signed=True)
+        text += f", {show_estimate(summary.after)} after, change {change}"
+    return _minus(f"{group.task}. {text}" if named else text)
+
+
+def _minus(text: str) -> str:
+    """The text with true minus signs before numbers."""
+    return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text)
+
+
+def _curves(runs: Sequence[RunCurve], folder: Path) -> Markup:
+    png, _ = plot_before_after(runs, folder)
+    return picture(
+        png,
+        "Curves of every task over offline updates and online environment steps, and the change "
+        "from before to after; the table holds the numbers.",
+        "Evaluations over offline updates, left of 0, and environment steps, right of it. Of each "
+        "task the last evaluation before and after fine-tuning, never the best, with intervals of "
+        "95 % as the legend names them.",
+    )
+
+
+# -- one run ------------------------------------------------------------------------------------
+
+
+def _article(run: RunCurve, folder: Path, *, alone: bool) -> Markup:
+    """Everything of one run; what cannot be shown is left out, with the reason."""
+    opened = Run.open(run.folder)
+    evidence = Evidence(opened)
+    parts: list[Markup] = []
+    if not alone:
+        (group,) = group_runs([run])
+        headline = element("p", _headline(group, named=False), class_="headline")
+        parts += [headline, _curves([run], folder)]
+    parts += _section("Diagnostics", lambda: _diagnostics(evidence, folder))
+    parts += _section("Where it goes", lambda: _maze_map(evidence, folder))
+    parts += _section("What places are worth", lambda: _value_map(evidence, folder))
+    parts += _section("How it was made", lambda: _provenance(opened))
+    title = element("h2", f"{run.task}, {run.algorithm.upper()}, seed {run.seed}")
+    return element("article", title, *parts)
+
+
+def _section(title: str, make: Callable[[], list[Markup]]) -> list[Markup]:
+    """A heading and what is made for it, or why that is not possible."""
+    try:
+        return [element("h3", title), *make()]
+    except UserError as error:
+        return [element("h3", title), _left_out(f"Left out: {error}")]
+
+
+def _left_out(reason: str) -> Markup:
+    return element("p", reason, class_="left-out")
+
+
+def _diagnostics(evidence: Evidence, folder: Path) -> list[Markup]:
+    advantages, missing = None, []
+    words = (
+        "Mean of Q (the lower of both target critics) and of V on 1,024 transitions of the dataset "
+        "and of the new ones; mean log standard deviation of the policy; by how many updates the "
+        "actor that chose new transitions was behind the learner."
+    )
+    try:
+        advantages = _advantages(evidence)
+        sizes = " and ".join(f"{len(s):,} {name}" for name, s in advantages.samples.items())
+        words += (
+            f" Advantages that the newest checkpoint ({evidence.critics.updates:,} updates) gives "
+            f"to {sizes} transitions drawn at random: right of the dotted line the weight "
+            "exp(inverse temperature \N{MULTIPLICATION SIGN} advantage) is clipped at 100; the "
+            "outermost bars hold what lies beyond."
+        )
+    except UserError as error:
+        missing = [_left_out(f"The advantages are left out: {error}")]
+    with mpl.rc_context(style(WIDE)):
+        png, _ = save_figure(
+            diagnostics_figure(evidence.history, advantages), folder, "diagnostics"
+        )
+    return [picture(png, "Q, V, log standard deviation and policy lag over training.", words),
+            *missing]  # fmt: skip
+
+
+def _advantages(evidence: Evidence) -> Advantages:
+    surveys = {"dataset": evidence.dataset} | ({"new": evidence.new} if evidence.new else {})
+    critics = evidence.critics
+    samples = {
+        name: critics.advantages(each.observations, each.actions) for name, each in surveys.items()
+    }
+    return Advantages(samples, critics.clipped_from)
+
+
+def _maze_map(evidence: Evidence, folder: Path) -> list[Markup]:
+    task = evidence.task
+    if task is None:
+        return [_no_maze(evidence)]
+    paths = evidence.paths
+    surveys, missing = {}, []
+    try:
+        surveys["dataset transitions"] = evidence.dataset
+    except UserError as error:
+        missing = [_left_out(f"The dataset's visits are left out: {error}")]
+    if evidence.new is not None:
+        surveys["new transitions"] = evidence.new
+    with mpl.rc_context(style(WIDE)):
+        png, _ = save_figure(maze_figure(task.maze, surveys, paths), folder, "maze")
+    successes = sum(path.success for path in paths)
+    words = (
+        f"Where the agent was in {' and '.join(surveys) or 'no transitions'}, on one scale of "
+        f"colours, and its paths in the first {len(paths)} evaluation episodes (seeds from "
+        f"{FIRST_SEED:,} on), which the newest policy ({evidence.policy.weights.version:,} updates)"
+        f" has run for this page with its mean action: {successes} succeed. The goal of an episode "
+        "may lie around the star."
+    )
+    return [picture(png, "The maze from above, with visits and paths.", words), *missing]
+
+
+def _value_map(evidence: Evidence, folder: Path) -> list[Markup]:
+    task = evidence.task
+    if task is None:
+        return [_no_maze(evidence)]
+    critics, dataset, new = evidence.critics, evidence.dataset, evidence.new
+    values = place_values(critics.values, task, dataset.observations[:POSTURES])
+    visits = [each.visits for each in (dataset, new) if each and each.visits is not None]
+    with mpl.rc_context(style(NARROW)):
+        figure = value_figure(task.maze, values, np.sum(visits, axis=0))
+        png, _ = save_figure(figure, folder, "value")
+    words = (
+        f"V of the newest checkpoint ({critics.updates:,} updates) at every place that a transition"
+        f" has visited: the mean over {POSTURES} transitions of the dataset drawn at random, of "
+        "whose observations only x and y are replaced"
+        + (" and the goal is the evaluation goal." if task.goal is not None else ".")
+    )
+    return [picture(png, "The maze from above, coloured by V.", words)]
+
+
+def _no_maze(evidence: Evidence) -> Markup:
+    return _left_out(
+        f"Left out: {evidence.policy.environment.id} has no maze of which a map could be drawn."
+    )
+
+
+def _provenance(run: Run) -> list[Markup]:
+    config = (run.folder / "config.yaml").read_text(encoding="utf-8")
+    settings = element("summary", "All settings (config.yaml)")
+    return [
+        element("pre", element("code", "\n".join(commands(run)))),
+        definitions(facts(run)),
+        element("details", settings, element("pre", element("code", config))),
+    ]
