@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from iqlft.summary import Group
 
 NAME = "report.html"
+MISSING = (UserError, OSError)
+"""What is raised where a part of a run is not there, or cannot be read."""
 
 
 def write_report(runs: Sequence[RunCurve], out_folder: Path) -> Path:
@@ -51,16 +53,14 @@ def write_report(runs: Sequence[RunCurve], out_folder: Path) -> Path:
     """
     groups = group_runs(runs)
     alone = len(runs) == 1
-    articles = []
+    content = _overview(groups, out_folder)
     for group in groups:
         for run in group.runs:
             folder = out_folder if alone else out_folder / run.task / run.folder.resolve().name
-            articles.append(_article(run, folder, alone=alone))
+            content.append(_article(run, folder, alone=alone))
     tasks = list(dict.fromkeys(group.task for group in groups))
     title = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
-    page = document(
-        f"{title}: before and after fine-tuning", *_overview(groups, out_folder), *articles
-    )
+    page = document(f"{title}: before and after fine-tuning", *content)
     write_atomically(out_folder / NAME, page)
     return out_folder / NAME
 
@@ -151,7 +151,7 @@ def _section(title: str, make: Callable[[], list[Markup]]) -> list[Markup]:
     """A heading and what is made for it, or why that is not possible."""
     try:
         return [element("h3", title), *make()]
-    except UserError as error:
+    except MISSING as error:
         return [element("h3", title), _left_out(f"Left out: {error}")]
 
 
@@ -175,7 +175,7 @@ def _diagnostics(evidence: Evidence, folder: Path) -> list[Markup]:
             "exp(inverse temperature \N{MULTIPLICATION SIGN} advantage) is clipped at 100; the "
             "outermost bars hold what lies beyond."
         )
-    except UserError as error:
+    except MISSING as error:
         missing = [_left_out(f"The advantages are left out: {error}")]
     with mpl.rc_context(style(WIDE)):
         png, _ = save_figure(
@@ -202,7 +202,7 @@ def _maze_map(evidence: Evidence, folder: Path) -> list[Markup]:
     surveys, missing = {}, []
     try:
         surveys["dataset transitions"] = evidence.dataset
-    except UserError as error:
+    except MISSING as error:
         missing = [_left_out(f"The dataset's visits are left out: {error}")]
     if evidence.new is not None:
         surveys["new transitions"] = evidence.new
@@ -245,10 +245,14 @@ def _no_maze(evidence: Evidence) -> Markup:
 
 
 def _provenance(run: Run) -> list[Markup]:
-    config = (run.folder / "config.yaml").read_text(encoding="utf-8")
-    settings = element("summary", "All settings (config.yaml)")
-    return [
-        element("pre", element("code", "\n".join(commands(run)))),
-        definitions(facts(run)),
-        element("details", settings, element("pre", element("code", config))),
-    ]
+    try:
+        lines = "\n".join(commands(run))
+        config = (run.folder / "config.yaml").read_text(encoding="utf-8")
+        settings = element("summary", "All settings (config.yaml)")
+        made = [
+            element("pre", element("code", lines)),
+            element("details", settings, element("pre", element("code", config))),
+        ]
+    except MISSING as error:
+        made = [_left_out(f"Commands and settings are left out: {error}")]
+    return [definitions(facts(run)), *made]

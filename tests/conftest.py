@@ -15,6 +15,7 @@ from run_fixtures import (  # noqa: F401  # fixtures
     lockstep,
     pretrained,
     pretraining,
+    reported,
     start,
     stop_at,
 )

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from iqlft.config import FinetuneConfig, PretrainConfig, to_yaml
+from iqlft.curves import read_run
 from iqlft.finetune import finetune
 from iqlft.pretrain import pretrain
+from iqlft.report import write_report
 
 MACHINE: dict[str, Any] = {
     "device": "cpu",
@@ -89,6 +91,16 @@ def finetuned(
     patch = _patched(corner_root)
     try:
         return finetune(dataclasses.replace(LOCKSTEP, run=(folder,)))[0]
+    finally:
+        patch.undo()
+
+
+@pytest.fixture(scope="session")
+def reported(corner_root: Path, finetuned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of that run, in a folder of its own; to be read, not changed."""
+    patch = _patched(corner_root)
+    try:
+        return write_report([read_run(finetuned)], tmp_path_factory.mktemp("reported"))
     finally:
         patch.undo()
 

@@ -338,6 +338,20 @@ def test_table_is_text_markdown_or_csv(main: Main, finetuned: Path) -> None:
     assert Path("table.csv").read_text() == output
 
 
+def test_report_writes_a_page_into_the_run_or_elsewhere(
+    main: Main, make_run: Callable[..., Path]
+) -> None:
+    folder = make_run()
+    assert main("report", folder) == (0, f"Wrote {folder / 'plots' / 'report.html'}\n", "")
+    assert (folder / "plots" / "report.html").stat().st_size > 10_000
+    make_run(seed=1)
+    page = Path("runs/plots/report.html")
+    assert main("report") == (0, f"Wrote {page}\n", "")
+    Path("file").touch()
+    assert "cannot be written" in refused(main, "report", folder, "--out", "file")
+    assert "There is no run in nowhere" in refused(main, "report", "nowhere")
+
+
 def test_evaluate_repeats_the_last_evaluation(main: Main, fresh: Path) -> None:
     code, output, errors = main("evaluate", fresh, "--episodes", "2", "--workers", "1")
     assert (code, errors) == (0, "")

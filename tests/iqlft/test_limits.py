@@ -1,0 +1,52 @@
+"""The limits of a result are told, and only those that it has."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from iqlft.curves import read_run
+from iqlft.limits import limits, unfinished
+from iqlft.runs import Run
+from iqlft.summary import group_runs, summarise
+
+MakeRun = Callable[..., Path]
+
+
+def sentences(*folders: Path) -> list[str]:
+    (group,) = group_runs(map(read_run, folders))
+    return limits(group, summarise(group))
+
+
+def test_a_short_run_of_one_seed_and_few_episodes_says_so(make_run: MakeRun) -> None:
+    folder = make_run(online=[0.5, 0.9], updates=200_000, env_steps=50_000, episodes=20)
+    data, seeds, length, episodes = sentences(folder)
+    assert data == (
+        "The data are regenerated with the D4RL procedure; the published numbers are of antmaze-v0 "
+        "and antmaze-v2, which is other data."
+    )
+    assert "There is one seed" in seeds
+    assert "200k offline updates and 50k environment steps, where that has 1M and 1M" in length
+    assert episodes == "An evaluation has 20 episodes, where a published one has 100."
+
+
+def test_a_full_run_of_several_seeds_has_no_more_limits_than_it_has(make_run: MakeRun) -> None:
+    folders = [make_run(seed=seed, online=[0.5, 0.9]) for seed in range(3)]
+    data, seeds = sentences(*folders)
+    assert "other data" in data
+    assert "3 seeds" in seeds
+
+
+def test_a_run_that_was_not_fine_tuned_has_no_environment_steps(make_run: MakeRun) -> None:
+    assert "1M offline updates and no environment steps" in sentences(make_run())[2]
+
+
+def test_a_task_without_published_numbers_says_so(make_run: MakeRun) -> None:
+    data, _ = sentences(make_run(task="pendulum", updates=10, label="ours"))
+    assert data == "The data are ours; there is no published number for this task."
+
+
+def test_training_that_is_not_over_is_told(make_run: MakeRun) -> None:
+    run = Run.open(make_run())
+    assert unfinished(run) == []
+    run.write_meta({"status": "interrupted"})
+    (sentence,) = unfinished(run)
+    assert "is not finished (its status is interrupted)" in sentence
