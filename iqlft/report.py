@@ -162,10 +162,13 @@ def _left_out(reason: str) -> Markup:
 def _diagnostics(evidence: Evidence, folder: Path) -> list[Markup]:
     advantages, missing = None, []
     words = (
-        "Mean of Q (the lower of both target critics) and of V on 1,024 transitions of the dataset "
-        "and of the new ones; mean log standard deviation of the policy; by how many updates the "
-        "actor that chose new transitions was behind the learner."
+        "Mean of Q (the lower of both target critics) and of V on 1,024 transitions; mean log "
+        "standard deviation of the policy."
     )
+    if evidence.history.length("online"):
+        words += (
+            " Policy lag: updates by which the actor of new transitions was behind the learner."
+        )
     try:
         advantages = _advantages(evidence)
         sizes = " and ".join(f"{len(s):,} {name}" for name, s in advantages.samples.items())
@@ -213,7 +216,7 @@ def _maze_map(evidence: Evidence, folder: Path) -> list[Markup]:
         f"Where the agent was in {' and '.join(surveys) or 'no transitions'}, on one scale of "
         f"colours, and its paths in the first {len(paths)} evaluation episodes (seeds from "
         f"{FIRST_SEED:,} on), which the newest policy ({evidence.policy.weights.version:,} updates)"
-        f" has run for this page with its mean action: {successes} succeed. The goal of an episode "
+        f" has run for this page with its mean action; successes: {successes}. An episode's goal "
         "may lie around the star."
     )
     return [picture(png, "The maze from above, with visits and paths.", words), *missing]
