@@ -91,6 +91,14 @@ class EvaluateRun(OneRun):
 
 
 @dataclass(frozen=True)
+class FilmRun(EvaluateRun):
+    """Film the best, median and worst evaluation episodes of a run, before and after."""
+
+    out: Path | None = None
+    """Folder for video.mp4 and its last picture, video.png; none: the run's plots/."""
+
+
+@dataclass(frozen=True)
 class ExportRun(OneRun):
     """Write a run's policy as a folder that runs with NumPy alone."""
 

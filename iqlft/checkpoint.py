@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import safetensors.torch
@@ -20,6 +21,7 @@ from iqlft.files import sync, write_atomically
 from workers.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from torch import Tensor
@@ -107,6 +109,18 @@ def load(folder: Path, name: str | None = None) -> Checkpoint:
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise CheckpointError(
             f"The checkpoint {path} cannot be read ({error}){_advice(folder, name)}"
+        ) from error
+
+
+@contextmanager
+def fitting(run_folder: Path) -> Iterator[None]:
+    """Within it, tensors that are missing or of another shape raise `CheckpointError`."""
+    try:
+        yield
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"The checkpoint in {run_folder} does not fit its configuration ({error}); "
+            "was config.yaml edited?"
         ) from error
 
 

@@ -20,6 +20,7 @@ from iqlft import validation
 from iqlft.arguments import (
     EvaluateRun,
     ExportRun,
+    FilmRun,
     NewKeys,
     PlotRuns,
     ReportRuns,
@@ -228,6 +229,17 @@ def _report(arguments: list[str]) -> None:
     _say(f"Wrote {page}")
 
 
+def _video(arguments: list[str]) -> None:
+    """Film the best, median and worst evaluation episodes, before and after."""
+    chosen = parse("video", FilmRun, arguments)
+    from iqlft.video import film_run  # noqa: PLC0415
+
+    out = chosen.out or chosen.run / "plots"
+    with _reporter() as reporter, _writing(out):
+        filmed = film_run(chosen.run, out, chosen.episodes, chosen.workers, reporter)
+    _say("\n".join(f"Filmed {path}" for path in filmed))
+
+
 def _export(arguments: list[str]) -> None:
     """Write a run's policy as a folder that runs with NumPy alone."""
     chosen = parse("export", ExportRun, arguments)
@@ -289,6 +301,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "plot": _plot,
     "table": _table,
     "report": _report,
+    "video": _video,
     "data": _data,
     "worker": _worker,
     "keys": _keys,

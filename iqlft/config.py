@@ -20,6 +20,8 @@ from iqlft.casting import cast, nearest
 
 Config = TypeVar("Config")
 Precision = Literal["float32", "bf16", "auto"]
+Judge = Literal["success", "return"]
+"""What an episode is judged by."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class TaskConfig:
     """Factor on rewards; return_range: 1000 / (greatest - least return of a dataset episode)."""
     reward_shift: float = -1.0
     """Added to scaled rewards; -1 turns AntMaze's 0/1 into -1/0."""
-    score: Literal["success", "return"] = "success"
+    score: Judge = "success"
     """What an episode is judged by: success, where the environment reports it, or its return."""
     reference_scores: tuple[float, float] | None = None
     """Returns that score 0 and 100; none: those that the dataset records, if any."""

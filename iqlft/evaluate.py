@@ -1,9 +1,10 @@
-"""`iqlft evaluate`: episodes of a run's newest policy, in worker processes as in training."""
+"""`iqlft evaluate`: episodes of a policy in worker processes, as in training."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,11 +16,15 @@ from iqlft.statistics import t_interval, wilson_interval
 from workers.pool import WorkerPool
 from workers.transition import RowLayout
 
+if TYPE_CHECKING:
+    from iqlft.policy import Policy
+    from workers.episode import EpisodeResult
+
 POLL_SECONDS = 0.5
 
 
 def evaluate(run: Path, episodes: int, num_workers: int) -> list[tuple[str, str]]:
-    """Runs evaluation episodes with the mean action, from the seeds that training uses.
+    """Evaluates the newest policy of a run.
 
     Args:
         run: a run folder, or an exported policy.
@@ -32,14 +37,43 @@ def evaluate(run: Path, episodes: int, num_workers: int) -> list[tuple[str, str]
     Raises:
         UserError: there is no policy, or a number makes no sense.
     """
+    policy = load_policy(run)
+    results = run_episodes(policy, run.name, episodes, num_workers)
+    success = wilson_interval(float(np.mean([each.success for each in results])), episodes)
+    returns = t_interval([each.episode_return for each in results])
+    lengths = [each.length for each in results]
+    return [
+        ("policy", f"{run}, {policy.weights.version:,} updates"),
+        ("environment", policy.environment.id),
+        ("episodes", f"{episodes}, mean action, seeds from {FIRST_SEED}"),
+        ("success", f"{success.value:.1%} [{success.lower:.1%}, {success.upper:.1%}], 95 % Wilson"),
+        ("return", f"{returns.value:.2f} [{returns.lower:.2f}, {returns.upper:.2f}], 95 % t"),
+        ("length", f"mean {np.mean(lengths):.0f} steps"),
+    ]
+
+
+def run_episodes(policy: Policy, name: str, episodes: int, num_workers: int) -> list[EpisodeResult]:
+    """Runs evaluation episodes with the mean action, from the seeds that training uses.
+
+    Args:
+        policy: what acts.
+        name: of its run.
+        episodes: how many.
+        num_workers: local worker processes.
+
+    Returns:
+        What each episode came to, in the order of the seeds.
+
+    Raises:
+        ConfigError: there are to be no episodes, or no workers.
+        WorkerError: the workers keep dying.
+    """
     if episodes < 1 or num_workers < 1:
         raise ConfigError("--episodes and --workers must be at least 1.")
-    policy = load_policy(run)
-    layout = RowLayout(policy.weights.observation_dim, policy.weights.action_dim)
     gateway = Gateway(
         environment=policy.environment,
-        layout=layout,
-        run_id=run.name,
+        layout=RowLayout(policy.weights.observation_dim, policy.weights.action_dim),
+        run_id=name,
         seed=0,
         num_workers=num_workers,
     )
@@ -56,18 +90,7 @@ def evaluate(run: Path, episodes: int, num_workers: int) -> list[tuple[str, str]
                     pending.result(POLL_SECONDS)
                 except TimeoutError:
                     continue
-            results = pending.result(POLL_SECONDS)
+            return pending.result(POLL_SECONDS)
         finally:
             gateway.close()
             pool.stop(timeout_seconds=5.0)
-    success = wilson_interval(float(np.mean([each.success for each in results])), episodes)
-    returns = t_interval([each.episode_return for each in results])
-    lengths = [each.length for each in results]
-    return [
-        ("policy", f"{run}, {policy.weights.version:,} updates"),
-        ("environment", policy.environment.id),
-        ("episodes", f"{episodes}, mean action, seeds from {FIRST_SEED}"),
-        ("success", f"{success.value:.1%} [{success.lower:.1%}, {success.upper:.1%}], 95 % Wilson"),
-        ("return", f"{returns.value:.2f} [{returns.lower:.2f}, {returns.upper:.2f}], 95 % t"),
-        ("length", f"mean {np.mean(lengths):.0f} steps"),
-    ]

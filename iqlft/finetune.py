@@ -27,6 +27,7 @@ from iqlft.members import (
 from iqlft.online import first_evaluation, train_online
 from iqlft.pacing import Pacing
 from iqlft.pretrain import build, require_same_dataset, scoring_of
+from iqlft.pretrained import end_of_pretraining
 from iqlft.reporting import Silent
 from iqlft.runs import (
     ENDPOINT,
@@ -165,23 +166,6 @@ def _begin(run: Run, config: FinetuneConfig, start: str) -> Run:
     run.write_meta({"status": "running", "finetune": surroundings()})
     run.write_config("finetune", to_dict(dataclasses.replace(config, run=(), into="")))
     return run
-
-
-def end_of_pretraining(run: Run) -> str:
-    """Name of the checkpoint at which a run's pretraining ended.
-
-    Raises:
-        RunError: pretraining is not finished.
-    """
-    total = pretrain_config(run).num_updates
-    folder = run.folder / "checkpoints"
-    for name in reversed(checkpoint.names_at(folder, total)):
-        if checkpoint.read_state(folder, name)["phase"] == "offline":
-            return name
-    raise RunError(
-        f"The pretraining of {run.folder} has not reached its {total:,} updates; finish it with "
-        f"`iqlft resume {run.folder}`."
-    )
 
 
 @flushed_denormals()

@@ -282,13 +282,8 @@ def restore(session: Session, saved: checkpoint.Checkpoint) -> None:
         CheckpointError: the checkpoint does not fit the run's configuration.
     """
     tensors, state = saved
-    try:
+    with checkpoint.fitting(session.run.folder):
         session.member.load_state(tensors)
-    except (KeyError, RuntimeError) as error:
-        raise checkpoint.CheckpointError(
-            f"The checkpoint in {session.run.folder} does not fit its configuration ({error}); "
-            "was config.yaml edited?"
-        ) from error
     session.fresh = state["phase"] != session.phase
     session.env_steps = state["env_steps"]
     session._seconds_before = state["seconds"]

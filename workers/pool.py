@@ -88,7 +88,7 @@ class WorkerPool:
             # receives it and tells them to stop.
             local.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=_environment_variables(), process_group=0,
+                env=environment_variables(), process_group=0,
             )  # fmt: skip
         local.started_at = time.monotonic()
 
@@ -179,7 +179,7 @@ def _death(code: int) -> str:
     return f"died with exit code {code}"
 
 
-def _environment_variables() -> dict[str, str]:
+def environment_variables() -> dict[str, str]:
     """This process's variables, with one thread per worker and this package importable."""
     variables = {**os.environ, **dict.fromkeys(_ONE_THREAD, "1")}
     root = Path(workers.__file__).parents[1]

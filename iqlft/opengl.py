@@ -1,0 +1,63 @@
+"""By which of its ways MuJoCo can draw on this machine without a display."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from workers.errors import UserError
+
+BACKENDS = ("cgl",) if sys.platform == "darwin" else ("egl", "osmesa")
+"""Values of MUJOCO_GL that need no display, the fastest first."""
+TRIAL_SECONDS = 60.0
+_TRIAL = """
+import mujoco
+model = mujoco.MjModel.from_xml_string("<mujoco/>")
+with mujoco.Renderer(model, 8, 8) as renderer:
+    renderer.update_scene(mujoco.MjData(model))
+    renderer.render()
+"""
+
+
+class RenderingError(UserError):
+    """Nothing can be drawn here, or not of this environment."""
+
+
+def find_backend() -> str:
+    """The value of MUJOCO_GL that a process which draws must start with.
+
+    The environment's own has precedence. MuJoCo reads it when it is imported, and OpenGL's
+    libraries stay what they are from then on; so each is tried in a process of its own, which a bad
+    driver may also take down.
+
+    Raises:
+        RenderingError: nothing works; the message names what to install.
+    """
+    asked = os.environ.get("MUJOCO_GL")
+    reasons = {}
+    for backend in (asked,) if asked else BACKENDS:
+        reasons[backend] = _failure(backend)
+        if not reasons[backend]:
+            return backend
+    told = "; ".join(f"{backend}: {reason}" for backend, reason in reasons.items())
+    unset = f"unset MUJOCO_GL ({asked}), or " if asked else ""
+    raise RenderingError(
+        f"MuJoCo cannot draw without a display here ({told}); {unset}install EGL, on Debian and "
+        "Ubuntu `apt-get install libegl1 libgl1-mesa-dri`, or OSMesa, `apt-get install libosmesa6`."
+    )
+
+
+def _failure(backend: str) -> str:
+    """Why MuJoCo cannot draw in this way; empty if it can."""
+    try:
+        trial = subprocess.run(
+            [sys.executable, "-c", _TRIAL], capture_output=True, text=True, check=False,
+            env={**os.environ, "MUJOCO_GL": backend}, timeout=TRIAL_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"no answer within {TRIAL_SECONDS:.0f} s"
+    if trial.returncode == 0:
+        return ""
+    lines = trial.stderr.strip().splitlines()
+    return lines[-1] if lines else f"exit code {trial.returncode}"
