@@ -10,7 +10,10 @@ import torch
 
 from iqlft.config import task_names
 from iqlft.datasets.catalogue import list_local
+from iqlft.mp4 import find_ffmpeg
+from iqlft.opengl import find_backend
 from iqlft.runs import versions
+from workers.errors import UserError
 
 
 def examine(runs: Path = Path("runs")) -> list[tuple[str, str]]:
@@ -19,7 +22,7 @@ def examine(runs: Path = Path("runs")) -> list[tuple[str, str]]:
     rows += list(versions().items())
     rows.append(("cores", f"{os.cpu_count()}; torch uses {torch.get_num_threads()} threads"))
     rows.append(("device", _device()))
-    rows.append(("bf16", _bf16()))
+    rows += [("bf16", _bf16()), _video()]
     datasets = list_local()
     rows += [("dataset", f"{each.id}: {each.transitions:,} transitions") for each in datasets]
     if not datasets:
@@ -43,3 +46,11 @@ def _device() -> str:
 def _bf16() -> str:
     fast = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported()
     return "fast here (--precision bf16)" if fast else "not faster here; stay with float32"
+
+
+def _video() -> tuple[str, str]:
+    try:
+        find_ffmpeg()
+        return "video", f"MuJoCo draws by {find_backend()} (`iqlft video`)"
+    except UserError as error:
+        return "missing", f"video: {error}"

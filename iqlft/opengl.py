@@ -60,4 +60,4 @@ def _failure(backend: str) -> str:
     if trial.returncode == 0:
         return ""
     lines = trial.stderr.strip().splitlines()
-    return lines[-1] if lines else f"exit code {trial.returncode}"
+    return lines[-1].split(". ")[0] if lines else f"exit code {trial.returncode}"

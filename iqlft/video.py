@@ -81,8 +81,10 @@ def film_run(
         raise ConfigError(f"--episodes must be at least {len(RANKS)}: {', '.join(RANKS)}.")
     run, shown, reporter = Run.open(folder), read_run(folder), reporter or Silent()
     phases, judged_by = phases_of(run), pretrain_config(run).score
+    # What is missing is told before the episodes take their time.
     find_ffmpeg()
     backend = find_backend()
+    out_folder.mkdir(parents=True, exist_ok=True)
     rows = []
     with closing(Environment(phases[0].policy.environment)) as environment:
         size = picture_size(environment)
@@ -97,7 +99,6 @@ def film_run(
         columns=len(RANKS),
         size=size,
     )
-    out_folder.mkdir(parents=True, exist_ok=True)
     video, poster = out_folder / "video.mp4", out_folder / "video.png"
     reporter.event("Filming the best, the median and the worst.")
     with tempfile.TemporaryDirectory() as place, ExitStack() as films:

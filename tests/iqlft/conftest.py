@@ -1,4 +1,4 @@
-"""Run folders with made-up evaluations."""
+"""Run folders with made-up evaluations, and whether this machine can draw."""
 
 import csv
 import json
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from iqlft.opengl import RenderingError, find_backend
 
 HEADER = (
     "phase", "updates", "env_steps", "seconds", "success", "return", "normalized_score",
@@ -55,3 +57,12 @@ def make_run(tmp_path: Path) -> MakeRun:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def backend() -> str:
+    """The value of MUJOCO_GL with which this machine draws; without one the test is skipped."""
+    try:
+        return find_backend()
+    except RenderingError as error:
+        pytest.skip(str(error))

@@ -202,7 +202,9 @@ def test_a_folder_that_cannot_be_written_is_refused(
     assert "cannot be written" in refused(main, "plot", finetuned, "--out", "file/plots")
 
 
-@pytest.mark.parametrize("command", ["resume", "finetune", "evaluate", "export", "plot", "table"])
+@pytest.mark.parametrize(
+    "command", ["resume", "finetune", "evaluate", "video", "export", "plot", "table"]
+)
 def test_a_folder_without_a_run_is_refused(command: str, main: Main) -> None:
     assert "There is no " in refused(main, command, "nowhere")
 

@@ -1,0 +1,99 @@
+"""Episodes are filmed in processes of their own, from where only pictures come."""
+
+import math
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from iqlft.camera import WIDTH, picture_size
+from iqlft.captions import STRIP
+from iqlft.figures import BLUE
+from iqlft.filming import Scene, distance_to_goal, filming
+from iqlft.opengl import RenderingError
+from iqlft.policy import load_policy, save_policy
+from workers.actor import ActorWeights
+from workers.environment import Environment, EnvironmentSpec
+
+SEED = 1_000_000
+CORNER = EnvironmentSpec(
+    "iqlft/AntMaze-Corner-v0", observation_keys=("achieved_goal", "observation")
+)
+
+
+def near(picture: NDArray[np.uint8], colour: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Where a picture has a colour, captions left out."""
+    inside = picture[STRIP:-STRIP].astype(int)
+    return (abs(inside - colour) < 24).all(-1)
+
+
+@pytest.fixture
+def scene(pretrained: Path) -> Scene:
+    return Scene(str(pretrained), SEED, 50, "best", BLUE, "success")
+
+
+def test_a_maze_is_filmed_whole_with_the_way_of_the_ant(
+    scene: Scene, backend: str, tmp_path: Path
+) -> None:
+    with closing(Environment(load_policy(scene.policy).environment)) as environment:
+        size = picture_size(environment)
+    with filming(scene, size, backend, tmp_path / "log") as pictures:
+        film = list(pictures)
+
+    assert len(film) == 1 + 300 // 50
+    assert {picture.shape for picture in film} == {(WIDTH, WIDTH, 3)}
+    goals = [near(picture, (0, 158, 115)).sum() for picture in film]
+    assert min(goals) > 20
+    ways = [near(picture, (0, 114, 178)).sum() for picture in film]
+    assert ways[0] == 0 < ways[-1]
+    # Walls on all sides, and a floor between them.
+    assert near(film[0], (166, 166, 166))[:, [2, -3]].all()
+    assert near(film[0], (245, 245, 245)).mean() > 0.2
+    # The ant's way ends where the caption's distance is measured; both move.
+    assert not np.array_equal(film[0][-STRIP:], film[-1][-STRIP:])
+
+
+def test_what_is_no_maze_is_filmed_as_it_is_usually_shown(
+    make_weights: Callable[..., ActorWeights], backend: str, tmp_path: Path
+) -> None:
+    spec = EnvironmentSpec("Hopper-v5")
+    with closing(Environment(spec)) as environment:
+        size = picture_size(environment)
+        weights = make_weights(environment.observation_dim, environment.action_dim)
+        assert distance_to_goal(environment, environment.reset(SEED).tolist()) is None
+    save_policy(tmp_path / "policy", weights, spec, {})
+    scene = Scene(str(tmp_path / "policy"), SEED, 1000, "worst", BLUE, "return")
+    with filming(scene, size, backend, tmp_path / "log") as pictures:
+        first, last = pictures
+
+    assert first.shape == (size[1], size[0], 3)
+    assert first[STRIP:-STRIP].std() > 10
+    assert not np.array_equal(first[STRIP:-STRIP], last[STRIP:-STRIP])
+
+
+def test_the_distance_is_that_of_the_episodes_own_goal() -> None:
+    with closing(Environment(CORNER)) as environment:
+        for seed in (1, 2):
+            start = environment.reset(seed)
+            goal = environment.gym.unwrapped.goal
+            expected = math.hypot(*(goal - start[:2]))
+            assert distance_to_goal(environment, start.tolist()) == pytest.approx(expected)
+
+
+def test_a_process_that_cannot_draw_is_told_of(scene: Scene, tmp_path: Path) -> None:
+    with (
+        filming(scene, (WIDTH, WIDTH), "nonsense", tmp_path / "log") as pictures,
+        pytest.raises(RenderingError, match=r"Filming has failed: .*nonsense"),
+    ):
+        next(pictures)
+
+
+def test_an_environment_without_mujoco_is_refused() -> None:
+    with (
+        closing(Environment(EnvironmentSpec("Pendulum-v1"))) as environment,
+        pytest.raises(RenderingError, match="Pendulum-v1 cannot be drawn"),
+    ):
+        picture_size(environment)
