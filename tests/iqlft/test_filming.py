@@ -10,13 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from iqlft.camera import WIDTH, picture_size
-from iqlft.captions import STRIP
+from iqlft.captions import STRIP, caption, outcome, progress
 from iqlft.figures import BLUE
 from iqlft.filming import Scene, distance_to_goal, filming
 from iqlft.opengl import RenderingError
 from iqlft.policy import load_policy, save_policy
-from workers.actor import ActorWeights
+from workers.actor import ActorWeights, GaussianActor
 from workers.environment import Environment, EnvironmentSpec
+from workers.rollout import evaluate_episode
 
 SEED = 1_000_000
 CORNER = EnvironmentSpec(
@@ -52,8 +53,21 @@ def test_a_maze_is_filmed_whole_with_the_way_of_the_ant(
     # Walls on all sides, and a floor between them.
     assert near(film[0], (166, 166, 166))[:, [2, -3]].all()
     assert near(film[0], (245, 245, 245)).mean() > 0.2
-    # The ant's way ends where the caption's distance is measured; both move.
-    assert not np.array_equal(film[0][-STRIP:], film[-1][-STRIP:])
+
+
+def test_the_filmed_episode_is_the_evaluations(scene: Scene, backend: str, tmp_path: Path) -> None:
+    policy = load_policy(scene.policy)
+    with closing(Environment(policy.environment)) as environment:
+        size = picture_size(environment)
+        result = evaluate_episode(environment, GaussianActor(policy.weights), SEED)
+        distance = distance_to_goal(environment, result.end)
+    with filming(scene, size, backend, tmp_path / "log") as pictures:
+        *_, last = pictures
+
+    words = progress(300, distance), outcome(result, "success", finished=True)
+    wall = np.broadcast_to(last[-STRIP - 1, 0], last.shape).copy()
+    expected = caption(wall, "best", *words)
+    np.testing.assert_allclose(last[-STRIP:].astype(int), expected[-STRIP:], atol=4)
 
 
 def test_what_is_no_maze_is_filmed_as_it_is_usually_shown(
