@@ -42,15 +42,14 @@ def train_online(stack: Stack, sessions: Sessions, config: FinetuneConfig) -> No
         session.metrics.start(stack.updates, session.env_steps)
     sessions.each(_publish)
     while not sessions.stop.requested and not all(map(_finished, sessions.living)):
-        began = time.monotonic()
+        waits, began = not _may_update(sessions), time.monotonic()
         sessions.each(receive)
-        if all(pacing_of(session).may_update() for session in sessions.living):
+        if waits:
+            for session in sessions.living:
+                session.metrics.waited(time.monotonic() - began)
+        if _may_update(sessions):
             result = stack.update()
             sessions.each(_after_update, result, config)
-        else:
-            elapsed = time.monotonic() - began
-            for session in sessions.living:
-                session.metrics.waited(elapsed)
         sessions.each(Session.tick)
 
 
@@ -77,6 +76,10 @@ def pacing_of(session: Session) -> Pacing:
     """The pace of a session that is online."""
     assert session.pacing is not None
     return session.pacing
+
+
+def _may_update(sessions: Sessions) -> bool:
+    return all(pacing_of(session).may_update() for session in sessions.living)
 
 
 def _finished(session: Session) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -80,6 +81,17 @@ def test_in_lockstep_every_step_is_chosen_by_exactly_the_newest_weights(finetune
         ("online", "300", "0"), ("online", "385", "170"), ("online", "470", "340")
     ]  # fmt: skip
     assert [(row["env_steps"], row["length"]) for row in episodes(finetuned)] == [("300", "300")]
+
+
+def test_a_learner_that_is_ahead_of_its_workers_says_how_long_it_waits(
+    fresh: Path, lockstep: FinetuneConfig
+) -> None:
+    # In lockstep it has nothing to do until the next step has come.
+    config = dataclasses.replace(lockstep, run=(fresh,), utd_ratio=1.0, env_steps=200, log_every=50)
+    (run,) = finetune(config)
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    online = [row for row in map(json.loads, lines) if row["phase"] == "online"]
+    assert all(row["learner_waiting_share"] > 0.1 for row in online)
 
 
 def test_the_evaluation_before_the_first_online_update_is_the_last_offline_one(
