@@ -44,9 +44,10 @@ def main() -> None:
     options.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     options.add_argument("--precisions", nargs="+", default=["float32", "bf16"])
     options.add_argument("--env-steps", type=int, default=12_000)
+    options.add_argument("--utd-ratio", type=float, default=1.0, help="updates per step")
     args = options.parse_args()
     heading = ("", "updates/s", "env steps/s", "learner waits", "workers wait", "policy lag")
-    table = Table(f"{TASK}, one update per environment step", heading)
+    table = Table(f"{TASK}, {args.utd_ratio:g} updates per environment step", heading)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MINARI_DATASETS_PATH"] = folder
         make_dataset(TASK, transitions=20_000)
@@ -60,7 +61,9 @@ def main() -> None:
             for workers in args.workers:
                 online = FinetuneConfig(
                     run=(pretrained,), into=f"{precision}-{workers}",
-                    precision=precision, workers=workers, log_every=1000,
+                    precision=precision, workers=workers,
+                    utd_ratio=args.utd_ratio, slack=max(10, round(512 * args.utd_ratio)),
+                    log_every=max(100, round(1000 * args.utd_ratio)),
                     env_steps=args.env_steps, eval_every=args.env_steps, **machine,
                 )  # fmt: skip
                 (run,) = finetune(online)
