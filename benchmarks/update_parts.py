@@ -17,7 +17,8 @@ from learner import KINDS, learner, rows
 from measuring import Table, parser, write
 
 from iqlft.adam import Adam
-from iqlft.networks import Critic, StackedMLP
+from iqlft.networks import Critic
+from iqlft.perceptrons import StackedMLP
 from iqlft.replay import Replay
 
 PARTS: dict[str, tuple[type, str]] = {

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from iqlft.adam import Adam
 from iqlft.algorithms import losses
-from iqlft.networks import NUM_CRITICS, Actor, Critic, Dropout, StackedMLP, Value
+from iqlft.networks import NUM_CRITICS, Actor, Critic, Value
+from iqlft.perceptrons import Dropout, StackedMLP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ import torch
 
 from iqlft.algorithms.iql import ImplicitQLearning
 from iqlft.config import Hyperparameters
-from iqlft.networks import Dropout
+from iqlft.perceptrons import Dropout
 from iqlft.replay import Batch
 
 Array = np.ndarray
