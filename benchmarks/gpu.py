@@ -101,6 +101,8 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=2.0, help="length of a block")
     options.add_argument("--out", type=Path, default=Path("gpu.json"))
     args = options.parse_args()
+    if not torch.cuda.is_available():
+        options.error("there is no CUDA device here")
     began, data = time.monotonic(), rows()
     found: dict[str, Any] = {
         "date": str(date.today()),

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from iqlft.replay import on_device
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -39,15 +37,17 @@ class UpdateGraph:
         size = algorithm.num_members * batch_size
         self._places = torch.zeros(size, dtype=torch.int64, device=replay.device)
         states = [algorithm.state(member) for member in range(algorithm.num_members)]
-        side = torch.cuda.Stream(replay.device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(replay.device))
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UP):
-                self._update()
-        torch.cuda.current_stream(replay.device).wait_stream(side)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._result = self._update()
+        # A recording is made on a stream of the current device, which may be another one.
+        with torch.cuda.device(replay.device):
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UP):
+                    self._update()
+            torch.cuda.current_stream().wait_stream(side)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, stream=side):
+                self._result = self._update()
         for member, state in enumerate(states):
             algorithm.load_state(state, member)
 
@@ -60,8 +60,9 @@ class UpdateGraph:
         Returns:
             What is overwritten by the next update.
         """
-        self._places.copy_(on_device(places, self._places.device))
-        self._graph.replay()
+        self._places.copy_(places.pin_memory(), non_blocking=True)
+        with torch.cuda.device(self._places.device):
+            self._graph.replay()
         self._algorithm.updates += 1
         return self._result
 

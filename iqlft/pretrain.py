@@ -162,12 +162,14 @@ def _graph(
 ) -> UpdateGraph | None:
     if not config.cuda_graph:
         return None
-    if replay.device.type != "cuda" or not algorithm.is_uniform:
+    if not algorithm.is_uniform:
         raise ConfigError(
-            "--cuda-graph needs a GPU, and updates that are all alike: leave it out on the CPU, "
-            "with dropout and with a cosine schedule."
+            "--cuda-graph repeats one and the same update, which --dropout and --actor-schedule "
+            "cosine change from one to the next; leave it out, or them."
         )
-    return UpdateGraph(algorithm, replay, config.batch_size)
+    # A run that was begun on a GPU may be resumed without one.
+    on_gpu = replay.device.type == "cuda"
+    return UpdateGraph(algorithm, replay, config.batch_size) if on_gpu else None
 
 
 def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -> Gateway:

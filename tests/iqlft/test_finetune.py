@@ -91,6 +91,7 @@ def test_a_learner_that_is_ahead_of_its_workers_says_how_long_it_waits(
     (run,) = finetune(config)
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     online = [row for row in map(json.loads, lines) if row["phase"] == "online"]
+    assert online
     assert all(row["learner_waiting_share"] > 0.1 for row in online)
 
 

@@ -26,15 +26,18 @@ def test_updates_that_change_from_one_to_the_next_are_not_uniform() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("device", ["cuda:0", "cuda:1"])
 @pytest.mark.parametrize("hidden", [torch.float32, torch.bfloat16], ids=["f32", "bf16"])
-def test_launched_updates_equal_eager_ones_also_after_a_restored_state(
-    hidden: torch.dtype,
+def test_launched_updates_equal_eager_ones_whatever_the_loop_does_between_them(
+    hidden: torch.dtype, device: str
 ) -> None:
+    if torch.device(device).index >= torch.cuda.device_count():
+        pytest.skip("a machine with one GPU")
     rows = np.random.default_rng(0).normal(size=(300, LAYOUT.width)).astype(np.float32)
 
     def made(*, graphed: bool) -> Stack:
-        algorithm = ImplicitQLearning(5, 2, SMALL, SEEDS, device="cuda", hidden_dtype=hidden)
-        replay = Replay([rows], len(rows), LAYOUT, SEEDS, capacity=50, device="cuda")
+        algorithm = ImplicitQLearning(5, 2, SMALL, SEEDS, device=device, hidden_dtype=hidden)
+        replay = Replay([rows], len(rows), LAYOUT, SEEDS, capacity=50, device=device)
         graph = UpdateGraph(algorithm, replay, BATCH) if graphed else None
         return Stack(algorithm, replay, BATCH, graph)
 
@@ -46,9 +49,12 @@ def test_launched_updates_equal_eager_ones_also_after_a_restored_state(
                 stack.replay.add_rows(rows[:30], 1)
             if index == 10:
                 stack.algorithm.load_state(beginning, 0)
+            stack.member(0).estimates(new=False)
+            stack.member(0).actor_weights()
         one, other = eager.update(), graphed.update()
         torch.testing.assert_close(other.critic_loss, one.critic_loss)
         torch.testing.assert_close(other.actor_loss, one.actor_loss)
+        assert graphed.member(1).metrics(other) == pytest.approx(eager.member(1).metrics(one))
     assert graphed.updates == eager.updates
     for key, tensor in eager.algorithm.state(1).items():
         torch.testing.assert_close(graphed.algorithm.state(1)[key], tensor)

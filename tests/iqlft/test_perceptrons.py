@@ -41,17 +41,18 @@ def test_orthogonal_matrices_have_gain_sqrt_two_in_both_orientations() -> None:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("outputs", [1, 3, 19])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.usefixtures("each_layer")
 def test_forward_and_backward_pass_equal_autograd_s(
     dtype: torch.dtype, outputs: int, dropout: float
 ) -> None:
-    mlp = StackedMLP([4, 6, 5, outputs], generators(4), dtype)
+    # Wide and narrow layers: their products are different ones.
+    mlp = StackedMLP([4, 20, 18, outputs], generators(4), dtype)
     mlp.biases[0].normal_()
     # Two members with two perceptrons each.
     inputs, weight = torch.randn(2, 7, 4, dtype=dtype), torch.randn(4, 7, outputs, dtype=dtype)
-    masks = Dropout(dropout, [6, 5], generators(4)).masks(inputs.repeat(2, 1, 1))
+    masks = Dropout(dropout, [20, 18], generators(4)).masks(inputs.repeat(2, 1, 1))
     weights, biases = ([each.clone() for each in kind] for kind in (mlp.weights, mlp.biases))
     leaves = [each.requires_grad_() for each in [*weights, *biases]]
     shared = inputs.repeat_interleave(2, 0)
