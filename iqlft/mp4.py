@@ -71,7 +71,7 @@ def write_mp4(path: Path, pictures: Iterable[NDArray[np.uint8]], per_second: int
 
 
 def _encode(command: list[str], pictures: Iterable[NDArray[np.uint8]]) -> str:
-    """Feeds ffmpeg; returns what it says when it fails, else nothing."""
+    """Feeds ffmpeg; returns why it has failed, in its own words if it has any, else nothing."""
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log) as ffmpeg,
@@ -85,6 +85,8 @@ def _encode(command: list[str], pictures: Iterable[NDArray[np.uint8]]) -> str:
         except BaseException:
             ffmpeg.kill()
             raise
-        failed = ffmpeg.wait() != 0
+        code = ffmpeg.wait()
         log.seek(0)
-        return log.read().decode("utf-8", "replace").strip() if failed else ""
+        told = log.read().decode("utf-8", "replace").strip()
+        # Killed, as where memory runs out, it says nothing.
+        return (told or f"ffmpeg ended with {code}") if code else ""

@@ -61,6 +61,20 @@ def test_what_ffmpeg_complains_of_is_told(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_video_that_was_there_stays_when_ffmpeg_is_killed_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ffmpeg = tmp_path / "ffmpeg"
+    ffmpeg.write_text('#!/bin/sh\nfor path; do :; done\necho torn > "$path"\nkill -9 $$\n')
+    ffmpeg.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(ffmpeg))
+    (tmp_path / "a.mp4").write_bytes(b"before")
+    with pytest.raises(VideoError, match=r"a\.mp4 cannot be written: ffmpeg ended with -9\."):
+        write_mp4(tmp_path / "a.mp4", pictures(), per_second=10)
+    assert (tmp_path / "a.mp4").read_bytes() == b"before"
+    assert not (tmp_path / ".a.mp4").exists()
+
+
 def test_missing_ffmpeg_is_answered_with_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
