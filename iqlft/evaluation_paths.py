@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from workers.actor import GaussianActor
 from workers.environment import Environment
-from workers.episode import Episode
+from workers.episode import evaluation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from iqlft.policy import Policy
+    from workers.episode import Episode
 
 
 class EvaluationPath(NamedTuple):
@@ -31,23 +33,19 @@ class EvaluationPath(NamedTuple):
 
 
 def evaluation_paths(policy: Policy, position: slice, seeds: Sequence[int]) -> list[EvaluationPath]:
-    """Runs evaluation episodes, as workers do: mean action, the environment reset by the seed.
+    """Runs evaluation episodes in this process.
 
     Args:
         policy: a run's; it brings its environment.
         position: columns of x and y in an observation.
         seeds: one per episode.
     """
-    environment, actor = Environment(policy.environment), GaussianActor(policy.weights)
-    try:
-        return [_path(Episode(environment, seed), actor, position) for seed in seeds]
-    finally:
-        environment.close()
+    actor = GaussianActor(policy.weights)
+    with closing(Environment(policy.environment)) as environment:
+        return [_path(evaluation(environment, actor, seed), position) for seed in seeds]
 
 
-def _path(episode: Episode, actor: GaussianActor, position: slice) -> EvaluationPath:
-    positions = [episode.observation[position]]
-    while not episode.finished:
-        episode.step(actor.mean(episode.observation))
-        positions.append(episode.observation[position])
+def _path(moments: Iterator[Episode], position: slice) -> EvaluationPath:
+    episode = next(moments)
+    positions = [episode.observation[position], *(each.observation[position] for each in moments)]
     return EvaluationPath(np.array(positions), episode.result().success)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from workers.actor import GaussianActor
     from workers.environment import Environment, Step
 
 PLACE_DIM = 2
@@ -76,6 +79,24 @@ class Episode:
             end=_place(self.observation),
             first_hit=self._first_hit,
         )
+
+
+def evaluation(environment: Environment, actor: GaussianActor, seed: int) -> Iterator[Episode]:
+    """Runs one episode with mean actions; it depends on the weights and the seed alone.
+
+    Args:
+        environment: never one in which a training episode is under way.
+        actor: whose mean actions are executed.
+        seed: of the environment's reset.
+
+    Yields:
+        The episode, always the same one: after the reset, and after each step.
+    """
+    episode = Episode(environment, seed)
+    yield episode
+    while not episode.finished:
+        episode.step(actor.mean(episode.observation))
+        yield episode
 
 
 def _place(observation: NDArray[np.float32]) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workers.episode import Episode, EpisodeResult
+from workers.episode import Episode, EpisodeResult, evaluation
 from workers.transition import Transitions
 
 if TYPE_CHECKING:
@@ -130,19 +130,19 @@ def evaluate_episode(
     seed: int,
     after_step: Callable[[], None] = lambda: None,
 ) -> EpisodeResult:
-    """Runs one episode with mean actions; the result depends on the weights and the seed alone.
+    """Runs an evaluation to its end.
 
     Args:
-        environment: never one in which a training episode is under way.
-        actor: whose mean actions are executed.
-        seed: of the environment's reset.
+        environment: see `evaluation`.
+        actor: alike.
+        seed: alike.
         after_step: called after each step; what it raises ends the evaluation.
 
     Returns:
         What the episode came to.
     """
-    episode = Episode(environment, seed)
-    while not episode.finished:
-        episode.step(actor.mean(episode.observation))
+    moments = evaluation(environment, actor, seed)
+    episode = next(moments)
+    for _ in moments:
         after_step()
     return episode.result()
