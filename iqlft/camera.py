@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 from PIL import ImageColor
 
+from iqlft.datasets.goal_maze import maze_in
 from iqlft.opengl import RenderingError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from iqlft.datasets.goal_maze import GoalMaze
     from workers.environment import Environment
 
 WIDTH, HEIGHT = 480, 360
@@ -41,11 +43,11 @@ def picture_size(environment: Environment) -> tuple[int, int]:
         RenderingError: it has no simulation by MuJoCo.
     """
     _simulation(environment)
-    maze = _maze(environment)
+    maze = maze_in(environment.gym)
     if maze is None:
         return WIDTH, HEIGHT
-    rows, columns = _visible_cells(maze)
-    return WIDTH, 2 * round(WIDTH / 2 * rows / columns)
+    width, height = np.ptp(maze.limits, axis=1)
+    return WIDTH, 2 * round(WIDTH / 2 * height / width)
 
 
 class Camera:
@@ -64,14 +66,13 @@ class Camera:
         model.vis.global_.offwidth, model.vis.global_.offheight = width, height
         self._camera = mujoco.MjvCamera()
         mujoco.mjv_defaultFreeCamera(model, self._camera)
-        maze, self._spacing = _maze(environment), 0.0
+        maze, self._spacing = maze_in(environment.gym), 0.0
         if maze is None:
             _look_as_shown(self._camera, model, environment)
         else:
             _look_from_above(self._camera, model, maze)
             _paint_as_map(model)
-            metres = _visible_cells(maze)[1] * maze.maze_size_scaling
-            self._spacing = _SPACING_PIXELS * metres / width
+            self._spacing = _SPACING_PIXELS * float(np.ptp(maze.limits[0])) / width
         self._renderer = mujoco.Renderer(model, height, width, max_geom=_MAX_GEOMS)
         # From above shadows show nothing, and take most of the time where a CPU draws.
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = maze is None
@@ -123,24 +124,12 @@ def _simulation(environment: Environment) -> tuple[Any, Any]:
     return model, data
 
 
-def _maze(environment: Environment) -> Any:  # noqa: ANN401  (Gymnasium-Robotics is untyped)
-    """The maze of Gymnasium-Robotics' kind that an environment has, or None."""
-    return getattr(environment.gym.unwrapped, "maze", None)
-
-
-def _visible_cells(maze: Any) -> tuple[int, int]:  # noqa: ANN401
-    """Rows and columns in a picture: half of the outer wall is left out on each side."""
-    return maze.map_length - 1, maze.map_width - 1
-
-
-def _look_from_above(camera: Any, model: Any, maze: Any) -> None:  # noqa: ANN401
+def _look_from_above(camera: Any, model: Any, maze: GoalMaze) -> None:  # noqa: ANN401
     """The picture ends within the tops of the outer walls; x grows to the right, y upwards."""
-    rows, columns = _visible_cells(maze)
-    camera.lookat[:] = [*maze.cell_rowcol_to_xy((rows / 2, columns / 2)), 0]
+    camera.lookat[:] = [*maze.limits.mean(1), 0]
     camera.azimuth, camera.elevation = 90, -90
-    half = rows * maze.maze_size_scaling / 2
-    top = maze.maze_height * maze.maze_size_scaling
-    camera.distance = half / math.tan(math.radians(model.vis.global_.fovy) / 2) + top
+    half = np.ptp(maze.limits[1]) / 2
+    camera.distance = half / math.tan(math.radians(model.vis.global_.fovy) / 2) + maze.height
 
 
 def _look_as_shown(camera: Any, model: Any, environment: Environment) -> None:  # noqa: ANN401

@@ -7,10 +7,11 @@ report leaves out what it would have shown, and gives the sentence instead.
 from __future__ import annotations
 
 import functools
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-from iqlft.critics import load_critics
-from iqlft.datasets.goal_maze import maze_of
+from iqlft.critics import Critics
+from iqlft.datasets.goal_maze import maze_in
 from iqlft.evaluation import FIRST_SEED
 from iqlft.evaluation_paths import evaluation_paths
 from iqlft.history import read_history
@@ -19,6 +20,7 @@ from iqlft.learning import load_task_dataset
 from iqlft.members import pretrain_config
 from iqlft.policy import load_policy
 from iqlft.pretrain import require_same_dataset
+from iqlft.restored import restored
 from iqlft.runs import JOURNAL, RunError
 from iqlft.survey import MazeTask, survey
 from workers.environment import Environment
@@ -27,7 +29,6 @@ from workers.transition import RowLayout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iqlft.critics import Critics
     from iqlft.evaluation_paths import EvaluationPath
     from iqlft.history import History
     from iqlft.policy import Policy
@@ -60,16 +61,16 @@ class Evidence:
 
     @functools.cached_property
     def critics(self) -> Critics:
-        """The networks of the newest checkpoint; see `load_critics`."""
-        return load_critics(self._run, self.policy)
+        """The networks of the newest checkpoint; see `restored`."""
+        return Critics(restored(self._run, self.policy))
 
     @functools.cached_property
     def task(self) -> MazeTask | None:
         """The maze and where its places are observed; None where the task has none."""
-        spec = self.policy.environment
-        maze, environment = maze_of(spec), Environment(spec)
-        position, goal = environment.columns("achieved_goal"), environment.columns("desired_goal")
-        environment.close()
+        with closing(Environment(self.policy.environment)) as environment:
+            maze = maze_in(environment.gym)
+            position = environment.columns("achieved_goal")
+            goal = environment.columns("desired_goal")
         return None if maze is None or position is None else MazeTask(maze, position, goal)
 
     @functools.cached_property
@@ -97,7 +98,7 @@ class Evidence:
             found = survey(read_rows(path, layout), layout, self.task)
         except OSError as error:
             raise RunError(f"{path} cannot be read ({error.strerror}).") from error
-        return found if found.transitions else None
+        return found if found.num_transitions else None
 
     @functools.cached_property
     def paths(self) -> Sequence[EvaluationPath]:

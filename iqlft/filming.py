@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import subprocess
 import sys
@@ -19,16 +18,16 @@ import numpy as np
 
 from iqlft.camera import Camera
 from iqlft.captions import caption, outcome, progress
-from iqlft.datasets.goal_maze import is_goal_conditioned
+from iqlft.datasets.goal_maze import distance_to_goal
 from iqlft.opengl import RenderingError
 from iqlft.policy import load_policy
 from workers.actor import GaussianActor
 from workers.environment import Environment
-from workers.episode import PLACE_DIM, Episode
+from workers.episode import PLACE_DIM, evaluation
 from workers.pool import environment_variables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -57,22 +56,6 @@ class Scene:
     judged_by: Judge
 
 
-def distance_to_goal(environment: Environment, place: Sequence[float]) -> float | None:
-    """Metres from a place to the goal of the present episode.
-
-    Args:
-        environment: reset to the episode.
-        place: leading values of an observation.
-
-    Returns:
-        None where observations do not begin with a place, or no goal is a place.
-    """
-    begins_with_place = environment.spec.observation_keys[:1] == ("achieved_goal",)
-    if not (begins_with_place and is_goal_conditioned(environment.gym.observation_space)):
-        return None
-    return math.dist(place[:PLACE_DIM], environment.gym.unwrapped.goal)  # type: ignore[attr-defined]
-
-
 def film(scene: Scene) -> Iterator[NDArray[np.uint8]]:
     """Runs an episode with mean actions, and gives its pictures.
 
@@ -89,9 +72,8 @@ def film(scene: Scene) -> Iterator[NDArray[np.uint8]]:
     policy = load_policy(scene.policy)
     actor, environment = GaussianActor(policy.weights), Environment(policy.environment)
     with closing(environment), Camera(environment) as camera:
-        episode = Episode(environment, scene.seed)
         trail = []
-        while True:
+        for episode in evaluation(environment, actor, scene.seed):
             distance = distance_to_goal(environment, episode.observation.tolist())
             if distance is not None:
                 trail.append(episode.observation[:PLACE_DIM])
@@ -99,9 +81,6 @@ def film(scene: Scene) -> Iterator[NDArray[np.uint8]]:
                 picture = camera.picture(trail, scene.colour)
                 words = outcome(episode.result(), scene.judged_by, finished=episode.finished)
                 yield caption(picture, scene.title, progress(episode.length, distance), words)
-            if episode.finished:
-                return
-            episode.step(actor.mean(episode.observation))
 
 
 # -- the pipe -----------------------------------------------------------------------------------

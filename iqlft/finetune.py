@@ -27,8 +27,8 @@ from iqlft.members import (
 from iqlft.online import first_evaluation, train_online
 from iqlft.pacing import Pacing
 from iqlft.pretrain import build, require_same_dataset, scoring_of
-from iqlft.pretrained import end_of_pretraining
 from iqlft.reporting import Silent
+from iqlft.restored import end_of_pretraining
 from iqlft.runs import (
     ENDPOINT,
     JOURNAL,

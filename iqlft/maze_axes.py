@@ -29,12 +29,6 @@ STAR: dict[str, Any] = {"marker": "*", "color": ORANGE, "markersize": 8, "marker
 _WALL = "0.55"
 
 
-def limits(maze: GoalMaze) -> NDArray[np.float64]:
-    """Least and greatest x, and y, of the maze with half of its outer wall, `(2, 2)`."""
-    half = np.abs(maze.pitch) / 2
-    return np.array([(e.min() + h, e.max() - h) for e, h in zip(maze.edges, half, strict=True)])
-
-
 def scale(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
     """Both axes to the same scale, with ticks that suit cells of 4 m, or the space of one."""
     axes.set(xlim=x, ylim=y, aspect="equal")

@@ -17,7 +17,6 @@ from iqlft.maze_axes import (
     draw_visits,
     draw_walls,
     key,
-    limits,
     scale,
     wall_key,
 )
@@ -50,7 +49,7 @@ def maze_figure(
         surveys: with visits, by what they are of.
         paths: at least one.
     """
-    width, height = np.ptp(limits(maze), axis=1)
+    width, height = np.ptp(maze.limits, axis=1)
     columns = 1 + len(surveys)
     panel = min(2.3, (WIDE - 1.1) / columns)
     figure = Figure(figsize=(WIDE, panel * height / width + 0.9), layout="constrained")
@@ -64,7 +63,7 @@ def maze_figure(
     last.set_title(f"{len(paths)} evaluation episodes")
     for axes in (*coverage, last):
         draw_walls(axes, maze)
-        scale(axes, *limits(maze))
+        scale(axes, *maze.limits)
         axes.set_xlabel("x (m)")
         if maze.goal is not None:
             draw_goal(axes, maze.goal)
@@ -82,7 +81,7 @@ def _draw_coverage(axes: Sequence[Axes], maze: GoalMaze, surveys: Mapping[str, S
     norm = LogNorm(1, max(10, *(each.max() for each in visits.values())))
     for each, (name, counts) in zip(axes, visits.items(), strict=True):
         mesh = draw_visits(each, maze, counts, norm)
-        each.set_title(f"{surveys[name].transitions:,} {name}")
+        each.set_title(f"{surveys[name].num_transitions:,} {name}")
     square = abs(maze.pitch[0]) / FINENESS
     bar = axes[-1].inset_axes((1.03, 0, 0.035, 1))
     axes[-1].figure.colorbar(mesh, cax=bar, label=f"visits of each square of {square:g} m")

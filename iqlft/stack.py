@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ESTIMATE_BATCH = 1024
 """Transitions behind the mean Q and V on dataset and on new data."""
+_PREFIX = "algorithm."
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Member:
     def state(self) -> dict[str, Tensor]:
         """Every tensor that the next update depends on, new transitions excepted."""
         state = {
-            f"algorithm.{key}": each for key, each in self._algorithm.state(self._index).items()
+            f"{_PREFIX}{key}": each for key, each in self._algorithm.state(self._index).items()
         }
         return state | {"replay.random_state": self._replay.random_state(self._index)}
 
@@ -122,7 +123,10 @@ class Member:
             KeyError: a tensor is missing.
             RuntimeError: a tensor's shape does not fit.
         """
-        prefix = "algorithm."
-        parameters = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        self._algorithm.load_state(parameters, self._index)
+        self._algorithm.load_state(algorithm_state(state), self._index)
         self._replay.set_random_state(state["replay.random_state"], self._index)
+
+
+def algorithm_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a member's state that is `ImplicitQLearning`'s."""
+    return {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}

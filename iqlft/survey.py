@@ -41,13 +41,13 @@ class Survey(NamedTuple):
         observations: `(n, O)` of a random sample, n at most `SAMPLE_SIZE`, in random order.
         actions: `(n, A)` of the same.
         visits: `(R * FINENESS, C * FINENESS)`: positions by small squares; None without a maze.
-        transitions: how many there were.
+        num_transitions: how many there were.
     """
 
     observations: NDArray[np.float32]
     actions: NDArray[np.float32]
     visits: NDArray[np.int64] | None
-    transitions: int
+    num_transitions: int
 
 
 def survey(
@@ -64,9 +64,9 @@ def survey(
     sample, marks = np.empty((0, layout.width), np.float32), np.empty(0)
     fine = None if task is None else task.maze.refined(FINENESS)
     visits = None if fine is None else np.zeros(fine.walls.shape, np.int64)
-    transitions = 0
+    num_transitions = 0
     for chunk in chunks:
-        transitions += len(chunk)
+        num_transitions += len(chunk)
         # Each row draws a mark, and the rows with the lowest marks of all are the sample.
         marks = np.concatenate([marks, rng.random(len(chunk))])
         lowest = np.argsort(marks)[:SAMPLE_SIZE]
@@ -74,4 +74,4 @@ def survey(
         if fine is not None and task is not None and visits is not None:
             visits += fine.count(layout.unpack(chunk)[0][:, task.position])
     observations, actions, *_ = layout.unpack(sample)
-    return Survey(observations, actions, visits, transitions)
+    return Survey(observations, actions, visits, num_transitions)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from iqlft.figures import NARROW
-from iqlft.maze_axes import FINENESS, STAR, draw_goal, draw_walls, key, limits, scale, wall_key
+from iqlft.maze_axes import FINENESS, STAR, draw_goal, draw_walls, key, scale, wall_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +61,7 @@ def value_figure(maze: GoalMaze, values: NDArray[np.float64], visits: NDArray[np
         values: see `place_values`.
         visits: of the same shape; squares without any stay free, for V has learned nothing there.
     """
-    width, height = np.ptp(limits(maze), axis=1)
+    width, height = np.ptp(maze.limits, axis=1)
     figure = Figure(figsize=(NARROW, 2.35 * height / width + 0.9), layout="constrained")
     axes = figure.subplots()
     seen = np.ma.masked_array(values, np.isnan(values) | (visits == 0))
@@ -70,7 +70,7 @@ def value_figure(maze: GoalMaze, values: NDArray[np.float64], visits: NDArray[np
     )
     figure.colorbar(mesh, cax=axes.inset_axes((1.03, 0, 0.035, 1)), label="mean V")
     draw_walls(axes, maze)
-    scale(axes, *limits(maze))
+    scale(axes, *maze.limits)
     axes.set(xlabel="x (m)", ylabel="y (m)")
     handles: list[Artist] = [wall_key()]
     if maze.goal is not None:

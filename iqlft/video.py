@@ -16,15 +16,16 @@ from iqlft.camera import picture_size
 from iqlft.captions import number
 from iqlft.config import ConfigError, FinetuneConfig, override
 from iqlft.curves import read_run
+from iqlft.datasets.goal_maze import distance_to_goal
 from iqlft.evaluate import run_episodes
-from iqlft.filming import Scene, distance_to_goal, filming
+from iqlft.filming import Scene, filming
 from iqlft.members import pretrain_config
 from iqlft.montage import LOOKS, Montage
 from iqlft.mp4 import find_ffmpeg, write_mp4
 from iqlft.opengl import find_backend
 from iqlft.policy import Policy, load_policy, save_policy
-from iqlft.pretrained import pretrained_policy
 from iqlft.reporting import Silent
+from iqlft.restored import pretrained_policy
 from iqlft.runs import Run
 from workers.environment import Environment
 

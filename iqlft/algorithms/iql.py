@@ -207,7 +207,7 @@ class ImplicitQLearning:
         table = torch.stack([column.detach().float() for column in columns.values()], -1).tolist()
         return [dict(zip(columns, row, strict=True)) for row in table]
 
-    def judge(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    def q_and_v(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Q (min of the target critics) and V of transitions, for diagnostics.
 
         Args:
@@ -223,7 +223,7 @@ class ImplicitQLearning:
 
     def estimates(self, batch: Batch) -> list[dict[str, float]]:
         """Mean Q (min of the target critics) and V of a batch, per member."""
-        means = (each.mean(-1).tolist() for each in self.judge(batch.observations, batch.actions))
+        means = (each.mean(-1).tolist() for each in self.q_and_v(batch.observations, batch.actions))
         return [{"q": q, "v": v} for q, v in zip(*means, strict=True)]
 
     def actor_weights(self, member: int = 0) -> ActorWeights:

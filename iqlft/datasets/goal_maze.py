@@ -7,23 +7,27 @@ those of Gymnasium-Robotics, where y falls with it.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
 
-from iqlft.datasets.errors import DatasetError
-from iqlft.datasets.recorded import evaluation_goal, recorded_environment
+from iqlft.datasets.recorded import goal_in, recorded_environment
 from workers import environment as environments
+from workers.episode import PLACE_DIM
 from workers.fixed_goal import SUCCESS_RADIUS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import gymnasium
     import minari
     from numpy.typing import NDArray
 
     from iqlft.datasets.recorded import Goal
-    from workers.environment import EnvironmentSpec
+    from workers.environment import Environment, EnvironmentSpec
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class GoalMaze:
         walls: `(R, C)` bool: which cells are walls.
         first: `(2,)`: x and y of the centre of the cell in row 0 and column 0.
         pitch: `(2,)`: how x grows with the column and y with the row; either sign.
+        height: of the walls.
         radius: how near to a goal counts as there.
         goal: the one evaluation goal, or None where there are several or none.
     """
@@ -41,6 +46,7 @@ class GoalMaze:
     walls: NDArray[np.bool_]
     first: NDArray[np.float64]
     pitch: NDArray[np.float64]
+    height: float
     radius: float
     goal: Goal | None
 
@@ -69,6 +75,12 @@ class GoalMaze:
         rows, columns = (np.arange(length + 1) - 0.5 for length in self.walls.shape)
         return self.first[0] + self.pitch[0] * columns, self.first[1] + self.pitch[1] * rows
 
+    @property
+    def limits(self) -> NDArray[np.float64]:
+        """Least and greatest x, and y, of the maze with half of its outer wall, `(2, 2)`."""
+        half = np.abs(self.pitch) / 2
+        return np.array([(e.min() + h, e.max() - h) for e, h in zip(self.edges, half, strict=True)])
+
     def refined(self, factor: int) -> GoalMaze:
         """The same maze with each cell cut into `factor` x `factor` small ones."""
         return dataclasses.replace(
@@ -87,6 +99,22 @@ def is_goal_conditioned(space: spaces.Space[Any]) -> bool:
         key in space.spaces and space[key].shape == (2,)
         for key in ("achieved_goal", "desired_goal")
     )
+
+
+def distance_to_goal(environment: Environment, place: Sequence[float]) -> float | None:
+    """Metres from a place to the goal of the present episode.
+
+    Args:
+        environment: reset to the episode.
+        place: leading values of an observation.
+
+    Returns:
+        None where observations do not begin with a place, or no goal is a place.
+    """
+    begins_with_place = environment.columns("achieved_goal") == slice(0, PLACE_DIM)
+    if not (begins_with_place and is_goal_conditioned(environment.gym.observation_space)):
+        return None
+    return math.dist(place[:PLACE_DIM], environment.gym.unwrapped.goal)  # type: ignore[attr-defined]
 
 
 def recorded_maze(dataset: minari.MinariDataset) -> GoalMaze | None:
@@ -108,20 +136,22 @@ def maze_of(spec: EnvironmentSpec) -> GoalMaze | None:
         EnvironmentMismatchError: the environment cannot be made here.
     """
     environment = environments.make(spec)
-    raw: Any = environment.unwrapped
     environment.close()
-    maze = getattr(raw, "maze", None)
+    return maze_in(environment)
+
+
+def maze_in(environment: gymnasium.Env[Any, Any]) -> GoalMaze | None:
+    """The maze of an environment that is made; None where it is none."""
+    maze: Any = getattr(environment.unwrapped, "maze", None)
     if maze is None or not is_goal_conditioned(environment.observation_space):
         return None
-    try:
-        goal = evaluation_goal(spec)[1]
-    except DatasetError:
-        goal = None
+    goal = goal_in(environment)
     first = np.asarray(maze.cell_rowcol_to_xy((0, 0)), np.float64)
     return GoalMaze(
         walls=np.array([[cell == 1 for cell in row] for row in maze.maze_map]),
         first=first,
         pitch=np.asarray(maze.cell_rowcol_to_xy((1, 1)), np.float64) - first,
+        height=maze.maze_height * maze.maze_size_scaling,
         radius=SUCCESS_RADIUS if goal is None else goal.radius,
         goal=goal,
     )

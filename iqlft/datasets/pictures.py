@@ -24,7 +24,6 @@ from iqlft.maze_axes import (
     draw_visits,
     draw_walls,
     key,
-    limits,
     scale,
     wall_key,
 )
@@ -120,7 +119,7 @@ def read_ways(dataset: minari.MinariDataset, maze: GoalMaze) -> Ways:
 
 def _maze_figure(dataset: minari.MinariDataset, maze: GoalMaze) -> Figure:
     ways = read_ways(dataset, maze)
-    width, height = np.ptp(limits(maze), axis=1)
+    width, height = np.ptp(maze.limits, axis=1)
     figure = Figure(figsize=(WIDE, 1.9 + 5.7 * height / width), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr,call-arg]
     (visits, starts), (goals, near) = figure.subplots(2, 2)
@@ -134,7 +133,7 @@ def _maze_figure(dataset: minari.MinariDataset, maze: GoalMaze) -> Figure:
     _draw_cells(goals, maze, ways.goals, _GOAL, "commanded goals: % of episodes by cell")
     for axes in (visits, starts, goals):
         draw_walls(axes, maze)
-        scale(axes, *limits(maze))
+        scale(axes, *maze.limits)
     if maze.goal is None:
         near.remove()
     else:
@@ -174,7 +173,7 @@ def _draw_rewarded(axes: Axes, maze: GoalMaze, goal: Goal, ways: Ways) -> None:
     draw_goal(axes, goal)
     draw_walls(axes, maze)
     # A cell high and, so that all panels are of one size, of the maze's proportions.
-    whole = np.ptp(limits(maze), axis=1)
+    whole = np.ptp(maze.limits, axis=1)
     half = np.abs(maze.pitch[1]) / 2 * whole / whole[1]
     scale(axes, *np.stack([goal.position - half, goal.position + half], axis=1))
     share = np.count_nonzero(reached) / ways.transitions

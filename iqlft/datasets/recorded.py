@@ -152,25 +152,31 @@ def evaluation_goal(spec: EnvironmentSpec) -> tuple[EnvironmentSpec, Goal]:
         DatasetError: the environment has no single evaluation goal.
     """
     environment = environments.make(spec)
-    maze: Any = environment.unwrapped
-    try:
-        if getattr(maze, "continuing_task", False):
-            spec = ends_at_success(spec)
-        if hasattr(maze, "evaluation_goal"):
-            position = np.asarray(maze.evaluation_goal, np.float64)
-            return spec, Goal(position, float(maze.success_radius))
-        locations: list[Any] = getattr(getattr(maze, "maze", None), "unique_goal_locations", [])
-        if len(locations) != 1:
-            raise DatasetError(
-                f"{spec.id} has no single evaluation goal to relabel rewards to; "
-                "use the goal mode `observed` or `stored`."
-            )
-        goal = Goal(np.asarray(locations[0], np.float64), SUCCESS_RADIUS)
-    finally:
-        environment.close()
+    environment.close()
+    goal, raw = goal_in(environment), environment.unwrapped
+    if goal is None:
+        raise DatasetError(
+            f"{spec.id} has no single evaluation goal to relabel rewards to; "
+            "use the goal mode `observed` or `stored`."
+        )
+    if getattr(raw, "continuing_task", False):
+        spec = ends_at_success(spec)
+    if hasattr(raw, "evaluation_goal"):
+        return spec, goal
     steps = environment.spec.max_episode_steps if environment.spec is not None else None
     kwargs = {**spec.kwargs, "maze_id": spec.id, "max_episode_steps": steps}
     return dataclasses.replace(spec, id=FIXED_GOAL_MAZE, kwargs=kwargs), goal
+
+
+def goal_in(environment: gymnasium.Env[Any, Any]) -> Goal | None:
+    """The one goal that an environment evaluates; None where there are several or none."""
+    raw: Any = environment.unwrapped
+    if hasattr(raw, "evaluation_goal"):
+        return Goal(np.asarray(raw.evaluation_goal, np.float64), float(raw.success_radius))
+    locations: list[Any] = getattr(getattr(raw, "maze", None), "unique_goal_locations", [])
+    if len(locations) != 1:
+        return None
+    return Goal(np.asarray(locations[0], np.float64), SUCCESS_RADIUS)
 
 
 def ends_at_success(spec: EnvironmentSpec) -> EnvironmentSpec:

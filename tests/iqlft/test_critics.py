@@ -1,7 +1,5 @@
 """The networks of the newest checkpoint give what a plain transcription of them gives."""
 
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +7,12 @@ import pytest
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from iqlft.checkpoint import CheckpointError
-from iqlft.critics import load_critics
+from iqlft.algorithms.iql import ImplicitQLearning
+from iqlft.config import Hyperparameters
+from iqlft.critics import Critics
 from iqlft.policy import load_policy
-from iqlft.runs import Run
+from iqlft.restored import restored
+from iqlft.runs import Run, RunError
 
 Tensors = dict[str, NDArray[np.float32]]
 
@@ -27,7 +27,7 @@ def perceptron(tensors: Tensors, name: str, index: int, inputs: NDArray[np.float
 
 def test_values_and_advantages_are_those_of_the_newest_checkpoint(finetuned: Path) -> None:
     policy = load_policy(finetuned)
-    critics = load_critics(Run.open(finetuned), policy)
+    critics = Critics(restored(Run.open(finetuned), policy))
     newest = finetuned / "checkpoints" / (finetuned / "checkpoints" / "last").read_text()
     tensors = safetensors.numpy.load_file(newest / "tensors.safetensors")
     rng = np.random.default_rng(0)
@@ -47,17 +47,7 @@ def test_values_and_advantages_are_those_of_the_newest_checkpoint(finetuned: Pat
     assert critics.clipped_from == pytest.approx(0.460517)
 
 
-def test_a_checkpoint_of_other_networks_is_refused(finetuned: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(finetuned, tmp_path / "run"))
-    config = copy / "config.yaml"
-    config.write_text(config.read_text().replace("hidden_size: 16", "hidden_size: 24"))
-    with pytest.raises(CheckpointError, match="does not fit its configuration"):
-        load_critics(Run.open(copy), load_policy(copy))
-
-
-def test_a_damaged_checkpoint_is_refused(finetuned: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(finetuned, tmp_path / "run"))
-    newest = copy / "checkpoints" / (copy / "checkpoints" / "last").read_text()
-    (newest / "state.json").write_text(json.dumps({}))
-    with pytest.raises(CheckpointError, match="is damaged"):
-        load_critics(Run.open(copy), load_policy(copy))
+def test_without_an_inverse_temperature_no_advantage_is_clipped() -> None:
+    critics = Critics(ImplicitQLearning(3, 1, Hyperparameters(inverse_temperature=0.0)))
+    with pytest.raises(RunError, match=r"none is clipped \(inverse_temperature is 0\)"):
+        _ = critics.clipped_from

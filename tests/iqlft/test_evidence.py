@@ -26,9 +26,9 @@ def test_a_run_has_its_dataset_its_new_transitions_and_its_maze(finetuned: Path)
     evidence = Evidence(Run.open(finetuned))
     assert evidence.task is not None
     assert (evidence.task.position, evidence.task.goal) == (slice(0, 2), None)
-    assert evidence.dataset.transitions == 903
+    assert evidence.dataset.num_transitions == 903
     assert evidence.new is not None
-    assert evidence.new.transitions == 340
+    assert evidence.new.num_transitions == 340
     assert evidence.new.visits is not None
     (rows,) = read_rows(finetuned / "replay" / "journal", RowLayout(29, 8))
     counted = evidence.task.maze.refined(8).count(rows[:, :2])

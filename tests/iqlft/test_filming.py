@@ -1,6 +1,5 @@
 """Episodes are filmed in processes of their own, from where only pictures come."""
 
-import math
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -9,10 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from iqlft.camera import WIDTH, picture_size
+from iqlft.camera import HEIGHT, WIDTH, picture_size
 from iqlft.captions import STRIP, caption, outcome, progress
+from iqlft.datasets.goal_maze import distance_to_goal
 from iqlft.figures import BLUE
-from iqlft.filming import Scene, distance_to_goal, filming
+from iqlft.filming import Scene, filming
 from iqlft.opengl import RenderingError
 from iqlft.policy import load_policy, save_policy
 from workers.actor import ActorWeights, GaussianActor
@@ -20,9 +20,6 @@ from workers.environment import Environment, EnvironmentSpec
 from workers.rollout import evaluate_episode
 
 SEED = 1_000_000
-CORNER = EnvironmentSpec(
-    "iqlft/AntMaze-Corner-v0", observation_keys=("achieved_goal", "observation")
-)
 
 
 def near(picture: NDArray[np.uint8], colour: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -75,6 +72,7 @@ def test_what_is_no_maze_is_filmed_as_it_is_usually_shown(
 ) -> None:
     spec = EnvironmentSpec("Hopper-v5")
     with closing(Environment(spec)) as environment:
+        environment.gym.unwrapped.maze = "of another kind"  # type: ignore[attr-defined]
         size = picture_size(environment)
         weights = make_weights(environment.observation_dim, environment.action_dim)
         assert distance_to_goal(environment, environment.reset(SEED).tolist()) is None
@@ -83,18 +81,10 @@ def test_what_is_no_maze_is_filmed_as_it_is_usually_shown(
     with filming(scene, size, backend, tmp_path / "log") as pictures:
         first, last = pictures
 
-    assert first.shape == (size[1], size[0], 3)
+    assert size == (WIDTH, HEIGHT)
+    assert first.shape == (HEIGHT, WIDTH, 3)
     assert first[STRIP:-STRIP].std() > 10
     assert not np.array_equal(first[STRIP:-STRIP], last[STRIP:-STRIP])
-
-
-def test_the_distance_is_that_of_the_episodes_own_goal() -> None:
-    with closing(Environment(CORNER)) as environment:
-        for seed in (1, 2):
-            start = environment.reset(seed)
-            goal = environment.gym.unwrapped.goal
-            expected = math.hypot(*(goal - start[:2]))
-            assert distance_to_goal(environment, start.tolist()) == pytest.approx(expected)
 
 
 def test_a_process_that_cannot_draw_is_told_of(scene: Scene, tmp_path: Path) -> None:

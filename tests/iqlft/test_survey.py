@@ -36,7 +36,7 @@ def chunks(count: int, size: int) -> Iterator[NDArray[np.float32]]:
 
 def test_every_position_is_counted_in_its_square(task: MazeTask) -> None:
     found = survey(chunks(1000, 300), LAYOUT, task)
-    assert found.transitions == 1000
+    assert found.num_transitions == 1000
     assert found.visits is not None
     assert found.visits.shape == (4 * FINENESS, 4 * FINENESS)
     # The goal cell (2, 2) has its centre at (4, 4), between its 16th and 17th half metre.
@@ -65,4 +65,4 @@ def test_the_sample_of_many_is_spread_over_all_of_them() -> None:
 
 def test_nothing_gives_an_empty_survey(task: MazeTask) -> None:
     found = survey([], LAYOUT, task)
-    assert (found.transitions, len(found.observations)) == (0, 0)
+    assert (found.num_transitions, len(found.observations)) == (0, 0)

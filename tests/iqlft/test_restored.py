@@ -1,5 +1,6 @@
 """The policy before fine-tuning is found in a run that has been fine-tuned since."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from iqlft.checkpoint import CheckpointError
 from iqlft.policy import PolicyError, load_policy
-from iqlft.pretrained import pretrained_policy
+from iqlft.restored import pretrained_policy, restored
 from iqlft.runs import Run
 from workers.actor import ActorWeights
 
@@ -42,3 +43,10 @@ def test_without_a_policy_folder_there_is_a_clear_error(fresh: Path) -> None:
     shutil.rmtree(fresh / "policy")
     with pytest.raises(PolicyError, match="There is no policy"):
         pretrained_policy(Run.open(fresh))
+
+
+def test_a_damaged_checkpoint_is_refused(fresh: Path) -> None:
+    newest = fresh / "checkpoints" / (fresh / "checkpoints" / "last").read_text()
+    (newest / "state.json").write_text(json.dumps({}))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        restored(Run.open(fresh), load_policy(fresh))
