@@ -26,7 +26,7 @@ from iqlft.members import (
 )
 from iqlft.online import first_evaluation, train_online
 from iqlft.pacing import Pacing
-from iqlft.pretrain import build, require_same_dataset, scoring_of
+from iqlft.pretrain import build, learner_machine, require_same_dataset, scoring_of
 from iqlft.reporting import Silent
 from iqlft.restored import end_of_pretraining
 from iqlft.runs import (
@@ -151,7 +151,7 @@ def _start(run: Run, config: FinetuneConfig) -> str:
     return start
 
 
-def _begin(run: Run, config: FinetuneConfig, start: str) -> Run:
+def _begin(run: Run, config: FinetuneConfig, start: str, stack: Stack) -> Run:
     """Makes the run, or a copy where one is asked for, one that is being fine-tuned.
 
     It happens when all else is ready, so that a run stays as it is when something is missing.
@@ -163,7 +163,7 @@ def _begin(run: Run, config: FinetuneConfig, start: str) -> Run:
         _start(run, config)  # Another process may have begun since this was asked first.
     checkpoint.make_last(run.folder / "checkpoints", start)
     # The status first: without it nothing would continue a run that is killed in between.
-    run.write_meta({"status": "running", "finetune": surroundings()})
+    run.write_meta({"status": "running", "finetune": learner_machine(stack) | surroundings()})
     run.write_config("finetune", to_dict(dataclasses.replace(config, run=(), into="")))
     return run
 
@@ -188,7 +188,7 @@ def _train(
             for each, run, offline in zip(configs, runs, pretrained, strict=True)
         ]
         if starts:
-            runs = [_begin(*each) for each in zip(runs, configs, starts, strict=True)]
+            runs = [_begin(*each, stack) for each in zip(runs, configs, starts, strict=True)]
         for run in runs:
             run.claim()
         journals = [_take_up(*each) for each in zip(gateways, runs, configs, saved, strict=True)]

@@ -198,9 +198,13 @@ def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict
         "dataset": {"id": dataset.id, "hash": dataset.statistics.hash},
         "dataset_label": dataset_label(dataset),
         "environment": dataset.environment.to_dict(),
-        "device": str(stack.member(0).device),
-        "threads": torch.get_num_threads(),
+        **learner_machine(stack),
     }
+
+
+def learner_machine(stack: Stack) -> dict[str, Any]:
+    """What `meta.json` says about where a learner computes, in each phase."""
+    return {"device": str(stack.member(0).device), "threads": torch.get_num_threads()}
 
 
 def require_same_dataset(run: Run, dataset: OfflineDataset) -> None:

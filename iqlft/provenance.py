@@ -25,9 +25,10 @@ def facts(run: Run) -> list[tuple[str, str]]:
     """
     meta = run.meta
     dataset, environment = meta.get("dataset") or {}, meta.get("environment") or {}
+    data = [dataset.get("id", UNKNOWN), meta.get("dataset_label", "of unknown origin")]
     rows = [
         ("seed", str(meta.get("seed", UNKNOWN))),
-        ("data", f"{dataset.get('id', UNKNOWN)}, {meta.get('dataset_label', 'of unknown origin')}"),
+        ("data", ", ".join(dict.fromkeys(map(str, data)))),
         ("data's hash", str(dataset.get("hash", UNKNOWN))),
         ("environment", str(environment.get("id", UNKNOWN))),
         ("status", f"{meta.get('status', UNKNOWN)}, {meta.get('phase', UNKNOWN)} phase"),
@@ -40,13 +41,25 @@ def facts(run: Run) -> list[tuple[str, str]]:
 
 
 def commands(run: Run) -> list[str]:
-    """The commands that made a run; where they are not recorded, those that repeat it."""
-    meta, repeat = run.meta, f"--config {shlex.quote(str(run.folder / 'config.yaml'))}"
-    lines = [command_line(meta.get("argv")) or f"iqlft pretrain {repeat}"]
+    """The commands that made a run.
+
+    Where they are not recorded, those that repeat it, which is said behind them: a second run
+    beside it, and its fine-tuning, for it is the newest one that is pretrained then.
+
+    Raises:
+        RunError: `meta.json` or `config.yaml` cannot be read.
+    """
+    meta, config = run.meta, ["--config", str(run.folder / "config.yaml")]
+    again = ["--name", f"{run.folder.resolve().name}-again"]
+    lines = [command_line(meta.get("argv")) or _repetition("pretrain", *config, *again)]
     if run.config("finetune") is not None:
         tuned = command_line((meta.get("finetune") or {}).get("argv"))
-        lines.append(tuned or f"iqlft finetune {shlex.quote(str(run.folder))} {repeat}")
+        lines.append(tuned or _repetition("finetune", *config))
     return list(dict.fromkeys(lines))  # `iqlft run` did both.
+
+
+def _repetition(*arguments: str) -> str:
+    return f"{shlex.join(['iqlft', *arguments])}  # not recorded; this repeats it"
 
 
 def command_line(argv: list[str] | None) -> str:
@@ -54,8 +67,9 @@ def command_line(argv: list[str] | None) -> str:
     if not argv:
         return ""
     program, *arguments = argv
-    name = "iqlft" if Path(program).name == "__main__.py" else Path(program).name
-    return shlex.join([name, *arguments])
+    path = Path(program)
+    module = path.name == "__main__.py"  # As `python -m` names the package's.
+    return shlex.join([path.parent.name if module else path.name, *arguments])
 
 
 def duration(seconds: float | None) -> str:
