@@ -10,6 +10,7 @@ import torch
 from iqlft.algorithms.iql import ImplicitQLearning
 from iqlft.config import ConfigError, Hyperparameters, config_fields
 from iqlft.datasets.loading import check_fits, load_dataset
+from iqlft.datasets.tasks import REGENERATED
 from iqlft.replay import Replay
 from workers.environment import Environment, EnvironmentSpec
 
@@ -86,8 +87,7 @@ def load_task_dataset(config: TaskConfig) -> OfflineDataset:
 
 def dataset_label(dataset: OfflineDataset) -> str:
     """What figures and tables call the data: regenerated sets are never called D4RL's."""
-    label = "regenerated with the D4RL procedure"
-    return label if label in dataset.description else dataset.id
+    return REGENERATED if REGENERATED in dataset.description else dataset.id
 
 
 def hyperparameters(config: PretrainConfig) -> Hyperparameters:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from iqlft.datasets.tasks import REGENERATED
 from iqlft.published import published_rows
 from iqlft.summary import count_range
 
@@ -55,7 +56,12 @@ def _data(summary: Summary, published: Sequence[PublishedRow]) -> str:
     versions = sorted({row.dataset_version for row in published})
     if not versions:
         return f"{label}; there is no published number for this task."
-    return f"{label}; the published numbers are of {' and '.join(versions)}, which is other data."
+    advice = (
+        ", which is other data."
+        if summary.series.label == REGENERATED
+        else "; compare them only if that is the same data."
+    )
+    return f"{label}; the published numbers are of {' and '.join(versions)}{advice}"
 
 
 def _seeds(count: int) -> str:

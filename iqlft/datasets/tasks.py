@@ -17,6 +17,9 @@ START, EVALUATION_GOAL, ANY, HAND_PICKED, NOT_HAND_PICKED = (
 )  # fmt: skip
 """The rules by which an episode's start and goal cells are drawn."""
 
+REGENERATED = "regenerated with the D4RL procedure"
+"""What datasets made for these tasks are called, in their descriptions too: never D4RL's data."""
+
 
 @dataclass(frozen=True)
 class AntMazeTask:

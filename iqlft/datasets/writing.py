@@ -14,6 +14,7 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from iqlft.datasets.episodes import load_episode, make_environment, reset_options
 from iqlft.datasets.storage import staged
+from iqlft.datasets.tasks import REGENERATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -166,7 +167,7 @@ def evaluation_spec(task: AntMazeTask) -> EnvSpec:
 
 def _describe(task: AntMazeTask, origin: dict[str, Any]) -> str:
     return (
-        f"{task.name}, regenerated with the D4RL procedure (not D4RL's data): an ant with D4RL's "
+        f"{task.name}, {REGENERATED} (not D4RL's data): an ant with D4RL's "
         f"physics walks from {task.starts} to {task.goals}, led by breadth-first search over the "
         f"maze's cells replanned at every step. Episodes of {task.episode_steps} steps end by "
         "time-out only. Stored rewards are for each episode's commanded goal; the evaluation goal "

@@ -44,6 +44,14 @@ def test_a_task_without_published_numbers_says_so(make_run: MakeRun) -> None:
     assert data == "The data are ours; there is no published number for this task."
 
 
+def test_data_that_may_be_the_published_ones_are_not_called_others(make_run: MakeRun) -> None:
+    data, *_ = sentences(make_run(label="imported/antmaze/umaze-v2"))
+    assert data == (
+        "The data are imported/antmaze/umaze-v2; the published numbers are of antmaze-v0 and "
+        "antmaze-v2; compare them only if that is the same data."
+    )
+
+
 def test_training_that_is_not_over_is_told(make_run: MakeRun) -> None:
     run = Run.open(make_run())
     assert unfinished(run) == []
