@@ -50,7 +50,10 @@ class TableRuns(RunFolders):
 
 @dataclass(frozen=True)
 class ReportRuns(RunFolders):
-    """One HTML page with all that there is to see of some runs."""
+    """One HTML page with all that there is to see of some runs.
+
+    Of a maze it runs a few evaluation episodes of the newest policy, for their paths.
+    """
 
     out: Path | None = None
     """Folder to write into; none: the run's plots/, or plots/ beside several runs."""
@@ -92,7 +95,10 @@ class EvaluateRun(OneRun):
 
 @dataclass(frozen=True)
 class FilmRun(EvaluateRun):
-    """Film the best, median and worst evaluation episodes of a run, before and after."""
+    """Film the best, median and worst evaluation episodes of a run, before and after.
+
+    Needs the extra `video`, which brings ffmpeg, and EGL or OSMesa to draw without a display.
+    """
 
     out: Path | None = None
     """Folder for video.mp4 and its last picture, video.png; none: the run's plots/."""

@@ -224,8 +224,8 @@ def _report(arguments: list[str]) -> None:
 
     curves = _curves(list(chosen.run), chosen.runs)
     out = chosen.out or _plots_folder(curves, chosen.runs)
-    with _writing(out):
-        page = write_report(curves, out)
+    with _reporter() as reporter, _writing(out):
+        page = write_report(curves, out, reporter)
     _say(f"Wrote {page}")
 
 

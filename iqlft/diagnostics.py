@@ -41,15 +41,15 @@ class Advantages(NamedTuple):
     clipped_from: float
 
 
-def diagnostics_figure(history: History, advantages: Advantages | None) -> Figure:
+def diagnostics_figure(history: History, stretch: Stretch, advantages: Advantages | None) -> Figure:
     """The figure, not yet saved: two or three panels in a row, or four in two rows.
 
     Args:
         history: of the run.
+        stretch: how long its phases are; rows of metrics need not reach the end.
         advantages: of the newest checkpoint; None leaves their panel out.
     """
-    stretch = Stretch(history.length("offline"), history.length("online"))
-    panels = 2 + (advantages is not None) + _has_lag(history)
+    panels = 2 + (advantages is not None) + has_lag(history)
     rows, columns = (2, 2) if panels == 4 else (1, panels)
     figure = Figure(figsize=(WIDE, 2.25 * rows), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr,call-arg]
@@ -59,12 +59,13 @@ def diagnostics_figure(history: History, advantages: Advantages | None) -> Figur
     if advantages is not None:
         _draw_advantages(next(axes), advantages)
     _draw_log_std(next(axes), history, stretch, narrow=narrow)
-    if _has_lag(history):
+    if has_lag(history):
         _draw_lag(next(axes), history, stretch)
     return figure
 
 
-def _has_lag(history: History) -> bool:
+def has_lag(history: History) -> bool:
+    """Whether there is a policy lag to draw."""
     return len(history.column("policy_lag", "online")[0]) > 0
 
 

@@ -7,10 +7,12 @@ report leaves out what it would have shown, and gives the sentence instead.
 from __future__ import annotations
 
 import functools
+import json
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from iqlft.critics import Critics
+from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.goal_maze import maze_in
 from iqlft.evaluation import FIRST_SEED
 from iqlft.evaluation_paths import evaluation_paths
@@ -44,10 +46,12 @@ class Evidence:
 
     Args:
         run: an existing run; nothing is written to it.
+        datasets: surveys of datasets that runs share, so that each is read once; added to.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, datasets: dict[str, Survey] | None = None) -> None:
         self._run = run
+        self._datasets = {} if datasets is None else datasets
 
     @functools.cached_property
     def history(self) -> History:
@@ -81,8 +85,23 @@ class Evidence:
             DatasetError: it is not here, or cannot be read.
             RunError: it is not the one that the run learned from.
         """
-        dataset = load_task_dataset(pretrain_config(self._run))
-        found = survey(dataset.chunks(), dataset.layout, self.task)
+        # The recorded hash is that of the rows, and the environment settles what its maze is.
+        about = [self._run.meta.get("dataset"), self.policy.environment.to_dict()]
+        key = json.dumps(about, sort_keys=True)
+        if key not in self._datasets:
+            self._datasets[key] = self._read_dataset()
+        return self._datasets[key]
+
+    def _read_dataset(self) -> Survey:
+        config = pretrain_config(self._run)
+        try:
+            dataset = load_task_dataset(config)
+            found = survey(dataset.chunks(), dataset.layout, self.task)
+        except OSError as error:
+            raise DatasetError(
+                f"The dataset {' + '.join(config.dataset)} cannot be read ({error}); make or "
+                "download it again."
+            ) from error
         require_same_dataset(self._run, dataset)
         return found
 

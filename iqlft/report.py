@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 
 from iqlft.curves import METRIC_NAMES
-from iqlft.diagnostics import Advantages, diagnostics_figure
+from iqlft.diagnostics import Advantages, diagnostics_figure, has_lag
 from iqlft.evaluation import FIRST_SEED
 from iqlft.evidence import Evidence
 from iqlft.figures import NARROW, WIDE, save_figure, style
@@ -17,8 +18,10 @@ from iqlft.files import write_atomically
 from iqlft.limits import limits, unfinished
 from iqlft.markup import Markup, definitions, document, element, picture, table
 from iqlft.maze_map import maze_figure
+from iqlft.panels import Stretch
 from iqlft.plot import plot_before_after
 from iqlft.provenance import commands, facts
+from iqlft.reporting import Silent
 from iqlft.runs import Run
 from iqlft.summary import group_runs, summarise
 from iqlft.table import COLUMNS, caption, show_estimate, show_row, table_rows
@@ -30,34 +33,42 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from iqlft.curves import RunCurve
+    from iqlft.history import History
+    from iqlft.reporting import Reporter
     from iqlft.summary import Group
+    from iqlft.survey import Survey
 
 NAME = "report.html"
-MISSING = (UserError, OSError)
-"""What is raised where a part of a run is not there, or cannot be read."""
 
 
-def write_report(runs: Sequence[RunCurve], out_folder: Path) -> Path:
+def write_report(
+    runs: Sequence[RunCurve], out_folder: Path, reporter: Reporter | None = None
+) -> Path:
     """Writes the page, and its figures as PNG and as PDF beside it.
 
     Args:
         runs: at least one.
         out_folder: where the files go; made if missing. With several runs, the figures of each
-            are in a folder `<task>/<run>` of their own.
+            are in a folder of their own, and these folders lie as the runs' do.
+        reporter: told which run is being looked at.
 
     Returns:
         The page.
 
     Raises:
         RunError: no runs, or two of the same task, algorithm, data and seed.
+        OSError: a file cannot be written.
     """
-    groups = group_runs(runs)
+    groups, reporter = group_runs(runs), reporter or Silent()
     alone = len(runs) == 1
     content = _overview(groups, out_folder)
+    datasets: dict[str, Survey] = {}
+    root = os.path.commonpath([run.folder.resolve() for run in runs])
     for group in groups:
         for run in group.runs:
-            folder = out_folder if alone else out_folder / run.task / run.folder.resolve().name
-            content.append(_article(run, folder, alone=alone))
+            reporter.event(f"Looking at {run.folder}.")
+            folder = out_folder / run.folder.resolve().relative_to(root)
+            content.append(_article(run, folder, datasets, alone=alone))
     tasks = list(dict.fromkeys(group.task for group in groups))
     title = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
     page = document(f"{title}: before and after fine-tuning", *content)
@@ -130,16 +141,16 @@ def _curves(runs: Sequence[RunCurve], folder: Path) -> Markup:
 # -- one run ------------------------------------------------------------------------------------
 
 
-def _article(run: RunCurve, folder: Path, *, alone: bool) -> Markup:
+def _article(run: RunCurve, folder: Path, datasets: dict[str, Survey], *, alone: bool) -> Markup:
     """Everything of one run; what cannot be shown is left out, with the reason."""
     opened = Run.open(run.folder)
-    evidence = Evidence(opened)
+    evidence = Evidence(opened, datasets)
     parts: list[Markup] = []
     if not alone:
         (group,) = group_runs([run])
         headline = element("p", _headline(group, named=False), class_="headline")
         parts += [headline, _curves([run], folder)]
-    parts += _section("Diagnostics", lambda: _diagnostics(evidence, folder))
+    parts += _section("Diagnostics", lambda: _diagnostics(run, evidence, folder))
     parts += _section("Where it goes", lambda: _maze_map(evidence, folder))
     parts += _section("What places are worth", lambda: _value_map(evidence, folder))
     parts += _section("How it was made", lambda: _provenance(opened))
@@ -151,7 +162,7 @@ def _section(title: str, make: Callable[[], list[Markup]]) -> list[Markup]:
     """A heading and what is made for it, or why that is not possible."""
     try:
         return [element("h3", title), *make()]
-    except MISSING as error:
+    except UserError as error:
         return [element("h3", title), _left_out(f"Left out: {error}")]
 
 
@@ -159,13 +170,13 @@ def _left_out(reason: str) -> Markup:
     return element("p", reason, class_="left-out")
 
 
-def _diagnostics(evidence: Evidence, folder: Path) -> list[Markup]:
-    advantages, missing = None, []
+def _diagnostics(run: RunCurve, evidence: Evidence, folder: Path) -> list[Markup]:
+    history, advantages, missing = evidence.history, None, []
     words = (
         "Mean of Q (the lower of both target critics) and of V on 1,024 transitions; mean log "
         "standard deviation of the policy."
     )
-    if evidence.history.length("online"):
+    if has_lag(history):
         words += (
             " Policy lag: updates by which the actor of new transitions was behind the learner."
         )
@@ -178,14 +189,21 @@ def _diagnostics(evidence: Evidence, folder: Path) -> list[Markup]:
             "exp(inverse temperature \N{MULTIPLICATION SIGN} advantage) is clipped at 100; the "
             "outermost bars hold what lies beyond."
         )
-    except MISSING as error:
+    except UserError as error:
         missing = [_left_out(f"The advantages are left out: {error}")]
     with mpl.rc_context(style(WIDE)):
-        png, _ = save_figure(
-            diagnostics_figure(evidence.history, advantages), folder, "diagnostics"
-        )
-    return [picture(png, "Q, V, log standard deviation and policy lag over training.", words),
-            *missing]  # fmt: skip
+        figure = diagnostics_figure(history, stretch(run, history), advantages)
+        png, _ = save_figure(figure, folder, "diagnostics")
+    shown = f"Q, V{', policy lag' * has_lag(history)} and log standard deviation over training."
+    return [picture(png, shown, words), *missing]
+
+
+def stretch(run: RunCurve, history: History) -> Stretch:
+    """Up to the last evaluation, or to the last row of metrics where that is later."""
+    return Stretch(
+        max([history.length("offline"), *(row.updates for row in run.offline)]),
+        max(history.length("online"), run.rows[-1].env_steps),
+    )
 
 
 def _advantages(evidence: Evidence) -> Advantages:
@@ -205,16 +223,17 @@ def _maze_map(evidence: Evidence, folder: Path) -> list[Markup]:
     surveys, missing = {}, []
     try:
         surveys["dataset transitions"] = evidence.dataset
-    except MISSING as error:
+    except UserError as error:
         missing = [_left_out(f"The dataset's visits are left out: {error}")]
     if evidence.new is not None:
         surveys["new transitions"] = evidence.new
     with mpl.rc_context(style(WIDE)):
         png, _ = save_figure(maze_figure(task.maze, surveys, paths), folder, "maze")
     successes = sum(path.success for path in paths)
+    seen = f"Where the agent was in {' and '.join(surveys)}, on one scale of colours, and its paths"
     words = (
-        f"Where the agent was in {' and '.join(surveys) or 'no transitions'}, on one scale of "
-        f"colours, and its paths in the first {len(paths)} evaluation episodes (seeds from "
+        f"{seen if surveys else 'The paths of the agent'} in the first {len(paths)} evaluation "
+        "episodes (seeds from "
         f"{FIRST_SEED:,} on), which the newest policy ({evidence.policy.weights.version:,} updates)"
         f" has run for this page with its mean action; successes: {successes}. An episode's goal "
         "may lie around the star."
@@ -243,19 +262,19 @@ def _value_map(evidence: Evidence, folder: Path) -> list[Markup]:
 
 def _no_maze(evidence: Evidence) -> Markup:
     return _left_out(
-        f"Left out: {evidence.policy.environment.id} has no maze of which a map could be drawn."
+        f"Left out: {evidence.policy.environment.id} has no maze whose places are observed, "
+        "so there is no map to draw."
     )
 
 
 def _provenance(run: Run) -> list[Markup]:
     try:
         lines = "\n".join(commands(run))
-        config = (run.folder / "config.yaml").read_text(encoding="utf-8")
         settings = element("summary", "All settings (config.yaml)")
         made = [
             element("pre", element("code", lines)),
-            element("details", settings, element("pre", element("code", config))),
+            element("details", settings, element("pre", element("code", run.config_text))),
         ]
-    except MISSING as error:
+    except UserError as error:
         made = [_left_out(f"Commands and settings are left out: {error}")]
     return [definitions(facts(run)), *made]

@@ -145,11 +145,19 @@ class Run:
         meta = self.meta if path.is_file() else {}
         write_atomically(path, json.dumps({**meta, **changes}, indent=2) + "\n")
 
+    @property
+    def config_text(self) -> str:
+        """The contents of `config.yaml`."""
+        try:
+            return (self.folder / "config.yaml").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{self.folder}/config.yaml cannot be read ({error}).") from error
+
     def config(self, section: str) -> dict[str, Any] | None:
         """The resolved configuration of `pretrain` or `finetune`, None when there is none yet."""
         try:
-            data = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
+            data = yaml.safe_load(self.config_text)
+        except yaml.YAMLError as error:
             raise RunError(f"{self.folder}/config.yaml cannot be read ({error}).") from error
         section_data: dict[str, Any] | None = data.get(section)
         return section_data

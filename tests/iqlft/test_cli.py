@@ -344,11 +344,14 @@ def test_report_writes_a_page_into_the_run_or_elsewhere(
     main: Main, make_run: Callable[..., Path]
 ) -> None:
     folder = make_run()
-    assert main("report", folder) == (0, f"Wrote {folder / 'plots' / 'report.html'}\n", "")
+    code, output, errors = main("report", folder)
+    looked, wrote = output.splitlines()
+    assert looked.endswith(f"  Looking at {folder}.")
+    assert (code, wrote, errors) == (0, f"Wrote {folder / 'plots' / 'report.html'}", "")
     assert (folder / "plots" / "report.html").stat().st_size > 10_000
     make_run(seed=1)
     page = Path("runs/plots/report.html")
-    assert main("report") == (0, f"Wrote {page}\n", "")
+    assert main("report")[1].endswith(f"\nWrote {page}\n")
     Path("file").touch()
     assert "cannot be written" in refused(main, "report", folder, "--out", "file")
     assert "There is no run in nowhere" in refused(main, "report", "nowhere")

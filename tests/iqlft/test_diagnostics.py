@@ -11,11 +11,14 @@ from matplotlib.figure import Figure
 from iqlft.diagnostics import Advantages, diagnostics_figure
 from iqlft.figures import WIDE, style
 from iqlft.history import History, read_history
+from iqlft.panels import Stretch
 
 SAMPLES = {
     "dataset": np.array([-2, -1, -0.5, 0.6], np.float32),
     "new": np.array([-30, 0, 0.47, 9], np.float32),
 }
+WHOLE = Stretch(300, 340)
+"""Of the run that the fixtures make."""
 
 
 @pytest.fixture
@@ -23,9 +26,9 @@ def history(finetuned: Path) -> History:
     return read_history(finetuned)
 
 
-def drawn(history: History, advantages: Advantages | None) -> Figure:
+def drawn(history: History, advantages: Advantages | None, stretch: Stretch = WHOLE) -> Figure:
     with mpl.rc_context(style(WIDE)):
-        figure = diagnostics_figure(history, advantages)
+        figure = diagnostics_figure(history, stretch, advantages)
         figure.draw_without_rendering()
     return figure
 
@@ -49,7 +52,14 @@ def test_lines_are_the_rows_with_updates_counted_back_from_the_switch(history: H
     np.testing.assert_array_equal(offline.get_ydata(), values)
     np.testing.assert_array_equal(online.get_xdata(), history.column("dataset_q", "online")[0])
     assert words(axes) == ["Q, dataset", "V, dataset", "Q, new", "V, new"]
-    assert axes.get_xlim() == (-300, history.length("online"))
+    assert axes.get_xlim() == (-300, 340)
+
+
+def test_the_switch_is_where_pretraining_ended_whatever_was_logged_last(history: History) -> None:
+    axes = panel(drawn(history, None, Stretch(320, 340)), "mean Q and V")
+    offline = next(line for line in axes.lines if line.get_gid() == "dataset_q")
+    assert list(offline.get_xdata())[-1] == 300 - 320
+    assert axes.get_xlim() == (-320, 340)
 
 
 def test_the_clip_is_marked_and_the_clipped_share_is_told(history: History) -> None:
@@ -76,7 +86,7 @@ def test_bars_add_up_to_everything_with_what_lies_beyond_in_the_outermost(
 
 def test_what_is_not_there_has_no_panel(history: History) -> None:
     offline = History(tuple(row for row in history.rows if row["phase"] == "offline"))
-    titles = [axes.get_title() for axes in drawn(offline, None).axes]
+    titles = [axes.get_title() for axes in drawn(offline, None, Stretch(300, 0)).axes]
     assert titles == ["mean Q and V", "mean log-std of the policy"]
     assert [axes.get_title() for axes in drawn(history, Advantages(SAMPLES, 0.46)).axes] == [
         "mean Q and V", "advantages at the newest checkpoint", "mean log-std of the policy",

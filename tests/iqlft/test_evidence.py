@@ -1,8 +1,10 @@
 """The parts of a run are there, or say why they are not."""
 
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +36,27 @@ def test_a_run_has_its_dataset_its_new_transitions_and_its_maze(finetuned: Path)
     counted = evidence.task.maze.refined(8).count(rows[:, :2])
     np.testing.assert_array_equal(evidence.new.visits, counted)
     assert len(evidence.paths) == EPISODES
+
+
+@pytest.mark.usefixtures("corner")
+def test_a_dataset_that_runs_share_is_read_once(
+    finetuned: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets: dict[str, Any] = {}
+    first = Evidence(Run.open(finetuned), datasets).dataset
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "none"))
+    assert Evidence(Run.open(pretrained), datasets).dataset is first
+
+
+def test_a_dataset_that_cannot_be_read_is_named(
+    finetuned: Path, corner_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(shutil.copytree(corner_root, tmp_path / "datasets"))
+    (file,) = root.rglob("main_data.hdf5")
+    os.truncate(file, 20_000)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
+    with pytest.raises(DatasetError, match=r"antmaze/corner-v0.* cannot be read"):
+        _ = Evidence(Run.open(finetuned)).dataset
 
 
 def test_before_fine_tuning_there_are_no_new_transitions(pretrained: Path) -> None:

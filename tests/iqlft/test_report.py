@@ -13,8 +13,11 @@ import pytest
 from PIL import Image
 
 from iqlft.curves import read_run
+from iqlft.history import read_history
+from iqlft.panels import Stretch
 from iqlft.policy import save_policy
-from iqlft.report import write_report
+from iqlft.report import stretch, write_report
+from iqlft.reporting import Silent
 from iqlft.table import show_row, table_rows
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec
@@ -53,6 +56,27 @@ class Page(HTMLParser):
 
     def attributes(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.elements if name == tag]
+
+
+ROWS = """\
+{"phase": "offline", "updates": 1000, "env_steps": 0, "dataset_q": -1.5, "log_std_mean": 0}
+{"phase": "online", "updates": 2000, "env_steps": 500, "dataset_q": -2.5, "log_std_mean": 0}
+"""
+
+
+def log(folder: Path, rows: str) -> None:
+    (folder / "metrics.jsonl").write_text(rows)
+
+
+def linear_actor(observation_dim: int, action_dim: int) -> ActorWeights:
+    return ActorWeights(
+        (np.zeros((observation_dim, action_dim), np.float32),),
+        (np.zeros(action_dim, np.float32),),
+        np.zeros(action_dim, np.float32),
+        np.zeros(observation_dim, np.float32),
+        np.ones(observation_dim, np.float32),
+        0,
+    )
 
 
 def left_out(text: str) -> list[str]:
@@ -121,9 +145,9 @@ def test_the_page_is_accessible(page: Page) -> None:
     assert [tag for tag, _ in page.elements].count("main") == 1
 
 
-def test_the_table_has_the_numbers_of_the_table(finetuned: Path, make_run: MakeRun) -> None:
-    run = read_run(make_run(online=[0.5, 0.25], root=finetuned.parent / "numbers"))
-    page = Page(write_report([run], finetuned.parent / "numbers" / "out").read_text())
+def test_the_table_has_the_numbers_of_the_table(make_run: MakeRun, tmp_path: Path) -> None:
+    run = read_run(make_run(online=[0.5, 0.25]))
+    page = Page(write_report([run], tmp_path / "out").read_text())
     shown = page.named("th", "td")
     for row in table_rows([run]):
         for cell in show_row(row):
@@ -156,6 +180,45 @@ def test_several_runs_have_an_article_each_and_folders_of_their_own(
     assert any(each.startswith("The data are regenerated") for each in limits)
 
 
+def test_runs_of_one_name_under_two_roots_keep_their_figures_apart(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    runs = [
+        read_run(make_run(label=label, root=tmp_path / "roots" / label)) for label in ("one", "two")
+    ]
+    write_report(runs, tmp_path / "out")
+    found = [path.relative_to(tmp_path / "out") for path in (tmp_path / "out").glob("*/**/*.pdf")]
+    assert sorted(map(str, found)) == [
+        f"{label}/antmaze-umaze/iql-s0/before_after.pdf" for label in ("one", "two")
+    ]
+
+
+class Listener(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def event(self, sentence: str) -> None:
+        self.heard.append(sentence)
+
+
+def test_each_run_is_announced(make_run: MakeRun, tmp_path: Path) -> None:
+    folders, listener = [make_run(seed=seed) for seed in range(2)], Listener()
+    write_report([read_run(folder) for folder in folders], tmp_path / "out", listener)
+    assert listener.heard == [f"Looking at {folder}." for folder in folders]
+
+
+def test_a_page_that_cannot_be_written_is_no_page_with_parts_left_out(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    folder = make_run()
+    log(folder, ROWS)
+    (tmp_path / "diagnostics.png").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_report([read_run(folder)], tmp_path)
+
+
 # -- what is missing ----------------------------------------------------------------------------
 
 
@@ -181,14 +244,43 @@ def test_without_the_dataset_the_rest_is_shown(
     assert advantages.startswith("The advantages are left out: ")
     assert visits.startswith("The dataset's visits are left out: ")
     assert len(Page(text).attributes("img")) == 3
+    assert "Where the agent was in new transitions, on one scale of colours, and its paths" in text
+
+
+def test_without_transitions_there_are_the_paths_alone(
+    fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "none"))
+    text = write_report([read_run(fresh)], tmp_path / "out").read_text()
+    assert "The paths of the agent in the first 12 evaluation episodes" in text
+
+
+def test_the_switch_is_that_of_the_evaluations_and_no_lag_is_told_of_without_one(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    folder = make_run(online=[0.5, 0.6], updates=1500, env_steps=700)
+    log(folder, ROWS)
+    page = Page(write_report([read_run(folder)], tmp_path / "out").read_text())
+    words = " ".join([*page.named("figcaption"), *(img["alt"] for img in page.attributes("img"))])
+    assert "Mean of Q" in words
+    assert "lag" not in words.lower()
+    assert stretch(read_run(folder), read_history(folder)) == Stretch(1500, 700)
 
 
 def test_a_task_without_a_maze_says_so(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run(task="pendulum", metric="normalized_score")
-    weights = ActorWeights(
-        (np.zeros((3, 1), np.float32),), (np.zeros(1, np.float32),), np.zeros(1, np.float32),
-        np.zeros(3, np.float32), np.ones(3, np.float32), 0,
-    )  # fmt: skip
-    save_policy(folder / "policy", weights, EnvironmentSpec("Pendulum-v1"), {})
+    save_policy(folder / "policy", linear_actor(3, 1), EnvironmentSpec("Pendulum-v1"), {})
     reasons = left_out(write_report([read_run(folder)], tmp_path / "out").read_text())
-    assert reasons[1:3] == ["Left out: Pendulum-v1 has no maze of which a map could be drawn."] * 2
+    for reason in reasons[1:3]:
+        assert reason == (
+            "Left out: Pendulum-v1 has no maze whose places are observed, so there is no map to "
+            "draw."
+        )
+
+
+def test_a_maze_whose_places_are_not_observed_has_no_map(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run()
+    spec = EnvironmentSpec("iqlft/AntMaze-Corner-v0", observation_keys=("observation",))
+    save_policy(folder / "policy", linear_actor(27, 8), spec, {})
+    reasons = left_out(write_report([read_run(folder)], tmp_path / "out").read_text())
+    assert "iqlft/AntMaze-Corner-v0 has no maze whose places are observed" in reasons[1]
