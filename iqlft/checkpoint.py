@@ -120,7 +120,7 @@ def fitting(run_folder: Path) -> Iterator[None]:
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"The checkpoint in {run_folder} does not fit its configuration ({error}); "
-            "was config.yaml edited?"
+            "was config.yaml edited, or is it of another version?"
         ) from error
 
 

@@ -49,7 +49,8 @@ def write_report(
     Args:
         runs: at least one.
         out_folder: where the files go; made if missing. With several runs, the figures of each
-            are in a folder of their own, and these folders lie as the runs' do.
+            are in a folder `<task>/<run>` of their own, below that of their root if the runs
+            have several roots.
         reporter: told which run is being looked at.
 
     Returns:
@@ -63,12 +64,12 @@ def write_report(
     alone = len(runs) == 1
     content = _overview(groups, out_folder)
     datasets: dict[str, Survey] = {}
-    root = os.path.commonpath([run.folder.resolve() for run in runs])
+    root = os.path.commonpath([run.folder.resolve().parent.parent for run in runs])
     for group in groups:
         for run in group.runs:
             reporter.event(f"Looking at {run.folder}.")
-            folder = out_folder / run.folder.resolve().relative_to(root)
-            content.append(_article(run, folder, datasets, alone=alone))
+            place = "" if alone else run.folder.resolve().relative_to(root)
+            content.append(_article(run, out_folder / place, datasets, alone=alone))
     tasks = list(dict.fromkeys(group.task for group in groups))
     title = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
     page = document(f"{title}: before and after fine-tuning", *content)

@@ -203,10 +203,13 @@ class Listener(Silent):
         self.heard.append(sentence)
 
 
-def test_each_run_is_announced(make_run: MakeRun, tmp_path: Path) -> None:
+def test_each_run_is_announced_and_has_a_folder_after_its_task_and_name(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
     folders, listener = [make_run(seed=seed) for seed in range(2)], Listener()
     write_report([read_run(folder) for folder in folders], tmp_path / "out", listener)
     assert listener.heard == [f"Looking at {folder}." for folder in folders]
+    assert (tmp_path / "out" / "antmaze-umaze" / "iql-s1" / "before_after.png").is_file()
 
 
 def test_a_page_that_cannot_be_written_is_no_page_with_parts_left_out(
