@@ -6,34 +6,24 @@ Imports late, so that `--help` and the light commands start without torch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
 import time
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from iqlft import config as configs
-from iqlft import validation
-from iqlft.arguments import (
-    EvaluateRun,
-    ExportRun,
-    FilmRun,
-    NewKeys,
-    PlotRuns,
-    ReportRuns,
-    ResumeRun,
-    TableRuns,
-)
+from iqlft import result_commands, validation
+from iqlft.arguments import NewKeys, ResumeRun
 from iqlft.casting import nearest
 from iqlft.parsing import no_arguments, parse, settings
 from workers import __version__
 from workers.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from iqlft.config import RunConfig
 
@@ -97,7 +87,7 @@ def _pretrain(arguments: list[str]) -> None:
     if config.dry_run:
         from iqlft.dry_run import dry_run_pretraining  # noqa: PLC0415
 
-        _say_rows(dry_run_pretraining(config))
+        _say(result_commands.aligned(dry_run_pretraining(config)))
         return
     from iqlft.pretrain import pretrain  # noqa: PLC0415
 
@@ -114,12 +104,12 @@ def _finetune(arguments: list[str]) -> None:
     from iqlft.finetune import dry_run, finetune  # noqa: PLC0415
 
     if config.dry_run:
-        _say_rows(dry_run(config))
+        _say(result_commands.aligned(dry_run(config)))
         return
     with _reporter() as reporter:
         folders = finetune(config, reporter)
     _say(f"Fine-tuned: {', '.join(map(str, folders))}")
-    _draw(folders, None, config.runs)
+    _say(result_commands.draw(folders, None, config.runs))
 
 
 def _run(arguments: list[str]) -> None:
@@ -136,7 +126,7 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
     if config.dry_run:
         from iqlft.dry_run import dry_run_pretraining  # noqa: PLC0415
 
-        _say_rows(dry_run_pretraining(offline))
+        _say(result_commands.aligned(dry_run_pretraining(offline)))
         return
     from iqlft.finetune import finetune  # noqa: PLC0415
     from iqlft.pretrain import pretrain  # noqa: PLC0415
@@ -144,7 +134,7 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
     with _reporter() as reporter:
         folders = pretrain(offline, reporter)
         finetune(dataclasses.replace(online, run=tuple(folders)), reporter)
-    _draw(folders, None, config.runs)
+    _say(result_commands.draw(folders, None, config.runs))
 
 
 def _resume(arguments: list[str]) -> None:
@@ -182,73 +172,6 @@ def _demo(arguments: list[str]) -> None:
     )
     _pretrain_and_finetune(config)
     _say(f"The demonstration took {time.monotonic() - began:.0f} s.")
-
-
-# -- results ------------------------------------------------------------------------------------
-
-
-def _evaluate(arguments: list[str]) -> None:
-    """Evaluate the newest policy of a run."""
-    chosen = parse("evaluate", EvaluateRun, arguments)
-    from iqlft.evaluate import evaluate  # noqa: PLC0415
-
-    _say_rows(evaluate(chosen.run, chosen.episodes, chosen.workers))
-
-
-def _plot(arguments: list[str]) -> None:
-    """Draw the before/after score curve."""
-    chosen = parse("plot", PlotRuns, arguments)
-    _draw(list(chosen.run), chosen.out, chosen.runs, chosen.smoothing)
-
-
-def _table(arguments: list[str]) -> None:
-    """Before -> after per task, beside the published rows."""
-    chosen = parse("table", TableRuns, arguments)
-    from iqlft.table import format_table  # noqa: PLC0415
-
-    text = format_table(
-        _curves(list(chosen.run), chosen.runs), chosen.style, published=chosen.published
-    )
-    if chosen.out is None:
-        _say(text)
-    else:
-        with _writing(chosen.out):
-            chosen.out.write_text(text + "\n", encoding="utf-8")
-        _say(f"Wrote {chosen.out}")
-
-
-def _report(arguments: list[str]) -> None:
-    """One HTML page with curves, table, diagnostics and maps of runs."""
-    chosen = parse("report", ReportRuns, arguments)
-    from iqlft.report import write_report  # noqa: PLC0415
-
-    curves = _curves(list(chosen.run), chosen.runs)
-    out = chosen.out or _plots_folder(curves, chosen.runs)
-    with _reporter() as reporter, _writing(out):
-        page = write_report(curves, out, reporter)
-    _say(f"Wrote {page}")
-
-
-def _video(arguments: list[str]) -> None:
-    """Film the best, median and worst evaluation episodes, before and after."""
-    chosen = parse("video", FilmRun, arguments)
-    from iqlft.video import film_run  # noqa: PLC0415
-
-    out = chosen.out or chosen.run / "plots"
-    with _reporter() as reporter, _writing(out):
-        filmed = film_run(chosen.run, out, chosen.episodes, chosen.workers, reporter)
-    _say("\n".join(f"Filmed {path}" for path in filmed))
-
-
-def _export(arguments: list[str]) -> None:
-    """Write a run's policy as a folder that runs with NumPy alone."""
-    chosen = parse("export", ExportRun, arguments)
-    from iqlft.policy import load_policy, save_policy  # noqa: PLC0415
-
-    policy = load_policy(chosen.run)
-    out = chosen.out or Path(f"{chosen.run.resolve().parent.name}-{chosen.run.resolve().name}")
-    save_policy(out, policy.weights, policy.environment, {"exported_from": chosen.run.name})
-    _say(f"Wrote {out}: use it with iqlft.load_policy({str(out)!r}).")
 
 
 # -- data and machine ---------------------------------------------------------------------------
@@ -289,7 +212,15 @@ def _doctor(arguments: list[str]) -> None:
     no_arguments("doctor", arguments)
     from iqlft.doctor import examine  # noqa: PLC0415
 
-    _say_rows(examine())
+    _say(result_commands.aligned(examine()))
+
+
+def _saying(command: Callable[[list[str]], str]) -> Callable[[list[str]], None]:
+    @functools.wraps(command)
+    def said(arguments: list[str]) -> None:
+        _say(command(arguments))
+
+    return said
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
@@ -297,15 +228,15 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "finetune": _finetune,
     "run": _run,
     "resume": _resume,
-    "evaluate": _evaluate,
-    "plot": _plot,
-    "table": _table,
-    "report": _report,
-    "video": _video,
+    "evaluate": _saying(result_commands.evaluate),
+    "plot": _saying(result_commands.plot),
+    "table": _saying(result_commands.table),
+    "report": _saying(result_commands.report),
+    "video": _saying(result_commands.video),
     "data": _data,
     "worker": _worker,
     "keys": _keys,
-    "export": _export,
+    "export": _saying(result_commands.export),
     "doctor": _doctor,
     "demo": _demo,
 }
@@ -321,43 +252,6 @@ def _resolve(default: configs.Config, command: str, arguments: list[str]) -> con
         return resolved
     _say(configs.to_yaml(resolved).rstrip())
     return None
-
-
-def _draw(folders: list[Path], out: Path | None, runs: Path, smoothing: int | None = None) -> None:
-    from iqlft.plot import plot_before_after  # noqa: PLC0415
-
-    curves = _curves(folders, runs)
-    out = out or _plots_folder(curves, runs)
-    with _writing(out):
-        drawn = plot_before_after(curves, out, smoothing=smoothing)
-    _say("\n".join(f"Drew {path}" for path in drawn))
-
-
-def _plots_folder(curves: list[Any], runs: Path) -> Path:
-    folder: Path = curves[0].folder if len(curves) == 1 else runs
-    return folder / "plots"
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Says in one sentence that a figure or table cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise configs.ConfigError(
-            f"{path} cannot be written ({error.strerror}); choose another place with --out."
-        ) from error
-
-
-def _curves(folders: list[Path], runs: Path) -> list[Any]:
-    from iqlft.curves import find_runs, read_run  # noqa: PLC0415
-    from iqlft.runs import RunError  # noqa: PLC0415
-
-    found = [each for folder in folders or [runs] for each in find_runs(folder)]
-    if not found:
-        where = ", ".join(map(str, folders or [runs]))
-        raise RunError(f"There is no run in {where}; make one with `iqlft pretrain`.")
-    return [read_run(each) for each in found]
 
 
 def _overview() -> str:
@@ -386,12 +280,6 @@ def _errors() -> Console:
 
 def _say(text: str) -> None:
     print(text, flush=True)  # noqa: T201 -- the one place
-
-
-def _say_rows(rows: Sequence[tuple[str, str]]) -> None:
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        _say(f"{name:{width}s}  {value}")
 
 
 def _reporter() -> Any:  # noqa: ANN401

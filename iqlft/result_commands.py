@@ -1,0 +1,142 @@
+"""`iqlft evaluate`, `plot`, `table`, `report`, `video`, `export`: what is made of runs.
+
+Each takes its own arguments and returns what there is to say.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from iqlft.arguments import EvaluateRun, ExportRun, FilmRun, PlotRuns, ReportRuns, TableRuns
+from iqlft.casting import ConfigError
+from iqlft.parsing import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+def evaluate(arguments: list[str]) -> str:
+    """Evaluate the newest policy of a run."""
+    chosen = parse("evaluate", EvaluateRun, arguments)
+    from iqlft.evaluate import evaluate as run_evaluation  # noqa: PLC0415
+
+    return aligned(run_evaluation(chosen.run, chosen.episodes, chosen.workers))
+
+
+def plot(arguments: list[str]) -> str:
+    """Draw the before/after score curve."""
+    chosen = parse("plot", PlotRuns, arguments)
+    return draw(list(chosen.run), chosen.out, chosen.runs, chosen.smoothing)
+
+
+def table(arguments: list[str]) -> str:
+    """Before -> after per task, beside the published rows."""
+    chosen = parse("table", TableRuns, arguments)
+    from iqlft.table import format_table  # noqa: PLC0415
+
+    text = format_table(
+        _curves(list(chosen.run), chosen.runs), chosen.style, published=chosen.published
+    )
+    if chosen.out is None:
+        return text
+    with _writing(chosen.out):
+        chosen.out.write_text(text + "\n", encoding="utf-8")
+    return f"Wrote {chosen.out}"
+
+
+def report(arguments: list[str]) -> str:
+    """One HTML page with curves, table, diagnostics and maps of runs."""
+    chosen = parse("report", ReportRuns, arguments)
+    from iqlft.report import write_report  # noqa: PLC0415
+
+    curves = _curves(list(chosen.run), chosen.runs)
+    out = chosen.out or _plots_folder(curves, chosen.runs)
+    with _reporter() as reporter, _writing(out):
+        page = write_report(curves, out, reporter)
+    return f"Wrote {page}"
+
+
+def video(arguments: list[str]) -> str:
+    """Film the best, median and worst evaluation episodes, before and after."""
+    chosen = parse("video", FilmRun, arguments)
+    from iqlft.video import film_run  # noqa: PLC0415
+
+    out = chosen.out or chosen.run / "plots"
+    with _reporter() as reporter, _writing(out):
+        filmed = film_run(chosen.run, out, chosen.episodes, chosen.workers, reporter)
+    return "\n".join(f"Filmed {path}" for path in filmed)
+
+
+def export(arguments: list[str]) -> str:
+    """Write a run's policy as a folder that runs with NumPy alone."""
+    chosen = parse("export", ExportRun, arguments)
+    from iqlft.policy import load_policy, save_policy  # noqa: PLC0415
+
+    policy = load_policy(chosen.run)
+    out = chosen.out or Path(f"{chosen.run.resolve().parent.name}-{chosen.run.resolve().name}")
+    save_policy(out, policy.weights, policy.environment, {"exported_from": chosen.run.name})
+    return f"Wrote {out}: use it with iqlft.load_policy({str(out)!r})."
+
+
+def draw(folders: list[Path], out: Path | None, runs: Path, smoothing: int | None = None) -> str:
+    """Draws the before/after curve.
+
+    Args:
+        folders: of runs, or folders that hold them; empty for all under `runs`.
+        out: folder for the figure; None for that of the run, or of all of them.
+        runs: the folder of all runs.
+        smoothing: evaluations that are averaged; None for none.
+
+    Returns:
+        What there is to say.
+    """
+    from iqlft.plot import plot_before_after  # noqa: PLC0415
+
+    curves = _curves(folders, runs)
+    out = out or _plots_folder(curves, runs)
+    with _writing(out):
+        drawn = plot_before_after(curves, out, smoothing=smoothing)
+    return "\n".join(f"Drew {path}" for path in drawn)
+
+
+def _plots_folder(curves: list[Any], runs: Path) -> Path:
+    folder: Path = curves[0].folder if len(curves) == 1 else runs
+    return folder / "plots"
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Says in one sentence that a figure or table cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror}); choose another place with --out."
+        ) from error
+
+
+def _curves(folders: list[Path], runs: Path) -> list[Any]:
+    from iqlft.curves import find_runs, read_run  # noqa: PLC0415
+    from iqlft.runs import RunError  # noqa: PLC0415
+
+    found = [each for folder in folders or [runs] for each in find_runs(folder)]
+    if not found:
+        where = ", ".join(map(str, folders or [runs]))
+        raise RunError(f"There is no run in {where}; make one with `iqlft pretrain`.")
+    return [read_run(each) for each in found]
+
+
+def aligned(rows: Sequence[tuple[str, str]]) -> str:
+    """Names and texts as two columns."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:{width}s}  {value}" for name, value in rows)
+
+
+def _reporter() -> Any:  # noqa: ANN401
+    from iqlft.console import ConsoleReporter  # noqa: PLC0415
+
+    return ConsoleReporter(Console())
