@@ -90,7 +90,8 @@ def test_honest_batches_are_all_accepted_among_malformed_messages(
         learner = Learner(gateway)
         learner.receive_while(lambda: not learner.both_work, 20)
         with hostile_peer.started(gateway.endpoint, messages=2_000, per_second=4_000) as hostile:
-            learner.receive_while(lambda: hostile.poll() is None, 30)
+            # The sender has the lowest priority: on a busy machine it takes its time.
+            learner.receive_while(lambda: hostile.poll() is None, 80)
         assert hostile.returncode == 0
         assert gateway.bad_messages() > 500
         learner.receive_while(lambda: not learner.both_work, 20)
