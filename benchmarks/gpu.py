@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from eager import EagerReference
 from learner import KINDS, learner, rows
-from measuring import BATCH, LAYOUT, alternate, rate, ratio
+from measuring import BATCH, LAYOUT, alternate, ratio
 
 from iqlft.stack import Stack
 
@@ -109,12 +109,8 @@ def main() -> None:
         "gpu": torch.cuda.get_device_name(),
         "torch": torch.__version__,
     }
-    stack = learner(data, 1, torch.float32, "cuda", graph=True)
     questions: dict[str, Callable[[], Any]] = {
         "kernels_of_an_update": lambda: kernels(learner(data, 1, torch.float32, "cuda")),
-        "launched_updates_per_second": lambda: rate(
-            stack.update, args.seconds, settle=torch.cuda.synchronize
-        ),
         "interference": lambda: interference(data, args.seconds),
         "speeds": lambda: speeds(data, args.seconds),
     }

@@ -14,6 +14,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from learner import KINDS
 from measuring import ACTION_DIM, BATCH, LAYOUT, OBSERVATION_DIM, Table, alternate, parser, write
 
 from iqlft.algorithms.iql import ImplicitQLearning
@@ -23,7 +24,6 @@ from iqlft.replay import Replay
 from iqlft.stack import Stack
 
 CHUNK = 250_000
-KINDS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
 def chunks(count: int) -> Iterator[np.ndarray]:

@@ -91,7 +91,7 @@ def _pretrain(arguments: list[str]) -> None:
         return
     from iqlft.pretrain import pretrain  # noqa: PLC0415
 
-    with _reporter() as reporter:
+    with result_commands.console_reporter() as reporter:
         folders = " ".join(map(str, pretrain(config, reporter)))
     _say(f"Pretrained: {folders}\nNext: iqlft finetune {folders} --workers {config.workers}")
 
@@ -106,7 +106,7 @@ def _finetune(arguments: list[str]) -> None:
     if config.dry_run:
         _say(result_commands.aligned(dry_run(config)))
         return
-    with _reporter() as reporter:
+    with result_commands.console_reporter() as reporter:
         folders = finetune(config, reporter)
     _say(f"Fine-tuned: {', '.join(map(str, folders))}")
     _say(result_commands.draw(folders, None, config.runs))
@@ -131,7 +131,7 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
     from iqlft.finetune import finetune  # noqa: PLC0415
     from iqlft.pretrain import pretrain  # noqa: PLC0415
 
-    with _reporter() as reporter:
+    with result_commands.console_reporter() as reporter:
         folders = pretrain(offline, reporter)
         finetune(dataclasses.replace(online, run=tuple(folders)), reporter)
     _say(result_commands.draw(folders, None, config.runs))
@@ -145,7 +145,7 @@ def _resume(arguments: list[str]) -> None:
     given = dataclasses.asdict(chosen)
     changes = {name: each for name, each in given.items() if name != "run" and each is not None}
 
-    with _reporter() as reporter:
+    with result_commands.console_reporter() as reporter:
         resume(*chosen.run, reporter=reporter, **changes)
     _say(f"Finished: {' '.join(map(str, chosen.run))}")
 
@@ -280,12 +280,6 @@ def _errors() -> Console:
 
 def _say(text: str) -> None:
     print(text, flush=True)  # noqa: T201 -- the one place
-
-
-def _reporter() -> Any:  # noqa: ANN401
-    from iqlft.console import ConsoleReporter  # noqa: PLC0415
-
-    return ConsoleReporter(Console())
 
 
 def _progress() -> Any:  # noqa: ANN401

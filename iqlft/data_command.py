@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from iqlft.arguments import CheckData, ImportData, MakeData, OneDataset, PlotData
 from iqlft.casting import ConfigError, nearest
 from iqlft.console import GenerationProgress
+from iqlft.files import writing
 from iqlft.parsing import no_arguments, parse
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def run(arguments: list[str]) -> str:
@@ -135,7 +131,7 @@ def _check(arguments: list[str]) -> str:
     if chosen.style == "markdown":
         report = f"# {chosen.id}\n\n{report}"
     if chosen.out is not None:
-        with _writing(chosen.out):
+        with writing(chosen.out):
             chosen.out.write_text(report + "\n", encoding="utf-8")
         report = f"Wrote {chosen.out}"
     failed = [finding.name for finding in failures(findings)]
@@ -151,17 +147,6 @@ def _plot(arguments: list[str]) -> str:
 
     out = chosen.out or Path(chosen.id.replace("/", "-"))
     name = out.stem if out.suffix in {".png", ".pdf"} else out.name
-    with _writing(out):
+    with writing(out):
         drawn = plot_dataset(chosen.id, out.parent, name)
     return "\n".join(f"Drew {path}" for path in drawn)
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Says in one sentence that a table or a picture cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be written ({error.strerror}); choose another place with --out."
-        ) from error

@@ -1,16 +1,20 @@
-"""Small files, written so that a reader or a crash sees the old or the new, never a part."""
+"""Files: small ones of which nobody sees a part, and what is said where one cannot be written."""
 
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from iqlft.casting import ConfigError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replaces a text file in one move."""
+    """Replaces a text file in one move: a reader or a crash sees the old or the new."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
     sync(temporary)
@@ -24,3 +28,21 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Says in one sentence that what a command makes cannot be written.
+
+    Args:
+        path: what is written inside the block, or where.
+
+    Raises:
+        ConfigError: in place of an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror}); choose another place with --out."
+        ) from error

@@ -64,6 +64,13 @@ def draw_visits(axes: Axes, maze: GoalMaze, visits: NDArray[np.int64], norm: Nor
     )  # fmt: skip
 
 
+def draw_bar(axes: Axes, mesh: QuadMesh, label: str = "") -> None:
+    """Explains the colours of a mesh by a bar at the right of its axes."""
+    bar = axes.inset_axes((1.03, 0, 0.035, 1))
+    axes.figure.colorbar(mesh, cax=bar, label=label)
+    bar.minorticks_off()
+
+
 def draw_goal(axes: Axes, goal: Goal) -> None:
     """Marks the evaluation goal with a star."""
     axes.plot(*goal.position, **STAR, linestyle="", zorder=4)

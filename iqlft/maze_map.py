@@ -13,6 +13,7 @@ from iqlft.figures import BLUE, VERMILION, WIDE
 from iqlft.maze_axes import (
     FINENESS,
     STAR,
+    draw_bar,
     draw_goal,
     draw_visits,
     draw_walls,
@@ -83,9 +84,7 @@ def _draw_coverage(axes: Sequence[Axes], maze: GoalMaze, surveys: Mapping[str, S
         mesh = draw_visits(each, maze, counts, norm)
         each.set_title(f"{surveys[name].num_transitions:,} {name}")
     square = abs(maze.pitch[0]) / FINENESS
-    bar = axes[-1].inset_axes((1.03, 0, 0.035, 1))
-    axes[-1].figure.colorbar(mesh, cax=bar, label=f"visits of each square of {square:g} m")
-    bar.minorticks_off()
+    draw_bar(axes[-1], mesh, f"visits of each square of {square:g} m")
 
 
 def _legend(maze: GoalMaze, paths: Sequence[EvaluationPath]) -> list[Artist]:

@@ -5,18 +5,17 @@ Each takes its own arguments and returns what there is to say.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from iqlft.arguments import EvaluateRun, ExportRun, FilmRun, PlotRuns, ReportRuns, TableRuns
-from iqlft.casting import ConfigError
+from iqlft.files import writing
 from iqlft.parsing import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 
 def evaluate(arguments: list[str]) -> str:
@@ -43,7 +42,7 @@ def table(arguments: list[str]) -> str:
     )
     if chosen.out is None:
         return text
-    with _writing(chosen.out):
+    with writing(chosen.out):
         chosen.out.write_text(text + "\n", encoding="utf-8")
     return f"Wrote {chosen.out}"
 
@@ -55,7 +54,7 @@ def report(arguments: list[str]) -> str:
 
     curves = _curves(list(chosen.run), chosen.runs)
     out = chosen.out or _plots_folder(curves, chosen.runs)
-    with _reporter() as reporter, _writing(out):
+    with console_reporter() as reporter, writing(out):
         page = write_report(curves, out, reporter)
     return f"Wrote {page}"
 
@@ -66,7 +65,7 @@ def video(arguments: list[str]) -> str:
     from iqlft.video import film_run  # noqa: PLC0415
 
     out = chosen.out or chosen.run / "plots"
-    with _reporter() as reporter, _writing(out):
+    with console_reporter() as reporter, writing(out):
         filmed = film_run(chosen.run, out, chosen.episodes, chosen.workers, reporter)
     return "\n".join(f"Filmed {path}" for path in filmed)
 
@@ -98,7 +97,7 @@ def draw(folders: list[Path], out: Path | None, runs: Path, smoothing: int | Non
 
     curves = _curves(folders, runs)
     out = out or _plots_folder(curves, runs)
-    with _writing(out):
+    with writing(out):
         drawn = plot_before_after(curves, out, smoothing=smoothing)
     return "\n".join(f"Drew {path}" for path in drawn)
 
@@ -106,17 +105,6 @@ def draw(folders: list[Path], out: Path | None, runs: Path, smoothing: int | Non
 def _plots_folder(curves: list[Any], runs: Path) -> Path:
     folder: Path = curves[0].folder if len(curves) == 1 else runs
     return folder / "plots"
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Says in one sentence that a figure or table cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be written ({error.strerror}); choose another place with --out."
-        ) from error
 
 
 def _curves(folders: list[Path], runs: Path) -> list[Any]:
@@ -136,7 +124,8 @@ def aligned(rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join(f"{name:{width}s}  {value}" for name, value in rows)
 
 
-def _reporter() -> Any:  # noqa: ANN401
+def console_reporter() -> Any:  # noqa: ANN401
+    """Shows what a command does meanwhile; a context manager."""
     from iqlft.console import ConsoleReporter  # noqa: PLC0415
 
     return ConsoleReporter(Console())

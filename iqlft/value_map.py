@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from iqlft.figures import NARROW
-from iqlft.maze_axes import FINENESS, STAR, draw_goal, draw_walls, key, scale, wall_key
+from iqlft.maze_axes import FINENESS, STAR, draw_bar, draw_goal, draw_walls, key, scale, wall_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ def value_figure(maze: GoalMaze, values: NDArray[np.float64], visits: NDArray[np
     mesh = axes.pcolormesh(
         *maze.refined(FINENESS).edges, seen, cmap="viridis", rasterized=True, zorder=2
     )
-    figure.colorbar(mesh, cax=axes.inset_axes((1.03, 0, 0.035, 1)), label="mean V")
+    draw_bar(axes, mesh, "mean V")
     draw_walls(axes, maze)
     scale(axes, *maze.limits)
     axes.set(xlabel="x (m)", ylabel="y (m)")

@@ -20,6 +20,7 @@ from iqlft.figures import BLUE, DARK, GREEN, GREY, VERMILION, WIDE, save_figure,
 from iqlft.maze_axes import (
     FINENESS,
     STAR,
+    draw_bar,
     draw_goal,
     draw_visits,
     draw_walls,
@@ -124,10 +125,7 @@ def _maze_figure(dataset: minari.MinariDataset, maze: GoalMaze) -> Figure:
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr,call-arg]
     (visits, starts), (goals, near) = figure.subplots(2, 2)
     norm = LogNorm(1, max(10, ways.visits.max()))
-    mesh = draw_visits(visits, maze, ways.visits, norm)
-    bar = visits.inset_axes((1.03, 0, 0.035, 1))
-    figure.colorbar(mesh, cax=bar)
-    bar.minorticks_off()
+    draw_bar(visits, draw_visits(visits, maze, ways.visits, norm))
     visits.set_title(f"visits of each square of {abs(maze.pitch[0]) / FINENESS:g} m")
     _draw_cells(starts, maze, ways.starts, _START, "starts: % of episodes by cell")
     _draw_cells(goals, maze, ways.goals, _GOAL, "commanded goals: % of episodes by cell")
