@@ -81,10 +81,10 @@ class IQL:
     ) -> None:
         self._settings = _override(configs.Hyperparameters(), hyperparameters, "IQL")
         validation.check(self._settings)
-        if self._settings.actor_schedule == "cosine":
+        if self._settings.actor_schedule != "constant":
             raise configs.ConfigError(
-                "actor_schedule='cosine' needs the number of updates in advance; use "
-                "`iqlft.pretrain`, or keep it constant."
+                f"actor_schedule={self._settings.actor_schedule!r} needs the number of updates in "
+                "advance; use `iqlft.pretrain`, or keep it constant."
             )
         self._dataset = dataset
         place = pick_device(device)

@@ -20,6 +20,7 @@ from iqlft.casting import cast, nearest
 
 Config = TypeVar("Config")
 Precision = Literal["float32", "bf16", "auto"]
+ActorSchedule = Literal["constant", "cosine", "climbing-cosine"]
 Judge = Literal["success", "return"]
 """What an episode is judged by."""
 
@@ -38,8 +39,9 @@ class Hyperparameters:
     """Share by which the target critics move towards the critics at each update."""
     learning_rate: float = 3e-4
     """Adam's learning rate for value, critics and actor."""
-    actor_schedule: Literal["constant", "cosine"] = "constant"
-    """Actor's learning rate: constant (fine-tuning follows), or a cosine to 0 over num_updates."""
+    actor_schedule: ActorSchedule = "constant"
+    """Actor's learning rate: constant (fine-tuning follows); a cosine to 0 over num_updates, and
+    constant again online; or, to compare with CORL, the cosine that goes on and climbs back."""
     batch_size: int = 256
     """Transitions per update."""
     hidden_size: int = 256

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from iqlft.checkpoint import Checkpoint
-    from iqlft.config import PretrainConfig
+    from iqlft.config import ActorSchedule, PretrainConfig
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.reporting import Reporter
     from iqlft.stack import Stack
@@ -275,11 +275,16 @@ def _build(
         precision=config.precision,
         threads=config.threads,
         cuda_graph=config.cuda_graph,
-        actor_schedule="constant",  # A cosine has reached 0 where fine-tuning begins.
+        actor_schedule=_online_schedule(pretrained),
     )
     return build(
         learner, dataset, seeds, capacity=config.env_steps, offline_ratio=config.offline_ratio
     )
+
+
+def _online_schedule(pretrained: PretrainConfig) -> ActorSchedule:
+    """A cosine has reached 0 where fine-tuning begins, unless it is the one that climbs back."""
+    return "constant" if pretrained.actor_schedule == "cosine" else pretrained.actor_schedule
 
 
 def _pacing(config: FinetuneConfig, session: Session, offline_updates: int) -> Pacing:

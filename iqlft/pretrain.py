@@ -164,8 +164,9 @@ def _graph(
         return None
     if not algorithm.is_uniform:
         raise ConfigError(
-            "--cuda-graph repeats one and the same update, which --dropout and --actor-schedule "
-            "cosine change from one to the next; leave it out, or them."
+            "--cuda-graph repeats one and the same update, which --dropout and an "
+            "--actor-schedule other than constant change from one to the next; leave it out, or "
+            "them."
         )
     # A run that was begun on a GPU may be resumed without one.
     on_gpu = replay.device.type == "cuda"

@@ -83,7 +83,8 @@ class ImplicitQLearning:
         device: where the parameters live.
         dtype: of parameters and losses; float64 serves the parity test.
         hidden_dtype: arithmetic of the hidden layers, see `StackedMLP`.
-        num_updates: length of the cosine schedule, needed for `actor_schedule="cosine"` only.
+        num_updates: in which a cosine of the actor's learning rate reaches 0; not needed for a
+            constant one.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class ImplicitQLearning:
         hidden_dtype: torch.dtype | None = None,
         num_updates: int | None = None,
     ) -> None:
-        if hyperparameters.actor_schedule == "cosine" and num_updates is None:
+        if hyperparameters.actor_schedule != "constant" and num_updates is None:
             raise ValueError("A cosine schedule needs num_updates, the length of its way to 0.")
         self.hyperparameters = hyperparameters
         self.num_members = len(seeds)
@@ -186,8 +187,9 @@ class ImplicitQLearning:
         h = self.hyperparameters
         if h.actor_schedule == "constant":
             return h.learning_rate
-        # Past its end a cosine climbs back; the progress is held at 1 instead.
-        progress = min(1.0, self.updates / (self._schedule_updates or 1))
+        progress = self.updates / (self._schedule_updates or 1)
+        if h.actor_schedule == "cosine":
+            progress = min(1.0, progress)  # Past its end a cosine climbs back.
         return h.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
     def metrics(self, result: UpdateResult) -> list[dict[str, float]]:

@@ -21,12 +21,13 @@ from run_fixtures import curves
 from iqlft import checkpoint, session
 from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
 from iqlft.checkpoint import CheckpointError
-from iqlft.config import FinetuneConfig
+from iqlft.config import ActorSchedule, FinetuneConfig, PretrainConfig
 from iqlft.finetune import finetune
 from iqlft.gateway import PortInUseError
 from iqlft.interruption import Interrupted
 from iqlft.journal import Journal
 from iqlft.policy import load_policy
+from iqlft.pretrain import pretrain
 from iqlft.replay import Batch
 from iqlft.reporting import Silent, Status
 from iqlft.resume import resume
@@ -100,6 +101,25 @@ def test_the_evaluation_before_the_first_online_update_is_the_last_offline_one(
 ) -> None:
     offline, online = curves(finetuned)[2:4]
     assert offline | {"phase": "online"} == online
+
+
+@pytest.mark.usefixtures("corner")
+@pytest.mark.parametrize(("schedule", "moved"), [("cosine", True), ("climbing-cosine", False)])
+def test_a_cosine_is_over_online_unless_it_climbs_back_from_0(
+    schedule: ActorSchedule,
+    moved: bool,
+    tmp_path: Path,
+    pretraining: PretrainConfig,
+    lockstep: FinetuneConfig,
+) -> None:
+    (run,) = pretrain(
+        dataclasses.replace(pretraining, num_updates=30, actor_schedule=schedule, runs=tmp_path)
+    )
+    before = load_policy(run)
+    finetune(dataclasses.replace(lockstep, run=(run,), env_steps=1, utd_ratio=1.0))
+    # The rate of the first online update is 0 where the cosine climbs from there.
+    observation = np.ones(29, np.float32)
+    assert np.any(load_policy(run)(observation) != before(observation)) == moved
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ def test_updates_that_change_from_one_to_the_next_are_not_uniform() -> None:
     assert uniform()
     assert not uniform(dropout=0.1)
     assert not uniform(actor_schedule="cosine")
+    assert not uniform(actor_schedule="climbing-cosine")
 
 
 @pytest.mark.gpu

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config import Hyperparameters
+from iqlft.config import ActorSchedule, Hyperparameters
 from iqlft.perceptrons import Dropout
 from iqlft.replay import Batch
 
@@ -213,15 +213,16 @@ def test_normalising_inside_equals_normalised_observations_outside() -> None:
     assert one.critic_loss.item() == pytest.approx(other.critic_loss.item(), rel=1e-12)
 
 
-def test_the_cosine_schedule_ends_at_zero_and_never_climbs_back() -> None:
-    settings = Hyperparameters(hidden_size=4, actor_schedule="cosine")
+@pytest.mark.parametrize(("schedule", "end"), [("cosine", 4), ("climbing-cosine", 7)])
+def test_a_cosine_schedule_stays_at_zero_or_climbs_back(schedule: ActorSchedule, end: int) -> None:
+    settings = Hyperparameters(hidden_size=4, actor_schedule=schedule)
     algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings, num_updates=4)
     batch = as_batch(random_arrays(np.random.default_rng(4)), torch.float32)
     rates = []
     for _ in range(7):
         rates.append(algorithm._actor_learning_rate())
         algorithm.update(batch)
-    expected = [3e-4 * 0.5 * (1 + math.cos(math.pi * min(i, 4) / 4)) for i in range(7)]
+    expected = [3e-4 * 0.5 * (1 + math.cos(math.pi * min(i, end) / 4)) for i in range(7)]
     assert rates == pytest.approx(expected)
 
 
