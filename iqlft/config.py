@@ -169,7 +169,9 @@ class FinetuneConfig(OnlineConfig, MachineConfig):
     workers: int = 2
     """Rollout worker processes."""
     into: str = ""
-    """Fine-tune a copy of the run under this name beside it; empty: continue the run itself."""
+    """Fine-tune a copy of the run under this name beside it, of several runs under the name and
+    their seeds; empty: continue the runs themselves.
+    """
 
 
 @dataclass(frozen=True)

@@ -74,11 +74,10 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
     runs = [Run.open(folder) for folder in _chosen(config)]
     # All mistakes show before the first run's hours.
     starts = [_start(run, config) for run in runs]
-    targets = {run.folder.with_name(config.into) if config.into else run.folder for run in runs}
-    if len(targets) < len(runs):
+    if len({_target(run, config) for run in runs}) < len(runs):
         raise RunError(
-            "Two of the runs are the same, or would be copied to the same folder; fine-tune them "
-            "one at a time, with different --into."
+            "Two of the runs are the same, or have the same seed and would be copied to the same "
+            "folder; fine-tune them one at a time, with different --into."
         )
     folders = []
     for group in alike(runs):
@@ -95,6 +94,12 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
 def _chosen(config: FinetuneConfig) -> tuple[Path, ...]:
     """The named runs, or the newest pretrained one that is not fine-tuned yet."""
     return config.run or (newest_pretrained(config.runs, config.task),)
+
+
+def _target(run: Run, config: FinetuneConfig) -> Path:
+    """The folder in which a run is fine-tuned: its own, or its copy's."""
+    several = f"-s{run.meta['seed']}" if len(config.run) > 1 else ""
+    return run.folder.with_name(config.into + several) if config.into else run.folder
 
 
 def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
@@ -141,7 +146,7 @@ def _start(run: Run, config: FinetuneConfig) -> str:
     """
     start = end_of_pretraining(run)
     if config.into:
-        refuse_existing(run.folder.with_name(config.into), "--into")
+        refuse_existing(_target(run, config), "--into")
     elif run.config("finetune") is not None:
         raise RunError(
             f"{run.folder} has been fine-tuned already, at least in part: continue it with "
@@ -157,7 +162,7 @@ def _begin(run: Run, config: FinetuneConfig, start: str, stack: Stack) -> Run:
     It happens when all else is ready, so that a run stays as it is when something is missing.
     """
     if config.into:
-        run = run.copy(run.folder.with_name(config.into), start)
+        run = run.copy(_target(run, config), start, config.into)
     else:
         run.claim()
         _start(run, config)  # Another process may have begun since this was asked first.
@@ -251,7 +256,7 @@ def _open_gateway(
     return Gateway(
         environment=dataset.environment,
         layout=dataset.layout,
-        run_id=config.into or run.folder.name,
+        run_id=_target(run, config).name,
         seed=pretrained.seed,
         host=config.host,
         port=config.port,

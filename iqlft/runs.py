@@ -102,12 +102,13 @@ class Run:
             raise RunError(f"There is no run in {folder} (no meta.json); see `iqlft doctor`.")
         return cls(folder)
 
-    def copy(self, folder: Path, checkpoint: str) -> Run:
+    def copy(self, folder: Path, checkpoint: str, variant: str) -> Run:
         """A second run folder that continues from one of this run's checkpoints, its only one.
 
         Args:
             folder: must not exist.
             checkpoint: name of the checkpoint.
+            variant: what it is called beside other runs of its task, whatever the seed.
 
         Raises:
             RunError: the folder exists, or cannot be written.
@@ -125,7 +126,7 @@ class Run:
             for each in _PRODUCTS:
                 (temporary / each).mkdir()
             write_atomically(temporary / "checkpoints" / "last", checkpoint)
-            Run(temporary).write_meta({"copied_from": self.folder.name, "variant": folder.name})
+            Run(temporary).write_meta({"copied_from": self.folder.name, "variant": variant})
             temporary.rename(folder)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)

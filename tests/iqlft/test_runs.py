@@ -141,15 +141,15 @@ def test_a_copy_has_one_checkpoint_and_says_where_it_is_from(run: Run) -> None:
     (run.folder / "logs" / "worker-0.log").write_text("old")
     run.append_metrics({"updates": 1})
     run.close()
-    copy = run.copy(run.folder.with_name("again"), "000000010")
+    copy = run.copy(run.folder.with_name("again-s3"), "000000010", "again")
     assert {path.name for path in (copy.folder / "checkpoints").iterdir()} == {"000000010", "last"}
     assert (copy.folder / "checkpoints" / "last").read_text() == "000000010"
-    assert copy.meta["copied_from"] == "iql-s3"
+    assert (copy.meta["copied_from"], copy.meta["variant"]) == ("iql-s3", "again")
     assert "copied_from" not in run.meta
     assert not list((copy.folder / "logs").iterdir())
     assert (copy.folder / "metrics.jsonl").read_bytes() == b'{"updates": 1}\n'
     with pytest.raises(RunError, match="choose another --into"):
-        run.copy(copy.folder, "000000010")
+        run.copy(copy.folder, "000000010", "again")
 
 
 def test_a_copy_that_fails_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,7 @@ def test_a_copy_that_fails_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(shutil, "copytree", full)
     with pytest.raises(RunError, match=r"cannot be copied .*No space left"):
-        run.copy(run.folder.with_name("again"), "000000010")
+        run.copy(run.folder.with_name("again-s3"), "000000010", "again")
     assert list(run.folder.parent.iterdir()) == [run.folder]
 
 

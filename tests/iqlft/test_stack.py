@@ -17,6 +17,7 @@ from iqlft import checkpoint
 from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
 from iqlft.checkpoint import CheckpointError
 from iqlft.config import ConfigError, FinetuneConfig, PretrainConfig
+from iqlft.curves import read_run
 from iqlft.finetune import dry_run, finetune
 from iqlft.interruption import Interrupted
 from iqlft.journal import Journal
@@ -135,6 +136,27 @@ def test_members_are_fine_tuned_together_each_with_workers_and_transitions_of_it
     np.testing.assert_allclose(rows[1], rows[3], rtol=1e-3, atol=1e-3)
     assert not np.array_equal(rows[0], rows[1])
     assert not np.array_equal(rows[0], rows[2])
+
+
+def test_members_are_copied_under_one_name_and_their_seeds(
+    stacked: list[Path], lockstep: FinetuneConfig
+) -> None:
+    config = dataclasses.replace(lockstep, run=tuple(stacked), into="half", env_steps=4)
+    copies = finetune(config)
+    assert [folder.name for folder in copies] == [f"half-s{seed}" for seed in SEEDS]
+    assert {read_run(folder).algorithm for folder in copies} == {"iql half"}
+    assert [len(curves(folder)) for folder in stacked] == [3] * 3
+    with pytest.raises(RunError, match=r"half-s0.*another --into"):
+        finetune(config)
+
+
+def test_runs_of_one_seed_are_not_copied_to_one_folder(
+    stacked: list[Path], lockstep: FinetuneConfig
+) -> None:
+    same = stacked[0].with_name("same")
+    shutil.copytree(stacked[0], same)
+    with pytest.raises(RunError, match="have the same seed and would be copied"):
+        finetune(dataclasses.replace(lockstep, run=(stacked[0], same), into="half"))
 
 
 def test_workers_are_shared_among_the_members(
