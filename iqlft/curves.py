@@ -75,6 +75,7 @@ class RunCurve:
         seed: of the run.
         label: where the data come from, such as `regenerated with the D4RL procedure`.
         rows: evaluations in order, offline before online; never empty.
+        variant: the name of a copy, `finetune --into NAME`; empty for others.
     """
 
     folder: Path
@@ -83,6 +84,7 @@ class RunCurve:
     seed: int
     label: str
     rows: tuple[CurveRow, ...]
+    variant: str = ""
 
     @property
     def offline(self) -> tuple[CurveRow, ...]:
@@ -130,10 +132,11 @@ def read_run(folder: Path | str) -> RunCurve:
         return RunCurve(
             folder=folder,
             task=str(meta["task"]),
-            algorithm=" ".join(str(meta[key]) for key in ("algorithm", "variant") if key in meta),
+            algorithm=str(meta["algorithm"]),
             seed=int(meta["seed"]),
             label=str(meta.get("dataset_label") or dataset_id or "unlabelled data"),
             rows=rows,
+            variant=str(meta.get("variant", "")),
         )
     except KeyError as error:
         raise RunError(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 WIDE, NARROW = 7.2, 3.4
 """Widths in inches of a page of text and of one of its two columns."""
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+SKY = "#56B4E9"
 """From Okabe and Ito's palette, which the colour-blind can tell apart."""
 DARK, GREY, SHADE = "0.25", "0.6", "0.95"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from iqlft.figures import BLUE, DARK, GREEN, GREY, PURPLE, SHADE, VERMILION
+from iqlft.figures import BLUE, DARK, GREEN, GREY, PURPLE, SHADE, SKY, VERMILION
 from iqlft.summary import estimate_scores, short_count
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ LOOKS = (
     Look(GREEN, "--", "s"),
     Look(PURPLE, "-.", "^"),
     Look("black", ":", "D"),
+    Look(SKY, "--", "v"),
+    Look(GREY, "-.", "P"),
 )
 """Of one series, and of several: those leave blue and orange to before and after."""
 

@@ -74,7 +74,9 @@ def before_after_figure(
     if len(series) == 1:
         looks = {series[0]: ALONE}
     rows = _dumbbell_rows(groups, series)
-    curves_part, dumbbell_part, figure = _layout(len(tasks), len(rows), width)
+    # Names of series are long: with several of them the dumbbell has the foot of the figure.
+    beside = width > 5 and len(tasks) <= 2 and len(series) == 1
+    curves_part, dumbbell_part, figure = _layout(len(tasks), len(rows), width, beside=beside)
     columns = _columns(len(tasks), width)
     grid = curves_part.subplots(-(-len(tasks) // columns), columns, squeeze=False)
     all_axes = list(grid.flat)
@@ -91,7 +93,7 @@ def before_after_figure(
     for axes in all_axes[len(tasks) :]:
         axes.remove()
     if dumbbell_part is not None:
-        draw_dumbbell(dumbbell_part.subplots(), rows, narrow=width <= 5 or len(tasks) <= 2)
+        draw_dumbbell(dumbbell_part.subplots(), rows, narrow=width <= 5 or beside)
     _legend(figure, groups, looks, smoothing, width)
     return figure
 
@@ -103,15 +105,11 @@ def _columns(num_tasks: int, width: float) -> int:
 
 
 def _layout(
-    num_tasks: int, num_rows: int, width: float
+    num_tasks: int, num_rows: int, width: float, *, beside: bool
 ) -> tuple[SubFigure, SubFigure | None, Figure]:
-    """A figure of the right size, its part for the curves and, with rows, for the dumbbell.
-
-    Beside one or two panels there is room for the dumbbell; else it has the foot of the figure.
-    """
+    """A figure of the right size, its part for the curves and, with rows, for the dumbbell."""
     columns = _columns(num_tasks, width)
     panel_rows = -(-num_tasks // columns)
-    beside = width > 5 and num_tasks <= 2
     panels = panel_rows * (2.05 if beside else 1.85 if columns < 3 else 1.75)
     foot = 0.0 if beside or not num_rows else 0.7 + 0.24 * num_rows
     figure = Figure(figsize=(width, panels + foot + 0.3), layout="constrained")
@@ -135,7 +133,8 @@ def _dumbbell_rows(groups: Sequence[Group], series: Sequence[Series]) -> list[tu
     tasks = list(dict.fromkeys(group.task for group in groups))
 
     def label(text: str, one: Series) -> str:
-        return text if len(series) == 1 else f"{text}, {_series_name(one, series)}"
+        name = _series_name(one, series)
+        return text if len(series) == 1 else name if len(tasks) == 1 else f"{text}, {name}"
 
     rows = [(label(_short(s.task, tasks), s.series), s) for s in summaries if s.before]
     if len(groups) == 1:
@@ -171,9 +170,11 @@ def _title(mine: Sequence[Group], groups: Sequence[Group], width: float) -> str:
 
 
 def _series_name(one: Series, series: Sequence[Series]) -> str:
-    same = [other for other in series if other.algorithm == one.algorithm]
-    name = one.algorithm.upper()
-    return name if len(same) == 1 else f"{name}, {one.label}"
+    """What tells one series from the others: a variant alone, where they are all one algorithm's."""
+    same_algorithm = len({each.algorithm for each in series}) == 1
+    name = one.variant if same_algorithm and one.variant else one.name
+    alike = [each for each in series if each.name == one.name]
+    return name if len(alike) == 1 else f"{name}, {one.label}"
 
 
 def _legend(

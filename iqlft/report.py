@@ -23,7 +23,7 @@ from iqlft.plot import plot_before_after
 from iqlft.provenance import commands, facts
 from iqlft.reporting import Silent
 from iqlft.runs import Run
-from iqlft.summary import group_runs, summarise
+from iqlft.summary import group_runs, series_of, summarise
 from iqlft.table import COLUMNS, caption, show_estimate, show_row, table_rows
 from iqlft.value_map import POSTURES, place_values, value_figure
 from workers.errors import UserError
@@ -155,7 +155,7 @@ def _article(run: RunCurve, folder: Path, datasets: dict[str, Survey], *, alone:
     parts += _section("Where it goes", lambda: _maze_map(evidence, folder))
     parts += _section("What places are worth", lambda: _value_map(evidence, folder))
     parts += _section("How it was made", lambda: _provenance(opened))
-    title = element("h2", f"{run.task}, {run.algorithm.upper()}, seed {run.seed}")
+    title = element("h2", f"{run.task}, {series_of(run).name}, seed {run.seed}")
     return element("article", title, *parts)
 
 

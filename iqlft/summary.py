@@ -30,15 +30,27 @@ if TYPE_CHECKING:
 
 
 class Series(NamedTuple):
-    """What may be averaged and added up: one algorithm on data of one origin.
+    """What may be averaged and added up: one algorithm, one variant, data of one origin.
 
     Attributes:
         algorithm: such as `iql`.
+        variant: how it was fine-tuned, where that has a name; else empty.
         label: where the data come from.
     """
 
     algorithm: str
+    variant: str
     label: str
+
+    @property
+    def name(self) -> str:
+        """`IQL`, or `IQL half` for the variant `half`."""
+        return f"{self.algorithm.upper()} {self.variant}".rstrip()
+
+
+def series_of(run: RunCurve) -> Series:
+    """What a run may be averaged with."""
+    return Series(run.algorithm, run.variant, run.label)
 
 
 @dataclass(frozen=True)
@@ -98,12 +110,12 @@ def group_runs(runs: Iterable[RunCurve]) -> list[Group]:
     Raises:
         RunError: no runs, or two with the same task, series and seed.
     """
-    runs = sorted(runs, key=lambda run: (task_order(run.task), run.algorithm, run.label, run.seed))
+    runs = sorted(runs, key=lambda run: (task_order(run.task), series_of(run), run.seed))
     if not runs:
         raise RunError("There are no runs to summarise; train one first with `iqlft run`.")
     groups: dict[tuple[str, Series], list[RunCurve]] = {}
     for run in runs:
-        seeds = groups.setdefault((run.task, Series(run.algorithm, run.label)), [])
+        seeds = groups.setdefault((run.task, series_of(run)), [])
         if seeds and seeds[-1].seed == run.seed:
             raise RunError(
                 f"Seed {run.seed} of {run.task} occurs twice, in {seeds[-1].folder} and "

@@ -119,7 +119,7 @@ def _sources(published: Published, series: Sequence[Series]) -> list[list[Publis
 
 
 def _our_row(task: str, series: Series, metric: str, summary: Summary | None) -> TableRow:
-    name = f"iqlft {series.algorithm.upper()}"
+    name = f"iqlft {series.name}"
     if summary is None:
         return TableRow(
             task, name, series.label, metric, None, None, None, (), (), (), (), ours=True

@@ -27,6 +27,7 @@ from iqlft.policy import Policy, load_policy, save_policy
 from iqlft.reporting import Silent
 from iqlft.restored import pretrained_policy
 from iqlft.runs import Run
+from iqlft.summary import series_of
 from workers.environment import Environment
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def film_run(
             results = run_episodes(phase.policy, folder.name, episodes, num_workers)
             rows.append(ranked(results, judged_by, environment))
     montage = Montage(
-        f"{shown.task}, {shown.algorithm.upper()}, seed {shown.seed}",
+        f"{shown.task}, {series_of(shown).name}, seed {shown.seed}",
         f"data: {shown.label}",
         [(phase.name, summary(row, judged_by)) for phase, row in zip(phases, rows, strict=True)],
         columns=len(RANKS),

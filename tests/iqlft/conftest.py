@@ -32,13 +32,16 @@ def make_run(tmp_path: Path) -> MakeRun:
         env_steps: int = 1_000_000,
         episodes: int = 100,
         algorithm: str = "iql",
+        variant: str = "",
         label: str = LABEL,
         metric: str = "success",
         root: Path = tmp_path / "runs",
     ) -> Path:
-        folder = root / task / f"{algorithm}-s{seed}"
+        folder = root / task / f"{variant or algorithm}-s{seed}"
         folder.mkdir(parents=True)
         meta = {"task": task, "algorithm": algorithm, "seed": seed, "dataset_label": label}
+        if variant:
+            meta["variant"] = variant
         (folder / "meta.json").write_text(json.dumps(meta))
         rows: list[dict[str, Any]] = []
         for index, value in enumerate(offline, 1):

@@ -207,6 +207,21 @@ def test_several_algorithms_differ_in_more_than_colour(
     assert [len(set(parts)) for parts in zip(*looks, strict=True)] == [2, 2, 2]
 
 
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_variants_are_named_below_the_curves_inside_the_figure(
+    make_run: MakeRun, width: float
+) -> None:
+    names = ["", "eight workers, no evaluation", "half"]
+    runs = [read_run(make_run(variant=name, online=[0.1, 0.2])) for name in names]
+    figure = before_after_figure(runs, width=width)
+    figure.draw_without_rendering()
+    curves, dumbbell = figure.axes
+    labels = dumbbell.get_yticklabels()
+    assert [label.get_text() for label in labels] == ["IQL", *names[1:]]
+    assert all(figure.bbox.contains(*label.get_window_extent().p0) for label in labels)
+    assert dumbbell.get_window_extent().y1 < curves.get_window_extent().y0
+
+
 @pytest.mark.parametrize(("num_tasks", "num_axes"), [(1, 2), (2, 3), (4, 5), (6, 7), (7, 8)])
 def test_any_number_of_tasks_has_a_panel_each(
     make_run: MakeRun, num_tasks: int, num_axes: int

@@ -1,0 +1,48 @@
+"""Keeps what figures and tables need of runs: `python results/keep.py FOLDER RUN...`.
+
+Of each run `FOLDER/<task>/<run>` holds config.yaml, curves.csv and meta.json afterwards, without the
+names and paths of the machine that it ran on.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+FILES = ("config.yaml", "curves.csv", "meta.json")
+PROGRAM = re.compile(r'"[^"]*/(?:iqlft/__main__\.py|bin/iqlft)"')
+ABSOLUTE = re.compile(r"(?:^|[\s\"'=])(/[\w.-]+/\S*)")
+
+
+def keep(folder: Path, run: Path) -> Path:
+    """Copies a run's small files, and returns where they are.
+
+    Raises:
+        ValueError: a path of the machine would be copied.
+    """
+    run = run.resolve()
+    kept = folder / run.parent.name / run.name
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        text = (run / name).read_text(encoding="utf-8")
+        text = PROGRAM.sub('"iqlft"', text).replace(str(run.parents[1]), "runs")
+        if name == "meta.json":
+            text = json.dumps(_without_host(json.loads(text)), indent=2) + "\n"
+        if found := ABSOLUTE.search(text):
+            raise ValueError(f"{run / name} holds a path of this machine, {found[1]}.")
+        (kept / name).write_text(text, encoding="utf-8")
+    return kept
+
+
+def _without_host(meta: dict[str, object]) -> dict[str, object]:
+    """The same without the names of machines."""
+    return {
+        key: _without_host(each) if isinstance(each, dict) else each
+        for key, each in meta.items()
+        if key != "host"
+    }
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[2:]:
+        print(keep(Path(sys.argv[1]), Path(argument)))
