@@ -170,7 +170,7 @@ def _title(mine: Sequence[Group], groups: Sequence[Group], width: float) -> str:
 
 
 def _series_name(one: Series, series: Sequence[Series]) -> str:
-    """What tells one series from the others: a variant alone, where they are all one algorithm's."""
+    """What tells one series from the others: a variant alone, where all are one algorithm's."""
     same_algorithm = len({each.algorithm for each in series}) == 1
     name = one.variant if same_algorithm and one.variant else one.name
     alike = [each for each in series if each.name == one.name]

@@ -1,7 +1,7 @@
 """Keeps what figures and tables need of runs: `python results/keep.py FOLDER RUN...`.
 
-Of each run `FOLDER/<task>/<run>` holds config.yaml, curves.csv and meta.json afterwards, without the
-names and paths of the machine that it ran on.
+Of each run `FOLDER/<task>/<run>` holds config.yaml, curves.csv and meta.json afterwards, without
+the names and paths of the machine that it ran on.
 """
 
 import json
