@@ -75,7 +75,7 @@ class RunCurve:
         seed: of the run.
         label: where the data come from, such as `regenerated with the D4RL procedure`.
         rows: evaluations in order, offline before online; never empty.
-        variant: the name of a copy, `finetune --into NAME`; empty for others.
+        variant: what `--name` or `--into` calls it, without the seed; empty where neither does.
     """
 
     folder: Path

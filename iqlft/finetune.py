@@ -162,7 +162,7 @@ def _begin(run: Run, config: FinetuneConfig, start: str, stack: Stack) -> Run:
     It happens when all else is ready, so that a run stays as it is when something is missing.
     """
     if config.into:
-        run = run.copy(_target(run, config), start, config.into)
+        run = run.copy(_target(run, config), start)
     else:
         run.claim()
         _start(run, config)  # Another process may have begun since this was asked first.

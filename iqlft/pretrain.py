@@ -31,7 +31,7 @@ from iqlft.members import (
     shared,
 )
 from iqlft.reporting import Silent
-from iqlft.runs import Run, RunError, refuse_existing
+from iqlft.runs import Run, RunError, refuse_existing, variant_of
 from iqlft.session import Session, restore
 from iqlft.sessions import Sessions
 from iqlft.stack import Stack
@@ -195,6 +195,7 @@ def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict
     return {
         "task": config.task,
         "algorithm": "iql",
+        "variant": variant_of(run_folder(config).name, config.seed),
         "seed": config.seed,
         "dataset": {"id": dataset.id, "hash": dataset.statistics.hash},
         "dataset_label": dataset_label(dataset),

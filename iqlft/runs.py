@@ -102,13 +102,12 @@ class Run:
             raise RunError(f"There is no run in {folder} (no meta.json); see `iqlft doctor`.")
         return cls(folder)
 
-    def copy(self, folder: Path, checkpoint: str, variant: str) -> Run:
+    def copy(self, folder: Path, checkpoint: str) -> Run:
         """A second run folder that continues from one of this run's checkpoints, its only one.
 
         Args:
             folder: must not exist.
             checkpoint: name of the checkpoint.
-            variant: what it is called beside other runs of its task, whatever the seed.
 
         Raises:
             RunError: the folder exists, or cannot be written.
@@ -126,6 +125,7 @@ class Run:
             for each in _PRODUCTS:
                 (temporary / each).mkdir()
             write_atomically(temporary / "checkpoints" / "last", checkpoint)
+            variant = variant_of(folder.name, self.meta["seed"])
             Run(temporary).write_meta({"copied_from": self.folder.name, "variant": variant})
             temporary.rename(folder)
         except OSError as error:
@@ -257,6 +257,12 @@ class Run:
             raise RunError(_unwritten(self.folder / name, error.strerror)) from error
         if written != len(data):
             raise RunError(_unwritten(self.folder / name, "only a part was written"))
+
+
+def variant_of(name: str, seed: int) -> str:
+    """By what a run's name tells it from others of its task and seed: `half` of `half-s0`."""
+    variant = name.removesuffix(f"-s{seed}")
+    return "" if variant == "iql" else variant
 
 
 def refuse_existing(folder: Path, flags: str = "--seed or --name") -> None:

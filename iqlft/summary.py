@@ -34,7 +34,7 @@ class Series(NamedTuple):
 
     Attributes:
         algorithm: such as `iql`.
-        variant: how it was fine-tuned, where that has a name; else empty.
+        variant: how it was trained, where that has a name; else empty.
         label: where the data come from.
     """
 

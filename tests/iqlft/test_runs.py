@@ -14,6 +14,7 @@ from iqlft.runs import (
     RunError,
     newest_pretrained,
     refuse_existing,
+    variant_of,
 )
 
 META = {"task": "small", "seed": 3}
@@ -141,7 +142,7 @@ def test_a_copy_has_one_checkpoint_and_says_where_it_is_from(run: Run) -> None:
     (run.folder / "logs" / "worker-0.log").write_text("old")
     run.append_metrics({"updates": 1})
     run.close()
-    copy = run.copy(run.folder.with_name("again-s3"), "000000010", "again")
+    copy = run.copy(run.folder.with_name("again-s3"), "000000010")
     assert {path.name for path in (copy.folder / "checkpoints").iterdir()} == {"000000010", "last"}
     assert (copy.folder / "checkpoints" / "last").read_text() == "000000010"
     assert (copy.meta["copied_from"], copy.meta["variant"]) == ("iql-s3", "again")
@@ -149,7 +150,15 @@ def test_a_copy_has_one_checkpoint_and_says_where_it_is_from(run: Run) -> None:
     assert not list((copy.folder / "logs").iterdir())
     assert (copy.folder / "metrics.jsonl").read_bytes() == b'{"updates": 1}\n'
     with pytest.raises(RunError, match="choose another --into"):
-        run.copy(copy.folder, "000000010", "again")
+        run.copy(copy.folder, "000000010")
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [("iql-s3", ""), ("half-s3", "half"), ("half", "half"), ("half-s4", "half-s4"), ("iql", "")],
+)
+def test_a_run_s_name_without_its_seed_is_its_variant(name: str, variant: str) -> None:
+    assert variant_of(name, 3) == variant
 
 
 def test_a_copy_that_fails_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +168,7 @@ def test_a_copy_that_fails_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(shutil, "copytree", full)
     with pytest.raises(RunError, match=r"cannot be copied .*No space left"):
-        run.copy(run.folder.with_name("again-s3"), "000000010", "again")
+        run.copy(run.folder.with_name("again-s3"), "000000010")
     assert list(run.folder.parent.iterdir()) == [run.folder]
 
 

@@ -144,7 +144,7 @@ def test_members_are_copied_under_one_name_and_their_seeds(
     config = dataclasses.replace(lockstep, run=tuple(stacked), into="half", env_steps=4)
     copies = finetune(config)
     assert [folder.name for folder in copies] == [f"half-s{seed}" for seed in SEEDS]
-    assert {read_run(folder).algorithm for folder in copies} == {"iql half"}
+    assert {read_run(folder).variant for folder in copies} == {"half"}
     assert [len(curves(folder)) for folder in stacked] == [3] * 3
     with pytest.raises(RunError, match=r"half-s0.*another --into"):
         finetune(config)
