@@ -8,9 +8,10 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 FILES = ("config.yaml", "curves.csv", "meta.json")
-PROGRAM = re.compile(r'"[^"]*/(?:iqlft/__main__\.py|bin/iqlft)"')
+RUNS = re.compile(r"^( +runs: ).*$", re.MULTILINE)
 ABSOLUTE = re.compile(r"(?:^|[\s\"'=])(/[\w.-]+/\S*)")
 
 
@@ -24,23 +25,26 @@ def keep(folder: Path, run: Path) -> Path:
     kept = folder / run.parent.name / run.name
     kept.mkdir(parents=True, exist_ok=True)
     for name in FILES:
-        text = (run / name).read_text(encoding="utf-8")
-        text = PROGRAM.sub('"iqlft"', text).replace(str(run.parents[1]), "runs")
+        text = (run / name).read_text(encoding="utf-8").replace(str(run.parents[1]), "runs")
         if name == "meta.json":
-            text = json.dumps(_without_host(json.loads(text)), indent=2) + "\n"
+            text = json.dumps(_cleared(json.loads(text)), indent=2) + "\n"
+        text = RUNS.sub(r"\1runs", text)  # It may have been trained in another folder.
         if found := ABSOLUTE.search(text):
             raise ValueError(f"{run / name} holds a path of this machine, {found[1]}.")
         (kept / name).write_text(text, encoding="utf-8")
     return kept
 
 
-def _without_host(meta: dict[str, object]) -> dict[str, object]:
-    """The same without the names of machines."""
-    return {
-        key: _without_host(each) if isinstance(each, dict) else each
+def _cleared(meta: dict[str, Any]) -> dict[str, Any]:
+    """The same without the names of machines, and the program by its name alone."""
+    cleared = {
+        key: _cleared(each) if isinstance(each, dict) else each
         for key, each in meta.items()
         if key != "host"
     }
+    if "argv" in cleared:
+        cleared["argv"] = ["iqlft", *cleared["argv"][1:]]
+    return cleared
 
 
 if __name__ == "__main__":
