@@ -93,7 +93,9 @@ class MachineConfig:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     precision: Precision = "float32"
-    """Arithmetic of the hidden layers; output layers, losses and optimiser are always float32."""
+    """Arithmetic of the hidden layers; output layers, losses and optimiser are always float32.
+    auto: bf16 on a processor that has it, else float32.
+    """
     threads: int = 0
     """torch threads on the CPU; 0: one per core."""
     cuda_graph: bool = False

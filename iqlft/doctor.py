@@ -10,6 +10,7 @@ import torch
 
 from iqlft.config import task_names
 from iqlft.datasets.catalogue import list_local
+from iqlft.learning import processor_has_bf16
 from iqlft.mp4 import find_ffmpeg
 from iqlft.opengl import find_backend
 from iqlft.runs import versions
@@ -44,7 +45,7 @@ def _device() -> str:
 
 
 def _bf16() -> str:
-    fast = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported()
+    fast = torch.cuda.is_available() or processor_has_bf16()
     return "fast here (--precision bf16)" if fast else "not faster here; stay with float32"
 
 

@@ -54,9 +54,19 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def hidden_dtype(precision: Precision) -> torch.dtype:
-    """Arithmetic of the hidden layers; `auto` is float32 until bf16 is shown to score alike."""
+def hidden_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Arithmetic of the hidden layers: `auto` is bf16 on a processor that has it.
+
+    There both score alike and bf16 is faster (docs/performance.md); on a GPU neither is measured.
+    """
+    if precision == "auto":
+        precision = "bf16" if device.type == "cpu" and processor_has_bf16() else "float32"
     return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def processor_has_bf16() -> bool:
+    """Whether this processor has instructions for bf16; others compute in it too, but slowly."""
+    return torch.cpu._is_avx512_bf16_supported()
 
 
 def load_task_dataset(config: TaskConfig) -> OfflineDataset:
@@ -120,7 +130,7 @@ def build_algorithm(
         observation_mean=mean,
         observation_std=std,
         device=device,
-        hidden_dtype=hidden_dtype(precision),
+        hidden_dtype=hidden_dtype(precision, torch.device(device)),
         num_updates=num_updates,
     )
 

@@ -206,7 +206,11 @@ def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict
 
 def learner_machine(stack: Stack) -> dict[str, Any]:
     """What `meta.json` says about where a learner computes, in each phase."""
-    return {"device": str(stack.member(0).device), "threads": torch.get_num_threads()}
+    return {
+        "device": str(stack.member(0).device),
+        "hidden_dtype": str(stack.algorithm.hidden_dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def require_same_dataset(run: Run, dataset: OfflineDataset) -> None:

@@ -105,6 +105,7 @@ class ImplicitQLearning:
             raise ValueError("A cosine schedule needs num_updates, the length of its way to 0.")
         self.hyperparameters = hyperparameters
         self.num_members = len(seeds)
+        self.hidden_dtype = hidden_dtype or dtype
         self.updates = 0
         self._schedule_updates = num_updates
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]

@@ -61,6 +61,7 @@ def test_a_finished_pretraining_has_its_evaluations_metrics_checkpoints_and_poli
     assert [row["updates"] for row in metrics(pretrained)] == list(range(50, 301, 50))
     run = Run.open(pretrained)
     assert (run.meta["status"], run.meta["phase"]) == ("finished", "offline")
+    assert (run.meta["device"], run.meta["hidden_dtype"]) == ("cpu", "float32")
     assert (run.meta["variant"], run.meta["dataset_label"]) == (
         "",
         "regenerated with the D4RL procedure",

@@ -1,0 +1,28 @@
+"""What the learner's settings come to on a machine."""
+
+import pytest
+import torch
+
+from iqlft.config import Precision
+from iqlft.learning import hidden_dtype
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "processor", "expected"),
+    [
+        ("auto", "cpu", True, torch.bfloat16),
+        ("auto", "cpu", False, torch.float32),
+        ("auto", "cuda", True, torch.float32),
+        ("bf16", "cpu", False, torch.bfloat16),
+        ("float32", "cpu", True, torch.float32),
+    ],
+)
+def test_auto_is_bf16_on_a_processor_that_has_it(
+    precision: Precision,
+    device: str,
+    processor: bool,
+    expected: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("iqlft.learning.processor_has_bf16", lambda: processor)
+    assert hidden_dtype(precision, torch.device(device)) == expected
