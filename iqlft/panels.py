@@ -127,9 +127,14 @@ def draw_curves(
     stretch = stretch_of(groups)
     metric = groups[0].metric
     for group, look in zip(groups, looks, strict=True):
-        for phase in ("offline", "online"):
-            lines = [phase_points(run, phase, stretch) for run in group.runs]
-            _draw_phase(axes, [line for line in lines if line], metric, look, smoothing)
+        phases = [
+            [line for run in group.runs if (line := phase_points(run, phase, stretch))]
+            for phase in ("offline", "online")
+        ]
+        # Markers show single evaluations while those are few, and tell several series apart.
+        few = all(len(line) <= 12 for lines in phases for line in lines)
+        for lines in phases:
+            _draw_phase(axes, lines, metric, look, smoothing, few=few)
     if metric != "return":
         low, high = axes.dataLim.intervaly
         axes.set_ylim(min(0.0, low), max(100.0, high))
@@ -145,6 +150,8 @@ def _draw_phase(
     metric: Metric,
     look: Look,
     window: int | None,
+    *,
+    few: bool,
 ) -> None:
     if not lines:
         return
@@ -163,8 +170,6 @@ def _draw_phase(
               [values[i] for values, i in zip(smoothed, at, strict=True)], metric)
         for at in picked
     ]  # fmt: skip
-    # Markers show single evaluations while those are few, and tell several series apart.
-    few = len(grid) <= 12
     axes.plot(grid, [band.value for band in bands], color=look.colour, linestyle=look.linestyle,
               linewidth=1.6, marker=look.marker if few or not alone else "", markersize=2.6,
               markevery=1 if few else -(-len(grid) // 6), clip_on=False, zorder=3,

@@ -206,8 +206,11 @@ def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict
 
 def learner_machine(stack: Stack) -> dict[str, Any]:
     """What `meta.json` says about where a learner computes, in each phase."""
+    device = stack.member(0).device
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
     return {
-        "device": str(stack.member(0).device),
+        "device": str(device),
+        **gpu,
         "hidden_dtype": str(stack.algorithm.hidden_dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
     }

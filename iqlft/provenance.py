@@ -83,7 +83,7 @@ def duration(seconds: float | None) -> str:
 
 
 def _surroundings(meta: Mapping[str, Any]) -> list[tuple[str, str]]:
-    machine = [str(meta[key]) for key in ("host", "machine", "device") if meta.get(key)]
+    machine = [str(meta[key]) for key in ("host", "machine", "gpu", "device") if meta.get(key)]
     if threads := meta.get("threads"):
         machine.append(f"{threads} torch thread{'s' * (threads > 1)}")
     versions = meta.get("versions") or {}

@@ -5,6 +5,7 @@ Each takes its own arguments and returns what there is to say.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,8 +104,12 @@ def draw(folders: list[Path], out: Path | None, runs: Path, smoothing: int | Non
 
 
 def _plots_folder(curves: list[Any], runs: Path) -> Path:
-    folder: Path = curves[0].folder if len(curves) == 1 else runs
-    return folder / "plots"
+    """In a single run; else in the folder of all runs, or where those are that lie elsewhere."""
+    folders: list[Path] = [each.folder for each in curves]
+    if len(folders) == 1:
+        return folders[0] / "plots"
+    shared = Path(os.path.commonpath([each.resolve() for each in folders]))
+    return (runs if shared.is_relative_to(runs.resolve()) else shared) / "plots"
 
 
 def _curves(folders: list[Path], runs: Path) -> list[Any]:

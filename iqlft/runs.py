@@ -309,10 +309,20 @@ def surroundings() -> dict[str, Any]:
         "argv": sys.argv,
         "versions": versions() | {"python": platform.python_version()},
         "host": platform.node(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{_processor()}, {os.cpu_count()} cores",
         "created": time.strftime("%Y-%m-%dT%H:%M:%S"),
         "git": _git_hash(),
     }
+
+
+def _processor() -> str:
+    """The processor's name where Linux tells it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def versions() -> dict[str, str]:

@@ -331,6 +331,16 @@ def test_plot_draws_into_the_run_or_elsewhere(main: Main, finetuned: Path) -> No
     assert all(path.stat().st_size > 1000 and path.parent == Path("figures") for path in drawn)
 
 
+@pytest.mark.parametrize("place", ["runs", "elsewhere"])
+def test_several_runs_are_drawn_beside_them(
+    main: Main, make_run: Callable[..., Path], tmp_path: Path, place: str
+) -> None:
+    runs = [make_run(seed=seed, root=tmp_path / place) for seed in (0, 1)]
+    assert main("plot", *runs)[0] == 0
+    folder = tmp_path / place if place == "runs" else runs[0].parent
+    assert (folder / "plots" / "before_after.png").is_file()
+
+
 def test_table_is_text_markdown_or_csv(main: Main, finetuned: Path) -> None:
     for style in ("text", "markdown", "csv"):
         code, output, errors = main("table", finetuned, "--style", style)
