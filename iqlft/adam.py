@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+_PIECES, _SMALLEST = 32, 4096
+"""Into how many pieces a tensor is cut for a GPU at most, and how large one is at least."""
 
 
 class Adam:
@@ -30,17 +32,31 @@ class Adam:
     """
 
     def __init__(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        self._parameters, self._gradients = list(parameters), list(gradients)
         self.means = [torch.zeros_like(each) for each in parameters]
         self.squares = [torch.zeros_like(each) for each in parameters]
-        self.steps = torch.zeros(len(self._parameters), device=self._parameters[0].device)
-        self._counts = list(self.steps)
+        device = parameters[0].device
+        self.steps = torch.zeros(len(parameters), device=device)
+        # A GPU gives 65,536 elements of a tensor to one of its many processors: small pieces keep
+        # more of them busy, and so few that all still go in one launch.
+        cut = _cut if device.type == "cuda" else _whole
+        lists = (parameters, gradients, self.means, self.squares)
+        self._lists = [[piece for each in tensors for piece in cut(each)] for tensors in lists]
+        counts = zip(self.steps, parameters, strict=True)
+        self._counts = [count for count, each in counts for _ in cut(each)]
 
     def step(self, learning_rate: float) -> None:
         """Takes one step."""
         self.steps += 1
         torch._fused_adam_(
-            self._parameters, self._gradients, self.means, self.squares, [], self._counts,
-            lr=learning_rate, beta1=BETA_1, beta2=BETA_2, weight_decay=0.0, eps=EPSILON,
-            amsgrad=False, maximize=False,
+            *self._lists, [], self._counts, lr=learning_rate, beta1=BETA_1, beta2=BETA_2,
+            weight_decay=0.0, eps=EPSILON, amsgrad=False, maximize=False,
         )  # fmt: skip
+
+
+def _whole(flat: Tensor) -> Sequence[Tensor]:
+    return [flat]
+
+
+def _cut(flat: Tensor) -> Sequence[Tensor]:
+    """At most `_PIECES` pieces, whose sizes are multiples of the smallest, but for the last."""
+    return flat.split(_SMALLEST * -(-flat.numel() // (_PIECES * _SMALLEST)))

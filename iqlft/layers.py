@@ -59,7 +59,10 @@ class Layer:
 
     def backward(self, below: Activations, gradient: Activations) -> None:
         """Writes the gradients of weight and bias; `gradient` is that of `forward(below)`."""
-        self._weight_gradient.copy_(torch.bmm(below[0].mT, gradient[0]))
+        if gradient[0].dtype == self._weight_gradient.dtype:
+            torch.bmm(below[0].mT, gradient[0], out=self._weight_gradient)
+        else:
+            self._weight_gradient.copy_(torch.bmm(below[0].mT, gradient[0]))
         out = self._bias_gradient
         torch.sum(gradient[0], 1, keepdim=True, dtype=out.dtype, out=out)
 

@@ -16,6 +16,7 @@ from workers.client import EndpointError
 from workers.errors import UserError
 from workers.keys import WorkerKeys
 from workers.loop import work
+from workers.whereabouts import LearnerLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; those of the process when absent.
 
     Returns:
-        The exit code: 0 when the learner or a signal ended the work, 2 when it could not be done.
+        The exit code: 0 when the learner or a signal ended the work, 1 when the learner was away
+        for too long, 2 when the work could not be done.
     """
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
@@ -43,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         work(_address(arguments.connect), arguments.worker_id, wanted, keys)
     except UserError as error:
         sys.stderr.write(f"{error}\n")
-        return 2
+        # A learner that was frozen for so long starts its worker again, but not one it rejects.
+        return 1 if isinstance(error, LearnerLostError) else 2
     return 0
 
 

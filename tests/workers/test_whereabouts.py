@@ -3,10 +3,11 @@
 import logging
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from workers import whereabouts
+from workers import whereabouts, worker
 from workers.whereabouts import LearnerLostError, Whereabouts
 
 HERE, THERE = "tcp://127.0.0.1:5555", "tcp://127.0.0.1:6666"
@@ -55,3 +56,13 @@ def test_a_learner_that_has_moved_is_found_and_named(caplog: pytest.LogCaptureFi
 def test_nobody_looks_for_longer_than_an_hour() -> None:
     with pytest.raises(LearnerLostError, match="away for 60 minutes; start the worker again"):
         Whereabouts(lambda: HERE).elsewhere(HERE, ago(3601))
+
+
+def test_a_worker_that_lost_its_learner_leaves_as_one_to_be_started_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The pool gives up on exit code 2 alone: a worker that the learner rejects.
+    monkeypatch.setattr(whereabouts, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(worker, "_leave_on_signals", lambda **_: [])
+    assert worker.main(["--connect", str(tmp_path / "endpoint")]) == 1
+    assert "start the worker again" in capsys.readouterr().err
