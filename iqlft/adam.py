@@ -39,8 +39,10 @@ class Adam:
         # A GPU gives 65,536 elements of a tensor to one of its many processors: small pieces keep
         # more of them busy, and so few that all still go in one launch.
         cut = _cut if device.type == "cuda" else _whole
-        lists = (parameters, gradients, self.means, self.squares)
-        self._lists = [[piece for each in tensors for piece in cut(each)] for tensors in lists]
+        self._parameters, self._gradients, self._means, self._squares = (
+            [piece for each in tensors for piece in cut(each)]
+            for tensors in (parameters, gradients, self.means, self.squares)
+        )
         counts = zip(self.steps, parameters, strict=True)
         self._counts = [count for count, each in counts for _ in cut(each)]
 
@@ -48,8 +50,9 @@ class Adam:
         """Takes one step."""
         self.steps += 1
         torch._fused_adam_(
-            *self._lists, [], self._counts, lr=learning_rate, beta1=BETA_1, beta2=BETA_2,
-            weight_decay=0.0, eps=EPSILON, amsgrad=False, maximize=False,
+            self._parameters, self._gradients, self._means, self._squares, [], self._counts,
+            lr=learning_rate, beta1=BETA_1, beta2=BETA_2, weight_decay=0.0, eps=EPSILON,
+            amsgrad=False, maximize=False,
         )  # fmt: skip
 
 
@@ -59,4 +62,4 @@ def _whole(flat: Tensor) -> Sequence[Tensor]:
 
 def _cut(flat: Tensor) -> Sequence[Tensor]:
     """At most `_PIECES` pieces, whose sizes are multiples of the smallest, but for the last."""
-    return flat.split(_SMALLEST * -(-flat.numel() // (_PIECES * _SMALLEST)))
+    return torch.split(flat, _SMALLEST * -(-flat.numel() // (_PIECES * _SMALLEST)))
