@@ -1,17 +1,18 @@
 """Everything that is worth knowing about the learner on one GPU, in one command of a few minutes.
 
-    python benchmarks/gpu.py --out gpu.json
+    PYTHONPATH=. python benchmarks/gpu.py --out gpu.json
 
 Updates per second of 1, 5 and 10 stacked seeds, operation by operation and as a CUDA graph, against
 plain eager PyTorch and `torch.compile` of it; what adding transitions and reading the actor cost
-beside updates; how many kernels an update has and how long they take. Written after every question,
-so that a run that is cut short leaves what it has found.
+beside updates; which kernels an update has and how long they take. Written after every question,
+so that a run that is cut short leaves what it has found, the speeds first.
 """
 
 import argparse
 import json
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -23,10 +24,12 @@ from eager import EagerReference
 from learner import KINDS, learner, rows
 from measuring import BATCH, LAYOUT, alternate, ratio
 
+from iqlft.config import OnlineConfig
 from iqlft.stack import Stack
 
 ADDED = 128
-"""Transitions in a batch of a worker."""
+"""Transitions in a batch of a worker, so updates from one to the next."""
+PUBLISHED = OnlineConfig().publish_every
 
 
 def blocks(contenders: dict[str, Callable[[], object]], seconds: float) -> dict[str, Any]:
@@ -42,8 +45,13 @@ def speeds(data: np.ndarray, seconds: float) -> dict[str, Any]:
     """Seed-updates per second and their ratio to the eager reference."""
     contenders: dict[str, Callable[[], object]] = {
         "eager reference": EagerReference(data, LAYOUT, BATCH, "cuda").update,
-        "compiled reference": EagerReference(data, LAYOUT, BATCH, "cuda", compiled=True).update,
     }
+    compiled = EagerReference(data, LAYOUT, BATCH, "cuda", compiled=True)
+    try:
+        compiled.update()
+        contenders["compiled reference"] = compiled.update
+    except RuntimeError as error:  # It needs a C compiler, which a machine may be without.
+        print(f"torch.compile does not work here: {error}", flush=True)
     members = dict.fromkeys(contenders, 1)
     for kind, dtype in KINDS.items():
         for count in (1, 5, 10):
@@ -63,13 +71,13 @@ def speeds(data: np.ndarray, seconds: float) -> dict[str, Any]:
 
 
 def interference(data: np.ndarray, seconds: float) -> dict[str, Any]:
-    """Updates per second alone, with a batch of new transitions, and with an export, every 100."""
+    """Updates per second alone, with new transitions every 128, with an export every 10."""
     stack = learner(data, 1, torch.float32, "cuda", graph=True)
 
-    def every_100(extra: Callable[[], object]) -> Callable[[], object]:
+    def every(updates: int, extra: Callable[[], object]) -> Callable[[], object]:
         def action() -> None:
             stack.update()
-            if stack.updates % 100 == 0:
+            if stack.updates % updates == 0:
                 extra()
 
         return action
@@ -77,23 +85,41 @@ def interference(data: np.ndarray, seconds: float) -> dict[str, Any]:
     return blocks(
         {
             "alone": stack.update,
-            "adding": every_100(lambda: stack.replay.add_rows(data[:ADDED])),
-            "exporting": every_100(stack.algorithm.actor_weights),
+            "adding": every(ADDED, lambda: stack.replay.add_rows(data[:ADDED])),
+            "exporting": every(PUBLISHED, stack.algorithm.actor_weights),
         },
         seconds,
     )
 
 
-def kernels(stack: Stack) -> dict[str, float]:
-    """Kernels of an update and their time on the GPU, in microseconds."""
+def kernels(stack: Stack) -> dict[str, Any]:
+    """Kernels of an update: how many, their time on the GPU in microseconds, and the longest."""
     repeats = 20
+    for _ in range(repeats):
+        stack.update()
+    torch.cuda.synchronize()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         for _ in range(repeats):
             stack.update()
         torch.cuda.synchronize()
     events = [each for each in profile.events() if each.device_type.name == "CUDA"]
-    microseconds = sum(each.device_time_total for each in events)
-    return {"kernels": len(events) / repeats, "microseconds": microseconds / repeats}
+    times: Counter[str] = Counter()
+    for each in events:
+        times[each.name[:100]] += each.device_time_total / repeats
+    return {
+        "kernels": len(events) / repeats,
+        "microseconds": sum(times.values()),
+        "longest": {name: round(time, 1) for name, time in times.most_common(15)},
+    }
+
+
+def profiles(data: np.ndarray) -> dict[str, Any]:
+    """Kernels of float32 and bf16, of one seed and of ten."""
+    return {
+        f"{kind}, {count} seeds": kernels(learner(data, count, dtype, "cuda"))
+        for kind, dtype in KINDS.items()
+        for count in (1, 10)
+    }
 
 
 def main() -> None:
@@ -110,9 +136,10 @@ def main() -> None:
         "torch": torch.__version__,
     }
     questions: dict[str, Callable[[], Any]] = {
-        "kernels_of_an_update": lambda: kernels(learner(data, 1, torch.float32, "cuda")),
-        "interference": lambda: interference(data, args.seconds),
         "speeds": lambda: speeds(data, args.seconds),
+        "interference": lambda: interference(data, args.seconds),
+        # Last, for a profiler may stay attached and slow what follows it.
+        "kernels_of_an_update": lambda: profiles(data),
     }
     for name, question in questions.items():
         found[name] = question()
