@@ -40,6 +40,8 @@ LOOKS = (
     Look(GREY, "-.", "P"),
 )
 """Of one series, and of several: those leave blue and orange to before and after."""
+BANDED = 2
+"""Bands of more series than this would cover each other and the lines."""
 
 
 class Point(NamedTuple):
@@ -134,7 +136,7 @@ def draw_curves(
         # Markers show single evaluations while those are few, and tell several series apart.
         few = all(len(line) <= 12 for lines in phases for line in lines)
         for lines in phases:
-            _draw_phase(axes, lines, metric, look, smoothing, few=few)
+            _draw_phase(axes, lines, metric, look, smoothing, few=few, banded=len(groups) <= BANDED)
     if metric != "return":
         low, high = axes.dataLim.intervaly
         axes.set_ylim(min(0.0, low), max(100.0, high))
@@ -152,6 +154,7 @@ def _draw_phase(
     window: int | None,
     *,
     few: bool,
+    banded: bool,
 ) -> None:
     if not lines:
         return
@@ -174,7 +177,7 @@ def _draw_phase(
               linewidth=1.6, marker=look.marker if few or not alone else "", markersize=2.6,
               markevery=1 if few else -(-len(grid) // 6), clip_on=False, zorder=3,
               gid="mean")  # fmt: skip
-    if window is None and any(band.has_interval for band in bands):
+    if banded and window is None and any(band.has_interval for band in bands):
         axes.fill_between(grid, [band.lower for band in bands], [band.upper for band in bands],
                           color=look.colour, alpha=0.2, linewidth=0, zorder=1.5)  # fmt: skip
 

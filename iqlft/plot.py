@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -14,7 +15,7 @@ from matplotlib.patches import Patch
 from iqlft.curves import METRIC_NAMES
 from iqlft.dumbbell import draw_dumbbell
 from iqlft.figures import GREY, WIDE, save_figure, style
-from iqlft.panels import ALONE, LOOKS, Look, draw_curves
+from iqlft.panels import ALONE, BANDED, LOOKS, Look, draw_curves
 from iqlft.runs import RunError
 from iqlft.summary import Group, Series, Summary, count_range, group_runs, summarise, total
 
@@ -201,9 +202,11 @@ def _legend(
     colour = ALONE.colour if len(looks) == 1 else GREY
     if several:
         handles.append(Line2D([], [], color=GREY, linewidth=0.8, label="each seed"))
-    if several and not smoothing:
+    panels = Counter(group.task for group in groups).values()
+    banded = not smoothing and min(panels) <= BANDED
+    if several and banded:
         handles.append(_band_patch(colour, "95 % Student-t interval over seeds"))
-    if not smoothing and any(group.metric == "success" for group in single):
+    if banded and any(group.metric == "success" for group in single):
         rows = (row for group in single for row in group.runs[0].rows)
         episodes = count_range(sorted({row.episodes for row in rows}))
         where = "one seed" if not several else "where one seed"

@@ -222,6 +222,16 @@ def test_variants_are_named_below_the_curves_inside_the_figure(
     assert dumbbell.get_window_extent().y1 < curves.get_window_extent().y0
 
 
+@pytest.mark.parametrize(("names", "bands"), [(["", "half"], 2), (["", "half", "third"], 0)])
+def test_bands_of_many_series_do_not_cover_each_other(
+    make_run: MakeRun, names: list[str], bands: int
+) -> None:
+    runs = [read_run(make_run(variant=name, offline=[0.5, 0.6])) for name in names]
+    figure = before_after_figure(runs)
+    assert len(figure.axes[0].collections) == bands
+    assert any("interval" in word for word in words(figure)) == bool(bands)
+
+
 @pytest.mark.parametrize(("num_tasks", "num_axes"), [(1, 2), (2, 3), (4, 5), (6, 7), (7, 8)])
 def test_any_number_of_tasks_has_a_panel_each(
     make_run: MakeRun, num_tasks: int, num_axes: int
