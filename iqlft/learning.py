@@ -55,13 +55,18 @@ def pick_device(name: str) -> torch.device:
 
 
 def hidden_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Arithmetic of the hidden layers: `auto` is bf16 on a processor that has it.
+    """Arithmetic of the hidden layers."""
+    return torch.bfloat16 if settled(precision, device) == "bf16" else torch.float32
 
-    There both score alike and bf16 is faster (docs/performance.md); on a GPU neither is measured.
+
+def settled(precision: Precision, device: torch.device) -> Precision:
+    """A precision other than `auto`, which is bf16 on a processor that has it.
+
+    There it is faster, and no loss was seen (docs/performance.md); on a GPU neither is measured.
     """
-    if precision == "auto":
-        precision = "bf16" if device.type == "cpu" and processor_has_bf16() else "float32"
-    return torch.bfloat16 if precision == "bf16" else torch.float32
+    if precision != "auto":
+        return precision
+    return "bf16" if device.type == "cpu" and processor_has_bf16() else "float32"
 
 
 def processor_has_bf16() -> bool:

@@ -37,7 +37,7 @@ LOOKS = (
     Look(PURPLE, "-.", "^"),
     Look("black", ":", "D"),
     Look(SKY, "--", "v"),
-    Look(GREY, "-.", "P"),
+    Look("0.4", "-.", "P"),
 )
 """Of one series, and of several: those leave blue and orange to before and after."""
 BANDED = 2

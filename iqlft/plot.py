@@ -54,7 +54,8 @@ def plot_before_after(
         The PNG (300 dots per inch) and the PDF.
 
     Raises:
-        RunError: no runs, two of the same task, algorithm, data and seed, or an even smoothing.
+        RunError: no runs, two of the same task, algorithm, variant, data and seed, or an even
+            smoothing.
     """
     with mpl.rc_context(style(width)):
         figure = before_after_figure(runs, smoothing=smoothing, width=width)
@@ -214,8 +215,9 @@ def _legend(
             _band_patch(colour, f"95 % Wilson interval of {episodes} episodes ({where})")
         )
     columns = 1 if width <= 5 else 3 if len(handles) == 3 else 2
-    figure.legend(handles=handles, loc="outside lower center", frameon=False,
-                  ncol=columns, handlelength=1.8)  # fmt: skip
+    data = "; ".join(dict.fromkeys(group.series.label for group in groups))
+    figure.legend(handles=handles, loc="outside lower center", frameon=False, ncol=columns,
+                  handlelength=1.8, title=f"data: {data}", title_fontsize="small")  # fmt: skip
 
 
 def _band_patch(colour: str, label: str) -> Patch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from iqlft.learning import (
     hyperparameters,
     load_task_dataset,
     pick_device,
+    settled,
 )
 from iqlft.members import (
     apportion,
@@ -31,7 +33,7 @@ from iqlft.members import (
     shared,
 )
 from iqlft.reporting import Silent
-from iqlft.runs import Run, RunError, refuse_existing, variant_of
+from iqlft.runs import Run, RunError, name_without_seed, refuse_existing
 from iqlft.session import Session, restore
 from iqlft.sessions import Sessions
 from iqlft.stack import Stack
@@ -67,6 +69,9 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[P
         Interrupted: stopped by a signal; the runs can be resumed.
     """
     check(config)
+    # So that a run has one precision for life, also when it is resumed on another machine.
+    precision = settled(config.precision, pick_device(config.device))
+    config = dataclasses.replace(config, precision=precision)
     configs = member_configs(config)
     folders = [run_folder(each) for each in configs]
     for folder in folders:
@@ -195,7 +200,7 @@ def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict
     return {
         "task": config.task,
         "algorithm": "iql",
-        "variant": variant_of(run_folder(config).name, config.seed),
+        "variant": name_without_seed(config.name, config.seed),
         "seed": config.seed,
         "dataset": {"id": dataset.id, "hash": dataset.statistics.hash},
         "dataset_label": dataset_label(dataset),

@@ -109,7 +109,8 @@ def _plots_folder(curves: list[Any], runs: Path) -> Path:
     if len(folders) == 1:
         return folders[0] / "plots"
     shared = Path(os.path.commonpath([each.resolve() for each in folders]))
-    return (runs if shared.is_relative_to(runs.resolve()) else shared) / "plots"
+    nowhere = shared == Path(shared.anchor)
+    return (runs if nowhere or shared.is_relative_to(runs.resolve()) else shared) / "plots"
 
 
 def _curves(folders: list[Path], runs: Path) -> list[Any]:

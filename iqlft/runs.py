@@ -125,7 +125,12 @@ class Run:
             for each in _PRODUCTS:
                 (temporary / each).mkdir()
             write_atomically(temporary / "checkpoints" / "last", checkpoint)
-            variant = variant_of(folder.name, self.meta["seed"])
+            # It differs from its like in what the run did, and in what it was copied for.
+            before, name = (
+                self.meta.get("variant"),
+                name_without_seed(folder.name, self.meta["seed"]),
+            )
+            variant = f"{before} {name}" if before else name
             Run(temporary).write_meta({"copied_from": self.folder.name, "variant": variant})
             temporary.rename(folder)
         except OSError as error:
@@ -259,10 +264,9 @@ class Run:
             raise RunError(_unwritten(self.folder / name, "only a part was written"))
 
 
-def variant_of(name: str, seed: int) -> str:
-    """By what a run's name tells it from others of its task and seed: `half` of `half-s0`."""
-    variant = name.removesuffix(f"-s{seed}")
-    return "" if variant == "iql" else variant
+def name_without_seed(name: str, seed: int) -> str:
+    """What the name of a run shares with those of other seeds: `half` of `half-s0`."""
+    return name.removesuffix(f"-s{seed}")
 
 
 def refuse_existing(folder: Path, flags: str = "--seed or --name") -> None:

@@ -10,27 +10,38 @@ import sys
 from pathlib import Path
 from typing import Any
 
-FILES = ("config.yaml", "curves.csv", "meta.json")
-RUNS = re.compile(r"^( +runs: ).*$", re.MULTILINE)
-ABSOLUTE = re.compile(r"(?:^|[\s\"'=])(/[\w.-]+/\S*)")
+import yaml
+
+PRIVATE = ("host", "keys", "port")
+"""Settings and flags that say where a learner could be reached."""
+PATH = re.compile(r"(?<![\w.:/])(?:/|~|\.\./)[\w.~/-]+|file:\S+")
 
 
 def keep(folder: Path, run: Path) -> Path:
     """Copies a run's small files, and returns where they are.
 
     Raises:
-        ValueError: a path of the machine would be copied.
+        ValueError: a path of the machine would be copied; then nothing is.
     """
     run = run.resolve()
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    for settings in config.values():
+        settings["runs"] = "runs"
+        for name in PRIVATE:
+            settings.pop(name, None)
+    meta = json.loads((run / "meta.json").read_text(encoding="utf-8"))
+    texts = {
+        "config.yaml": yaml.safe_dump(config, sort_keys=False),
+        "curves.csv": (run / "curves.csv").read_text(encoding="utf-8"),
+        "meta.json": json.dumps(_cleared(meta), indent=2) + "\n",
+    }
+    for name, text in texts.items():
+        texts[name] = text.replace(str(run.parents[1]), "runs")
+        if found := PATH.search(texts[name]):
+            raise ValueError(f"{run / name} holds a path of this machine, {found[0]}.")
     kept = folder / run.parent.name / run.name
     kept.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        text = (run / name).read_text(encoding="utf-8").replace(str(run.parents[1]), "runs")
-        if name == "meta.json":
-            text = json.dumps(_cleared(json.loads(text)), indent=2) + "\n"
-        text = RUNS.sub(r"\1runs", text)  # It may have been trained in another folder.
-        if found := ABSOLUTE.search(text):
-            raise ValueError(f"{run / name} holds a path of this machine, {found[1]}.")
+    for name, text in texts.items():
         (kept / name).write_text(text, encoding="utf-8")
     return kept
 
@@ -43,7 +54,14 @@ def _cleared(meta: dict[str, Any]) -> dict[str, Any]:
         if key != "host"
     }
     if "argv" in cleared:
-        cleared["argv"] = ["iqlft", *cleared["argv"][1:]]
+        rest = iter(cleared["argv"][1:])
+        cleared["argv"] = ["iqlft"]
+        for argument in rest:
+            flag, _, value = argument.removeprefix("--").partition("=")
+            if argument.startswith("--") and flag in PRIVATE:
+                _ = value or next(rest, None)
+            else:
+                cleared["argv"].append(argument)
     return cleared
 
 

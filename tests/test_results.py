@@ -40,6 +40,10 @@ def commands(script: str) -> list[list[str]]:
 
 TABLE, ABLATIONS = commands("table.sh"), commands("ablations.sh")
 CELLS = [command for command in TABLE if command[0] == "run"]
+BASE, COSINE, RAW = (
+    [f"runs/ablations/antmaze-umaze/{name}-s{seed}" for seed in (0, 1)]
+    for name in ("iql", "cosine", "raw-observations")
+)
 TRAINING = [command for command in ABLATIONS if command[0] in {"pretrain", "finetune"}]
 
 
@@ -66,18 +70,34 @@ def test_a_cell_has_the_published_budget(
     assert read["seeds"] == [0, 1, 2, 3, 4]
 
 
+DIFFER = {
+    "union": {"workers": 4},
+    "half": {"workers": 4, "offline_ratio": 0.5},
+    "lockstep": {"workers": 1, "lockstep": True},
+    "eight-workers": {"workers": 16},
+    "cosine": {"workers": 4, "run": COSINE},
+    "raw-observations": {"workers": 4, "run": RAW},
+}
+
+
 def test_ablations_differ_in_what_they_are_named_for(capsys: pytest.CaptureFixture[str]) -> None:
     read = [settings(command, capsys) for command in TRAINING]
-    pretraining = [each for each in read if "seeds" in each]
-    fine_tuning = {each["into"]: each for each in read if "into" in each}
-    differ = {"name": "", "normalize_observations": "", "actor_schedule": ""}
-    assert len(pretraining) == 3
-    assert len({str({**each, **differ}) for each in pretraining}) == 1
-    differ = {"run": "", "into": "", "offline_ratio": "", "lockstep": "", "workers": ""}
-    assert len({str({**each, **differ}) for each in fine_tuning.values()}) == 1
-    assert fine_tuning["half"]["offline_ratio"] == 0.5
-    assert fine_tuning["lockstep"]["lockstep"]
-    assert fine_tuning["eight-workers"]["workers"] == 4 * fine_tuning["union"]["workers"]
+    pretraining = {each["name"]: each for each in read if "seeds" in each}
+    base = pretraining[""]
+    assert pretraining == {
+        "": base,
+        "cosine": base | {"name": "cosine", "actor_schedule": "climbing-cosine"},
+        "raw-observations": base | {"name": "raw-observations", "normalize_observations": False},
+    }
+    fine_tuning = [each for each in read if "into" in each]
+    base = fine_tuning[0] | {"into": "", "run": BASE}
+    named = {
+        each["into"] or Path(each["run"][0]).name.removesuffix("-s0"): each for each in fine_tuning
+    }
+    assert named == {
+        name: base | differs | {"into": "" if "run" in differs else name}
+        for name, differs in DIFFER.items()
+    }
 
 
 @pytest.mark.parametrize("run", KEPT, ids=lambda run: f"{run.parent.name}/{run.name}")
@@ -86,32 +106,39 @@ def test_a_kept_run_says_how_it_was_made_and_nothing_of_its_machine(run: Path) -
     assert meta["task"] == read_run(run).task == run.parent.name
     assert meta["dataset"]["hash"]
     assert {"pretrain"} <= load_yaml(run / "config.yaml").keys()
-    assert "host" not in meta
+    assert "host" not in meta.get("finetune", meta)
 
 
 def test_keeping_a_run_copies_its_numbers_without_paths(finetuned: Path, tmp_path: Path) -> None:
     run = tmp_path / "here" / finetuned.parent.name / finetuned.name
     shutil.copytree(finetuned, run)
-    program = [str(tmp_path / "bin" / "iqlft"), "finetune", str(run), "--workers", "2"]
-    Run.open(run).write_meta({"finetune": {"argv": program, "host": "here"}})
+    program = [str(tmp_path / "bin" / "iqlft"), "finetune", str(run), "--host", "10.1.2.3"]
+    Run.open(run).write_meta({"finetune": {"argv": program, "host": "lab-machine"}})
     keep = [sys.executable, RESULTS / "keep.py", tmp_path / "kept", run]
     subprocess.run(keep, check=True, capture_output=True)
     kept = tmp_path / "kept" / run.parent.name / run.name
     assert read_run(kept).rows == read_run(run).rows
     argv = json.loads((kept / "meta.json").read_text())["finetune"]["argv"]
-    assert argv == ["iqlft", "finetune", f"runs/antmaze-corner/{run.name}", "--workers", "2"]
-    assert "here" not in "".join(path.read_text(encoding="utf-8") for path in kept.iterdir())
+    assert argv == ["iqlft", "finetune", f"runs/antmaze-corner/{run.name}"]
+    text = "".join(path.read_text(encoding="utf-8") for path in kept.iterdir())
+    assert not [word for word in ("lab-machine", "10.1.2.3", str(tmp_path)) if word in text]
 
 
+@pytest.mark.parametrize(
+    "path", ["/home/me/set", "/data", "a,/home/me", "[~/sets]", "../../home/me", "file:///home/me"]
+)
 def test_a_run_with_another_path_of_its_machine_is_not_kept(
-    finetuned: Path, tmp_path: Path
+    path: str, finetuned: Path, tmp_path: Path
 ) -> None:
-    keep = [sys.executable, RESULTS / "keep.py", tmp_path, tmp_path / finetuned.name]
-    shutil.copytree(finetuned, tmp_path / finetuned.name)
-    Run.open(tmp_path / finetuned.name).write_meta({"dataset": "/home/data/set"})
+    run = tmp_path / "runs" / finetuned.parent.name / finetuned.name
+    shutil.copytree(finetuned, run)
+    program = ["iqlft", "finetune", str(run)]
+    Run.open(run).write_meta({"note": path, "argv": program, "finetune": {"argv": program}})
+    keep = [sys.executable, RESULTS / "keep.py", tmp_path / "kept", run]
     done = subprocess.run(keep, check=False, capture_output=True, text=True)
     assert done.returncode != 0
     assert "holds a path of this machine" in done.stderr
+    assert not (tmp_path / "kept").exists()
 
 
 def test_the_table_is_the_one_of_the_kept_runs() -> None:

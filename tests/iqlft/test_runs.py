@@ -14,7 +14,6 @@ from iqlft.runs import (
     RunError,
     newest_pretrained,
     refuse_existing,
-    variant_of,
 )
 
 META = {"task": "small", "seed": 3}
@@ -155,10 +154,14 @@ def test_a_copy_has_one_checkpoint_and_says_where_it_is_from(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("name", "variant"),
-    [("iql-s3", ""), ("half-s3", "half"), ("half", "half"), ("half-s4", "half-s4"), ("iql", "")],
+    [("half-s3", "half"), ("half", "half"), ("half-s4", "half-s4"), ("iql", "iql")],
 )
-def test_a_run_s_name_without_its_seed_is_its_variant(name: str, variant: str) -> None:
-    assert variant_of(name, 3) == variant
+def test_copies_of_copies_are_not_taken_for_others(run: Run, name: str, variant: str) -> None:
+    (run.folder / "checkpoints" / "000000010").mkdir()
+    assert run.copy(run.folder.with_name(name), "000000010").meta["variant"] == variant
+    run.write_meta({"variant": "raw"})
+    copy = run.copy(run.folder.with_name(f"other-{name}"), "000000010")
+    assert copy.meta["variant"] == f"raw other-{variant}"
 
 
 def test_a_copy_that_fails_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,9 +142,11 @@ def test_members_are_copied_under_one_name_and_their_seeds(
     stacked: list[Path], lockstep: FinetuneConfig
 ) -> None:
     config = dataclasses.replace(lockstep, run=tuple(stacked), into="half", env_steps=4)
-    copies = finetune(config)
+    copies = finetune(dataclasses.replace(config, precision="auto"))
     assert [folder.name for folder in copies] == [f"half-s{seed}" for seed in SEEDS]
     assert {read_run(folder).variant for folder in copies} == {"half"}
+    finetuning = Run.open(copies[0]).config("finetune") or {}
+    assert finetuning["precision"] in {"bf16", "float32"}  # auto is settled once.
     assert [len(curves(folder)) for folder in stacked] == [3] * 3
     with pytest.raises(RunError, match=r"half-s0.*another --into"):
         finetune(config)
