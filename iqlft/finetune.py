@@ -12,7 +12,7 @@ from iqlft.dry_run import dry_run_finetuning
 from iqlft.files import write_atomically
 from iqlft.gateway import Gateway
 from iqlft.journal import Journal
-from iqlft.learning import flushed_denormals, load_task_dataset, pick_device, settled
+from iqlft.learning import flushed_denormals, load_task_dataset, with_settled_precision
 from iqlft.members import (
     alike,
     apportion,
@@ -71,8 +71,7 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
         Interrupted: stopped by a signal; the run can be resumed.
     """
     check(config)
-    precision = settled(config.precision, pick_device(config.device))
-    config = dataclasses.replace(config, precision=precision)
+    config = with_settled_precision(config)
     runs = [Run.open(folder) for folder in _chosen(config)]
     # All mistakes show before the first run's hours.
     starts = [_start(run, config) for run in runs]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config import ConfigError, Hyperparameters, config_fields
+from iqlft.config import ConfigError, Hyperparameters, MachineConfig, config_fields
 from iqlft.datasets.loading import check_fits, load_dataset
 from iqlft.datasets.tasks import REGENERATED
 from iqlft.replay import Replay
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from iqlft.config import Precision, PretrainConfig, TaskConfig
     from iqlft.datasets.loading import OfflineDataset
+
+Training = TypeVar("Training", bound=MachineConfig)
 
 
 @contextmanager
@@ -67,6 +70,12 @@ def settled(precision: Precision, device: torch.device) -> Precision:
     if precision != "auto":
         return precision
     return "bf16" if device.type == "cpu" and processor_has_bf16() else "float32"
+
+
+def with_settled_precision(config: Training) -> Training:
+    """So that a run has one precision for life, also when it is resumed on another machine."""
+    precision = settled(config.precision, pick_device(config.device))
+    return dataclasses.replace(config, precision=precision)
 
 
 def processor_has_bf16() -> bool:

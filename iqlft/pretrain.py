@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from iqlft.learning import (
     hyperparameters,
     load_task_dataset,
     pick_device,
-    settled,
+    with_settled_precision,
 )
 from iqlft.members import (
     apportion,
@@ -69,9 +68,7 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[P
         Interrupted: stopped by a signal; the runs can be resumed.
     """
     check(config)
-    # So that a run has one precision for life, also when it is resumed on another machine.
-    precision = settled(config.precision, pick_device(config.device))
-    config = dataclasses.replace(config, precision=precision)
+    config = with_settled_precision(config)
     configs = member_configs(config)
     folders = [run_folder(each) for each in configs]
     for folder in folders:

@@ -126,11 +126,8 @@ class Run:
                 (temporary / each).mkdir()
             write_atomically(temporary / "checkpoints" / "last", checkpoint)
             # It differs from its like in what the run did, and in what it was copied for.
-            before, name = (
-                self.meta.get("variant"),
-                name_without_seed(folder.name, self.meta["seed"]),
-            )
-            variant = f"{before} {name}" if before else name
+            name = name_without_seed(folder.name, self.meta["seed"])
+            variant = f"{self.meta.get('variant', '')} {name}".lstrip()
             Run(temporary).write_meta({"copied_from": self.folder.name, "variant": variant})
             temporary.rename(folder)
         except OSError as error:
