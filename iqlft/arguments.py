@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from iqlft.published import Marked, Published
+
 Folders = Annotated[tuple[Path, ...], tyro.conf.Positional]
 Folder = Annotated[Path, tyro.conf.Positional]
 
@@ -34,6 +36,8 @@ class PlotRuns(RunFolders):
     """Folder to draw into; none: the run's plots/, or plots/ beside several runs."""
     smoothing: int | None = None
     """Evaluations in a running mean, an odd number; none: nothing is smoothed."""
+    published: Marked = "same"
+    """Published results of the same algorithms, marked where their protocol ends, or none."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class TableRuns(RunFolders):
 
     style: Literal["text", "markdown", "csv"] = "text"
     """Form of the table."""
-    published: Literal["same", "all", "none"] = "same"
-    """Published rows: of the same tasks, all, or none."""
+    published: Published = "same"
+    """Published rows of the same tasks: of the same algorithms, all, or none."""
     out: Path | None = None
     """File to write; none: the terminal."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from iqlft.curves import CurveRow, Metric, RunCurve
+    from iqlft.published import PublishedRow
     from iqlft.statistics import Estimate
     from iqlft.summary import Group
 
@@ -42,6 +43,10 @@ LOOKS = (
 """Of one series, and of several: those leave blue and orange to before and after."""
 BANDED = 2
 """Bands of more series than this would cover each other and the lines."""
+
+
+PUBLISHED = ("D", "X", "^", "v", "P", "p")
+"""Markers of published results."""
 
 
 class Point(NamedTuple):
@@ -144,6 +149,38 @@ def draw_curves(
     axes.grid(visible=True, color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
     dress_axis(axes, stretch, narrow=narrow)
+
+
+def published_points(
+    groups: Sequence[Group], result: Iterable[PublishedRow]
+) -> list[tuple[float, float]]:
+    """Where a published result stands in a task's panel: where its protocol ends.
+
+    Args:
+        groups: the task's series.
+        result: one published result's rows, of any tasks.
+
+    Returns:
+        Places on the axis and numbers: before and after fine-tuning, each only if the runs are as
+        long as its protocol.
+    """
+    # Published AntMaze numbers are success rates: beside another metric they would mislead.
+    if groups[0].metric != "success":
+        return []
+    stretch = stretch_of(groups)
+    points: list[tuple[float, float]] = []
+    for row in result:
+        if row.task == groups[0].task and row.phase_length("offline") == (stretch.offline,):
+            points.append((0 if stretch.online else stretch.offline, row.before))
+        if row.task == groups[0].task and row.phase_length("online") == (stretch.online,):
+            points += [] if row.after is None else [(stretch.online, row.after)]
+    return points
+
+
+def published_look(marker: str) -> dict[str, Any]:
+    """Small and pale, so that the curve below stays readable."""
+    return {"linestyle": "none", "marker": marker, "markersize": 4.5, "color": "white",
+            "markeredgecolor": DARK, "markeredgewidth": 0.8}  # fmt: skip
 
 
 def _draw_phase(

@@ -15,7 +15,17 @@ from matplotlib.patches import Patch
 from iqlft.curves import METRIC_NAMES
 from iqlft.dumbbell import draw_dumbbell
 from iqlft.figures import GREY, WIDE, save_figure, style
-from iqlft.panels import ALONE, BANDED, LOOKS, Look, draw_curves
+from iqlft.panels import (
+    ALONE,
+    BANDED,
+    LOOKS,
+    PUBLISHED,
+    Look,
+    draw_curves,
+    published_look,
+    published_points,
+)
+from iqlft.published import fine_tuning_results
 from iqlft.runs import RunError
 from iqlft.summary import Group, Series, Summary, count_range, group_runs, summarise, total
 
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
     from iqlft.curves import RunCurve
+    from iqlft.published import Marked, PublishedRow
 
 DUMBBELL_WIDTHS = {1: 2.5, 2: 3.0}
 """Inches for the dumbbell beside the curves of so many tasks: names, a short axis, changes."""
@@ -37,6 +48,7 @@ def plot_before_after(
     out_folder: Path,
     *,
     smoothing: int | None = None,
+    published: Marked = "same",
     width: float = WIDE,
     name: str = "before_after",
 ) -> list[Path]:
@@ -47,6 +59,8 @@ def plot_before_after(
         out_folder: where the files go; made if missing.
         smoothing: odd number of evaluations to average over; None (or 1) draws them as they are.
             The dumbbell is never smoothed.
+        published: which published results to mark in the curves, where their protocol ends: only
+            in panels whose runs are as long.
         width: of the figure, in inches: `WIDE` or `NARROW`.
         name: of the files, without their ending.
 
@@ -58,12 +72,16 @@ def plot_before_after(
             smoothing.
     """
     with mpl.rc_context(style(width)):
-        figure = before_after_figure(runs, smoothing=smoothing, width=width)
+        figure = before_after_figure(runs, smoothing=smoothing, published=published, width=width)
         return save_figure(figure, out_folder, name)
 
 
 def before_after_figure(
-    runs: Sequence[RunCurve], *, smoothing: int | None = None, width: float = WIDE
+    runs: Sequence[RunCurve],
+    *,
+    smoothing: int | None = None,
+    published: Marked = "same",
+    width: float = WIDE,
 ) -> Figure:
     """The figure of `plot_before_after`, not yet saved."""
     if smoothing is not None and (smoothing < 1 or smoothing % 2 == 0):
@@ -78,7 +96,11 @@ def before_after_figure(
     rows = _dumbbell_rows(groups, series)
     # Names of series are long: with several of them the dumbbell has the foot of the figure.
     beside = width > 5 and len(tasks) <= 2 and len(series) == 1
-    curves_part, dumbbell_part, figure = _layout(len(tasks), len(rows), width, beside=beside)
+    marks = _marks(groups, fine_tuning_results(published, {one.algorithm for one in series}))
+    handles = _handles(groups, looks, marks, smoothing)
+    legend_columns = 1 if width <= 5 else 3 if len(handles) == 3 else 2
+    lines = -(-len(handles) // legend_columns)
+    curves_part, dumbbell_part, figure = _layout(len(tasks), len(rows), lines, width, beside=beside)
     columns = _columns(len(tasks), width)
     grid = curves_part.subplots(-(-len(tasks) // columns), columns, squeeze=False)
     all_axes = list(grid.flat)
@@ -87,6 +109,10 @@ def before_after_figure(
         mine_looks = [looks[group.series] for group in mine]
         narrow = width / columns < 2
         draw_curves(axes, mine, mine_looks, smoothing=smoothing, narrow=narrow)
+        for result, marker in marks:
+            for point in published_points(mine, result):
+                axes.plot(*point, **published_look(marker), clip_on=False, zorder=4,
+                          gid="published")  # fmt: skip
         axes.set_title(_title(mine, groups, width), pad=13)
         if index % columns == 0 or mine[0].metric != groups[0].metric:
             axes.set_ylabel(METRIC_NAMES[mine[0].metric])
@@ -96,7 +122,9 @@ def before_after_figure(
         axes.remove()
     if dumbbell_part is not None:
         draw_dumbbell(dumbbell_part.subplots(), rows, narrow=width <= 5 or beside)
-    _legend(figure, groups, looks, smoothing, width)
+    data = "; ".join(dict.fromkeys(group.series.label for group in groups))
+    figure.legend(handles=handles, loc="outside lower center", frameon=False, ncol=legend_columns,
+                  handlelength=1.8, title=f"data: {data}", title_fontsize="small")  # fmt: skip
     return figure
 
 
@@ -107,14 +135,18 @@ def _columns(num_tasks: int, width: float) -> int:
 
 
 def _layout(
-    num_tasks: int, num_rows: int, width: float, *, beside: bool
+    num_tasks: int, num_rows: int, num_lines: int, width: float, *, beside: bool
 ) -> tuple[SubFigure, SubFigure | None, Figure]:
-    """A figure of the right size, its part for the curves and, with rows, for the dumbbell."""
+    """A figure of the right size, its part for the curves and, with rows, for the dumbbell.
+
+    The legend below them has `num_lines`.
+    """
     columns = _columns(num_tasks, width)
     panel_rows = -(-num_tasks // columns)
     panels = panel_rows * (2.05 if beside else 1.85 if columns < 3 else 1.75)
+    legend = 0.3 + 0.14 * max(0, num_lines - 2)
     foot = 0.0 if beside or not num_rows else 0.7 + 0.24 * num_rows
-    figure = Figure(figsize=(width, panels + foot + 0.3), layout="constrained")
+    figure = Figure(figsize=(width, panels + foot + legend), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05)  # type: ignore[union-attr,call-arg]
     if not num_rows:
         return figure.add_subfigure(figure.add_gridspec(1, 1)[0]), None, figure
@@ -179,14 +211,22 @@ def _series_name(one: Series, series: Sequence[Series]) -> str:
     return name if len(alike) == 1 else f"{name}, {one.label}"
 
 
-def _legend(
-    figure: Figure,
+def _marks(
+    groups: Sequence[Group], results: Sequence[Sequence[PublishedRow]]
+) -> list[tuple[Sequence[PublishedRow], str]]:
+    """The published results that have a place in some panel, with their markers."""
+    tasks = [[group for group in groups if group.task == each.task] for each in groups]
+    shown = [each for each in results if any(published_points(mine, each) for mine in tasks)]
+    return list(zip(shown, itertools.cycle(PUBLISHED), strict=False))
+
+
+def _handles(
     groups: Sequence[Group],
     looks: dict[Series, Look],
+    marks: Sequence[tuple[Sequence[PublishedRow], str]],
     smoothing: int | None,
-    width: float,
-) -> None:
-    """Says what lines and bands are; a band of one seed's episodes is named as what it is."""
+) -> list[Artist]:
+    """What lines, bands and marks are; a band of one seed's episodes is named as what it is."""
     several = sorted({len(group.runs) for group in groups} - {1})
     single = [group for group in groups if len(group.runs) == 1]
     handles: list[Artist] = []
@@ -214,10 +254,10 @@ def _legend(
         handles.append(
             _band_patch(colour, f"95 % Wilson interval of {episodes} episodes ({where})")
         )
-    columns = 1 if width <= 5 else 3 if len(handles) == 3 else 2
-    data = "; ".join(dict.fromkeys(group.series.label for group in groups))
-    figure.legend(handles=handles, loc="outside lower center", frameon=False, ncol=columns,
-                  handlelength=1.8, title=f"data: {data}", title_fontsize="small")  # fmt: skip
+    for (row, *_), marker in marks:
+        label = f"{row.result}, {row.dataset_version}"
+        handles.append(Line2D([], [], label=label, **published_look(marker)))
+    return handles
 
 
 def _band_patch(colour: str, label: str) -> Patch:

@@ -10,7 +10,15 @@ import csv
 import functools
 import re
 from importlib import resources
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Published = Literal["same", "all", "none"]
+"""Which published results to show: those of the same algorithms, all, or none."""
+Marked = Literal["same", "none"]
+"""Those that a figure marks: more than two or three would cover each other."""
 
 
 class PublishedRow(NamedTuple):
@@ -34,6 +42,11 @@ class PublishedRow(NamedTuple):
     before: float
     after: float | None
 
+    @property
+    def result(self) -> str:
+        """Whose result it is, and of which algorithm."""
+        return f"{self.source}, {self.algorithm}"
+
     def phase_length(self, phase: str) -> tuple[int, ...]:
         """Updates (`offline`) or environment steps (`online`) by the protocol; `()` if silent."""
         match = re.search(rf"(\d+)M {phase}", self.protocol)
@@ -56,6 +69,28 @@ def published_rows() -> tuple[PublishedRow, ...]:
         )
         for row in csv.DictReader(text.splitlines())
     )
+
+
+def fine_tuning_results(
+    published: Published, algorithms: Iterable[str]
+) -> list[list[PublishedRow]]:
+    """Published results before and after fine-tuning, one list per source and algorithm.
+
+    Args:
+        published: which.
+        algorithms: those that `same` is about, as runs spell them.
+    """
+    names = {_plain(each) for each in algorithms}
+    results: dict[str, list[PublishedRow]] = {}
+    for row in published_rows() if published != "none" else ():
+        if row.after is not None and (published == "all" or _plain(row.algorithm) in names):
+            results.setdefault(row.result, []).append(row)
+    return list(results.values())
+
+
+def _plain(algorithm: str) -> str:
+    """`CalQL` for `Cal-QL`: sources spell alike names differently."""
+    return algorithm.lower().replace("-", "")
 
 
 def task_order(task: str) -> tuple[int, str]:

@@ -135,7 +135,8 @@ def _curves(runs: Sequence[RunCurve], folder: Path) -> Markup:
         "from before to after; the table holds the numbers.",
         "Evaluations over offline updates, left of 0, and environment steps, right of it. Of each "
         "task the last evaluation before and after fine-tuning, never the best, with intervals of "
-        "95 % as the legend names them.",
+        "95 % as the legend names them. Published results are marked where their protocol ends, "
+        "in panels whose runs are as long.",
     )
 
 

@@ -18,6 +18,8 @@ from iqlft.parsing import parse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from iqlft.published import Marked
+
 
 def evaluate(arguments: list[str]) -> str:
     """Evaluate the newest policy of a run."""
@@ -30,7 +32,7 @@ def evaluate(arguments: list[str]) -> str:
 def plot(arguments: list[str]) -> str:
     """Draw the before/after score curve."""
     chosen = parse("plot", PlotRuns, arguments)
-    return draw(list(chosen.run), chosen.out, chosen.runs, chosen.smoothing)
+    return draw(list(chosen.run), chosen.out, chosen.runs, chosen.smoothing, chosen.published)
 
 
 def table(arguments: list[str]) -> str:
@@ -82,7 +84,13 @@ def export(arguments: list[str]) -> str:
     return f"Wrote {out}: use it with iqlft.load_policy({str(out)!r})."
 
 
-def draw(folders: list[Path], out: Path | None, runs: Path, smoothing: int | None = None) -> str:
+def draw(
+    folders: list[Path],
+    out: Path | None,
+    runs: Path,
+    smoothing: int | None = None,
+    published: Marked = "same",
+) -> str:
     """Draws the before/after curve.
 
     Args:
@@ -90,6 +98,7 @@ def draw(folders: list[Path], out: Path | None, runs: Path, smoothing: int | Non
         out: folder for the figure; None for that of the run, or of all of them.
         runs: the folder of all runs.
         smoothing: evaluations that are averaged; None for none.
+        published: which published results to mark.
 
     Returns:
         What there is to say.
@@ -99,7 +108,7 @@ def draw(folders: list[Path], out: Path | None, runs: Path, smoothing: int | Non
     curves = _curves(folders, runs)
     out = out or _plots_folder(curves, runs)
     with writing(out):
-        drawn = plot_before_after(curves, out, smoothing=smoothing)
+        drawn = plot_before_after(curves, out, smoothing=smoothing, published=published)
     return "\n".join(f"Drew {path}" for path in drawn)
 
 

@@ -13,7 +13,7 @@ import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from iqlft.curves import METRIC_NAMES
-from iqlft.published import PublishedRow, published_rows
+from iqlft.published import fine_tuning_results
 from iqlft.statistics import Estimate
 from iqlft.summary import Series, Summary, count_range, group_runs, summarise, total
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from iqlft.curves import RunCurve
+    from iqlft.published import Published, PublishedRow
 
 Style = Literal["text", "markdown", "csv"]
-Published = Literal["same", "all", "none"]
 COLUMNS = (
     "task", "result", "data", "before", "after", "change",
     "seeds", "episodes", "offline updates", "env steps",
@@ -94,7 +94,7 @@ def table_rows(runs: Sequence[RunCurve], published: Published = "same") -> list[
     tasks = list(dict.fromkeys(summary.task for summary in summaries))
     series = list(dict.fromkeys(summary.series for summary in summaries))
     found = {(summary.task, summary.series): summary for summary in summaries}
-    sources = _sources(published, series)
+    results = fine_tuning_results(published, {one.algorithm for one in series})
     rows = []
     for task in tasks:
         metric = next(s.metric for s in summaries if s.task == task)
@@ -103,19 +103,8 @@ def table_rows(runs: Sequence[RunCurve], published: Published = "same") -> list[
         ]
         # Published AntMaze numbers are success rates: beside another metric they would mislead.
         if metric == "success":
-            rows += [_published_row(task, [row]) for s in sources for row in s if row.task == task]
-    return rows + _total_rows(tasks, series, found, sources)
-
-
-def _sources(published: Published, series: Sequence[Series]) -> list[list[PublishedRow]]:
-    """Published rows of fine-tuning, one list per source and algorithm, in their order."""
-    names = {one.algorithm.lower().replace("-", "") for one in series}
-    sources: dict[tuple[str, str], list[PublishedRow]] = {}
-    for row in published_rows():
-        same = row.algorithm.lower().replace("-", "") in names
-        if row.after is not None and published != "none" and (same or published == "all"):
-            sources.setdefault((row.source, row.algorithm), []).append(row)
-    return list(sources.values())
+            rows += [_published_row(task, [row]) for r in results for row in r if row.task == task]
+    return rows + _total_rows(tasks, series, found, results)
 
 
 def _our_row(task: str, series: Series, metric: str, summary: Summary | None) -> TableRow:
@@ -146,7 +135,7 @@ def _published_row(task: str, parts: Sequence[PublishedRow]) -> TableRow:
     first = parts[0]
     return TableRow(
         task,
-        f"{first.source}, {first.algorithm}",
+        first.result,
         first.dataset_version,
         METRIC_NAMES["success"],
         _bare(before),
@@ -164,7 +153,7 @@ def _total_rows(
     tasks: Sequence[str],
     series: Sequence[Series],
     found: dict[tuple[str, Series], Summary],
-    sources: Iterable[Sequence[PublishedRow]],
+    results: Iterable[Sequence[PublishedRow]],
 ) -> list[TableRow]:
     """Sums over exactly the tasks shown, ours and published; no sum where a task is missing."""
     metrics = {summary.metric for summary in found.values()}
@@ -176,8 +165,8 @@ def _total_rows(
         parts = [found[task, one] for task in tasks if (task, one) in found]
         summed = total(parts) if len(parts) == len(tasks) else None
         rows.append(_our_row(name, one, metric, summed))
-    for source in sources:
-        matching = [row for row in source if row.task in tasks]
+    for result in results:
+        matching = [row for row in result if row.task in tasks]
         if len(matching) == len(tasks):
             rows.append(_published_row(name, matching))
     return rows

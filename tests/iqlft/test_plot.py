@@ -1,5 +1,6 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from iqlft.curves import RunCurve, read_run
 from iqlft.figures import NARROW, WIDE
 from iqlft.panels import smooth, ticks
 from iqlft.plot import before_after_figure, plot_before_after
+from iqlft.published import Marked
 from iqlft.runs import RunError
 from iqlft.statistics import t_interval, wilson_interval
 
@@ -90,7 +92,7 @@ def test_the_band_is_student_t_over_seeds(three_seeds: list[RunCurve]) -> None:
 
 def test_one_seed_has_a_wilson_band_and_the_figure_says_so(make_run: MakeRun) -> None:
     run = read_run(make_run(offline=[0.25, 0.5], online=[0.5, 0.75], episodes=40))
-    figure = before_after_figure([run])
+    figure = before_after_figure([run], published="none")
     drawn = np.asarray(figure.axes[0].collections[0].get_paths()[0].vertices)
     first = sorted({round(float(y), 6) for x, y in drawn if x == -500_000})
 
@@ -261,9 +263,55 @@ def test_returns_choose_their_own_axis(make_run: MakeRun) -> None:
     assert words(figure) == ["1 seed"]
 
 
+def test_published_results_are_marked_where_their_protocol_ends(make_run: MakeRun) -> None:
+    figure = before_after_figure([read_run(make_run(online=[0.5, 0.9]))])
+    marks = lines_of(figure.axes[0], "published")
+
+    assert [points_of(line)[0] for line in marks] == [
+        (0, 86.7), (1_000_000, 96.0), (0, 77.0), (1_000_000, 96.5),
+    ]  # fmt: skip
+    assert len({line.get_marker() for line in marks}) == 2
+    assert words(figure)[-2:] == [
+        "IQL paper (ICLR 2022), IQL, antmaze-v0", "CORL README, 4 seeds, IQL, antmaze-v2",
+    ]  # fmt: skip
+
+
+def test_a_run_without_an_online_phase_is_marked_at_its_end(make_run: MakeRun) -> None:
+    figure = before_after_figure([read_run(make_run())])
+
+    marks = lines_of(figure.axes[0], "published")
+    assert [points_of(line)[0] for line in marks] == [(1_000_000, 86.7), (1_000_000, 77.0)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "published"),
+    [
+        ({}, "none"),
+        ({"updates": 200_000, "env_steps": 30_000}, "same"),
+        ({"task": "mujoco-hopper-medium"}, "same"),
+        ({"metric": "normalized_score"}, "same"),
+    ],
+)
+def test_no_mark_stands_where_it_would_mislead(
+    make_run: MakeRun, settings: dict[str, Any], published: Marked
+) -> None:
+    run = read_run(make_run(online=[0.5, 0.9], **settings))
+    figure = before_after_figure([run], published=published)
+
+    assert not lines_of(figure.axes[0], "published")
+    assert not any("IQL paper" in word for word in words(figure))
+
+
+def test_a_shorter_fine_tuning_is_compared_before_it_alone(make_run: MakeRun) -> None:
+    figure = before_after_figure([read_run(make_run(online=[0.5, 0.9], env_steps=800_000))])
+
+    marks = lines_of(figure.axes[0], "published")
+    assert [points_of(line)[0] for line in marks] == [(0, 86.7), (0, 77.0)]
+
+
 def test_smoothing_averages_within_a_phase_and_is_named(make_run: MakeRun) -> None:
     run = read_run(make_run(offline=[0.0, 0.3, 0.9], online=[0.9, 0.9]))
-    figure = before_after_figure([run], smoothing=3)
+    figure = before_after_figure([run], smoothing=3, published="none")
     offline, online = (points_of(line) for line in lines_of(figure.axes[0], "mean"))
 
     assert [y for _, y in offline] == [0, 40, 90]
