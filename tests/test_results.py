@@ -141,6 +141,18 @@ def test_a_run_with_another_path_of_its_machine_is_not_kept(
     assert not (tmp_path / "kept").exists()
 
 
+def test_the_course_is_the_one_of_the_kept_runs() -> None:
+    written = (RESULTS / "course.md").read_text(encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, RESULTS / "course.py"], check=True, capture_output=True, text=True
+    )
+    assert written == done.stdout
+    run = read_run(RESULTS / "runs" / "antmaze-umaze" / "iql-s0")
+    assert run.after is not None
+    last = f"| 1000k environment steps | {run.after.score('success'):.0f} | 95 to 98 |"
+    assert written.splitlines()[-1].startswith(last)
+
+
 def test_the_table_is_the_one_of_the_kept_runs() -> None:
     runs = [read_run(run) for run in find_runs(RESULTS / "runs")]
     written = (RESULTS / "table.md").read_text(encoding="utf-8")

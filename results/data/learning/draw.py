@@ -28,10 +28,11 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def draw_corl(axes: Axes, task: str) -> None:
     """CORL's four seeds on D4RL's own data."""
-    published = [row for row in rows(FOLDER / "corl.csv") if row["task"] == task]
+    evaluations = rows(FOLDER.parents[1] / "corl.csv")
+    published = [row for row in evaluations if (row["task"], row["phase"]) == (task, "offline")]
     for seed in sorted({row["seed"] for row in published}):
         line = [row for row in published if row["seed"] == seed]
-        updates = [int(row["updates"]) / 1000 for row in line]
+        updates = [int(row["steps"]) / 1000 for row in line]
         values = [100 * float(row["success"]) for row in line]
         label = "CORL on D4RL's data, 4 seeds" if seed == "0" else None
         axes.plot(updates, values, color=GREY, linewidth=0.8, label=label)

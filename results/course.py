@@ -1,0 +1,72 @@
+"""Writes how runs proceed beside CORL's: `python results/course.py > results/course.md`.
+
+Rows are evaluations, every 100k updates and then every 100k environment steps. Ours are those of
+`results/runs`; CORL's four seeds come from its public logs (`corl.csv`).
+"""
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from iqlft.curves import find_runs, read_run
+
+FOLDER = Path(__file__).parent
+EVERY, LAST = 100_000, 1_000_000
+
+Course = dict[tuple[str, str, int], list[float]]
+"""Success in per cent of every seed, by task, phase and steps of that phase."""
+
+
+def ours() -> Course:
+    """The course of the kept runs."""
+    course: Course = defaultdict(list)
+    for run in map(read_run, find_runs(FOLDER / "runs")):
+        for row in run.offline:
+            course[run.task, "offline", row.updates].append(row.score("success"))
+        for row in run.online:
+            course[run.task, "online", row.env_steps].append(row.score("success"))
+    return course
+
+
+def corl() -> Course:
+    """The course of CORL's seeds."""
+    course: Course = defaultdict(list)
+    with (FOLDER / "corl.csv").open(newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            key = f"antmaze-{row['task']}", row["phase"], int(row["steps"])
+            course[key].append(100 * float(row["success"]))
+    return course
+
+
+def span(values: list[float]) -> str:
+    """Least and greatest seed, one number where they agree, nothing without any."""
+    texts = (
+        list(dict.fromkeys(f"{each:.0f}" for each in (min(values), max(values)))) if values else []
+    )
+    return " to ".join(texts)
+
+
+def table() -> Iterator[str]:
+    """The lines of a Markdown table."""
+    here, there = ours(), corl()
+    tasks = [
+        each
+        for each in dict.fromkeys(task for task, *_ in there)
+        if any(each == key[0] for key in here)
+    ]
+    yield "Success in per cent, least and greatest seed; CORL has four, and D4RL's own data."
+    yield ""
+    yield "| after | " + " | ".join(f"{each}, here | CORL" for each in tasks) + " |"
+    yield "|---" * (1 + 2 * len(tasks)) + "|"
+    for phase, unit in (("offline", "updates"), ("online", "environment steps")):
+        for steps in range(EVERY, LAST + 1, EVERY):
+            cells = [
+                span(each.get((task, phase, steps), [])) for task in tasks for each in (here, there)
+            ]
+            yield f"| {steps // 1000}k {unit} | {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    for line in table():
+        print(line)
