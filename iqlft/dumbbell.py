@@ -10,6 +10,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from iqlft.curves import METRIC_NAMES
 from iqlft.figures import BLUE, DARK, ORANGE
+from iqlft.summary import rounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,7 @@ def draw_dumbbell(axes: Axes, rows: Sequence[tuple[str, Summary]], *, narrow: bo
 
     Args:
         axes: empty axes.
-        rows: names and summaries of one metric, from the top down; the last is the total's mean.
+        rows: names and summaries of one metric, from the top down.
         narrow: whether there is room for few ticks only.
     """
     metric = rows[0][1].metric
@@ -82,7 +83,7 @@ def change_text(summary: Summary) -> str:
     change = summary.change
     if change is None:
         return "not fine-tuned"
-    text = f"{change.value:+.0f}"
+    text = f"{rounded(change.value):+.0f}"
     if change.has_interval:
-        text += f" [{round(change.lower) + 0:d}, {round(change.upper) + 0:d}]"
+        text += f" [{rounded(change.lower):.0f}, {rounded(change.upper):.0f}]"
     return text.replace("-", "\N{MINUS SIGN}")

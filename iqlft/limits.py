@@ -29,7 +29,7 @@ def limits(group: Group, summary: Summary) -> list[str]:
     published = [row for row in published_rows() if row.task == group.task]
     return [
         _data(summary, published),
-        _seeds(len(group.runs)),
+        *_seeds(summary.num_seeds[0] or len(group.runs), len(group.runs)),
         *_length(summary, published),
         *_episodes(summary),
     ]
@@ -52,25 +52,28 @@ def unfinished(run: Run) -> list[str]:
 
 
 def _data(summary: Summary, published: Sequence[PublishedRow]) -> str:
-    label = f"The data are {summary.series.label}"
+    label = f"The data are {summary.label}"
     versions = sorted({row.dataset_version for row in published})
     if not versions:
         return f"{label}; there is no published number for this task."
     advice = (
         ", which is other data."
-        if summary.series.label == REGENERATED
+        if summary.label == REGENERATED
         else "; compare them only if that is the same data."
     )
     return f"{label}; the published numbers are of {' and '.join(versions)}{advice}"
 
 
-def _seeds(count: int) -> str:
-    if count > 1:
-        return f"There are {count} seeds; the intervals over them suppose that more would be alike."
-    return (
+def _seeds(count: int, trained: int) -> list[str]:
+    sentence = (
         "There is one seed: its intervals are about the episodes of an evaluation, not about how "
         "training differs from seed to seed."
+        if count == 1
+        else f"There are {count} seeds; the intervals over them suppose that more would be alike."
     )
+    if count == trained:
+        return [sentence]
+    return [sentence, f"Of {trained} seeds only those that have been fine-tuned are counted."]
 
 
 def _length(summary: Summary, published: Sequence[PublishedRow]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from iqlft.curves import CurveRow, Metric, RunCurve
-    from iqlft.published import PublishedRow
     from iqlft.statistics import Estimate
     from iqlft.summary import Group
 
@@ -43,10 +42,6 @@ LOOKS = (
 """Of one series, and of several: those leave blue and orange to before and after."""
 BANDED = 2
 """Bands of more series than this would cover each other and the lines."""
-
-
-PUBLISHED = ("D", "X", "^", "v", "P", "p")
-"""Markers of published results."""
 
 
 class Point(NamedTuple):
@@ -94,12 +89,15 @@ def stretch_of(groups: Iterable[Group]) -> Stretch:
 def phase_points(run: RunCurve, phase: str, stretch: Stretch) -> list[Point]:
     """A run's evaluations of one phase.
 
-    Offline, x is counted back from the run's switch (or from 0 up in a panel without an online
-    side); online it is the environment steps, starting from the last offline evaluation where no
-    other was made before the first step.
+    Offline, x is counted back from the run's switch, of a run that has not come there from the
+    longest one's; in a panel without an online side it is counted from 0 up. Online it is the
+    environment steps, starting from the last offline evaluation where no other was made before
+    the first step.
     """
+    if not stretch.online:
+        return [Point(row.updates, row) for row in run.offline] if phase == "offline" else []
     if phase == "offline":
-        switch = run.offline[-1].updates if run.offline and stretch.online else 0
+        switch = run.offline[-1].updates if run.offline and run.online else stretch.offline
         return [Point(row.updates - switch, row) for row in run.offline]
     online = run.online
     if run.offline and online and online[0].env_steps > 0:
@@ -135,7 +133,7 @@ def draw_curves(
     metric = groups[0].metric
     for group, look in zip(groups, looks, strict=True):
         phases = [
-            [line for run in group.runs if (line := phase_points(run, phase, stretch))]
+            [phase_points(run, phase, stretch) for run in group.runs]
             for phase in ("offline", "online")
         ]
         # Markers show single evaluations while those are few, and tell several series apart.
@@ -151,38 +149,6 @@ def draw_curves(
     dress_axis(axes, stretch, narrow=narrow)
 
 
-def published_points(
-    groups: Sequence[Group], result: Iterable[PublishedRow]
-) -> list[tuple[float, float]]:
-    """Where a published result stands in a task's panel: where its protocol ends.
-
-    Args:
-        groups: the task's series.
-        result: one published result's rows, of any tasks.
-
-    Returns:
-        Places on the axis and numbers: before and after fine-tuning, each only if the runs are as
-        long as its protocol.
-    """
-    # Published AntMaze numbers are success rates: beside another metric they would mislead.
-    if groups[0].metric != "success":
-        return []
-    stretch = stretch_of(groups)
-    points: list[tuple[float, float]] = []
-    for row in result:
-        if row.task == groups[0].task and row.phase_length("offline") == (stretch.offline,):
-            points.append((0 if stretch.online else stretch.offline, row.before))
-        if row.task == groups[0].task and row.phase_length("online") == (stretch.online,):
-            points += [] if row.after is None else [(stretch.online, row.after)]
-    return points
-
-
-def published_look(marker: str) -> dict[str, Any]:
-    """Small and pale, so that the curve below stays readable."""
-    return {"linestyle": "none", "marker": marker, "markersize": 4.5, "color": "white",
-            "markeredgecolor": DARK, "markeredgewidth": 0.8}  # fmt: skip
-
-
 def _draw_phase(
     axes: Axes,
     lines: Sequence[Sequence[Point]],
@@ -193,17 +159,20 @@ def _draw_phase(
     few: bool,
     banded: bool,
 ) -> None:
-    if not lines:
-        return
+    """Draws one phase of one series: a line per seed, empty where one has not come there."""
     alone = look == ALONE
     smoothed = [smooth([p.row.score(metric) for p in line], window) for line in lines]
     if len(lines) > 1:
         for line, values in zip(lines, smoothed, strict=True):
+            if not line:
+                continue
             xs = [point.x for point in line]
             axes.plot(xs, values, color=GREY if alone else look.colour, linewidth=0.6, alpha=0.8,
                       clip_on=False, zorder=2, gid="seed")  # fmt: skip
     # The mean stands only where every seed was evaluated: nothing is interpolated.
     grid = sorted(set.intersection(*({point.x for point in line} for line in lines)))
+    if not grid:
+        return
     picked = [[[p.x for p in line].index(x) for line in lines] for x in grid]
     bands = [
         _band([line[i].row for line, i in zip(lines, at, strict=True)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -26,6 +27,7 @@ from iqlft.runs import Run
 from iqlft.summary import group_runs, series_of, summarise
 from iqlft.table import COLUMNS, caption, show_estimate, show_row, table_rows
 from iqlft.value_map import POSTURES, place_values, value_figure
+from iqlft.wording import series_name
 from workers.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def write_report(
         The page.
 
     Raises:
-        RunError: no runs, or two of the same task, algorithm, data and seed.
+        RunError: no runs, or two of the same task, algorithm, variant, data and seed.
         OSError: a file cannot be written.
     """
     groups, reporter = group_runs(runs), reporter or Silent()
@@ -85,31 +87,48 @@ def _overview(groups: Sequence[Group], out_folder: Path) -> list[Markup]:
     runs = [run for group in groups for run in group.runs]
     rows = table_rows(runs)
     words = caption(rows)
-    several = len(groups) > 1
+    names = _names(groups)
     return [
-        *(element("p", _headline(group, named=several), class_="headline") for group in groups),
-        _curves(runs, out_folder),
+        *(
+            element("p", _headline(group, name), class_="headline")
+            for group, name in zip(groups, names, strict=True)
+        ),
+        _curves(groups, out_folder),
         table(COLUMNS[1:], ((map(_minus, show_row(row)), row.ours) for row in rows), words),
         element("h2", "Limits"),
-        element("ul", *(element("li", each) for each in _limits(groups))),
+        element("ul", *(element("li", each) for each in _limits(groups, names))),
     ]
 
 
-def _limits(groups: Sequence[Group]) -> list[str]:
-    """Each sentence once, with the tasks that it is about where it is not about all."""
+def _names(groups: Sequence[Group]) -> list[str]:
+    """The task, and of several series of it which; empty for a single group."""
+    if len(groups) == 1:
+        return [""]
+    counts = Counter(group.task for group in groups)
+    series = list(dict.fromkeys(group.series for group in groups))
+    return [
+        group.task
+        if counts[group.task] == 1
+        else f"{group.task}, {series_name(group.series, series)}"
+        for group in groups
+    ]
+
+
+def _limits(groups: Sequence[Group], names: Sequence[str]) -> list[str]:
+    """Each sentence once, with the groups that it is about where it is not about all."""
     about: dict[str, list[str]] = {}
-    for group in groups:
+    for group, name in zip(groups, names, strict=True):
         for sentence in limits(group, summarise(group)):
-            about.setdefault(sentence, []).append(group.task)
+            about.setdefault(sentence, []).append(name)
     sentences = [
-        sentence if len(tasks) == len(groups) else f"{', '.join(dict.fromkeys(tasks))}: {sentence}"
-        for sentence, tasks in about.items()
+        sentence if len(mine) == len(groups) else f"{'; '.join(mine)}: {sentence}"
+        for sentence, mine in about.items()
     ]
     runs = (run for group in groups for run in group.runs)
     return sentences + [each for run in runs for each in unfinished(Run.open(run.folder))]
 
 
-def _headline(group: Group, *, named: bool) -> str:
+def _headline(group: Group, name: str) -> str:
     """`Success rate (%): 53.0 [43, 62] before, 97.0 [92, 99] after, change +44.0 [33, 54]`."""
     summary = summarise(group)
     metric = METRIC_NAMES[summary.metric]
@@ -119,7 +138,7 @@ def _headline(group: Group, *, named: bool) -> str:
     else:
         change = show_estimate(summary.change, signed=True)
         text += f", {show_estimate(summary.after)} after, change {change}"
-    return _minus(f"{group.task}. {text}" if named else text)
+    return _minus(f"{name}. {text}" if name else text)
 
 
 def _minus(text: str) -> str:
@@ -127,16 +146,16 @@ def _minus(text: str) -> str:
     return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text)
 
 
-def _curves(runs: Sequence[RunCurve], folder: Path) -> Markup:
-    png, _ = plot_before_after(runs, folder)
+def _curves(groups: Sequence[Group], folder: Path) -> Markup:
+    png, _ = plot_before_after([run for group in groups for run in group.runs], folder)
     return picture(
         png,
         "Curves of every task over offline updates and online environment steps, and the change "
         "from before to after; the table holds the numbers.",
-        "Evaluations over offline updates, left of 0, and environment steps, right of it. Of each "
-        "task the last evaluation before and after fine-tuning, never the best, with intervals of "
-        "95 % as the legend names them. Published results are marked where their protocol ends, "
-        "in panels whose runs are as long.",
+        "Evaluations over offline updates, left of 0, and environment steps, right of it, with "
+        "intervals of 95 % as the legend names them. Before and after are the last evaluations, "
+        "never the best. Published results are marked where their protocol ends, if runs are as "
+        "long.",
     )
 
 
@@ -150,8 +169,8 @@ def _article(run: RunCurve, folder: Path, datasets: dict[str, Survey], *, alone:
     parts: list[Markup] = []
     if not alone:
         (group,) = group_runs([run])
-        headline = element("p", _headline(group, named=False), class_="headline")
-        parts += [headline, _curves([run], folder)]
+        headline = element("p", _headline(group, ""), class_="headline")
+        parts += [headline, _curves([group], folder)]
     parts += _section("Diagnostics", lambda: _diagnostics(run, evidence, folder))
     parts += _section("Where it goes", lambda: _maze_map(evidence, folder))
     parts += _section("What places are worth", lambda: _value_map(evidence, folder))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from iqlft.arguments import EvaluateRun, ExportRun, FilmRun, PlotRuns, ReportRuns, TableRuns
-from iqlft.files import writing
+from iqlft.files import write_atomically, writing
 from iqlft.parsing import parse
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def table(arguments: list[str]) -> str:
         _curves(list(chosen.run), chosen.runs), chosen.style, published=chosen.published
     )
     if chosen.out is None:
-        return text
+        return text.rstrip("\n")
     with writing(chosen.out):
-        chosen.out.write_text(text + "\n", encoding="utf-8")
+        write_atomically(chosen.out, text)
     return f"Wrote {chosen.out}"
 
 
@@ -113,24 +113,30 @@ def draw(
 
 
 def _plots_folder(curves: list[Any], runs: Path) -> Path:
-    """In a single run; else in the folder of all runs, or where those are that lie elsewhere."""
+    """In a single run; else beside their tasks' folders, or in `runs` if nothing holds them all."""
     folders: list[Path] = [each.folder for each in curves]
     if len(folders) == 1:
         return folders[0] / "plots"
-    shared = Path(os.path.commonpath([each.resolve() for each in folders]))
-    nowhere = shared == Path(shared.anchor)
-    return (runs if nowhere or shared.is_relative_to(runs.resolve()) else shared) / "plots"
+    shared = Path(os.path.commonpath([each.resolve().parents[1] for each in folders]))
+    return (runs if shared in (runs.resolve(), Path(shared.anchor)) else shared) / "plots"
 
 
 def _curves(folders: list[Path], runs: Path) -> list[Any]:
     from iqlft.curves import find_runs, read_run  # noqa: PLC0415
     from iqlft.runs import RunError  # noqa: PLC0415
 
-    found = [each for folder in folders or [runs] for each in find_runs(folder)]
-    if not found:
-        where = ", ".join(map(str, folders or [runs]))
-        raise RunError(f"There is no run in {where}; make one with `iqlft pretrain`.")
-    return [read_run(each) for each in found]
+    found: dict[Path, Path] = {}
+    for folder in folders or [runs]:
+        inside = find_runs(folder)
+        if not inside and (folder / "meta.json").exists():
+            read_run(folder)  # which says what it lacks
+        if not inside:
+            raise RunError(
+                f"There is no run in {folder} with an evaluation; check the path, or make one "
+                "with `iqlft pretrain`."
+            )
+        found |= {each.resolve(): each for each in inside}
+    return [read_run(each) for each in found.values()]
 
 
 def aligned(rows: Sequence[tuple[str, str]]) -> str:

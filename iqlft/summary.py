@@ -35,12 +35,12 @@ class Series(NamedTuple):
     Attributes:
         algorithm: such as `iql`.
         variant: how it was trained, where that has a name; else empty.
-        label: where the data come from.
+        origin: where the data of all its tasks come from.
     """
 
     algorithm: str
     variant: str
-    label: str
+    origin: str
 
     @property
     def name(self) -> str:
@@ -49,8 +49,11 @@ class Series(NamedTuple):
 
 
 def series_of(run: RunCurve) -> Series:
-    """What a run may be averaged with."""
-    return Series(run.algorithm, run.variant, run.label)
+    """What a run may be averaged with, and added up over tasks.
+
+    A Minari id such as `D4RL/antmaze/umaze-v1` names its task; its namespace is the origin.
+    """
+    return Series(run.algorithm, run.variant, run.label.partition("/")[0])
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,20 @@ class Group:
 
     Attributes:
         task: the task's name.
-        series: algorithm and origin of the data.
+        series: algorithm, variant and origin of the data.
         metric: what all runs of the task report.
-        runs: one per seed, by seed.
+        runs: one per seed, by seed; all of the same data.
     """
 
     task: str
     series: Series
     metric: Metric
     runs: tuple[RunCurve, ...]
+
+    @property
+    def label(self) -> str:
+        """The data of this task."""
+        return self.runs[0].label
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,8 @@ class Summary:
 
     Attributes:
         task: the task's name; for a sum, `total of N tasks`.
-        series: algorithm and origin of the data.
+        series: algorithm, variant and origin of the data.
+        label: the data; for a sum over different ones their origin.
         metric: of the numbers.
         before: mean over seeds before fine-tuning, with its interval; None if never evaluated.
         after: the same after it; None while any run has no online evaluation.
@@ -90,6 +99,7 @@ class Summary:
 
     task: str
     series: Series
+    label: str
     metric: Metric
     before: Estimate | None
     after: Estimate | None
@@ -110,12 +120,14 @@ def group_runs(runs: Iterable[RunCurve]) -> list[Group]:
     Raises:
         RunError: no runs, or two with the same task, series and seed.
     """
-    runs = sorted(runs, key=lambda run: (task_order(run.task), series_of(run), run.seed))
+    runs = list(runs)
     if not runs:
         raise RunError("There are no runs to summarise; train one first with `iqlft run`.")
+    series = {run.folder: one for run, one in zip(runs, _series(runs), strict=True)}
+    runs.sort(key=lambda run: (task_order(run.task), series[run.folder], run.seed))
     groups: dict[tuple[str, Series], list[RunCurve]] = {}
     for run in runs:
-        seeds = groups.setdefault((run.task, series_of(run)), [])
+        seeds = groups.setdefault((run.task, series[run.folder]), [])
         if seeds and seeds[-1].seed == run.seed:
             raise RunError(
                 f"Seed {run.seed} of {run.task} occurs twice, in {seeds[-1].folder} and "
@@ -124,6 +136,21 @@ def group_runs(runs: Iterable[RunCurve]) -> list[Group]:
         seeds.append(run)
     metrics = {run.task: common_metric(r for r in runs if r.task == run.task) for run in runs}
     return [Group(*key, metrics[key[0]], tuple(seeds)) for key, seeds in groups.items()]
+
+
+def _series(runs: Sequence[RunCurve]) -> list[Series]:
+    """The series of each run; where a task has several sets of one origin, one series for each."""
+    labels: dict[tuple[str, Series], set[str]] = {}
+    found = []
+    for run in runs:
+        one = series_of(run)
+        labels.setdefault((run.task, one), set()).add(run.label)
+        found.append(one)
+    apart = {one for (_, one), each in labels.items() if len(each) > 1}
+    return [
+        one._replace(origin=run.label) if one in apart else one
+        for run, one in zip(runs, found, strict=True)
+    ]
 
 
 def clip(estimate: Estimate, metric: Metric, *, low: float = 0.0) -> Estimate:
@@ -164,6 +191,7 @@ def summarise(group: Group) -> Summary:
     return Summary(
         task=group.task,
         series=group.series,
+        label=group.label,
         metric=metric,
         before=before,
         after=after,
@@ -207,16 +235,18 @@ def total(summaries: Sequence[Summary]) -> Summary | None:
     else:
         sums = [sum_of_estimates(part) for part in parts]
     sums += [None] * (3 - len(sums))
+    labels = {summary.label for summary in summaries}
     return dataclasses.replace(
         summaries[0],
         task=f"total of {len(summaries)} tasks",
+        label=labels.pop() if len(labels) == 1 else summaries[0].series.origin,
         before=sums[0],
         after=sums[1],
         change=sums[2],
         pairs=np.empty((0, 2)),
         episodes=_distinct(n for s in summaries for n in s.episodes),
         offline_updates=_distinct(n for s in summaries for n in s.offline_updates),
-        env_steps=_distinct(n for s in summaries for n in s.env_steps),
+        env_steps=_distinct(n for s in summaries for n in s.env_steps if len(parts) == 3),
         num_seeds=_distinct(n for s in summaries for n in s.num_seeds),
     )
 
@@ -229,6 +259,11 @@ def short_count(number: float) -> str:
         if size >= unit * 0.9995:
             return f"{number / unit:.3g}{suffix}"
     return f"{number:.3g}"
+
+
+def rounded(value: float, digits: int = 0) -> float:
+    """The value rounded, never to -0, which would be shown with its sign."""
+    return round(value, digits) + 0.0
 
 
 def count_range(numbers: Sequence[int]) -> str:

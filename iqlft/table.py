@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from iqlft.curves import METRIC_NAMES
 from iqlft.published import fine_tuning_results
 from iqlft.statistics import Estimate
-from iqlft.summary import Series, Summary, count_range, group_runs, summarise, total
+from iqlft.summary import Series, Summary, count_range, group_runs, rounded, summarise, total
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,7 +77,7 @@ def format_table(
         The table, ending in a newline.
 
     Raises:
-        RunError: no runs, or two of the same task, algorithm, data and seed.
+        RunError: no runs, or two of the same task, algorithm, variant, data and seed.
     """
     rows = table_rows(runs, published)
     return {"text": _text, "markdown": _markdown, "csv": _csv}[style](rows)
@@ -111,12 +111,12 @@ def _our_row(task: str, series: Series, metric: str, summary: Summary | None) ->
     name = f"iqlft {series.name}"
     if summary is None:
         return TableRow(
-            task, name, series.label, metric, None, None, None, (), (), (), (), ours=True
+            task, name, series.origin, metric, None, None, None, (), (), (), (), ours=True
         )
     return TableRow(
         task,
         name,
-        series.label,
+        summary.label,
         metric,
         summary.before,
         summary.after,
@@ -180,12 +180,11 @@ def show_estimate(estimate: Estimate | None, *, signed: bool = False) -> str:
     """`55.0 [42, 68]`, `55.0` without an interval, `-` without a value."""
     if estimate is None:
         return "-"
-    value = f"{estimate.value:+.1f}" if signed else f"{estimate.value:.1f}"
+    value = rounded(estimate.value, 1)
+    text = f"{value:+.1f}" if signed else f"{value:.1f}"
     if not estimate.has_interval:
-        return value
-    # Adding zero turns the -0 that rounding leaves into 0.
-    lower, upper = round(estimate.lower) + 0, round(estimate.upper) + 0
-    return f"{value} [{lower}, {upper}]"
+        return text
+    return f"{text} [{rounded(estimate.lower):.0f}, {rounded(estimate.upper):.0f}]"
 
 
 def show_row(row: TableRow) -> tuple[str, ...]:
@@ -208,8 +207,11 @@ def caption(rows: Sequence[TableRow]) -> str:
     kinds = ["Student-t over seeds"] * several
     if single and any(row.metric == METRIC_NAMES["success"] for row in ours):
         kinds.append("Wilson over the episodes of a single seed")
-    if any(row.ours and row.task.startswith("total") and row.before for row in rows) and several:
+    totals = [row for row in ours if row.task.startswith("total") and row.before]
+    if any(min(row.seeds) > 1 for row in totals):
         kinds.append("bootstrap paired by seed for totals")
+    if several and any(min(row.seeds) == 1 for row in totals):
+        kinds.append("combined from the tasks' own for totals that hold a single seed")
     intervals = f"; 95 % intervals: {', '.join(kinds)}" if kinds else ""
     return f"Before and after fine-tuning: {metrics}, last evaluation{intervals}."
 

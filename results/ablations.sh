@@ -2,9 +2,9 @@
 # What four choices are worth, on umaze at reduced length: `bash results/ablations.sh`. 200k updates on the data, then
 # 30k environment steps with one update each, 50 evaluation episodes every 5k; two seeds.
 set -euo pipefail
-pretrain=(--task antmaze-umaze --runs runs/ablations --seeds 0 1 --num-updates 200000 --eval-every 50000)
+pretrain=(--task antmaze-umaze --runs runs-ablations --seeds 0 1 --num-updates 200000 --eval-every 50000)
 online=(--env-steps 30000 --eval-every 5000 --eval-episodes 50 --precision bf16)
-base=(runs/ablations/antmaze-umaze/iql-s0 runs/ablations/antmaze-umaze/iql-s1)
+base=(runs-ablations/antmaze-umaze/iql-s0 runs-ablations/antmaze-umaze/iql-s1)
 
 iqlft data make antmaze-umaze --processes 2
 iqlft pretrain "${pretrain[@]}" --normalize-observations
@@ -19,11 +19,11 @@ iqlft finetune "${base[@]}" --into eight-workers --workers 16 "${online[@]}"
 
 # The actor's learning rate: CORL's cosine, which reaches 0 at the end of the data and climbs back.
 iqlft pretrain "${pretrain[@]}" --normalize-observations --actor-schedule climbing-cosine --name cosine
-iqlft finetune runs/ablations/antmaze-umaze/cosine-s{0,1} --workers 4 "${online[@]}"
+iqlft finetune runs-ablations/antmaze-umaze/cosine-s{0,1} --workers 4 "${online[@]}"
 
 # Observations as they are.
 iqlft pretrain "${pretrain[@]}" --name raw-observations
-iqlft finetune runs/ablations/antmaze-umaze/raw-observations-s{0,1} --workers 4 "${online[@]}"
+iqlft finetune runs-ablations/antmaze-umaze/raw-observations-s{0,1} --workers 4 "${online[@]}"
 
-iqlft table runs/ablations --published none
-iqlft plot runs/ablations
+iqlft table runs-ablations --published none
+iqlft plot runs-ablations

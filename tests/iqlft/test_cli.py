@@ -337,8 +337,34 @@ def test_several_runs_are_drawn_beside_them(
 ) -> None:
     runs = [make_run(seed=seed, root=tmp_path / place) for seed in (0, 1)]
     assert main("plot", *runs)[0] == 0
-    folder = tmp_path / place if place == "runs" else runs[0].parent
-    assert (folder / "plots" / "before_after.png").is_file()
+    assert (tmp_path / place / "plots" / "before_after.png").is_file()
+
+
+def test_runs_in_a_folder_of_their_own_below_runs_are_drawn_there(
+    main: Main, make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    for seed in (0, 1):
+        make_run(seed=seed, root=tmp_path / "runs" / "ablations")
+    assert main("plot", "runs/ablations")[0] == 0
+    assert Path("runs/ablations/plots/before_after.png").is_file()
+
+
+def test_a_folder_without_an_evaluation_is_never_left_out_silently(
+    main: Main, make_run: Callable[..., Path]
+) -> None:
+    run, begun = make_run(), make_run(seed=1, offline=[])
+    assert "wait for the run's first evaluation" in refused(main, "table", run, begun)
+    assert "There is no run in typo" in refused(main, "table", run, "typo")
+    assert main("table", run, run.parent) == main("table", run)
+
+
+def test_published_marks_can_be_left_out(main: Main, make_run: Callable[..., Path]) -> None:
+    run = make_run(online=[0.5, 0.9])
+    pictures = []
+    for published in ("same", "none"):
+        assert main("plot", run, "--published", published, "--out", published)[0] == 0
+        pictures.append(Path(published, "before_after.png").read_bytes())
+    assert pictures[0] != pictures[1]
 
 
 def test_table_is_text_markdown_or_csv(main: Main, finetuned: Path) -> None:

@@ -35,6 +35,13 @@ def test_a_full_run_of_several_seeds_has_no_more_limits_than_it_has(make_run: Ma
     assert "3 seeds" in seeds
 
 
+def test_seeds_that_do_not_count_yet_are_told(make_run: MakeRun) -> None:
+    folders = [make_run(online=[0.5, 0.9]), make_run(seed=1)]
+    _, seeds, counted = sentences(*folders)
+    assert "There is one seed" in seeds
+    assert counted == "Of 2 seeds only those that have been fine-tuned are counted."
+
+
 def test_a_run_that_was_not_fine_tuned_has_no_environment_steps(make_run: MakeRun) -> None:
     assert "1M offline updates and no environment steps" in sentences(make_run())[2]
 

@@ -2,6 +2,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from iqlft.curves import RunCurve, read_run
-from iqlft.figures import NARROW, WIDE
+from iqlft.figures import NARROW, WIDE, style
 from iqlft.panels import smooth, ticks
 from iqlft.plot import before_after_figure, plot_before_after
 from iqlft.published import Marked
@@ -307,6 +308,95 @@ def test_a_shorter_fine_tuning_is_compared_before_it_alone(make_run: MakeRun) ->
 
     marks = lines_of(figure.axes[0], "published")
     assert [points_of(line)[0] for line in marks] == [(0, 86.7), (0, 77.0)]
+
+
+def test_a_longer_fine_tuning_is_marked_where_it_passes_the_place(make_run: MakeRun) -> None:
+    figure = before_after_figure([read_run(make_run(online=[0.5, 0.9], env_steps=2_000_000))])
+
+    marks = lines_of(figure.axes[0], "published")
+    assert [points_of(line)[0][0] for line in marks] == [0, 1_000_000, 0, 1_000_000]
+
+
+def test_marks_are_not_for_panels_with_runs_of_another_length(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(online=[0.5, 0.9])),
+        read_run(make_run(variant="short", updates=200_000, env_steps=30_000, online=[0.1, 0.2])),
+        read_run(make_run("antmaze-medium-play", online=[0.5, 0.9])),
+    ]
+    figure = before_after_figure(runs)
+
+    panels = {axes.get_title(): axes for axes in figure.axes}
+    assert not lines_of(panels["antmaze-umaze"], "published")
+    assert len(lines_of(panels["antmaze-medium-play"], "published")) == 4
+
+
+def test_fine_tuning_after_another_pretraining_has_no_mark(make_run: MakeRun) -> None:
+    figure = before_after_figure([read_run(make_run(online=[0.5, 0.9], updates=200_000))])
+
+    assert not lines_of(figure.axes[0], "published")
+
+
+def test_a_run_that_has_just_come_online_ends_at_its_last_update(make_run: MakeRun) -> None:
+    curves = before_after_figure([read_run(make_run(offline=[0.2, 0.5], online=[0.5]))]).axes[0]
+
+    assert [points_of(line) for line in lines_of(curves, "mean")] == [
+        [(500_000, 20), (1_000_000, 50)]
+    ]
+
+
+def test_seeds_are_averaged_at_equal_updates(make_run: MakeRun) -> None:
+    whole = read_run(make_run(offline=[0.2, 0.4, 0.6, 0.8, 1.0], online=[1.0, 1.0]))
+    behind = read_run(make_run(seed=1, offline=[0.2, 0.4, 0.6, 0.8], updates=800_000))
+    (mean,) = lines_of(before_after_figure([whole, behind]).axes[0], "mean")
+
+    assert points_of(mean) == [
+        (-800_000, 20), (-600_000, 40), (-400_000, 60), (-200_000, 80),
+    ]  # fmt: skip
+
+
+def test_an_online_mean_is_of_all_seeds_or_of_none(make_run: MakeRun) -> None:
+    runs = [read_run(make_run(online=[0.5, 0.9])), read_run(make_run(seed=1))]
+    curves = before_after_figure(runs).axes[0]
+
+    assert [points_of(line)[-1][0] for line in lines_of(curves, "mean")] == [0]
+    assert max(points_of(line)[-1] for line in lines_of(curves, "seed")) == (1_000_000, 90)
+
+
+def test_panels_of_one_metric_have_one_scale(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(f"mujoco-{name}", metric="normalized_score", offline=[0, top]))
+        for name, top in [("hopper", 70.0), ("walker2d", 130.0)]
+    ]
+    hopper, walker = before_after_figure(runs).axes[:2]
+
+    assert hopper.get_ylim() == walker.get_ylim() == (0, 130)
+    assert hopper.get_ylabel() == "normalized score"
+    assert walker.get_ylabel() == ""
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_six_sets_of_one_origin_are_one_series_inside_the_figure(
+    make_run: MakeRun, width: float
+) -> None:
+    names = [
+        f"{maze}-{kind}" for maze in ("umaze", "medium", "large") for kind in ("play", "diverse")
+    ]
+    runs = [
+        read_run(
+            make_run(f"d4rl-antmaze-{name}", label=f"D4RL/antmaze/{name}-v1", online=[0.5, 0.6])
+        )
+        for name in names
+    ]
+    with mpl.rc_context(style(width)):
+        figure = before_after_figure(runs, width=width)
+        figure.canvas.draw()
+
+    legend = figure.legends[0]
+    assert legend.get_title().get_text() == "data: D4RL"
+    assert sorted(title for title in titles(figure)) == sorted(names)
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert 0 <= box.y0 < box.y1
 
 
 def test_smoothing_averages_within_a_phase_and_is_named(make_run: MakeRun) -> None:

@@ -193,6 +193,19 @@ def test_runs_of_one_name_under_two_roots_keep_their_figures_apart(
     ]
 
 
+def test_variants_are_named_in_headlines_and_limits(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = [read_run(make_run(seed=seed, variant="half")) for seed in (0, 1)]
+    page = Page(write_report([*runs, read_run(make_run(variant="union"))], tmp_path).read_text())
+
+    headlines = [each for each in page.named("p") if each.startswith("antmaze-umaze, ")]
+    assert [each.split(".")[0] for each in headlines] == [
+        "antmaze-umaze, half", "antmaze-umaze, union",
+    ]  # fmt: skip
+    limits = page.named("li")
+    assert any(each.startswith("antmaze-umaze, half: There are 2 seeds") for each in limits)
+    assert any(each.startswith("antmaze-umaze, union: There is one seed") for each in limits)
+
+
 class Listener(Silent):
     """Keeps what it is told."""
 

@@ -6,7 +6,7 @@ import pytest
 from iqlft.curves import read_run
 from iqlft.runs import RunError
 from iqlft.statistics import newcombe_difference, paired_difference, t_interval, wilson_interval
-from iqlft.summary import count_range, group_runs, short_count, summarise, total
+from iqlft.summary import count_range, group_runs, rounded, short_count, summarise, total
 
 MakeRun = Callable[..., Path]
 
@@ -93,6 +93,47 @@ def test_data_of_different_origin_are_never_averaged(make_run: MakeRun) -> None:
     runs = [read_run(make_run(seed=0)), read_run(make_run(seed=1, label="D4RL/antmaze/umaze-v1"))]
 
     assert len(group_runs(runs)) == 2
+
+
+def test_sets_of_one_namespace_are_of_one_origin_and_add_up(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(f"d4rl-antmaze-{name}", label=f"D4RL/antmaze/{name}-v1", offline=[value]))
+        for name, value in [("umaze", 0.8), ("medium-play", 0.7)]
+    ]
+    groups = group_runs(runs)
+    summed = total([summarise(group) for group in groups])
+
+    assert {group.series.origin for group in groups} == {"D4RL"}
+    assert [group.label for group in groups] == [
+        "D4RL/antmaze/medium-play-v1",
+        "D4RL/antmaze/umaze-v1",
+    ]
+    assert summed is not None
+    assert summed.before is not None
+    assert (summed.label, summed.before.value) == ("D4RL", pytest.approx(150))
+
+
+def test_two_sets_of_one_task_are_never_averaged(make_run: MakeRun, tmp_path: Path) -> None:
+    names = ["D4RL/antmaze/umaze-v1", "D4RL/antmaze/umaze-v2"]
+    runs = [
+        read_run(make_run(seed=seed, label=label, root=tmp_path / str(seed)))
+        for seed, label in enumerate(names)
+    ]
+
+    assert [group.series.origin for group in group_runs(runs)] == names
+
+
+def test_a_total_before_all_are_fine_tuned_has_no_environment_steps(make_run: MakeRun) -> None:
+    runs = [read_run(make_run(online=[0.5, 0.9])), read_run(make_run("antmaze-medium-play"))]
+    summed = total([summarise(group) for group in group_runs(runs)])
+
+    assert summed is not None
+    assert (summed.after, summed.env_steps) == (None, ())
+
+
+def test_nothing_is_rounded_to_minus_zero() -> None:
+    assert [f"{rounded(-0.04, digits):+.1f}" for digits in (0, 1)] == ["+0.0", "+0.0"]
+    assert [rounded(-0.06, 1), rounded(2.5)] == [-0.1, 2.0]
 
 
 def test_a_total_is_the_sum_over_tasks(make_run: MakeRun) -> None:

@@ -142,6 +142,26 @@ def test_text_names_intervals_seeds_and_effort(two_tasks: list[RunCurve]) -> Non
     assert max(map(len, text.splitlines()[1:])) <= 102
 
 
+def test_a_total_with_a_single_seed_is_not_called_a_bootstrap(make_run: MakeRun) -> None:
+    runs = [read_run(make_run(seed=seed, online=[0.5, 0.6])) for seed in range(3)]
+    text = format_table([*runs, read_run(make_run("antmaze-medium-play", online=[0.5, 0.6]))])
+
+    assert "bootstrap" not in text
+    assert "combined from the tasks' own for totals that hold a single seed" in text
+
+
+def test_sets_of_several_tasks_have_one_row_each(make_run: MakeRun) -> None:
+    names = ["umaze", "medium-play", "large-play"]
+    runs = [
+        read_run(make_run(f"d4rl-antmaze-{name}", label=f"D4RL/antmaze/{name}-v1"))
+        for name in names
+    ]
+    rows = [row for row in table_rows(runs) if row.ours]
+
+    assert sorted(row.data for row in rows[:3]) == sorted(run.label for run in runs)
+    assert [(row.task, row.data) for row in rows[3:]] == [("total of 3 tasks", "D4RL")]
+
+
 def test_text_of_one_seed_names_wilson(make_run: MakeRun) -> None:
     text = format_table([read_run(make_run(online=[0.5, 0.6]))])
 
