@@ -8,10 +8,13 @@ batch is one gather from the block, whatever the mixture.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+
+from iqlft.divergence import Range
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,6 +61,13 @@ class Replay:
         offline_ratio: None samples uniformly over the union of dataset and new transitions, as
             IQL's authors do; a share in [0, 1] fixes how much of a batch comes from the dataset.
         device: where the block lives.
+
+    Attributes:
+        layout: see above.
+        dataset_size: see above.
+        capacity: see above.
+        added: new transitions that each member has had.
+        rewards: least and greatest reward so far.
     """
 
     def __init__(
@@ -78,8 +88,10 @@ class Replay:
         self._offline_ratio = offline_ratio
         shape = (self.dataset_size + capacity * len(seeds), layout.width)
         self._rows = torch.empty(shape, device=device)
+        self.rewards = Range(math.inf, -math.inf)
         first = 0
         for chunk in dataset:
+            self._look_at(chunk)
             self._rows[first : first + len(chunk)] = torch.from_numpy(chunk)
             first += len(chunk)
         if first != dataset_size:
@@ -112,10 +124,18 @@ class Replay:
         """Appends rows of `(n, width)`; only the newest `capacity` of them are kept."""
         first = self.added[member]
         self.added[member] += len(rows)
+        self._look_at(rows)
         kept = torch.from_numpy(rows[-self.capacity :])
         places = torch.arange(self.added[member] - len(kept), first + len(rows)) % self.capacity
         start = self.dataset_size + member * self.capacity
         self._rows[on_device(start + places, self.device)] = on_device(kept, self.device)
+
+    def _look_at(self, rows: NDArray[np.float32]) -> None:
+        rewards = self.layout.unpack(rows)[2]
+        self.rewards = Range(
+            min(self.rewards.least, float(rewards.min(initial=math.inf))),
+            max(self.rewards.greatest, float(rewards.max(initial=-math.inf))),
+        )
 
     def sample(self, batch_size: int) -> Batch:
         """Draws a batch for every member from the union, or at the fixed ratio."""

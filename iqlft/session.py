@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from iqlft import checkpoint
+from iqlft.divergence import impossible_value
 from iqlft.evaluation import Evaluator, Score
 from iqlft.metrics import MetricsLog
 from iqlft.policy import save_policy
@@ -87,6 +88,7 @@ class Session:
     _started: float = field(default_factory=time.monotonic)
     _next_status: float = 0.0
     _obstacle: str = ""
+    _diverged: bool = False
 
     @property
     def seconds(self) -> float:
@@ -111,6 +113,7 @@ class Session:
             row = self.metrics.row(self, result)
             losses = ("value_loss", "actor_loss", "critic_loss")
             self._require_finite(all(math.isfinite(row[key]) for key in losses), "A loss is")
+            self._report_divergence(impossible_value(row, self.member.possible_returns))
         if updates % self.config.checkpoint_every == 0:
             self.checkpoint()
 
@@ -135,6 +138,12 @@ class Session:
         """Tells what has gone wrong, here and in `metrics.jsonl`."""
         self.metrics.observe_incident(sentence)
         self.reporter.event(sentence)
+
+    def _report_divergence(self, sentence: str) -> None:
+        """Says once that values are impossible; the numbers go on changing."""
+        if sentence and not self._diverged:
+            self._incident(sentence)
+        self._diverged = bool(sentence)
 
     def _report_obstacle(self, obstacle: str) -> None:
         """Says once that the journal cannot be written, and once that it can again."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from iqlft.divergence import possible_returns
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
+    from iqlft.divergence import Range
     from iqlft.graphs import UpdateGraph
     from iqlft.replay import Replay
     from workers.actor import ActorWeights
@@ -87,6 +90,11 @@ class Member:
     def new_size(self) -> int:
         """Number of new transitions that can be sampled."""
         return self._replay.new_size(self._index)
+
+    @property
+    def possible_returns(self) -> Range:
+        """Between which returns lie, by the rewards so far."""
+        return possible_returns(self._replay.rewards, self._algorithm.hyperparameters.discount)
 
     def actor_weights(self) -> ActorWeights:
         """The actor for the workers; its version is the number of updates."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What four choices are worth, on umaze at reduced length: `bash results/ablations.sh`. 200k updates on the data, then
+# What some choices are worth, on umaze at reduced length: `bash results/ablations.sh`. 200k updates on the data, then
 # 30k environment steps with one update each, 50 evaluation episodes every 5k; two seeds.
 set -euo pipefail
 pretrain=(--task antmaze-umaze --runs runs-ablations --seeds 0 1 --num-updates 200000 --eval-every 50000)
@@ -13,8 +13,12 @@ iqlft pretrain "${pretrain[@]}" --normalize-observations
 iqlft finetune "${base[@]}" --into union --workers 4 "${online[@]}"
 iqlft finetune "${base[@]}" --into half --workers 4 --offline-ratio 0.5 "${online[@]}"
 
-# Policy lag: none at all, or eight workers a seed instead of two.
+# What the new transitions are worth: workers step as always, but every batch is from the dataset.
+iqlft finetune "${base[@]}" --into dataset-only --workers 4 --offline-ratio 1 "${online[@]}"
+
+# Policy lag: none at all; weights that go out a hundred times less often; eight workers a seed, not two.
 iqlft finetune "${base[@]}" --into lockstep --workers 1 --lockstep "${online[@]}"
+iqlft finetune "${base[@]}" --into stale --workers 4 --publish-every 1000 "${online[@]}"
 iqlft finetune "${base[@]}" --into eight-workers --workers 16 "${online[@]}"
 
 # The actor's learning rate: CORL's cosine, which reaches 0 at the end of the data and climbs back.
@@ -24,6 +28,10 @@ iqlft finetune runs-ablations/antmaze-umaze/cosine-s{0,1} --workers 4 "${online[
 # Observations as they are.
 iqlft pretrain "${pretrain[@]}" --name raw-observations
 iqlft finetune runs-ablations/antmaze-umaze/raw-observations-s{0,1} --workers 4 "${online[@]}"
+
+# Behaviour cloning, which is what remains of IQL at an inverse temperature of 0.
+iqlft pretrain --task antmaze-umaze --runs runs-cloning --seeds 0 1 --name cloning --num-updates 50000 \
+  --eval-every 10000 --normalize-observations --inverse-temperature 0 --precision bf16
 
 iqlft table runs-ablations --published none
 iqlft plot runs-ablations

@@ -73,7 +73,9 @@ def test_a_cell_has_the_published_budget(
 DIFFER = {
     "union": {"workers": 4},
     "half": {"workers": 4, "offline_ratio": 0.5},
+    "dataset-only": {"workers": 4, "offline_ratio": 1.0},
     "lockstep": {"workers": 1, "lockstep": True},
+    "stale": {"workers": 4, "publish_every": 1000},
     "eight-workers": {"workers": 16},
     "cosine": {"workers": 4, "run": COSINE},
     "raw-observations": {"workers": 4, "run": RAW},
@@ -83,6 +85,8 @@ DIFFER = {
 def test_ablations_differ_in_what_they_are_named_for(capsys: pytest.CaptureFixture[str]) -> None:
     read = [settings(command, capsys) for command in TRAINING]
     pretraining = {each["name"]: each for each in read if "seeds" in each}
+    cloning = pretraining.pop("cloning")
+    assert cloning["inverse_temperature"] == 0
     base = pretraining[""]
     assert pretraining == {
         "": base,

@@ -1,7 +1,6 @@
-"""Records a set of the form of the official AntMaze sets, with a trained gait of the stock ant.
+"""Records a set of the form of the official AntMaze sets, walked by the shipped gait.
 
-python -m iqlft.datasets.train_gait --ant gymnasium --out stock_gait.npz
-python results/data/official/record.py D4RL/antmaze/medium-play-v1 stock_gait.npz
+python results/data/official/record.py D4RL/antmaze/medium-play-v1
 """
 
 import argparse

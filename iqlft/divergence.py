@@ -1,0 +1,54 @@
+"""Values that no return can reach: the sign that critics have diverged, long before a NaN."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MARGIN = 0.05
+"""Share of the range of returns by which a mean of 1,024 estimates may lie outside."""
+_PARTS = {"dataset_q": "dataset", "new_q": "new"}
+
+
+class Range(NamedTuple):
+    """Least and greatest of some numbers."""
+
+    least: float
+    greatest: float
+
+
+def possible_returns(rewards: Range, discount: float) -> Range:
+    """Between which discounted returns lie, of episodes of any length.
+
+    Args:
+        rewards: that occur in the data.
+        discount: gamma in [0, 1].
+    """
+    horizon = 1 / (1 - discount) if discount < 1 else math.inf
+    return Range(
+        rewards.least * horizon if rewards.least < 0 else rewards.least,
+        rewards.greatest * horizon if rewards.greatest > 0 else rewards.greatest,
+    )
+
+
+def impossible_value(row: Mapping[str, Any], returns: Range) -> str:
+    """A sentence if the mean Q of dataset or new transitions is no possible return, else "".
+
+    Args:
+        row: of `metrics.jsonl`.
+        returns: that are possible.
+    """
+    margin = MARGIN * (returns.greatest - returns.least)
+    for key, part in _PARTS.items():
+        q = row.get(key)
+        if q is not None and not returns.least - margin <= q <= returns.greatest + margin:
+            return (
+                f"Q of {part} transitions is {q:.4g} on average, where no return lies outside "
+                f"[{returns.least:.4g}, {returns.greatest:.4g}]: the critics have diverged, and "
+                "the policy follows them. Stop, and look at what states the data lack, at "
+                "rewards and at the learning rate."
+            )
+    return ""
