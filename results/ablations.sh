@@ -30,7 +30,7 @@ iqlft pretrain "${pretrain[@]}" --name raw-observations
 iqlft finetune runs-ablations/antmaze-umaze/raw-observations-s{0,1} --workers 4 "${online[@]}"
 
 # Behaviour cloning, which is what remains of IQL at an inverse temperature of 0.
-iqlft pretrain --task antmaze-umaze --runs runs-cloning --seeds 0 1 --name cloning --num-updates 50000 \
+iqlft pretrain --task antmaze-umaze --runs runs-cloning --name cloning --num-updates 40000 \
   --eval-every 10000 --normalize-observations --inverse-temperature 0 --precision bf16
 
 iqlft table runs-ablations --published none

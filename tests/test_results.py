@@ -85,8 +85,7 @@ DIFFER = {
 def test_ablations_differ_in_what_they_are_named_for(capsys: pytest.CaptureFixture[str]) -> None:
     read = [settings(command, capsys) for command in TRAINING]
     pretraining = {each["name"]: each for each in read if "seeds" in each}
-    cloning = pretraining.pop("cloning")
-    assert cloning["inverse_temperature"] == 0
+    assert pretraining.pop("cloning")["inverse_temperature"] == 0
     base = pretraining[""]
     assert pretraining == {
         "": base,
