@@ -214,9 +214,9 @@ def total(summaries: Sequence[Summary]) -> Summary | None:
         summaries: one per task, all of one series.
 
     Returns:
-        The sum, its `after` and `change` only when every task has them. None for fewer than two
-        tasks, for metrics that differ, for returns (which have no common scale), and when a task
-        has no evaluation before fine-tuning.
+        The sum, its `after` and `change` only when every task has them, after as many environment
+        steps. None for fewer than two tasks, for metrics that differ, for returns (which have no
+        common scale), and when a task has no evaluation before fine-tuning.
     """
     metrics = {summary.metric for summary in summaries}
     befores = [summary.before for summary in summaries if summary.before]
@@ -226,7 +226,8 @@ def total(summaries: Sequence[Summary]) -> Summary | None:
         return None
     afters = [summary.after for summary in summaries if summary.after]
     changes = [summary.change for summary in summaries if summary.change]
-    parts = [befores] if len(afters) < len(summaries) else [befores, afters, changes]
+    whole = len(afters) == len(summaries) and len({s.env_steps for s in summaries}) == 1
+    parts = [befores, afters, changes] if whole else [befores]
     if min(len(summary.pairs) for summary in summaries) > 1:
         tables = [s.pairs if len(parts) == 3 else s.pairs[:, :1] for s in summaries]
         if len(parts) == 3:

@@ -234,8 +234,10 @@ def _text(rows: Sequence[TableRow]) -> str:
 def _effort(row: TableRow) -> str:
     seeds = "1 seed" if row.seeds == (1,) else f"{count_range(row.seeds)} seeds"
     counts = f"{count_range(row.episodes)} episodes, {count_range(row.updates)} offline updates"
-    steps = f"{count_range(row.env_steps)} environment steps" if row.env_steps else "not fine-tuned"
-    return f"{seeds}, {counts}, {steps}"
+    if row.env_steps:
+        return f"{seeds}, {counts}, {count_range(row.env_steps)} environment steps"
+    total = row.task.startswith("total")
+    return f"{seeds}, {counts}, {'tasks not equally far' if total else 'not fine-tuned'}"
 
 
 def _markdown(rows: Sequence[TableRow]) -> str:

@@ -131,6 +131,18 @@ def test_a_total_before_all_are_fine_tuned_has_no_environment_steps(make_run: Ma
     assert (summed.after, summed.env_steps) == (None, ())
 
 
+def test_a_total_is_not_of_tasks_that_are_not_equally_far(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(online=[0.5, 0.9])),
+        read_run(make_run("antmaze-medium-play", online=[0.5, 0.9], env_steps=200_000)),
+    ]
+    summed = total([summarise(group) for group in group_runs(runs)])
+
+    assert summed is not None
+    assert summed.before is not None
+    assert (summed.after, summed.change, summed.env_steps) == (None, None, ())
+
+
 def test_nothing_is_rounded_to_minus_zero() -> None:
     assert [f"{rounded(-0.04, digits):+.1f}" for digits in (0, 1)] == ["+0.0", "+0.0"]
     assert [rounded(-0.06, 1), rounded(2.5)] == [-0.1, 2.0]

@@ -162,6 +162,16 @@ def test_sets_of_several_tasks_have_one_row_each(make_run: MakeRun) -> None:
     assert [(row.task, row.data) for row in rows[3:]] == [("total of 3 tasks", "D4RL")]
 
 
+def test_the_total_says_that_its_tasks_are_not_equally_far(make_run: MakeRun) -> None:
+    tasks = ("antmaze-umaze", "antmaze-medium-play")
+    runs = [
+        read_run(make_run(task, online=[0.5, 0.6], env_steps=n))
+        for task, n in zip(tasks, (10, 20), strict=True)
+    ]
+
+    assert "1 seed, 100 episodes, 1M offline updates, tasks not equally far" in format_table(runs)
+
+
 def test_text_of_one_seed_names_wilson(make_run: MakeRun) -> None:
     text = format_table([read_run(make_run(online=[0.5, 0.6]))])
 
