@@ -46,6 +46,7 @@ class TableRow(NamedTuple):
         updates: offline updates, alike.
         env_steps: online environment steps, alike.
         ours: whether it is a result of these runs.
+        is_total: whether it sums over tasks.
     """
 
     task: str
@@ -60,6 +61,7 @@ class TableRow(NamedTuple):
     updates: tuple[int, ...]
     env_steps: tuple[int, ...]
     ours: bool
+    is_total: bool
 
 
 def format_table(
@@ -107,11 +109,25 @@ def table_rows(runs: Sequence[RunCurve], published: Published = "same") -> list[
     return rows + _total_rows(tasks, series, found, results)
 
 
-def _our_row(task: str, series: Series, metric: str, summary: Summary | None) -> TableRow:
+def _our_row(
+    task: str, series: Series, metric: str, summary: Summary | None, *, is_total: bool = False
+) -> TableRow:
     name = f"iqlft {series.name}"
     if summary is None:
         return TableRow(
-            task, name, series.origin, metric, None, None, None, (), (), (), (), ours=True
+            task,
+            name,
+            series.origin,
+            metric,
+            before=None,
+            after=None,
+            change=None,
+            seeds=(),
+            episodes=(),
+            updates=(),
+            env_steps=(),
+            ours=True,
+            is_total=is_total,
         )
     return TableRow(
         task,
@@ -126,6 +142,7 @@ def _our_row(task: str, series: Series, metric: str, summary: Summary | None) ->
         summary.offline_updates,
         summary.env_steps,
         ours=True,
+        is_total=is_total,
     )
 
 
@@ -146,6 +163,7 @@ def _published_row(task: str, parts: Sequence[PublishedRow]) -> TableRow:
         updates=first.phase_length("offline"),
         env_steps=first.phase_length("online"),
         ours=False,
+        is_total=len(parts) > 1,
     )
 
 
@@ -164,7 +182,7 @@ def _total_rows(
     for one in series:
         parts = [found[task, one] for task in tasks if (task, one) in found]
         summed = total(parts) if len(parts) == len(tasks) else None
-        rows.append(_our_row(name, one, metric, summed))
+        rows.append(_our_row(name, one, metric, summed, is_total=True))
     for result in results:
         matching = [row for row in result if row.task in tasks]
         if len(matching) == len(tasks):
@@ -207,7 +225,7 @@ def caption(rows: Sequence[TableRow]) -> str:
     kinds = ["Student-t over seeds"] * several
     if single and any(row.metric == METRIC_NAMES["success"] for row in ours):
         kinds.append("Wilson over the episodes of a single seed")
-    totals = [row for row in ours if row.task.startswith("total") and row.before]
+    totals = [row for row in ours if row.is_total and row.before]
     if any(min(row.seeds) > 1 for row in totals):
         kinds.append("bootstrap paired by seed for totals")
     if several and any(min(row.seeds) == 1 for row in totals):
@@ -236,8 +254,7 @@ def _effort(row: TableRow) -> str:
     counts = f"{count_range(row.episodes)} episodes, {count_range(row.updates)} offline updates"
     if row.env_steps:
         return f"{seeds}, {counts}, {count_range(row.env_steps)} environment steps"
-    total = row.task.startswith("total")
-    return f"{seeds}, {counts}, {'tasks not equally far' if total else 'not fine-tuned'}"
+    return f"{seeds}, {counts}, {'tasks not equally far' if row.is_total else 'not fine-tuned'}"
 
 
 def _markdown(rows: Sequence[TableRow]) -> str:
