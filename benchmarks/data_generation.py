@@ -101,7 +101,7 @@ def loading(transitions: int) -> None:
         save_episode(EpisodeMaker(task, gait, gait.noise, 0).run(0), shard)
         started = time.perf_counter()
         shards = [shard] * task.num_episodes(transitions)
-        write_dataset(task, shards, shard.parent, policy_sha256="", noise=gait.noise, seed=0)
+        write_dataset(task, shards, shard.parent, gait=gait, noise=gait.noise, seed=0)
         print(f"writing {transitions:,} through Minari: {time.perf_counter() - started:.1f} s")
         for _ in range(3):
             subprocess.run([sys.executable, "-c", LOADING], check=True)

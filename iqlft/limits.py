@@ -58,7 +58,7 @@ def _data(summary: Summary, published: Sequence[PublishedRow]) -> str:
         return f"{label}; there is no published number for this task."
     advice = (
         ", which is other data."
-        if summary.label == REGENERATED
+        if REGENERATED in summary.label
         else "; compare them only if that is the same data."
     )
     return f"{label}; the published numbers are of {' and '.join(versions)}{advice}"

@@ -42,6 +42,7 @@ class Gait:
         log_std_min: least log deviation; the greatest is 2.
         direction_scale: length of the direction that the policy was trained with.
         noise: deviation of the noise that data generation adds to its actions by default.
+        name: of the file, without its ending.
         sha256: hash of the file.
     """
 
@@ -50,7 +51,13 @@ class Gait:
     log_std_min: float
     direction_scale: float
     noise: float
+    name: str
     sha256: str
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it is the gait that comes with the package, wherever its file lies."""
+        return self.sha256 == hashlib.sha256(SHIPPED_GAIT.read_bytes()).hexdigest()
 
     def sample(
         self, observation: NDArray[np.float32], normals: NDArray[np.float32]
@@ -121,6 +128,7 @@ def _gait(arrays: Mapping[str, NDArray[np.float32]], sha256: str, path: Path) ->
         tuple(np.ascontiguousarray(w, np.float32) for w in weights),
         tuple(np.ascontiguousarray(b, np.float32) for b in biases),
         *settings,
+        path.stem,
         sha256,
     )
 

@@ -102,7 +102,7 @@ def make_dataset(
     missing = [index for index, path in enumerate(shards) if not path.exists()]
     arguments = (task.name, str(policy), noise, seed, str(work))
     _run(task, arguments, missing, len(shards), processes, progress)
-    writing.write_dataset(task, shards, work, policy_sha256=gait.sha256, noise=noise, seed=seed)
+    writing.write_dataset(task, shards, work, gait=gait, noise=noise, seed=seed)
     storage.remove_work(work)
     return MadeDataset(
         task.dataset_id,

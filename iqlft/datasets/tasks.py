@@ -19,6 +19,8 @@ START, EVALUATION_GOAL, ANY, HAND_PICKED, NOT_HAND_PICKED = (
 
 REGENERATED = "regenerated with the D4RL procedure"
 """What datasets made for these tasks are called, in their descriptions too: never D4RL's data."""
+NOT_D4RLS = " (not D4RL's data)"
+"""What follows the origin in their descriptions."""
 
 
 @dataclass(frozen=True)

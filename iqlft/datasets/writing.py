@@ -14,7 +14,7 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from iqlft.datasets.episodes import load_episode, make_environment, reset_options
 from iqlft.datasets.storage import staged
-from iqlft.datasets.tasks import REGENERATED
+from iqlft.datasets.tasks import NOT_D4RLS, REGENERATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
     from numpy.typing import NDArray
 
+    from iqlft.datasets.gait import Gait
     from iqlft.datasets.tasks import AntMazeTask
 
 REQUIREMENTS = ["iqlft>=0.1", "gymnasium>=1.2", "gymnasium-robotics>=1.4.2", "mujoco>=3.3"]
@@ -30,21 +31,25 @@ REQUIREMENTS = ["iqlft>=0.1", "gymnasium>=1.2", "gymnasium-robotics>=1.4.2", "mu
 
 
 def write_dataset(
-    task: AntMazeTask, shards: Sequence[Path], work: Path, *, policy_sha256: str, noise: float,
-    seed: int,
-) -> None:  # fmt: skip
+    task: AntMazeTask, shards: Sequence[Path], work: Path, *, gait: Gait, noise: float, seed: int
+) -> None:
     """Writes shards as the task's Minari dataset, one episode in memory at a time.
 
     Args:
         task: whose dataset this is.
         shards: files of `save_episode`, in the order of the episodes.
         work: folder for the unfinished dataset, on the file system of the datasets.
-        policy_sha256: hash of the policy file.
+        gait: that walked.
         noise: deviation of the action noise.
         seed: of the dataset.
     """
     environment = make_environment(task)
-    origin = {"policy_sha256": policy_sha256, "noise": noise, "seed": seed}
+    origin = {
+        "policy": gait.name,
+        "policy_sha256": gait.sha256,
+        "noise": noise,
+        "seed": seed,
+    }
     create_dataset(
         task.dataset_id,
         (_generated(index, path) for index, path in enumerate(shards)),
@@ -56,7 +61,7 @@ def write_dataset(
         algorithm_name="breadth-first search and a goal-reaching ant policy (D4RL's procedure)",
         author="iqlft",
         scores=(0.0, 1.0),
-        description=_describe(task, origin),
+        description=_describe(task, gait, noise, seed),
     )
     environment.close()
 
@@ -165,12 +170,18 @@ def evaluation_spec(task: AntMazeTask) -> EnvSpec:
     return spec
 
 
-def _describe(task: AntMazeTask, origin: dict[str, Any]) -> str:
+def _describe(task: AntMazeTask, gait: Gait, noise: float, seed: int) -> str:
+    # Sets walked otherwise are other data: figures and tables tell them by this.
+    origin = REGENERATED
+    if not gait.is_shipped:
+        origin += f", walked by {gait.name}"
+    if noise != gait.noise:
+        origin += f", action noise {noise:g}"
     return (
-        f"{task.name}, {REGENERATED} (not D4RL's data): an ant with D4RL's "
+        f"{task.name}, {origin}{NOT_D4RLS}: an ant with D4RL's "
         f"physics walks from {task.starts} to {task.goals}, led by breadth-first search over the "
         f"maze's cells replanned at every step. Episodes of {task.episode_steps} steps end by "
         "time-out only. Stored rewards are for each episode's commanded goal; the evaluation goal "
-        f"is another. Policy sha256 {origin['policy_sha256']}, action noise {origin['noise']}, "
-        f"seed {origin['seed']}, MuJoCo {importlib.metadata.version('mujoco')}."
+        f"is another. Policy sha256 {gait.sha256}, action noise {noise}, "
+        f"seed {seed}, MuJoCo {importlib.metadata.version('mujoco')}."
     )

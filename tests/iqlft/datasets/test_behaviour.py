@@ -24,7 +24,7 @@ def echo_gait(direction_scale: float = 1.0) -> Gait:
     last[2, 0] = last[3, 1] = -1
     biases = (np.zeros(4, np.float32), np.zeros(4, np.float32), np.zeros(16, np.float32))
     biases[2][8:] = -20
-    return Gait((first, np.eye(4, dtype=np.float32), last), biases, -20, direction_scale, 0, "")
+    return Gait((first, np.eye(4, dtype=np.float32), last), biases, -20, direction_scale, 0, "", "")
 
 
 def direction(behaviour: Behaviour, xy: tuple[float, float], step: int = 0) -> NDArray[np.float32]:

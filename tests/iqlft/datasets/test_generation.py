@@ -16,9 +16,11 @@ from iqlft.datasets import generation
 from iqlft.datasets.catalogue import list_local
 from iqlft.datasets.episodes import make_environment
 from iqlft.datasets.errors import DatasetError
-from iqlft.datasets.gait import load_gait
+from iqlft.datasets.gait import SHIPPED_GAIT, load_gait
 from iqlft.datasets.generation import make_dataset
-from iqlft.datasets.tasks import find_task
+from iqlft.datasets.loading import load_dataset
+from iqlft.datasets.tasks import REGENERATED, find_task
+from iqlft.learning import dataset_label
 
 pytestmark = pytest.mark.filterwarnings("ignore:Package iqlft is not installed")
 
@@ -113,12 +115,36 @@ def test_the_metadata_say_how_the_dataset_was_made(corner_root: Path) -> None:
     metadata = json.loads(path.read_text())
     gait = load_gait()
     assert (metadata["ref_min_score"], metadata["ref_max_score"]) == (0, 1)
-    assert metadata["iqlft"] == {"policy_sha256": gait.sha256, "noise": 0.3, "seed": 5}
+    assert metadata["iqlft"] == {
+        "policy": "ant_gait",
+        "policy_sha256": gait.sha256,
+        "noise": 0.3,
+        "seed": 5,
+    }
     for words in (gait.sha256, "noise 0.3", "seed 5", "regenerated with the D4RL procedure"):
         assert words in metadata["description"]
     assert any(requirement.startswith("mujoco") for requirement in metadata["requirements"])
     assert "author_email" not in metadata
     assert metadata["license"] == "Apache-2.0"
+
+
+@pytest.mark.usefixtures("minari_root")
+def test_a_set_that_another_policy_walked_is_not_called_like_the_shipped_gaits(
+    tmp_path: Path,
+) -> None:
+    copy, strider = tmp_path / "copy.npz", tmp_path / "strider.npz"
+    copy.write_bytes(SHIPPED_GAIT.read_bytes())
+    arrays = dict(np.load(SHIPPED_GAIT))
+    np.savez(strider, **{**arrays, "w2": 1.5 * arrays["w2"]})
+
+    def label(policy: Path, noise: float | None = None) -> str:
+        make_dataset("antmaze-corner", transitions=301, policy=policy, noise=noise, force=True)
+        return dataset_label(load_dataset("iqlft/antmaze/corner-v0"))
+
+    assert label(copy) == REGENERATED
+    assert label(copy, 0.1) == f"{REGENERATED}, action noise 0.1"
+    assert label(strider) == f"{REGENERATED}, walked by strider"
+    assert label(strider, 0.1) == f"{REGENERATED}, walked by strider, action noise 0.1"
 
 
 def test_the_result_does_not_depend_on_the_number_of_processes(
