@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,5 +36,8 @@ def series_name(one: Series, series: Sequence[Series]) -> str:
     """
     same_algorithm = len({each.algorithm for each in series}) == 1
     name = one.variant if same_algorithm and one.variant else one.name
-    alike = [each for each in series if each.name == one.name]
-    return name if len(alike) == 1 else f"{name}, {one.origin}"
+    origins = [each.origin.split(", ") for each in series if each.name == one.name]
+    # Sets that differ in the policy that walked them are told apart by that alone.
+    columns = zip(*origins, strict=False)
+    shared = len([*itertools.takewhile(lambda parts: len(set(parts)) == 1, columns)])
+    return ", ".join([name, *one.origin.split(", ")[shared:]])
