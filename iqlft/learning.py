@@ -11,7 +11,6 @@ import torch
 from iqlft.algorithms.iql import ImplicitQLearning
 from iqlft.config import ConfigError, Hyperparameters, MachineConfig, config_fields
 from iqlft.datasets.loading import check_fits, load_dataset
-from iqlft.datasets.tasks import NOT_D4RLS
 from iqlft.replay import Replay
 from workers.environment import Environment, EnvironmentSpec
 
@@ -107,14 +106,6 @@ def load_task_dataset(config: TaskConfig) -> OfflineDataset:
     finally:
         probe.close()
     return dataset
-
-
-def dataset_label(dataset: OfflineDataset) -> str:
-    """What figures and tables call the data: regenerated sets are never called D4RL's."""
-    descriptions = dataset.description.splitlines()
-    heads = [head for head, found, _ in (d.partition(NOT_D4RLS) for d in descriptions) if found]
-    origins = dict.fromkeys(head.partition(", ")[2] for head in heads)
-    return "; ".join(origins) or dataset.id
 
 
 def hyperparameters(config: PretrainConfig) -> Hyperparameters:

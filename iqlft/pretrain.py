@@ -14,7 +14,6 @@ from iqlft.graphs import UpdateGraph
 from iqlft.learning import (
     build_algorithm,
     build_replay,
-    dataset_label,
     flushed_denormals,
     hyperparameters,
     load_task_dataset,
@@ -200,7 +199,7 @@ def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict
         "variant": name_without_seed(config.name, config.seed),
         "seed": config.seed,
         "dataset": {"id": dataset.id, "hash": dataset.statistics.hash},
-        "dataset_label": dataset_label(dataset),
+        "dataset_label": dataset.label,
         "environment": dataset.environment.to_dict(),
         **learner_machine(stack),
     }

@@ -53,7 +53,7 @@ class OfflineDataset:
         goal: the goal mode.
         num_episodes: number of recorded episodes.
         reference_scores: returns that score 0 and 100, or None.
-        description: the datasets' own, or empty.
+        label: what figures and tables call the data.
         notes: what a user should know about them, in sentences.
 
     Attributes:
@@ -69,7 +69,7 @@ class OfflineDataset:
         goal: GoalMode,
         num_episodes: int,
         reference_scores: tuple[float, float] | None,
-        description: str,
+        label: str,
         notes: tuple[str, ...],
     ) -> None:
         self.id = " + ".join(ids)
@@ -78,7 +78,7 @@ class OfflineDataset:
         self.goal = goal
         self.num_episodes = num_episodes
         self.reference_scores = reference_scores
-        self.description = description
+        self.label = label
         self.notes = notes
         self._statistics: RowStatistics | None = None
 
@@ -183,7 +183,7 @@ def load_dataset(
         reward_scale=reward_scale,
         reward_shift=reward_shift,
     )
-    descriptions = [str(each.storage.metadata.get("description", "")) for each in datasets]
+    labels = (_label(name, each) for name, each in zip(dataset_ids, datasets, strict=True))
     return OfflineDataset(
         dataset_ids,
         sources,
@@ -191,7 +191,7 @@ def load_dataset(
         goal=goal,
         num_episodes=sum(int(each.total_episodes) for each in datasets),
         reference_scores=reference_scores or _reference_scores(datasets[0].storage.metadata),
-        description="\n".join(filter(None, descriptions)),
+        label=" + ".join(dict.fromkeys(labels)),
         notes=_notes(datasets, sources, spec, after_success),
     )
 
@@ -268,6 +268,10 @@ def _return_range_scale(sources: Sequence[Source]) -> float:
             "rewards; give reward_scale a number."
         )
     return RETURN_RANGE / spread
+
+
+def _label(dataset_id: str, dataset: minari.MinariDataset) -> str:
+    return str(dataset.storage.metadata.get("iqlft", {}).get("label", dataset_id))
 
 
 def _reference_scores(metadata: Mapping[str, Any]) -> tuple[float, float] | None:

@@ -18,9 +18,7 @@ START, EVALUATION_GOAL, ANY, HAND_PICKED, NOT_HAND_PICKED = (
 """The rules by which an episode's start and goal cells are drawn."""
 
 REGENERATED = "regenerated with the D4RL procedure"
-"""What datasets made for these tasks are called, in their descriptions too: never D4RL's data."""
-NOT_D4RLS = " (not D4RL's data)"
-"""What follows the origin in their descriptions."""
+"""What figures, tables and descriptions call datasets made for these tasks: never D4RL's data."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from iqlft.datasets.episodes import load_episode, make_environment, reset_options
 from iqlft.datasets.storage import staged
-from iqlft.datasets.tasks import NOT_D4RLS, REGENERATED
+from iqlft.datasets.tasks import REGENERATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,7 +44,9 @@ def write_dataset(
         seed: of the dataset.
     """
     environment = make_environment(task)
+    label = _label(gait, noise)
     origin = {
+        "label": label,
         "policy": gait.name,
         "policy_sha256": gait.sha256,
         "noise": noise,
@@ -61,7 +63,7 @@ def write_dataset(
         algorithm_name="breadth-first search and a goal-reaching ant policy (D4RL's procedure)",
         author="iqlft",
         scores=(0.0, 1.0),
-        description=_describe(task, gait, noise, seed),
+        description=_describe(task, label, gait, noise, seed),
     )
     environment.close()
 
@@ -88,7 +90,8 @@ def create_dataset(
         work: folder for the unfinished dataset, on the file system of the datasets.
         environment: in which the episodes were recorded.
         evaluation: what to evaluate in.
-        origin: what determines the content; kept in the metadata under `iqlft`.
+        origin: what determines the content, and where it has one the `label` by which figures
+            call it; kept in the metadata under `iqlft`.
         license_name: of the data.
         algorithm_name: what acted.
         author: of the data.
@@ -170,18 +173,22 @@ def evaluation_spec(task: AntMazeTask) -> EnvSpec:
     return spec
 
 
-def _describe(task: AntMazeTask, gait: Gait, noise: float, seed: int) -> str:
+def _label(gait: Gait, noise: float) -> str:
     # Sets walked otherwise are other data: figures and tables tell them by this.
-    origin = REGENERATED
+    label = REGENERATED
     if not gait.is_shipped:
-        origin += f", walked by {gait.name}"
+        label += f", walked by {gait.name}"
     if noise != gait.noise:
-        origin += f", action noise {noise:g}"
+        label += f", action noise {noise:g}"
+    return label
+
+
+def _describe(task: AntMazeTask, label: str, gait: Gait, noise: float, seed: int) -> str:
     return (
-        f"{task.name}, {origin}{NOT_D4RLS}: an ant with D4RL's "
-        f"physics walks from {task.starts} to {task.goals}, led by breadth-first search over the "
-        f"maze's cells replanned at every step. Episodes of {task.episode_steps} steps end by "
-        "time-out only. Stored rewards are for each episode's commanded goal; the evaluation goal "
-        f"is another. Policy sha256 {gait.sha256}, action noise {noise}, "
-        f"seed {seed}, MuJoCo {importlib.metadata.version('mujoco')}."
+        f"{task.name}, {label} (not D4RL's data): an ant with D4RL's physics walks from "
+        f"{task.starts} to {task.goals}, led by breadth-first search over the maze's cells "
+        f"replanned at every step. Episodes of {task.episode_steps} steps end by time-out only. "
+        "Stored rewards are for each episode's commanded goal; the evaluation goal is another. "
+        f"Policy sha256 {gait.sha256}, action noise {noise}, seed {seed}, "
+        f"MuJoCo {importlib.metadata.version('mujoco')}."
     )

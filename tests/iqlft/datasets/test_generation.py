@@ -20,7 +20,6 @@ from iqlft.datasets.gait import SHIPPED_GAIT, load_gait
 from iqlft.datasets.generation import make_dataset
 from iqlft.datasets.loading import load_dataset
 from iqlft.datasets.tasks import REGENERATED, find_task
-from iqlft.learning import dataset_label
 
 pytestmark = pytest.mark.filterwarnings("ignore:Package iqlft is not installed")
 
@@ -116,6 +115,7 @@ def test_the_metadata_say_how_the_dataset_was_made(corner_root: Path) -> None:
     gait = load_gait()
     assert (metadata["ref_min_score"], metadata["ref_max_score"]) == (0, 1)
     assert metadata["iqlft"] == {
+        "label": REGENERATED,
         "policy": "ant_gait",
         "policy_sha256": gait.sha256,
         "noise": 0.3,
@@ -139,7 +139,7 @@ def test_a_set_that_another_policy_walked_is_not_called_like_the_shipped_gaits(
 
     def label(policy: Path, noise: float | None = None) -> str:
         make_dataset("antmaze-corner", transitions=301, policy=policy, noise=noise, force=True)
-        return dataset_label(load_dataset("iqlft/antmaze/corner-v0"))
+        return load_dataset("iqlft/antmaze/corner-v0").label
 
     assert label(copy) == REGENERATED
     assert label(copy, 0.1) == f"{REGENERATED}, action noise 0.1"

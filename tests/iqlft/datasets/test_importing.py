@@ -22,7 +22,6 @@ from iqlft.datasets.gait import load_gait
 from iqlft.datasets.importing import ImportedDataset, import_file
 from iqlft.datasets.loading import load_dataset
 from iqlft.datasets.tasks import find_task
-from iqlft.learning import dataset_label
 from workers.environment import EnvironmentMismatchError
 from workers.transition import Transitions
 
@@ -290,7 +289,7 @@ def test_the_metadata_name_the_file_and_keep_the_report(
     assert sha256 in metadata["description"]
     assert metadata["license"] == "CC-BY-4.0"
     assert (metadata["ref_min_score"], metadata["ref_max_score"]) == (0, 1)
-    assert dataset_label(load_dataset(CORNER)) == CORNER
+    assert load_dataset(CORNER).label == CORNER
 
 
 @pytest.mark.usefixtures("minari_root")

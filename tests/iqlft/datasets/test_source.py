@@ -112,6 +112,7 @@ def test_several_datasets_are_read_one_after_another(write: Write) -> None:
     np.testing.assert_array_equal(transitions(dataset).rewards, [1, 2, 3, 4])
     np.testing.assert_array_equal(transitions(dataset).observations[:, 0], [1, 1, 2, 3])
     assert (dataset.id, dataset.num_episodes) == ("test/a-v0 + test/b-v0", 3)
+    assert dataset.label == dataset.id
 
 
 def test_datasets_of_different_environments_are_not_mixed(write: Write) -> None:
