@@ -2,7 +2,8 @@
 
 Three to five seeds are what a paper has. A percentile bootstrap over them covers the truth in
 75 to 90 % of cases where it promises 95 %, a Student-t interval in 95 %; so a task's mean gets the
-latter. Sums over tasks pool many runs, and get a bootstrap that keeps each run's columns together.
+latter. Sums over tasks pool many runs, and get a bootstrap that keeps each run's columns together
+and is widened for how few they still are.
 """
 
 from __future__ import annotations
@@ -204,12 +205,14 @@ def bootstrap_sums(
     num_resamples: int = 20_000,
     seed: int = 0,
 ) -> list[Estimate]:
-    """Sums over tasks of means over seeds, with percentile intervals of a paired bootstrap.
+    """Sums over tasks of means over seeds, with the intervals of a paired bootstrap.
 
     Seeds are drawn anew within each task, a seed with all its columns (before, after, change), so
     what one run did before and after stays together. Of S seeds, S - 1 are drawn (Rao and Wu
     1988): the spread of the resampled means is then that of the mean, where S draws would make
-    it too small by (S - 1) / S, a third of the variance at three seeds.
+    it too small by (S - 1) / S, a third of the variance at three seeds. The percentiles' distances
+    from the sum are those of a known spread; that it is estimated from few seeds widens them by
+    t / z, at the degrees of freedom of Welch (1947) and Satterthwaite (1946), rounded down.
 
     Args:
         tasks: one array `(S, K)` per task: S seeds of at least 2, the same K columns in all.
@@ -226,12 +229,25 @@ def bootstrap_sums(
     if any(len(task) < 2 for task in tasks):
         raise ValueError("A bootstrap over seeds needs at least two seeds of each task.")
     rng = np.random.default_rng(seed)
-    sums = np.zeros((num_resamples, tasks[0].shape[1]))
+    values = np.sum([task.mean(axis=0) for task in tasks], axis=0)
+    sums = np.zeros((num_resamples, len(values)))
     for task in tasks:
         size = len(task)
         drawn = rng.integers(size, size=(num_resamples, size - 1))
         sums += task[drawn].mean(axis=1)
     tail = (1 - confidence) / 2
-    lower, upper = np.quantile(sums, [tail, 1 - tail], axis=0)
-    values = sum(task.mean(axis=0) for task in tasks)
-    return [Estimate(*map(float, row)) for row in np.stack([values, lower, upper], axis=1)]
+    z = NormalDist().inv_cdf(1 - tail)
+    widening = [student_t_quantile(1 - tail, each) / z for each in _degrees_of_freedom(tasks)]
+    bounds = values + widening * (np.quantile(sums, [tail, 1 - tail], axis=0) - values)
+    return [Estimate(*map(float, row)) for row in np.stack([values, *bounds], axis=1)]
+
+
+def _degrees_of_freedom(tasks: Sequence[NDArray[np.float64]]) -> list[int]:
+    """Of the variance of every column's sum over tasks (Welch and Satterthwaite), rounded down."""
+    variances = np.array([task.var(axis=0, ddof=1) / len(task) for task in tasks])  # (T, K)
+    squares = sum(
+        variance**2 / (len(task) - 1) for variance, task in zip(variances, tasks, strict=True)
+    )
+    ones = np.ones_like(squares)  # where all seeds agree, and there is nothing to widen
+    degrees = np.divide(variances.sum(axis=0) ** 2, squares, where=squares > 0, out=ones)
+    return [max(1, math.floor(each + 1e-9)) for each in degrees]

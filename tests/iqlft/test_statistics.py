@@ -148,15 +148,27 @@ def test_newcombes_difference_covers_near_the_promised_rate() -> None:
     assert np.mean([b.lower <= 0.3 <= b.upper for b in bounds]) == pytest.approx(0.95, abs=0.02)
 
 
-def test_the_bootstrap_of_a_total_over_six_tasks_covers_where_the_plain_one_falls_short() -> None:
+@pytest.mark.parametrize(("tasks", "seeds"), [(2, 2), (2, 3), (6, 3), (6, 5)])
+def test_the_bootstrap_of_a_total_covers_where_a_known_spread_falls_short(
+    tasks: int, seeds: int
+) -> None:
     rng = np.random.default_rng(0)
-    samples = rng.normal(50, 10, (300, 6, 3, 1))
+    samples = rng.normal(50, 10, (400, tasks, seeds, 1))
     covered, plain = [], []
     for sample in samples:
         (total,) = bootstrap_sums(list(sample), num_resamples=1000)
-        covered.append(total.lower <= 300 <= total.upper)
-        half = 1.96 * math.sqrt(sum(float(task.var()) / 3 for task in sample))
-        plain.append(abs(total.value - 300) <= half)  # the normal limit of drawing 3 of 3
+        covered.append(total.lower <= 50 * tasks <= total.upper)
+        half = 1.96 * math.sqrt(sum(float(task.var()) / seeds for task in sample))
+        plain.append(abs(total.value - 50 * tasks) <= half)  # the normal limit, all seeds drawn
 
-    assert np.mean(covered) > 0.90
-    assert np.mean(plain) < np.mean(covered)
+    assert np.mean(covered) > 0.925  # three standard errors of 400 below .95 and a little
+    assert np.mean(plain) < np.mean(covered) - 0.02
+
+
+def test_a_bootstrap_is_widened_by_student_t_for_the_seeds_that_there_are() -> None:
+    # Equal spreads of two tasks with two seeds each: Welch and Satterthwaite's two degrees.
+    tasks = [np.array([[0.0], [10.0]])] * 2
+    (total,) = bootstrap_sums(tasks)
+
+    half = 10 * scipy.stats.t.ppf(0.975, 2) / scipy.stats.norm.ppf(0.975)  # percentiles are 0, 20
+    assert total == pytest.approx((10, 10 - half, 10 + half))
