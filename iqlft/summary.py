@@ -22,7 +22,7 @@ from iqlft.statistics import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -51,9 +51,11 @@ class Series(NamedTuple):
 def series_of(run: RunCurve) -> Series:
     """What a run may be averaged with, and added up over tasks.
 
-    A Minari id such as `D4RL/antmaze/umaze-v1` names its task; its namespace is the origin.
+    A Minari id such as `D4RL/antmaze/umaze-v1` names its task; its namespace is the origin, or of
+    several ids with ` + ` between their namespaces are.
     """
-    return Series(run.algorithm, run.variant, run.label.partition("/")[0])
+    namespaces = dict.fromkeys(each.partition("/")[0] for each in run.label.split(" + "))
+    return Series(run.algorithm, run.variant, " + ".join(namespaces))
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ class Group:
         """The data of this task."""
         return self.runs[0].label
 
+    @property
+    def tuned(self) -> tuple[RunCurve, ...]:
+        """The runs that were evaluated before fine-tuning and after some of it."""
+        return tuple(run for run in self.runs if run.before and run.after)
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -88,7 +95,7 @@ class Summary:
         label: the data; for a sum over different ones their origin.
         metric: of the numbers.
         before: mean over seeds before fine-tuning, with its interval; None if never evaluated.
-        after: the same after it; None while any run has no online evaluation.
+        after: the same after it; None while no run has an online evaluation.
         change: mean change, paired by seed; None without both.
         pairs: `(S, 1)` or `(S, 2)`: each seed's values behind them.
         episodes: numbers of episodes per evaluation that occur, ascending.
@@ -153,9 +160,9 @@ def _series(runs: Sequence[RunCurve]) -> list[Series]:
     ]
 
 
-def clip(estimate: Estimate, metric: Metric, *, low: float = 0.0) -> Estimate:
+def clip(estimate: Estimate, metric: Metric, *, low: float = 0.0, high: float = 100.0) -> Estimate:
     """Cuts an interval of a success rate at the possible values; leaves other metrics alone."""
-    return estimate.clipped(low, 100.0) if metric == "success" else estimate
+    return estimate.clipped(low, high) if metric == "success" else estimate
 
 
 def estimate_scores(rows: Sequence[CurveRow], metric: Metric) -> Estimate:
@@ -178,13 +185,15 @@ def summarise(group: Group) -> Summary:
     """Before, after and change of one group.
 
     While some seeds have been fine-tuned and others not, only the former count, so that before
-    and after are of the same seeds; while none has, all count and there is no after.
+    and after are of the same seeds; while none has, all count and there is no after. Of seeds that
+    are not equally far the last evaluation counts that all of them have.
     """
     metric = group.metric
-    tuned = [run for run in group.runs if run.before and run.after]
-    runs = tuned or [run for run in group.runs if run.before]
+    runs = group.tuned or tuple(run for run in group.runs if run.before)
     befores = [run.before for run in runs if run.before]
-    afters = [run.after for run in tuned if run.after]
+    if not group.tuned and len({row.updates for row in befores}) > 1:
+        befores = _last_shared([run.offline for run in runs], lambda row: row.updates)
+    afters = _last_shared([run.online for run in group.tuned], lambda row: row.env_steps)
     before = estimate_scores(befores, metric) if befores else None
     after = estimate_scores(afters, metric) if afters else None
     columns = [[row.score(metric) for row in rows] for rows in (befores, afters) if rows]
@@ -216,13 +225,14 @@ def total(summaries: Sequence[Summary]) -> Summary | None:
     Returns:
         The sum, its `after` and `change` only when every task has them, after as many environment
         steps. None for fewer than two tasks, for metrics that differ, for returns (which have no
-        common scale), and when a task has no evaluation before fine-tuning.
+        common scale), and unless every task has an evaluation before fine-tuning, after as many
+        offline updates.
     """
     metrics = {summary.metric for summary in summaries}
     befores = [summary.before for summary in summaries if summary.before]
     if len(summaries) < 2 or len(metrics) > 1 or "return" in metrics:
         return None
-    if len(befores) < len(summaries):
+    if len(befores) < len(summaries) or len({s.offline_updates for s in summaries}) > 1:
         return None
     afters = [summary.after for summary in summaries if summary.after]
     changes = [summary.change for summary in summaries if summary.change]
@@ -232,18 +242,23 @@ def total(summaries: Sequence[Summary]) -> Summary | None:
         tables = [s.pairs if len(parts) == 3 else s.pairs[:, :1] for s in summaries]
         if len(parts) == 3:
             tables = [np.column_stack([table, table[:, 1] - table[:, 0]]) for table in tables]
-        sums: list[Estimate | None] = [*bootstrap_sums(tables)]
+        sums = bootstrap_sums(tables)
     else:
         sums = [sum_of_estimates(part) for part in parts]
-    sums += [None] * (3 - len(sums))
+    metric, most = summaries[0].metric, 100.0 * len(summaries)
+    clipped: list[Estimate | None] = [
+        clip(each, metric, low=low, high=most)
+        for each, low in zip(sums, (0.0, 0.0, -most), strict=False)
+    ]
+    before, after, change = clipped + [None] * (3 - len(clipped))
     labels = {summary.label for summary in summaries}
     return dataclasses.replace(
         summaries[0],
         task=f"total of {len(summaries)} tasks",
         label=labels.pop() if len(labels) == 1 else summaries[0].series.origin,
-        before=sums[0],
-        after=sums[1],
-        change=sums[2],
+        before=before,
+        after=after,
+        change=change,
         pairs=np.empty((0, 2)),
         episodes=_distinct(n for s in summaries for n in s.episodes),
         offline_updates=_distinct(n for s in summaries for n in s.offline_updates),
@@ -286,6 +301,15 @@ def _change(
     if len(columns[0]) == 1:
         return newcombe_difference(before, after)
     return clip(paired_difference(columns[0], columns[1]), metric, low=-100.0)
+
+
+def _last_shared(
+    lines: Sequence[Sequence[CurveRow]], place: Callable[[CurveRow], int]
+) -> list[CurveRow]:
+    """The last evaluation at a place, above 0, where all have one; none if there is no such."""
+    found = [{place(row): row for row in line if place(row)} for line in lines]
+    shared = set.intersection(*map(set, found)) if found else set()
+    return [rows[max(shared)] for rows in found] if shared else []
 
 
 def _distinct(numbers: Iterable[int]) -> tuple[int, ...]:

@@ -143,6 +143,71 @@ def test_a_total_is_not_of_tasks_that_are_not_equally_far(make_run: MakeRun) -> 
     assert (summed.after, summed.change, summed.env_steps) == (None, None, ())
 
 
+def test_there_is_no_total_of_tasks_that_are_not_equally_long_pretrained(make_run: MakeRun) -> None:
+    runs = [read_run(make_run()), read_run(make_run("antmaze-medium-play", updates=300_000))]
+
+    assert total([summarise(group) for group in group_runs(runs)]) is None
+
+
+def test_seeds_are_compared_where_all_of_them_have_come(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(seed=0, online=[0.2, 0.4, 0.6, 0.8, 1.0])),
+        read_run(make_run(seed=1, online=[0.4, 0.6, 0.8], env_steps=500_000)),
+        read_run(make_run(seed=2, offline=[0.1, 0.3])),
+    ]
+    summary = summarise(*group_runs(runs))
+
+    assert summary.before == pytest.approx(t_interval([20, 40]).clipped(0, 100))
+    assert summary.after is not None
+    assert summary.after.value == pytest.approx(70)
+    assert (summary.num_seeds, summary.env_steps) == ((2,), (500_000,))
+
+
+def test_seeds_that_are_pretrained_are_compared_where_all_of_them_have_come(
+    make_run: MakeRun,
+) -> None:
+    runs = [
+        read_run(make_run(seed=0, offline=[0.1, 0.3, 0.5, 0.7])),
+        read_run(make_run(seed=1, offline=[0.2, 0.4, 0.9], updates=750_000)),
+    ]
+    summary = summarise(*group_runs(runs))
+
+    assert summary.before == pytest.approx(t_interval([50, 90]).clipped(0, 100))
+    assert summary.offline_updates == (750_000,)
+
+
+def test_seeds_without_a_common_evaluation_have_no_after(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(seed=seed, online=[0.2, 0.4], env_steps=steps))
+        for seed, steps in enumerate([300_000, 500_000])
+    ]
+    summary = summarise(*group_runs(runs))
+
+    assert (summary.after, summary.change, summary.env_steps) == (None, None, ())
+
+
+def test_a_total_stays_within_what_its_tasks_allow(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(task, seed=seed, online=[0.0, after]))
+        for task in ("antmaze-umaze", "antmaze-large-play")
+        for seed, after in enumerate([0.5, 1.0])
+    ]
+    summed = total([summarise(group) for group in group_runs(runs)])
+
+    assert summed is not None
+    assert summed.after is not None
+    assert summed.change is not None
+    assert (summed.after.value, summed.after.upper, summed.change.upper) == (150, 200, 200)
+    assert summed.after.lower > 0
+
+
+def test_data_of_several_sets_are_not_called_by_the_first_one_alone(make_run: MakeRun) -> None:
+    label = "D4RL/antmaze/umaze-v1 + imported/antmaze-umaze-v0 + D4RL/antmaze/umaze-v2"
+    (group,) = group_runs([read_run(make_run(label=label))])
+
+    assert (group.series.origin, group.label) == ("D4RL + imported", label)
+
+
 def test_nothing_is_rounded_to_minus_zero() -> None:
     assert [f"{rounded(-0.04, digits):+.1f}" for digits in (0, 1)] == ["+0.0", "+0.0"]
     assert [rounded(-0.06, 1), rounded(2.5)] == [-0.1, 2.0]
