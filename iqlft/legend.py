@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from iqlft.figures import GREY
+from iqlft.figures import DARK, GREY
 from iqlft.panels import ALONE, BANDED
 from iqlft.summary import count_range
 from iqlft.wording import series_name
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from iqlft.marks import Mark
     from iqlft.panels import Look
-    from iqlft.summary import Group, Series
+    from iqlft.summary import Group, Series, Summary
 
 
 class Legend(NamedTuple):
@@ -55,6 +55,7 @@ def legend_of(
     looks: Mapping[Series, Look],
     marks: Sequence[Mark],
     *,
+    means: Sequence[Summary],
     smoothing: int | None,
     width: float,
 ) -> Legend:
@@ -64,12 +65,17 @@ def legend_of(
         groups: what is drawn.
         looks: of every series.
         marks: published results that have a place.
+        means: means over tasks that stand in the dumbbell.
         smoothing: evaluations that were averaged over; None for none.
         width: of the figure, in inches.
     """
     handles = [*_lines(groups, looks, smoothing)]
     if not smoothing:
         handles += _bands(groups, looks)
+    if means:
+        paired = all(min(mean.num_seeds) > 1 for mean in means)
+        kind = "bootstrap paired by seed" if paired else "combined from theirs"
+        handles.append(Line2D([], [], linestyle="none", label=f"mean of tasks: {kind}"))
     handles += [mark.handle() for mark in marks]
     labels = dict.fromkeys(group.label for group in groups)
     origins = dict.fromkeys(group.series.origin for group in groups)
@@ -94,14 +100,16 @@ def _lines(
                               marker="" if look == ALONE else look.marker, markersize=2.6,
                               label=label))  # fmt: skip
     if any(len(group.runs) > 1 for group in groups):
-        handles.append(Line2D([], [], color=GREY, linewidth=0.8, label="each seed"))
+        colour, label = (GREY, "each seed") if len(looks) == 1 else (DARK, "thin: each seed")
+        handles.append(Line2D([], [], color=colour, linewidth=0.8, label=label))
     return handles
 
 
 def _bands(groups: Sequence[Group], looks: Mapping[Series, Look]) -> list[Artist]:
     """Intervals, as what they are: of seeds, or of one seed's episodes."""
-    if min(Counter(group.task for group in groups).values()) > BANDED:
-        return []
+    crowded = min(Counter(group.task for group in groups).values()) > BANDED
+    if crowded and not any(group.tuned for group in groups):
+        return []  # Neither bands nor a dumbbell.
     colour = ALONE.colour if len(looks) == 1 else GREY
     single = [group for group in groups if len(group.runs) == 1]
     handles: list[Artist] = []
@@ -111,6 +119,8 @@ def _bands(groups: Sequence[Group], looks: Mapping[Series, Look]) -> list[Artist
         rows = (row for group in single for row in group.runs[0].rows)
         episodes = count_range(sorted({row.episodes for row in rows}))
         where = "one seed" if len(single) == len(groups) else "where one seed"
+        if any(group.tuned for group in single):
+            where += "; change: Newcombe"
         handles.append(_band(colour, f"95 % Wilson interval of {episodes} episodes ({where})"))
     return handles
 

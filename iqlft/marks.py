@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MARKERS = ("D", "X", "p", "*")
 """None of which stands for a series; a fifth result would begin again."""
 BESIDE = 5.5
-"""Points between the marks of two results, which are often the same number."""
+"""Points between two results' marks, which are often of one number; half as many to the end."""
 
 
 class Mark(NamedTuple):
@@ -30,7 +30,7 @@ class Mark(NamedTuple):
     Attributes:
         label: whose it is, of which algorithm and data.
         marker: how it is drawn.
-        shift: by how many points to the right of its place.
+        shift: by how many points to the left of its place.
         points: by task, places on the panel's axis and numbers.
     """
 
@@ -51,7 +51,7 @@ class Mark(NamedTuple):
 
     def draw(self, axes: Axes, task: str) -> None:
         """Draws it in one task's panel."""
-        beside = ScaledTranslation(self.shift / 72, 0, axes.figure.dpi_scale_trans)
+        beside = ScaledTranslation(-self.shift / 72, 0, axes.figure.dpi_scale_trans)
         for point in self.points[task]:
             axes.plot(*point, **self.look, transform=axes.transData + beside, clip_on=False,
                       zorder=4, gid="published")  # fmt: skip
@@ -71,9 +71,9 @@ def place_marks(
         points = {task: _points(groups, result) for task, groups in panels.items()}
         if any(points.values()):
             places.append((f"{result[0].result}, {result[0].dataset_version}", points))
-    middle = (len(places) - 1) / 2
+    # A number belongs to the end of a phase, and so stands left of it, where the phase is.
     return [
-        Mark(label, MARKERS[index % len(MARKERS)], (index - middle) * BESIDE, points)
+        Mark(label, MARKERS[index % len(MARKERS)], (len(places) - index - 0.5) * BESIDE, points)
         for index, (label, points) in enumerate(places)
     ]
 

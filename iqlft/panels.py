@@ -38,6 +38,12 @@ LOOKS = (
     Look("black", ":", "D"),
     Look(SKY, "--", "v"),
     Look("0.4", "-.", "P"),
+    Look(VERMILION, ":", "X"),
+    Look(GREEN, "-", "d"),
+    Look(PURPLE, "--", "<"),
+    Look("black", "-.", "p"),
+    Look(SKY, "-", "*"),
+    Look("0.4", ":", ">"),
 )
 """Of one series, and of several: those leave blue and orange to before and after."""
 BANDED = 2
@@ -167,8 +173,8 @@ def _draw_phase(
             if not line:
                 continue
             xs = [point.x for point in line]
-            axes.plot(xs, values, color=GREY if alone else look.colour, linewidth=0.6, alpha=0.8,
-                      clip_on=False, zorder=2, gid="seed")  # fmt: skip
+            axes.plot(xs, values, color=GREY if alone else look.colour, linestyle=look.linestyle,
+                      linewidth=0.6, alpha=0.8, clip_on=False, zorder=2, gid="seed")  # fmt: skip
     # The mean stands only where every seed was evaluated: nothing is interpolated.
     grid = sorted(set.intersection(*({point.x for point in line} for line in lines)))
     if not grid:

@@ -17,7 +17,7 @@ from iqlft.marks import place_marks
 from iqlft.panels import ALONE, LOOKS, draw_curves
 from iqlft.published import fine_tuning_results
 from iqlft.runs import RunError
-from iqlft.summary import Group, Series, Summary, group_runs, summarise, total
+from iqlft.summary import Group, Series, Summary, count_range, group_runs, summarise, total
 from iqlft.wording import series_name, short_task
 
 if TYPE_CHECKING:
@@ -86,8 +86,11 @@ def before_after_figure(
     if len(series) == 1:
         looks = {series[0]: ALONE}
     marks = place_marks(panels, fine_tuning_results(published, {one.algorithm for one in series}))
-    rows = _dumbbell_rows(groups, series)
-    legend = legend_of(groups, looks, marks, smoothing=smoothing, width=width)
+    rows, means = _dumbbell_rows(groups, series)
+    legend = legend_of(
+        groups, looks, marks, means=[mean for _, mean in means], smoothing=smoothing, width=width
+    )
+    rows += means
     # Names of series are long: with several of them the dumbbell has the foot of the figure.
     beside = width > 5 and len(tasks) <= 2 and len(series) == 1
     curves_part, dumbbell_part, figure = _layout(
@@ -159,23 +162,38 @@ def _share_scales(panels: Sequence[Axes], metrics: Sequence[Metric], columns: in
             axes.tick_params(labelleft=False)
 
 
-def _dumbbell_rows(groups: Sequence[Group], series: Sequence[Series]) -> list[tuple[str, Summary]]:
-    """Names and summaries from the top down.
+Rows = list[tuple[str, Summary]]
+"""Names and summaries of the dumbbell, from the top down."""
+
+
+def _dumbbell_rows(groups: Sequence[Group], series: Sequence[Series]) -> tuple[Rows, Rows]:
+    """Rows of the tasks, and of the means over them.
 
     Empty where no run has been fine-tuned, and where tasks have no metric and so no axis in common.
     """
     summaries = [summarise(group) for group in groups]
     if len({s.metric for s in summaries}) > 1 or not any(s.change for s in summaries):
-        return []
+        return [], []
     tasks = list(dict.fromkeys(group.task for group in groups))
+    longest = max(s.env_steps for s in summaries)
 
     def label(text: str, one: Series) -> str:
         name = series_name(one, series)
         return text if len(series) == 1 else name if len(tasks) == 1 else f"{text}, {name}"
 
-    rows = [(label(short_task(s.task, tasks), s.series), s) for s in summaries if s.before]
-    if len(groups) == 1:
-        rows = [("", rows[0][1])]  # the panel's title names the only task
+    rows: Rows = []
+    for group, summary in zip(groups, summaries, strict=True):
+        if summary.before is None:
+            continue
+        # The panel's title names an only task.
+        name = label(short_task(group.task, tasks), group.series) if len(groups) > 1 else ""
+        behind = []
+        if 0 < len(group.tuned) < len(group.runs):
+            behind.append(f"{len(group.tuned)} of {len(group.runs)} seeds")
+        if summary.env_steps and summary.env_steps < longest:
+            behind.append(f"{count_range(summary.env_steps)} steps")
+        rows.append((f"{name} ({', '.join(behind)})".lstrip() if behind else name, summary))
+    means: Rows = []
     for one in series:
         parts = [s for s in summaries if s.series == one]
         summed = total(parts) if len(parts) == len(tasks) else None
@@ -186,8 +204,8 @@ def _dumbbell_rows(groups: Sequence[Group], series: Sequence[Series]) -> list[tu
                 after=summed.after and summed.after.scaled(1 / len(parts)),
                 change=summed.change.scaled(1 / len(parts)),
             )
-            rows.append((label(f"mean of {len(parts)} tasks", one), mean))
-    return rows
+            means.append((label(f"mean of {len(parts)} tasks", one), mean))
+    return rows, means
 
 
 def _title(mine: Sequence[Group], groups: Sequence[Group], width: float) -> str:

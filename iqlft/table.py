@@ -1,8 +1,8 @@
 """The table: before -> after fine-tuning per task and in total, beside the published numbers.
 
 Every number says which data it comes from: `antmaze-v0` and `antmaze-v2` are not the same data,
-and ours are made anew. Intervals are 95 %: Student-t over seeds, Wilson over the episodes of a
-single seed; the changes are paired by seed. Totals are sums over tasks.
+and ours are made anew. Intervals are 95 %: Student-t over seeds, with changes paired by seed; of a
+single seed Wilson over its episodes, and Newcombe for the change. Totals are sums over tasks.
 """
 
 from __future__ import annotations
@@ -221,17 +221,19 @@ def caption(rows: Sequence[TableRow]) -> str:
     metrics = " and ".join(dict.fromkeys(row.metric for row in rows))
     ours = [row for row in rows if row.ours]
     several = any(max(row.seeds, default=0) > 1 for row in ours)
-    single = any(1 in row.seeds for row in ours)
+    single = [row for row in ours if row.seeds == (1,) and row.metric == METRIC_NAMES["success"]]
     kinds = ["Student-t over seeds"] * several
-    if single and any(row.metric == METRIC_NAMES["success"] for row in ours):
-        kinds.append("Wilson over the episodes of a single seed")
+    if single:
+        changed = ", Newcombe for its change" * any(row.change is not None for row in single)
+        kinds.append(f"Wilson over the episodes of a single seed{changed}")
     totals = [row for row in ours if row.is_total and row.before]
     if any(min(row.seeds) > 1 for row in totals):
         kinds.append("bootstrap paired by seed for totals")
-    if several and any(min(row.seeds) == 1 for row in totals):
+    if any(min(row.seeds) == 1 for row in totals):
         kinds.append("combined from the tasks' own for totals that hold a single seed")
     intervals = f"; 95 % intervals: {', '.join(kinds)}" if kinds else ""
-    return f"Before and after fine-tuning: {metrics}, last evaluation{intervals}."
+    shared = " that all seeds have" * several
+    return f"Before and after fine-tuning: {metrics}, last evaluation{shared}{intervals}."
 
 
 def _text(rows: Sequence[TableRow]) -> str:

@@ -99,7 +99,10 @@ def test_one_seed_has_a_wilson_band_and_the_figure_says_so(make_run: MakeRun) ->
 
     expected = wilson_interval(0.25, 40).scaled(100)
     assert first == pytest.approx([expected.lower, expected.upper])
-    assert words(figure) == ["1 seed", "95 % Wilson interval of 40 episodes (one seed)"]
+    assert words(figure) == [
+        "1 seed",
+        "95 % Wilson interval of 40 episodes (one seed; change: Newcombe)",
+    ]
     assert not lines_of(figure.axes[0], "seed")
 
 
@@ -176,7 +179,30 @@ def test_the_dumbbell_shows_each_task_and_their_mean_last(make_run: MakeRun) -> 
     assert after == [(75, 0), (25, -1), (50, -2)]
     changes = [text.get_text().split()[0] for text in dumbbell.texts]
     assert changes == ["+25", "+0", "+12", "change"]
+    assert "mean of tasks: combined from theirs" in words(figure)
     assert titles(figure) == ["antmaze-umaze", "antmaze-large-play"]
+
+
+def test_a_mean_of_several_seeds_is_called_a_bootstrap(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(task, seed=seed, online=[0.5, 0.75 + seed / 10]))
+        for task in ("antmaze-umaze", "antmaze-large-play")
+        for seed in range(2)
+    ]
+
+    assert "mean of tasks: bootstrap paired by seed" in words(before_after_figure(runs))
+
+
+def test_the_dumbbell_says_what_a_row_has_less_than_others(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(online=[0.5, 0.75])),
+        read_run(make_run(seed=1)),
+        read_run(make_run("antmaze-large-play", online=[0.1, 0.2], env_steps=200_000)),
+    ]
+    dumbbell = before_after_figure(runs).axes[-1]
+
+    names = [label.get_text() for label in dumbbell.get_yticklabels()]
+    assert names == ["umaze (1 of 2 seeds)", "large-play (200k steps)"]
 
 
 def test_the_dumbbells_legend_is_whole_when_the_first_task_is_not_fine_tuned(
@@ -235,6 +261,15 @@ def test_bands_of_many_series_do_not_cover_each_other(
     assert any("interval" in word for word in words(figure)) == bool(bands)
 
 
+def test_intervals_of_a_dumbbell_are_named_where_there_are_no_bands(make_run: MakeRun) -> None:
+    names = ["", "half", "third"]
+    runs = [read_run(make_run(variant=name, online=[0.5, 0.6])) for name in names]
+    figure = before_after_figure(runs)
+
+    assert not figure.axes[0].collections
+    assert any("Wilson interval of 100 episodes" in word for word in words(figure))
+
+
 @pytest.mark.parametrize(("num_tasks", "num_axes"), [(1, 2), (2, 3), (4, 5), (6, 7), (7, 8)])
 def test_any_number_of_tasks_has_a_panel_each(
     make_run: MakeRun, num_tasks: int, num_axes: int
@@ -272,6 +307,10 @@ def test_published_results_are_marked_where_their_protocol_ends(make_run: MakeRu
         (0, 86.7), (1_000_000, 96.0), (0, 77.0), (1_000_000, 96.5),
     ]  # fmt: skip
     assert len({line.get_marker() for line in marks}) == 2
+    # They stand beside each other, and all on their phase's side of its end.
+    places = [line.get_transform().transform(line.get_xydata())[0][0] for line in marks]
+    ends = figure.axes[0].transData.transform([(0, 0), (1_000_000, 0)])[:, 0]
+    assert places[0] < places[2] < ends[0] < places[1] < places[3] < ends[1]
     assert words(figure)[-2:] == [
         "IQL paper (ICLR 2022), IQL, antmaze-v0", "CORL README, 4 seeds, IQL, antmaze-v2",
     ]  # fmt: skip

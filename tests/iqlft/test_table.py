@@ -150,6 +150,20 @@ def test_a_total_with_a_single_seed_is_not_called_a_bootstrap(make_run: MakeRun)
     assert "combined from the tasks' own for totals that hold a single seed" in text
 
 
+def test_every_kind_of_interval_of_single_seeds_is_named(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(task, online=[0.5, 0.6]))
+        for task in ("antmaze-umaze", "antmaze-medium-play")
+    ]
+    head = format_table(runs).splitlines()[0]
+
+    assert head == (
+        "Before and after fine-tuning: success rate (%), last evaluation; 95 % intervals: Wilson "
+        "over the episodes of a single seed, Newcombe for its change, combined from the tasks' "
+        "own for totals that hold a single seed."
+    )
+
+
 def test_sets_of_several_tasks_have_one_row_each(make_run: MakeRun) -> None:
     names = ["umaze", "medium-play", "large-play"]
     runs = [
@@ -175,7 +189,7 @@ def test_the_total_says_that_its_tasks_are_not_equally_far(make_run: MakeRun) ->
 def test_text_of_one_seed_names_wilson(make_run: MakeRun) -> None:
     text = format_table([read_run(make_run(online=[0.5, 0.6]))])
 
-    assert "95 % intervals: Wilson over the episodes of a single seed." in text
+    assert "Wilson over the episodes of a single seed, Newcombe for its change." in text
 
 
 def test_markdown_is_a_table_of_equal_rows(two_tasks: list[RunCurve], make_run: MakeRun) -> None:
