@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from iqlft.figures import BLUE, DARK, ORANGE, WIDE
-from iqlft.panels import Stretch, dress_axis
+from iqlft.panels import Stretch, dress_axis, smooth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,8 @@ SOURCES = {"dataset": BLUE, "new": ORANGE}
 """Colours of dataset and new transitions."""
 BINS, TAIL = 50, 0.001
 """Of the histogram of advantages; its outermost bins hold what lies beyond these quantiles."""
+SMOOTHED = 25
+"""A running mean is over this part of a phase's rows: one in so many."""
 _BARS: dict[str, dict[str, Any]] = {
     "dataset": {"histtype": "stepfilled", "alpha": 0.45},
     "new": {"histtype": "step", "linewidth": 1.2},
@@ -42,23 +44,25 @@ class Advantages(NamedTuple):
 
 
 def diagnostics_figure(history: History, stretch: Stretch, advantages: Advantages | None) -> Figure:
-    """The figure, not yet saved: two or three panels in a row, or four in two rows.
+    """The figure, not yet saved: panels in two columns, the first over both if their number is odd.
 
     Args:
         history: of the run.
         stretch: how long its phases are; rows of metrics need not reach the end.
         advantages: of the newest checkpoint; None leaves their panel out.
     """
-    panels = 2 + (advantages is not None) + has_lag(history)
-    rows, columns = (2, 2) if panels == 4 else (1, panels)
+    panels = 3 + (advantages is not None) + has_lag(history)
+    rows, odd = -(-panels // 2), panels % 2
     figure = Figure(figsize=(WIDE, 2.25 * rows), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr,call-arg]
-    axes = iter(figure.subplots(rows, columns).flat)
-    narrow = columns == 3
-    _draw_estimates(next(axes), history, stretch, narrow=narrow)
+    grid = figure.add_gridspec(rows, 2)
+    places = [grid[0, :]] * odd + [grid[row, side] for row in range(odd, rows) for side in (0, 1)]
+    axes = map(figure.add_subplot, places)
+    _draw_estimates(next(axes), history, stretch)
+    _draw_gaps(next(axes), history, stretch)
     if advantages is not None:
         _draw_advantages(next(axes), advantages)
-    _draw_log_std(next(axes), history, stretch, narrow=narrow)
+    _draw_log_std(next(axes), history, stretch)
     if has_lag(history):
         _draw_lag(next(axes), history, stretch)
     return figure
@@ -69,14 +73,26 @@ def has_lag(history: History) -> bool:
     return len(history.column("policy_lag", "online")[0]) > 0
 
 
-def _draw_estimates(axes: Axes, history: History, stretch: Stretch, *, narrow: bool) -> None:
+def _draw_estimates(axes: Axes, history: History, stretch: Stretch) -> None:
     for source, colour in SOURCES.items():
         for letter, name, line in (("Q", "q", "-"), ("V", "value", (0, (3, 1.5)))):
-            _draw_line(axes, history, f"{source}_{name}", stretch, color=colour, linestyle=line,
-                       label=f"{letter}, {source}")  # fmt: skip
+            _draw_line(axes, history, f"{source}_{name}", stretch=stretch, color=colour,
+                       linestyle=line, label=f"{letter}, {source}")  # fmt: skip
     axes.set_title("mean Q and V", pad=13)
     axes.legend(frameon=False, handlelength=1.8)
-    _dress(axes, stretch, narrow=narrow)
+    _dress(axes, stretch)
+
+
+def _draw_gaps(axes: Axes, history: History, stretch: Stretch) -> None:
+    """Q - V, which is far smaller than either, and noisier than it changes."""
+    for source, colour in SOURCES.items():
+        gap = f"{source}_q", f"{source}_value"
+        _draw_line(axes, history, *gap, stretch=stretch, color=colour, alpha=0.25)
+        _draw_line(axes, history, *gap, stretch=stretch, smoothed=True, color=colour, label=source,
+                   zorder=3)  # fmt: skip
+    axes.set_title("mean Q \N{MINUS SIGN} V", pad=13)
+    axes.legend(frameon=False, handlelength=1.8)
+    _dress(axes, stretch)
 
 
 def _draw_advantages(axes: Axes, advantages: Advantages) -> None:
@@ -101,39 +117,44 @@ def _draw_advantages(axes: Axes, advantages: Advantages) -> None:
     axes.legend(frameon=False, handlelength=1.8, loc="upper left")
 
 
-def _draw_log_std(axes: Axes, history: History, stretch: Stretch, *, narrow: bool) -> None:
-    _draw_line(axes, history, "log_std_mean", stretch, color=BLUE)
+def _draw_log_std(axes: Axes, history: History, stretch: Stretch) -> None:
+    _draw_line(axes, history, "log_std_mean", stretch=stretch, color=BLUE)
     axes.set_title("mean log-std of the policy", pad=13)
-    _dress(axes, stretch, narrow=narrow)
+    _dress(axes, stretch)
 
 
 def _draw_lag(axes: Axes, history: History, stretch: Stretch) -> None:
-    _draw_line(axes, history, "policy_lag", stretch, color=ORANGE)
+    _draw_line(axes, history, "policy_lag", stretch=stretch, color=ORANGE)
     axes.set_title("policy lag of new transitions (updates)", pad=13)
     axes.set_ylim(bottom=0)
-    _dress(axes, Stretch(0, stretch.online), narrow=False)
+    _dress(axes, Stretch(0, stretch.online))
 
 
 def _draw_line(
     axes: Axes,
     history: History,
     key: str,
+    minus: str | None = None,
+    *,
     stretch: Stretch,
+    smoothed: bool = False,
     label: str | None = None,
     **look: object,
 ) -> None:
     """One line per phase; offline, updates are counted back from the switch if there is one."""
     for phase in ("offline", "online"):
-        xs, values = history.column(key, phase)
+        xs, values = history.column(key, phase, minus=minus)
         if not len(xs):
             continue
         shift = stretch.offline if phase == "offline" and stretch.online else 0
-        axes.plot(xs - shift, values, linewidth=1.1, label=label, gid=key, **look)  # type: ignore[arg-type]
+        shown = smooth(values.tolist(), len(values) // SMOOTHED | 1) if smoothed else values
+        gid = f"{key} - {minus}" if minus else key
+        axes.plot(xs - shift, shown, linewidth=1.1, label=label, gid=gid, **look)  # type: ignore[arg-type]
         label = None
 
 
-def _dress(axes: Axes, stretch: Stretch, *, narrow: bool) -> None:
+def _dress(axes: Axes, stretch: Stretch) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.grid(visible=True, color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
-    dress_axis(axes, stretch, narrow=narrow)
+    dress_axis(axes, stretch, narrow=False)

@@ -34,21 +34,25 @@ class History:
         """Offline updates, or online environment steps, up to the phase's last row; 0 without."""
         return max((row[_CLOCKS[phase]] for row in self.rows if row["phase"] == phase), default=0)
 
-    def column(self, key: str, phase: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def column(
+        self, key: str, phase: str, *, minus: str | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The values of a key in one phase.
 
         Args:
             key: such as `policy_lag`.
             phase: `offline` or `online`.
+            minus: another key, whose values are subtracted.
 
         Returns:
             Updates (offline) or environment steps (online) `(n,)`, and values `(n,)`, of the rows
             that have one.
         """
-        rows = [row for row in self.rows if row["phase"] == phase and row.get(key) is not None]
-        clock = _CLOCKS[phase]
-        table = np.array([(row[clock], row[key]) for row in rows], np.float64).reshape(-1, 2)
-        return table[:, 0], table[:, 1]
+        keys = (_CLOCKS[phase], key, *([minus] if minus else []))
+        rows = [[row.get(each) for each in keys] for row in self.rows if row["phase"] == phase]
+        whole = [row for row in rows if None not in row]
+        table = np.array(whole, np.float64).reshape(-1, len(keys))
+        return table[:, 0], table[:, 1] - table[:, 2:].sum(axis=1)
 
 
 def read_history(folder: Path) -> History:

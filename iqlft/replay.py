@@ -153,12 +153,13 @@ class Replay:
     def sample_part(self, batch_size: int, member: int = 0, *, new: bool) -> Batch:
         """Draws from the dataset alone or from a member's new transitions alone, for diagnostics.
 
-        It uses a stream of its own, so that looking does not change what training samples.
+        It uses a stream of its own, so that looking does not change what training samples. From
+        the dataset it draws the same each time, so that figures differ by the networks alone.
 
         Returns:
             The same transitions for every member.
         """
-        looking = torch.Generator().manual_seed(self.added[member])
+        looking = torch.Generator().manual_seed(self.added[member] if new else 0)
         draw = self._new(member, batch_size, looking) if new else self._dataset(batch_size, looking)
         return self.gather(on_device(draw.repeat(len(self.added)), self.device))
 

@@ -194,8 +194,9 @@ def _left_out(reason: str) -> Markup:
 def _diagnostics(run: RunCurve, evidence: Evidence, folder: Path) -> list[Markup]:
     history, advantages, missing = evidence.history, None, []
     words = (
-        "Mean of Q (the lower of both target critics) and of V on 1,024 transitions; mean log "
-        "standard deviation of the policy."
+        "Mean of Q (the lower of both target critics) and of V on 1,024 transitions, of the "
+        "dataset always the same, of new ones others each time; their difference, with its "
+        "running mean; mean log standard deviation of the policy."
     )
     if has_lag(history):
         words += (
@@ -215,7 +216,8 @@ def _diagnostics(run: RunCurve, evidence: Evidence, folder: Path) -> list[Markup
     with mpl.rc_context(style(WIDE)):
         figure = diagnostics_figure(history, stretch(run, history), advantages)
         png, _ = save_figure(figure, folder, "diagnostics")
-    shown = f"Q, V{', policy lag' * has_lag(history)} and log standard deviation over training."
+    lag = ", policy lag" * has_lag(history)
+    shown = f"Q, V{lag} and log standard deviation over training."
     return [picture(png, shown, words), *missing]
 
 

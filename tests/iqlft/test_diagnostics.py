@@ -87,8 +87,17 @@ def test_bars_add_up_to_everything_with_what_lies_beyond_in_the_outermost(
 def test_what_is_not_there_has_no_panel(history: History) -> None:
     offline = History(tuple(row for row in history.rows if row["phase"] == "offline"))
     titles = [axes.get_title() for axes in drawn(offline, None, Stretch(300, 0)).axes]
-    assert titles == ["mean Q and V", "mean log-std of the policy"]
+    gap = "mean Q \N{MINUS SIGN} V"
+    assert titles == ["mean Q and V", gap, "mean log-std of the policy"]
     assert [axes.get_title() for axes in drawn(history, Advantages(SAMPLES, 0.46)).axes] == [
-        "mean Q and V", "advantages at the newest checkpoint", "mean log-std of the policy",
+        "mean Q and V", gap, "advantages at the newest checkpoint", "mean log-std of the policy",
         "policy lag of new transitions (updates)",
     ]  # fmt: skip
+
+
+def test_the_gap_is_the_difference_of_the_same_rows(history: History) -> None:
+    axes = panel(drawn(history, None), "mean Q \N{MINUS SIGN}")
+    lines = [line for line in axes.lines if line.get_gid() == "dataset_q - dataset_value"]
+    q, value = (history.column(f"dataset_{name}", "online")[1] for name in ("q", "value"))
+    np.testing.assert_array_equal(lines[1].get_ydata(), q - value)
+    assert [line.get_alpha() for line in lines] == [0.25, 0.25, None, None]

@@ -163,8 +163,13 @@ def test_looking_at_a_part_does_not_change_what_training_samples() -> None:
     for replay in (looked, left):
         replay.add(transitions(100, 5))
     assert (looked.sample_part(64, new=True).observations >= 100).all()
-    assert (looked.sample_part(64, new=False).observations < 100).all()
+    old = looked.sample_part(64, new=False).observations
+    assert (old < 100).all()
     assert torch.equal(looked.sample(64).observations, left.sample(64).observations)
+    new = looked.sample_part(64, new=True).observations
+    looked.add(transitions(105, 1))
+    assert torch.equal(looked.sample_part(64, new=False).observations, old)
+    assert not torch.equal(looked.sample_part(64, new=True).observations, new)
 
 
 def test_the_dataset_is_copied() -> None:

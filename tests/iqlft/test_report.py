@@ -59,8 +59,8 @@ class Page(HTMLParser):
 
 
 ROWS = """\
-{"phase": "offline", "updates": 1000, "env_steps": 0, "dataset_q": -1.5, "log_std_mean": 0}
-{"phase": "online", "updates": 2000, "env_steps": 500, "dataset_q": -2.5, "log_std_mean": 0}
+{"phase": "offline", "updates": 1000, "env_steps": 0, "dataset_q": -1.5, "dataset_value": -1.2}
+{"phase": "online", "updates": 2000, "env_steps": 500, "dataset_q": -2.5, "dataset_value": -2.1}
 """
 
 
