@@ -1,7 +1,7 @@
 """Writes how runs proceed beside CORL's: `python results/course.py > results/course.md`.
 
-Rows are evaluations, every 100k updates and then every 100k environment steps. Ours are those of
-`results/runs`; CORL's four seeds come from its public logs (`corl.csv`).
+Rows are evaluations, every 50k updates and then every 50k environment steps, empty where there was
+none. Ours are those of `results/runs`; CORL's four seeds come from its public logs (`corl.csv`).
 """
 
 import csv
@@ -13,7 +13,7 @@ from iqlft.curves import find_runs, read_run
 from iqlft.summary import group_runs
 
 FOLDER = Path(__file__).parent
-EVERY, LAST = 100_000, 1_000_000
+EVERY, LAST = 50_000, 1_000_000
 
 Course = dict[tuple[str, str, int], list[float]]
 """Success in per cent of every seed, by task, phase and steps of that phase."""

@@ -1,7 +1,8 @@
-"""Keeps what figures and tables need of runs: `python results/keep.py FOLDER RUN...`.
+"""Keeps what figures and tables need of runs: `python results/keep.py FOLDER RUN[=NAME]...`.
 
 Of each run `FOLDER/<task>/<run>` holds config.yaml, curves.csv and meta.json afterwards, without
-the names and paths of the machine that it ran on.
+the names and paths of the machine that it ran on. `=NAME` tells apart what was run under one name:
+it is kept as `NAME-s<seed>`, of the variant NAME.
 """
 
 import json
@@ -17,7 +18,7 @@ PRIVATE = ("host", "keys", "port")
 PATH = re.compile(r"(?<![\w.:/])(?:/|~|\.\./)[\w.~/-]+|file:\S+")
 
 
-def keep(folder: Path, run: Path) -> Path:
+def keep(folder: Path, run: Path, name: str = "") -> Path:
     """Copies a run's small files, and returns where they are.
 
     Raises:
@@ -27,22 +28,24 @@ def keep(folder: Path, run: Path) -> Path:
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     for settings in config.values():
         settings["runs"] = "runs"
-        for name in PRIVATE:
-            settings.pop(name, None)
+        for private in PRIVATE:
+            settings.pop(private, None)
     meta = json.loads((run / "meta.json").read_text(encoding="utf-8"))
+    if name:
+        meta["variant"] = name
     texts = {
         "config.yaml": yaml.safe_dump(config, sort_keys=False),
         "curves.csv": (run / "curves.csv").read_text(encoding="utf-8"),
         "meta.json": json.dumps(_cleared(meta), indent=2) + "\n",
     }
-    for name, text in texts.items():
-        texts[name] = text.replace(str(run.parents[1]), "runs")
-        if found := PATH.search(texts[name]):
-            raise ValueError(f"{run / name} holds a path of this machine, {found[0]}.")
-    kept = folder / run.parent.name / run.name
+    for file, text in texts.items():
+        texts[file] = text.replace(str(run.parents[1]), "runs")
+        if found := PATH.search(texts[file]):
+            raise ValueError(f"{run / file} holds a path of this machine, {found[0]}.")
+    kept = folder / run.parent.name / (f"{name}-s{meta['seed']}" if name else run.name)
     kept.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        (kept / name).write_text(text, encoding="utf-8")
+    for file, text in texts.items():
+        (kept / file).write_text(text, encoding="utf-8")
     return kept
 
 
@@ -67,4 +70,5 @@ def _cleared(meta: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     for argument in sys.argv[2:]:
-        print(keep(Path(sys.argv[1]), Path(argument)))
+        path, _, name = argument.partition("=")
+        print(keep(Path(sys.argv[1]), Path(path), name))

@@ -20,7 +20,8 @@ from iqlft.runs import Run
 from iqlft.table import format_table
 
 RESULTS = Path(__file__).parents[1] / "results"
-KEPT = find_runs(RESULTS / "runs") + find_runs(RESULTS / "ablations")
+FOLDERS = ("runs", "ablations", "divergence", "cloning", "continued")
+KEPT = [run for folder in FOLDERS for run in find_runs(RESULTS / folder)]
 
 
 def commands(script: str) -> list[list[str]]:
@@ -125,6 +126,13 @@ def test_keeping_a_run_copies_its_numbers_without_paths(finetuned: Path, tmp_pat
     assert argv == ["iqlft", "finetune", f"runs/antmaze-corner/{run.name}"]
     text = "".join(path.read_text(encoding="utf-8") for path in kept.iterdir())
     assert not [word for word in ("lab-machine", "10.1.2.3", str(tmp_path)) if word in text]
+
+
+def test_a_run_is_kept_under_another_name(finetuned: Path, tmp_path: Path) -> None:
+    keep = [sys.executable, RESULTS / "keep.py", tmp_path, f"{finetuned}=again"]
+    subprocess.run(keep, check=True, capture_output=True)
+    kept = read_run(tmp_path / finetuned.parent.name / "again-s0")
+    assert (kept.variant, kept.rows) == ("again", read_run(finetuned).rows)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""Writes how Q and V of runs proceed: `python results/divergence/estimates.py NAME=RUN... > FILE`.
+
+Rows are those of the runs' `metrics.jsonl` (see `docs/metrics.md`): every 50k offline updates, and
+the first row of every 10k environment steps.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+OFFLINE, ONLINE = 50_000, 10_000
+CLOCKS = "phase", "updates", "env_steps"
+FIGURES = "critic_loss", "value_loss", "dataset_q", "dataset_value", "new_q", "new_value"
+
+
+def thinned(metrics: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a run that are kept."""
+    last = -1
+    for line in metrics.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if row["phase"] == "offline":
+            if row["updates"] % OFFLINE == 0:
+                yield row
+        elif row.get("new_value") is not None and row["env_steps"] // ONLINE > last:
+            last = row["env_steps"] // ONLINE
+            yield row
+
+
+if __name__ == "__main__":
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["run", *CLOCKS, *FIGURES])
+    for argument in sys.argv[1:]:
+        name, _, run = argument.partition("=")
+        for row in thinned(Path(run) / "metrics.jsonl"):
+            figures = ("" if row.get(key) is None else f"{row[key]:.4g}" for key in FIGURES)
+            writer.writerow([name, *(row[key] for key in CLOCKS), *figures])

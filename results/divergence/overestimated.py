@@ -1,0 +1,62 @@
+"""Finds where V is past every possible return: `python results/divergence/overestimated.py RUN`.
+
+Prints a line of `overestimated.md`: mean V over the run's whole dataset in a checkpoint (the last
+one before fine-tuning unless a second argument names one), how many transitions have V > 30, and
+of which episodes most, the greatest V, and how many transitions and episodes have an ant on its
+back near the goal at all.
+"""
+
+import sys
+from pathlib import Path
+
+import gymnasium
+import minari
+import numpy as np
+import torch
+
+import iqlft
+from iqlft.policy import load_policy
+from iqlft.restored import restored
+from iqlft.runs import Run
+
+FAR_ABOVE = 30.0
+NEAR = 4.5
+"""Metres from the goal."""
+
+
+def main(folder: Path, checkpoint: str) -> None:
+    """Prints the line of one run."""
+    run = Run.open(folder)
+    critics = restored(run, load_policy(folder), checkpoint)
+    dataset_id = run.meta["dataset"]["id"]
+    dataset = iqlft.load_dataset(dataset_id)
+    observations, actions, rewards = dataset.layout.unpack(torch.from_numpy(dataset.rows()))[:3]
+    lengths = [len(each.actions) for each in minari.load_dataset(dataset_id).iterate_episodes()]
+    episodes = np.repeat(np.arange(len(lengths)), lengths)
+    values = []
+    with torch.no_grad():
+        for states, acts in zip(observations.split(65536), actions.split(65536), strict=True):
+            values.append(critics.q_and_v(states[None], acts[None])[1][0].numpy())
+    value = np.concatenate(values)
+
+    states = observations.numpy()
+    environment = gymnasium.make(dataset.environment.id, **dataset.environment.kwargs)
+    goal = environment.unwrapped.evaluation_goal
+    near = np.hypot(*(states[:, :2] - goal).T) < NEAR
+    # z of the torso's own upward axis, from its quaternion (w, x, y, z) at 3:7.
+    on_its_back = 1 - 2 * (states[:, 4] ** 2 + states[:, 5] ** 2) < 0
+    there = on_its_back & near & (rewards.numpy() < 0)
+    high = value > FAR_ABOVE
+    counts = np.bincount(episodes[high], minlength=1)
+    most = [f"{counts[i]} of {i}" for i in np.argsort(-counts)[:3] if counts[i]]
+    print(
+        f"| {folder.name} | {int(checkpoint[:9]):,} | {value.mean():.1f} "
+        f"| {high.sum():,} ({', '.join(most) or '-'}) "
+        f"| {value.max():.0f} | {there.sum():,} of {len(set(episodes[there]))} |"
+    )
+
+
+if __name__ == "__main__":
+    run = Path(sys.argv[1])
+    names = sorted(each.name for each in (run / "checkpoints").iterdir() if each.is_dir())
+    main(run, sys.argv[2] if len(sys.argv) > 2 else names[0])
