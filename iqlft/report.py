@@ -24,7 +24,7 @@ from iqlft.plot import plot_before_after
 from iqlft.provenance import commands, facts
 from iqlft.reporting import Silent
 from iqlft.runs import Run
-from iqlft.summary import group_runs, series_of, summarise
+from iqlft.summary import count_range, group_runs, series_of, summarise
 from iqlft.table import COLUMNS, caption, show_estimate, show_row, table_rows
 from iqlft.value_map import POSTURES, place_values, value_figure
 from iqlft.wording import series_name
@@ -129,7 +129,7 @@ def _limits(groups: Sequence[Group], names: Sequence[str]) -> list[str]:
 
 
 def _headline(group: Group, name: str) -> str:
-    """`Success rate (%): 53.0 [43, 62] before, 97.0 [92, 99] after, change +44.0 [33, 54]`."""
+    """`Success rate (%): 53.0 [43, 62] before, 97.0 [92, 99] after 1M steps, change +44.0`."""
     summary = summarise(group)
     metric = METRIC_NAMES[summary.metric]
     text = f"{metric[0].upper()}{metric[1:]}: {show_estimate(summary.before)} before"
@@ -137,7 +137,8 @@ def _headline(group: Group, name: str) -> str:
         text += "; not fine-tuned"
     else:
         change = show_estimate(summary.change, signed=True)
-        text += f", {show_estimate(summary.after)} after, change {change}"
+        steps = count_range(summary.env_steps)
+        text += f", {show_estimate(summary.after)} after {steps} steps, change {change}"
     return _minus(f"{name}. {text}" if name else text)
 
 

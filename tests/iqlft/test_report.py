@@ -206,6 +206,16 @@ def test_variants_are_named_in_headlines_and_limits(make_run: MakeRun, tmp_path:
     assert any(each.startswith("antmaze-umaze, union: There is one seed") for each in limits)
 
 
+def test_a_headline_says_how_far_fine_tuning_has_come(make_run: MakeRun, tmp_path: Path) -> None:
+    run = read_run(make_run(online=[0.5, 0.75], env_steps=200_000))
+    (headline,) = [
+        each
+        for each in Page(write_report([run], tmp_path).read_text()).named("p")
+        if each.startswith("Success rate (%): 50.0 [40, 60] before")
+    ]
+    assert headline.endswith(", 75.0 [66, 82] after 200k steps, change +25.0 [12, 37]")
+
+
 class Listener(Silent):
     """Keeps what it is told."""
 
