@@ -115,7 +115,7 @@ class MachineConfig:
     tensorboard: bool = True
     """Also write TensorBoard events."""
     dry_run: bool = False
-    """Build everything, take one batch, print sizes, memory and predicted time, and stop."""
+    """Build everything, take some updates, print sizes, memory and predicted time, and stop."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class FinetuneConfig(OnlineConfig, MachineConfig):
     task: str = ""
     """Where no run is named: the newest one of this task; empty: of any."""
     workers: int = 2
-    """Rollout worker processes."""
+    """Rollout worker processes, shared evenly among the runs, rounded down; one each at least."""
     into: str = ""
     """Fine-tune a copy of the run under this name beside it, of several runs under the name and
     their seeds; empty: continue the runs themselves.

@@ -31,6 +31,7 @@ def limits(group: Group, summary: Summary) -> list[str]:
         _data(summary, published),
         *_seeds(summary.num_seeds[0] or len(group.runs), len(group.runs)),
         *_length(summary, published),
+        *_apart(summary),
         *_episodes(summary),
     ]
 
@@ -46,7 +47,7 @@ def unfinished(run: Run) -> list[str]:
         return []
     sentence = (
         f"The training in {run.folder} is not finished (its status is {status}): its numbers are "
-        "those of the last evaluation so far."
+        "those so far."
     )
     return [sentence]
 
@@ -90,6 +91,12 @@ def _length(summary: Summary, published: Sequence[PublishedRow]) -> list[str]:
         f"environment steps, where that has {count_range([offline])} and {count_range([online])}."
     )
     return [sentence]
+
+
+def _apart(summary: Summary) -> list[str]:
+    if len(summary.offline_updates) < 2 and len(summary.env_steps) < 2:
+        return []
+    return ["The seeds have no evaluation after equally many updates and steps in common."]
 
 
 def _episodes(summary: Summary) -> list[str]:

@@ -40,7 +40,7 @@ def find_ffmpeg() -> str:
     except (ImportError, RuntimeError) as error:
         raise VideoError(
             f"Videos are written by ffmpeg, which is not here ({error}); install it with "
-            "`pip install 'iqlft[video]'`."
+            "`pip install imageio-ffmpeg`, the extra `video`."
         ) from error
     return found
 

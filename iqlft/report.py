@@ -154,9 +154,9 @@ def _curves(groups: Sequence[Group], folder: Path) -> Markup:
         "Curves of every task over offline updates and online environment steps, and the change "
         "from before to after; the table holds the numbers.",
         "Evaluations over offline updates, left of 0, and environment steps, right of it, with "
-        "intervals of 95 % as the legend names them. Before and after are the last evaluations, "
-        "never the best. Published results are marked where their protocol ends, if runs are as "
-        "long.",
+        "intervals of 95 % as the legend names them. Before and after are the last evaluations "
+        "that all seeds have, never the best. Published results are marked where their protocol "
+        "ends, if runs are as long.",
     )
 
 

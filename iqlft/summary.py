@@ -186,7 +186,8 @@ def summarise(group: Group) -> Summary:
 
     While some seeds have been fine-tuned and others not, only the former count, so that before
     and after are of the same seeds; while none has, all count and there is no after. Of seeds that
-    are not equally far the last evaluation counts that all of them have.
+    are not equally far the last evaluation counts that all of them have; where there is no such,
+    each one's own last, and the counts of updates and steps tell how far apart those are.
     """
     metric = group.metric
     runs = group.tuned or tuple(run for run in group.runs if run.before)
@@ -232,11 +233,11 @@ def total(summaries: Sequence[Summary]) -> Summary | None:
     befores = [summary.before for summary in summaries if summary.before]
     if len(summaries) < 2 or len(metrics) > 1 or "return" in metrics:
         return None
-    if len(befores) < len(summaries) or len({s.offline_updates for s in summaries}) > 1:
+    if len(befores) < len(summaries) or not _alike(s.offline_updates for s in summaries):
         return None
     afters = [summary.after for summary in summaries if summary.after]
     changes = [summary.change for summary in summaries if summary.change]
-    whole = len(afters) == len(summaries) and len({s.env_steps for s in summaries}) == 1
+    whole = len(afters) == len(summaries) and _alike(s.env_steps for s in summaries)
     parts = [befores, afters, changes] if whole else [befores]
     if min(len(summary.pairs) for summary in summaries) > 1:
         tables = [s.pairs if len(parts) == 3 else s.pairs[:, :1] for s in summaries]
@@ -303,13 +304,18 @@ def _change(
     return clip(paired_difference(columns[0], columns[1]), metric, low=-100.0)
 
 
+def _alike(counts: Iterable[tuple[int, ...]]) -> bool:
+    """Whether they are all one number."""
+    return len({number for each in counts for number in each}) == 1
+
+
 def _last_shared(
     lines: Sequence[Sequence[CurveRow]], place: Callable[[CurveRow], int]
 ) -> list[CurveRow]:
-    """The last evaluation at a place, above 0, where all have one; none if there is no such."""
+    """The last evaluation at a place where all have one; each one's own last without such."""
     found = [{place(row): row for row in line if place(row)} for line in lines]
     shared = set.intersection(*map(set, found)) if found else set()
-    return [rows[max(shared)] for rows in found] if shared else []
+    return [rows[max(shared or rows)] for rows in found]
 
 
 def _distinct(numbers: Iterable[int]) -> tuple[int, ...]:

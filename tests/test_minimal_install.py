@@ -32,7 +32,8 @@ def test_a_worker_installed_as_documented_works_without_torch(
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     for line in documented:
-        arguments = [str(ROOT) if each == "iqlft" else each for each in shlex.split(line)]
+        words = shlex.split(line, comments=True)
+        arguments = [str(ROOT) if each == "." else each for each in words]
         subprocess.run([python, "-m", "pip", *arguments], check=True, cwd=tmp_path)
     torch = subprocess.run([python, "-c", "import torch"], check=False, stderr=subprocess.DEVNULL)
     assert torch.returncode == 1

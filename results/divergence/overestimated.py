@@ -1,9 +1,9 @@
-"""Finds where V is past every possible return: `python results/divergence/overestimated.py RUN`.
+"""Finds where V is past every possible return.
 
-Prints a line of `overestimated.md`: mean V over the run's whole dataset in a checkpoint (the last
-one before fine-tuning unless a second argument names one), how many transitions have V > 30, and
-of which episodes most, the greatest V, and how many transitions and episodes have an ant on its
-back near the goal at all.
+`python results/divergence/overestimated.py NAME=RUN [CHECKPOINT]` prints a line of
+`overestimated.md`: mean V over the run's whole dataset in a checkpoint (the one at which
+pretraining ended unless another is named), how many transitions have V > 30, and of which episodes
+most, the greatest V, and how many transitions and episodes have an ant on its back near the goal.
 """
 
 import sys
@@ -16,7 +16,7 @@ import torch
 
 import iqlft
 from iqlft.policy import load_policy
-from iqlft.restored import restored
+from iqlft.restored import end_of_pretraining, restored
 from iqlft.runs import Run
 
 FAR_ABOVE = 30.0
@@ -24,10 +24,9 @@ NEAR = 4.5
 """Metres from the goal."""
 
 
-def main(folder: Path, checkpoint: str) -> None:
-    """Prints the line of one run."""
-    run = Run.open(folder)
-    critics = restored(run, load_policy(folder), checkpoint)
+def line(name: str, run: Run, checkpoint: str) -> str:
+    """The line of one run."""
+    critics = restored(run, load_policy(run.folder), checkpoint)
     dataset_id = run.meta["dataset"]["id"]
     dataset = iqlft.load_dataset(dataset_id)
     observations, actions, rewards = dataset.layout.unpack(torch.from_numpy(dataset.rows()))[:3]
@@ -49,14 +48,14 @@ def main(folder: Path, checkpoint: str) -> None:
     high = value > FAR_ABOVE
     counts = np.bincount(episodes[high], minlength=1)
     most = [f"{counts[i]} of {i}" for i in np.argsort(-counts)[:3] if counts[i]]
-    print(
-        f"| {folder.name} | {int(checkpoint[:9]):,} | {value.mean():.1f} "
+    return (
+        f"| {name} | {int(checkpoint[:9]):,} | {value.mean():.1f} "
         f"| {high.sum():,} ({', '.join(most) or '-'}) "
         f"| {value.max():.0f} | {there.sum():,} of {len(set(episodes[there]))} |"
     )
 
 
 if __name__ == "__main__":
-    run = Path(sys.argv[1])
-    names = sorted(each.name for each in (run / "checkpoints").iterdir() if each.is_dir())
-    main(run, sys.argv[2] if len(sys.argv) > 2 else names[0])
+    title, _, path = sys.argv[1].partition("=")
+    opened = Run.open(Path(path))
+    print(line(title, opened, sys.argv[2] if len(sys.argv) > 2 else end_of_pretraining(opened)))

@@ -42,6 +42,16 @@ def test_seeds_that_do_not_count_yet_are_told(make_run: MakeRun) -> None:
     assert counted == "Of 2 seeds only those that have been fine-tuned are counted."
 
 
+def test_seeds_that_cannot_be_compared_at_one_place_are_told(make_run: MakeRun) -> None:
+    folders = [
+        make_run(seed=seed, online=[0.5, 0.9], env_steps=steps)
+        for seed, steps in enumerate([300_000, 500_000])
+    ]
+    _, _, length, apart = sentences(*folders)
+    assert "300k-500k environment steps" in length
+    assert apart.startswith("The seeds have no evaluation after equally many")
+
+
 def test_a_run_that_was_not_fine_tuned_has_no_environment_steps(make_run: MakeRun) -> None:
     assert "1M offline updates and no environment steps" in sentences(make_run())[2]
 

@@ -176,14 +176,18 @@ def test_seeds_that_are_pretrained_are_compared_where_all_of_them_have_come(
     assert summary.offline_updates == (750_000,)
 
 
-def test_seeds_without_a_common_evaluation_have_no_after(make_run: MakeRun) -> None:
+def test_seeds_without_a_common_evaluation_are_shown_as_they_are(make_run: MakeRun) -> None:
     runs = [
-        read_run(make_run(seed=seed, online=[0.2, 0.4], env_steps=steps))
+        read_run(make_run(task, seed=seed, online=[0.2, 0.4], updates=steps, env_steps=steps))
+        for task in ("antmaze-umaze", "antmaze-large-play")
         for seed, steps in enumerate([300_000, 500_000])
     ]
-    summary = summarise(*group_runs(runs))
+    summaries = [summarise(group) for group in group_runs(runs)]
 
-    assert (summary.after, summary.change, summary.env_steps) == (None, None, ())
+    assert summaries[0].after is not None
+    assert summaries[0].after.value == 40
+    assert summaries[0].env_steps == summaries[0].offline_updates == (300_000, 500_000)
+    assert total(summaries) is None
 
 
 def test_a_total_stays_within_what_its_tasks_allow(make_run: MakeRun) -> None:
