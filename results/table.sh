@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole offline-to-online table of antmaze, from the data on: `bash results/table.sh`.
 # Each line stands alone, and one that was interrupted goes on with `iqlft resume RUN...`.
-# A single seed: `--seeds 0`, and one RUN; five seeds want a GPU.
+# A single seed: `--seeds 0 --workers 2`; five seeds want a GPU.
 set -euo pipefail
 
 # Data: 1M transitions each by D4RL's procedure, 5 to 7 minutes a core and set.
