@@ -37,7 +37,7 @@ def test_a_malformed_id_is_not_downloaded() -> None:
 )
 @pytest.mark.usefixtures("minari_root")
 def test_a_download_without_the_extra_names_it() -> None:
-    with pytest.raises(DatasetError, match=r"pip install 'iqlft\[hf\]'"):
+    with pytest.raises(DatasetError, match=r"pip install 'minari\[hf\]'"):
         download("D4RL/antmaze/umaze-v1")
 
 
