@@ -11,6 +11,7 @@ import msgpack
 import numpy as np
 import pytest
 import zmq
+from tcp_proxy import free_ports
 
 from iqlft.gateway import Gateway
 from iqlft.journal import Journal
@@ -303,7 +304,9 @@ def test_a_worker_goes_on_with_a_learner_that_was_killed_and_started_again(
     # The first learner vanishes without a word to its worker, and is set back a little.
     monkeypatch.setattr("iqlft.gateway.BYE_SECONDS", 0.0)
     journal, file = tmp_path / "journal", tmp_path / "endpoint"
-    with learner(journal) as first:
+    # With a named port the next one is the weights', which must be the first learner's already.
+    port = free_ports()[0] if same_port else 0
+    with learner(journal, port) as first:
         file.write_text(first.endpoint)
         with started(str(file)) as process:
             first.publish(make_weights(3, 1, version=90))
@@ -314,7 +317,6 @@ def test_a_worker_goes_on_with_a_learner_that_was_killed_and_started_again(
                     f"iqlft.gateway_state.GatewayState.{name}", lambda *_, **__: None
                 )
             first.close()
-            port = int(first.endpoint.rpartition(":")[2]) if same_port else 0
             with learner(journal, port) as second:
                 file.write_text(second.endpoint)
                 second.publish(make_weights(3, 1, version=2))
