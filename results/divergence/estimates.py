@@ -5,22 +5,22 @@ the first row of every 10k environment steps.
 """
 
 import csv
-import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from iqlft.history import History, read_history
 
 OFFLINE, ONLINE = 50_000, 10_000
 CLOCKS = "phase", "updates", "env_steps"
 FIGURES = "critic_loss", "value_loss", "dataset_q", "dataset_value", "new_q", "new_value"
 
 
-def thinned(metrics: Path) -> Iterator[dict[str, Any]]:
+def thinned(history: History) -> Iterator[Mapping[str, Any]]:
     """The rows of a run that are kept."""
     last = -1
-    for line in metrics.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in history.rows:
         if row["phase"] == "offline":
             if row["updates"] % OFFLINE == 0:
                 yield row
@@ -34,6 +34,6 @@ if __name__ == "__main__":
     writer.writerow(["run", *CLOCKS, *FIGURES])
     for argument in sys.argv[1:]:
         name, _, run = argument.partition("=")
-        for row in thinned(Path(run) / "metrics.jsonl"):
+        for row in thinned(read_history(Path(run))):
             figures = ("" if row.get(key) is None else f"{row[key]:.4g}" for key in FIGURES)
             writer.writerow([name, *(row[key] for key in CLOCKS), *figures])

@@ -30,7 +30,9 @@ def line(name: str, run: Run, checkpoint: str) -> str:
     dataset_id = run.meta["dataset"]["id"]
     dataset = iqlft.load_dataset(dataset_id)
     observations, actions, rewards = dataset.layout.unpack(torch.from_numpy(dataset.rows()))[:3]
-    lengths = [len(each.actions) for each in minari.load_dataset(dataset_id).iterate_episodes()]
+    recorded = minari.load_dataset(dataset_id)
+    details = recorded.storage.get_episode_metadata(recorded.episode_indices)
+    lengths = [int(each["total_steps"]) for each in details]
     episodes = np.repeat(np.arange(len(lengths)), lengths)
     values = []
     with torch.no_grad():
