@@ -46,7 +46,7 @@ class History:
 
         Returns:
             Updates (offline) or environment steps (online) `(n,)`, and values `(n,)`, of the rows
-            that have one.
+            that have all of them.
         """
         keys = (_CLOCKS[phase], key, *([minus] if minus else []))
         rows = [[row.get(each) for each in keys] for row in self.rows if row["phase"] == phase]

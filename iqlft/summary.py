@@ -189,12 +189,12 @@ def summarise(group: Group) -> Summary:
     are not equally far the last evaluation counts that all of them have; where there is no such,
     each one's own last, and the counts of updates and steps tell how far apart those are.
     """
-    metric = group.metric
-    runs = group.tuned or tuple(run for run in group.runs if run.before)
+    metric, tuned = group.metric, group.tuned
+    runs = tuned or tuple(run for run in group.runs if run.before)
     befores = [run.before for run in runs if run.before]
-    if not group.tuned and len({row.updates for row in befores}) > 1:
+    if not tuned and len({row.updates for row in befores}) > 1:
         befores = _last_shared([run.offline for run in runs], lambda row: row.updates)
-    afters = _last_shared([run.online for run in group.tuned], lambda row: row.env_steps)
+    afters = _last_shared([run.online for run in tuned], lambda row: row.env_steps)
     before = estimate_scores(befores, metric) if befores else None
     after = estimate_scores(afters, metric) if afters else None
     columns = [[row.score(metric) for row in rows] for rows in (befores, afters) if rows]
