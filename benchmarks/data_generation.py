@@ -23,9 +23,9 @@ def measure(task_name: str, rounds: int) -> list[tuple[float, float]]:
     import mujoco
     import numpy as np
 
-    from iqlft.datasets.episodes import EpisodeMaker, reset_options
-    from iqlft.datasets.gait import load_gait
-    from iqlft.datasets.tasks import find_task
+    from iqlft.datasets.antmaze.episodes import EpisodeMaker, reset_options
+    from iqlft.datasets.antmaze.gait import load_gait
+    from iqlft.datasets.antmaze.tasks import find_task
 
     gait, task = load_gait(), find_task(task_name)
     maker = EpisodeMaker(task, gait, gait.noise, seed=0)
@@ -63,7 +63,7 @@ def generation(task_name: str, processes: int, rounds: int) -> None:
 
 def whole_command(task_name: str, processes: int, transitions: int) -> None:
     """Prints what `make_dataset` reaches with everything in it: starts, shards, Minari."""
-    from iqlft.datasets.generation import make_dataset
+    from iqlft.datasets.antmaze.generation import make_dataset
 
     with tempfile.TemporaryDirectory() as root:
         os.environ["MINARI_DATASETS_PATH"] = root
@@ -88,11 +88,11 @@ print(f"loading {len(rows):,} transitions: {seconds:.1f} s, block {block / 2**20
 
 def loading(transitions: int) -> None:
     """Prints time and memory of loading a dataset of one episode repeated."""
-    from iqlft.datasets.episodes import EpisodeMaker, save_episode
-    from iqlft.datasets.gait import load_gait
+    from iqlft.datasets.antmaze.episodes import EpisodeMaker, save_episode
+    from iqlft.datasets.antmaze.gait import load_gait
+    from iqlft.datasets.antmaze.tasks import find_task
+    from iqlft.datasets.antmaze.writing import write_dataset
     from iqlft.datasets.storage import work_folder
-    from iqlft.datasets.tasks import find_task
-    from iqlft.datasets.writing import write_dataset
 
     task, gait = find_task("antmaze-umaze"), load_gait()
     with tempfile.TemporaryDirectory() as root:

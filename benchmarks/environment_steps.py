@@ -20,7 +20,7 @@ import numpy as np
 from live_gateway import weights
 from measuring import OBSERVATION_DIM, Table, alternate, parser, ratio, write
 
-from iqlft.datasets.tasks import find_task
+from iqlft.datasets.antmaze.tasks import find_task
 from workers.actor import GaussianActor
 from workers.environment import Environment, EnvironmentSpec
 from workers.rollout import Rollout, episode_randomness

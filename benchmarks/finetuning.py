@@ -16,10 +16,10 @@ from pathlib import Path
 
 from measuring import Table, parser, write
 
-from iqlft.config import FinetuneConfig, PretrainConfig, load_task, override
-from iqlft.datasets.generation import make_dataset
-from iqlft.finetune import finetune
-from iqlft.pretrain import pretrain
+from iqlft.config.config import FinetuneConfig, PretrainConfig, load_task, override
+from iqlft.datasets.antmaze.generation import make_dataset
+from iqlft.training.finetune import finetune
+from iqlft.training.pretrain import pretrain
 
 TASK = "antmaze-umaze"
 FIGURES = (

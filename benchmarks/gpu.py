@@ -24,8 +24,8 @@ from eager import EagerReference
 from learner import KINDS, learner, rows
 from measuring import BATCH, LAYOUT, alternate, ratio
 
-from iqlft.config import OnlineConfig
-from iqlft.stack import Stack
+from iqlft.config.config import OnlineConfig
+from iqlft.training.stack import Stack
 
 ADDED = 128
 """Transitions in a batch of a worker, so updates from one to the next."""

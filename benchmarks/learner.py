@@ -18,10 +18,10 @@ from eager import EagerReference
 from measuring import ACTION_DIM, BATCH, LAYOUT, OBSERVATION_DIM, Table, alternate, parser, write
 
 from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config import Hyperparameters
-from iqlft.graphs import UpdateGraph
-from iqlft.replay import Replay
-from iqlft.stack import Stack
+from iqlft.config.config import Hyperparameters
+from iqlft.training.graphs import UpdateGraph
+from iqlft.training.replay import Replay
+from iqlft.training.stack import Stack
 
 TRANSITIONS = 200_000
 KINDS = {"float32": torch.float32, "bf16": torch.bfloat16}

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from iqlft.gateway import Gateway
-from iqlft.journal import Journal
+from iqlft.gateway.gateway import Gateway
+from iqlft.gateway.journal import Journal
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec
 from workers.keys import LearnerKeys, new_keys

@@ -41,7 +41,7 @@ from measuring import processor
 # In tests/, which the import of live_gateway has added to the path.
 from synthetic_worker import FRACTION, PROCESS, SECONDS
 
-from iqlft.gateway import Gateway
+from iqlft.gateway.gateway import Gateway
 from workers.actor import GaussianActor
 from workers.environment import Environment, EnvironmentSpec
 from workers.pool import WorkerPool

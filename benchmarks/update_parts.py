@@ -16,10 +16,10 @@ import torch
 from learner import KINDS, learner, rows
 from measuring import Table, parser, write
 
-from iqlft.adam import Adam
-from iqlft.networks import Critic
-from iqlft.perceptrons import StackedMLP
-from iqlft.replay import Replay
+from iqlft.nn.adam import Adam
+from iqlft.nn.networks import Critic
+from iqlft.nn.perceptrons import StackedMLP
+from iqlft.training.replay import Replay
 
 PARTS: dict[str, tuple[type, str]] = {
     "sampling": (Replay, "sample"),

@@ -20,22 +20,22 @@ import workers  # noqa: F401 -- registers the environments with Gymnasium
 if TYPE_CHECKING:
     from iqlft.api import IQL as IQL
     from iqlft.api import load_dataset as load_dataset
-    from iqlft.config import FinetuneConfig as FinetuneConfig
-    from iqlft.config import PretrainConfig as PretrainConfig
-    from iqlft.finetune import finetune as finetune
-    from iqlft.policy import Policy as Policy
-    from iqlft.policy import load_policy as load_policy
-    from iqlft.pretrain import pretrain as pretrain
+    from iqlft.config.config import FinetuneConfig as FinetuneConfig
+    from iqlft.config.config import PretrainConfig as PretrainConfig
+    from iqlft.runs.policy import Policy as Policy
+    from iqlft.runs.policy import load_policy as load_policy
+    from iqlft.training.finetune import finetune as finetune
+    from iqlft.training.pretrain import pretrain as pretrain
 
 _HOMES = {
     "IQL": "iqlft.api",
     "load_dataset": "iqlft.api",
-    "PretrainConfig": "iqlft.config",
-    "FinetuneConfig": "iqlft.config",
-    "pretrain": "iqlft.pretrain",
-    "finetune": "iqlft.finetune",
-    "load_policy": "iqlft.policy",
-    "Policy": "iqlft.policy",
+    "PretrainConfig": "iqlft.config.config",
+    "FinetuneConfig": "iqlft.config.config",
+    "pretrain": "iqlft.training.pretrain",
+    "finetune": "iqlft.training.finetune",
+    "load_policy": "iqlft.runs.policy",
+    "Policy": "iqlft.runs.policy",
 }
 __all__ = ["IQL", "load_dataset"]
 __all__ += ["FinetuneConfig", "Policy", "PretrainConfig", "finetune", "load_policy", "pretrain"]

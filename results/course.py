@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from iqlft.curves import find_runs, read_run
-from iqlft.summary import group_runs
+from iqlft.analysis.summary import group_runs
+from iqlft.runs.curves import find_runs, read_run
 
 FOLDER = Path(__file__).parent
 EVERY, LAST = 50_000, 1_000_000

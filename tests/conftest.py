@@ -20,9 +20,9 @@ from run_fixtures import (  # noqa: F401  # fixtures
     stop_at,
 )
 
-from iqlft.datasets.generation import make_dataset
-from iqlft.gateway import Gateway
-from iqlft.journal import Journal
+from iqlft.datasets.antmaze.generation import make_dataset
+from iqlft.gateway.gateway import Gateway
+from iqlft.gateway.journal import Journal
 from workers.actor import ActorWeights
 from workers.environment import Environment, EnvironmentSpec
 from workers.pool import WorkerPool

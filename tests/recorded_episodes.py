@@ -9,7 +9,7 @@ import numpy as np
 from minari.data_collector.episode_buffer import EpisodeBuffer
 from numpy.typing import NDArray
 
-from iqlft.datasets.gait import Gait
+from iqlft.datasets.antmaze.gait import Gait
 
 Observation = Any
 Environment = gymnasium.Env[Any, Any]

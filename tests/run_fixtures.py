@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from iqlft.config import FinetuneConfig, PretrainConfig, to_yaml
-from iqlft.curves import read_run
-from iqlft.finetune import finetune
-from iqlft.pretrain import pretrain
-from iqlft.report import write_report
+from iqlft.config.config import FinetuneConfig, PretrainConfig, to_yaml
+from iqlft.report.report import write_report
+from iqlft.runs.curves import read_run
+from iqlft.training.finetune import finetune
+from iqlft.training.pretrain import pretrain
 
 MACHINE: dict[str, Any] = {
     "device": "cpu",

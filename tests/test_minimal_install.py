@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from iqlft.gateway import Gateway
+from iqlft.gateway.gateway import Gateway
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec
 from workers.transition import RowLayout

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from iqlft import cli
-from iqlft.config import load_yaml
-from iqlft.curves import find_runs, read_run
-from iqlft.datasets.tasks import find_task
-from iqlft.published import published_rows
-from iqlft.runs import Run
-from iqlft.table import format_table
+from iqlft.analysis.published import published_rows
+from iqlft.analysis.table import format_table
+from iqlft.cli import cli
+from iqlft.config.config import load_yaml
+from iqlft.datasets.antmaze.tasks import find_task
+from iqlft.runs.curves import find_runs, read_run
+from iqlft.runs.runs import Run
 
 RESULTS = Path(__file__).parents[1] / "results"
 FOLDERS = ("runs", "ablations", "divergence", "cloning", "continued")

@@ -10,7 +10,7 @@ import pytest
 from synthetic_worker import ID, SESSION, indices_by_session, started
 from tcp_proxy import HOST, LEARNER, TcpProxy, free_ports
 
-from iqlft.gateway import Gateway
+from iqlft.gateway.gateway import Gateway
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec
 from workers.pool import WorkerPool

@@ -6,10 +6,10 @@
     |-- KeyRefusedError            (workers.client)
     |-- PolicyFileError            (workers.policy)
     |-- DatasetError               (iqlft.datasets)
-    |-- ConfigError                (iqlft.config)
-    |-- RunError                   (iqlft.runs)
-    |-- CheckpointError            (iqlft.checkpoint)
-    |-- GatewayError               (iqlft.sockets)
+    |-- ConfigError                (iqlft.config.config)
+    |-- RunError                   (iqlft.runs.runs)
+    |-- CheckpointError            (iqlft.runs.checkpoint)
+    |-- GatewayError               (iqlft.gateway.sockets)
     `-- WorkerError                (workers.pool)
 
 The command line prints the sentence of a `UserError` and exits with 2, or with 1 where there was a

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from iqlft.adam import Adam
 from iqlft.algorithms import losses
-from iqlft.networks import NUM_CRITICS, Actor, Critic, Value
-from iqlft.perceptrons import Dropout, StackedMLP
+from iqlft.nn.adam import Adam
+from iqlft.nn.networks import NUM_CRITICS, Actor, Critic, Value
+from iqlft.nn.perceptrons import Dropout, StackedMLP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from iqlft.config import Hyperparameters
-    from iqlft.replay import Batch
+    from iqlft.config.config import Hyperparameters
+    from iqlft.training.replay import Batch
     from workers.actor import ActorWeights
 
 

@@ -11,9 +11,9 @@ import minari
 import numpy as np
 from minari.dataset.minari_dataset import DATASET_ID_RE
 
+from iqlft.datasets.antmaze.tasks import TASKS
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.storage import dataset_path
-from iqlft.datasets.tasks import TASKS
 from workers import environment as environments
 from workers.environment import EnvironmentSpec
 from workers.fixed_goal import SUCCESS_RADIUS

@@ -7,8 +7,8 @@ more than the last.
 from pathlib import Path
 from statistics import fmean
 
-from iqlft.curves import CurveRow, find_runs, read_run
-from iqlft.summary import Group, group_runs
+from iqlft.analysis.summary import Group, group_runs
+from iqlft.runs.curves import CurveRow, find_runs, read_run
 
 FOLDER = Path(__file__).parent
 

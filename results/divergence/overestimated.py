@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 import iqlft
-from iqlft.policy import load_policy
-from iqlft.restored import end_of_pretraining, restored
-from iqlft.runs import Run
+from iqlft.analysis.restored import end_of_pretraining, restored
+from iqlft.runs.policy import load_policy
+from iqlft.runs.runs import Run
 
 FAR_ABOVE = 30.0
 NEAR = 4.5

@@ -20,8 +20,8 @@ import numpy as np
 from chaos import tallying
 from synthetic_worker import INDEX, PROCESS, SESSION
 
-from iqlft.gateway import Gateway
-from iqlft.journal import Journal
+from iqlft.gateway.gateway import Gateway
+from iqlft.gateway.journal import Journal
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec
 from workers.transition import RowLayout

@@ -16,9 +16,9 @@ from chaos.pumping_learner import Account, PumpingLearner, open_gateway
 from chaos.tallying import SECONDS_PER_STEP, tally
 from tcp_proxy import HOST, TcpProxy, free_ports
 
-from iqlft.gateway import Gateway
-from iqlft.gateway_state import CREDIT
-from iqlft.supervision import Complaint, Supervisor
+from iqlft.gateway.gateway import Gateway
+from iqlft.gateway.gateway_state import CREDIT
+from iqlft.gateway.supervision import Complaint, Supervisor
 from workers.pool import WorkerPool
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from iqlft.opengl import RenderingError, find_backend
+from iqlft.video.opengl import RenderingError, find_backend
 
 HEADER = (
     "phase", "updates", "env_steps", "seconds", "success", "return", "normalized_score",

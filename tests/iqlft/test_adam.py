@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from iqlft import adam
-from iqlft.adam import Adam
+from iqlft.nn import adam
+from iqlft.nn.adam import Adam
 
 LENGTHS = (3, 5000, 300_001)
 

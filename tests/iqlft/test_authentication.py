@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import workers
-from iqlft.gateway import Gateway
-from iqlft.sockets import Arrival, GatewayError, LearnerSockets, require_safe_host
+from iqlft.gateway.gateway import Gateway
+from iqlft.gateway.sockets import Arrival, GatewayError, LearnerSockets, require_safe_host
 from workers import messages
 from workers.client import Client, KeyRefusedError
 from workers.environment import EnvironmentSpec

@@ -1,7 +1,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iqlft.bouncer import BAD_MESSAGES, BAD_SECONDS, MAX_PEERS, SHUT_OUT_SECONDS, Bouncer
+from iqlft.gateway.bouncer import (
+    BAD_MESSAGES,
+    BAD_SECONDS,
+    MAX_PEERS,
+    SHUT_OUT_SECONDS,
+    Bouncer,
+)
 
 NOW = 100.0
 

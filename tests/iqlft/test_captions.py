@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from iqlft.captions import STRIP, caption, outcome, progress
-from iqlft.config import Judge
-from iqlft.figures import BLUE, ORANGE
-from iqlft.montage import GAP, HEADING, TOP, Montage
+from iqlft.config.config import Judge
+from iqlft.figures.figures import BLUE, ORANGE
+from iqlft.video.captions import STRIP, caption, outcome, progress
+from iqlft.video.montage import GAP, HEADING, TOP, Montage
 from workers.episode import EpisodeResult
 
 GREEN = np.full((60, 300, 3), (10, 200, 10), np.uint8)

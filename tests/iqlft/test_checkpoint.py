@@ -10,8 +10,16 @@ import pytest
 import safetensors.torch
 import torch
 
-from iqlft import checkpoint, files
-from iqlft.checkpoint import Checkpoint, CheckpointError, load, make_last, names, read_state, save
+from iqlft.runs import checkpoint, files
+from iqlft.runs.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    load,
+    make_last,
+    names,
+    read_state,
+    save,
+)
 
 
 def content(number: int) -> Checkpoint:

@@ -11,8 +11,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from iqlft import cli
-from iqlft.config import (
+from iqlft.cli import cli
+from iqlft.config.config import (
     ConfigError,
     FinetuneConfig,
     Hyperparameters,
@@ -27,7 +27,7 @@ from iqlft.config import (
     to_dict,
     to_yaml,
 )
-from iqlft.validation import check
+from iqlft.config.validation import check
 
 NUMBERS = st.floats(1e-6, 1.0, exclude_min=True)
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8)
@@ -259,9 +259,9 @@ def test_what_makes_sense_is_not_refused() -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "import iqlft.config",
-        "from iqlft.cli import main; assert main(['--help']) == 0",
-        "from iqlft.cli import main; main(['pretrain', '--print-config'])",
+        "import iqlft.config.config",
+        "from iqlft.cli.cli import main; assert main(['--help']) == 0",
+        "from iqlft.cli.cli import main; main(['pretrain', '--print-config'])",
     ],
 )
 def test_settings_and_help_do_not_import_torch(statement: str) -> None:

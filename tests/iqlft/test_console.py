@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from iqlft import console
-from iqlft.console import ConsoleReporter, Eta, GenerationProgress, duration, line, panel
-from iqlft.evaluation import Score
-from iqlft.reporting import Status
+from iqlft.cli import console
+from iqlft.cli.console import ConsoleReporter, Eta, GenerationProgress, duration, line, panel
+from iqlft.training.evaluation import Score
+from iqlft.training.reporting import Status
 
 BEFORE = Score("online", 1000, 0, 10.0, 0.5, 0.5, 50.0, 100)
 AFTER = Score("online", 3000, 2000, 20.0, 0.75, 0.75, 75.0, 100)

@@ -8,11 +8,11 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config import Hyperparameters
-from iqlft.critics import Critics
-from iqlft.policy import load_policy
-from iqlft.restored import restored
-from iqlft.runs import Run, RunError
+from iqlft.analysis.critics import Critics
+from iqlft.analysis.restored import restored
+from iqlft.config.config import Hyperparameters
+from iqlft.runs.policy import load_policy
+from iqlft.runs.runs import Run, RunError
 
 Tensors = dict[str, NDArray[np.float32]]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from iqlft.curves import common_metric, find_runs, read_run
-from iqlft.runs import RunError
+from iqlft.runs.curves import common_metric, find_runs, read_run
+from iqlft.runs.runs import RunError
 
 MakeRun = Callable[..., Path]
 

@@ -8,10 +8,10 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from iqlft.diagnostics import Advantages, diagnostics_figure
-from iqlft.figures import WIDE, style
-from iqlft.history import History, read_history
-from iqlft.panels import Stretch
+from iqlft.figures.diagnostics import Advantages, diagnostics_figure
+from iqlft.figures.figures import WIDE, style
+from iqlft.figures.panels import Stretch
+from iqlft.runs.history import History, read_history
 
 SAMPLES = {
     "dataset": np.array([-2, -1, -0.5, 0.6], np.float32),

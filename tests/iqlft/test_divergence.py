@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from iqlft import checkpoint, cli
-from iqlft.config import FinetuneConfig, to_yaml
-from iqlft.journal import Journal
-from iqlft.resume import resume
-from iqlft.runs import JOURNAL, Run
+from iqlft.cli import cli
+from iqlft.config.config import FinetuneConfig, to_yaml
+from iqlft.gateway.journal import Journal
+from iqlft.runs import checkpoint
+from iqlft.runs.runs import JOURNAL, Run
+from iqlft.training.resume import resume
 
 OFFLINE = 300
 

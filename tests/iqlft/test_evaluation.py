@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iqlft.evaluation import FIRST_SEED, Evaluator, Score, Scoring
-from iqlft.gateway import Gateway
-from iqlft.runs import Run
+from iqlft.gateway.gateway import Gateway
+from iqlft.runs.runs import Run
+from iqlft.training.evaluation import FIRST_SEED, Evaluator, Score, Scoring
 from workers.actor import ActorWeights
 from workers.episode import EpisodeResult
 from workers.pool import WorkerPool

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from iqlft.evaluation import FIRST_SEED
-from iqlft.evaluation_paths import evaluation_paths
-from iqlft.policy import load_policy
+from iqlft.analysis.evaluation_paths import evaluation_paths
+from iqlft.runs.policy import load_policy
+from iqlft.training.evaluation import FIRST_SEED
 from workers.actor import GaussianActor
 from workers.environment import Environment
 from workers.rollout import evaluate_episode

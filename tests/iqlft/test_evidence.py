@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from iqlft.checkpoint import CheckpointError
 from iqlft.datasets.errors import DatasetError
-from iqlft.evidence import EPISODES, Evidence
-from iqlft.journal import read_rows
-from iqlft.runs import Run, RunError
+from iqlft.gateway.journal import read_rows
+from iqlft.report.evidence import EPISODES, Evidence
+from iqlft.runs.checkpoint import CheckpointError
+from iqlft.runs.runs import Run, RunError
 from workers.transition import RowLayout
 
 

@@ -24,10 +24,16 @@ from recording import (
     record_pointmaze,
 )
 
-from iqlft.config import FinetuneConfig, PretrainConfig, load_task, override, task_names
+from iqlft.config.config import (
+    FinetuneConfig,
+    PretrainConfig,
+    load_task,
+    override,
+    task_names,
+)
 from iqlft.datasets.loading import load_dataset
-from iqlft.finetune import finetune
-from iqlft.pretrain import pretrain
+from iqlft.training.finetune import finetune
+from iqlft.training.pretrain import pretrain
 
 TESTS = Path(__file__).parents[1]
 KITCHEN_FORM = "nested_environment:KitchenForm-v0"

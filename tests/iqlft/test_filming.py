@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from iqlft.camera import HEIGHT, WIDTH, picture_size
-from iqlft.captions import STRIP, caption, outcome, progress
 from iqlft.datasets.goal_maze import distance_to_goal
-from iqlft.figures import BLUE
-from iqlft.filming import Scene, filming
-from iqlft.opengl import RenderingError
-from iqlft.policy import load_policy, save_policy
+from iqlft.figures.figures import BLUE
+from iqlft.runs.policy import load_policy, save_policy
+from iqlft.video.camera import HEIGHT, WIDTH, picture_size
+from iqlft.video.captions import STRIP, caption, outcome, progress
+from iqlft.video.filming import Scene, filming
+from iqlft.video.opengl import RenderingError
 from workers.actor import ActorWeights, GaussianActor
 from workers.environment import Environment, EnvironmentSpec
 from workers.rollout import evaluate_episode

@@ -18,20 +18,21 @@ import pytest
 import torch
 from run_fixtures import curves
 
-from iqlft import checkpoint, session
 from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
-from iqlft.checkpoint import CheckpointError
-from iqlft.config import ActorSchedule, FinetuneConfig, PretrainConfig
-from iqlft.finetune import finetune
-from iqlft.gateway import PortInUseError
-from iqlft.interruption import Interrupted
-from iqlft.journal import Journal
-from iqlft.policy import load_policy
-from iqlft.pretrain import pretrain
-from iqlft.replay import Batch
-from iqlft.reporting import Silent, Status
-from iqlft.resume import resume
-from iqlft.runs import JOURNAL, Run, RunError
+from iqlft.config.config import ActorSchedule, FinetuneConfig, PretrainConfig
+from iqlft.gateway.gateway import PortInUseError
+from iqlft.gateway.journal import Journal
+from iqlft.runs import checkpoint
+from iqlft.runs.checkpoint import CheckpointError
+from iqlft.runs.policy import load_policy
+from iqlft.runs.runs import JOURNAL, Run, RunError
+from iqlft.training import session
+from iqlft.training.finetune import finetune
+from iqlft.training.interruption import Interrupted
+from iqlft.training.pretrain import pretrain
+from iqlft.training.replay import Batch
+from iqlft.training.reporting import Silent, Status
+from iqlft.training.resume import resume
 from workers.transition import Transitions, concatenate
 
 Start = Callable[..., subprocess.Popen[str]]

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iqlft.gateway import Gateway, GatewayError, PortInUseError
-from iqlft.journal import Journal
+from iqlft.gateway.gateway import Gateway, GatewayError, PortInUseError
+from iqlft.gateway.journal import Journal
 from workers.actor import ActorWeights, GaussianActor
 from workers.environment import Environment, EnvironmentSpec
 from workers.pool import WorkerPool
@@ -280,7 +280,7 @@ def test_a_failure_of_the_thread_is_raised_by_the_next_call(
 
     with open_gateway() as gateway:
         pending = gateway.evaluate(make_weights(3, 1), [0])
-        monkeypatch.setattr("iqlft.gateway_state.GatewayState.tick", fail)
+        monkeypatch.setattr("iqlft.gateway.gateway_state.GatewayState.tick", fail)
         with pytest.raises(GatewayError, match="broken") as caught:
             pending.result(5)
         assert isinstance(caught.value.__cause__, ArithmeticError)

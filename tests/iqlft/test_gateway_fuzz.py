@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import synthetic_worker
 
-from iqlft.gateway import Gateway
+from iqlft.gateway.gateway import Gateway
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec
 from workers.transition import RowLayout, Transitions

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config import Hyperparameters
-from iqlft.graphs import UpdateGraph
-from iqlft.replay import Replay
-from iqlft.stack import Stack
+from iqlft.config.config import Hyperparameters
+from iqlft.training.graphs import UpdateGraph
+from iqlft.training.replay import Replay
+from iqlft.training.stack import Stack
 from workers.transition import RowLayout
 
 LAYOUT, SEEDS, BATCH = RowLayout(5, 2), (0, 1), 32

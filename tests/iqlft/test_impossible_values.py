@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iqlft.config import PretrainConfig
-from iqlft.divergence import Range, impossible_value, possible_returns
-from iqlft.pretrain import pretrain
-from iqlft.replay import Replay
+from iqlft.config.config import PretrainConfig
+from iqlft.training.divergence import Range, impossible_value, possible_returns
+from iqlft.training.pretrain import pretrain
+from iqlft.training.replay import Replay
 from workers.transition import RowLayout
 
 

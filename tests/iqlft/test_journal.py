@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iqlft import journal as journals
-from iqlft.journal import Journal, JournalError, read_entries, read_rows
+from iqlft.gateway import journal as journals
+from iqlft.gateway.journal import Journal, JournalError, read_entries, read_rows
 from workers import messages
 from workers.transition import RowLayout
 

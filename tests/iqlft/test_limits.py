@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from iqlft.curves import read_run
-from iqlft.limits import limits, unfinished
-from iqlft.runs import Run
-from iqlft.summary import group_runs, summarise
+from iqlft.analysis.summary import group_runs, summarise
+from iqlft.report.limits import limits, unfinished
+from iqlft.runs.curves import read_run
+from iqlft.runs.runs import Run
 
 MakeRun = Callable[..., Path]
 

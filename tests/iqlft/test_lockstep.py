@@ -8,19 +8,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iqlft import checkpoint
-from iqlft.config import FinetuneConfig, PretrainConfig
-from iqlft.finetune import finetune
-from iqlft.journal import Journal
-from iqlft.learning import (
+from iqlft.config.config import FinetuneConfig, PretrainConfig
+from iqlft.gateway.journal import Journal
+from iqlft.runs import checkpoint
+from iqlft.runs.runs import JOURNAL
+from iqlft.training.finetune import finetune
+from iqlft.training.learning import (
     build_algorithm,
     build_replay,
     flushed_denormals,
     hyperparameters,
     load_task_dataset,
 )
-from iqlft.runs import JOURNAL
-from iqlft.stack import Stack
+from iqlft.training.stack import Stack
 from workers.actor import GaussianActor
 from workers.environment import Environment
 from workers.rollout import Rollout

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from iqlft.markup import Markup, definitions, element, picture, table
+from iqlft.report.markup import Markup, definitions, element, picture, table
 
 
 def test_texts_and_attributes_are_escaped_and_markup_is_not() -> None:

@@ -6,12 +6,12 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from iqlft.analysis.evaluation_paths import EvaluationPath
+from iqlft.analysis.survey import Survey
 from iqlft.datasets.goal_maze import GoalMaze, maze_of
-from iqlft.evaluation_paths import EvaluationPath
-from iqlft.figures import BLUE, VERMILION, WIDE, style
-from iqlft.maze_axes import FINENESS
-from iqlft.maze_map import maze_figure
-from iqlft.survey import Survey
+from iqlft.figures.figures import BLUE, VERMILION, WIDE, style
+from iqlft.figures.maze_axes import FINENESS
+from iqlft.figures.maze_map import maze_figure
 from workers.environment import EnvironmentSpec
 
 PATHS = [

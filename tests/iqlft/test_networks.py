@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from iqlft.networks import Actor
-from iqlft.perceptrons import StackedMLP
+from iqlft.nn.networks import Actor
+from iqlft.nn.perceptrons import StackedMLP
 from workers.actor import GaussianActor
 
 

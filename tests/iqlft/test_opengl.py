@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from iqlft import opengl
-from iqlft.opengl import RenderingError, find_backend
+from iqlft.video import opengl
+from iqlft.video.opengl import RenderingError, find_backend
 
 
 def test_a_way_that_fails_is_followed_by_one_that_works(

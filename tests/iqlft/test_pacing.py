@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iqlft.pacing import Pacing
+from iqlft.training.pacing import Pacing
 
 RATIOS = st.sampled_from([0.25, 0.3, 0.5, 1.0, 2.0, 4.0])
 

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iqlft import gateway_state
-from iqlft.door import Service
-from iqlft.gateway_state import GatewayState
-from iqlft.journal import Journal
-from iqlft.pacing import Pacing
+from iqlft.gateway import gateway_state
+from iqlft.gateway.door import Service
+from iqlft.gateway.gateway_state import GatewayState
+from iqlft.gateway.journal import Journal
+from iqlft.training.pacing import Pacing
 from workers import messages
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec

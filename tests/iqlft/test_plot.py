@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from iqlft.curves import RunCurve, read_run
-from iqlft.figures import NARROW, WIDE, style
-from iqlft.panels import smooth, ticks
-from iqlft.plot import before_after_figure, plot_before_after
-from iqlft.published import Marked
-from iqlft.runs import RunError
-from iqlft.statistics import t_interval, wilson_interval
+from iqlft.analysis.published import Marked
+from iqlft.analysis.statistics import t_interval, wilson_interval
+from iqlft.figures.figures import NARROW, WIDE, style
+from iqlft.figures.panels import smooth, ticks
+from iqlft.figures.plot import before_after_figure, plot_before_after
+from iqlft.runs.curves import RunCurve, read_run
+from iqlft.runs.runs import RunError
 
 MakeRun = Callable[..., Path]
 

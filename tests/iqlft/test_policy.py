@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iqlft.policy import PolicyError, load_policy, save_policy
+from iqlft.runs.policy import PolicyError, load_policy, save_policy
 from workers.actor import ActorWeights, GaussianActor
 from workers.environment import EnvironmentSpec
 

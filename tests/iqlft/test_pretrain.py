@@ -16,16 +16,16 @@ import pytest
 import torch
 from run_fixtures import curves
 
-from iqlft import checkpoint
 from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
-from iqlft.config import ConfigError, PretrainConfig, override
-from iqlft.interruption import Interrupted
-from iqlft.policy import load_policy
-from iqlft.pretrain import pretrain
-from iqlft.replay import Batch
-from iqlft.resume import resume
-from iqlft.runs import Run, RunError
-from iqlft.session import TrainingDivergedError
+from iqlft.config.config import ConfigError, PretrainConfig, override
+from iqlft.runs import checkpoint
+from iqlft.runs.policy import load_policy
+from iqlft.runs.runs import Run, RunError
+from iqlft.training.interruption import Interrupted
+from iqlft.training.pretrain import pretrain
+from iqlft.training.replay import Batch
+from iqlft.training.resume import resume
+from iqlft.training.session import TrainingDivergedError
 
 Start = Callable[..., subprocess.Popen[str]]
 Stop = Callable[[subprocess.Popen[str], Path, int, signal.Signals], int]

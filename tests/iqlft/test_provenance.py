@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from iqlft import cli
-from iqlft.config import FinetuneConfig, to_dict
-from iqlft.provenance import command_line, commands, duration, facts
-from iqlft.runs import Run, RunError
+from iqlft.cli import cli
+from iqlft.config.config import FinetuneConfig, to_dict
+from iqlft.report.provenance import command_line, commands, duration, facts
+from iqlft.runs.runs import Run, RunError
 
 
 def test_a_run_tells_its_commands_data_machine_and_versions(finetuned: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from iqlft.replay import Replay
+from iqlft.training.replay import Replay
 from workers.transition import RowLayout, Transitions
 
 LAYOUT = RowLayout(1, 1)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iqlft.curves import read_run
-from iqlft.history import read_history
-from iqlft.panels import Stretch
-from iqlft.policy import save_policy
-from iqlft.report import stretch, write_report
-from iqlft.reporting import Silent
-from iqlft.table import show_row, table_rows
+from iqlft.analysis.table import show_row, table_rows
+from iqlft.figures.panels import Stretch
+from iqlft.report.report import stretch, write_report
+from iqlft.runs.curves import read_run
+from iqlft.runs.history import read_history
+from iqlft.runs.policy import save_policy
+from iqlft.training.reporting import Silent
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iqlft.checkpoint import CheckpointError
-from iqlft.policy import PolicyError, load_policy
-from iqlft.restored import pretrained_policy, restored
-from iqlft.runs import Run
+from iqlft.analysis.restored import pretrained_policy, restored
+from iqlft.runs.checkpoint import CheckpointError
+from iqlft.runs.policy import PolicyError, load_policy
+from iqlft.runs.runs import Run
 from workers.actor import ActorWeights
 
 

@@ -13,20 +13,20 @@ import pytest
 import torch
 from run_fixtures import curves
 
-from iqlft import checkpoint
 from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
-from iqlft.checkpoint import CheckpointError
-from iqlft.config import ConfigError, FinetuneConfig, PretrainConfig
-from iqlft.curves import read_run
-from iqlft.finetune import dry_run, finetune
-from iqlft.interruption import Interrupted
-from iqlft.journal import Journal
-from iqlft.pretrain import pretrain
-from iqlft.replay import Batch
-from iqlft.reporting import Status
-from iqlft.resume import resume
-from iqlft.runs import JOURNAL, Run, RunError
-from iqlft.session import TrainingDivergedError
+from iqlft.config.config import ConfigError, FinetuneConfig, PretrainConfig
+from iqlft.gateway.journal import Journal
+from iqlft.runs import checkpoint
+from iqlft.runs.checkpoint import CheckpointError
+from iqlft.runs.curves import read_run
+from iqlft.runs.runs import JOURNAL, Run, RunError
+from iqlft.training.finetune import dry_run, finetune
+from iqlft.training.interruption import Interrupted
+from iqlft.training.pretrain import pretrain
+from iqlft.training.replay import Batch
+from iqlft.training.reporting import Status
+from iqlft.training.resume import resume
+from iqlft.training.session import TrainingDivergedError
 
 SEEDS = (0, 1, 2)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from iqlft.statistics import (
+from iqlft.analysis.statistics import (
     Estimate,
     bootstrap_sums,
     newcombe_difference,

@@ -3,10 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from iqlft.curves import read_run
-from iqlft.runs import RunError
-from iqlft.statistics import newcombe_difference, paired_difference, t_interval, wilson_interval
-from iqlft.summary import count_range, group_runs, rounded, short_count, summarise, total
+from iqlft.analysis.statistics import (
+    newcombe_difference,
+    paired_difference,
+    t_interval,
+    wilson_interval,
+)
+from iqlft.analysis.summary import count_range, group_runs, rounded, short_count, summarise, total
+from iqlft.runs.curves import read_run
+from iqlft.runs.runs import RunError
 
 MakeRun = Callable[..., Path]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from iqlft.analysis.survey import SAMPLE_SIZE, MazeTask, survey
 from iqlft.datasets.goal_maze import maze_of
-from iqlft.maze_axes import FINENESS
-from iqlft.survey import SAMPLE_SIZE, MazeTask, survey
+from iqlft.figures.maze_axes import FINENESS
 from workers.environment import EnvironmentSpec
 from workers.transition import RowLayout
 

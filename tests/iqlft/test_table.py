@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from iqlft.curves import RunCurve, read_run
-from iqlft.published import published_rows
-from iqlft.table import format_table, table_rows
+from iqlft.analysis.published import published_rows
+from iqlft.analysis.table import format_table, table_rows
+from iqlft.runs.curves import RunCurve, read_run
 
 MakeRun = Callable[..., Path]
 TASKS = ("umaze", "umaze-diverse", "medium-play", "medium-diverse", "large-play", "large-diverse")

@@ -4,11 +4,11 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from iqlft.analysis.survey import MazeTask
 from iqlft.datasets.goal_maze import maze_of
-from iqlft.figures import NARROW, style
-from iqlft.maze_axes import FINENESS
-from iqlft.survey import MazeTask
-from iqlft.value_map import place_values, value_figure
+from iqlft.figures.figures import NARROW, style
+from iqlft.figures.maze_axes import FINENESS
+from iqlft.figures.value_map import place_values, value_figure
 from workers.environment import EnvironmentSpec
 
 

@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 from video_reading import frames_of
 
-from iqlft import cli, video
-from iqlft.camera import WIDTH
-from iqlft.montage import GAP, HEADING, TOP
-from iqlft.policy import load_policy
-from iqlft.runs import Run
-from iqlft.video import phases_of, ranked, summary
+from iqlft.cli import cli
+from iqlft.runs.policy import load_policy
+from iqlft.runs.runs import Run
+from iqlft.video import video
+from iqlft.video.camera import WIDTH
+from iqlft.video.montage import GAP, HEADING, TOP
+from iqlft.video.video import phases_of, ranked, summary
 from workers.environment import Environment
 from workers.episode import EpisodeResult
 

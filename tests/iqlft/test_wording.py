@@ -2,9 +2,9 @@
 
 import pytest
 
-from iqlft.datasets.tasks import REGENERATED
-from iqlft.summary import Series
-from iqlft.wording import series_name
+from iqlft.analysis.summary import Series
+from iqlft.analysis.wording import series_name
+from iqlft.datasets.antmaze.tasks import REGENERATED
 
 SHIPPED = Series("iql", "", REGENERATED)
 HALF = Series("iql", "half", REGENERATED)

@@ -13,8 +13,8 @@ import pytest
 import zmq
 from tcp_proxy import free_ports
 
-from iqlft.gateway import Gateway
-from iqlft.journal import Journal
+from iqlft.gateway.gateway import Gateway
+from iqlft.gateway.journal import Journal
 from workers import pool as pool_module
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec
@@ -302,7 +302,7 @@ def test_a_worker_goes_on_with_a_learner_that_was_killed_and_started_again(
     make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, same_port: bool
 ) -> None:
     # The first learner vanishes without a word to its worker, and is set back a little.
-    monkeypatch.setattr("iqlft.gateway.BYE_SECONDS", 0.0)
+    monkeypatch.setattr("iqlft.gateway.gateway.BYE_SECONDS", 0.0)
     journal, file = tmp_path / "journal", tmp_path / "endpoint"
     # With a named port the next one is the weights', which must be the first learner's already.
     port = free_ports()[0] if same_port else 0
@@ -314,7 +314,7 @@ def test_a_worker_goes_on_with_a_learner_that_was_killed_and_started_again(
             before = receive(first, 100)
             for name in ("stop", "drain"):
                 monkeypatch.setattr(
-                    f"iqlft.gateway_state.GatewayState.{name}", lambda *_, **__: None
+                    f"iqlft.gateway.gateway_state.GatewayState.{name}", lambda *_, **__: None
                 )
             first.close()
             with learner(journal, port) as second:

@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).parents[3] / "tests"))
 from recorded_episodes import walk_stock_ant
 from recording import ANTMAZE_SETS, record_antmaze
 
-from iqlft.datasets.gait import load_gait
+from iqlft.datasets.antmaze.gait import load_gait
 from workers.registration import any_version
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

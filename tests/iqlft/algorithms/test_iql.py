@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config import ActorSchedule, Hyperparameters
-from iqlft.perceptrons import Dropout
-from iqlft.replay import Batch
+from iqlft.config.config import ActorSchedule, Hyperparameters
+from iqlft.nn.perceptrons import Dropout
+from iqlft.training.replay import Batch
 
 Array = np.ndarray
 Masks = Sequence[Array]

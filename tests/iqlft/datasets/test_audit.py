@@ -10,13 +10,13 @@ import minari
 import numpy as np
 import pytest
 from gymnasium import spaces
+from iqlft.datasets.audit.audit import check
+from iqlft.datasets.audit.findings import AuditFailedError, Finding, failures
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
-from iqlft.data_command import run
-from iqlft.datasets.audit import check
+from iqlft.cli.data_command import run
+from iqlft.datasets.antmaze.tasks import TASKS
 from iqlft.datasets.errors import DatasetError
-from iqlft.datasets.findings import AuditFailedError, Finding, failures
-from iqlft.datasets.tasks import TASKS
 
 CORNER = TASKS["antmaze-corner"].dataset_id
 Episode = Any

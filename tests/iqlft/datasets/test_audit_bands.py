@@ -3,9 +3,7 @@
 import math
 
 import pytest
-
-from iqlft.datasets.bands import BANDS, FIRST_HIT, PACE, REACH, TOUCH, UPSIDE_DOWN
-from iqlft.datasets.findings import (
+from iqlft.datasets.audit.findings import (
     Band,
     Finding,
     failures,
@@ -14,6 +12,8 @@ from iqlft.datasets.findings import (
     measurement,
     show,
 )
+
+from iqlft.datasets.antmaze.bands import BANDS, FIRST_HIT, PACE, REACH, TOUCH, UPSIDE_DOWN
 
 
 @pytest.mark.parametrize(

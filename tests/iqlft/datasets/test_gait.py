@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from iqlft.datasets.antmaze.gait import SHIPPED_GAIT, load_gait
 from iqlft.datasets.errors import PolicyFileError
-from iqlft.datasets.gait import SHIPPED_GAIT, load_gait
 
 
 def layers(rng: np.random.Generator, hidden: int = 16) -> dict[str, Any]:

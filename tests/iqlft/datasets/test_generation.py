@@ -12,14 +12,14 @@ import minari
 import numpy as np
 import pytest
 
-from iqlft.datasets import generation
+from iqlft.datasets.antmaze import generation
+from iqlft.datasets.antmaze.episodes import make_environment
+from iqlft.datasets.antmaze.gait import SHIPPED_GAIT, load_gait
+from iqlft.datasets.antmaze.generation import make_dataset
+from iqlft.datasets.antmaze.tasks import REGENERATED, find_task
 from iqlft.datasets.catalogue import list_local
-from iqlft.datasets.episodes import make_environment
 from iqlft.datasets.errors import DatasetError
-from iqlft.datasets.gait import SHIPPED_GAIT, load_gait
-from iqlft.datasets.generation import make_dataset
 from iqlft.datasets.loading import load_dataset
-from iqlft.datasets.tasks import REGENERATED, find_task
 
 pytestmark = pytest.mark.filterwarnings("ignore:Package iqlft is not installed")
 
@@ -180,7 +180,7 @@ def test_an_interrupted_generation_leaves_no_dataset_and_is_continued(
 def test_an_interruption_while_minari_writes_leaves_no_dataset(
     minari_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from iqlft.datasets import writing
+    from iqlft.datasets.antmaze import writing
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -248,7 +248,7 @@ def test_generating_processes_need_neither_torch_nor_minari() -> None:
 
 
 def test_starts_of_the_play_task_lie_in_the_boxes_of_its_cells() -> None:
-    from iqlft.datasets.episodes import EpisodeMaker
+    from iqlft.datasets.antmaze.episodes import EpisodeMaker
 
     task = find_task("antmaze-medium-play")
     maker = EpisodeMaker(task, load_gait(), 0.5, seed=0)

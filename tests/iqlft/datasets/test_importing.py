@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from iqlft.data_command import run
-from iqlft.datasets import d4rl_survey
+from iqlft.cli.data_command import run
+from iqlft.datasets.antmaze.episodes import Episode, EpisodeMaker
+from iqlft.datasets.antmaze.gait import load_gait
+from iqlft.datasets.antmaze.tasks import find_task
 from iqlft.datasets.catalogue import list_local
-from iqlft.datasets.episodes import Episode, EpisodeMaker
+from iqlft.datasets.d4rl import d4rl_survey
+from iqlft.datasets.d4rl.importing import ImportedDataset, import_file
 from iqlft.datasets.errors import DatasetError
-from iqlft.datasets.gait import load_gait
-from iqlft.datasets.importing import ImportedDataset, import_file
 from iqlft.datasets.loading import load_dataset
-from iqlft.datasets.tasks import find_task
 from workers.environment import EnvironmentMismatchError
 from workers.transition import Transitions
 

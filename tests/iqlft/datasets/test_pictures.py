@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from minari.data_collector.episode_buffer import EpisodeBuffer
 from PIL import Image
 
-from iqlft.data_command import run
+from iqlft.cli.data_command import run
 from iqlft.datasets.goal_maze import recorded_maze
-from iqlft.datasets.pictures import MOST_POINTS, dataset_figure, plot_dataset, read_ways
+from iqlft.figures.pictures import MOST_POINTS, dataset_figure, plot_dataset, read_ways
 
 
 def panels(figure: Figure) -> list[Axes]:

@@ -13,7 +13,7 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.loading import CHUNK_ROWS, OfflineDataset, load_dataset
-from iqlft.replay import Replay
+from iqlft.training.replay import Replay
 from workers.environment import Environment
 from workers.transition import Transitions
 

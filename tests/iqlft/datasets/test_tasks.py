@@ -2,8 +2,8 @@
 
 import pytest
 
+from iqlft.datasets.antmaze.tasks import TASKS, choose_cells, find_task
 from iqlft.datasets.errors import DatasetError
-from iqlft.datasets.tasks import TASKS, choose_cells, find_task
 from workers.mazes import MAZES, D4RLMaze
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iqlft.datasets import train_gait
-from iqlft.datasets.gait import load_gait
+from iqlft.datasets.antmaze import train_gait
+from iqlft.datasets.antmaze.gait import load_gait
 from workers.mazes import ant_spec
 
 

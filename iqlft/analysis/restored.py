@@ -1,0 +1,76 @@
+"""What a run's checkpoints bring back: networks, and the policy that fine-tuning begins with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from iqlft.algorithms.iql import ImplicitQLearning
+from iqlft.runs import checkpoint
+from iqlft.runs.policy import Policy, load_policy
+from iqlft.runs.runs import RunError
+from iqlft.training.learning import hyperparameters
+from iqlft.training.members import pretrain_config
+from iqlft.training.stack import algorithm_state
+
+if TYPE_CHECKING:
+    from iqlft.runs.runs import Run
+
+
+def restored(run: Run, policy: Policy, name: str | None = None) -> ImplicitQLearning:
+    """The networks of a run, as a single member on the CPU in float32.
+
+    Args:
+        run: an existing run.
+        policy: of the run: it says what networks observe, and how that is normalised. A run never
+            changes it, and checkpoints leave it out.
+        name: of the checkpoint; None for the last one.
+
+    Raises:
+        CheckpointError: there is no checkpoint, it is damaged or does not fit.
+        ConfigError: the run's configuration cannot be read.
+    """
+    config, weights = pretrain_config(run), policy.weights
+    algorithm = ImplicitQLearning(
+        weights.observation_dim,
+        weights.action_dim,
+        hyperparameters(config),
+        observation_mean=torch.from_numpy(weights.observation_mean),
+        observation_std=torch.from_numpy(weights.observation_std),
+        num_updates=config.num_updates,
+    )
+    saved = checkpoint.load(run.folder / "checkpoints", name)
+    with checkpoint.fitting(run.folder):
+        algorithm.load_state(algorithm_state(saved.tensors))
+    return algorithm
+
+
+def pretrained_policy(run: Run) -> Policy:
+    """The policy that fine-tuning begins with, whether it has begun or not.
+
+    Raises:
+        RunError: pretraining is not finished.
+        CheckpointError: its checkpoint is damaged, or does not fit the run's configuration.
+        PolicyError: the run's policy folder is missing or damaged.
+    """
+    newest = load_policy(run.folder)
+    algorithm = restored(run, newest, end_of_pretraining(run))
+    return Policy(algorithm.actor_weights(), newest.environment)
+
+
+def end_of_pretraining(run: Run) -> str:
+    """Name of the checkpoint at which a run's pretraining ended.
+
+    Raises:
+        RunError: pretraining is not finished.
+    """
+    total = pretrain_config(run).num_updates
+    folder = run.folder / "checkpoints"
+    for name in reversed(checkpoint.names_at(folder, total)):
+        if checkpoint.read_state(folder, name)["phase"] == "offline":
+            return name
+    raise RunError(
+        f"The pretraining of {run.folder} has not reached its {total:,} updates; finish it with "
+        f"`iqlft resume {run.folder}`."
+    )

@@ -1,0 +1,322 @@
+"""Before -> after of each task and in total: the numbers that the figure and the table share."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from iqlft.analysis.published import task_order
+from iqlft.analysis.statistics import (
+    Estimate,
+    bootstrap_sums,
+    newcombe_difference,
+    paired_difference,
+    sum_of_estimates,
+    t_interval,
+    wilson_interval,
+)
+from iqlft.runs.curves import common_metric
+from iqlft.runs.runs import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from iqlft.runs.curves import CurveRow, Metric, RunCurve
+
+
+class Series(NamedTuple):
+    """What may be averaged and added up: one algorithm, one variant, data of one origin.
+
+    Attributes:
+        algorithm: such as `iql`.
+        variant: how it was trained, where that has a name; else empty.
+        origin: where the data of all its tasks come from.
+    """
+
+    algorithm: str
+    variant: str
+    origin: str
+
+    @property
+    def name(self) -> str:
+        """`IQL`, or `IQL half` for the variant `half`."""
+        return f"{self.algorithm.upper()} {self.variant}".rstrip()
+
+
+def series_of(run: RunCurve) -> Series:
+    """What a run may be averaged with, and added up over tasks.
+
+    A Minari id such as `D4RL/antmaze/umaze-v1` names its task; its namespace is the origin, or of
+    several ids with ` + ` between their namespaces are.
+    """
+    namespaces = dict.fromkeys(each.partition("/")[0] for each in run.label.split(" + "))
+    return Series(run.algorithm, run.variant, " + ".join(namespaces))
+
+
+@dataclass(frozen=True)
+class Group:
+    """The seeds of one series on one task.
+
+    Attributes:
+        task: the task's name.
+        series: algorithm, variant and origin of the data.
+        metric: what all runs of the task report.
+        runs: one per seed, by seed; all of the same data.
+    """
+
+    task: str
+    series: Series
+    metric: Metric
+    runs: tuple[RunCurve, ...]
+
+    @property
+    def label(self) -> str:
+        """The data of this task."""
+        return self.runs[0].label
+
+    @property
+    def tuned(self) -> tuple[RunCurve, ...]:
+        """The runs that were evaluated before fine-tuning and after some of it."""
+        return tuple(run for run in self.runs if run.before and run.after)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Before -> after of one group, or of a sum over tasks.
+
+    Attributes:
+        task: the task's name; for a sum, `total of N tasks`.
+        series: algorithm, variant and origin of the data.
+        label: the data; for a sum over different ones their origin.
+        metric: of the numbers.
+        before: mean over seeds before fine-tuning, with its interval; None if never evaluated.
+        after: the same after it; None while no run has an online evaluation.
+        change: mean change, paired by seed; None without both.
+        pairs: `(S, 1)` or `(S, 2)`: each seed's values behind them.
+        episodes: numbers of episodes per evaluation that occur, ascending.
+        offline_updates: numbers of offline updates that occur, ascending.
+        env_steps: numbers of online environment steps that occur, ascending; empty without any.
+        num_seeds: numbers of seeds that occur: one number, for a sum perhaps more.
+    """
+
+    task: str
+    series: Series
+    label: str
+    metric: Metric
+    before: Estimate | None
+    after: Estimate | None
+    change: Estimate | None
+    pairs: NDArray[np.float64]
+    episodes: tuple[int, ...]
+    offline_updates: tuple[int, ...]
+    env_steps: tuple[int, ...]
+    num_seeds: tuple[int, ...]
+
+
+def group_runs(runs: Iterable[RunCurve]) -> list[Group]:
+    """Groups runs by task and series, tasks in the order of the published tables.
+
+    Args:
+        runs: at least one.
+
+    Raises:
+        RunError: no runs, or two with the same task, series and seed.
+    """
+    runs = list(runs)
+    if not runs:
+        raise RunError("There are no runs to summarise; train one first with `iqlft run`.")
+    series = {run.folder: one for run, one in zip(runs, _series(runs), strict=True)}
+    runs.sort(key=lambda run: (task_order(run.task), series[run.folder], run.seed))
+    groups: dict[tuple[str, Series], list[RunCurve]] = {}
+    for run in runs:
+        seeds = groups.setdefault((run.task, series[run.folder]), [])
+        if seeds and seeds[-1].seed == run.seed:
+            raise RunError(
+                f"Seed {run.seed} of {run.task} occurs twice, in {seeds[-1].folder} and "
+                f"{run.folder}; name only one of them."
+            )
+        seeds.append(run)
+    metrics = {run.task: common_metric(r for r in runs if r.task == run.task) for run in runs}
+    return [Group(*key, metrics[key[0]], tuple(seeds)) for key, seeds in groups.items()]
+
+
+def _series(runs: Sequence[RunCurve]) -> list[Series]:
+    """The series of each run; where a task has several sets of one origin, one series for each."""
+    labels: dict[tuple[str, Series], set[str]] = {}
+    found = []
+    for run in runs:
+        one = series_of(run)
+        labels.setdefault((run.task, one), set()).add(run.label)
+        found.append(one)
+    apart = {one for (_, one), each in labels.items() if len(each) > 1}
+    return [
+        one._replace(origin=run.label) if one in apart else one
+        for run, one in zip(runs, found, strict=True)
+    ]
+
+
+def clip(estimate: Estimate, metric: Metric, *, low: float = 0.0, high: float = 100.0) -> Estimate:
+    """Cuts an interval of a success rate at the possible values; leaves other metrics alone."""
+    return estimate.clipped(low, high) if metric == "success" else estimate
+
+
+def estimate_scores(rows: Sequence[CurveRow], metric: Metric) -> Estimate:
+    """Mean over seeds of one evaluation each, with the interval that the data allow.
+
+    Args:
+        rows: the same evaluation of each seed.
+        metric: what to read.
+
+    Returns:
+        Student-t over several seeds; for one seed, Wilson over its episodes where the metric is
+        the success rate, and no interval otherwise.
+    """
+    if len(rows) == 1 and metric == "success":
+        return wilson_interval(rows[0].success or 0.0, rows[0].episodes).scaled(100)
+    return clip(t_interval([row.score(metric) for row in rows]), metric)
+
+
+def summarise(group: Group) -> Summary:
+    """Before, after and change of one group.
+
+    While some seeds have been fine-tuned and others not, only the former count, so that before
+    and after are of the same seeds; while none has, all count and there is no after. Of seeds that
+    are not equally far the last evaluation counts that all of them have; where there is no such,
+    each one's own last, and the counts of updates and steps tell how far apart those are.
+    """
+    metric, tuned = group.metric, group.tuned
+    runs = tuned or tuple(run for run in group.runs if run.before)
+    befores = [run.before for run in runs if run.before]
+    if not tuned and len({row.updates for row in befores}) > 1:
+        befores = _last_shared([run.offline for run in runs], lambda row: row.updates)
+    afters = _last_shared([run.online for run in tuned], lambda row: row.env_steps)
+    before = estimate_scores(befores, metric) if befores else None
+    after = estimate_scores(afters, metric) if afters else None
+    columns = [[row.score(metric) for row in rows] for rows in (befores, afters) if rows]
+    return Summary(
+        task=group.task,
+        series=group.series,
+        label=group.label,
+        metric=metric,
+        before=before,
+        after=after,
+        change=_change(before, after, columns, metric),
+        pairs=np.array(columns, np.float64).T if columns else np.empty((0, 2)),
+        episodes=_distinct(row.episodes for row in befores + afters),
+        offline_updates=_distinct(row.updates for row in befores),
+        env_steps=_distinct(row.env_steps for row in afters),
+        num_seeds=(len(runs),),
+    )
+
+
+def total(summaries: Sequence[Summary]) -> Summary | None:
+    """The sum over tasks, as the papers report it; None if there is nothing to add up.
+
+    With two or more seeds of every task the intervals are a bootstrap paired by seed; with a
+    single seed of any, they combine the tasks' own intervals.
+
+    Args:
+        summaries: one per task, all of one series.
+
+    Returns:
+        The sum, its `after` and `change` only when every task has them, after as many environment
+        steps. None for fewer than two tasks, for metrics that differ, for returns (which have no
+        common scale), and unless every task has an evaluation before fine-tuning, after as many
+        offline updates.
+    """
+    metrics = {summary.metric for summary in summaries}
+    befores = [summary.before for summary in summaries if summary.before]
+    if len(summaries) < 2 or len(metrics) > 1 or "return" in metrics:
+        return None
+    if len(befores) < len(summaries) or not _alike(s.offline_updates for s in summaries):
+        return None
+    afters = [summary.after for summary in summaries if summary.after]
+    changes = [summary.change for summary in summaries if summary.change]
+    whole = len(afters) == len(summaries) and _alike(s.env_steps for s in summaries)
+    parts = [befores, afters, changes] if whole else [befores]
+    if min(len(summary.pairs) for summary in summaries) > 1:
+        tables = [s.pairs if len(parts) == 3 else s.pairs[:, :1] for s in summaries]
+        if len(parts) == 3:
+            tables = [np.column_stack([table, table[:, 1] - table[:, 0]]) for table in tables]
+        sums = bootstrap_sums(tables)
+    else:
+        sums = [sum_of_estimates(part) for part in parts]
+    metric, most = summaries[0].metric, 100.0 * len(summaries)
+    clipped: list[Estimate | None] = [
+        clip(each, metric, low=low, high=most)
+        for each, low in zip(sums, (0.0, 0.0, -most), strict=False)
+    ]
+    before, after, change = clipped + [None] * (3 - len(clipped))
+    labels = {summary.label for summary in summaries}
+    return dataclasses.replace(
+        summaries[0],
+        task=f"total of {len(summaries)} tasks",
+        label=labels.pop() if len(labels) == 1 else summaries[0].series.origin,
+        before=before,
+        after=after,
+        change=change,
+        pairs=np.empty((0, 2)),
+        episodes=_distinct(n for s in summaries for n in s.episodes),
+        offline_updates=_distinct(n for s in summaries for n in s.offline_updates),
+        env_steps=_distinct(n for s in summaries for n in s.env_steps if len(parts) == 3),
+        num_seeds=_distinct(n for s in summaries for n in s.num_seeds),
+    )
+
+
+def short_count(number: float) -> str:
+    """A count in k or M with up to three digits: 250000 is `250k`, 1e6 is `1M`."""
+    size = abs(number)
+    for unit, suffix in ((1e6, "M"), (1e3, "k")):
+        # Half a digit below the unit already rounds up to it: 999,999 is 1M, not 1e+03k.
+        if size >= unit * 0.9995:
+            return f"{number / unit:.3g}{suffix}"
+    return f"{number:.3g}"
+
+
+def rounded(value: float, digits: int = 0) -> float:
+    """The value rounded, never to -0, which would be shown with its sign."""
+    return round(value, digits) + 0.0
+
+
+def count_range(numbers: Sequence[int]) -> str:
+    """Ascending counts as one text: `1M`, or `250k-1M` where they differ; `-` without any."""
+    if not numbers:
+        return "-"
+    ends = dict.fromkeys((short_count(numbers[0]), short_count(numbers[-1])))
+    return "-".join(ends)
+
+
+def _change(
+    before: Estimate | None,
+    after: Estimate | None,
+    columns: list[list[float]],
+    metric: Metric,
+) -> Estimate | None:
+    if before is None or after is None:
+        return None
+    if len(columns[0]) == 1:
+        return newcombe_difference(before, after)
+    return clip(paired_difference(columns[0], columns[1]), metric, low=-100.0)
+
+
+def _alike(counts: Iterable[tuple[int, ...]]) -> bool:
+    """Whether they are all one number."""
+    return len({number for each in counts for number in each}) == 1
+
+
+def _last_shared(
+    lines: Sequence[Sequence[CurveRow]], place: Callable[[CurveRow], int]
+) -> list[CurveRow]:
+    """The last evaluation at a place where all have one; each one's own last without such."""
+    found = [{place(row): row for row in line if place(row)} for line in lines]
+    shared = set.intersection(*map(set, found)) if found else set()
+    return [rows[max(shared or rows)] for rows in found]
+
+
+def _distinct(numbers: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted(set(numbers)))

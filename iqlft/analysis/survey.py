@@ -1,0 +1,77 @@
+"""Transitions seen in one pass: a sample of them, and where in a maze they were."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from iqlft.figures.maze_axes import FINENESS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from iqlft.datasets.goal_maze import GoalMaze
+    from workers.transition import RowLayout
+
+SAMPLE_SIZE = 20_000
+"""Transitions in a sample."""
+
+
+class MazeTask(NamedTuple):
+    """A maze, and where its places stand in an observation.
+
+    Attributes:
+        maze: walls, cells and evaluation goal.
+        position: columns of the agent's x and y.
+        goal: columns of the goal's; None where it is not observed.
+    """
+
+    maze: GoalMaze
+    position: slice
+    goal: slice | None
+
+
+class Survey(NamedTuple):
+    """What a pass over transitions has found.
+
+    Attributes:
+        observations: `(n, O)` of a random sample, n at most `SAMPLE_SIZE`, in random order.
+        actions: `(n, A)` of the same.
+        visits: `(R * FINENESS, C * FINENESS)`: positions by small squares; None without a maze.
+        num_transitions: how many there were.
+    """
+
+    observations: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    visits: NDArray[np.int64] | None
+    num_transitions: int
+
+
+def survey(
+    chunks: Iterable[NDArray[np.float32]], layout: RowLayout, task: MazeTask | None
+) -> Survey:
+    """Goes through transitions once, chunk by chunk.
+
+    Args:
+        chunks: rows `(n, width)`; each may be overwritten by the next.
+        layout: where the fields stand in a row.
+        task: the maze, if there is one.
+    """
+    rng = np.random.default_rng(0)
+    sample, marks = np.empty((0, layout.width), np.float32), np.empty(0)
+    fine = None if task is None else task.maze.refined(FINENESS)
+    visits = None if fine is None else np.zeros(fine.walls.shape, np.int64)
+    num_transitions = 0
+    for chunk in chunks:
+        num_transitions += len(chunk)
+        # Each row draws a mark, and the rows with the lowest marks of all are the sample.
+        marks = np.concatenate([marks, rng.random(len(chunk))])
+        lowest = np.argsort(marks)[:SAMPLE_SIZE]
+        marks, sample = marks[lowest], np.concatenate([sample, chunk])[lowest]
+        if fine is not None and task is not None and visits is not None:
+            visits += fine.count(layout.unpack(chunk)[0][:, task.position])
+    observations, actions, *_ = layout.unpack(sample)
+    return Survey(observations, actions, visits, num_transitions)

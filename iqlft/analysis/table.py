@@ -1,0 +1,298 @@
+"""The table: before -> after fine-tuning per task and in total, beside the published numbers.
+
+Every number says which data it comes from: `antmaze-v0` and `antmaze-v2` are not the same data,
+and ours are made anew. Intervals are 95 %: Student-t over seeds, with changes paired by seed; of a
+single seed Wilson over its episodes, and Newcombe for the change. Totals are sums over tasks.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from iqlft.analysis.published import fine_tuning_results
+from iqlft.analysis.statistics import Estimate
+from iqlft.analysis.summary import (
+    Series,
+    Summary,
+    count_range,
+    group_runs,
+    rounded,
+    summarise,
+    total,
+)
+from iqlft.runs.curves import METRIC_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from iqlft.analysis.published import Published, PublishedRow
+    from iqlft.runs.curves import RunCurve
+
+Style = Literal["text", "markdown", "csv"]
+COLUMNS = (
+    "task", "result", "data", "before", "after", "change",
+    "seeds", "episodes", "offline updates", "env steps",
+)  # fmt: skip
+
+
+class TableRow(NamedTuple):
+    """One line of the table: a result of ours, or a published one.
+
+    Attributes:
+        task: the task, or `total of N tasks`.
+        result: the algorithm and whose it is.
+        data: the dataset version or origin.
+        metric: what the numbers are, in words.
+        before: before fine-tuning; None where missing.
+        after: after fine-tuning; None where missing.
+        change: after - before; None where missing.
+        seeds: numbers of seeds that occur, ascending; empty where missing or not said.
+        episodes: episodes per evaluation, alike.
+        updates: offline updates, alike.
+        env_steps: online environment steps, alike.
+        ours: whether it is a result of these runs.
+        is_total: whether it sums over tasks.
+    """
+
+    task: str
+    result: str
+    data: str
+    metric: str
+    before: Estimate | None
+    after: Estimate | None
+    change: Estimate | None
+    seeds: tuple[int, ...]
+    episodes: tuple[int, ...]
+    updates: tuple[int, ...]
+    env_steps: tuple[int, ...]
+    ours: bool
+    is_total: bool
+
+
+def format_table(
+    runs: Sequence[RunCurve], style: Style = "text", *, published: Published = "same"
+) -> str:
+    """Before -> after of the runs, as text for a terminal, as Markdown or as CSV.
+
+    Args:
+        runs: at least one.
+        style: how to write it. `csv` holds every number in full, one result a line.
+        published: which published rows to show of the same tasks: those of the same algorithm,
+            all that were fine-tuned, or none.
+
+    Returns:
+        The table, ending in a newline.
+
+    Raises:
+        RunError: no runs, or two of the same task, algorithm, variant, data and seed.
+    """
+    rows = table_rows(runs, published)
+    return {"text": _text, "markdown": _markdown, "csv": _csv}[style](rows)
+
+
+def table_rows(runs: Sequence[RunCurve], published: Published = "same") -> list[TableRow]:
+    """The table's lines, task by task, ours before the published ones, totals last.
+
+    Args:
+        runs: at least one.
+        published: see `format_table`.
+    """
+    summaries = [summarise(group) for group in group_runs(runs)]
+    tasks = list(dict.fromkeys(summary.task for summary in summaries))
+    series = list(dict.fromkeys(summary.series for summary in summaries))
+    found = {(summary.task, summary.series): summary for summary in summaries}
+    results = fine_tuning_results(published, {one.algorithm for one in series})
+    rows = []
+    for task in tasks:
+        metric = next(s.metric for s in summaries if s.task == task)
+        rows += [
+            _our_row(task, one, METRIC_NAMES[metric], found.get((task, one))) for one in series
+        ]
+        # Published AntMaze numbers are success rates: beside another metric they would mislead.
+        if metric == "success":
+            rows += [_published_row(task, [row]) for r in results for row in r if row.task == task]
+    return rows + _total_rows(tasks, series, found, results)
+
+
+def _our_row(
+    task: str, series: Series, metric: str, summary: Summary | None, *, is_total: bool = False
+) -> TableRow:
+    name = f"iqlft {series.name}"
+    if summary is None:
+        return TableRow(
+            task,
+            name,
+            series.origin,
+            metric,
+            before=None,
+            after=None,
+            change=None,
+            seeds=(),
+            episodes=(),
+            updates=(),
+            env_steps=(),
+            ours=True,
+            is_total=is_total,
+        )
+    return TableRow(
+        task,
+        name,
+        summary.label,
+        metric,
+        summary.before,
+        summary.after,
+        summary.change,
+        summary.num_seeds,
+        summary.episodes,
+        summary.offline_updates,
+        summary.env_steps,
+        ours=True,
+        is_total=is_total,
+    )
+
+
+def _published_row(task: str, parts: Sequence[PublishedRow]) -> TableRow:
+    """A published result, or the sum of several over tasks."""
+    before, after = sum(row.before for row in parts), sum(row.after or 0.0 for row in parts)
+    first = parts[0]
+    return TableRow(
+        task,
+        first.result,
+        first.dataset_version,
+        METRIC_NAMES["success"],
+        _bare(before),
+        _bare(after),
+        _bare(after - before),
+        seeds=(),
+        episodes=(),
+        updates=first.phase_length("offline"),
+        env_steps=first.phase_length("online"),
+        ours=False,
+        is_total=len(parts) > 1,
+    )
+
+
+def _total_rows(
+    tasks: Sequence[str],
+    series: Sequence[Series],
+    found: dict[tuple[str, Series], Summary],
+    results: Iterable[Sequence[PublishedRow]],
+) -> list[TableRow]:
+    """Sums over exactly the tasks shown, ours and published; no sum where a task is missing."""
+    metrics = {summary.metric for summary in found.values()}
+    if len(tasks) < 2 or len(metrics) > 1 or "return" in metrics:
+        return []
+    name, metric = f"total of {len(tasks)} tasks", METRIC_NAMES[metrics.pop()]
+    rows = []
+    for one in series:
+        parts = [found[task, one] for task in tasks if (task, one) in found]
+        summed = total(parts) if len(parts) == len(tasks) else None
+        rows.append(_our_row(name, one, metric, summed, is_total=True))
+    for result in results:
+        matching = [row for row in result if row.task in tasks]
+        if len(matching) == len(tasks):
+            rows.append(_published_row(name, matching))
+    return rows
+
+
+def _bare(value: float) -> Estimate:
+    return Estimate(value, math.nan, math.nan)
+
+
+def show_estimate(estimate: Estimate | None, *, signed: bool = False) -> str:
+    """`55.0 [42, 68]`, `55.0` without an interval, `-` without a value."""
+    if estimate is None:
+        return "-"
+    value = rounded(estimate.value, 1)
+    text = f"{value:+.1f}" if signed else f"{value:.1f}"
+    if not estimate.has_interval:
+        return text
+    return f"{text} [{rounded(estimate.lower):.0f}, {rounded(estimate.upper):.0f}]"
+
+
+def show_row(row: TableRow) -> tuple[str, ...]:
+    """A line's texts, in the order of `COLUMNS`."""
+    effort = map(count_range, (row.seeds, row.episodes, row.updates, row.env_steps))
+    return (row.task, row.result, row.data, *_scores(row), *effort)
+
+
+def _scores(row: TableRow) -> tuple[str, str, str]:
+    before, after = show_estimate(row.before), show_estimate(row.after)
+    return before, after, show_estimate(row.change, signed=True)
+
+
+def caption(rows: Sequence[TableRow]) -> str:
+    """What the numbers and their intervals are, in a sentence."""
+    metrics = " and ".join(dict.fromkeys(row.metric for row in rows))
+    ours = [row for row in rows if row.ours]
+    several = any(max(row.seeds, default=0) > 1 for row in ours)
+    single = [row for row in ours if row.seeds == (1,) and row.metric == METRIC_NAMES["success"]]
+    kinds = ["Student-t over seeds"] * several
+    if single:
+        changed = ", Newcombe for its change" * any(row.change is not None for row in single)
+        kinds.append(f"Wilson over the episodes of a single seed{changed}")
+    totals = [row for row in ours if row.is_total and row.before]
+    if any(min(row.seeds) > 1 for row in totals):
+        kinds.append("bootstrap paired by seed for totals")
+    if any(min(row.seeds) == 1 for row in totals):
+        kinds.append("combined from the tasks' own for totals that hold a single seed")
+    intervals = f"; 95 % intervals: {', '.join(kinds)}" if kinds else ""
+    shared = " that all seeds have" * several
+    return f"Before and after fine-tuning: {metrics}, last evaluation{shared}{intervals}."
+
+
+def _text(rows: Sequence[TableRow]) -> str:
+    lines = [caption(rows)]
+    width = max(len(f"{row.result}, {row.data}") for row in rows) + 2
+    heads = ("before", "after", "change")
+    for index, row in enumerate(rows):
+        if index == 0 or rows[index - 1].task != row.task:
+            cells = "".join(f"  {head:<16}" for head in heads)
+            lines += ["", f"{row.task:<{width}}{cells}".rstrip()]
+        cells = "".join(f"  {cell:<16}" for cell in _scores(row))
+        lines.append(f"  {row.result + ', ' + row.data:<{width - 2}}{cells}".rstrip())
+        if row.ours and row.seeds:
+            lines.append(f"    {_effort(row)}")
+    return "\n".join(lines) + "\n"
+
+
+def _effort(row: TableRow) -> str:
+    seeds = "1 seed" if row.seeds == (1,) else f"{count_range(row.seeds)} seeds"
+    counts = f"{count_range(row.episodes)} episodes, {count_range(row.updates)} offline updates"
+    if row.env_steps:
+        return f"{seeds}, {counts}, {count_range(row.env_steps)} environment steps"
+    return f"{seeds}, {counts}, {'tasks not equally far' if row.is_total else 'not fine-tuned'}"
+
+
+def _markdown(rows: Sequence[TableRow]) -> str:
+    lines = [caption(rows), "", f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
+    for row in rows:
+        texts = (cell.replace("|", chr(92) + "|") for cell in show_row(row))
+        lines.append(f"| {' | '.join(texts)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _csv(rows: Sequence[TableRow]) -> str:
+    """Every number with its bounds; empty where there is none."""
+    stages = [f"{stage}{bound}" for stage in ("before", "after", "change")
+              for bound in ("", "_lower", "_upper")]  # fmt: skip
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    effort = ("seeds", "episodes", "offline_updates", "env_steps")
+    writer.writerow(["task", "result", "data", "metric", *stages, *effort])
+    for row in rows:
+        numbers: list[str] = []
+        for estimate in (row.before, row.after, row.change):
+            numbers += ["", "", ""] if estimate is None else map(_number, estimate)
+        counts = (row.seeds, row.episodes, row.updates, row.env_steps)
+        # Numbers that differ between seeds or tasks are given as `lowest-highest`.
+        tail = ["-".join(map(str, dict.fromkeys(c[:1] + c[-1:]))) for c in counts]
+        writer.writerow([row.task, row.result, row.data, row.metric, *numbers, *tail])
+    return text.getvalue()
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}" if math.isfinite(value) else ""

@@ -1,0 +1,188 @@
+"""Arguments of the commands that do not train; `iqlft.config.config` holds the others."""
+
+# tyro reads these annotations at run time, so they are not postponed.
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from iqlft.analysis.published import Marked, Published
+
+Folders = Annotated[tuple[Path, ...], tyro.conf.Positional]
+Folder = Annotated[Path, tyro.conf.Positional]
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """This command takes no arguments."""
+
+
+@dataclass(frozen=True)
+class RunFolders:
+    """Which runs to show."""
+
+    run: Folders = ()
+    """Run folders, or folders that hold runs; none: all under runs/."""
+    runs: Path = Path("runs")
+    """Where runs are looked for."""
+
+
+@dataclass(frozen=True)
+class PlotRuns(RunFolders):
+    """Draw the before/after score curve."""
+
+    out: Path | None = None
+    """Folder to draw into; none: the run's plots/, or plots/ beside several runs."""
+    smoothing: int | None = None
+    """Evaluations in a running mean, an odd number; none: nothing is smoothed."""
+    published: Marked = "same"
+    """Published results of the same algorithms, marked where their protocol ends, or none."""
+
+
+@dataclass(frozen=True)
+class TableRuns(RunFolders):
+    """Before -> after per task, beside the published rows."""
+
+    style: Literal["text", "markdown", "csv"] = "text"
+    """Form of the table."""
+    published: Published = "same"
+    """Published rows of the same tasks: of the same algorithms, all, or none."""
+    out: Path | None = None
+    """File to write; none: the terminal."""
+
+
+@dataclass(frozen=True)
+class ReportRuns(RunFolders):
+    """One HTML page with all that there is to see of some runs.
+
+    Of a maze it runs a few evaluation episodes of the newest policy, for their paths.
+    """
+
+    out: Path | None = None
+    """Folder to write into; none: the run's plots/, or plots/ beside several runs."""
+
+
+@dataclass(frozen=True)
+class OneRun:
+    """A run folder."""
+
+    run: Folder
+    """The run folder."""
+
+
+@dataclass(frozen=True)
+class ResumeRun:
+    """Continue interrupted runs from their last checkpoint; several learn together."""
+
+    run: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run folders, which differ in their seeds alone."""
+    device: str | None = None
+    """Another device than before."""
+    threads: int | None = None
+    """Another number of torch threads."""
+    workers: int | None = None
+    """Another number of workers."""
+    port: int | None = None
+    """Another port."""
+
+
+@dataclass(frozen=True)
+class EvaluateRun(OneRun):
+    """Evaluate the newest policy of a run."""
+
+    episodes: int = 100
+    """Evaluation episodes."""
+    workers: int = 2
+    """Worker processes."""
+
+
+@dataclass(frozen=True)
+class FilmRun(EvaluateRun):
+    """Film the best, median and worst evaluation episodes of a run, before and after.
+
+    Needs the extra `video`, which brings ffmpeg, and EGL or OSMesa to draw without a display.
+    """
+
+    out: Path | None = None
+    """Folder for video.mp4 and its last picture, video.png; none: the run's plots/."""
+
+
+@dataclass(frozen=True)
+class ExportRun(OneRun):
+    """Write a run's policy as a folder that runs with NumPy alone."""
+
+    out: Path | None = None
+    """Folder to write; none: <task>-<run> here."""
+
+
+@dataclass(frozen=True)
+class NewKeys:
+    """Make keys by which a learner and its workers know each other."""
+
+    folder: Folder
+    """Where; made if it is not there."""
+    workers: int = 8
+    """How many workers, with the ids from 0, local ones included."""
+
+
+@dataclass(frozen=True)
+class MakeData:
+    """Generate an AntMaze dataset by D4RL's procedure."""
+
+    task: Annotated[str, tyro.conf.Positional]
+    """Such as antmaze-medium-play."""
+    transitions: int = 1_000_000
+    """How many; rounded to whole episodes."""
+    policy: Path | None = None
+    """File of a goal-reaching ant policy; none: the one that ships with the package."""
+    noise: float | None = None
+    """Deviation of the noise on its actions; none: the policy's own."""
+    processes: int = 2
+    """How many work at once; they do not change the result."""
+    seed: int = 0
+    """Seed of the dataset."""
+    force: bool = False
+    """Replace a dataset of this name."""
+
+
+@dataclass(frozen=True)
+class ImportData:
+    """Turn one of D4RL's own HDF5 files into a Minari dataset."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """Such as Ant_maze_big-maze_noisy_multistart_True_multigoal_False_sparse.hdf5."""
+    task: str | None = None
+    """The AntMaze task whose data they are, such as antmaze-medium-play."""
+    environment: str | None = None
+    """For files of other kinds instead, the environment's Gymnasium id, such as HalfCheetah-v5."""
+    id: str | None = None
+    """Minari id of the result; none: in the namespace imported, after the task or the file."""
+    force: bool = False
+    """Replace a dataset of this id."""
+
+
+@dataclass(frozen=True)
+class OneDataset:
+    """A Minari dataset."""
+
+    id: Annotated[str, tyro.conf.Positional]
+    """Such as iqlft/antmaze/umaze-v0."""
+
+
+@dataclass(frozen=True)
+class CheckData(OneDataset):
+    """Audit a dataset; the exit code is 1 where something is broken or outside its band."""
+
+    style: Literal["text", "markdown"] = "text"
+    """Form of the table."""
+    out: Path | None = None
+    """File to write; none: the terminal."""
+
+
+@dataclass(frozen=True)
+class PlotData(OneDataset):
+    """Draw where a maze's agent goes, or how long and how good episodes are."""
+
+    out: Path | None = None
+    """File to draw into, as PNG and as PDF; none: one here that is named after the dataset."""

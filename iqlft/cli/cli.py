@@ -1,0 +1,289 @@
+"""The command line: argv -> config -> command. The only place that prints or chooses an exit code.
+
+Imports late, so that `--help` and the light commands start without torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from iqlft.cli import result_commands
+from iqlft.cli.arguments import NewKeys, ResumeRun
+from iqlft.cli.parsing import no_arguments, parse, settings
+from iqlft.config import config as configs
+from iqlft.config import validation
+from iqlft.config.casting import nearest
+from workers import __version__
+from workers.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from iqlft.config.config import RunConfig
+
+UNSOUND, FAILED, DIVERGED, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        argv: arguments without the program's name; those of the process when absent.
+
+    Returns:
+        The exit code: 0, 1 for a check that found something, 2 for what the user can mend, 3 when
+        training diverged, 130 after an interruption, 141 when nobody reads the output any more.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # torch's threads share the cores with the workers: a thread that spins while it waits for the
+    # others would take the time that they need. Read when torch is imported, which is later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _say(_overview())
+        return 0 if arguments else FAILED
+    name, *rest = arguments
+    if name in ("-V", "--version"):
+        _say(f"iqlft {__version__}")
+        return 0
+    try:
+        if name not in COMMANDS:
+            near = nearest(name, list(COMMANDS))
+            raise configs.ConfigError(f"There is no command {name!r}.{near} See `iqlft --help`.")
+        COMMANDS[name](rest)
+    except UserError as error:
+        if error.report:
+            _say(error.report)
+        _errors().print(f"iqlft {name}: {error}", markup=False, highlight=False, soft_wrap=True)
+        return _exit_code(error)
+    except KeyboardInterrupt:
+        _errors().print("Stopped.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough; what is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        if type(error).__name__ != "Interrupted":
+            raise
+        _errors().print(str(error), markup=False, highlight=False, soft_wrap=True)
+        return INTERRUPTED
+    return 0
+
+
+# -- training -----------------------------------------------------------------------------------
+
+
+def _pretrain(arguments: list[str]) -> None:
+    """Pretrain IQL on an offline dataset."""
+    config = _resolve(configs.PretrainConfig(), "pretrain", arguments)
+    if config is None:
+        return
+    if config.dry_run:
+        from iqlft.training.dry_run import dry_run_pretraining  # noqa: PLC0415
+
+        _say(result_commands.aligned(dry_run_pretraining(config)))
+        return
+    from iqlft.training.pretrain import pretrain  # noqa: PLC0415
+
+    with result_commands.console_reporter() as reporter:
+        folders = " ".join(map(str, pretrain(config, reporter)))
+    _say(f"Pretrained: {folders}\nNext: iqlft finetune {folders} --workers {config.workers}")
+
+
+def _finetune(arguments: list[str]) -> None:
+    """Fine-tune a pretrained run with rollout workers."""
+    config = _resolve(configs.FinetuneConfig(), "finetune", arguments)
+    if config is None:
+        return
+    from iqlft.training.finetune import dry_run, finetune  # noqa: PLC0415
+
+    if config.dry_run:
+        _say(result_commands.aligned(dry_run(config)))
+        return
+    with result_commands.console_reporter() as reporter:
+        folders = finetune(config, reporter)
+    _say(f"Fine-tuned: {', '.join(map(str, folders))}")
+    _say(result_commands.draw(folders, None, config.runs))
+
+
+def _run(arguments: list[str]) -> None:
+    """Pretrain, fine-tune and draw the before/after curve."""
+    config = _resolve(configs.RunConfig(), "run", arguments)
+    if config is not None:
+        _pretrain_and_finetune(config)
+
+
+def _pretrain_and_finetune(config: RunConfig) -> None:
+    validation.check(config)
+    offline = configs.part(config, configs.PretrainConfig)
+    online = configs.part(config, configs.FinetuneConfig)
+    if config.dry_run:
+        from iqlft.training.dry_run import dry_run_pretraining  # noqa: PLC0415
+
+        _say(result_commands.aligned(dry_run_pretraining(offline)))
+        return
+    from iqlft.training.finetune import finetune  # noqa: PLC0415
+    from iqlft.training.pretrain import pretrain  # noqa: PLC0415
+
+    with result_commands.console_reporter() as reporter:
+        folders = pretrain(offline, reporter)
+        finetune(dataclasses.replace(online, run=tuple(folders)), reporter)
+    _say(result_commands.draw(folders, None, config.runs))
+
+
+def _resume(arguments: list[str]) -> None:
+    """Continue interrupted runs from their last checkpoint."""
+    chosen = parse("resume", ResumeRun, arguments)
+    from iqlft.training.resume import resume  # noqa: PLC0415
+
+    given = dataclasses.asdict(chosen)
+    changes = {name: each for name, each in given.items() if name != "run" and each is not None}
+
+    with result_commands.console_reporter() as reporter:
+        resume(*chosen.run, reporter=reporter, **changes)
+    _say(f"Finished: {' '.join(map(str, chosen.run))}")
+
+
+def _demo(arguments: list[str]) -> None:
+    """The main job in small, in a few minutes: data, pretraining, fine-tuning, figure."""
+    from iqlft.cli.demo import demo_config, make_demo_dataset  # noqa: PLC0415
+
+    config = _resolve(demo_config(), "demo", arguments)
+    if config is None:
+        return
+    from iqlft.runs.runs import refuse_existing  # noqa: PLC0415
+    from iqlft.training.members import member_configs, run_folder  # noqa: PLC0415
+
+    for each in member_configs(configs.part(config, configs.PretrainConfig)):
+        refuse_existing(run_folder(each))
+    began = time.monotonic()
+    with _progress() as progress:
+        made = make_demo_dataset(progress)
+    _say(f"Dataset: {made}")
+    _say(
+        f"Sizes: {config.num_updates:,} updates, {config.env_steps:,} environment steps, "
+        f"{config.eval_episodes} episodes per evaluation; a small maze, not a published task."
+    )
+    _pretrain_and_finetune(config)
+    _say(f"The demonstration took {time.monotonic() - began:.0f} s.")
+
+
+# -- data and machine ---------------------------------------------------------------------------
+
+
+def _data(arguments: list[str]) -> None:
+    """Datasets: list, make, download, import, check, plot."""
+    from iqlft.cli.data_command import run  # noqa: PLC0415
+
+    _say(run(arguments))
+
+
+def _worker(arguments: list[str]) -> None:
+    """Work for a learner, here or on another machine."""
+    from workers.worker import main as worker_main  # noqa: PLC0415
+
+    raise SystemExit(worker_main(arguments))
+
+
+def _keys(arguments: list[str]) -> None:
+    """Make keys for a learner and its workers: `iqlft keys new DIR`."""
+    action, *rest = arguments or ["--help"]
+    if action not in {"new", "-h", "--help"}:
+        raise configs.ConfigError(f"There is no action {action!r}; say `iqlft keys new DIR`.")
+    chosen = parse("keys new", NewKeys, rest if action == "new" else [action])
+    from workers.keys import new_keys  # noqa: PLC0415
+
+    new_keys(chosen.folder, chosen.workers)
+    _say(
+        f"Made keys for a learner and {chosen.workers} workers in {chosen.folder}.\n"
+        "Learner: iqlft finetune --keys DIR, with learner.secret and every worker-N.public\n"
+        "Worker N: iqlft worker --keys DIR, with learner.public and worker-N.secret alone"
+    )
+
+
+def _doctor(arguments: list[str]) -> None:
+    """Versions, cores, device, datasets, runs, and what is missing."""
+    no_arguments("doctor", arguments)
+    from iqlft.cli.doctor import examine  # noqa: PLC0415
+
+    _say(result_commands.aligned(examine()))
+
+
+def _saying(command: Callable[[list[str]], str]) -> Callable[[list[str]], None]:
+    @functools.wraps(command)
+    def said(arguments: list[str]) -> None:
+        _say(command(arguments))
+
+    return said
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "pretrain": _pretrain,
+    "finetune": _finetune,
+    "run": _run,
+    "resume": _resume,
+    "evaluate": _saying(result_commands.evaluate),
+    "plot": _saying(result_commands.plot),
+    "table": _saying(result_commands.table),
+    "report": _saying(result_commands.report),
+    "video": _saying(result_commands.video),
+    "data": _data,
+    "worker": _worker,
+    "keys": _keys,
+    "export": _saying(result_commands.export),
+    "doctor": _doctor,
+    "demo": _demo,
+}
+
+
+# -- helpers ------------------------------------------------------------------------------------
+
+
+def _resolve(default: configs.Config, command: str, arguments: list[str]) -> configs.Config | None:
+    """A training command's config; None when it was only to be printed."""
+    resolved, printing = settings(default, command, arguments)
+    if not printing:
+        return resolved
+    _say(configs.to_yaml(resolved).rstrip())
+    return None
+
+
+def _overview() -> str:
+    lines = [f"  {name:10s}{_summary(command)}" for name, command in COMMANDS.items()]
+    return (
+        "iqlft: offline-then-online fine-tuning with IQL and environment workers.\n\n"
+        "usage: iqlft COMMAND [...]\n\n" + "\n".join(lines) + "\n\n"
+        "`iqlft COMMAND --help` says more."
+    )
+
+
+def _summary(command: Callable[[list[str]], None]) -> str:
+    return (command.__doc__ or "").strip()
+
+
+def _exit_code(error: UserError) -> int:
+    # By its name, as `Interrupted` is: its module imports torch.
+    if type(error).__name__ == "TrainingDivergedError":
+        return DIVERGED
+    return UNSOUND if error.report else FAILED
+
+
+def _errors() -> Console:
+    return Console(stderr=True)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 -- the one place
+
+
+def _progress() -> Any:  # noqa: ANN401
+    from iqlft.cli.console import GenerationProgress  # noqa: PLC0415
+
+    return GenerationProgress(Console())

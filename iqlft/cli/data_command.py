@@ -1,0 +1,152 @@
+"""`iqlft data ...`: list, make, download, import, check and draw datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from iqlft.cli.arguments import CheckData, ImportData, MakeData, OneDataset, PlotData
+from iqlft.cli.console import GenerationProgress
+from iqlft.cli.parsing import no_arguments, parse
+from iqlft.config.casting import ConfigError, nearest
+from iqlft.runs.files import writing
+
+
+def run(arguments: list[str]) -> str:
+    """Runs an action.
+
+    Args:
+        arguments: the action's name and its own arguments.
+
+    Returns:
+        What there is to say.
+
+    Raises:
+        UserError: no such action, or what the action raises.
+    """
+    actions = {
+        "list": _list,
+        "make": _make,
+        "download": _download,
+        "import": _import,
+        "check": _check,
+        "plot": _plot,
+    }
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        lines = [f"  {each:10s}{action.__doc__}" for each, action in actions.items()]
+        return "usage: iqlft data ACTION [...]\n\n" + "\n".join(lines)
+    if name not in actions:
+        near = nearest(name, list(actions))
+        raise ConfigError(f"There is no action {name!r}.{near} See `iqlft data --help`.")
+    return actions[name](arguments[1:])
+
+
+def _list(arguments: list[str]) -> str:
+    """Datasets on this machine."""
+    no_arguments("data list", arguments)
+    from iqlft.datasets.catalogue import list_local  # noqa: PLC0415
+
+    return (
+        "\n".join(
+            f"{each.id:34s}{each.transitions:>12,} transitions{each.episodes:>8,} episodes"
+            f"{each.size_bytes / 2**20:>8,.0f} MiB"
+            for each in list_local()
+        )
+        or "No datasets yet; make one with `iqlft data make antmaze-umaze`."
+    )
+
+
+def _make(arguments: list[str]) -> str:
+    """Generate an AntMaze dataset by D4RL's procedure."""
+    chosen = parse("data make", MakeData, arguments)
+    from iqlft.datasets.antmaze.generation import make_dataset  # noqa: PLC0415
+
+    policy = {} if chosen.policy is None else {"policy": chosen.policy}
+    with GenerationProgress(Console()) as progress:
+        made = make_dataset(
+            chosen.task,
+            transitions=chosen.transitions,
+            noise=chosen.noise,
+            processes=chosen.processes,
+            seed=chosen.seed,
+            force=chosen.force,
+            progress=progress,
+            **policy,
+        )
+    resumed = f" ({made.resumed_episodes} were there already)" if made.resumed_episodes else ""
+    return (
+        f"Made {made.id}: {made.transitions:,} transitions in {made.episodes:,} whole episodes"
+        f"{resumed}, in {made.seconds:.0f} s."
+    )
+
+
+def _download(arguments: list[str]) -> str:
+    """Download a dataset from Minari's remote."""
+    chosen = parse("data download", OneDataset, arguments)
+    from iqlft.datasets.catalogue import download  # noqa: PLC0415
+
+    download(chosen.id)
+    return f"Downloaded {chosen.id}."
+
+
+def _import(arguments: list[str]) -> str:
+    """Turn one of D4RL's HDF5 files into a dataset."""
+    chosen = parse("data import", ImportData, arguments)
+    from iqlft.datasets.d4rl.importing import import_file  # noqa: PLC0415
+
+    made = import_file(
+        chosen.file,
+        task=chosen.task,
+        environment=chosen.environment,
+        dataset_id=chosen.id,
+        force=chosen.force,
+    )
+    lines = [
+        f"  {name:46s}{f'{value:,}' if isinstance(value, int) else f'{value:.3g}':>12s}"
+        for name, value in made.report.items()
+    ]
+    return "\n".join(
+        (
+            f"Imported {chosen.file} as {made.id} (neither an official nor a regenerated dataset).",
+            *lines,
+            f"Pretrain on it: iqlft pretrain --task {chosen.task or 'NAME'} --dataset {made.id}",
+        )
+    )
+
+
+def _check(arguments: list[str]) -> str:
+    """Audit a dataset: its form, a replay, and D4RL's bands."""
+    chosen = parse("data check", CheckData, arguments)
+    from iqlft.datasets.audit.audit import check  # noqa: PLC0415
+    from iqlft.datasets.audit.findings import (  # noqa: PLC0415
+        AuditFailedError,
+        failures,
+        format_findings,
+    )
+
+    findings = check(chosen.id)
+    report = format_findings(findings, chosen.style)
+    if chosen.style == "markdown":
+        report = f"# {chosen.id}\n\n{report}"
+    if chosen.out is not None:
+        with writing(chosen.out):
+            chosen.out.write_text(report + "\n", encoding="utf-8")
+        report = f"Wrote {chosen.out}"
+    failed = [finding.name for finding in failures(findings)]
+    if failed:
+        raise AuditFailedError(f"{chosen.id} is not as it should be: {'; '.join(failed)}.", report)
+    return report
+
+
+def _plot(arguments: list[str]) -> str:
+    """Draw a dataset: a maze's visits, starts, goals and rewards, or returns and lengths."""
+    chosen = parse("data plot", PlotData, arguments)
+    from iqlft.figures.pictures import plot_dataset  # noqa: PLC0415
+
+    out = chosen.out or Path(chosen.id.replace("/", "-"))
+    name = out.stem if out.suffix in {".png", ".pdf"} else out.name
+    with writing(out):
+        drawn = plot_dataset(chosen.id, out.parent, name)
+    return "\n".join(f"Drew {path}" for path in drawn)

@@ -1,0 +1,31 @@
+"""`iqlft demo`: the sizes of the main job in small."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from iqlft.config import config as configs
+from iqlft.datasets.antmaze.generation import make_dataset
+from iqlft.datasets.catalogue import list_local
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TASK = "antmaze-corner"
+TRANSITIONS = 100_000
+"""Transitions of the demonstration's dataset."""
+
+
+def demo_config() -> configs.RunConfig:
+    """Settings that fit into a few minutes on two cores; a file like any task's."""
+    return configs.override(configs.RunConfig(), configs.load_task(TASK), f"configs/{TASK}.yaml")
+
+
+def make_demo_dataset(progress: Callable[[int, int, float], None]) -> str:
+    """Makes the demonstration's dataset unless it is here already, and describes it."""
+    (dataset,) = demo_config().dataset
+    for each in list_local():
+        if each.id == dataset:
+            return f"{dataset}, {each.transitions:,} transitions, made before."
+    made = make_dataset(TASK, transitions=TRANSITIONS, processes=2, progress=progress)
+    return f"{made.id}, {made.transitions:,} transitions, made in {made.seconds:.0f} s."

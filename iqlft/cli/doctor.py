@@ -1,0 +1,57 @@
+"""`iqlft doctor`: what this machine has, and what is missing for which command."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from iqlft.config.config import task_names
+from iqlft.datasets.catalogue import list_local
+from iqlft.runs.runs import versions
+from iqlft.training.learning import processor_has_bf16
+from iqlft.video.mp4 import find_ffmpeg
+from iqlft.video.opengl import find_backend
+from workers.errors import UserError
+
+
+def examine(runs: Path = Path("runs")) -> list[tuple[str, str]]:
+    """The findings, as names and texts."""
+    rows = [("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
+    rows += list(versions().items())
+    rows.append(("cores", f"{os.cpu_count()}; torch uses {torch.get_num_threads()} threads"))
+    rows.append(("device", _device()))
+    rows += [("bf16", _bf16()), _video()]
+    datasets = list_local()
+    rows += [("dataset", f"{each.id}: {each.transitions:,} transitions") for each in datasets]
+    if not datasets:
+        rows.append(("missing", "datasets: make one with `iqlft data make antmaze-umaze`"))
+    rows.append(("tasks", ", ".join(task_names())))
+    found = [path.parent for path in sorted(runs.glob("*/*/meta.json"))]
+    rows += [("run", str(path)) for path in found if not path.name.startswith(".")]
+    if not found:
+        rows.append(("missing", f"runs under {runs}/: make one with `iqlft pretrain`"))
+    if not os.access(runs if runs.exists() else Path(), os.W_OK):
+        rows.append(("missing", f"permission to write {runs}/: choose another place with --runs"))
+    return rows
+
+
+def _device() -> str:
+    if not torch.cuda.is_available():
+        return "cpu (no CUDA device is visible to torch)"
+    return f"cuda: {torch.cuda.get_device_name()}"
+
+
+def _bf16() -> str:
+    fast = torch.cuda.is_available() or processor_has_bf16()
+    return "fast here (--precision bf16)" if fast else "not faster here; stay with float32"
+
+
+def _video() -> tuple[str, str]:
+    try:
+        find_ffmpeg()
+        return "video", f"MuJoCo draws by {find_backend()} (`iqlft video`)"
+    except UserError as error:
+        return "missing", f"video: {error}"

@@ -1,0 +1,152 @@
+"""`iqlft evaluate`, `plot`, `table`, `report`, `video`, `export`: what is made of runs.
+
+Each takes its own arguments and returns what there is to say.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from iqlft.cli.arguments import EvaluateRun, ExportRun, FilmRun, PlotRuns, ReportRuns, TableRuns
+from iqlft.cli.parsing import parse
+from iqlft.runs.files import write_atomically, writing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iqlft.analysis.published import Marked
+
+
+def evaluate(arguments: list[str]) -> str:
+    """Evaluate the newest policy of a run."""
+    chosen = parse("evaluate", EvaluateRun, arguments)
+    from iqlft.training.evaluate import evaluate as run_evaluation  # noqa: PLC0415
+
+    return aligned(run_evaluation(chosen.run, chosen.episodes, chosen.workers))
+
+
+def plot(arguments: list[str]) -> str:
+    """Draw the before/after score curve."""
+    chosen = parse("plot", PlotRuns, arguments)
+    return draw(list(chosen.run), chosen.out, chosen.runs, chosen.smoothing, chosen.published)
+
+
+def table(arguments: list[str]) -> str:
+    """Before -> after per task, beside the published rows."""
+    chosen = parse("table", TableRuns, arguments)
+    from iqlft.analysis.table import format_table  # noqa: PLC0415
+
+    text = format_table(
+        _curves(list(chosen.run), chosen.runs), chosen.style, published=chosen.published
+    )
+    if chosen.out is None:
+        return text.rstrip("\n")
+    with writing(chosen.out):
+        write_atomically(chosen.out, text)
+    return f"Wrote {chosen.out}"
+
+
+def report(arguments: list[str]) -> str:
+    """One HTML page with curves, table, diagnostics and maps of runs."""
+    chosen = parse("report", ReportRuns, arguments)
+    from iqlft.report.report import write_report  # noqa: PLC0415
+
+    curves = _curves(list(chosen.run), chosen.runs)
+    out = chosen.out or _plots_folder(curves, chosen.runs)
+    with console_reporter() as reporter, writing(out):
+        page = write_report(curves, out, reporter)
+    return f"Wrote {page}"
+
+
+def video(arguments: list[str]) -> str:
+    """Film the best, median and worst evaluation episodes, before and after."""
+    chosen = parse("video", FilmRun, arguments)
+    from iqlft.video.video import film_run  # noqa: PLC0415
+
+    out = chosen.out or chosen.run / "plots"
+    with console_reporter() as reporter, writing(out):
+        filmed = film_run(chosen.run, out, chosen.episodes, chosen.workers, reporter)
+    return "\n".join(f"Filmed {path}" for path in filmed)
+
+
+def export(arguments: list[str]) -> str:
+    """Write a run's policy as a folder that runs with NumPy alone."""
+    chosen = parse("export", ExportRun, arguments)
+    from iqlft.runs.policy import load_policy, save_policy  # noqa: PLC0415
+
+    policy = load_policy(chosen.run)
+    out = chosen.out or Path(f"{chosen.run.resolve().parent.name}-{chosen.run.resolve().name}")
+    save_policy(out, policy.weights, policy.environment, {"exported_from": chosen.run.name})
+    return f"Wrote {out}: use it with iqlft.load_policy({str(out)!r})."
+
+
+def draw(
+    folders: list[Path],
+    out: Path | None,
+    runs: Path,
+    smoothing: int | None = None,
+    published: Marked = "same",
+) -> str:
+    """Draws the before/after curve.
+
+    Args:
+        folders: of runs, or folders that hold them; empty for all under `runs`.
+        out: folder for the figure; None for that of the run, or of all of them.
+        runs: the folder of all runs.
+        smoothing: evaluations that are averaged; None for none.
+        published: which published results to mark.
+
+    Returns:
+        What there is to say.
+    """
+    from iqlft.figures.plot import plot_before_after  # noqa: PLC0415
+
+    curves = _curves(folders, runs)
+    out = out or _plots_folder(curves, runs)
+    with writing(out):
+        drawn = plot_before_after(curves, out, smoothing=smoothing, published=published)
+    return "\n".join(f"Drew {path}" for path in drawn)
+
+
+def _plots_folder(curves: list[Any], runs: Path) -> Path:
+    """In a single run; else beside their tasks' folders, or in `runs` if nothing holds them all."""
+    folders: list[Path] = [each.folder for each in curves]
+    if len(folders) == 1:
+        return folders[0] / "plots"
+    shared = Path(os.path.commonpath([each.resolve().parents[1] for each in folders]))
+    return (runs if shared in (runs.resolve(), Path(shared.anchor)) else shared) / "plots"
+
+
+def _curves(folders: list[Path], runs: Path) -> list[Any]:
+    from iqlft.runs.curves import find_runs, read_run  # noqa: PLC0415
+    from iqlft.runs.runs import RunError  # noqa: PLC0415
+
+    found: dict[Path, Path] = {}
+    for folder in folders or [runs]:
+        inside = find_runs(folder)
+        if not inside and (folder / "meta.json").exists():
+            read_run(folder)  # which says what it lacks
+        if not inside:
+            raise RunError(
+                f"There is no run in {folder} with an evaluation; check the path, or make one "
+                "with `iqlft pretrain`."
+            )
+        found |= {each.resolve(): each for each in inside}
+    return [read_run(each) for each in found.values()]
+
+
+def aligned(rows: Sequence[tuple[str, str]]) -> str:
+    """Names and texts as two columns."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:{width}s}  {value}" for name, value in rows)
+
+
+def console_reporter() -> Any:  # noqa: ANN401
+    """Shows what a command does meanwhile; a context manager."""
+    from iqlft.cli.console import ConsoleReporter  # noqa: PLC0415
+
+    return ConsoleReporter(Console())

@@ -1,0 +1,1 @@
+"""Settings: one dataclass per command and algorithm, YAML, validation."""

@@ -1,0 +1,279 @@
+"""Configuration: frozen dataclasses, one per command, spelled alike as flags and as YAML keys.
+
+Layers, the later one wins: the dataclass defaults, `configs/<task>.yaml` (found by `--task`), a
+file named by `--config`, the flags. Imports no torch, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+import yaml
+
+from iqlft.config.casting import ConfigError as ConfigError  # noqa: PLC0414 -- of this interface
+from iqlft.config.casting import cast, nearest
+
+Config = TypeVar("Config")
+Precision = Literal["float32", "bf16", "auto"]
+ActorSchedule = Literal["constant", "cosine", "climbing-cosine"]
+Judge = Literal["success", "return"]
+"""What an episode is judged by."""
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """IQL's hyperparameters, by default those of AntMaze."""
+
+    expectile: float = 0.9
+    """tau of the expectile loss (paper, eq. 5): 0.9 for AntMaze, 0.7 for locomotion."""
+    inverse_temperature: float = 10.0
+    """beta of the advantage-weighted actor loss (paper, eq. 7): 10 in AntMaze, 3 in locomotion."""
+    discount: float = 0.99
+    """Discount of future rewards."""
+    target_update_rate: float = 0.005
+    """Share by which the target critics move towards the critics at each update."""
+    learning_rate: float = 3e-4
+    """Adam's learning rate for value, critics and actor."""
+    actor_schedule: ActorSchedule = "constant"
+    """Actor's learning rate: constant (fine-tuning follows); a cosine to 0 over num_updates, and
+    constant again online; or, to compare with CORL, the cosine that goes on and climbs back."""
+    batch_size: int = 256
+    """Transitions per update."""
+    hidden_size: int = 256
+    """Width of each hidden layer."""
+    hidden_layers: int = 2
+    """Number of hidden layers."""
+    dropout: float = 0.0
+    """Share of the actor's hidden units dropped in its updates: 0.1 in kitchen and Adroit."""
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """What is learned: a dataset, the environment that belongs to it, and how rewards are read."""
+
+    task: str = "antmaze-umaze"
+    """Name of a file in configs/, which sets the fields below and the hyperparameters."""
+    dataset: tuple[str, ...] = ("iqlft/antmaze/umaze-v0",)
+    """Minari ids of the offline datasets; several are read as one."""
+    environment: str = ""
+    """Gymnasium id for evaluation and fine-tuning; empty: the dataset's own evaluation spec."""
+    environment_kwargs: Annotated[dict[str, Any], tyro.conf.Fixed] = field(default_factory=dict)
+    """Arguments of that environment, over the recorded ones; in a file only."""
+    goal: Literal["evaluation", "observed", "stored"] = "evaluation"
+    """evaluation: rewards relabelled to the evaluation goal, which is not observed; observed: the
+    desired goal is part of the observation; stored: observations and rewards as they are."""
+    after_success: Literal["keep", "drop"] = "keep"
+    """drop: end each dataset episode at its first success, where most of it sits on the goal."""
+    reward_scale: float | Literal["return_range"] = 1.0
+    """Factor on rewards; return_range: 1000 / (greatest - least return of a dataset episode)."""
+    reward_shift: float = -1.0
+    """Added to scaled rewards; -1 turns AntMaze's 0/1 into -1/0."""
+    score: Judge = "success"
+    """What an episode is judged by: success, where the environment reports it, or its return."""
+    reference_scores: tuple[float, float] | None = None
+    """Returns that score 0 and 100; none: those that the dataset records, if any."""
+    normalize_observations: bool = False
+    """Subtract the dataset's mean and divide by its deviation (CORL does, IQL's authors do not)."""
+
+    def __post_init__(self) -> None:
+        """Takes a single dataset for a list of one, as YAML does."""
+        if isinstance(self.dataset, str):
+            object.__setattr__(self, "dataset", (self.dataset,))
+
+
+@dataclass(frozen=True)
+class MachineConfig:
+    """Where and how a training command computes, looks and writes."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    precision: Precision = "float32"
+    """Arithmetic of the hidden layers; output layers, losses and optimiser are always float32.
+    auto: bf16 on a processor that has it, else float32.
+    """
+    threads: int = 0
+    """torch threads on the CPU; 0: one per core."""
+    cuda_graph: bool = False
+    """On a GPU, launch every update as one recorded graph; not with dropout or a cosine."""
+    eval_every: int = 100_000
+    """Updates (offline) or environment steps (online) between evaluations."""
+    eval_episodes: int = 100
+    """Episodes per evaluation, spread over the workers; mean action, fixed seeds."""
+    log_every: int = 1000
+    """Updates between rows of metrics.jsonl."""
+    checkpoint_every: int = 50_000
+    """Updates between checkpoints."""
+    runs: Path = Path("runs")
+    """Folder that holds the run folders."""
+    port: int = 0
+    """TCP port that workers connect to, weights on the next one; 0: any two free ones."""
+    tensorboard: bool = True
+    """Also write TensorBoard events."""
+    dry_run: bool = False
+    """Build everything, take some updates, print sizes, memory and predicted time, and stop."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig(TaskConfig, Hyperparameters, MachineConfig):
+    """Pretrain IQL on an offline dataset."""
+
+    num_updates: int = 1_000_000
+    """Offline updates."""
+    seed: int = 0
+    """Seed of initial weights, batches and training episodes."""
+    seeds: tuple[int, ...] = ()
+    """Several seeds that learn together in one process, each in a run folder of its own."""
+    workers: int = 2
+    """Processes that run the evaluation episodes, shared among the seeds; at least one for each."""
+    name: str = ""
+    """Name of the run folder under runs/<task>/; empty: iql-s<seed>; -s<seed> follows --seeds."""
+
+
+@dataclass(frozen=True)
+class OnlineConfig:
+    """How online fine-tuning proceeds."""
+
+    env_steps: int = 1_000_000
+    """Environment steps in all."""
+    utd_ratio: float = 1.0
+    """Updates per environment step."""
+    offline_ratio: float | None = None
+    """Share of each batch from the dataset; None: uniform over dataset and new transitions."""
+    slack: int = 0
+    """Updates by which workers or learner may run ahead; 0: max(512, 128 x workers)."""
+    lockstep: bool = False
+    """One worker, one step, then its updates, in order: exactly reproducible, and slower."""
+    remote_workers: int = 0
+    """Further workers that may connect with `iqlft worker --connect`, from any machine."""
+    host: str = "127.0.0.1"
+    """Address to listen on; one that other machines can reach needs --keys."""
+    keys: Path | None = None
+    """Folder of keys, see `iqlft keys`: workers without one of them are turned away."""
+    insecure: bool = False
+    """Listen on any --host without keys: whoever reaches the port can feed the replay."""
+    publish_every: int = 10
+    """Updates between broadcasts of the actor weights."""
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(OnlineConfig, MachineConfig):
+    """Fine-tune a pretrained run online, with rollout workers."""
+
+    run: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Run folders to continue; none: the newest pretrained run."""
+    task: str = ""
+    """Where no run is named: the newest one of this task; empty: of any."""
+    workers: int = 2
+    """Rollout worker processes, shared evenly among the runs, rounded down; one each at least."""
+    into: str = ""
+    """Fine-tune a copy of the run under this name beside it, of several runs under the name and
+    their seeds; empty: continue the runs themselves.
+    """
+
+
+@dataclass(frozen=True)
+class RunConfig(OnlineConfig, PretrainConfig):
+    """Pretrain, fine-tune and draw the figure."""
+
+
+def part(config: RunConfig, kind: type[Config]) -> Config:
+    """The settings of one command among those of `iqlft run`."""
+    shared = config_fields(kind).keys() & config_fields(RunConfig).keys()
+    return kind(**{name: getattr(config, name) for name in shared})
+
+
+def config_fields(kind: type) -> dict[str, Any]:
+    """The fields of a config class and their resolved types."""
+    hints = typing.get_type_hints(kind)
+    return {each.name: hints[each.name] for each in dataclasses.fields(kind)}
+
+
+def folder() -> Path:
+    """Where the task files are: inside the installed package, or beside it in a checkout."""
+    inside = Path(__file__).parents[1] / "configs"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "configs"
+
+
+def task_names() -> list[str]:
+    """Names that `--task` knows."""
+    return sorted(path.stem for path in folder().glob("*.yaml"))
+
+
+def load_task(name: str) -> dict[str, Any]:
+    """The YAML mapping of a task.
+
+    Raises:
+        ConfigError: the task is unknown; the message names the nearest ones.
+    """
+    names = task_names()
+    if name not in names:
+        raise ConfigError(
+            f"There is no task {name!r}.{nearest(name, names)} Known tasks: {', '.join(names)}."
+        )
+    return load_yaml(folder() / f"{name}.yaml")
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Reads a YAML mapping.
+
+    Raises:
+        ConfigError: the file is missing, not YAML or not a mapping.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no configuration file {path}; check the path.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); check the path.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not readable YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold keys and values, but holds {type(data).__name__}.")
+    return data
+
+
+def override(config: Config, values: dict[str, Any], source: str) -> Config:
+    """A config with some fields replaced, cast to their types.
+
+    Args:
+        config: any config dataclass.
+        values: YAML keys and values. A key that belongs to another command's config is left to it.
+        source: where the values come from, for messages.
+
+    Raises:
+        ConfigError: a key that no command has, or a value of the wrong type.
+    """
+    kind = type(config)
+    hints = config_fields(kind)
+    known = config_fields(PretrainConfig) | config_fields(FinetuneConfig)
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{source}: there is no setting {key!r}.{nearest(key, list(known))}")
+    picked = {
+        key: cast(value, hints[key], f"{source}: {key}")
+        for key, value in values.items()
+        if key in hints
+    }
+    return dataclasses.replace(config, **picked)  # type: ignore[type-var]
+
+
+def to_dict(config: Any) -> dict[str, Any]:  # noqa: ANN401
+    """A config as YAML- and JSON-ready data."""
+
+    def plain(value: Any) -> Any:  # noqa: ANN401
+        if isinstance(value, Path):
+            return str(value)
+        return [plain(each) for each in value] if isinstance(value, tuple) else value
+
+    fields = dataclasses.fields(config)
+    return {field.name: plain(getattr(config, field.name)) for field in fields}
+
+
+def to_yaml(config: Any) -> str:  # noqa: ANN401
+    """The resolved config; read back by `--config` it repeats the run."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False)

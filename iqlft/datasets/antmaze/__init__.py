@@ -1,0 +1,1 @@
+"""AntMaze datasets by D4RL's procedure: tasks, gait, planner, generation."""

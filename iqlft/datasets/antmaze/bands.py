@@ -1,0 +1,39 @@
+"""D4RL's figures: what the datasets made by its procedure should look like.
+
+Measured with D4RL's own ant policy under MuJoCo 4 and D4RL's procedure, and rounded outwards: data
+made by an ant that is much better or worse make another benchmark.
+"""
+
+from __future__ import annotations
+
+from iqlft.datasets.antmaze.tasks import TASKS
+from iqlft.datasets.audit.findings import Band
+
+REACH = "share of episodes that reach their goal"
+FIRST_HIT = "median first hit (steps)"
+PACE = "metres per step"
+TOUCH = "share of episodes that touch the evaluation goal"
+UPSIDE_DOWN = "share of episodes that end upside down"
+
+_EVERY = {PACE: Band(0.075, 0.11), UPSIDE_DOWN: Band(greatest=0.4, strict=True)}
+_FAR = {FIRST_HIT: Band(150, 320)}
+_EASY = {REACH: Band(0.9)}
+_HARD = {REACH: Band(0.6, 0.85), TOUCH: Band(0.03, 0.25)}
+
+BANDS: dict[str, dict[str, Band]] = {
+    TASKS[name].dataset_id: bands
+    for name, bands in {
+        "antmaze-umaze": _EVERY | _FAR | _EASY | {TOUCH: Band(0.9, strict=True)},
+        "antmaze-umaze-diverse": _EVERY | _EASY,
+        "antmaze-medium-play": _EVERY | _FAR | _HARD,
+        "antmaze-medium-diverse": _EVERY | _FAR | _HARD,
+        "antmaze-large-play": _EVERY | _FAR | _HARD,
+        "antmaze-large-diverse": _EVERY | _FAR | _HARD,
+    }.items()
+}
+"""The band of a measurement, by the dataset's id and the measurement's name.
+
+Start and goal of umaze-diverse are anywhere among seven cells, so that D4RL's own policy reaches
+.94 of its goals, half of them within 56 steps: nothing is asked of the first hit there, nor of how
+often the evaluation goal is touched; and nothing at all of the small maze for demonstrations.
+"""

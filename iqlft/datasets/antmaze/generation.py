@@ -1,0 +1,212 @@
+"""AntMaze datasets by D4RL's procedure, on several processes, to be interrupted and continued.
+
+An episode depends on the dataset's seed and its own index only. Finished episodes are kept as
+shards beside the Minari data until all are there; then they become a Minari dataset in one move.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import workers
+from iqlft.datasets.antmaze.episodes import EpisodeMaker, save_episode
+from iqlft.datasets.antmaze.gait import SHIPPED_GAIT, Gait, load_gait
+from iqlft.datasets.antmaze.tasks import AntMazeTask, find_task
+from iqlft.datasets.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    Progress = Callable[[int, int, float], None]
+    """Called with episodes done, episodes in all, and transitions per second."""
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class MadeDataset:
+    """What `make_dataset` has made.
+
+    Attributes:
+        id: Minari id.
+        path: its folder.
+        episodes: number of episodes.
+        transitions: number of transitions.
+        resumed_episodes: how many were there already from an interrupted run.
+        seconds: wall time taken.
+    """
+
+    id: str
+    path: Path
+    episodes: int
+    transitions: int
+    resumed_episodes: int
+    seconds: float
+
+
+def make_dataset(
+    task_name: str,
+    *,
+    transitions: int = 1_000_000,
+    policy: str | Path = SHIPPED_GAIT,
+    noise: float | None = None,
+    processes: int = 1,
+    seed: int = 0,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> MadeDataset:
+    """Generates a task's dataset, or continues an interrupted generation of the same.
+
+    Episodes are whole, so the number of transitions is the multiple of the episode length (701 in
+    umaze, 1,001 in medium and large, 301 in corner) nearest to `transitions`.
+
+    Args:
+        task_name: such as `antmaze-medium-play`.
+        transitions: how many are wanted.
+        policy: file of the goal-reaching ant policy.
+        noise: deviation of the noise on its actions; the policy's own when absent.
+        processes: how many run at once; they do not change the result.
+        seed: determines the dataset, together with the task, the policy and the noise.
+        force: replaces a dataset of the same id; it stays until the new one is complete.
+        progress: told after every episode.
+
+    Raises:
+        DatasetError: unknown task, the dataset exists, a number is out of range, the folder cannot
+            be written, or a generating process died.
+        PolicyFileError: the policy file is not one.
+    """
+    # Minari and what it imports are needed here, but not in the generating processes.
+    from iqlft.datasets import storage  # noqa: PLC0415
+    from iqlft.datasets.antmaze import writing  # noqa: PLC0415
+
+    started = time.perf_counter()
+    task, gait = find_task(task_name), load_gait(policy)
+    noise = gait.noise if noise is None else noise
+    _check_numbers(transitions, noise, processes, seed)
+    if not force:
+        storage.require_absent(task.dataset_id)
+    work = storage.work_folder(f"{task.name}-{_fingerprint(gait, noise, seed)}")
+    shards = [work / f"episode-{index:06d}.npz" for index in range(task.num_episodes(transitions))]
+    missing = [index for index, path in enumerate(shards) if not path.exists()]
+    arguments = (task.name, str(policy), noise, seed, str(work))
+    _run(task, arguments, missing, len(shards), processes, progress)
+    writing.write_dataset(task, shards, work, gait=gait, noise=noise, seed=seed)
+    storage.remove_work(work)
+    return MadeDataset(
+        task.dataset_id,
+        storage.dataset_path(task.dataset_id),
+        len(shards),
+        len(shards) * task.episode_steps,
+        len(shards) - len(missing),
+        time.perf_counter() - started,
+    )
+
+
+def _check_numbers(transitions: int, noise: float, processes: int, seed: int) -> None:
+    for name, value, least in (
+        ("transitions", transitions, 1),
+        ("noise", noise, 0),
+        ("processes", processes, 1),
+        ("seed", seed, 0),
+    ):
+        if not value >= least:
+            raise DatasetError(f"The number of {name} is {value}; it must be at least {least}.")
+
+
+def _fingerprint(gait: Gait, noise: float, seed: int) -> str:
+    """Names everything that shards depend on, so that only equal work is continued."""
+    physics = [importlib.metadata.version(name) for name in ("mujoco", "gymnasium", "numpy")]
+    content = json.dumps([gait.sha256, noise, seed, physics, workers.__version__])
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _run(
+    task: AntMazeTask,
+    arguments: tuple[str, str, float, int, str],
+    missing: Sequence[int],
+    total: int,
+    processes: int,
+    progress: Progress | None,
+) -> None:
+    """Makes the missing shards; what is finished stays when this is interrupted."""
+    if not missing:
+        return
+    with _quiet_start():
+        # Always a spawned process, also for one: its single BLAS thread keeps the bits the same.
+        pool = ProcessPoolExecutor(
+            min(processes, len(missing)),
+            multiprocessing.get_context("spawn"),
+            initializer=_start_process,
+            initargs=(*arguments, os.getpid()),
+        )
+        futures = [pool.submit(_make_shard, index) for index in missing]
+    started, before = time.perf_counter(), total - len(missing)
+    try:
+        for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
+            future.result()
+            if progress is not None:
+                speed = done * task.episode_steps / (time.perf_counter() - started)
+                progress(before + done, total, speed)
+    except BrokenProcessPool as error:
+        raise DatasetError(
+            f"A generating process for {task.name} died, perhaps for lack of memory; finished "
+            "episodes are kept: repeat the command, with fewer --processes if it happens again."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Processes started within it use one BLAS thread and leave Ctrl-C to this one."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+_PROCESS: dict[str, tuple[EpisodeMaker, Path]] = {}
+"""What a generating process keeps between episodes."""
+
+
+def _start_process(
+    task_name: str, policy: str, noise: float, seed: int, folder: str, parent: int
+) -> None:
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    maker = EpisodeMaker(find_task(task_name), load_gait(policy), noise, seed)
+    _PROCESS["maker"] = (maker, Path(folder))
+
+
+def _leave_with(parent: int) -> None:
+    """Ends this process when its parent is gone, which its queue would never tell."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _make_shard(index: int) -> None:
+    maker, folder = _PROCESS["maker"]
+    save_episode(maker.run(index), folder / f"episode-{index:06d}.npz")

@@ -1,0 +1,75 @@
+"""Is a dataset what it says it is, and does it resemble D4RL's?
+
+Any Minari dataset is held against its own schema, and a sample of its transitions is replayed. In a
+maze, the agent's ways are measured too, and compared with D4RL's where the dataset was made by
+D4RL's procedure. Episodes are read one at a time, so that memory does not depend on their number.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from iqlft.datasets.antmaze.tasks import TASKS
+from iqlft.datasets.audit.findings import Finding
+from iqlft.datasets.audit.measures import MazeMeasures
+from iqlft.datasets.audit.replay_check import replay_check
+from iqlft.datasets.audit.schema import SchemaCheck
+from iqlft.datasets.goal_maze import recorded_maze
+from iqlft.datasets.reading import read_episodes
+from iqlft.datasets.recorded import open_dataset
+from workers.errors import UserError
+
+if TYPE_CHECKING:
+    import minari
+
+
+def check(dataset_id: str) -> list[Finding]:
+    """Audits a dataset.
+
+    Args:
+        dataset_id: Minari id of a local dataset.
+
+    Returns:
+        What was found, in the order in which it is best read.
+
+    Raises:
+        DatasetError: the dataset is absent or cannot be opened.
+        EnvironmentMismatchError: its observations are not vectors.
+    """
+    dataset = open_dataset(dataset_id)
+    schema = SchemaCheck(dataset)
+    measures, reason = _measures(dataset)
+    unreadable = ""
+    try:
+        for episode in read_episodes(dataset, schema.keys):
+            schema.add(episode)
+            if measures is not None:
+                measures.add(episode)
+    except (KeyError, OSError) as error:
+        unreadable = f"the next one cannot be read: {error}"
+    findings = schema.findings(unreadable)
+    if unreadable or not schema.num_transitions:
+        return findings
+    findings.append(replay_check(dataset))
+    if reason:
+        findings.append(Finding("ways through the maze", None, note=reason))
+    return findings if measures is None else findings + measures.findings()
+
+
+def _measures(dataset: minari.MinariDataset) -> tuple[MazeMeasures | None, str]:
+    """What measures the ways through the dataset's maze, or why nothing can."""
+    try:
+        maze = recorded_maze(dataset)
+    except UserError as error:
+        return None, f"not measured: {error}"
+    if maze is None:
+        return None, ""
+    return MazeMeasures(dataset, maze, _episode_steps(dataset)), ""
+
+
+def _episode_steps(dataset: minari.MinariDataset) -> int | None:
+    """The length that all episodes have by D4RL's procedure; None for datasets made otherwise."""
+    if dataset.id not in {task.dataset_id for task in TASKS.values()} or dataset.env_spec is None:
+        return None
+    steps: int | None = dataset.env_spec.max_episode_steps
+    return steps

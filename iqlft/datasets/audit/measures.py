@@ -1,0 +1,118 @@
+"""How the agent of a maze dataset behaves: measured one episode at a time, summed up at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from iqlft.datasets.antmaze.bands import BANDS, FIRST_HIT, PACE, REACH, TOUCH, UPSIDE_DOWN
+from iqlft.datasets.audit.findings import Finding, form, measurement
+
+if TYPE_CHECKING:
+    import minari
+    from numpy.typing import NDArray
+
+    from iqlft.datasets.goal_maze import GoalMaze
+    from iqlft.datasets.reading import RecordedEpisode
+
+JUMP = 0.5
+"""No agent gets further in one step, in metres."""
+_ANT = 27
+"""Values that the ant observes of itself; 1 to 4 are the quaternion of its torso."""
+
+
+class MazeMeasures:
+    """Collects, episode by episode, where an agent goes.
+
+    Args:
+        dataset: whose episodes they are.
+        maze: where it goes.
+        steps: the length that every episode must have, or None.
+    """
+
+    def __init__(self, dataset: minari.MinariDataset, maze: GoalMaze, steps: int | None) -> None:
+        self._maze, self._steps = maze, steps
+        self._bands = BANDS.get(dataset.id, {})
+        self._has_ant = dataset.observation_space["observation"].shape == (_ANT,)
+        self._episodes = self._transitions = 0
+        self._other_lengths = self._jumps = self._touching = self._rewarded = 0
+        self._upside_down = 0
+        self._metres = 0.0
+        self._first_hits: list[int] = []
+        self._visits, self._starts, self._goals = (
+            np.zeros(maze.walls.shape, np.int64) for _ in range(3)
+        )
+
+    def add(self, episode: RecordedEpisode) -> None:
+        """Follows the next episode."""
+        positions, goals = _finite(
+            episode.observations["achieved_goal"], episode.observations["desired_goal"]
+        )
+        self._episodes += 1
+        self._transitions += len(episode.rewards)
+        self._other_lengths += len(episode.rewards) != self._steps
+        self._upside_down += self._has_ant and _is_upside_down(episode.observations["observation"])
+        if not len(positions):
+            return
+        steps = np.linalg.norm(np.diff(positions, axis=0), axis=-1)
+        self._jumps += int(np.count_nonzero(steps > JUMP))
+        self._metres += float(steps.sum())
+        hits = np.linalg.norm(positions - goals, axis=-1) <= self._maze.radius
+        if hits.any():
+            self._first_hits.append(int(hits.argmax()))
+        if self._maze.goal is not None:
+            touches = int(np.count_nonzero(self._maze.goal.reached(positions[1:])))
+            self._touching += touches > 0
+            self._rewarded += touches
+        self._visits += self._maze.count(positions)
+        self._starts += self._maze.count(positions[:1])
+        self._goals += self._maze.count(goals[:1])
+
+    def findings(self) -> list[Finding]:
+        """What was found, beside the bands of the dataset."""
+        values: dict[str, float | None] = {
+            REACH: len(self._first_hits) / self._episodes,
+            FIRST_HIT: float(np.median(self._first_hits)) if self._first_hits else None,
+            PACE: self._metres / self._transitions,
+        }
+        if self._maze.goal is not None:
+            values[TOUCH] = self._touching / self._episodes
+            values["share of transitions rewarded there"] = self._rewarded / self._transitions
+        if self._has_ant:
+            values[UPSIDE_DOWN] = self._upside_down / self._episodes
+        visited = np.count_nonzero(self._visits[~self._maze.walls])
+        return [
+            form(f"steps that jump over {JUMP} m", self._jumps),
+            *self._lengths(),
+            *(measurement(name, value, self._bands.get(name)) for name, value in values.items()),
+            measurement("share of free cells visited", visited / self._maze.num_free),
+            _histogram("cells with starts", self._starts),
+            _histogram("cells with goals", self._goals),
+        ]
+
+    def _lengths(self) -> list[Finding]:
+        if self._steps is None:
+            return []
+        return [form(f"episodes of another length than {self._steps}", self._other_lengths)]
+
+
+def _finite(*arrays: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """The rows `(2,)` that all arrays have and that are numbers in all of them."""
+    together = np.stack([array[: min(map(len, arrays))] for array in arrays])
+    return tuple(together[:, np.isfinite(together).all((0, 2))])
+
+
+def _is_upside_down(observations: NDArray[np.float64]) -> bool:
+    """Whether the torso's z axis points down: 1 - 2 (qx^2 + qy^2) < 0 for a unit quaternion."""
+    squares = np.square(observations[-1:, 1:5])
+    return bool((squares[:, 1:3].sum(-1) > squares.sum(-1) / 2).any())
+
+
+def _histogram(name: str, counts: NDArray[np.int64]) -> Finding:
+    """The number of cells, with the least and the most common of them."""
+    cells = np.argwhere(counts)
+    shares = counts[counts > 0] / max(counts.sum(), 1)
+    ends = [int(shares.argmin()), int(shares.argmax())] if len(cells) > 1 else range(len(cells))
+    note = " to ".join(f"{100 * shares[i]:.1f} % in {tuple(cells[i].tolist())}" for i in ends)
+    return measurement(name, len(cells), note=note)

@@ -1,0 +1,143 @@
+"""The form that every Minari dataset must have, whatever was recorded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium import spaces
+
+from iqlft.datasets.audit.findings import Finding, form, measurement, show
+from workers.environment import vector_leaves
+
+if TYPE_CHECKING:
+    import minari
+    from numpy.typing import NDArray
+
+    from iqlft.datasets.reading import RecordedEpisode
+
+_MISALIGNED = "episodes without T+1 observations"
+_UNTYPED = "arrays of another dtype or shape"
+_NOT_FINITE = "values that are not finite"
+_ENDS_WITHIN = "episodes that end before their last step"
+_ENDLESS = "episodes without an end"
+
+
+class SchemaCheck:
+    """Collects, episode by episode, what is wrong with the form of a dataset.
+
+    Args:
+        dataset: what was announced of it.
+
+    Raises:
+        EnvironmentMismatchError: the observations are not vectors, alone or in Dicts.
+    """
+
+    def __init__(self, dataset: minari.MinariDataset) -> None:
+        self._dataset = dataset
+        self.keys = tuple(key for key in vector_leaves(dataset.observation_space) if key)
+        self._counts = dict.fromkeys(
+            (_MISALIGNED, _UNTYPED, _NOT_FINITE, _ENDS_WITHIN, _ENDLESS), 0
+        )
+        self._terminated = 0
+        self._lengths: list[int] = []
+        self._returns: list[float] = []
+        self._actions = _ActionStatistics(dataset.action_space)
+
+    def add(self, episode: RecordedEpisode) -> None:
+        """Looks at the next episode."""
+        observations = [_at(episode.observations, key) for key in self.keys or ("",)]
+        declared = [_at(self._dataset.observation_space, key) for key in self.keys or ("",)]
+        steps = len(episode.rewards)
+        aligned = [len(array) == steps + 1 for array in observations]
+        ends = episode.terminations, episode.truncations
+        aligned += [len(array) == steps for array in (episode.actions, *ends)]
+        arrays, expected = [*observations, episode.actions], [*declared, self._dataset.action_space]
+        self._count(_MISALIGNED, not all(aligned))
+        self._count(_UNTYPED, sum(map(_differs, arrays, expected)))
+        for array in (*arrays, episode.rewards):
+            self._count(_NOT_FINITE, np.count_nonzero(~np.isfinite(array)))
+        self._count(_ENDS_WITHIN, any(end[:-1].any() for end in ends))
+        self._count(_ENDLESS, not any(end[-1:].any() for end in ends))
+        self._terminated += bool(episode.terminations[-1:].any())
+        self._lengths.append(steps)
+        self._returns.append(float(episode.rewards.sum(dtype=np.float64)))
+        self._actions.add(episode.actions)
+
+    def _count(self, name: str, number: Any) -> None:  # noqa: ANN401  (bools and NumPy's integers)
+        self._counts[name] += int(number)
+
+    @property
+    def num_transitions(self) -> int:
+        """How many transitions the episodes so far have."""
+        return sum(self._lengths)
+
+    def findings(self, unreadable: str = "") -> list[Finding]:
+        """What was found.
+
+        Args:
+            unreadable: why reading stopped before the end, or empty.
+        """
+        announced = int(self._dataset.total_episodes), int(self._dataset.total_steps)
+        return [
+            form("episodes", len(self._lengths), announced[0], unreadable),
+            form("transitions", self.num_transitions, announced[1]),
+            *(form(name, number) for name, number in self._counts.items()),
+            measurement("episodes that terminate", self._terminated),
+            _spread("median length (steps)", self._lengths),
+            _spread("median return", self._returns),
+            *self._actions.findings(),
+        ]
+
+
+class _ActionStatistics:
+    """Sums over the actions of a whole dataset.
+
+    Args:
+        space: the action space; statistics are taken of vectors only.
+    """
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self._space = space if isinstance(space, spaces.Box) else None
+        self._values = self._clipped = 0
+        self._moments = np.zeros((3, *(space.shape or ())))
+
+    def add(self, actions: NDArray[Any]) -> None:
+        """Adds `(T, A)` actions."""
+        if self._space is None or actions.shape[1:] != self._space.shape:
+            return
+        exact = np.asarray(actions, np.float64)
+        self._moments += np.stack([np.ones_like(exact), exact, exact**2]).sum(1)
+        self._values += actions.size
+        clipped = (actions <= self._space.low) | (actions >= self._space.high)
+        self._clipped += int(np.count_nonzero(clipped))
+
+    def findings(self) -> list[Finding]:
+        """Deviation per dimension, and the share of values at the bounds of the space."""
+        if not self._values:
+            return []
+        number, total, squares = self._moments
+        deviations = np.sqrt(np.maximum(squares / number - (total / number) ** 2, 0))
+        note = f"{show(deviations.min())} to {show(deviations.max())} by dimension"
+        return [
+            measurement("mean deviation of an action value", float(deviations.mean()), note=note),
+            measurement("share of action values at their bounds", self._clipped / self._values),
+        ]
+
+
+def _at(tree: Any, key: str) -> Any:  # noqa: ANN401
+    """The leaf of a Dict space, or of a mapping, under a key such as `achieved_goal/kettle`."""
+    for name in key.split("/") if key else ():
+        tree = tree[name]
+    return tree
+
+
+def _differs(array: NDArray[Any], space: spaces.Space[Any]) -> bool:
+    return array.dtype != space.dtype or array.shape[1:] != space.shape
+
+
+def _spread(name: str, values: list[float] | list[int]) -> Finding:
+    if not values:
+        return Finding(name, None)
+    low, middle, high = np.quantile(values, (0, 0.5, 1))
+    return measurement(name, float(middle), note=f"{show(low)} to {show(high)}")

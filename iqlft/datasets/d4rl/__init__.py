@@ -1,0 +1,1 @@
+"""Import of D4RL's own HDF5 files."""

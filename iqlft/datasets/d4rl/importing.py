@@ -1,0 +1,177 @@
+"""One of D4RL's HDF5 files becomes a Minari dataset, with a report of what its marks are worth."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from minari.dataset.minari_dataset import DATASET_ID_RE
+
+from iqlft.datasets import storage
+from iqlft.datasets.antmaze.tasks import find_task
+from iqlft.datasets.antmaze.writing import create_dataset
+from iqlft.datasets.d4rl.d4rl_file import open_file
+from iqlft.datasets.d4rl.d4rl_survey import survey
+from iqlft.datasets.d4rl.import_targets import AntMazeTarget, VectorTarget
+from iqlft.datasets.errors import DatasetError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iqlft.datasets.d4rl.d4rl_file import D4RLFile
+    from iqlft.datasets.d4rl.d4rl_survey import Survey
+    from iqlft.datasets.d4rl.import_targets import Report, Target
+
+RESERVED = ("D4RL", "iqlft")
+"""Namespaces of the official and of the regenerated datasets, for which none may be taken."""
+
+
+@dataclass(frozen=True)
+class ImportedDataset:
+    """What `import_file` has made.
+
+    Attributes:
+        id: Minari id.
+        path: its folder.
+        report: measurements of the file, of what became of it, and of its time-outs.
+    """
+
+    id: str
+    path: Path
+    report: Report
+
+
+def import_file(
+    path: Path,
+    *,
+    task: str | None = None,
+    environment: str | None = None,
+    dataset_id: str | None = None,
+    force: bool = False,
+) -> ImportedDataset:
+    """Turns one of D4RL's files into a Minari dataset.
+
+    Args:
+        path: the HDF5 file.
+        task: the AntMaze task whose data they are, such as `antmaze-medium-play`.
+        environment: for files of other kinds instead, the Gymnasium id of an environment with the
+            same observations and actions, such as `HalfCheetah-v5`.
+        dataset_id: Minari id of the result; by default in the namespace `imported`, which neither
+            official nor regenerated datasets have.
+        force: replaces a dataset of the same id; it stays until the new one is complete.
+
+    Raises:
+        DatasetError: task and environment are both or neither there, the file is no such file or
+            does not fit, the id cannot be used, or the dataset exists.
+        EnvironmentMismatchError: the environment is unknown.
+    """
+    target = _choose(task, environment)
+    try:
+        dataset_id = dataset_id or target.default_id(path)
+        _check_id(dataset_id)
+        if not force:
+            storage.require_absent(dataset_id)
+        with open_file(path, target.family) as file:
+            _check_widths(file, target)
+            found = survey(file)
+            if not found.spans:
+                raise DatasetError(f"There is no transition in {path}: every row ends an episode.")
+            target.check(path, found)
+            report = _count(found) | target.measure(found)
+            _write(dataset_id, target, file, found, report)
+    finally:
+        target.environment.close()
+    return ImportedDataset(dataset_id, storage.dataset_path(dataset_id), report)
+
+
+def _choose(task: str | None, environment: str | None) -> Target:
+    if task is not None and environment is None:
+        return AntMazeTarget(find_task(task))
+    if environment is not None and task is None:
+        return VectorTarget(environment)
+    raise DatasetError(
+        "Say what the file holds: --task antmaze-medium-play or its like for AntMaze, or else "
+        "--environment with a Gymnasium id, one of the two."
+    )
+
+
+def _check_id(dataset_id: str) -> None:
+    match = DATASET_ID_RE.fullmatch(dataset_id)
+    if match is None or match["version"] is None:
+        raise DatasetError(
+            f"{dataset_id!r} is no Minari id; one looks like imported/antmaze/medium-play-v0."
+        )
+    if dataset_id.partition("/")[0] in RESERVED:
+        raise DatasetError(
+            f"{dataset_id} would be taken for an official or a regenerated dataset; choose an id "
+            f"that begins with neither {' nor '.join(RESERVED)}."
+        )
+
+
+def _check_widths(file: D4RLFile, target: Target) -> None:
+    for name, width in target.widths.items():
+        if file.width(name) != width:
+            raise DatasetError(
+                f"{file.path} has {name} of {file.width(name)} values, but those of {target.name} "
+                f"have {width}; name what the file was recorded in."
+            )
+
+
+def _count(found: Survey) -> Report:
+    """What became of the rows, and what the file's own marks of ends are worth."""
+    rows, jumps, timeouts = len(found.timeouts), found.jumps, found.timeouts
+    transitions = sum(span.steps for span in found.spans)
+    report: Report = {
+        "rows in the file": rows,
+        "episodes": len(found.spans),
+        "transitions": transitions,
+        "rows dropped, as nothing says what followed": rows - transitions,
+        "action values outside [-1, 1] (share)": found.outside,
+        "terminals": int(found.terminals.sum()),
+        "time-outs": int(timeouts.sum()),
+    }
+    if found.sees_jumps:
+        ends = jumps | (np.arange(rows) == rows - 1)
+        report |= {
+            "time-outs where an episode ends": int((timeouts & ends).sum()),
+            "time-outs inside an episode": int((timeouts & ~ends).sum()),
+            "jumps, where the next row does not follow": int(jumps.sum()),
+            "jumps without a mark: false transitions": int((jumps & ~found.marked).sum()),
+        }
+    return report
+
+
+def _write(dataset_id: str, target: Target, file: D4RLFile, found: Survey, report: Report) -> None:
+    with file.path.open("rb") as content:
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    origin = {
+        "file": file.path.name,
+        "file_sha256": sha256,
+        "recorded_in": target.name,
+        "report": report,
+    }
+    description = (
+        f"D4RL's own data of {target.name}, imported from {file.path.name} (sha256 {sha256}). "
+        "Episodes are split at the file's marks and wherever the next row does not follow. "
+        f"{target.remark}"
+    )
+    work = storage.work_folder(f"import-{os.getpid()}")
+    try:
+        create_dataset(
+            dataset_id,
+            (target.episode(i, file, found, span) for i, span in enumerate(found.spans)),
+            work,
+            environment=target.environment,
+            evaluation=target.evaluation,
+            origin=origin,
+            license_name="CC-BY-4.0",
+            algorithm_name="that of D4RL's file",
+            author="D4RL",
+            scores=target.scores,
+            description=description,
+        )
+    finally:
+        storage.remove_work(work)

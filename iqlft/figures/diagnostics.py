@@ -1,0 +1,160 @@
+"""How a run's networks fared: Q and V, the advantages, the policy's deviation, the policy lag."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from iqlft.figures.figures import BLUE, DARK, ORANGE, WIDE
+from iqlft.figures.panels import Stretch, dress_axis, smooth
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from iqlft.runs.history import History
+
+SOURCES = {"dataset": BLUE, "new": ORANGE}
+"""Colours of dataset and new transitions."""
+BINS, TAIL = 50, 0.001
+"""Of the histogram of advantages; its outermost bins hold what lies beyond these quantiles."""
+SMOOTHED = 25
+"""A running mean is over this part of a phase's rows: one in so many."""
+_BARS: dict[str, dict[str, Any]] = {
+    "dataset": {"histtype": "stepfilled", "alpha": 0.45},
+    "new": {"histtype": "step", "linewidth": 1.2},
+}
+
+
+class Advantages(NamedTuple):
+    """Advantages that the newest checkpoint gives to samples of transitions.
+
+    Attributes:
+        samples: `(n,)` by `dataset` and, where there are any, `new`.
+        clipped_from: the advantage from which on weights are clipped.
+    """
+
+    samples: Mapping[str, NDArray[np.float32]]
+    clipped_from: float
+
+
+def diagnostics_figure(history: History, stretch: Stretch, advantages: Advantages | None) -> Figure:
+    """The figure, not yet saved: panels in two columns, the first over both if their number is odd.
+
+    Args:
+        history: of the run.
+        stretch: how long its phases are; rows of metrics need not reach the end.
+        advantages: of the newest checkpoint; None leaves their panel out.
+    """
+    panels = 3 + (advantages is not None) + has_lag(history)
+    rows, odd = -(-panels // 2), panels % 2
+    figure = Figure(figsize=(WIDE, 2.25 * rows), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr,call-arg]
+    grid = figure.add_gridspec(rows, 2)
+    places = [grid[0, :]] * odd + [grid[row, side] for row in range(odd, rows) for side in (0, 1)]
+    axes = map(figure.add_subplot, places)
+    _draw_estimates(next(axes), history, stretch)
+    _draw_gaps(next(axes), history, stretch)
+    if advantages is not None:
+        _draw_advantages(next(axes), advantages)
+    _draw_log_std(next(axes), history, stretch)
+    if has_lag(history):
+        _draw_lag(next(axes), history, stretch)
+    return figure
+
+
+def has_lag(history: History) -> bool:
+    """Whether there is a policy lag to draw."""
+    return len(history.column("policy_lag", "online")[0]) > 0
+
+
+def _draw_estimates(axes: Axes, history: History, stretch: Stretch) -> None:
+    for source, colour in SOURCES.items():
+        for letter, name, line in (("Q", "q", "-"), ("V", "value", (0, (3, 1.5)))):
+            _draw_line(axes, history, f"{source}_{name}", stretch=stretch, color=colour,
+                       linestyle=line, label=f"{letter}, {source}")  # fmt: skip
+    axes.set_title("mean Q and V", pad=13)
+    axes.legend(frameon=False, handlelength=1.8)
+    _dress(axes, stretch)
+
+
+def _draw_gaps(axes: Axes, history: History, stretch: Stretch) -> None:
+    """Q - V, which is far smaller than either, and noisier than it changes."""
+    for source, colour in SOURCES.items():
+        gap = f"{source}_q", f"{source}_value"
+        _draw_line(axes, history, *gap, stretch=stretch, color=colour, alpha=0.25)
+        _draw_line(axes, history, *gap, stretch=stretch, smoothed=True, color=colour, label=source,
+                   zorder=3)  # fmt: skip
+    axes.set_title("mean Q \N{MINUS SIGN} V", pad=13)
+    axes.legend(frameon=False, handlelength=1.8)
+    _dress(axes, stretch)
+
+
+def _draw_advantages(axes: Axes, advantages: Advantages) -> None:
+    """Histograms with a logarithmic height: what is clipped is a small part of everything."""
+    everything = np.concatenate([*advantages.samples.values(), [advantages.clipped_from]])
+    low, high = np.quantile(everything, [TAIL, 1 - TAIL])
+    edges = np.linspace(low, max(high, 1.5 * advantages.clipped_from), BINS + 1)
+    for source, sample in advantages.samples.items():
+        clipped = np.mean(sample >= advantages.clipped_from)
+        axes.hist(np.clip(sample, edges[0], edges[-1]), bins=list(edges),
+                  weights=np.full(len(sample), 100 / len(sample)), color=SOURCES[source],
+                  label=f"{source}, {100 * clipped:.1f} % clipped", **_BARS[source])  # fmt: skip
+    axes.axvline(advantages.clipped_from, color=DARK, linestyle=":", linewidth=1.1, gid="clip",
+                 label=f"clipped from {advantages.clipped_from:.2f} on")  # fmt: skip
+    heights = [10.0**power for power in range(-2, 3)]
+    axes.set_yscale("log")
+    axes.set_yticks(heights, [f"{height:g}" for height in heights])
+    axes.minorticks_off()
+    axes.set_ylim(top=3000)  # Room for the legend.
+    axes.set_title("advantages at the newest checkpoint", pad=13)
+    axes.set(ylabel="% of transitions", xlabel="Q \N{MINUS SIGN} V")
+    axes.legend(frameon=False, handlelength=1.8, loc="upper left")
+
+
+def _draw_log_std(axes: Axes, history: History, stretch: Stretch) -> None:
+    _draw_line(axes, history, "log_std_mean", stretch=stretch, color=BLUE)
+    axes.set_title("mean log-std of the policy", pad=13)
+    _dress(axes, stretch)
+
+
+def _draw_lag(axes: Axes, history: History, stretch: Stretch) -> None:
+    _draw_line(axes, history, "policy_lag", stretch=stretch, color=ORANGE)
+    axes.set_title("policy lag of new transitions (updates)", pad=13)
+    axes.set_ylim(bottom=0)
+    _dress(axes, Stretch(0, stretch.online))
+
+
+def _draw_line(
+    axes: Axes,
+    history: History,
+    key: str,
+    minus: str | None = None,
+    *,
+    stretch: Stretch,
+    smoothed: bool = False,
+    label: str | None = None,
+    **look: object,
+) -> None:
+    """One line per phase; offline, updates are counted back from the switch if there is one."""
+    for phase in ("offline", "online"):
+        xs, values = history.column(key, phase, minus=minus)
+        if not len(xs):
+            continue
+        shift = stretch.offline if phase == "offline" and stretch.online else 0
+        shown = smooth(values.tolist(), len(values) // SMOOTHED | 1) if smoothed else values
+        gid = f"{key} - {minus}" if minus else key
+        axes.plot(xs - shift, shown, linewidth=1.1, label=label, gid=gid, **look)  # type: ignore[arg-type]
+        label = None
+
+
+def _dress(axes: Axes, stretch: Stretch) -> None:
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(visible=True, color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)
+    dress_axis(axes, stretch, narrow=False)

@@ -1,0 +1,89 @@
+"""The dumbbell panel: before -> after of each task, its change and interval beside it."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from matplotlib.patches import FancyArrowPatch
+from matplotlib.transforms import ScaledTranslation
+
+from iqlft.analysis.summary import rounded
+from iqlft.figures.figures import BLUE, DARK, ORANGE
+from iqlft.runs.curves import METRIC_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+    from iqlft.analysis.summary import Summary
+
+
+def draw_dumbbell(axes: Axes, rows: Sequence[tuple[str, Summary]], *, narrow: bool) -> None:
+    """Draws before -> after of each row, with its change and interval beside it.
+
+    Args:
+        axes: empty axes.
+        rows: names and summaries of one metric, from the top down.
+        narrow: whether there is room for few ticks only.
+    """
+    metric = rows[0][1].metric
+    for y, (_, summary) in zip(itertools.count(0, -1), rows, strict=False):
+        _draw_row(axes, y, summary)
+    axes.annotate("change [95 % CI]", (1, 1), xytext=(8, 2), xycoords="axes fraction",
+                  textcoords="offset points", color="0.4", fontsize="small",
+                  va="bottom")  # fmt: skip
+    axes.set_yticks(range(0, -len(rows), -1), [name for name, _ in rows])
+    axes.set_ylim(-len(rows) + 0.4, 0.6)
+    if metric != "return":
+        low, high = axes.dataLim.intervalx
+        axes.set_xlim(min(0.0, low), max(100.0, high))
+        axes.set_xticks(range(0, 101, 50 if narrow else 25))
+    axes.set_xlabel(METRIC_NAMES[metric])
+    axes.grid(visible=True, axis="x", color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncol=2, frameon=False,
+                borderaxespad=1.6, handletextpad=0.1, columnspacing=1)  # fmt: skip
+
+
+def _draw_row(axes: Axes, y: int, summary: Summary) -> None:
+    """Two markers with their intervals, before's above after's, an arrow, the change in words."""
+    for estimate, colour, marker, name, points in (
+        (summary.before, ORANGE, "o", "before", 1.8),
+        (summary.after, BLUE, "s", "after", -1.8),
+    ):
+        if estimate is None:
+            continue
+        if estimate.has_interval:
+            inches = axes.figure.dpi_scale_trans
+            beside = axes.transData + ScaledTranslation(0, points / 72, inches)
+            axes.plot([estimate.lower, estimate.upper], [y, y], color=colour, alpha=0.4,
+                      linewidth=3, solid_capstyle="butt", clip_on=False, zorder=1.5,
+                      transform=beside, gid=f"{name} interval")  # fmt: skip
+        named = name in axes.get_legend_handles_labels()[1]
+        axes.plot([estimate.value], [y], color=colour, marker=marker, markersize=5.5,
+                  markeredgecolor="white", markeredgewidth=0.6, linestyle="none", clip_on=False,
+                  zorder=4, gid=name, label=None if named else name)  # fmt: skip
+    if summary.before and summary.after:
+        # The arrow stops short of both markers, and vanishes where they touch.
+        arrow = FancyArrowPatch((summary.before.value, y), (summary.after.value, y),
+                                arrowstyle="-|>", mutation_scale=7, shrinkA=3.5, shrinkB=3.5,
+                                color=DARK, linewidth=0.9, zorder=3)  # fmt: skip
+        axes.add_patch(arrow)
+    axes.annotate(change_text(summary), (1, y), xytext=(8, 0), va="center",
+                  xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+                  fontsize="small", annotation_clip=False)  # fmt: skip
+
+
+def change_text(summary: Summary) -> str:
+    """`+23 [20, 26]`, with a true minus sign; a word where there is no change yet."""
+    change = summary.change
+    if change is None:
+        return "not fine-tuned"
+    text = f"{rounded(change.value):+.0f}"
+    if change.has_interval:
+        text += f" [{rounded(change.lower):.0f}, {rounded(change.upper):.0f}]"
+    return text.replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,245 @@
+"""A panel of the before/after figure: one task's curves, on axes that the caller owns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from iqlft.analysis.summary import estimate_scores, short_count
+from iqlft.figures.figures import BLUE, DARK, GREEN, GREY, PURPLE, SHADE, SKY, VERMILION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from iqlft.analysis.statistics import Estimate
+    from iqlft.analysis.summary import Group
+    from iqlft.runs.curves import CurveRow, Metric, RunCurve
+
+
+class Look(NamedTuple):
+    """How a series is drawn: never by its colour alone."""
+
+    colour: str
+    linestyle: Literal["-", "--", "-.", ":"]
+    marker: str
+
+
+ALONE = Look(BLUE, "-", "o")
+LOOKS = (
+    Look(VERMILION, "-", "o"),
+    Look(GREEN, "--", "s"),
+    Look(PURPLE, "-.", "^"),
+    Look("black", ":", "D"),
+    Look(SKY, "--", "v"),
+    Look("0.4", "-.", "P"),
+    Look(VERMILION, ":", "X"),
+    Look(GREEN, "-", "d"),
+    Look(PURPLE, "--", "<"),
+    Look("black", "-.", "p"),
+    Look(SKY, "-", "*"),
+    Look("0.4", ":", ">"),
+)
+"""Of one series, and of several: those leave blue and orange to before and after."""
+BANDED = 2
+"""Bands of more series than this would cover each other and the lines."""
+
+
+class Point(NamedTuple):
+    """One evaluation of one run at its place on the axis."""
+
+    x: int
+    row: CurveRow
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The axis of a panel: offline updates left of 0, environment steps right of it.
+
+    Attributes:
+        offline: most offline updates of any run; 0 without an offline phase.
+        online: most environment steps of any run; 0 without an online phase.
+    """
+
+    offline: int
+    online: int
+
+    @property
+    def both(self) -> bool:
+        """Whether there is a switch from offline to online."""
+        return self.offline > 0 and self.online > 0
+
+    def forward(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Each side fills half the panel, whatever its length: their units differ anyway."""
+        x = np.asarray(x, np.float64)
+        return np.where(x < 0, x / self.offline, x / self.online)
+
+    def inverse(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+        """From the panel back to updates and steps."""
+        u = np.asarray(u, np.float64)
+        return np.where(u < 0, u * self.offline, u * self.online)
+
+
+def stretch_of(groups: Iterable[Group]) -> Stretch:
+    """The axis that holds all runs of one task."""
+    runs = [run for group in groups for run in group.runs]
+    offline = max((run.offline[-1].updates for run in runs if run.offline), default=0)
+    return Stretch(offline, max(run.rows[-1].env_steps for run in runs))
+
+
+def phase_points(run: RunCurve, phase: str, stretch: Stretch) -> list[Point]:
+    """A run's evaluations of one phase.
+
+    Offline, x is counted back from the run's switch, of a run that has not come there from the
+    longest one's; in a panel without an online side it is counted from 0 up. Online it is the
+    environment steps, starting from the last offline evaluation where no other was made before
+    the first step.
+    """
+    if not stretch.online:
+        return [Point(row.updates, row) for row in run.offline] if phase == "offline" else []
+    if phase == "offline":
+        switch = run.offline[-1].updates if run.offline and run.online else stretch.offline
+        return [Point(row.updates - switch, row) for row in run.offline]
+    online = run.online
+    if run.offline and online and online[0].env_steps > 0:
+        online = (run.offline[-1], *online)
+    return [Point(row.env_steps, row) for row in online]
+
+
+def smooth(values: Sequence[float], window: int | None) -> list[float]:
+    """Centred running mean over `window` evaluations, narrower at the ends; as is for None."""
+    half = (window or 1) // 2
+    ends = [min(half, i, len(values) - 1 - i) for i in range(len(values))]
+    return [float(np.mean(values[i - k : i + k + 1])) for i, k in enumerate(ends)]
+
+
+def draw_curves(
+    axes: Axes,
+    groups: Sequence[Group],
+    looks: Sequence[Look],
+    *,
+    smoothing: int | None,
+    narrow: bool,
+) -> None:
+    """Draws one task: thin line per seed, bold mean, band, dashed line at the switch.
+
+    Args:
+        axes: empty axes.
+        groups: the task's series.
+        looks: one per group.
+        smoothing: see `smooth`; per seed and phase, before the mean.
+        narrow: whether there is room for few and short words only.
+    """
+    stretch = stretch_of(groups)
+    metric = groups[0].metric
+    for group, look in zip(groups, looks, strict=True):
+        phases = [
+            [phase_points(run, phase, stretch) for run in group.runs]
+            for phase in ("offline", "online")
+        ]
+        # Markers show single evaluations while those are few, and tell several series apart.
+        few = all(len(line) <= 12 for lines in phases for line in lines)
+        for lines in phases:
+            _draw_phase(axes, lines, metric, look, smoothing, few=few, banded=len(groups) <= BANDED)
+    if metric != "return":
+        low, high = axes.dataLim.intervaly
+        axes.set_ylim(min(0.0, low), max(100.0, high))
+        axes.set_yticks(range(0, 101, 25))
+    axes.grid(visible=True, color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)
+    dress_axis(axes, stretch, narrow=narrow)
+
+
+def _draw_phase(
+    axes: Axes,
+    lines: Sequence[Sequence[Point]],
+    metric: Metric,
+    look: Look,
+    window: int | None,
+    *,
+    few: bool,
+    banded: bool,
+) -> None:
+    """Draws one phase of one series: a line per seed, empty where one has not come there."""
+    alone = look == ALONE
+    smoothed = [smooth([p.row.score(metric) for p in line], window) for line in lines]
+    if len(lines) > 1:
+        for line, values in zip(lines, smoothed, strict=True):
+            if not line:
+                continue
+            xs = [point.x for point in line]
+            axes.plot(xs, values, color=GREY if alone else look.colour, linestyle=look.linestyle,
+                      linewidth=0.6, alpha=0.8, clip_on=False, zorder=2, gid="seed")  # fmt: skip
+    # The mean stands only where every seed was evaluated: nothing is interpolated.
+    grid = sorted(set.intersection(*({point.x for point in line} for line in lines)))
+    if not grid:
+        return
+    picked = [[[p.x for p in line].index(x) for line in lines] for x in grid]
+    bands = [
+        _band([line[i].row for line, i in zip(lines, at, strict=True)],
+              [values[i] for values, i in zip(smoothed, at, strict=True)], metric)
+        for at in picked
+    ]  # fmt: skip
+    axes.plot(grid, [band.value for band in bands], color=look.colour, linestyle=look.linestyle,
+              linewidth=1.6, marker=look.marker if few or not alone else "", markersize=2.6,
+              markevery=1 if few else -(-len(grid) // 6), clip_on=False, zorder=3,
+              gid="mean")  # fmt: skip
+    if banded and window is None and any(band.has_interval for band in bands):
+        axes.fill_between(grid, [band.lower for band in bands], [band.upper for band in bands],
+                          color=look.colour, alpha=0.2, linewidth=0, zorder=1.5)  # fmt: skip
+
+
+def _band(rows: Sequence[CurveRow], values: Sequence[float], metric: Metric) -> Estimate:
+    return estimate_scores(rows, metric)._replace(value=float(np.mean(values)))
+
+
+def dress_axis(axes: Axes, stretch: Stretch, *, narrow: bool) -> None:
+    """Scale, ticks, shade and words of the horizontal axis."""
+    count = 1 if narrow else 2
+    left = [-x for x in ticks(stretch.offline, count)]
+    right = ticks(stretch.online, count)
+    if stretch.both:
+        axes.set_xscale("function", functions=(stretch.forward, stretch.inverse))
+        axes.axvspan(-stretch.offline, 0, color=SHADE, linewidth=0, zorder=0)
+        axes.axvline(0, color=DARK, linestyle=(0, (4, 2)), linewidth=0.9, zorder=2.5, gid="switch")
+        axes.set_xlim(-stretch.offline, stretch.online)
+    elif stretch.online:
+        axes.set_xlim(0, stretch.online)
+    else:
+        axes.axvspan(0, max(stretch.offline, 1), color=SHADE, linewidth=0, zorder=0)
+        axes.set_xlim(0, max(stretch.offline, 1))
+        left, right = [], [-x for x in left]
+    places = [*sorted(left), 0, *right]
+    axes.set_xticks(places, [short_count(x).replace("-", "\N{MINUS SIGN}") for x in places])
+    axes.minorticks_off()
+    _word_phases(axes, stretch, narrow=narrow)
+
+
+def _word_phases(axes: Axes, stretch: Stretch, *, narrow: bool) -> None:
+    """`offline` and `online` above their sides, the units below."""
+    updates = "updates" if narrow and stretch.both else "offline updates"
+    if stretch.both:
+        words = [(0.25, "offline", updates), (0.75, "online", "env. steps")]
+    elif stretch.online:
+        words = [(0.5, "online", "env. steps")]
+    else:
+        words = [(0.5, "offline", updates)]
+    for x, above, below in words:
+        for y, text, offset, align in ((1, above, 2, "bottom"), (0, below, -15.5, "top")):
+            axes.annotate(text, (x, y), xytext=(0, offset), xycoords="axes fraction",
+                          textcoords="offset points", ha="center", va=align,
+                          color="0.4" if y else "black", fontsize="small")  # fmt: skip
+
+
+def ticks(length: int, count: int) -> list[float]:
+    """Round places in (0, length]: at least `count`, at most about twice as many."""
+    if length <= 0:
+        return []
+    decade = 10 ** math.floor(math.log10(length / count))
+    step = max(s * decade for s in (1, 2, 2.5, 5) if s * decade <= length / count)
+    return [step * i for i in range(1, int(length / step * (1 + 1e-9)) + 1)]

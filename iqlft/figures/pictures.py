@@ -1,0 +1,234 @@
+"""A dataset at a glance: where the agent of a maze goes, or how long and how good episodes are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
+from matplotlib.ticker import MaxNLocator
+
+from iqlft.datasets.audit.findings import show
+from iqlft.datasets.goal_maze import recorded_maze
+from iqlft.datasets.reading import read_column, read_episodes
+from iqlft.datasets.recorded import open_dataset
+from iqlft.figures.figures import (
+    BLUE,
+    DARK,
+    GREEN,
+    GREY,
+    VERMILION,
+    WIDE,
+    save_figure,
+    style,
+)
+from iqlft.figures.maze_axes import (
+    FINENESS,
+    STAR,
+    draw_bar,
+    draw_goal,
+    draw_visits,
+    draw_walls,
+    key,
+    scale,
+    wall_key,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import minari
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from iqlft.datasets.goal_maze import GoalMaze
+    from iqlft.datasets.recorded import Goal
+
+MOST_POINTS = 1000
+"""Of one kind in a panel: more would be one blot."""
+_START: dict[str, Any] = {"marker": "o", "color": BLUE, "markersize": 2.4}
+_GOAL: dict[str, Any] = {"marker": "x", "color": VERMILION, "markersize": 2.6}
+_REWARDED: dict[str, Any] = {"marker": "+", "color": GREEN, "markersize": 3.4}
+_ELSEWHERE: dict[str, Any] = {"marker": ".", "color": GREY, "markersize": 1.6}
+
+
+class Ways(NamedTuple):
+    """Where the agent of a maze dataset was.
+
+    Attributes:
+        visits: `(R * FINENESS, C * FINENESS)`: positions counted by small squares.
+        starts: `(E, 2)`: of every episode.
+        goals: `(E, 2)`: commanded at the start of every episode.
+        near: `(K, 2)`: next states within a cell of the evaluation goal.
+        transitions: how many there are.
+    """
+
+    visits: NDArray[np.int64]
+    starts: NDArray[np.float64]
+    goals: NDArray[np.float64]
+    near: NDArray[np.float64]
+    transitions: int
+
+
+def plot_dataset(dataset_id: str, out_folder: Path, name: str) -> list[Path]:
+    """Draws a dataset and saves the figure as PNG and as PDF.
+
+    Args:
+        dataset_id: Minari id of a local dataset.
+        out_folder: where the files go; made if missing.
+        name: of the files, without their ending.
+
+    Returns:
+        The PNG (300 dots per inch) and the PDF.
+
+    Raises:
+        DatasetError: the dataset is absent, cannot be opened, or is of a maze that is not recorded.
+        EnvironmentMismatchError: the recorded maze cannot be made here.
+    """
+    with mpl.rc_context(style(WIDE)):
+        return save_figure(dataset_figure(open_dataset(dataset_id)), out_folder, name)
+
+
+def dataset_figure(dataset: minari.MinariDataset) -> Figure:
+    """The figure of `plot_dataset`, not yet saved."""
+    maze = recorded_maze(dataset)
+    figure = _episodes_figure(dataset) if maze is None else _maze_figure(dataset, maze)
+    figure.suptitle(
+        f"{dataset.id}: {int(dataset.total_steps):,} transitions in "
+        f"{int(dataset.total_episodes):,} episodes",
+        fontsize="large",
+    )
+    return figure
+
+
+# -- mazes --------------------------------------------------------------------------------------
+
+
+def read_ways(dataset: minari.MinariDataset, maze: GoalMaze) -> Ways:
+    """Reads a dataset's positions, one episode at a time."""
+    fine, goal = maze.refined(FINENESS), maze.goal
+    visits = np.zeros(fine.walls.shape, np.int64)
+    starts, goals, near = [], [], [np.empty((0, 2))]
+    for episode in read_episodes(dataset, ("achieved_goal", "desired_goal")):
+        positions = episode.observations["achieved_goal"]
+        visits += fine.count(positions)
+        starts.append(positions[0])
+        goals.append(episode.observations["desired_goal"][0])
+        if goal is not None:
+            arrived = positions[1:]
+            near.append(arrived[(np.abs(arrived - goal.position) < np.abs(maze.pitch)).all(-1)])
+    transitions = int(dataset.total_steps)
+    return Ways(visits, np.array(starts), np.array(goals), np.concatenate(near), transitions)
+
+
+def _maze_figure(dataset: minari.MinariDataset, maze: GoalMaze) -> Figure:
+    ways = read_ways(dataset, maze)
+    width, height = np.ptp(maze.limits, axis=1)
+    figure = Figure(figsize=(WIDE, 1.9 + 5.7 * height / width), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr,call-arg]
+    (visits, starts), (goals, near) = figure.subplots(2, 2)
+    norm = LogNorm(1, max(10, ways.visits.max()))
+    draw_bar(visits, draw_visits(visits, maze, ways.visits, norm))
+    visits.set_title(f"visits of each square of {abs(maze.pitch[0]) / FINENESS:g} m")
+    _draw_cells(starts, maze, ways.starts, _START, "starts: % of episodes by cell")
+    _draw_cells(goals, maze, ways.goals, _GOAL, "commanded goals: % of episodes by cell")
+    for axes in (visits, starts, goals):
+        draw_walls(axes, maze)
+        scale(axes, *maze.limits)
+    if maze.goal is None:
+        near.remove()
+    else:
+        draw_goal(visits, maze.goal)
+        _draw_rewarded(near, maze, maze.goal, ways)
+    for axes in (visits, goals):
+        axes.set_ylabel("y (m)")
+    for axes in (goals, near if maze.goal is not None else starts):
+        axes.set_xlabel("x (m)")
+    figure.legend(
+        handles=_legend(maze), loc="outside lower center", frameon=False, ncols=4, handlelength=1.4
+    )
+    return figure
+
+
+def _draw_cells(
+    axes: Axes, maze: GoalMaze, points: NDArray[np.float64], look: dict[str, Any], title: str
+) -> None:
+    """Points, and in each cell that has any the share of them, at the cell's lower edge."""
+    axes.plot(*_thin(points).T, **look, linestyle="", markeredgewidth=0.5, alpha=0.6, zorder=2)
+    counts = maze.count(points)
+    for row, column in np.argwhere(counts).tolist():
+        x, y = maze.centre(row, column) - (0, 0.46 * abs(maze.pitch[1]))
+        percent = 100 * counts[row, column] / len(points)
+        axes.text(x, y, f"{percent:.3g}" if percent >= 9.95 else f"{percent:.1f}", ha="center",
+                  va="bottom", fontsize=5, zorder=3)  # fmt: skip
+    axes.set_title(title)
+
+
+def _draw_rewarded(axes: Axes, maze: GoalMaze, goal: Goal, ways: Ways) -> None:
+    """The surroundings of the evaluation goal, as wide for their height as the maze."""
+    reached = goal.reached(ways.near)
+    for points, look in ((ways.near[~reached], _ELSEWHERE), (ways.near[reached], _REWARDED)):
+        axes.plot(*_thin(points).T, **look, linestyle="", markeredgewidth=0.5, zorder=2)
+    axes.add_patch(Circle((goal.position[0], goal.position[1]), goal.radius, fill=False,
+                          edgecolor=DARK, linewidth=0.9, linestyle="--", zorder=3))  # fmt: skip
+    draw_goal(axes, goal)
+    draw_walls(axes, maze)
+    # A cell high and, so that all panels are of one size, of the maze's proportions.
+    whole = np.ptp(maze.limits, axis=1)
+    half = np.abs(maze.pitch[1]) / 2 * whole / whole[1]
+    scale(axes, *np.stack([goal.position - half, goal.position + half], axis=1))
+    share = np.count_nonzero(reached) / ways.transitions
+    axes.set_title(f"around the evaluation goal: {100 * share:.2g} % rewarded")
+
+
+def _thin(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """At most `MOST_POINTS` of the points `(N, 2)`, chosen alike each time."""
+    if len(points) <= MOST_POINTS:
+        return points
+    chosen = np.random.default_rng(0).choice(len(points), MOST_POINTS, replace=False)
+    return points[chosen]
+
+
+def _legend(maze: GoalMaze) -> list[Artist]:
+    handles = [key(_START, "start of an episode"), key(_GOAL, "commanded goal")]
+    if maze.goal is not None:
+        circle = Line2D([], [], color=DARK, linewidth=0.9, linestyle="--")
+        circle.set_label(f"within {maze.radius:g} m of it")
+        handles += [key(STAR, "evaluation goal"), circle]
+        handles += [key(_REWARDED, "rewarded state"), key(_ELSEWHERE, "other state nearby")]
+    return [*handles, wall_key()]
+
+
+# -- other environments -------------------------------------------------------------------------
+
+
+def _episodes_figure(dataset: minari.MinariDataset) -> Figure:
+    rewards = [each.sum(dtype=np.float64) for each in read_column(dataset, "rewards")]
+    lengths = [len(each) for each in read_column(dataset, "rewards")]
+    figure = Figure(figsize=(WIDE, 2.5), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr,call-arg]
+    left, right = figure.subplots(1, 2)
+    _draw_histogram(left, rewards, "return of an episode")
+    _draw_histogram(right, lengths, "length of an episode (steps)")
+    left.set_ylabel("episodes")
+    median = Line2D([], [], color=DARK, linestyle="--", linewidth=0.9, label="median")
+    figure.legend(handles=[median], loc="outside lower center", frameon=False)
+    return figure
+
+
+def _draw_histogram(axes: Axes, values: Sequence[float], label: str) -> None:
+    finite = np.asarray(values, np.float64)[np.isfinite(values)]
+    axes.hist(finite, bins=40, color=BLUE, alpha=0.6)
+    median = float(np.median(finite)) if len(finite) else 0.0
+    axes.axvline(median, color=DARK, linestyle="--", linewidth=0.9)
+    axes.set_title(f"median {show(median)}")
+    axes.set_xlabel(label)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.grid(visible=True, axis="y", color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)

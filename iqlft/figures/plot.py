@@ -1,0 +1,217 @@
+"""The before/after figure: one panel per task, then the change of each task and of their mean."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from iqlft.analysis.published import fine_tuning_results
+from iqlft.analysis.summary import Group, Series, Summary, count_range, group_runs, summarise, total
+from iqlft.analysis.wording import series_name, short_task
+from iqlft.figures.dumbbell import draw_dumbbell
+from iqlft.figures.figures import WIDE, save_figure, style
+from iqlft.figures.legend import legend_of
+from iqlft.figures.marks import place_marks
+from iqlft.figures.panels import ALONE, LOOKS, draw_curves
+from iqlft.runs.curves import METRIC_NAMES
+from iqlft.runs.runs import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
+
+    from iqlft.analysis.published import Marked
+    from iqlft.runs.curves import Metric, RunCurve
+
+DUMBBELL_WIDTHS = {1: 2.5, 2: 3.0}
+"""Inches for the dumbbell beside the curves of so many tasks: names, a short axis, changes."""
+
+
+def plot_before_after(
+    runs: Sequence[RunCurve],
+    out_folder: Path,
+    *,
+    smoothing: int | None = None,
+    published: Marked = "same",
+    width: float = WIDE,
+    name: str = "before_after",
+) -> list[Path]:
+    """Draws the before/after figure of the runs and saves it as PNG and as PDF.
+
+    Args:
+        runs: at least one.
+        out_folder: where the files go; made if missing.
+        smoothing: odd number of evaluations to average over; None (or 1) draws them as they are.
+            The dumbbell is never smoothed.
+        published: which published results to mark in the curves, where their protocol ends: only
+            in panels whose runs are as long.
+        width: of the figure, in inches: `WIDE` or `NARROW`.
+        name: of the files, without their ending.
+
+    Returns:
+        The PNG (300 dots per inch) and the PDF.
+
+    Raises:
+        RunError: no runs, two of the same task, algorithm, variant, data and seed, or an even
+            smoothing.
+    """
+    with mpl.rc_context(style(width)):
+        figure = before_after_figure(runs, smoothing=smoothing, published=published, width=width)
+        return save_figure(figure, out_folder, name)
+
+
+def before_after_figure(
+    runs: Sequence[RunCurve],
+    *,
+    smoothing: int | None = None,
+    published: Marked = "same",
+    width: float = WIDE,
+) -> Figure:
+    """The figure of `plot_before_after`, not yet saved."""
+    if smoothing is not None and (smoothing < 1 or smoothing % 2 == 0):
+        raise RunError(f"Smoothing averages over an odd number of evaluations, not {smoothing}.")
+    smoothing = None if smoothing == 1 else smoothing
+    groups = group_runs(runs)
+    tasks = list(dict.fromkeys(group.task for group in groups))
+    series = list(dict.fromkeys(group.series for group in groups))
+    panels = {task: [group for group in groups if group.task == task] for task in tasks}
+    looks = dict(zip(series, itertools.cycle(LOOKS), strict=False))
+    if len(series) == 1:
+        looks = {series[0]: ALONE}
+    marks = place_marks(panels, fine_tuning_results(published, {one.algorithm for one in series}))
+    rows, means = _dumbbell_rows(groups, series)
+    legend = legend_of(
+        groups, looks, marks, means=[mean for _, mean in means], smoothing=smoothing, width=width
+    )
+    rows += means
+    # Names of series are long: with several of them the dumbbell has the foot of the figure.
+    beside = width > 5 and len(tasks) <= 2 and len(series) == 1
+    curves_part, dumbbell_part, figure = _layout(
+        len(tasks), len(rows), legend.num_lines, width, beside=beside
+    )
+    columns = _columns(len(tasks), width)
+    grid = curves_part.subplots(-(-len(tasks) // columns), columns, squeeze=False)
+    places = dict(zip(tasks, grid.flat, strict=False))
+    for task, axes in places.items():
+        mine = panels[task]
+        mine_looks = [looks[group.series] for group in mine]
+        narrow = width / columns < 2
+        draw_curves(axes, mine, mine_looks, smoothing=smoothing, narrow=narrow)
+        for mark in marks:
+            mark.draw(axes, task)
+        axes.set_title(_title(mine, groups, width), pad=13)
+    _share_scales(list(places.values()), [panels[task][0].metric for task in tasks], columns)
+    for axes in grid.flat[len(tasks) :]:
+        axes.remove()
+    if dumbbell_part is not None:
+        draw_dumbbell(dumbbell_part.subplots(), rows, narrow=width <= 5 or beside)
+    legend.draw(figure)
+    return figure
+
+
+def _columns(num_tasks: int, width: float) -> int:
+    if width <= 5:
+        return min(num_tasks, 2)
+    return 2 if num_tasks == 4 else min(num_tasks, 3)
+
+
+def _layout(
+    num_tasks: int, num_rows: int, num_lines: int, width: float, *, beside: bool
+) -> tuple[SubFigure, SubFigure | None, Figure]:
+    """A figure of the right size, its part for the curves and, with rows, for the dumbbell.
+
+    The legend below them has `num_lines`, its title's among them.
+    """
+    columns = _columns(num_tasks, width)
+    panel_rows = -(-num_tasks // columns)
+    panels = panel_rows * (2.05 if beside else 1.85 if columns < 3 else 1.75)
+    legend = 0.3 + 0.14 * max(0, num_lines - 3)
+    foot = 0.0 if beside or not num_rows else 0.7 + 0.24 * num_rows
+    figure = Figure(figsize=(width, panels + foot + legend), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05)  # type: ignore[union-attr,call-arg]
+    if not num_rows:
+        return figure.add_subfigure(figure.add_gridspec(1, 1)[0]), None, figure
+    if beside:
+        grid = figure.add_gridspec(
+            1, 2, width_ratios=(width - DUMBBELL_WIDTHS[num_tasks], DUMBBELL_WIDTHS[num_tasks])
+        )
+    else:
+        grid = figure.add_gridspec(2, 1, height_ratios=(panels, foot))
+    return figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1]), figure
+
+
+def _share_scales(panels: Sequence[Axes], metrics: Sequence[Metric], columns: int) -> None:
+    """Gives panels of one metric one scale, named where it begins; returns have none in common."""
+    for metric in set(metrics) - {"return"}:
+        alike = [axes for axes, each in zip(panels, metrics, strict=True) if each == metric]
+        low = min(axes.get_ylim()[0] for axes in alike)
+        high = max(axes.get_ylim()[1] for axes in alike)
+        for axes in alike:
+            axes.set_ylim(low, high)
+    for index, (axes, metric) in enumerate(zip(panels, metrics, strict=True)):
+        if index % columns == 0 or metric != metrics[index - 1]:
+            axes.set_ylabel(METRIC_NAMES[metric])
+        elif metric != "return":
+            axes.tick_params(labelleft=False)
+
+
+Rows = list[tuple[str, Summary]]
+"""Names and summaries of the dumbbell, from the top down."""
+
+
+def _dumbbell_rows(groups: Sequence[Group], series: Sequence[Series]) -> tuple[Rows, Rows]:
+    """Rows of the tasks, and of the means over them.
+
+    Empty where no run has been fine-tuned, and where tasks have no metric and so no axis in common.
+    """
+    summaries = [summarise(group) for group in groups]
+    if len({s.metric for s in summaries}) > 1 or not any(s.change for s in summaries):
+        return [], []
+    tasks = list(dict.fromkeys(group.task for group in groups))
+    longest = max(s.env_steps for s in summaries)
+
+    def label(text: str, one: Series) -> str:
+        name = series_name(one, series)
+        return text if len(series) == 1 else name if len(tasks) == 1 else f"{text}, {name}"
+
+    rows: Rows = []
+    for group, summary in zip(groups, summaries, strict=True):
+        if summary.before is None:
+            continue
+        # The panel's title names an only task.
+        name = label(short_task(group.task, tasks), group.series) if len(groups) > 1 else ""
+        behind = []
+        if 0 < len(group.tuned) < len(group.runs):
+            behind.append(f"{len(group.tuned)} of {len(group.runs)} seeds")
+        if summary.env_steps and summary.env_steps < longest:
+            behind.append(f"{count_range(summary.env_steps)} steps")
+        rows.append((f"{name} ({', '.join(behind)})".lstrip() if behind else name, summary))
+    means: Rows = []
+    for one in series:
+        parts = [s for s in summaries if s.series == one]
+        summed = total(parts) if len(parts) == len(tasks) else None
+        if summed is not None and summed.change is not None:
+            mean = dataclasses.replace(
+                summed,
+                before=summed.before and summed.before.scaled(1 / len(parts)),
+                after=summed.after and summed.after.scaled(1 / len(parts)),
+                change=summed.change.scaled(1 / len(parts)),
+            )
+            means.append((label(f"mean of {len(parts)} tasks", one), mean))
+    return rows, means
+
+
+def _title(mine: Sequence[Group], groups: Sequence[Group], width: float) -> str:
+    """The task, and that it has one seed where others have several."""
+    tasks = list(dict.fromkeys(group.task for group in groups))
+    name = short_task(mine[0].task, tasks) if len(tasks) > 2 or width <= 5 else mine[0].task
+    sizes = {len(group.runs) for group in groups}
+    alone = len(sizes) > 1 and all(len(group.runs) == 1 for group in mine)
+    return f"{name} (1 seed)" if alone else name

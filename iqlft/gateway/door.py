@@ -1,0 +1,173 @@
+"""The gateway's door: which workers are let in, under which id, and with what they are welcomed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import workers
+from iqlft.gateway.roster import Roster, Session
+from workers import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from iqlft.gateway.ledger import WorkerProgress
+    from workers.environment import EnvironmentSpec
+    from workers.transition import RowLayout
+
+
+class Refusal(Exception):  # noqa: N818  # not a fault of the program, but an answer
+    """A worker is sent away.
+
+    Args:
+        code: of the REJECT message.
+        sentence: what is wrong and what to do.
+    """
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.message = messages.Reject(code, sentence)
+
+
+class Service(NamedTuple):
+    """What a gateway offers to every worker that joins.
+
+    Attributes:
+        run_id: of the run.
+        environment: what the workers build.
+        layout: the dimensions that their transitions must have.
+        seed: of the run.
+        num_workers: ids from 0 to `num_workers - 1` are served.
+        lockstep: one step of one worker at a time.
+        weights_port: where weights are published.
+        last_version: the number of updates that the run will come to, and no weights are beyond.
+    """
+
+    run_id: str
+    environment: EnvironmentSpec
+    layout: RowLayout
+    seed: int
+    num_workers: int
+    lockstep: bool
+    weights_port: int
+    last_version: int
+
+
+class Door:
+    """Decides on HELLO and READY.
+
+    Args:
+        service: what is offered.
+        roster: who works already.
+        ping: asks a worker whether it is there, and returns the number of the PING.
+    """
+
+    def __init__(self, service: Service, roster: Roster, ping: Callable[[Session], int]) -> None:
+        self._service, self._roster, self._ping = service, roster, ping
+
+    def admit(self, route: bytes, hello: messages.Hello, now: float) -> Session | None:
+        """A session for a worker that is not known.
+
+        Returns:
+            The session; None if that is not decided yet, and the worker will say HELLO again.
+
+        Raises:
+            Refusal: another package version, no free place, or an id that is taken.
+        """
+        if hello.package != workers.__version__:
+            raise Refusal(
+                "VERSION",
+                f"This worker has iqlft {hello.package[:40]!r}, the learner {workers.__version__}; "
+                "install the same version on both.",
+            )
+        worker_id = self._roster.seat(hello.worker_id)
+        if worker_id is None:
+            served = self._service.num_workers
+            raise Refusal(
+                "FULL",
+                f"The learner serves {served} workers, with the ids 0 to {served - 1}, and has no "
+                "place for this one; start the learner with more --workers.",
+            )
+        holder = self._roster.holder(worker_id)
+        if holder is not None:
+            self._challenge(holder)
+            return None
+        return Session(worker_id, hello.session, route, began_at=now)
+
+    def identify(
+        self, hello: messages.Hello, known: Session | None, authenticated: int
+    ) -> messages.Hello:
+        """Checks that a HELLO comes from the worker that it names.
+
+        Args:
+            hello: what was said.
+            known: the session that it names, if there is one.
+            authenticated: the worker id that the connection's key stands for.
+
+        Returns:
+            The HELLO with that id.
+
+        Raises:
+            Refusal: it names another worker's id, or another worker's session.
+        """
+        for worker_id in (hello.worker_id, known.worker_id if known else None):
+            if worker_id not in {None, authenticated}:
+                raise Refusal(
+                    "UNAUTHORISED",
+                    f"This key is that of worker {authenticated}, not of worker {worker_id}; start "
+                    "the worker with its own key, or without --worker-id.",
+                )
+        return replace(hello, worker_id=authenticated)
+
+    def _challenge(self, holder: Session) -> None:
+        """A newcomer wants the id of a session that is not known to be lost.
+
+        Mostly it is the same worker, killed and started again. A PING then finds the old
+        connection closed, and the newcomer's next HELLO is welcome; an answer makes it a duplicate.
+        """
+        if holder.challenge is None:
+            holder.challenge = self._ping(holder)
+        elif holder.challenge == 0:
+            holder.challenge = None
+            raise Refusal(
+                "DUPLICATE",
+                f"Another worker with the id {holder.worker_id} is at work; choose another id, or "
+                "none to be given a free one.",
+            )
+
+    def welcome(self, session: Session, progress: WorkerProgress) -> messages.Welcome:
+        """What a session is told first.
+
+        Args:
+            session: that joins.
+            progress: from where its worker continues.
+        """
+        service = self._service
+        return messages.Welcome(
+            run_id=service.run_id,
+            worker_id=session.worker_id,
+            last_sequence=session.sequence,
+            environment=service.environment.to_dict(),
+            seed=service.seed,
+            episode=progress.episode,
+            lockstep=service.lockstep,
+            weights_port=service.weights_port,
+            actions=progress.actions,
+        )
+
+    def inspect(self, ready: messages.Ready) -> None:
+        """Checks that a worker's environment fits.
+
+        Raises:
+            Refusal: its dimensions are not those of the layout.
+        """
+        layout = self._service.layout
+        if (ready.observation_dim, ready.action_dim) != (layout.observation_dim, layout.action_dim):
+            raise Refusal(
+                "ENVIRONMENT",
+                f"{self._service.environment.id} has {ready.observation_dim} observation and "
+                f"{ready.action_dim} action dimensions in the worker, but the learner expects "
+                f"{layout.observation_dim} and {layout.action_dim}; check the task's environment "
+                "and its observation_keys.",
+            )

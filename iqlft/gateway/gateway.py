@@ -1,0 +1,285 @@
+"""The learner's sockets, in a thread of their own: transitions in, weights and credit out.
+
+`GatewayState` is the brain. The thread and the learner's calls take turns with it under one lock;
+sockets belong to the thread alone, which a call wakes over an in-process socket.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from iqlft.gateway.door import Service
+from iqlft.gateway.evaluation_queue import PendingEvaluation
+from iqlft.gateway.gateway_state import GatewayState
+from iqlft.gateway.ledger import TrainingEpisode
+from iqlft.gateway.roster import WorkerStatus
+from iqlft.gateway.sockets import GatewayError, LearnerSockets, PortInUseError
+from workers.episode import EpisodeResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Self
+
+    from iqlft.gateway.journal import Journal
+    from workers.actor import ActorWeights
+    from workers.environment import EnvironmentSpec
+    from workers.keys import LearnerKeys
+    from workers.transition import RowLayout, Transitions
+
+__all__ = [
+    "EpisodeResult",
+    "Gateway",
+    "GatewayError",
+    "PendingEvaluation",
+    "PortInUseError",
+    "TrainingEpisode",
+    "WorkerStatus",
+]
+
+BYE_SECONDS = 2.0
+"""`close` waits so long for the workers to say goodbye."""
+
+_log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """Serves rollout workers; all methods may be called from any thread.
+
+    Args:
+        environment: what the workers build.
+        layout: the dimensions that their transitions must have.
+        run_id: of the run.
+        seed: of the run.
+        num_workers: the most that are served; their ids are 0 to `num_workers - 1`.
+        host: address to listen on; the default is reached from this machine only.
+        port: to listen on, weights on the next one; 0 takes any two free ones.
+        lockstep: one step of one worker at a time, chosen by exactly the newest weights.
+        last_version: the number of updates that the run will come to.
+        keys: who may connect; None for anybody.
+
+    Attributes:
+        endpoint: what a worker connects to.
+
+    Raises:
+        PortInUseError: another program listens there.
+        GatewayError: the host is not an address of this machine, or lockstep has several workers.
+    """
+
+    def __init__(
+        self,
+        *,
+        environment: EnvironmentSpec,
+        layout: RowLayout,
+        run_id: str,
+        seed: int,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        num_workers: int,
+        lockstep: bool = False,
+        last_version: int = 0,
+        keys: LearnerKeys | None = None,
+    ) -> None:
+        if num_workers < 1 or (lockstep and num_workers > 1):
+            raise GatewayError(
+                f"{num_workers} workers cannot be served: at least one is needed, and exactly one "
+                "in lockstep."
+            )
+        self._sockets = LearnerSockets(host, port, keys)
+        self.endpoint = self._sockets.endpoint
+        weights_port = self._sockets.weights_port
+        service = Service(
+            run_id, environment, layout, seed, num_workers, lockstep, weights_port, last_version
+        )
+        self._state = GatewayState(service)
+        self._journal: Journal | None = None
+        self._changed = threading.Condition()
+        self._failure: BaseException | None = None
+        self._closed = False
+        self._leave_at = math.inf
+        # Named after its run, for the logs of several runs that learn together.
+        self.thread_name = f"gateway {run_id}"
+        self._thread = threading.Thread(target=self._run, name=self.thread_name, daemon=True)
+
+    def take_up(self, journal: Journal) -> None:
+        """Goes on from what was accepted before; to be called before `start`.
+
+        Args:
+            journal: where batches are written before they are acknowledged; closed with the
+                gateway. Without it they are kept nowhere.
+        """
+        self._journal = journal
+        self._state.take_up(journal)
+
+    def start(self) -> None:
+        """Starts the thread; workers are served from now on."""
+        self._thread.start()
+
+    def publish(self, weights: ActorWeights) -> None:
+        """Makes `weights` the newest ones: workers act with them as soon as they arrive."""
+        with self._changed:
+            if self._state.publish(weights):
+                self._ring()
+
+    def allow(self, env_steps: int) -> None:
+        """Lets the workers come to this total of environment steps over the whole run."""
+        with self._changed:
+            if self._state.allow(env_steps):
+                self._ring()
+
+    def receive(self, timeout_seconds: float) -> list[Transitions]:
+        """What has been accepted since the last call, as far as `allow` goes.
+
+        Args:
+            timeout_seconds: the longest wait for the first transitions.
+
+        Returns:
+            One item per batch, in the order of their acceptance; empty after a timeout.
+
+        Raises:
+            GatewayError: the gateway failed or is closed.
+        """
+        self.wait_for(lambda: self._state.waiting, timeout_seconds)
+        with self._changed:
+            return self._state.deliver()
+
+    def evaluate(self, weights: ActorWeights, episode_seeds: Sequence[int]) -> PendingEvaluation:
+        """Lets the workers run one episode per seed with the mean actions of `weights`."""
+        with self._changed:
+            job = self._state.evaluate(weights, episode_seeds)
+            self._ring()
+        return PendingEvaluation(job, self.wait_for)
+
+    def training_episodes(self) -> list[TrainingEpisode]:
+        """Training episodes since the last call whose last transitions have been received."""
+        with self._changed:
+            return self._state.ledger.finished_episodes()
+
+    def worker_status(self) -> list[WorkerStatus]:
+        """All workers that ever joined, by id."""
+        with self._changed:
+            return self._state.status(time.monotonic())
+
+    def journal_position(self) -> int:
+        """Length in bytes of the journal, on the disk, with what has been received last.
+
+        Raises:
+            OSError: the journal cannot be brought to the disk.
+        """
+        if self._journal is not None:
+            self._journal.sync()
+        with self._changed:
+            return self._state.ledger.position
+
+    def refused(self) -> int:
+        """Connections and workers that were sent away since the start."""
+        with self._changed:
+            return self._sockets.refused + self._state.refused
+
+    def bad_messages(self) -> int:
+        """How many messages were refused so far, malformed ones and impossible ones."""
+        with self._changed:
+            return self._state.bouncer.bad_messages
+
+    def obstacle(self) -> str:
+        """Why workers cannot be acknowledged; empty while they can."""
+        with self._changed:
+            return self._state.intake.obstacle
+
+    def wait_for(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
+        """Waits until a condition on the gateway's state holds.
+
+        Returns:
+            Whether it holds.
+
+        Raises:
+            GatewayError: it does not, and cannot any more, for the gateway failed or is closed.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: condition() or self._failure or self._closed, timeout_seconds
+            )
+            if self._failure is not None:
+                raise GatewayError(f"The gateway failed: {self._failure!r}.") from self._failure
+            if self._closed and not condition():
+                raise GatewayError("The gateway is closed.")
+            return condition()
+
+    def close(self, *, over: bool = True) -> None:
+        """Sends the workers home when what they have sent is accepted, and closes; idempotent.
+
+        Args:
+            over: whether the run is over, so that workers of other machines need not wait for it.
+        """
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._leave_at = time.monotonic() + BYE_SECONDS
+            self._state.drain(over=over)
+            self._ring()
+            self._changed.notify_all()
+        if self._thread.ident is None:
+            self._sockets.close()
+        else:
+            self._thread.join()
+        self._sockets.terminate()
+        if self._journal is not None:
+            self._journal.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ring(self) -> None:
+        """Wakes the thread; the lock is held."""
+        if self._failure is None:
+            self._sockets.ring()
+
+    # Only the thread from here on.
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:  # noqa: BLE001  # raised again by the learner's next call
+            _log.exception("The gateway failed.")
+            with self._changed:
+                self._failure = error
+                self._changed.notify_all()
+        finally:
+            self._sockets.close()
+
+    def _serve(self) -> None:
+        wait_seconds = 0.0
+        while True:
+            self._sockets.wait(wait_seconds)
+            with self._changed:
+                now = time.monotonic()
+                if self._closed and not self._state.roster.alive:
+                    return
+                if now > self._leave_at:
+                    self._state.stop()
+                    self._send_out()
+                    return
+                for route, frames, worker_id in self._sockets.take_in():
+                    self._state.receive(route, frames, now, worker_id)
+                self._state.tick(now)
+                self._send_out()
+                self._changed.notify_all()
+                wait_seconds = 0.05 if self._closed else self._state.wait_seconds(now)
+
+    def _send_out(self) -> None:
+        if self._state.broadcast:
+            self._sockets.publish(self._state.broadcast)
+            self._state.broadcast = b""
+        for route, frames in self._state.outbox:
+            if not self._sockets.send(route, frames):
+                # The connection is closed, or its queue is full: a HELLO will put that right.
+                self._state.unreachable(route)
+        self._state.outbox.clear()

@@ -1,0 +1,355 @@
+"""The learner's side of IQLP/1 as a state machine: frames in, frames out, no sockets, no clock.
+
+A worker's session goes from *joining* (welcomed) to *ready* (its environment fits) to *lost* (gone
+or silent). A lost session may come back with a HELLO of the same uuid; another uuid replaces it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from iqlft.gateway.bouncer import BAD_MESSAGES, Bouncer
+from iqlft.gateway.door import Door, Refusal, Service
+from iqlft.gateway.evaluation_queue import EvaluationJob, EvaluationQueue
+from iqlft.gateway.intake import Intake
+from iqlft.gateway.ledger import BatchError, Ledger
+from iqlft.gateway.roster import Roster, Session
+from workers import messages
+from workers.wire import ProtocolVersionError, WireError, decode, encode, pack_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iqlft.gateway.journal import Journal
+    from iqlft.gateway.roster import WorkerStatus
+    from workers.actor import ActorWeights
+    from workers.messages import Message
+    from workers.transition import Transitions
+    from workers.wire import Frame
+
+LOST_SECONDS = 10.0
+"""A worker that is silent for so long is lost."""
+PING_SECONDS = 1.0
+"""A worker that is silent for so long is asked whether it is there."""
+GRANT_SECONDS = 0.02
+"""Credit is given this often, so that a learner's single steps do not become single messages."""
+CREDIT = 1024
+"""The most steps that a worker may be ahead of what was accepted from it: its window.
+
+Several full batches, so that a fast worker need not wait for each acknowledgement."""
+
+_log = logging.getLogger(__name__)
+
+
+class GatewayState:
+    """Everything that a gateway knows.
+
+    Args:
+        service: what is offered.
+
+    Attributes:
+        outbox: routing ids and frames of what is to be sent, in order.
+        broadcast: packed weights to be published; empty if there are none.
+        ledger: what has been accepted.
+        evaluations: episodes to be evaluated.
+        roster: who works.
+        bouncer: who is shut out.
+        refused: workers that were sent away.
+        intake: takes batches in.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.outbox: list[tuple[bytes, list[Frame]]] = []
+        self.broadcast = b""
+        self.ledger = Ledger(service.layout.action_dim, lockstep=service.lockstep)
+        self.evaluations = EvaluationQueue()
+        self.roster = Roster(service.num_workers)
+        self.bouncer = Bouncer()
+        self._door = Door(service, self.roster, self._ping)
+        self._service = service
+        self._weights, self._version = b"", -1
+        self._allowed = 0
+        self._grant_due, self._grant_at = False, 0.0
+        self._pings = 0
+        self.refused = 0
+        self.intake = Intake(service, self.ledger)
+
+    def take_up(self, journal: Journal) -> None:
+        """Goes on from what was accepted before, and writes there from now on."""
+        self.intake.take_up(journal, self.roster)
+        for session in self.roster:
+            session.promised = session.accepted + CREDIT  # By the learner that is gone.
+
+    # What the learner wants.
+
+    def publish(self, weights: ActorWeights) -> bool:
+        """Makes `weights` the newest.
+
+        Returns:
+            Whether the gateway must be woken; in lockstep they are sent with the next credit.
+
+        Raises:
+            ValueError: the weights' dimensions are not those of the layout.
+        """
+        layout = self._service.layout
+        dimensions = (weights.observation_dim, weights.action_dim)
+        if dimensions != (layout.observation_dim, layout.action_dim):
+            raise ValueError(f"Weights of the dimensions {dimensions} do not fit {layout}.")
+        self._weights, self._version = pack_weights(weights), weights.version
+        if not self._service.lockstep:
+            self.broadcast = self._weights
+        return not self._service.lockstep
+
+    def allow(self, env_steps: int) -> bool:
+        """Lets the workers come to this total of environment steps.
+
+        Returns:
+            Whether the gateway must be woken; not if it is about to give credit anyway.
+        """
+        self._allowed = max(self._allowed, env_steps)
+        was_due, self._grant_due = self._grant_due, True
+        return not was_due
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to be delivered."""
+        return self.ledger.waiting(self._allowed)
+
+    def deliver(self) -> list[Transitions]:
+        """Hands over what has been accepted, as far as the learner's pace allows."""
+        return self.ledger.deliver(self._allowed)
+
+    def evaluate(self, weights: ActorWeights, seeds: Sequence[int]) -> EvaluationJob:
+        """Queues an evaluation."""
+        return self.evaluations.add(weights, seeds)
+
+    def drain(self, *, over: bool) -> None:
+        """Sends all workers home when what they have stepped is accepted.
+
+        Args:
+            over: whether the run is over.
+        """
+        self._allowed = 0
+        for session in self.roster.alive:
+            self._send(session, messages.Drain(over))
+
+    def stop(self) -> None:
+        """Sends all workers home at once."""
+        for session in self.roster.alive:
+            self._send(session, messages.Stop())
+
+    def status(self, now: float) -> list[WorkerStatus]:
+        """All workers that ever joined, by id."""
+        return [
+            session.status(self.ledger.progress(session.worker_id).env_steps, now)
+            for session in self.roster
+        ]
+
+    # What the workers say.
+
+    def receive(
+        self, route: bytes, frames: Sequence[Frame], now: float, authenticated: int | None = None
+    ) -> None:
+        """Takes in what came over a connection.
+
+        Args:
+            route: routing id of the connection.
+            frames: of one message, not checked yet.
+            now: seconds of a monotonic clock.
+            authenticated: the worker id that its key stands for; None without keys.
+        """
+        peer = route if authenticated is None else authenticated
+        if self.bouncer.shut_out(peer, now):
+            return
+        try:
+            self._hear(route, decode(frames), now, authenticated)
+        except WireError as error:
+            self._reprove(route, error, shut_out=self.bouncer.bad(peer, now))
+        except Refusal as refusal:
+            self._refuse(route, refusal)
+
+    def _reprove(self, route: bytes, error: WireError, *, shut_out: bool) -> None:
+        """Answers a bad message where its sender should know of it."""
+        if shut_out:
+            sentence = f"{BAD_MESSAGES} bad messages in a minute are too many; the last: {error}"
+            self._refuse(route, Refusal("UNAUTHORISED", sentence))
+        elif isinstance(error, ProtocolVersionError):
+            self._refuse(route, Refusal("VERSION", str(error)))
+        elif isinstance(error, BatchError):
+            sentence = f"The learner cannot use this batch: {error}"
+            self._refuse(route, Refusal("BATCH", sentence))
+        else:
+            # Whoever sends these in masses shall not fill the log; they are counted.
+            _log.debug("A message was dropped: %s", error)
+
+    def _hear(self, route: bytes, message: Message, now: float, authenticated: int | None) -> None:
+        session = self.roster.at(route)
+        if isinstance(message, messages.Hello):
+            self._hello(route, message, now, authenticated)
+        elif session is not None:
+            session.heard_at = now
+            self._obey(session, message, now)
+        elif not isinstance(message, messages.Bye | messages.Failed):
+            self._post(route, messages.Rehello())
+
+    def _hello(
+        self, route: bytes, hello: messages.Hello, now: float, authenticated: int | None
+    ) -> None:
+        session = self.roster.known(hello.session)
+        if authenticated is not None:
+            hello = self._door.identify(hello, session, authenticated)
+        # What was on its way over an old connection may never arrive, and a worker that begins a
+        # new session over the same connection has left its old one.
+        for old in (session, self.roster.at(route)):
+            if old is not None:
+                self._lose(old)
+        if session is None:
+            session = self._door.admit(route, hello, now)
+        if session is not None:
+            self.roster.enter(session, route, now)
+            progress = self.ledger.progress(session.worker_id)
+            self._post(route, self._door.welcome(session, progress))
+
+    def _obey(self, session: Session, message: Message, now: float) -> None:
+        match message:
+            case messages.Ready():
+                self._ready(session, message)
+            case messages.Batch():
+                self._batch(session, message, now)
+            case messages.GetWeights() if session.sent_weights is not self._weights:
+                # A connection loses nothing: who asks again for the same would only fill its queue.
+                self._send_weights(session)
+            case messages.Evaluation():
+                self._evaluated(session, message)
+            case messages.Pong(number=number, steps=steps):
+                session.answer(steps, now)
+                if number == session.challenge:
+                    session.challenge = 0
+            case messages.Failed():
+                _log.warning("Worker %d: %.200r", session.worker_id, message.sentence)
+            case messages.Bye():
+                self._send(session, messages.ByeOk())
+                self._lose(session)
+            case _:
+                pass  # What only learners say.
+
+    def _ready(self, session: Session, ready: messages.Ready) -> None:
+        self._door.inspect(ready)
+        session.phase, session.ack_due = "ready", True
+        self._grant_due = True
+        if self._weights:
+            self._send_weights(session)
+
+    def _batch(self, session: Session, batch: messages.Batch, now: float) -> None:
+        if session.phase != "ready" or batch.session != session.uuid:
+            self._send(session, messages.Rehello())
+        elif batch.sequence <= session.sequence:
+            session.ack_due = True
+        elif self.intake.blocked:
+            pass  # It stays unacknowledged, and is asked for again.
+        elif batch.sequence > session.sequence + 1:
+            self._send(session, messages.Rehello())
+        else:
+            self._accept(session, batch, now)
+
+    def _accept(self, session: Session, batch: messages.Batch, now: float) -> None:
+        if session.accepted + len(batch.rewards) > max(session.promised, CREDIT):
+            raise BatchError("It goes beyond the worker's credit.")
+        if self.intake.accept(session, batch, self._version, now):
+            session.ack_due = True
+            # A worker that has sent gets its credit with the ACK.
+            self._grant_due, self._grant_at = True, now
+
+    def _evaluated(self, session: Session, evaluation: messages.Evaluation) -> None:
+        self.evaluations.record(evaluation.evaluation, evaluation.index, evaluation.result)
+        if session.portion is not None and session.portion.evaluation == evaluation.evaluation:
+            session.undone.discard(evaluation.index)
+            if not session.undone:
+                session.portion = None
+
+    # What time brings.
+
+    def unreachable(self, route: bytes) -> None:
+        """A connection is closed or does not take anything any more."""
+        if (session := self.roster.at(route)) is not None:
+            self._lose(session)
+
+    def tick(self, now: float) -> None:
+        """Pings, losses, evaluations, credit and acknowledgements; to be called after `receive`."""
+        for session in self.roster.alive:
+            silence = now - session.heard_at
+            if silence > LOST_SECONDS:
+                self._lose(session)
+            elif silence > PING_SECONDS and now - session.pinged_at > PING_SECONDS:
+                session.pinged_at = now
+                self._ping(session)
+        for session in self.roster.ready:
+            self._deal(session)
+        if self.intake.asks_again(now):
+            for session in self.roster.ready:
+                self._send(session, messages.Rehello())
+        if self._grant_due and (self._service.lockstep or now >= self._grant_at):
+            self._grant()
+            self._grant_due, self._grant_at = False, now + GRANT_SECONDS
+        for session in self.roster.ready:
+            if session.ack_due:
+                self._acknowledge(session)
+
+    def wait_seconds(self, now: float) -> float:
+        """How long nothing is due, at most one second."""
+        due = min(self._grant_at if self._grant_due else math.inf, self.intake.retry_at)
+        return min(1.0, max(0.0, due - now))
+
+    def _deal(self, session: Session) -> None:
+        if session.portion is None:
+            session.portion = self.evaluations.portion(len(self.roster.ready))
+            if session.portion is not None:
+                session.undone = set(session.portion.indices)
+                self._send(session, session.portion)
+
+    def _grant(self) -> None:
+        """Gives the workers credit for what is allowed and not yet taken or given."""
+        limit = 1 if self._service.lockstep else CREDIT
+        self.roster.grant(self._allowed - self.ledger.env_steps, limit)
+
+    def _acknowledge(self, session: Session) -> None:
+        if self._service.lockstep and session.sent_weights is not self._weights:
+            # The connection keeps the order, so the next step is chosen by these weights.
+            self._send_weights(session)
+        self._send(session, messages.Ack(session.sequence, session.granted, self._version))
+        session.promised = max(session.promised, session.granted)
+        session.ack_due = False
+
+    # Words to the workers.
+
+    def _lose(self, session: Session) -> None:
+        self.roster.lose(session)
+        self._grant_due = True
+        if session.portion is not None:
+            self.evaluations.give_back(session.portion)
+            session.portion = None
+
+    def _refuse(self, route: bytes, refusal: Refusal) -> None:
+        self.refused += 1
+        _log.warning("A worker was sent away: %s", refusal)
+        self._post(route, refusal.message)
+        self.unreachable(route)
+
+    def _ping(self, session: Session) -> int:
+        self._pings += 1
+        self._send(session, messages.Ping(self._pings))
+        return self._pings
+
+    def _send_weights(self, session: Session) -> None:
+        session.sent_weights = self._weights
+        self._send(session, messages.Weights(np.frombuffer(self._weights, np.uint8)))
+
+    def _send(self, session: Session, message: Message) -> None:
+        self._post(session.route, message)
+
+    def _post(self, route: bytes, message: Message) -> None:
+        self.outbox.append((route, encode(message)))

@@ -1,0 +1,286 @@
+"""The learner's sockets: bound, limited, watched, and closed to strangers where there are keys."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import math
+import socket as tcp
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import zmq
+
+from iqlft.gateway import zap
+from workers.errors import UserError
+from workers.wire import MAX_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from workers.keys import LearnerKeys
+    from workers.wire import Frame
+
+REPORT_SECONDS = 60.0
+"""Refused connections are reported at most this often."""
+_ROUND = 256
+"""Messages taken in before anything is sent."""
+_LINGER_MILLISECONDS = 100
+_SUBSCRIPTION_BYTES = 1024
+"""A subscription has one byte."""
+_ANY = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Hosts that stand for all addresses, and where they are reached from this machine."""
+
+_log = logging.getLogger(__name__)
+
+
+class GatewayError(UserError):
+    """The gateway cannot be opened, or has failed, or is closed."""
+
+
+class PortInUseError(GatewayError):
+    """Another program listens on the port."""
+
+
+class Arrival(NamedTuple):
+    """A message that came in.
+
+    Attributes:
+        route: routing id of its connection.
+        frames: not checked yet.
+        worker_id: the worker whose key the connection was made with; None where keys are not used.
+    """
+
+    route: bytes
+    frames: list[bytes]
+    worker_id: int | None
+
+
+class LearnerSockets:
+    """A ROUTER for the workers, a PUB for the weights, and a bell.
+
+    They belong to one thread; `ring` alone may be called by others, which take turns with
+    `take_in` under a lock of theirs.
+
+    Args:
+        host: address to listen on.
+        port: to listen on, weights on the next one; 0 takes any two free ones.
+        keys: who may connect; None for anybody.
+
+    Attributes:
+        endpoint: what a worker connects to.
+        weights_port: where weights are published.
+        refused: connections refused so far: a key that is unknown, wrong, missing or not wanted.
+
+    Raises:
+        PortInUseError: another program listens there.
+        GatewayError: the host is not an address of this machine.
+    """
+
+    def __init__(self, host: str, port: int, keys: LearnerKeys | None = None) -> None:
+        self.refused = 0
+        self._reported_at = -math.inf
+        self._keys, self._rung = keys, False
+        self._context = zmq.Context()
+        self._poller = zmq.Poller()
+        self._monitors: list[zmq.Socket[bytes]] = []
+        host = host.strip("[]")
+        try:
+            # Nobody may connect before there is somebody to ask who they are.
+            self._judge = self._listen(zmq.REP, zap.ENDPOINT) if keys else None
+            self._bell = self._listen(zmq.PAIR, "inproc://bell")
+            self._button = self._context.socket(zmq.PAIR)
+            self._button.connect("inproc://bell")
+            self._router, at = self._bind(zmq.ROUTER, host, port)
+            self._publisher, self.weights_port = self._bind(zmq.PUB, host, port and port + 1)
+        except GatewayError:
+            self._context.destroy(0)
+            raise
+        self._poller.register(self._router, zmq.POLLIN)
+        self.endpoint = f"tcp://{_in_url(_ANY.get(host, host))}:{at}"
+
+    def _listen(self, kind: int, endpoint: str) -> zmq.Socket[bytes]:
+        """A socket for what comes from within this process."""
+        socket = self._context.socket(kind)
+        socket.bind(endpoint)
+        self._poller.register(socket, zmq.POLLIN)
+        return socket
+
+    def _bind(self, kind: int, host: str, port: int) -> tuple[zmq.Socket[bytes], int]:
+        """A bound socket and its port; limits, heartbeats and keys are set before it is bound."""
+        socket = self._context.socket(kind)
+        socket.set(zmq.MAXMSGSIZE, MAX_BYTES if kind == zmq.ROUTER else _SUBSCRIPTION_BYTES)
+        socket.set(zmq.HEARTBEAT_IVL, 2_000)
+        socket.set(zmq.HEARTBEAT_TIMEOUT, 6_000)
+        socket.set(zmq.HEARTBEAT_TTL, 10_000)
+        socket.set(zmq.HANDSHAKE_IVL, 5_000)
+        socket.set(zmq.IPV6, ":" in host)
+        if kind == zmq.ROUTER:
+            socket.set(zmq.ROUTER_MANDATORY, 1)
+        if self._keys:
+            socket.set(zmq.CURVE_SERVER, 1)
+            socket.set(zmq.CURVE_SECRETKEY, self._keys.secret)
+            socket.set(zmq.ZAP_DOMAIN, zap.DOMAIN)
+            # Without it anybody would be let in where nobody answers.
+            socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        self._watch(socket, f"inproc://refused-{kind}")
+        try:
+            socket.bind(f"tcp://{_in_url(host)}:{port or '*'}")
+        except zmq.ZMQError as error:
+            raise _bind_error(host, port, error) from error
+        endpoint = socket.get(zmq.LAST_ENDPOINT)
+        assert isinstance(endpoint, bytes)
+        return socket, int(endpoint.rpartition(b":")[2])
+
+    def _watch(self, socket: zmq.Socket[bytes], endpoint: str) -> None:
+        """Lets ZeroMQ tell of handshakes that fail before a key is seen."""
+        socket.monitor(endpoint, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
+        monitor = self._context.socket(zmq.PAIR)
+        # ZeroMQ's own thread would wait for room, and serve no worker meanwhile.
+        monitor.set(zmq.RCVHWM, 0)
+        monitor.connect(endpoint)
+        self._poller.register(monitor, zmq.POLLIN)
+        self._monitors.append(monitor)
+
+    def ring(self) -> None:
+        """Ends the `wait` that is under way, or the next one."""
+        if not self._rung:
+            self._rung = True
+            self._button.send(b"", zmq.NOBLOCK)
+
+    def wait(self, timeout_seconds: float) -> None:
+        """Waits until there is something to take in."""
+        self._poller.poll(math.ceil(1000 * timeout_seconds))
+
+    def take_in(self) -> Iterator[Arrival]:
+        """What has come, up to a number of messages; decides on new connections, too."""
+        self._rung = False
+        with contextlib.suppress(zmq.Again):
+            self._bell.recv(zmq.NOBLOCK)
+        self._decide()
+        self._count_failures()
+        with contextlib.suppress(zmq.Again):
+            for _ in range(_ROUND):
+                yield self._receive()
+
+    def _receive(self) -> Arrival:
+        if self._keys is None:
+            route, *frames = self._router.recv_multipart(zmq.NOBLOCK)
+            return Arrival(route, frames, None)
+        # Only frames that are not copied tell whose they are, and the first one is small.
+        first = self._router.recv(zmq.NOBLOCK, copy=False)
+        rest = self._router.recv_multipart(zmq.NOBLOCK)
+        return Arrival(first.bytes, rest, int(first.get("User-Id")))
+
+    def _decide(self) -> None:
+        """Answers who may connect."""
+        if self._judge and self._keys:
+            with contextlib.suppress(zmq.Again):
+                while True:
+                    request = self._judge.recv_multipart(zmq.NOBLOCK)
+                    verdict = zap.judge(request, self._keys.workers)
+                    self._judge.send_multipart(verdict.reply, zmq.NOBLOCK)
+                    if verdict.refused:
+                        self._refuse(f"from {verdict.refused} with an unknown key")
+
+    def _count_failures(self) -> None:
+        for monitor in self._monitors:
+            with contextlib.suppress(zmq.Again):
+                while True:
+                    monitor.recv_multipart(zmq.NOBLOCK)
+                    self._refuse("with a wrong key, or with none")
+
+    def _refuse(self, whence: str) -> None:
+        self.refused += 1
+        now = time.monotonic()
+        if now - self._reported_at >= REPORT_SECONDS:
+            self._reported_at = now
+            _log.warning("A connection was refused, %d so far; it came %s.", self.refused, whence)
+
+    def send(self, route: bytes, frames: Sequence[Frame]) -> bool:
+        """Sends a message.
+
+        Returns:
+            Whether it was sent; not if the connection is closed or its queue is full.
+        """
+        try:
+            self._router.send_multipart([route, *frames], zmq.NOBLOCK)
+        except zmq.ZMQError:
+            return False
+        return True
+
+    def publish(self, packed: bytes) -> None:
+        """Sends weights to everybody who has subscribed."""
+        self._publisher.send(packed)
+
+    def close(self) -> None:
+        """Closes all but the button, for which `ring` may be under way; what was sent may leave."""
+        for socket in (self._router, self._publisher):
+            socket.close(_LINGER_MILLISECONDS)
+        for inner in (self._bell, self._judge, *self._monitors):
+            if inner is not None:
+                inner.close(0)
+
+    def terminate(self) -> None:
+        """Ends everything, after `close` and the last `ring`."""
+        self._button.close(0)
+        self._context.term()
+
+
+def reachable(endpoint: str, host: str) -> str:
+    """An endpoint as a worker on another machine reaches it.
+
+    Args:
+        endpoint: as a worker on this machine reaches it.
+        host: address that is listened on.
+    """
+    if host not in _ANY:
+        return endpoint
+    return f"tcp://{tcp.getfqdn()}:{endpoint.rpartition(':')[2]}"
+
+
+def require_safe_host(host: str, keys: LearnerKeys | None, *, insecure: bool) -> None:
+    """Sees to it that other machines are not served by accident.
+
+    Args:
+        host: address to listen on.
+        keys: who may connect; None for anybody.
+        insecure: whether the user wants it so.
+
+    Raises:
+        GatewayError: anybody could connect from another machine.
+    """
+    if keys is not None or _is_loopback(host):
+        return
+    if not insecure:
+        raise GatewayError(
+            f"Anybody who reaches {host} could send transitions and read weights; make keys with "
+            "`iqlft keys new DIR` and give them with --keys DIR, or stay on 127.0.0.1 (--insecure "
+            "takes the risk)."
+        )
+    _log.warning(
+        "INSECURE: the learner listens on %s without keys; anybody who reaches it can send "
+        "transitions and read weights.",
+        host,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _bind_error(host: str, port: int, error: zmq.ZMQError) -> GatewayError:
+    if error.errno == zmq.EADDRINUSE:
+        return PortInUseError(
+            f"Port {port} of {host} is in use, perhaps by another run; choose another with "
+            "--port, or let --port 0 find a free one."
+        )
+    return GatewayError(f"Cannot listen on {host}, port {port}: {error.strerror}.")

@@ -1,0 +1,1 @@
+"""Stacked networks, their layers and their optimiser."""

@@ -1,0 +1,205 @@
+"""Stacked perceptrons: n of one shape, evaluated layer by layer.
+
+Every tensor keeps a leading member axis. M members are runs trained together (seeds), and each of
+them may have several perceptrons, so `n` is a multiple of M. Shapes: M members, B batch.
+
+Forward and backward pass are written out: for perceptrons of this size autograd's bookkeeping costs
+as much as a third of the arithmetic (`docs/performance.md`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from iqlft.nn.layers import layer_class
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iqlft.nn.layers import Activations
+
+    Masks = Sequence[Tensor]
+
+
+def orthogonal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    """A `(rows, columns)` semi-orthogonal matrix with gain sqrt(2), the authors' initialisation.
+
+    The QR decomposition runs in float64, so that a float32 and a float64 network of one seed start
+    from the same matrix.
+    """
+    tall = max(rows, columns), min(rows, columns)
+    gaussian = torch.randn(tall, generator=generator, dtype=torch.float64)
+    q, r = torch.linalg.qr(gaussian)
+    q = q * torch.sign(torch.diagonal(r))
+    matrix: Tensor = math.sqrt(2) * (q if rows >= columns else q.T)
+    return matrix
+
+
+class StackedMLP:
+    """n perceptrons with ReLU hidden layers and a linear output.
+
+    Args:
+        sizes: layer widths from input to output.
+        generators: one random stream per perceptron; n is their number.
+        dtype: of the parameters, the output layer and the result.
+        hidden_dtype: arithmetic of the hidden layers; bfloat16 is faster where the machine has it.
+            The output layer never uses it: a value near -70 would be rounded to steps of 0.5.
+        device: where the parameters live.
+
+    Attributes:
+        parameters: `(P,)` everything that is learned, side by side.
+        gradients: `(P,)` where `backward` writes; the same order.
+        weights: `(n, in, out)` per layer, views of `parameters`.
+        biases: `(n, 1, out)` per layer, views of `parameters`.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        generators: Sequence[torch.Generator],
+        dtype: torch.dtype = torch.float32,
+        hidden_dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        n, pairs = len(generators), list(itertools.pairwise(sizes))
+        self._shapes = [shape for i, o in pairs for shape in ((n, i, o), (n, 1, o))]
+        self.parameters = torch.zeros(sum(map(math.prod, self._shapes)), dtype=dtype, device=device)
+        self.gradients = torch.zeros_like(self.parameters)
+        self._rounded = self.parameters.to(hidden_dtype or dtype)
+        self.weights, self.biases = self._split(self.parameters)
+        for weight, (fan_in, fan_out) in zip(self.weights, pairs, strict=True):
+            weight.copy_(torch.stack([orthogonal(fan_in, fan_out, g) for g in generators]))
+        rounded, gradients = self._split(self._rounded), self._split(self.gradients)
+        *hidden, last = zip(*rounded, *gradients, strict=True)
+        self._layer_class = layer_class(self._rounded)
+        self._hidden = [self._layer_class(*tensors) for tensors in hidden]
+        # The output layer works with the parameters as they are.
+        self._last = self._layer_class(self.weights[-1], self.biases[-1], *last[2:])
+        self._passed: _Pass | None = None
+        self.round()
+
+    def named(self, flat: Tensor) -> dict[str, Tensor]:
+        """A vector of all parameters, or of something about each, as tensors with names."""
+        weights, biases = self._split(flat)
+        return {
+            f"{kind}.{index}": tensor
+            for kind, tensors in (("weights", weights), ("biases", biases))
+            for index, tensor in enumerate(tensors)
+        }
+
+    def _split(self, flat: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        parts = torch.split(flat, [math.prod(shape) for shape in self._shapes])
+        tensors = [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+        return tensors[::2], tensors[1::2]
+
+    def round(self) -> None:
+        """Takes the parameters over into the hidden layers' arithmetic; due after every change."""
+        if self._rounded is not self.parameters:
+            self._rounded.copy_(self.parameters)
+
+    def forward(self, inputs: Tensor, masks: Masks = (), *, learn: bool = False) -> Tensor:
+        """Maps inputs to outputs.
+
+        Args:
+            inputs: `(M, B, in)`; the n / M perceptrons of a member share its inputs.
+            masks: `(n, B, width)`, which multiply the hidden layers.
+            learn: keeps what `backward` needs. It is as much as a core's cache holds, so nothing is
+                kept without need.
+
+        Returns:
+            `(n, B, out)`.
+        """
+        n, spread = len(self.weights[0]), self._layer_class.spread
+        layers: list[Activations] = [spread(inputs.to(self._rounded.dtype), n)]
+        dropped = [spread(mask, n) for mask in masks]
+        for index, layer in enumerate(self._hidden):
+            activations = layer.forward(layers[-1], relu=True)
+            if dropped:
+                for each, mask in zip(activations, dropped[index], strict=True):
+                    each.mul_(mask)
+            layers.append(activations)
+        top = [each.to(self.parameters.dtype) for each in layers[-1]]
+        self._passed = _Pass(layers, top, dropped) if learn else None
+        return self._layer_class.stack(self._last.forward(top, relu=False))
+
+    def backward(self, gradient: Tensor) -> None:
+        """Writes `gradients` for the last `forward`, which was one to learn from.
+
+        Args:
+            gradient: of the loss with respect to its result, `(n, B, out)`.
+        """
+        assert self._passed is not None
+        layers, top, dropped = self._passed
+        self._passed = None
+        kind, last = self._rounded.dtype, self._layer_class.spread(gradient, len(gradient))
+        self._last.backward(top, last)
+        below: Activations = [each.to(kind) for each in self._last.input_gradient(last)]
+        for index in reversed(range(len(self._hidden))):
+            for number, (each, activation) in enumerate(zip(below, layers[index + 1], strict=True)):
+                torch.ops.aten.threshold_backward(each, activation, 0, grad_input=each)
+                if dropped:
+                    each.mul_(dropped[index][number])
+            self._hidden[index].backward(layers[index], below)
+            if index:
+                below = self._hidden[index].input_gradient(below)
+
+
+class _Pass(NamedTuple):
+    """What a forward pass leaves for the backward pass.
+
+    Attributes:
+        layers: inputs and hidden activations, from below to the top.
+        top: the highest of them as the output layer sees it.
+        dropped: the masks of each hidden layer.
+    """
+
+    layers: list[Activations]
+    top: Activations
+    dropped: list[Activations]
+
+
+class Dropout:
+    """Random masks that drop hidden units in training and scale the others up.
+
+    Masks are an argument of a forward pass: no evaluation can forget to leave a training mode.
+
+    Args:
+        probability: p in [0, 1) that a unit is dropped; with 0 nothing is drawn.
+        widths: of the hidden layers.
+        generators: one random stream per network, on the CPU: checkpoints continue on any device.
+    """
+
+    def __init__(
+        self, probability: float, widths: Sequence[int], generators: Sequence[torch.Generator]
+    ) -> None:
+        self._probability, self._widths, self._generators = probability, widths, generators
+
+    def masks(self, inputs: Tensor) -> list[Tensor]:
+        """Fresh masks for a pass over inputs `(n, B, in)`, of their dtype and on their device.
+
+        Returns:
+            `(n, B, width)` for each hidden layer, 0 with probability p and else 1 / (1 - p), which
+            keeps the expected activation; no masks at all where p is 0.
+        """
+        if self._probability == 0:
+            return []
+        batch, kept = inputs.shape[1], 1 - self._probability
+
+        def mask(width: int) -> Tensor:
+            uniform = torch.stack([torch.rand(batch, width, generator=g) for g in self._generators])
+            return (uniform < kept).to(inputs.device, non_blocking=True).to(inputs.dtype).div_(kept)
+
+        return [mask(width) for width in self._widths]
+
+    def random_state(self, index: int) -> Tensor:
+        """uint8 `(bytes,)`: the random stream of a network, for a checkpoint."""
+        return self._generators[index].get_state()
+
+    def set_random_state(self, index: int, state: Tensor) -> None:
+        """Restores `random_state()`."""
+        self._generators[index].set_state(state.clone())

@@ -1,0 +1,127 @@
+"""What there is to see of a run beyond its evaluations, found when it is asked for.
+
+Each part raises a `UserError`, whose sentence says why, where a run has lost it or never had it: a
+report leaves out what it would have shown, and gives the sentence instead.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from iqlft.analysis.critics import Critics
+from iqlft.analysis.evaluation_paths import evaluation_paths
+from iqlft.analysis.restored import restored
+from iqlft.analysis.survey import MazeTask, survey
+from iqlft.datasets.errors import DatasetError
+from iqlft.datasets.goal_maze import maze_in
+from iqlft.gateway.journal import read_rows
+from iqlft.runs.history import read_history
+from iqlft.runs.policy import load_policy
+from iqlft.runs.runs import JOURNAL, RunError
+from iqlft.training.evaluation import FIRST_SEED
+from iqlft.training.learning import load_task_dataset
+from iqlft.training.members import pretrain_config
+from iqlft.training.pretrain import require_same_dataset
+from workers.environment import Environment
+from workers.transition import RowLayout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iqlft.analysis.evaluation_paths import EvaluationPath
+    from iqlft.analysis.survey import Survey
+    from iqlft.runs.history import History
+    from iqlft.runs.policy import Policy
+    from iqlft.runs.runs import Run
+
+EPISODES = 12
+"""Evaluation episodes that are run for their paths: the first ones of every evaluation."""
+
+
+class Evidence:
+    """The parts of one run.
+
+    Args:
+        run: an existing run; nothing is written to it.
+        datasets: surveys of datasets that runs share, so that each is read once; added to.
+    """
+
+    def __init__(self, run: Run, datasets: dict[str, Survey] | None = None) -> None:
+        self._run = run
+        self._datasets = {} if datasets is None else datasets
+
+    @functools.cached_property
+    def history(self) -> History:
+        """The rows of `metrics.jsonl`; see `read_history`."""
+        return read_history(self._run.folder)
+
+    @functools.cached_property
+    def policy(self) -> Policy:
+        """The newest policy; see `load_policy`."""
+        return load_policy(self._run.folder)
+
+    @functools.cached_property
+    def critics(self) -> Critics:
+        """The networks of the newest checkpoint; see `restored`."""
+        return Critics(restored(self._run, self.policy))
+
+    @functools.cached_property
+    def task(self) -> MazeTask | None:
+        """The maze and where its places are observed; None where the task has none."""
+        with closing(Environment(self.policy.environment)) as environment:
+            maze = maze_in(environment.gym)
+            position = environment.columns("achieved_goal")
+            goal = environment.columns("desired_goal")
+        return None if maze is None or position is None else MazeTask(maze, position, goal)
+
+    @functools.cached_property
+    def dataset(self) -> Survey:
+        """The dataset's transitions.
+
+        Raises:
+            DatasetError: it is not here, or cannot be read.
+            RunError: it is not the one that the run learned from.
+        """
+        # The recorded hash is that of the rows, and the environment settles what its maze is.
+        about = [self._run.meta.get("dataset"), self.policy.environment.to_dict()]
+        key = json.dumps(about, sort_keys=True)
+        if key not in self._datasets:
+            self._datasets[key] = self._read_dataset()
+        return self._datasets[key]
+
+    def _read_dataset(self) -> Survey:
+        config = pretrain_config(self._run)
+        try:
+            dataset = load_task_dataset(config)
+            found = survey(dataset.chunks(), dataset.layout, self.task)
+        except OSError as error:
+            raise DatasetError(
+                f"The dataset {' + '.join(config.dataset)} cannot be read ({error}); make or "
+                "download it again."
+            ) from error
+        require_same_dataset(self._run, dataset)
+        return found
+
+    @functools.cached_property
+    def new(self) -> Survey | None:
+        """The new transitions; None where there are none."""
+        path = self._run.folder / JOURNAL
+        if not path.is_file():
+            return None
+        weights = self.policy.weights
+        layout = RowLayout(weights.observation_dim, weights.action_dim)
+        try:
+            found = survey(read_rows(path, layout), layout, self.task)
+        except OSError as error:
+            raise RunError(f"{path} cannot be read ({error.strerror}).") from error
+        return found if found.num_transitions else None
+
+    @functools.cached_property
+    def paths(self) -> Sequence[EvaluationPath]:
+        """Evaluation episodes of the newest policy in its maze, from an evaluation's seeds."""
+        assert self.task is not None
+        seeds = [FIRST_SEED + index for index in range(EPISODES)]
+        return evaluation_paths(self.policy, self.task.position, seeds)

@@ -1,0 +1,109 @@
+"""What the numbers of some runs do not show, in honest sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from iqlft.analysis.published import published_rows
+from iqlft.analysis.summary import count_range
+from iqlft.datasets.antmaze.tasks import REGENERATED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iqlft.analysis.published import PublishedRow
+    from iqlft.analysis.summary import Group, Summary
+    from iqlft.runs.runs import Run
+
+PUBLISHED_EPISODES = 100
+"""Per evaluation, in the papers' protocol."""
+
+
+def limits(group: Group, summary: Summary) -> list[str]:
+    """Sentences about one task's series: its data, seeds, length and evaluations.
+
+    Args:
+        group: its runs.
+        summary: of the group.
+    """
+    published = [row for row in published_rows() if row.task == group.task]
+    return [
+        _data(summary, published),
+        *_seeds(summary.num_seeds[0] or len(group.runs), len(group.runs)),
+        *_length(summary, published),
+        *_apart(summary),
+        *_episodes(summary),
+    ]
+
+
+def unfinished(run: Run) -> list[str]:
+    """A sentence where training is not over.
+
+    Raises:
+        RunError: `meta.json` cannot be read.
+    """
+    status = run.meta.get("status", "finished")
+    if status == "finished":
+        return []
+    sentence = (
+        f"The training in {run.folder} is not finished (its status is {status}): its numbers are "
+        "those so far."
+    )
+    return [sentence]
+
+
+def _data(summary: Summary, published: Sequence[PublishedRow]) -> str:
+    label = f"The data are {summary.label}"
+    versions = sorted({row.dataset_version for row in published})
+    if not versions:
+        return f"{label}; there is no published number for this task."
+    advice = (
+        ", which is other data."
+        if REGENERATED in summary.label
+        else "; compare them only if that is the same data."
+    )
+    return f"{label}; the published numbers are of {' and '.join(versions)}{advice}"
+
+
+def _seeds(count: int, trained: int) -> list[str]:
+    sentence = (
+        "There is one seed: its intervals are about the episodes of an evaluation, not about how "
+        "training differs from seed to seed."
+        if count == 1
+        else f"There are {count} seeds; the intervals over them suppose that more would be alike."
+    )
+    if count == trained:
+        return [sentence]
+    return [sentence, f"Of {trained} seeds only those that have been fine-tuned are counted."]
+
+
+def _length(summary: Summary, published: Sequence[PublishedRow]) -> list[str]:
+    offline, online = (
+        max((n for row in published for n in row.phase_length(phase)), default=0)
+        for phase in ("offline", "online")
+    )
+    done = summary.offline_updates, summary.env_steps
+    if min(done[0], default=0) >= offline and min(done[1], default=0) >= online:
+        return []
+    updates, steps = (count_range(each) if each else "no" for each in done)
+    sentence = (
+        f"The training is shorter than the published one: {updates} offline updates and {steps} "
+        f"environment steps, where that has {count_range([offline])} and {count_range([online])}."
+    )
+    return [sentence]
+
+
+def _apart(summary: Summary) -> list[str]:
+    if len(summary.offline_updates) < 2 and len(summary.env_steps) < 2:
+        return []
+    return ["The seeds have no evaluation after equally many updates and steps in common."]
+
+
+def _episodes(summary: Summary) -> list[str]:
+    if not summary.episodes or summary.episodes[0] >= PUBLISHED_EPISODES:
+        return []
+    sentence = (
+        f"An evaluation has {count_range(summary.episodes)} episodes, where a published one has "
+        f"{PUBLISHED_EPISODES}."
+    )
+    return [sentence]

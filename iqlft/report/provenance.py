@@ -1,0 +1,95 @@
+"""How a run was made, in words: its commands, data, machine, versions and time."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from iqlft.runs.runs import Run
+
+UNKNOWN = "not recorded"
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """What `meta.json` says, as names and texts.
+
+    Args:
+        run: an existing run; what it does not record is said to be missing.
+
+    Raises:
+        RunError: `meta.json` cannot be read.
+    """
+    meta = run.meta
+    dataset, environment = meta.get("dataset") or {}, meta.get("environment") or {}
+    data = [dataset.get("id", UNKNOWN), meta.get("dataset_label", "of unknown origin")]
+    rows = [
+        ("seed", str(meta.get("seed", UNKNOWN))),
+        ("data", ", ".join(dict.fromkeys(map(str, data)))),
+        ("data's hash", str(dataset.get("hash", UNKNOWN))),
+        ("environment", str(environment.get("id", UNKNOWN))),
+        ("status", f"{meta.get('status', UNKNOWN)}, {meta.get('phase', UNKNOWN)} phase"),
+        ("training time", duration(meta.get("seconds"))),
+        *_surroundings(meta),
+    ]
+    if isinstance(meta.get("finetune"), dict):
+        rows += [(f"fine-tuning: {name}", text) for name, text in _surroundings(meta["finetune"])]
+    return rows
+
+
+def commands(run: Run) -> list[str]:
+    """The commands that made a run.
+
+    Where they are not recorded, those that repeat it, which is said behind them: a second run
+    beside it, and its fine-tuning, for it is the newest one that is pretrained then.
+
+    Raises:
+        RunError: `meta.json` or `config.yaml` cannot be read.
+    """
+    meta, config = run.meta, ["--config", str(run.folder / "config.yaml")]
+    again = ["--name", f"{run.folder.resolve().name}-again"]
+    lines = [command_line(meta.get("argv")) or _repetition("pretrain", *config, *again)]
+    if run.config("finetune") is not None:
+        tuned = command_line((meta.get("finetune") or {}).get("argv"))
+        lines.append(tuned or _repetition("finetune", *config))
+    return list(dict.fromkeys(lines))  # `iqlft run` did both.
+
+
+def _repetition(*arguments: str) -> str:
+    return f"{shlex.join(['iqlft', *arguments])}  # not recorded; this repeats it"
+
+
+def command_line(argv: list[str] | None) -> str:
+    """A recorded command as it would be typed; empty for None."""
+    if not argv:
+        return ""
+    program, *arguments = argv
+    path = Path(program)
+    module = path.name == "__main__.py"  # As `python -m` names the package's.
+    return shlex.join([path.parent.name if module else path.name, *arguments])
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as `1 h 23 min` or the like."""
+    if seconds is None:
+        return UNKNOWN
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+def _surroundings(meta: Mapping[str, Any]) -> list[tuple[str, str]]:
+    machine = [str(meta[key]) for key in ("host", "machine", "gpu", "device") if meta.get(key)]
+    if threads := meta.get("threads"):
+        machine.append(f"{threads} torch thread{'s' * (threads > 1)}")
+    versions = meta.get("versions") or {}
+    return [
+        ("begun", str(meta.get("created", UNKNOWN))),
+        ("machine", ", ".join(machine) or UNKNOWN),
+        ("versions", ", ".join(f"{k} {v}" for k, v in versions.items()) or UNKNOWN),
+        ("source revision", str(meta.get("git") or UNKNOWN)),
+    ]

@@ -1,0 +1,304 @@
+"""`iqlft report`: one HTML page with all that there is to see of some runs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+
+from iqlft.analysis.summary import count_range, group_runs, series_of, summarise
+from iqlft.analysis.table import COLUMNS, caption, show_estimate, show_row, table_rows
+from iqlft.analysis.wording import series_name
+from iqlft.figures.diagnostics import Advantages, diagnostics_figure, has_lag
+from iqlft.figures.figures import NARROW, WIDE, save_figure, style
+from iqlft.figures.maze_map import maze_figure
+from iqlft.figures.panels import Stretch
+from iqlft.figures.plot import plot_before_after
+from iqlft.figures.value_map import POSTURES, place_values, value_figure
+from iqlft.report.evidence import Evidence
+from iqlft.report.limits import limits, unfinished
+from iqlft.report.markup import Markup, definitions, document, element, picture, table
+from iqlft.report.provenance import commands, facts
+from iqlft.runs.curves import METRIC_NAMES
+from iqlft.runs.files import write_atomically
+from iqlft.runs.runs import Run
+from iqlft.training.evaluation import FIRST_SEED
+from iqlft.training.reporting import Silent
+from workers.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from iqlft.analysis.summary import Group
+    from iqlft.analysis.survey import Survey
+    from iqlft.runs.curves import RunCurve
+    from iqlft.runs.history import History
+    from iqlft.training.reporting import Reporter
+
+NAME = "report.html"
+
+
+def write_report(
+    runs: Sequence[RunCurve], out_folder: Path, reporter: Reporter | None = None
+) -> Path:
+    """Writes the page, and its figures as PNG and as PDF beside it.
+
+    Args:
+        runs: at least one.
+        out_folder: where the files go; made if missing. With several runs, the figures of each
+            are in a folder `<task>/<run>` of their own, below that of their root if the runs
+            have several roots.
+        reporter: told which run is being looked at.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunError: no runs, or two of the same task, algorithm, variant, data and seed.
+        OSError: a file cannot be written.
+    """
+    groups, reporter = group_runs(runs), reporter or Silent()
+    alone = len(runs) == 1
+    content = _overview(groups, out_folder)
+    datasets: dict[str, Survey] = {}
+    root = os.path.commonpath([run.folder.resolve().parent.parent for run in runs])
+    for group in groups:
+        for run in group.runs:
+            reporter.event(f"Looking at {run.folder}.")
+            place = "" if alone else run.folder.resolve().relative_to(root)
+            content.append(_article(run, out_folder / place, datasets, alone=alone))
+    tasks = list(dict.fromkeys(group.task for group in groups))
+    title = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
+    page = document(f"{title}: before and after fine-tuning", *content)
+    write_atomically(out_folder / NAME, page)
+    return out_folder / NAME
+
+
+# -- all runs -----------------------------------------------------------------------------------
+
+
+def _overview(groups: Sequence[Group], out_folder: Path) -> list[Markup]:
+    """Headlines, the curves and the dumbbell, the table, the limits."""
+    runs = [run for group in groups for run in group.runs]
+    rows = table_rows(runs)
+    words = caption(rows)
+    names = _names(groups)
+    return [
+        *(
+            element("p", _headline(group, name), class_="headline")
+            for group, name in zip(groups, names, strict=True)
+        ),
+        _curves(groups, out_folder),
+        table(COLUMNS[1:], ((map(_minus, show_row(row)), row.ours) for row in rows), words),
+        element("h2", "Limits"),
+        element("ul", *(element("li", each) for each in _limits(groups, names))),
+    ]
+
+
+def _names(groups: Sequence[Group]) -> list[str]:
+    """The task, and of several series of it which; empty for a single group."""
+    if len(groups) == 1:
+        return [""]
+    counts = Counter(group.task for group in groups)
+    series = list(dict.fromkeys(group.series for group in groups))
+    return [
+        group.task
+        if counts[group.task] == 1
+        else f"{group.task}, {series_name(group.series, series)}"
+        for group in groups
+    ]
+
+
+def _limits(groups: Sequence[Group], names: Sequence[str]) -> list[str]:
+    """Each sentence once, with the groups that it is about where it is not about all."""
+    about: dict[str, list[str]] = {}
+    for group, name in zip(groups, names, strict=True):
+        for sentence in limits(group, summarise(group)):
+            about.setdefault(sentence, []).append(name)
+    sentences = [
+        sentence if len(mine) == len(groups) else f"{'; '.join(mine)}: {sentence}"
+        for sentence, mine in about.items()
+    ]
+    runs = (run for group in groups for run in group.runs)
+    return sentences + [each for run in runs for each in unfinished(Run.open(run.folder))]
+
+
+def _headline(group: Group, name: str) -> str:
+    """`Success rate (%): 53.0 [43, 62] before, 97.0 [92, 99] after 1M steps, change +44.0`."""
+    summary = summarise(group)
+    metric = METRIC_NAMES[summary.metric]
+    text = f"{metric[0].upper()}{metric[1:]}: {show_estimate(summary.before)} before"
+    if summary.after is None:
+        text += "; not fine-tuned"
+    else:
+        change = show_estimate(summary.change, signed=True)
+        steps = count_range(summary.env_steps)
+        text += f", {show_estimate(summary.after)} after {steps} steps, change {change}"
+    return _minus(f"{name}. {text}" if name else text)
+
+
+def _minus(text: str) -> str:
+    """The text with true minus signs before numbers."""
+    return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text)
+
+
+def _curves(groups: Sequence[Group], folder: Path) -> Markup:
+    png, _ = plot_before_after([run for group in groups for run in group.runs], folder)
+    return picture(
+        png,
+        "Curves of every task over offline updates and online environment steps, and the change "
+        "from before to after; the table holds the numbers.",
+        "Evaluations over offline updates, left of 0, and environment steps, right of it, with "
+        "intervals of 95 % as the legend names them. Before and after are the last evaluations "
+        "that all seeds have, never the best. Published results are marked where their protocol "
+        "ends, if runs are as long.",
+    )
+
+
+# -- one run ------------------------------------------------------------------------------------
+
+
+def _article(run: RunCurve, folder: Path, datasets: dict[str, Survey], *, alone: bool) -> Markup:
+    """Everything of one run; what cannot be shown is left out, with the reason."""
+    opened = Run.open(run.folder)
+    evidence = Evidence(opened, datasets)
+    parts: list[Markup] = []
+    if not alone:
+        (group,) = group_runs([run])
+        headline = element("p", _headline(group, ""), class_="headline")
+        parts += [headline, _curves([group], folder)]
+    parts += _section("Diagnostics", lambda: _diagnostics(run, evidence, folder))
+    parts += _section("Where it goes", lambda: _maze_map(evidence, folder))
+    parts += _section("What places are worth", lambda: _value_map(evidence, folder))
+    parts += _section("How it was made", lambda: _provenance(opened))
+    title = element("h2", f"{run.task}, {series_of(run).name}, seed {run.seed}")
+    return element("article", title, *parts)
+
+
+def _section(title: str, make: Callable[[], list[Markup]]) -> list[Markup]:
+    """A heading and what is made for it, or why that is not possible."""
+    try:
+        return [element("h3", title), *make()]
+    except UserError as error:
+        return [element("h3", title), _left_out(f"Left out: {error}")]
+
+
+def _left_out(reason: str) -> Markup:
+    return element("p", reason, class_="left-out")
+
+
+def _diagnostics(run: RunCurve, evidence: Evidence, folder: Path) -> list[Markup]:
+    history, advantages, missing = evidence.history, None, []
+    words = (
+        "Mean of Q (the lower of both target critics) and of V on 1,024 transitions, of the "
+        "dataset always the same, of new ones others each time; their difference, with its "
+        "running mean; mean log standard deviation of the policy."
+    )
+    if has_lag(history):
+        words += (
+            " Policy lag: updates by which the actor of new transitions was behind the learner."
+        )
+    try:
+        advantages = _advantages(evidence)
+        sizes = " and ".join(f"{len(s):,} {name}" for name, s in advantages.samples.items())
+        words += (
+            f" Advantages that the newest checkpoint ({evidence.critics.updates:,} updates) gives "
+            f"to {sizes} transitions drawn at random: right of the dotted line the weight "
+            "exp(inverse temperature \N{MULTIPLICATION SIGN} advantage) is clipped at 100; the "
+            "outermost bars hold what lies beyond."
+        )
+    except UserError as error:
+        missing = [_left_out(f"The advantages are left out: {error}")]
+    with mpl.rc_context(style(WIDE)):
+        figure = diagnostics_figure(history, stretch(run, history), advantages)
+        png, _ = save_figure(figure, folder, "diagnostics")
+    lag = ", policy lag" * has_lag(history)
+    shown = f"Q, V{lag} and log standard deviation over training."
+    return [picture(png, shown, words), *missing]
+
+
+def stretch(run: RunCurve, history: History) -> Stretch:
+    """Up to the last evaluation, or to the last row of metrics where that is later."""
+    return Stretch(
+        max([history.length("offline"), *(row.updates for row in run.offline)]),
+        max(history.length("online"), run.rows[-1].env_steps),
+    )
+
+
+def _advantages(evidence: Evidence) -> Advantages:
+    surveys = {"dataset": evidence.dataset} | ({"new": evidence.new} if evidence.new else {})
+    critics = evidence.critics
+    samples = {
+        name: critics.advantages(each.observations, each.actions) for name, each in surveys.items()
+    }
+    return Advantages(samples, critics.clipped_from)
+
+
+def _maze_map(evidence: Evidence, folder: Path) -> list[Markup]:
+    task = evidence.task
+    if task is None:
+        return [_no_maze(evidence)]
+    paths = evidence.paths
+    surveys, missing = {}, []
+    try:
+        surveys["dataset transitions"] = evidence.dataset
+    except UserError as error:
+        missing = [_left_out(f"The dataset's visits are left out: {error}")]
+    if evidence.new is not None:
+        surveys["new transitions"] = evidence.new
+    with mpl.rc_context(style(WIDE)):
+        png, _ = save_figure(maze_figure(task.maze, surveys, paths), folder, "maze")
+    successes = sum(path.success for path in paths)
+    seen = f"Where the agent was in {' and '.join(surveys)}, on one scale of colours, and its paths"
+    words = (
+        f"{seen if surveys else 'The paths of the agent'} in the first {len(paths)} evaluation "
+        "episodes (seeds from "
+        f"{FIRST_SEED:,} on), which the newest policy ({evidence.policy.weights.version:,} updates)"
+        f" has run for this page with its mean action; successes: {successes}. An episode's goal "
+        "may lie around the star."
+    )
+    return [picture(png, "The maze from above, with visits and paths.", words), *missing]
+
+
+def _value_map(evidence: Evidence, folder: Path) -> list[Markup]:
+    task = evidence.task
+    if task is None:
+        return [_no_maze(evidence)]
+    critics, dataset, new = evidence.critics, evidence.dataset, evidence.new
+    values = place_values(critics.values, task, dataset.observations[:POSTURES])
+    visits = [each.visits for each in (dataset, new) if each and each.visits is not None]
+    with mpl.rc_context(style(NARROW)):
+        figure = value_figure(task.maze, values, np.sum(visits, axis=0))
+        png, _ = save_figure(figure, folder, "value")
+    words = (
+        f"V of the newest checkpoint ({critics.updates:,} updates) at every place that a transition"
+        f" has visited: the mean over {POSTURES} transitions of the dataset drawn at random, of "
+        "whose observations only x and y are replaced"
+        + (" and the goal is the evaluation goal." if task.goal is not None else ".")
+    )
+    return [picture(png, "The maze from above, coloured by V.", words)]
+
+
+def _no_maze(evidence: Evidence) -> Markup:
+    return _left_out(
+        f"Left out: {evidence.policy.environment.id} has no maze whose places are observed, "
+        "so there is no map to draw."
+    )
+
+
+def _provenance(run: Run) -> list[Markup]:
+    try:
+        lines = "\n".join(commands(run))
+        settings = element("summary", "All settings (config.yaml)")
+        made = [
+            element("pre", element("code", lines)),
+            element("details", settings, element("pre", element("code", run.config_text))),
+        ]
+    except UserError as error:
+        made = [_left_out(f"Commands and settings are left out: {error}")]
+    return [definitions(facts(run)), *made]

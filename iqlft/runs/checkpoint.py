@@ -1,0 +1,214 @@
+"""Checkpoints: a folder of safetensors and JSON, written beside and renamed, never overwritten.
+
+checkpoints/000050000/tensors.safetensors   parameters, targets, moments, random streams
+                      state.json            counters, positions in the run's files
+                      manifest.json         blake2b of the two
+checkpoints/last                            the name of the newest one
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import safetensors.torch
+from safetensors import SafetensorError
+
+from iqlft.runs.files import sync, write_atomically
+from workers.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
+TENSORS, STATE, MANIFEST, LAST = "tensors.safetensors", "state.json", "manifest.json", "last"
+KEPT = 2
+"""Checkpoints that stay, apart from those marked to be kept."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that is missing, damaged or does not fit."""
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+        tensors: by name, on the CPU.
+        state: JSON data.
+    """
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def save(folder: Path, updates: int, checkpoint: Checkpoint, *, keep: bool = False) -> Path:
+    """Writes a checkpoint atomically and makes it the last one.
+
+    Args:
+        folder: the run's `checkpoints/`.
+        updates: names the checkpoint.
+        checkpoint: what to write.
+        keep: never remove it to make room, as for the end of pretraining.
+
+    Raises:
+        CheckpointError: the disk is full or the folder not writable; the last one still loads.
+    """
+    name = _free_name(folder, updates)
+    temporary = folder / f".{name}.tmp"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        tensors = {
+            key: each.detach().contiguous().cpu() for key, each in checkpoint.tensors.items()
+        }
+        safetensors.torch.save_file(tensors, temporary / TENSORS)
+        (temporary / STATE).write_text(json.dumps({**checkpoint.state, "keep": keep}, indent=1))
+        hashes = {each: _digest(temporary / each) for each in (TENSORS, STATE)}
+        (temporary / MANIFEST).write_text(json.dumps(hashes, indent=1))
+        for path in temporary.iterdir():
+            sync(path)
+        temporary.rename(folder / name)
+        sync(folder)
+        write_atomically(folder / LAST, name)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(
+            f"The checkpoint {folder / name} could not be written ({error}); the previous one is "
+            "intact: free some space or fix the permissions, then resume."
+        ) from error
+    _prune(folder, name)
+    return folder / name
+
+
+def load(folder: Path, name: str | None = None) -> Checkpoint:
+    """Reads a checkpoint, the last one unless named.
+
+    Raises:
+        CheckpointError: there is none, or a file is missing or differs from the manifest.
+    """
+    try:
+        name = name or (folder / LAST).read_text().strip()
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} has no checkpoint yet, so there is nothing to continue; start anew."
+        ) from error
+    path = folder / name
+    try:
+        hashes = json.loads((path / MANIFEST).read_text())
+        damaged = [each for each in (TENSORS, STATE) if _digest(path / each) != hashes[each]]
+        if damaged:
+            raise CheckpointError(f"{path / damaged[0]} is damaged{_advice(folder, name)}")
+        tensors = safetensors.torch.load_file(path / TENSORS)
+        return Checkpoint(tensors, json.loads((path / STATE).read_text()))
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise CheckpointError(
+            f"The checkpoint {path} cannot be read ({error}){_advice(folder, name)}"
+        ) from error
+
+
+@contextmanager
+def fitting(run_folder: Path) -> Iterator[None]:
+    """Within it, tensors that are missing or of another shape raise `CheckpointError`."""
+    try:
+        yield
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"The checkpoint in {run_folder} does not fit its configuration ({error}); "
+            "was config.yaml edited, or is it of another version?"
+        ) from error
+
+
+def read_state(folder: Path, name: str) -> dict[str, Any]:
+    """The JSON part of a checkpoint alone; `load` checks it against the manifest.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    path = folder / name / STATE
+    try:
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}){_advice(folder, name)}") from error
+    return state
+
+
+def make_last(folder: Path, name: str) -> None:
+    """Makes a checkpoint the one that `load` takes."""
+    write_atomically(folder / LAST, name)
+
+
+def names(folder: Path) -> list[str]:
+    """Names of the complete checkpoints, oldest first."""
+    return sorted(path.parent.name for path in folder.glob(f"[0-9]*/{MANIFEST}"))
+
+
+def rewind(folder: Path, updates: int) -> None:
+    """Makes the checkpoint after so many updates the last one, and removes those after it."""
+    beyond = [name for name in names(folder) if _updates(name) > updates]
+    if (folder / LAST).read_text().strip() in beyond:
+        make_last(folder, name_at(folder, updates))
+        for name in beyond:
+            shutil.rmtree(folder / name)
+
+
+def names_at(folder: Path, updates: int) -> list[str]:
+    """Names of the complete checkpoints after so many updates, oldest first."""
+    return [name for name in names(folder) if _updates(name) == updates]
+
+
+def _updates(name: str) -> int:
+    return int(name.split("-", maxsplit=1)[0])
+
+
+def name_at(folder: Path, updates: int) -> str:
+    """Name of the newest checkpoint after so many updates.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    found = names_at(folder, updates)
+    if not found:
+        raise CheckpointError(
+            f"{folder} has no checkpoint after {updates:,} updates, where the runs beside it have "
+            "their last one; resume this run alone."
+        )
+    return found[-1]
+
+
+def _advice(folder: Path, name: str) -> str:
+    others = [each for each in names(folder) if each != name]
+    if not others:
+        return "; there is no other checkpoint, so the run must be started anew."
+    return f"; to continue from the one before, write {others[-1]} into {folder / LAST}."
+
+
+def _free_name(folder: Path, updates: int) -> str:
+    name, suffix = f"{updates:09d}", 0
+    while (folder / name).exists():
+        suffix += 1
+        name = f"{updates:09d}-{suffix:03d}"
+    return name
+
+
+def _prune(folder: Path, newest: str) -> None:
+    removable = []
+    for name in names(folder):
+        try:
+            keep = read_state(folder, name).get("keep", False)
+        except CheckpointError:
+            keep = True  # Damaged evidence is the user's to remove.
+        if not keep and name != newest:
+            removable.append(name)
+    for name in removable[: max(0, len(removable) - (KEPT - 1))]:
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()

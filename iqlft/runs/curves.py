@@ -1,0 +1,262 @@
+"""What a run folder says about its evaluations: `meta.json` and `curves.csv`, checked and typed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, get_args
+
+from iqlft.runs.runs import CURVE_COLUMNS, RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Metric = Literal["success", "normalized_score", "return"]
+"""What is plotted, in order of preference: what all runs of a task report."""
+
+Number = TypeVar("Number", int, float)
+
+METRIC_NAMES: dict[Metric, str] = {
+    "success": "success rate (%)",
+    "normalized_score": "normalized score",
+    "return": "return",
+}
+"""What axes and tables call them."""
+
+_COLUMNS = CURVE_COLUMNS.split(",")
+
+
+class CurveRow(NamedTuple):
+    """One evaluation.
+
+    Attributes:
+        phase: `offline` or `online`.
+        updates: updates so far, offline and online together.
+        env_steps: online environment steps so far.
+        seconds: since the run began.
+        success: share of successful episodes in [0, 1]; None where the environment reports none.
+        mean_return: mean raw return of an episode.
+        normalized_score: 0 to 100 between the dataset's reference scores; None without them.
+        episodes: number of evaluation episodes.
+        version: number of updates behind the evaluated weights.
+    """
+
+    phase: Literal["offline", "online"]
+    updates: int
+    env_steps: int
+    seconds: float
+    success: float | None
+    mean_return: float
+    normalized_score: float | None
+    episodes: int
+    version: int
+
+    def score(self, metric: Metric) -> float:
+        """The metric's value: success in percent, the others as they stand; NaN if absent."""
+        if metric == "success":
+            return math.nan if self.success is None else 100 * self.success
+        if metric == "normalized_score":
+            return math.nan if self.normalized_score is None else self.normalized_score
+        return self.mean_return
+
+
+@dataclass(frozen=True)
+class RunCurve:
+    """The evaluations of one run.
+
+    Attributes:
+        folder: the run folder.
+        task: such as `antmaze-medium-play`.
+        algorithm: such as `iql`.
+        seed: of the run.
+        label: where the data come from, such as `regenerated with the D4RL procedure`.
+        rows: evaluations in order, offline before online; never empty.
+        variant: what `--name` or `--into` calls it, without the seed; empty where neither does.
+    """
+
+    folder: Path
+    task: str
+    algorithm: str
+    seed: int
+    label: str
+    rows: tuple[CurveRow, ...]
+    variant: str = ""
+
+    @property
+    def offline(self) -> tuple[CurveRow, ...]:
+        """Evaluations of the offline phase."""
+        return tuple(row for row in self.rows if row.phase == "offline")
+
+    @property
+    def online(self) -> tuple[CurveRow, ...]:
+        """Evaluations of the online phase; the first may stand before any environment step."""
+        return tuple(row for row in self.rows if row.phase == "online")
+
+    @property
+    def before(self) -> CurveRow | None:
+        """The evaluation before fine-tuning: online at 0 environment steps, else last offline."""
+        offline, online = self.offline, self.online
+        if online and online[0].env_steps == 0:
+            return online[0]
+        return offline[-1] if offline else None
+
+    @property
+    def after(self) -> CurveRow | None:
+        """The last evaluation after environment steps (never the best); None without any."""
+        last = self.rows[-1]
+        return last if last.phase == "online" and last.env_steps > 0 else None
+
+
+def read_run(folder: Path | str) -> RunCurve:
+    """Reads one run folder.
+
+    Args:
+        folder: holds `meta.json` and `curves.csv`.
+
+    Returns:
+        The run's evaluations.
+
+    Raises:
+        RunError: not a run folder, no evaluation yet, or a malformed row (with its line number).
+    """
+    folder = Path(folder)
+    meta = _read_meta(folder)
+    rows = _read_rows(folder / "curves.csv")
+    dataset = meta.get("dataset")
+    dataset_id = dataset.get("id") if isinstance(dataset, dict) else None
+    try:
+        return RunCurve(
+            folder=folder,
+            task=str(meta["task"]),
+            algorithm=str(meta["algorithm"]),
+            seed=int(meta["seed"]),
+            label=str(meta.get("dataset_label") or dataset_id or "unlabelled data"),
+            rows=rows,
+            variant=str(meta.get("variant", "")),
+        )
+    except KeyError as error:
+        raise RunError(
+            f"{folder / 'meta.json'} has no {error}; a run's task, algorithm and seed are needed."
+        ) from error
+
+
+def find_runs(root: Path | str) -> list[Path]:
+    """All run folders under a folder (or that folder itself) that have at least one evaluation.
+
+    Hidden folders, such as those still being written, are passed over.
+
+    Args:
+        root: where to look.
+
+    Returns:
+        Sorted paths; empty if there are none.
+    """
+    found = []
+    for path, folders, files in os.walk(root):
+        if "meta.json" in files and "curves.csv" in files:
+            folders.clear()  # a run's checkpoints may hold files of the same names
+            with (Path(path) / "curves.csv").open(encoding="utf-8") as lines:
+                if sum(1 for line in lines if line.strip()) > 1:
+                    found.append(Path(path))
+        else:
+            folders[:] = [name for name in folders if not name.startswith(".")]
+    return sorted(found)
+
+
+def common_metric(runs: Iterable[RunCurve]) -> Metric:
+    """The first metric, in the order of `Metric`, that every evaluation of every run reports."""
+    rows = [row for run in runs for row in run.rows]
+    for metric in cast("tuple[Metric, ...]", get_args(Metric)):
+        if not any(math.isnan(row.score(metric)) for row in rows):
+            return metric
+    return "return"  # unreachable for rows that were read, which always have a return
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    path = folder / "meta.json"
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(
+            f"{folder} is not a run folder (meta.json cannot be read); name a folder such as "
+            "runs/antmaze-umaze/iql-s0."
+        ) from error
+    except ValueError as error:
+        raise RunError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(meta, dict):
+        raise RunError(f"{path} must hold a JSON object, not {type(meta).__name__}.")
+    return meta
+
+
+def _read_rows(path: Path) -> tuple[CurveRow, ...]:
+    try:
+        with path.open(newline="", encoding="utf-8") as lines:
+            reader = csv.DictReader(lines)
+            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+            if missing and reader.fieldnames:
+                raise RunError(f"{path} lacks the columns {', '.join(missing)}.")
+            rows = []
+            for record in reader:
+                try:
+                    rows.append(_row(record))
+                except (ValueError, TypeError) as error:
+                    raise RunError(f"{path}, line {reader.line_num}: {error}") from error
+    except OSError as error:
+        raise RunError(f"{path.parent} has no curves.csv: nothing has been evaluated.") from error
+    if not rows:
+        raise RunError(f"{path} has no rows yet: wait for the run's first evaluation.")
+    phases = [row.phase for row in rows]
+    if phases != sorted(phases):
+        raise RunError(f"{path} has an offline evaluation after an online one; rows are in order.")
+    return tuple(rows)
+
+
+def _row(record: Mapping[str, str | None]) -> CurveRow:
+    """One record as a row; raises `ValueError` with a sentence for a malformed one."""
+    values = {name: _field(record, name) for name in _COLUMNS}
+    phase = values["phase"]
+    if phase not in {"offline", "online"}:
+        raise ValueError(f"phase must be offline or online, not {phase!r}.")
+    success = _optional(values, "success")
+    if success is not None and not 0 <= success <= 1:
+        raise ValueError(f"success must lie in [0, 1], not {success}.")
+    row = CurveRow(
+        phase=cast("Literal['offline', 'online']", phase),
+        updates=_number(values, "updates", int),
+        env_steps=_number(values, "env_steps", int),
+        seconds=_number(values, "seconds", float),
+        success=success,
+        mean_return=_number(values, "return", float),
+        normalized_score=_optional(values, "normalized_score"),
+        episodes=_number(values, "episodes", int),
+        version=_number(values, "version", int),
+    )
+    if row.episodes < 1:
+        raise ValueError(f"episodes must be at least 1, not {row.episodes}.")
+    return row
+
+
+def _field(record: Mapping[str, str | None], name: str) -> str:
+    value = record[name]
+    if value is None:
+        raise ValueError("the row has fewer values than the header.")
+    return value.strip()
+
+
+def _optional(values: Mapping[str, str], name: str) -> float | None:
+    return _number(values, name, float) if values[name] else None
+
+
+def _number(values: Mapping[str, str], name: str, kind: type[Number]) -> Number:
+    text = values[name]
+    try:
+        number = kind(text)
+    except ValueError:
+        raise ValueError(f"{name} must be a number, not {text!r}.") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, not {text!r}.")
+    return number

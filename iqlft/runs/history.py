@@ -1,0 +1,87 @@
+"""What a run folder says about its training between evaluations: `metrics.jsonl`, row by row."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from iqlft.runs.runs import METRICS, RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_CLOCKS = {"offline": "updates", "online": "env_steps"}
+"""What is counted in each phase."""
+
+
+@dataclass(frozen=True)
+class History:
+    """The rows of one run; `docs/metrics.md` explains their keys.
+
+    Attributes:
+        rows: in order, offline before online; never empty.
+    """
+
+    rows: tuple[Mapping[str, Any], ...]
+
+    def length(self, phase: str) -> int:
+        """Offline updates, or online environment steps, up to the phase's last row; 0 without."""
+        return max((row[_CLOCKS[phase]] for row in self.rows if row["phase"] == phase), default=0)
+
+    def column(
+        self, key: str, phase: str, *, minus: str | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The values of a key in one phase.
+
+        Args:
+            key: such as `policy_lag`.
+            phase: `offline` or `online`.
+            minus: another key, whose values are subtracted.
+
+        Returns:
+            Updates (offline) or environment steps (online) `(n,)`, and values `(n,)`, of the rows
+            that have all of them.
+        """
+        keys = (_CLOCKS[phase], key, *([minus] if minus else []))
+        rows = [[row.get(each) for each in keys] for row in self.rows if row["phase"] == phase]
+        whole = [row for row in rows if None not in row]
+        table = np.array(whole, np.float64).reshape(-1, len(keys))
+        return table[:, 0], table[:, 1] - table[:, 2:].sum(axis=1)
+
+
+def read_history(folder: Path) -> History:
+    """Reads the metrics of a run.
+
+    Args:
+        folder: a run folder.
+
+    Raises:
+        RunError: there are no metrics yet, or a line is damaged (with its number).
+    """
+    path = folder / METRICS
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(
+            f"{path} cannot be read ({error}); restore it, or resume the run to go on writing it."
+        ) from error
+    if not lines:
+        raise RunError(f"{path} has no rows yet: wait for the run's first ones (log_every).")
+    return History(tuple(_row(path, number, line) for number, line in enumerate(lines, 1)))
+
+
+def _row(path: Path, number: int, line: str) -> Mapping[str, Any]:
+    try:
+        row: dict[str, Any] = json.loads(line)
+        row[_CLOCKS[row["phase"]]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{path}, line {number}, is no row of metrics ({error!r}); remove the line."
+        ) from error
+    return row

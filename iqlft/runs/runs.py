@@ -1,0 +1,355 @@
+"""The run folder, and its only writer.
+
+Files that grow (metrics, curves, episodes, new transitions) are append-only, and a checkpoint
+records how long each one was. Resuming cuts them back to those lengths, so that a run that was
+killed and resumed has the same ones as one that was not. (TensorBoard's events and the logs are
+for looking at: they just go on.)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+import weakref
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import yaml
+
+from iqlft.runs.files import write_atomically
+from workers.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+CURVE_COLUMNS = "phase,updates,env_steps,seconds,success,return,normalized_score,episodes,version"
+EPISODE_COLUMNS = "env_steps,worker,version,return,length,success"
+METRICS, CURVES, EPISODES = _GROWING = "metrics.jsonl", "curves.csv", "episodes.csv"
+JOURNAL = "replay/journal"
+"""The new transitions, see `iqlft.gateway.journal`."""
+ENDPOINT = "endpoint"
+"""Where the learner's workers connect to; written anew whenever it starts."""
+_PRODUCTS = ("replay", "policy", "plots", "tensorboard", "logs")
+_PACKAGES = ("iqlft", "torch", "gymnasium", "gymnasium-robotics", "mujoco", "minari", "numpy")
+
+
+class RunError(UserError):
+    """A run folder that exists already, is missing, or cannot be read or written."""
+
+
+class Run:
+    """A run folder that is open for writing.
+
+    Args:
+        folder: `runs/<task>/<name>`, complete.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[str, BinaryIO] = {}
+        self._claim: weakref.finalize[..., Run] | None = None
+
+    @classmethod
+    def create(cls, folder: Path, config: Mapping[str, Any], meta: Mapping[str, Any]) -> Run:
+        """Makes a new run folder under a temporary name and renames it.
+
+        Args:
+            folder: must not exist.
+            config: the resolved configuration of pretraining.
+            meta: what `meta.json` holds beside versions, host and time.
+
+        Raises:
+            RunError: the folder exists, or cannot be written.
+        """
+        refuse_existing(folder)
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+        try:
+            for each in ("checkpoints", "replay", "policy", "plots", "tensorboard", "logs"):
+                (temporary / each).mkdir(parents=True)
+            (temporary / CURVES).write_text(CURVE_COLUMNS + "\n")
+            (temporary / EPISODES).write_text(EPISODE_COLUMNS + "\n")
+            (temporary / METRICS).touch()
+            run = cls(temporary)
+            run.write_config("pretrain", config)
+            run.write_meta({**meta, **surroundings()})
+            temporary.rename(folder)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise RunError(
+                f"The run folder {folder} cannot be made ({error.strerror}); choose a writable "
+                "place with --runs."
+            ) from error
+        run = cls(folder)
+        run.claim()
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Opens an existing run.
+
+        Raises:
+            RunError: there is no run in this folder.
+        """
+        if not (folder / "meta.json").is_file():
+            raise RunError(f"There is no run in {folder} (no meta.json); see `iqlft doctor`.")
+        return cls(folder)
+
+    def copy(self, folder: Path, checkpoint: str) -> Run:
+        """A second run folder that continues from one of this run's checkpoints, its only one.
+
+        Args:
+            folder: must not exist.
+            checkpoint: name of the checkpoint.
+
+        Raises:
+            RunError: the folder exists, or cannot be written.
+        """
+        refuse_existing(folder, "--into")
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+
+        def skipped(directory: str, names: list[str]) -> set[str]:
+            if Path(directory) == self.folder / "checkpoints":
+                return set(names) - {checkpoint}
+            return set(_PRODUCTS) & set(names) if Path(directory) == self.folder else set()
+
+        try:
+            shutil.copytree(self.folder, temporary, ignore=skipped)
+            for each in _PRODUCTS:
+                (temporary / each).mkdir()
+            write_atomically(temporary / "checkpoints" / "last", checkpoint)
+            # It differs from its like in what the run did, and in what it was copied for.
+            name = name_without_seed(folder.name, self.meta["seed"])
+            variant = f"{self.meta.get('variant', '')} {name}".lstrip()
+            Run(temporary).write_meta({"copied_from": self.folder.name, "variant": variant})
+            temporary.rename(folder)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise RunError(f"{self.folder} cannot be copied to {folder} ({error}).") from error
+        return Run(folder)
+
+    # -- configuration and description ------------------------------------------------------
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The contents of `meta.json`."""
+        return self._read_json("meta.json")
+
+    def write_meta(self, changes: Mapping[str, Any]) -> None:
+        """Updates `meta.json` atomically."""
+        path = self.folder / "meta.json"
+        meta = self.meta if path.is_file() else {}
+        write_atomically(path, json.dumps({**meta, **changes}, indent=2) + "\n")
+
+    @property
+    def config_text(self) -> str:
+        """The contents of `config.yaml`."""
+        try:
+            return (self.folder / "config.yaml").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{self.folder}/config.yaml cannot be read ({error}).") from error
+
+    def config(self, section: str) -> dict[str, Any] | None:
+        """The resolved configuration of `pretrain` or `finetune`, None when there is none yet."""
+        try:
+            data = yaml.safe_load(self.config_text)
+        except yaml.YAMLError as error:
+            raise RunError(f"{self.folder}/config.yaml cannot be read ({error}).") from error
+        section_data: dict[str, Any] | None = data.get(section)
+        return section_data
+
+    def write_config(self, section: str, config: Mapping[str, Any]) -> None:
+        """Writes one command's section of `config.yaml`."""
+        path = self.folder / "config.yaml"
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        write_atomically(path, yaml.safe_dump({**data, section: dict(config)}, sort_keys=False))
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        try:
+            data: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.folder / name} cannot be read ({error}).") from error
+        return data
+
+    # -- files that grow --------------------------------------------------------------------
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Appends a line to `metrics.jsonl`."""
+        self._append(METRICS, (json.dumps(row) + "\n").encode())
+
+    def append_curve(self, values: Iterable[object]) -> None:
+        """Appends a row to `curves.csv`, in the order of `CURVE_COLUMNS`; None is left empty."""
+        self._append(CURVES, _csv(values))
+
+    def append_episodes(self, rows: Sequence[Iterable[object]]) -> None:
+        """Appends rows to `episodes.csv`, in the order of `EPISODE_COLUMNS`."""
+        self._append(EPISODES, b"".join(_csv(row) for row in rows))
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes in each growing file, synced to disk, for a checkpoint."""
+        for file in self._files.values():
+            os.fsync(file.fileno())
+        return {name: (self.folder / name).stat().st_size for name in _GROWING}
+
+    def claim(self) -> None:
+        """Keeps other processes from training in this folder, until `close` or the process's end.
+
+        Raises:
+            RunError: another process trains in it.
+        """
+        if self._claim is not None:
+            return
+        try:
+            descriptor = os.open(self.folder / ".claim", os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise RunError(_unwritten(self.folder, error.strerror)) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise RunError(
+                f"Another process is training in {self.folder}; wait for it, or stop it first."
+            ) from error
+        self._claim = weakref.finalize(self, os.close, descriptor)
+
+    def truncate(self, sizes: Mapping[str, int]) -> None:
+        """Claims the run and cuts the growing files back to a checkpoint's lengths.
+
+        Raises:
+            RunError: another process trains in it, or a file is shorter than the checkpoint says.
+        """
+        self.claim()
+        self._close_files()
+        for name, size in sizes.items():
+            path = self.folder / name
+            if not path.is_file() or path.stat().st_size < size:
+                raise RunError(
+                    f"{path} is shorter than the checkpoint says, so it was changed since; restore "
+                    "it from a copy, or start a new run."
+                )
+        for name, size in sizes.items():
+            os.truncate(self.folder / name, size)
+
+    def close(self) -> None:
+        """Closes the files and gives up the claim."""
+        self._close_files()
+        if self._claim is not None:
+            self._claim()
+            self._claim = None
+
+    def _close_files(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def _append(self, name: str, data: bytes) -> None:
+        try:
+            if name not in self._files:
+                # Unbuffered: after an error nothing is left that a later close would try to write.
+                self._files[name] = (self.folder / name).open("ab", buffering=0)
+            written = self._files[name].write(data)
+        except OSError as error:
+            raise RunError(_unwritten(self.folder / name, error.strerror)) from error
+        if written != len(data):
+            raise RunError(_unwritten(self.folder / name, "only a part was written"))
+
+
+def name_without_seed(name: str, seed: int) -> str:
+    """What the name of a run shares with those of other seeds: `half` of `half-s0`."""
+    return name.removesuffix(f"-s{seed}")
+
+
+def refuse_existing(folder: Path, flags: str = "--seed or --name") -> None:
+    """Raises `RunError`, which names the flags to choose another, when a run is there already."""
+    try:
+        exists = folder.exists()
+    except OSError as error:
+        raise RunError(_unwritten(folder, error.strerror)) from error
+    if exists:
+        raise RunError(
+            f"The run {folder} exists already; continue it with `iqlft resume {folder}`, or "
+            f"choose another {flags}."
+        )
+
+
+def newest_pretrained(root: Path, task: str = "") -> Path:
+    """The folder of the newest run under `root` that is pretrained and not fine-tuned yet.
+
+    Args:
+        root: holds `<task>/<run>/`.
+        task: only runs of this task; empty: of any.
+
+    Raises:
+        RunError: there is none.
+    """
+    found = sorted(root.glob(f"{task or '*'}/*/meta.json"), key=lambda path: path.stat().st_mtime)
+    runs = [Run(path.parent) for path in found if not path.parent.name.startswith(".")]
+    ready = [
+        run.folder
+        for run in runs
+        if run.meta.get("status") == "finished" and run.config("finetune") is None
+    ]
+    if not ready:
+        raise RunError(
+            f"There is no run under {root}/{task} that is pretrained and not fine-tuned yet; make "
+            "one with `iqlft pretrain`, or name a run and a copy with --into."
+        )
+    return ready[-1]
+
+
+def surroundings() -> dict[str, Any]:
+    """Command, versions, host, time and source revision, for `meta.json`."""
+    return {
+        "argv": sys.argv,
+        "versions": versions() | {"python": platform.python_version()},
+        "host": platform.node(),
+        "machine": f"{_processor()}, {os.cpu_count()} cores",
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "git": _git_hash(),
+    }
+
+
+def _processor() -> str:
+    """The processor's name where Linux tells it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that a result depends on."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _unwritten(path: Path, reason: str | None) -> str:
+    advice = "free some space or mend the permissions, then repeat the command"
+    return f"{path} cannot be written ({reason}); {advice}."
+
+
+def _git_hash() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None
+
+
+def _csv(values: Iterable[object]) -> bytes:
+    return (",".join("" if each is None else str(each) for each in values) + "\n").encode()

@@ -1,0 +1,1 @@
+"""The learner: pretraining, fine-tuning, and what their loops are made of."""

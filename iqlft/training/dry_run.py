@@ -1,0 +1,80 @@
+"""`--dry-run`: build everything, take real updates, and say what the run would need."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from iqlft.config.validation import check
+from iqlft.training.learning import load_task_dataset
+from iqlft.training.pretrain import build
+
+if TYPE_CHECKING:
+    from iqlft.config.config import FinetuneConfig, PretrainConfig
+    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.training.stack import Stack
+
+TIMED_UPDATES = 50
+WARM_UP_UPDATES = 10
+
+
+def dry_run_pretraining(config: PretrainConfig) -> list[tuple[str, str]]:
+    """What `iqlft pretrain` would do, as names and texts; leaves nothing behind."""
+    check(config)
+    dataset = load_task_dataset(config)
+    stack = build(config, dataset, config.seeds or [config.seed])
+    rate = _updates_per_second(stack)
+    return [
+        *_sizes(config.task, stack, dataset),
+        ("updates", f"{config.num_updates:,}, about {rate:,.0f} per second"),
+        ("predicted time", f"{_duration(config.num_updates / rate)} and the evaluations"),
+    ]
+
+
+def dry_run_finetuning(
+    config: FinetuneConfig, pretrained: PretrainConfig, stack: Stack, dataset: OfflineDataset
+) -> list[tuple[str, str]]:
+    """What `iqlft finetune` would do, as names and texts; leaves nothing behind."""
+    rate = _updates_per_second(stack)
+    updates = config.env_steps * config.utd_ratio
+    return [
+        *_sizes(pretrained.task, stack, dataset),
+        ("environment steps", f"{config.env_steps:,} by {config.workers} workers"),
+        ("updates", f"{updates:,.0f}, about {rate:,.0f} per second"),
+        ("predicted time", f"at least {_duration(updates / rate)}, if workers keep up"),
+    ]
+
+
+def _sizes(task: str, stack: Stack, dataset: OfflineDataset) -> list[tuple[str, str]]:
+    algorithm, replay = stack.algorithm, stack.replay
+    state = algorithm.state()
+    numbers = sum(each.numel() for key, each in state.items() if not key.startswith("adam"))
+    return [
+        ("task", task),
+        ("dataset", f"{dataset.id}: {dataset.num_transitions:,} transitions"),
+        ("hash of its rows", dataset.statistics.hash),
+        ("environment", dataset.environment.id),
+        (
+            "dimensions",
+            f"{dataset.layout.observation_dim} observation, {dataset.layout.action_dim} action",
+        ),
+        ("device", str(stack.member(0).device)),
+        ("seeds", f"{algorithm.num_members}"),
+        ("parameters", f"{numbers:,} for each seed, targets included"),
+        ("replay", f"{replay.num_bytes / 2**20:,.0f} MiB"),
+    ]
+
+
+def _updates_per_second(stack: Stack) -> float:
+    for _ in range(WARM_UP_UPDATES):
+        stack.update()
+    began = time.perf_counter()
+    for _ in range(TIMED_UPDATES):
+        result = stack.update()
+    result.value_loss.sum().item()  # Waits for the device.
+    return TIMED_UPDATES / (time.perf_counter() - began)
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"

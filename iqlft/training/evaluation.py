@@ -1,0 +1,188 @@
+"""Evaluations: begun by the learner, run by the workers, written to `curves.csv` when they finish.
+
+An evaluation belongs to the weights of the moment it began. The learner goes on meanwhile;
+evaluations that are unfinished at a checkpoint are stored with it and repeated after a resume.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from workers.actor import ActorWeights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from iqlft.gateway.gateway import Gateway, PendingEvaluation
+    from iqlft.runs.runs import Run
+    from workers.episode import EpisodeResult
+
+FIRST_SEED = 1_000_000
+"""Evaluation episode i starts from this seed + i, in every evaluation of every run."""
+
+
+class Score(NamedTuple):
+    """One evaluation's figures.
+
+    Attributes:
+        phase: `offline` or `online`.
+        updates: total updates behind the weights.
+        env_steps: online environment steps so far.
+        seconds: training time so far.
+        success: share of successful episodes, None where the environment reports none.
+        mean_return: mean return, before the reward transform.
+        normalized_score: 0 to 100 between the dataset's reference scores, None without them.
+        episodes: number of episodes.
+    """
+
+    phase: str
+    updates: int
+    env_steps: int
+    seconds: float
+    success: float | None
+    mean_return: float
+    normalized_score: float | None
+    episodes: int
+
+    def row(self) -> tuple[object, ...]:
+        """The values in the order of `curves.csv`."""
+        rounded = None if self.normalized_score is None else round(self.normalized_score, 4)
+        middle = (round(self.seconds, 1), self.success, round(self.mean_return, 6), rounded)
+        head = (self.phase, self.updates, self.env_steps)
+        return (*head, *middle, self.episodes, self.updates)
+
+
+class _Begun(NamedTuple):
+    pending: PendingEvaluation
+    weights: ActorWeights
+    phase: str
+    env_steps: int
+    seconds: float
+
+
+class Scoring(NamedTuple):
+    """How a task's episodes become a score.
+
+    Attributes:
+        success: whether its environment reports success.
+        reference_scores: returns that score 0 and 100, or None.
+    """
+
+    success: bool
+    reference_scores: tuple[float, float] | None
+
+    def summarize(
+        self, results: Sequence[EpisodeResult]
+    ) -> tuple[float | None, float, float | None]:
+        """Success share, mean return and normalized score of episodes; None: not known."""
+        mean_return = float(np.mean([each.episode_return for each in results]))
+        success = float(np.mean([each.success for each in results])) if self.success else None
+        if self.reference_scores is None:
+            return success, mean_return, None
+        low, high = self.reference_scores
+        return success, mean_return, 100 * (mean_return - low) / (high - low)
+
+
+class Evaluator:
+    """Runs evaluations, and writes them down in the order in which they began.
+
+    Args:
+        gateway: hands episodes to the workers.
+        run: where results are written.
+        episodes: per evaluation.
+        scoring: how they become a score.
+    """
+
+    def __init__(self, gateway: Gateway, run: Run, episodes: int, scoring: Scoring) -> None:
+        self._gateway, self._run = gateway, run
+        self._seeds = [FIRST_SEED + index for index in range(episodes)]
+        self._scoring = scoring
+        self._begun: deque[_Begun] = deque()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an evaluation is under way."""
+        return bool(self._begun)
+
+    @property
+    def episodes_done(self) -> int:
+        """Finished episodes of the first evaluation under way."""
+        return self._begun[0].pending.episodes_done if self._begun else 0
+
+    def begin(self, weights: ActorWeights, phase: str, env_steps: int, seconds: float) -> None:
+        """Starts an evaluation; `poll` or `wait` collects it."""
+        pending = self._gateway.evaluate(weights, self._seeds)
+        self._begun.append(_Begun(pending, weights, phase, env_steps, seconds))
+
+    def poll(self, timeout_seconds: float = 0.0) -> Score | None:
+        """The first evaluation's score, once, when it has finished within the timeout.
+
+        Raises:
+            GatewayError: the gateway failed.
+        """
+        if not self._begun:
+            return None
+        try:
+            results = self._begun[0].pending.result(timeout_seconds)
+        except TimeoutError:
+            return None
+        begun = self._begun.popleft()
+        success, mean_return, normalized = self._scoring.summarize(results)
+        score = Score(
+            begun.phase,
+            begun.weights.version,
+            begun.env_steps,
+            begun.seconds,
+            success,
+            mean_return,
+            normalized,
+            len(results),
+        )
+        self._run.append_curve(score.row())
+        return score
+
+    def state(self) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+        """The evaluations under way, as tensors and JSON data, for a checkpoint."""
+        tensors: dict[str, Tensor] = {}
+        for index, begun in enumerate(self._begun):
+            tensors |= _weights_to_tensors(begun.weights, f"evaluation.{index}.")
+        return tensors, [
+            {
+                "version": begun.weights.version,
+                "phase": begun.phase,
+                "env_steps": begun.env_steps,
+                "seconds": begun.seconds,
+            }
+            for begun in self._begun
+        ]
+
+    def restore(self, tensors: Mapping[str, Tensor], data: Sequence[Mapping[str, Any]]) -> None:
+        """Begins again the evaluations that were unfinished at the checkpoint."""
+        for index, each in enumerate(data):
+            weights = _weights_from_tensors(tensors, f"evaluation.{index}.", each["version"])
+            self.begin(weights, each["phase"], each["env_steps"], each["seconds"])
+
+
+_VECTORS = ("log_std", "observation_mean", "observation_std")
+
+
+def _weights_to_tensors(weights: ActorWeights, prefix: str) -> dict[str, Tensor]:
+    arrays = {f"weight.{i}": each for i, each in enumerate(weights.weights)}
+    arrays |= {f"bias.{i}": each for i, each in enumerate(weights.biases)}
+    arrays |= {name: getattr(weights, name) for name in _VECTORS}
+    return {prefix + key: torch.tensor(each) for key, each in arrays.items()}
+
+
+def _weights_from_tensors(tensors: Mapping[str, Tensor], prefix: str, version: int) -> ActorWeights:
+    def numbered(name: str) -> tuple[Any, ...]:
+        keys = (f"{prefix}{name}.{i}" for i in range(len(tensors)))
+        return tuple(tensors[key].numpy() for key in keys if key in tensors)
+
+    vectors = {name: tensors[prefix + name].numpy() for name in _VECTORS}
+    return ActorWeights(numbered("weight"), numbered("bias"), **vectors, version=version)

@@ -1,0 +1,163 @@
+"""From a configuration and a dataset to the algorithm, the replay and the device they live on."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from iqlft.algorithms.iql import ImplicitQLearning
+from iqlft.config.config import ConfigError, Hyperparameters, MachineConfig, config_fields
+from iqlft.datasets.loading import check_fits, load_dataset
+from iqlft.training.replay import Replay
+from workers.environment import Environment, EnvironmentSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from iqlft.config.config import Precision, PretrainConfig, TaskConfig
+    from iqlft.datasets.loading import OfflineDataset
+
+Training = TypeVar("Training", bound=MachineConfig)
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Computes without denormal numbers inside the block, or the function that it decorates.
+
+    Adam's moments of weights that hardly matter decay into them, and a CPU is slow with them. The
+    caller's arithmetic is as before afterwards: the setting belongs to the thread.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; `auto` takes CUDA where it is.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"The device {name!r} cannot be used here ({str(error).splitlines()[0]}); take "
+            "--device cpu, or auto."
+        ) from error
+    return device
+
+
+def hidden_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Arithmetic of the hidden layers."""
+    return torch.bfloat16 if settled(precision, device) == "bf16" else torch.float32
+
+
+def settled(precision: Precision, device: torch.device) -> Precision:
+    """A precision other than `auto`, which is bf16 on a processor that has it.
+
+    There it is faster, and no loss was seen (docs/performance.md); on a GPU neither is measured.
+    """
+    if precision != "auto":
+        return precision
+    return "bf16" if device.type == "cpu" and processor_has_bf16() else "float32"
+
+
+def with_settled_precision(config: Training) -> Training:
+    """So that a run has one precision for life, also when it is resumed on another machine."""
+    precision = settled(config.precision, pick_device(config.device))
+    return dataclasses.replace(config, precision=precision)
+
+
+def processor_has_bf16() -> bool:
+    """Whether this processor has instructions for bf16; others compute in it too, but slowly."""
+    return torch.cpu._is_avx512_bf16_supported()
+
+
+def load_task_dataset(config: TaskConfig) -> OfflineDataset:
+    """The datasets that a task names, opened to be read as the task says.
+
+    Raises:
+        DatasetError: it is not here, or cannot be read so.
+        EnvironmentMismatchError: its dimensions are not those of the environment.
+    """
+    environment = EnvironmentSpec(config.environment) if config.environment else None
+    dataset = load_dataset(
+        *config.dataset,
+        goal=config.goal,
+        after_success=config.after_success,
+        environment=environment,
+        environment_kwargs=config.environment_kwargs,
+        reward_scale=config.reward_scale,
+        reward_shift=config.reward_shift,
+        reference_scores=config.reference_scores,
+    )
+    probe = Environment(dataset.environment)
+    try:
+        check_fits(dataset, probe)
+    finally:
+        probe.close()
+    return dataset
+
+
+def hyperparameters(config: PretrainConfig) -> Hyperparameters:
+    """The hyperparameters among a command's settings."""
+    return Hyperparameters(
+        **{name: getattr(config, name) for name in config_fields(Hyperparameters)}
+    )
+
+
+def build_algorithm(
+    dataset: OfflineDataset,
+    settings: Hyperparameters,
+    seeds: Sequence[int],
+    *,
+    normalize_observations: bool = False,
+    device: torch.device | str = "cpu",
+    precision: Precision = "float32",
+    num_updates: int | None = None,
+) -> ImplicitQLearning:
+    """IQL with networks that fit a dataset."""
+    mean = std = None
+    if normalize_observations:
+        mean = torch.from_numpy(dataset.statistics.mean)
+        std = torch.from_numpy(dataset.statistics.std)
+    return ImplicitQLearning(
+        dataset.layout.observation_dim,
+        dataset.layout.action_dim,
+        settings,
+        seeds,
+        observation_mean=mean,
+        observation_std=std,
+        device=device,
+        hidden_dtype=hidden_dtype(precision, torch.device(device)),
+        num_updates=num_updates,
+    )
+
+
+def build_replay(
+    dataset: OfflineDataset,
+    seeds: Sequence[int],
+    *,
+    capacity: int = 0,
+    offline_ratio: float | None = None,
+    device: torch.device | str = "cpu",
+) -> Replay:
+    """A replay over a dataset, with room for new transitions."""
+    return Replay(
+        dataset.chunks(),
+        dataset.num_transitions,
+        dataset.layout,
+        seeds,
+        capacity=capacity,
+        offline_ratio=offline_ratio,
+        device=device,
+    )

@@ -1,0 +1,148 @@
+"""Which runs learn together in one stack, and from where they go on."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from iqlft.config.config import (
+    ConfigError,
+    Hyperparameters,
+    PretrainConfig,
+    TaskConfig,
+    config_fields,
+    override,
+    to_dict,
+)
+from iqlft.runs import checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from iqlft.config.config import FinetuneConfig
+    from iqlft.runs.checkpoint import Checkpoint
+    from iqlft.runs.runs import Run
+
+    Config = TypeVar("Config", PretrainConfig, FinetuneConfig)
+
+_OF_ONE_RUN = {"seed", "seeds", "name", "runs", "workers", "port", "run", "into", "tensorboard"}
+"""Settings in which the runs of a stack may differ."""
+
+
+def member_configs(config: PretrainConfig) -> list[PretrainConfig]:
+    """The configuration of each seed, as if it were trained alone."""
+    if not config.seeds:
+        return [config]
+    names = [f"{config.name}-s{seed}" if config.name else "" for seed in config.seeds]
+    parts = shares(config, len(names))
+    return [
+        dataclasses.replace(part, seed=seed, seeds=(), name=name)
+        for part, seed, name in zip(parts, config.seeds, names, strict=True)
+    ]
+
+
+def run_folder(config: PretrainConfig) -> Path:
+    """Where the run of one seed is."""
+    return config.runs / config.task / (config.name or f"iql-s{config.seed}")
+
+
+def pretrain_config(run: Run) -> PretrainConfig:
+    """The configuration that a run was pretrained with."""
+    data = run.config("pretrain")
+    if data is None:
+        raise ConfigError(f"{run.folder}/config.yaml has no section `pretrain`.")
+    return override(PretrainConfig(), data, f"{run.folder}/config.yaml")
+
+
+def shares(config: Config, members: int) -> list[Config]:
+    """A configuration for each member, with its part of the workers and ports."""
+    machine = {"workers": config.workers, "port": config.port}
+    return [
+        dataclasses.replace(config, **apportion(machine, index, members))
+        for index in range(members)
+    ]
+
+
+def apportion(machine: Mapping[str, Any], index: int, members: int) -> dict[str, Any]:
+    """One member's part of the workers and ports among some settings."""
+    part = dict(machine)
+    if part.get("workers"):
+        part["workers"] = max(1, part["workers"] // members)
+    if part.get("port"):
+        part["port"] += 2 * index  # A gateway takes two ports next to each other.
+    return part
+
+
+def learned(config: PretrainConfig) -> dict[str, Any]:
+    """What decides the networks that pretraining leaves; its machine does not matter afterwards."""
+    keys = {*config_fields(TaskConfig), *config_fields(Hyperparameters), "num_updates"}
+    return {key: each for key, each in to_dict(config).items() if key in keys}
+
+
+def shared(config: PretrainConfig | FinetuneConfig) -> dict[str, Any]:
+    """The settings that hold for a whole stack."""
+    return {key: each for key, each in to_dict(config).items() if key not in _OF_ONE_RUN}
+
+
+def require_alike(runs: Sequence[Run], settings: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses to stack runs of different settings.
+
+    Raises:
+        ConfigError: the settings differ.
+    """
+    for run, each in zip(runs, settings, strict=True):
+        if different := [key for key in each if each[key] != settings[0][key]]:
+            raise ConfigError(
+                f"{run.folder} and {runs[0].folder} differ in {', '.join(different)}; runs that "
+                "learn together differ in their seeds alone: name them in commands of their own."
+            )
+
+
+def alike(runs: Sequence[Run]) -> list[list[Run]]:
+    """Groups of pretrained runs that can be fine-tuned in one stack."""
+    groups: list[list[Run]] = []
+    for run in runs:
+        settings = learned(pretrain_config(run))
+        for group in groups:
+            if learned(pretrain_config(group[0])) == settings:
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    return groups
+
+
+def load_together(runs: Sequence[Run], checkpoint_every: int) -> list[Checkpoint]:
+    """The newest checkpoint that all runs have; of a single run its last one.
+
+    A learner that was killed while it saved has left some of its runs one checkpoint behind.
+
+    Args:
+        runs: of one stack.
+        checkpoint_every: updates between checkpoints.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or the runs are further apart than that.
+    """
+    folders = [run.folder / "checkpoints" for run in runs]
+    last = [checkpoint.load(folder) for folder in folders]
+    updates = [each.state["updates"] for each in last]
+    if max(updates) - min(updates) > checkpoint_every:
+        behind = folders[updates.index(min(updates))].parent
+        raise checkpoint.CheckpointError(
+            f"{behind} is {max(updates) - min(updates):,} updates behind the others, so it has "
+            "failed or was trained apart; resume it in a command of its own."
+        )
+    return [
+        newest
+        if newest.state["updates"] == min(updates)
+        else checkpoint.load(folder, checkpoint.name_at(folder, min(updates)))
+        for folder, newest in zip(folders, last, strict=True)
+    ]
+
+
+def rewind(run: Run, saved: Checkpoint) -> None:
+    """Claims a run and brings its files to one of its checkpoints, which becomes its last one."""
+    run.truncate(saved.state["sizes"])
+    checkpoint.rewind(run.folder / "checkpoints", saved.state["updates"])

@@ -1,0 +1,155 @@
+"""The figures of a run: `metrics.jsonl`, TensorBoard events, and the rates that the console shows.
+
+Every key is explained in `docs/metrics.md`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iqlft.algorithms.iql import UpdateResult
+    from iqlft.runs.runs import Run
+    from iqlft.training.evaluation import Score
+    from iqlft.training.session import Session
+    from workers.transition import Transitions
+
+RECENT_EPISODES = 100
+
+
+class Rate:
+    """A count's speed over the last few seconds."""
+
+    def __init__(self, window_seconds: float = 10.0) -> None:
+        self._window = window_seconds
+        self._points: deque[tuple[float, int]] = deque()
+
+    def per_second(self, count: int) -> float:
+        """The count's recent growth per second; call it now and then with the present count."""
+        now = time.monotonic()
+        self._points.append((now, count))
+        while len(self._points) > 2 and now - self._points[1][0] > self._window:
+            self._points.popleft()
+        first_time, first = self._points[0]
+        return (count - first) / (now - first_time) if now > first_time else 0.0
+
+
+class MetricsLog:
+    """Collects what happened between two rows of `metrics.jsonl`.
+
+    Args:
+        run: where rows are written.
+        tensorboard: whether to write TensorBoard events too.
+    """
+
+    def __init__(self, run: Run, *, tensorboard: bool) -> None:
+        self._run = run
+        self._writer = _writer(run) if tensorboard else None
+        self._row_time, self._row_updates, self._row_env_steps = time.monotonic(), -1, 0
+        self.update_rate, self.env_step_rate = Rate(), Rate()
+        self.policy_lag: float | None = None
+        self._learner_waited_seconds = 0.0
+        self._worker_samples: list[float] = []
+        self._lags: list[float] = []
+        self._recent_success: deque[bool] = deque(maxlen=RECENT_EPISODES)
+        self._incidents: list[str] = []
+
+    def start(self, updates: int, env_steps: int) -> None:
+        """Counts from here; called when the loop begins."""
+        self._row_time, self._row_updates = time.monotonic(), updates
+        self._row_env_steps, self._learner_waited_seconds = env_steps, 0.0
+
+    def waited(self, seconds: float) -> None:
+        """The learner had nothing to do for this long."""
+        self._learner_waited_seconds += seconds
+
+    def observe_workers(self, states: Sequence[str]) -> None:
+        """Samples how many workers wait for credit."""
+        if states:
+            self._worker_samples.append(states.count("waiting") / len(states))
+
+    def observe_transitions(self, transitions: Transitions, updates: int) -> None:
+        """Notes by how many versions the actor of new transitions was behind."""
+        self._lags.append(float(np.mean(updates - transitions.versions.astype(np.int64))))
+        self.policy_lag = float(np.mean(self._lags[-20:]))
+
+    def observe_episodes(self, successes: Sequence[bool]) -> None:
+        """Notes finished training episodes."""
+        self._recent_success.extend(successes)
+
+    def observe_incident(self, sentence: str) -> None:
+        """Notes that a worker, or the journal, was in trouble."""
+        self._incidents.append(sentence)
+
+    def row(self, session: Session, result: UpdateResult) -> dict[str, Any]:
+        """Writes a row about the updates since the last one, and returns it."""
+        now, updates = time.monotonic(), session.member.updates
+        elapsed = max(now - self._row_time, 1e-9)
+        row: dict[str, Any] = {
+            "phase": session.phase,
+            "updates": updates,
+            "env_steps": session.env_steps,
+            "seconds": round(session.seconds, 2),
+            **session.member.metrics(result),
+            **self._estimates(session),
+            "updates_per_second": (updates - self._row_updates) / elapsed,
+        }
+        if session.phase == "online":
+            row |= {
+                "env_steps_per_second": (session.env_steps - self._row_env_steps) / elapsed,
+                "learner_waiting_share": min(1.0, self._learner_waited_seconds / elapsed),
+                "workers_waiting_share": _mean(self._worker_samples),
+                "policy_lag": _mean(self._lags),
+                "bad_messages": session.gateway.bad_messages(),
+                "training_success": _mean(self._recent_success),
+            }
+        if self._incidents:
+            row["incidents"], self._incidents = self._incidents, []
+        self.start(updates, session.env_steps)
+        self._worker_samples.clear()
+        self._lags.clear()
+        self._run.append_metrics(row)
+        self._write_events(row, updates)
+        return row
+
+    def _estimates(self, session: Session) -> dict[str, float]:
+        estimates = session.member.estimates(new=False)
+        row = {"dataset_q": estimates["q"], "dataset_value": estimates["v"]}
+        if session.member.new_size:
+            estimates = session.member.estimates(new=True)
+            row |= {"new_q": estimates["q"], "new_value": estimates["v"]}
+        return row
+
+    def write_score(self, score: Score) -> None:
+        """Adds an evaluation to the TensorBoard events."""
+        values = {"evaluation_return": score.mean_return, "evaluation_success": score.success}
+        self._write_events(values, score.updates)
+
+    def close(self) -> None:
+        """Closes the TensorBoard file."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _write_events(self, row: dict[str, Any], updates: int) -> None:
+        if self._writer is None:
+            return
+        for key, value in row.items():
+            if isinstance(value, float):
+                self._writer.add_scalar(key, value, updates)
+
+
+def _mean(values: Sequence[float] | deque[bool]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _writer(run: Run) -> Any:  # noqa: ANN401
+    # Imported late: TensorBoard takes most of a second.
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+
+    return SummaryWriter(str(run.folder / "tensorboard"))

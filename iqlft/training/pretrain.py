@@ -1,0 +1,277 @@
+"""`iqlft pretrain`: IQL on an offline dataset, evaluated by workers while it learns."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from iqlft.config.config import ConfigError, PretrainConfig, override, to_dict
+from iqlft.config.validation import check
+from iqlft.gateway.gateway import Gateway
+from iqlft.runs.runs import Run, RunError, name_without_seed, refuse_existing
+from iqlft.training.evaluation import Scoring
+from iqlft.training.graphs import UpdateGraph
+from iqlft.training.learning import (
+    build_algorithm,
+    build_replay,
+    flushed_denormals,
+    hyperparameters,
+    load_task_dataset,
+    pick_device,
+    with_settled_precision,
+)
+from iqlft.training.members import (
+    apportion,
+    load_together,
+    member_configs,
+    pretrain_config,
+    require_alike,
+    rewind,
+    run_folder,
+    shared,
+)
+from iqlft.training.reporting import Silent
+from iqlft.training.session import Session, restore
+from iqlft.training.sessions import Sessions
+from iqlft.training.stack import Stack
+from workers.pool import WorkerPool
+from workers.wire import WireError, pack_weights, unpack_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from iqlft.algorithms.iql import ImplicitQLearning
+    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.runs.checkpoint import Checkpoint
+    from iqlft.training.replay import Replay
+    from iqlft.training.reporting import Reporter
+
+
+@flushed_denormals()
+def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[Path]:
+    """Pretrains from scratch in new run folders, one per seed; several seeds learn in one stack.
+
+    Args:
+        config: what to do.
+        reporter: told what happens meanwhile.
+
+    Returns:
+        The run folders.
+
+    Raises:
+        UserError: a setting, the dataset, a run folder or the port is not as needed; or a run has
+            failed, and where there are others they have been finished.
+        Interrupted: stopped by a signal; the runs can be resumed.
+    """
+    check(config)
+    config = with_settled_precision(config)
+    configs = member_configs(config)
+    folders = [run_folder(each) for each in configs]
+    for folder in folders:
+        refuse_existing(folder)
+    dataset, reporter = load_task_dataset(config), reporter or Silent()
+    stack = build(config, dataset, [each.seed for each in configs])
+    with ExitStack() as opened:
+        gateways = [
+            opened.enter_context(closing(open_gateway(each, dataset, folder.name)))
+            for folder, each in zip(folders, configs, strict=True)
+        ]
+        runs = [
+            Run.create(folder, to_dict(each), about(each, stack, dataset))
+            for folder, each in zip(folders, configs, strict=True)
+        ]
+        _train(stack, dataset, reporter, list(zip(gateways, runs, configs, strict=True)), [])
+    return folders
+
+
+@flushed_denormals()
+def resume_pretraining(
+    runs: Sequence[Run],
+    reporter: Reporter | None = None,
+    **changes: Any,  # noqa: ANN401
+) -> None:
+    """Continues the pretraining of runs in one stack from their last common checkpoint.
+
+    Args:
+        runs: that differ in their seeds alone.
+        reporter: told what happens meanwhile.
+        changes: settings that differ from before.
+    """
+    configs = [
+        override(pretrain_config(run), apportion(changes, index, len(runs)), "resume")
+        for index, run in enumerate(runs)
+    ]
+    check(configs[0])
+    require_alike(runs, [shared(each) for each in configs])
+    saved = load_together(runs, configs[0].checkpoint_every)
+    dataset, reporter = load_task_dataset(configs[0]), reporter or Silent()
+    stack = build(configs[0], dataset, [each.seed for each in configs])
+    with ExitStack() as opened:
+        gateways = []
+        for run, each in zip(runs, configs, strict=True):
+            require_same_dataset(run, dataset)
+            gateway = open_gateway(each, dataset, run.folder.name)
+            gateways.append(opened.enter_context(closing(gateway)))
+        for run, content in zip(runs, saved, strict=True):
+            rewind(run, content)
+        _train(stack, dataset, reporter, list(zip(gateways, runs, configs, strict=True)), saved)
+
+
+def build(
+    config: PretrainConfig,
+    dataset: OfflineDataset,
+    seeds: Sequence[int],
+    *,
+    capacity: int = 0,
+    offline_ratio: float | None = None,
+) -> Stack:
+    """The learner of one or more seeds, on the right device.
+
+    Raises:
+        ConfigError: there is no such device, or the networks are too large to be sent to workers.
+    """
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    device = pick_device(config.device)
+    # The replay first: reading the dataset into it also measures what the algorithm normalises by.
+    replay = build_replay(
+        dataset, seeds, capacity=capacity, offline_ratio=offline_ratio, device=device
+    )
+    algorithm = build_algorithm(
+        dataset,
+        hyperparameters(config),
+        seeds,
+        normalize_observations=config.normalize_observations,
+        device=device,
+        precision=config.precision,
+        num_updates=config.num_updates,
+    )
+    try:
+        unpack_weights(pack_weights(algorithm.actor_weights()))
+    except WireError as error:
+        raise ConfigError(
+            f"The actor is too large to be sent to workers ({error}); choose a smaller "
+            "--hidden-size or --hidden-layers."
+        ) from error
+    return Stack(algorithm, replay, config.batch_size, _graph(config, algorithm, replay))
+
+
+def _graph(
+    config: PretrainConfig, algorithm: ImplicitQLearning, replay: Replay
+) -> UpdateGraph | None:
+    if not config.cuda_graph:
+        return None
+    if not algorithm.is_uniform:
+        raise ConfigError(
+            "--cuda-graph repeats one and the same update, which --dropout and an "
+            "--actor-schedule other than constant change from one to the next; leave it out, or "
+            "them."
+        )
+    # A run that was begun on a GPU may be resumed without one.
+    on_gpu = replay.device.type == "cuda"
+    return UpdateGraph(algorithm, replay, config.batch_size) if on_gpu else None
+
+
+def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -> Gateway:
+    """The learner's sockets, bound; in pretraining workers only evaluate."""
+    return Gateway(
+        environment=dataset.environment,
+        layout=dataset.layout,
+        run_id=run_id,
+        seed=config.seed,
+        port=config.port,
+        num_workers=config.workers,
+    )
+
+
+def scoring_of(config: PretrainConfig, dataset: OfflineDataset) -> Scoring:
+    """How the task's episodes become a score."""
+    return Scoring(config.score == "success", dataset.reference_scores)
+
+
+def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict[str, Any]:
+    """What `meta.json` says about a run."""
+    return {
+        "task": config.task,
+        "algorithm": "iql",
+        "variant": name_without_seed(config.name, config.seed),
+        "seed": config.seed,
+        "dataset": {"id": dataset.id, "hash": dataset.statistics.hash},
+        "dataset_label": dataset.label,
+        "environment": dataset.environment.to_dict(),
+        **learner_machine(stack),
+    }
+
+
+def learner_machine(stack: Stack) -> dict[str, Any]:
+    """What `meta.json` says about where a learner computes, in each phase."""
+    device = stack.member(0).device
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    return {
+        "device": str(device),
+        **gpu,
+        "hidden_dtype": str(stack.algorithm.hidden_dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def require_same_dataset(run: Run, dataset: OfflineDataset) -> None:
+    """Refuses to continue a run on other data than it began with.
+
+    Raises:
+        RunError: the dataset has changed since.
+    """
+    recorded = run.meta["dataset"]["hash"]
+    found = dataset.statistics.hash
+    if recorded != found:
+        raise RunError(
+            f"The dataset {dataset.id} is not the one that {run.folder} was trained on (hash "
+            f"{found}, recorded {recorded}); restore it, or start a new run."
+        )
+
+
+def _train(
+    stack: Stack,
+    dataset: OfflineDataset,
+    reporter: Reporter,
+    members: Sequence[tuple[Gateway, Run, PretrainConfig]],
+    saved: Sequence[Checkpoint],
+) -> None:
+    """Trains every member, from checkpoints where there are any."""
+    for note in dataset.notes:
+        reporter.event(note)
+    with Sessions(len(members)) as sessions:
+        for index, (gateway, run, config) in enumerate(members):
+            session = sessions.open(
+                gateway,
+                WorkerPool(config.workers, gateway.endpoint, run.folder / "logs"),
+                run,
+                scoring_of(config, dataset),
+                member=stack.member(index),
+                dataset=dataset,
+                reporter=reporter,
+                config=config,
+                phase="offline",
+                task=config.task,
+                total=config.num_updates,
+            )
+            if saved:
+                restore(session, saved[index])
+            else:
+                session.checkpoint()  # So that a run can be resumed from its first moment on.
+        _loop(stack, sessions, members[0][2])
+        sessions.each(Session.finish)
+
+
+def _loop(stack: Stack, sessions: Sessions, config: PretrainConfig) -> None:
+    for session in sessions.living:
+        session.metrics.start(stack.updates, 0)
+    while stack.updates < config.num_updates and sessions.living and not sessions.stop.requested:
+        result = stack.update()
+        last = stack.updates == config.num_updates
+        if last or stack.updates % config.eval_every == 0:
+            sessions.each(Session.evaluate)
+        sessions.each(Session.after_update, result)
+        sessions.each(Session.tick)

@@ -1,0 +1,191 @@
+"""The replay: the dataset and every new transition in one block on the device.
+
+    rows  [ dataset: N | member 0: C | member 1: C | ... ]
+
+Members share the dataset and have C places each for transitions of their own, a ring when full. A
+batch is one gather from the block, whatever the mixture.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from iqlft.training.divergence import Range
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from workers.transition import RowLayout, Transitions
+
+
+class Batch(NamedTuple):
+    """B transitions per member, sampled together.
+
+    Attributes:
+        observations: `(M, B, O)`.
+        actions: `(M, B, A)`.
+        rewards: `(M, B)`.
+        next_observations: `(M, B, O)`.
+        terminated: `(M, B)`, 0 or 1.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    next_observations: Tensor
+    terminated: Tensor
+
+
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on a device; from pinned memory where that spares waiting for a GPU."""
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+class Replay:
+    """Uniform sampling over a dataset and the new transitions of M members.
+
+    Args:
+        dataset: rows of `(n, width)` float32, chunk by chunk; each is copied to the device when it
+            comes, so that the dataset need not fit into memory beside the block.
+        dataset_size: N, the number of its rows.
+        layout: where a row's fields stand.
+        seeds: one per member; member m samples from its own random stream.
+        capacity: C, places for new transitions per member; the oldest are overwritten when full.
+        offline_ratio: None samples uniformly over the union of dataset and new transitions, as
+            IQL's authors do; a share in [0, 1] fixes how much of a batch comes from the dataset.
+        device: where the block lives.
+
+    Attributes:
+        layout: see above.
+        dataset_size: see above.
+        capacity: see above.
+        added: new transitions that each member has had.
+        rewards: least and greatest reward so far.
+    """
+
+    def __init__(
+        self,
+        dataset: Iterable[NDArray[np.float32]],
+        dataset_size: int,
+        layout: RowLayout,
+        seeds: Sequence[int] = (0,),
+        *,
+        capacity: int = 0,
+        offline_ratio: float | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.layout = layout
+        self.dataset_size = dataset_size
+        self.capacity = capacity
+        self.added = [0] * len(seeds)
+        self._offline_ratio = offline_ratio
+        shape = (self.dataset_size + capacity * len(seeds), layout.width)
+        self._rows = torch.empty(shape, device=device)
+        self.rewards = Range(math.inf, -math.inf)
+        first = 0
+        for chunk in dataset:
+            self._look_at(chunk)
+            self._rows[first : first + len(chunk)] = torch.from_numpy(chunk)
+            first += len(chunk)
+        if first != dataset_size:
+            raise ValueError(f"The dataset has {first} rows, but {dataset_size} were announced.")
+        # On the CPU wherever the block is, so that a checkpoint continues on any device; and apart
+        # from the stream that initialises the networks, although the seed is the same.
+        self._generators = [
+            torch.Generator().manual_seed((seed + 1) * 0x9E3779B1 % 2**63) for seed in seeds
+        ]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the block lives."""
+        return self._rows.device
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the block takes."""
+        return self._rows.numel() * self._rows.element_size()
+
+    def new_size(self, member: int = 0) -> int:
+        """Number of new transitions that can be sampled for a member."""
+        return min(self.added[member], self.capacity)
+
+    def add(self, transitions: Transitions, member: int = 0) -> None:
+        """Appends new transitions of one member."""
+        self.add_rows(self.layout.pack(transitions), member)
+
+    def add_rows(self, rows: NDArray[np.float32], member: int = 0) -> None:
+        """Appends rows of `(n, width)`; only the newest `capacity` of them are kept."""
+        first = self.added[member]
+        self.added[member] += len(rows)
+        self._look_at(rows)
+        kept = torch.from_numpy(rows[-self.capacity :])
+        places = torch.arange(self.added[member] - len(kept), first + len(rows)) % self.capacity
+        start = self.dataset_size + member * self.capacity
+        self._rows[on_device(start + places, self.device)] = on_device(kept, self.device)
+
+    def _look_at(self, rows: NDArray[np.float32]) -> None:
+        rewards = self.layout.unpack(rows)[2]
+        self.rewards = Range(
+            min(self.rewards.least, float(rewards.min(initial=math.inf))),
+            max(self.rewards.greatest, float(rewards.max(initial=-math.inf))),
+        )
+
+    def sample(self, batch_size: int) -> Batch:
+        """Draws a batch for every member from the union, or at the fixed ratio."""
+        return self.gather(on_device(self.draw(batch_size), self.device))
+
+    def draw(self, batch_size: int) -> Tensor:
+        """`(M * B,)` int64 on the CPU: the places of a batch, one member's after the other's."""
+        return torch.cat([self._union(member, batch_size) for member in range(len(self.added))])
+
+    def gather(self, places: Tensor) -> Batch:
+        """The transitions at places that are on the block's device."""
+        rows = self._rows.index_select(0, places).view(len(self.added), -1, self.layout.width)
+        return Batch(*self.layout.unpack(rows)[:5])
+
+    def sample_part(self, batch_size: int, member: int = 0, *, new: bool) -> Batch:
+        """Draws from the dataset alone or from a member's new transitions alone, for diagnostics.
+
+        It uses a stream of its own, so that looking does not change what training samples. From
+        the dataset it draws the same each time, so that figures differ by the networks alone.
+
+        Returns:
+            The same transitions for every member.
+        """
+        looking = torch.Generator().manual_seed(self.added[member] if new else 0)
+        draw = self._new(member, batch_size, looking) if new else self._dataset(batch_size, looking)
+        return self.gather(on_device(draw.repeat(len(self.added)), self.device))
+
+    def _union(self, member: int, count: int) -> Tensor:
+        generator, new_size = self._generators[member], self.new_size(member)
+        if self._offline_ratio is not None and new_size:
+            offline = round(count * self._offline_ratio)
+            parts = self._dataset(offline, generator), self._new(member, count - offline, generator)
+            return torch.cat(parts)
+        places = self._randint(self.dataset_size + new_size, count, generator)
+        return places + (places >= self.dataset_size) * (member * self.capacity)
+
+    def _dataset(self, count: int, generator: torch.Generator) -> Tensor:
+        return self._randint(self.dataset_size, count, generator)
+
+    def _new(self, member: int, count: int, generator: torch.Generator) -> Tensor:
+        places = self._randint(self.new_size(member), count, generator)
+        return places + self.dataset_size + member * self.capacity
+
+    def _randint(self, high: int, count: int, generator: torch.Generator) -> Tensor:
+        return torch.randint(high, (count,), generator=generator)
+
+    def random_state(self, member: int = 0) -> Tensor:
+        """uint8 `(bytes,)`: a member's random stream, for a checkpoint."""
+        return self._generators[member].get_state()
+
+    def set_random_state(self, state: Tensor, member: int = 0) -> None:
+        """Restores `random_state()`."""
+        self._generators[member].set_state(state.clone())

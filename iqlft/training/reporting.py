@@ -1,0 +1,95 @@
+"""What a training command tells its caller; how it looks is the console's business."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from iqlft.training.evaluation import Score
+
+
+@dataclass(frozen=True)
+class Status:
+    """A moment of a training run.
+
+    Attributes:
+        task: task name.
+        device: where the learner computes.
+        folder: the run folder.
+        phase: `offline` or `online`.
+        done: updates (offline) or environment steps (online) so far.
+        total: of how many.
+        updates_per_second: recent.
+        env_steps_per_second: recent.
+        dataset_size: transitions in the dataset.
+        new_size: new transitions in the replay.
+        workers: state of each worker by id.
+        policy_lag: mean versions by which recent transitions were behind the learner.
+        evaluation: finished and all episodes of the evaluation under way.
+        before: the score at the switch, or None.
+        last: the newest score, or None.
+    """
+
+    task: str
+    device: str
+    folder: Path
+    phase: str
+    done: int
+    total: int
+    updates_per_second: float = 0.0
+    env_steps_per_second: float = 0.0
+    dataset_size: int = 0
+    new_size: int = 0
+    workers: Mapping[int, str] = field(default_factory=dict)
+    policy_lag: float | None = None
+    evaluation: tuple[int, int] | None = None
+    before: Score | None = None
+    last: Score | None = None
+
+
+class Reporter(Protocol):
+    """Receives what happens; must return quickly."""
+
+    def status(self, status: Status) -> None:
+        """Called about twice a second."""
+
+    def event(self, sentence: str) -> None:
+        """Called when something is worth a line of its own."""
+
+
+class Silent:
+    """Reports nothing."""
+
+    def status(self, status: Status) -> None:
+        """Ignores the status."""
+
+    def event(self, sentence: str) -> None:
+        """Ignores the event."""
+
+
+class Voice:
+    """One of several runs that report together: its name goes with what it says.
+
+    Args:
+        reporter: of all of them.
+        name: of the run.
+        leads: whether this run's status stands for all at the moment.
+    """
+
+    def __init__(self, reporter: Reporter, name: str, leads: Callable[[], bool]) -> None:
+        self._reporter, self._name, self._leads = reporter, name, leads
+
+    def status(self, status: Status) -> None:
+        """Passes the leading run's status on."""
+        if self._leads():
+            task = f"{status.task} {self._name}"
+            self._reporter.status(dataclasses.replace(status, task=task))
+
+    def event(self, sentence: str) -> None:
+        """Passes an event on."""
+        self._reporter.event(f"{self._name}: {sentence}")

@@ -1,0 +1,201 @@
+"""`iqlft video`: the best, the median and the worst evaluation episode, before and after."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tempfile
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from iqlft.analysis.restored import pretrained_policy
+from iqlft.analysis.summary import series_of
+from iqlft.config.config import ConfigError, FinetuneConfig, override
+from iqlft.datasets.goal_maze import distance_to_goal
+from iqlft.runs.curves import read_run
+from iqlft.runs.policy import Policy, load_policy, save_policy
+from iqlft.runs.runs import Run
+from iqlft.training.evaluate import run_episodes
+from iqlft.training.members import pretrain_config
+from iqlft.training.reporting import Silent
+from iqlft.video.camera import picture_size
+from iqlft.video.captions import number
+from iqlft.video.filming import Scene, filming
+from iqlft.video.montage import LOOKS, Montage
+from iqlft.video.mp4 import find_ffmpeg, write_mp4
+from iqlft.video.opengl import find_backend
+from workers.environment import Environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from iqlft.config.config import Judge
+    from iqlft.training.reporting import Reporter
+    from workers.episode import EpisodeResult
+
+RANKS = ("best", "median", "worst")
+PER_SECOND, MOST_PICTURES, LAST_PICTURES = 30, 400, 60
+"""Pictures in a second, of the longest episode, and of its end, which stands still."""
+
+
+class Phase(NamedTuple):
+    """A row of the video.
+
+    Attributes:
+        name: such as `before fine-tuning`.
+        policy: what acts.
+    """
+
+    name: str
+    policy: Policy
+
+
+def film_run(
+    folder: Path,
+    out_folder: Path,
+    episodes: int,
+    num_workers: int,
+    reporter: Reporter | None = None,
+) -> list[Path]:
+    """Runs the evaluation episodes of a run's policies again, and films three of each.
+
+    Args:
+        folder: the run folder.
+        out_folder: where the files go; made if missing.
+        episodes: how many, from the seeds that training uses.
+        num_workers: local worker processes that run them.
+        reporter: told what happens meanwhile.
+
+    Returns:
+        The video and its last picture: `video.mp4`, `video.png`.
+
+    Raises:
+        UserError: there is no run or policy, nothing can be drawn or written here, or a number
+            makes no sense.
+    """
+    if episodes < len(RANKS):
+        raise ConfigError(f"--episodes must be at least {len(RANKS)}: {', '.join(RANKS)}.")
+    run, shown, reporter = Run.open(folder), read_run(folder), reporter or Silent()
+    phases, judged_by = phases_of(run), pretrain_config(run).score
+    # What is missing is told before the episodes take their time.
+    find_ffmpeg()
+    backend = find_backend()
+    out_folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    with closing(Environment(phases[0].policy.environment)) as environment:
+        size = picture_size(environment)
+        for phase in phases:
+            reporter.event(f"Running {episodes} episodes {phase.name}.")
+            results = run_episodes(phase.policy, folder.name, episodes, num_workers)
+            rows.append(ranked(results, judged_by, environment))
+    montage = Montage(
+        f"{shown.task}, {series_of(shown).name}, seed {shown.seed}",
+        f"data: {shown.label}",
+        [(phase.name, summary(row, judged_by)) for phase, row in zip(phases, rows, strict=True)],
+        columns=len(RANKS),
+        size=size,
+    )
+    video, poster = out_folder / "video.mp4", out_folder / "video.png"
+    reporter.event("Filming the best, the median and the worst.")
+    with tempfile.TemporaryDirectory() as place, ExitStack() as films:
+        pictures = [
+            films.enter_context(filming(scene, size, backend, Path(place) / f"{index}.log"))
+            for index, scene in enumerate(_scenes(phases, rows, judged_by, Path(place)))
+        ]
+        write_mp4(video, _pages(montage, pictures, poster), PER_SECOND)
+    return [video, poster]
+
+
+def phases_of(run: Run) -> list[Phase]:
+    """The policies to compare: before and after where a run has been fine-tuned, else its newest.
+
+    Raises:
+        UserError: a policy is missing or damaged.
+    """
+    newest, settings = load_policy(run.folder), run.config("finetune")
+    if settings is None:
+        return [Phase(f"after {newest.weights.version:,} offline updates", newest)]
+    first = Phase("before fine-tuning", pretrained_policy(run))
+    updates = newest.weights.version - first.policy.weights.version
+    config = override(FinetuneConfig(), settings, f"{run.folder}/config.yaml")
+    after = Phase(f"after {updates / config.utd_ratio:,.0f} environment steps", newest)
+    return [first, after] if updates else [first]
+
+
+def ranked(
+    results: Sequence[EpisodeResult],
+    judged_by: Judge,
+    environment: Environment,
+) -> list[EpisodeResult]:
+    """Episodes from the best to the worst.
+
+    Where success counts, sooner is better; a failure is the better, the higher its return and then
+    the nearer to the goal it ends.
+
+    Args:
+        results: of one policy.
+        judged_by: what the task is scored by.
+        environment: in which they were; it is reset.
+    """
+
+    def merit(result: EpisodeResult) -> tuple[float, ...]:
+        if judged_by == "return":
+            return (result.episode_return,)
+        if result.success:
+            return (1, -result.first_hit)
+        environment.reset(result.seed)
+        distance = distance_to_goal(environment, result.end)
+        return (0, result.episode_return, -(distance or 0))
+
+    return sorted(results, key=merit, reverse=True)
+
+
+def summary(results: Sequence[EpisodeResult], judged_by: Judge) -> str:
+    """What the episodes came to together, in words."""
+    if judged_by == "return":
+        mean = float(np.mean([each.episode_return for each in results]))
+        return f"mean return {number(mean)} of {len(results)} episodes"
+    return f"{sum(each.success for each in results)} of {len(results)} episodes succeed"
+
+
+def _scenes(
+    phases: Sequence[Phase],
+    rows: Sequence[Sequence[EpisodeResult]],
+    judged_by: Judge,
+    place: Path,
+) -> list[Scene]:
+    """Three scenes of each phase, in steps so long that no episode has too many pictures."""
+    chosen = [(row[0], row[len(row) // 2], row[-1]) for row in rows]
+    longest = max(result.length for row in chosen for result in row)
+    stride = math.ceil(longest / MOST_PICTURES)
+    scenes = []
+    for index, (phase, row) in enumerate(zip(phases, chosen, strict=True)):
+        policy, (_, colour) = place / str(index), LOOKS[index]
+        save_policy(policy, phase.policy.weights, phase.policy.environment, {})
+        for title, result in zip(RANKS, row, strict=True):
+            scenes.append(Scene(str(policy), result.seed, stride, title, colour, judged_by))
+    return scenes
+
+
+def _pages(
+    montage: Montage, films: Sequence[Iterator[NDArray[np.uint8]]], poster: Path
+) -> Iterator[NDArray[np.uint8]]:
+    """Pages until every film has ended, each standing still from its end on; saves the last one."""
+    pictures = [next(film) for film in films]
+    moving = True
+    while moving:
+        yield montage.page(pictures)
+        following = [next(film, None) for film in films]
+        moving = any(each is not None for each in following)
+        pictures = [
+            old if new is None else new for old, new in zip(pictures, following, strict=True)
+        ]
+    last = montage.page(pictures)
+    Image.fromarray(last).save(poster, optimize=True)
+    yield from itertools.repeat(last, LAST_PICTURES)
