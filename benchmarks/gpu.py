@@ -24,7 +24,7 @@ from eager import EagerReference
 from learner import KINDS, learner, rows
 from measuring import BATCH, LAYOUT, alternate, ratio
 
-from iqlft.config.config import OnlineConfig
+from iqlft.config.settings import OnlineConfig
 from iqlft.training.stack import Stack
 
 ADDED = 128

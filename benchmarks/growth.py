@@ -18,8 +18,8 @@ from learner import KINDS
 from measuring import ACTION_DIM, BATCH, LAYOUT, OBSERVATION_DIM, Table, alternate, parser, write
 
 from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config.config import Hyperparameters
-from iqlft.figures.figures import BLUE, NARROW, VERMILION, save_figure, style
+from iqlft.config.settings import Hyperparameters
+from iqlft.figures.style import BLUE, NARROW, VERMILION, save_figure, style
 from iqlft.training.replay import Replay
 from iqlft.training.stack import Stack
 

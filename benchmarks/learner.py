@@ -18,8 +18,8 @@ from eager import EagerReference
 from measuring import ACTION_DIM, BATCH, LAYOUT, OBSERVATION_DIM, Table, alternate, parser, write
 
 from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config.config import Hyperparameters
-from iqlft.training.graphs import UpdateGraph
+from iqlft.config.settings import Hyperparameters
+from iqlft.training.cuda_graph import UpdateGraph
 from iqlft.training.replay import Replay
 from iqlft.training.stack import Stack
 

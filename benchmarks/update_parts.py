@@ -18,7 +18,7 @@ from measuring import Table, parser, write
 
 from iqlft.nn.adam import Adam
 from iqlft.nn.networks import Critic
-from iqlft.nn.perceptrons import StackedMLP
+from iqlft.nn.stacked_mlp import StackedMLP
 from iqlft.training.replay import Replay
 
 PARTS: dict[str, tuple[type, str]] = {

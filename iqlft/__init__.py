@@ -20,8 +20,8 @@ import workers  # noqa: F401 -- registers the environments with Gymnasium
 if TYPE_CHECKING:
     from iqlft.api import IQL as IQL
     from iqlft.api import load_dataset as load_dataset
-    from iqlft.config.config import FinetuneConfig as FinetuneConfig
-    from iqlft.config.config import PretrainConfig as PretrainConfig
+    from iqlft.config.settings import FinetuneConfig as FinetuneConfig
+    from iqlft.config.settings import PretrainConfig as PretrainConfig
     from iqlft.runs.policy import Policy as Policy
     from iqlft.runs.policy import load_policy as load_policy
     from iqlft.training.finetune import finetune as finetune
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "IQL": "iqlft.api",
     "load_dataset": "iqlft.api",
-    "PretrainConfig": "iqlft.config.config",
-    "FinetuneConfig": "iqlft.config.config",
+    "PretrainConfig": "iqlft.config.settings",
+    "FinetuneConfig": "iqlft.config.settings",
     "pretrain": "iqlft.training.pretrain",
     "finetune": "iqlft.training.finetune",
     "load_policy": "iqlft.runs.policy",

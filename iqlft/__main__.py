@@ -2,6 +2,6 @@
 
 import sys
 
-from iqlft.cli.cli import main
+from iqlft.cli.main import main
 
 sys.exit(main())

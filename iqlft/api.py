@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iqlft.config import config as configs
+from iqlft.config import settings as configs
 from iqlft.config import validation
 from iqlft.config.casting import nearest
 from iqlft.runs.policy import Policy, save_policy
-from iqlft.training.learning import build_algorithm, build_replay, load_task_dataset, pick_device
+from iqlft.training.build import build_algorithm, build_replay, load_task_dataset, pick_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from iqlft.config.config import Precision
+    from iqlft.config.settings import Precision
     from iqlft.datasets.loading import OfflineDataset
 
 
@@ -27,7 +27,7 @@ def load_dataset(*dataset_ids: str, **settings: Any) -> OfflineDataset:  # noqa:
 
     Args:
         dataset_ids: such as `iqlft/antmaze/umaze-v0`; several are read one after another.
-        settings: fields of `iqlft.config.config.TaskConfig` that win, such as `goal`.
+        settings: fields of `iqlft.config.settings.TaskConfig` that win, such as `goal`.
 
     Raises:
         DatasetError: it is not on this machine; the message says how to make or download it.
@@ -61,7 +61,7 @@ class IQL:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: arithmetic of the hidden layers.
         normalize_observations: subtract the dataset's mean and divide by its deviation.
-        hyperparameters: fields of `iqlft.config.config.Hyperparameters`: expectile, inverse_temperature,
+        hyperparameters: fields of `iqlft.config.settings.Hyperparameters`: expectile, inverse_temperature,
             discount, target_update_rate, learning_rate, batch_size, hidden_size, hidden_layers,
             dropout.
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from iqlft.config.config import FinetuneConfig, PretrainConfig, to_yaml
-from iqlft.report.report import write_report
+from iqlft.config.settings import FinetuneConfig, PretrainConfig, to_yaml
+from iqlft.report.page import write_report
 from iqlft.runs.curves import read_run
 from iqlft.training.finetune import finetune
 from iqlft.training.pretrain import pretrain

@@ -15,7 +15,7 @@ def test_every_file_that_the_readme_links_to_exists() -> None:
 
 
 def test_every_command_of_the_readme_exists() -> None:
-    from iqlft.cli.cli import COMMANDS
+    from iqlft.cli.main import COMMANDS
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^iqlft ([a-z]+)", text, re.MULTILINE)) <= set(COMMANDS)

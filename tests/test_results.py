@@ -13,11 +13,11 @@ import yaml
 
 from iqlft.analysis.published import published_rows
 from iqlft.analysis.table import format_table
-from iqlft.cli import cli
-from iqlft.config.config import load_yaml
+from iqlft.cli import main as cli
+from iqlft.config.settings import load_yaml
 from iqlft.datasets.antmaze.tasks import find_task
 from iqlft.runs.curves import find_runs, read_run
-from iqlft.runs.runs import Run
+from iqlft.runs.folder import Run
 
 RESULTS = Path(__file__).parents[1] / "results"
 FOLDERS = ("runs", "ablations", "divergence", "cloning", "continued")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from iqlft.video.mp4 import find_ffmpeg
+from iqlft.video.encode import find_ffmpeg
 
 
 def frames_of(video: Path, width: int, height: int) -> NDArray[np.uint8]:

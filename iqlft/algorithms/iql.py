@@ -21,12 +21,12 @@ from torch import Tensor
 from iqlft.algorithms import losses
 from iqlft.nn.adam import Adam
 from iqlft.nn.networks import NUM_CRITICS, Actor, Critic, Value
-from iqlft.nn.perceptrons import Dropout, StackedMLP
+from iqlft.nn.stacked_mlp import Dropout, StackedMLP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from iqlft.config.config import Hyperparameters
+    from iqlft.config.settings import Hyperparameters
     from iqlft.training.replay import Batch
     from workers.actor import ActorWeights
 

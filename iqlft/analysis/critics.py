@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from iqlft.algorithms.losses import ADVANTAGE_WEIGHT_MAX
-from iqlft.runs.runs import RunError
+from iqlft.runs.folder import RunError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,14 +8,14 @@ import torch
 
 from iqlft.algorithms.iql import ImplicitQLearning
 from iqlft.runs import checkpoint
+from iqlft.runs.folder import RunError
 from iqlft.runs.policy import Policy, load_policy
-from iqlft.runs.runs import RunError
-from iqlft.training.learning import hyperparameters
-from iqlft.training.members import pretrain_config
+from iqlft.training.build import hyperparameters
+from iqlft.training.seeds import pretrain_config
 from iqlft.training.stack import algorithm_state
 
 if TYPE_CHECKING:
-    from iqlft.runs.runs import Run
+    from iqlft.runs.folder import Run
 
 
 def restored(run: Run, policy: Policy, name: str | None = None) -> ImplicitQLearning:

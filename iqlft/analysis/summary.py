@@ -19,7 +19,7 @@ from iqlft.analysis.statistics import (
     wilson_interval,
 )
 from iqlft.runs.curves import common_metric
-from iqlft.runs.runs import RunError
+from iqlft.runs.folder import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

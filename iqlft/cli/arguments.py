@@ -1,4 +1,4 @@
-"""Arguments of the commands that do not train; `iqlft.config.config` holds the others."""
+"""Arguments of the commands that do not train; `iqlft.config.settings` holds the others."""
 
 # tyro reads these annotations at run time, so they are not postponed.
 from dataclasses import dataclass

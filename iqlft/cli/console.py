@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from iqlft.training.evaluation import Score
-    from iqlft.training.reporting import Status
+    from iqlft.training.progress import Status
 
 LINE_SECONDS = 30.0
 

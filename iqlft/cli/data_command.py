@@ -143,7 +143,7 @@ def _check(arguments: list[str]) -> str:
 def _plot(arguments: list[str]) -> str:
     """Draw a dataset: a maze's visits, starts, goals and rewards, or returns and lengths."""
     chosen = parse("data plot", PlotData, arguments)
-    from iqlft.figures.pictures import plot_dataset  # noqa: PLC0415
+    from iqlft.figures.dataset import plot_dataset  # noqa: PLC0415
 
     out = chosen.out or Path(chosen.id.replace("/", "-"))
     name = out.stem if out.suffix in {".png", ".pdf"} else out.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iqlft.config import config as configs
+from iqlft.config import settings as configs
 from iqlft.datasets.antmaze.generation import make_dataset
 from iqlft.datasets.catalogue import list_local
 

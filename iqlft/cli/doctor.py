@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from iqlft.config.config import task_names
+from iqlft.config.settings import task_names
 from iqlft.datasets.catalogue import list_local
-from iqlft.runs.runs import versions
-from iqlft.training.learning import processor_has_bf16
-from iqlft.video.mp4 import find_ffmpeg
+from iqlft.runs.folder import versions
+from iqlft.training.build import processor_has_bf16
+from iqlft.video.encode import find_ffmpeg
 from iqlft.video.opengl import find_backend
 from workers.errors import UserError
 

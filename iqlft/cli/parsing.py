@@ -8,7 +8,7 @@ from typing import Any
 import tyro
 
 from iqlft.cli.arguments import Nothing
-from iqlft.config import config as configs
+from iqlft.config import settings as configs
 
 TRAINING_HELP = (
     "Settings come from the defaults, then --task NAME (a file in configs/), then --config FILE, "

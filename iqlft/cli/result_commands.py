@@ -53,7 +53,7 @@ def table(arguments: list[str]) -> str:
 def report(arguments: list[str]) -> str:
     """One HTML page with curves, table, diagnostics and maps of runs."""
     chosen = parse("report", ReportRuns, arguments)
-    from iqlft.report.report import write_report  # noqa: PLC0415
+    from iqlft.report.page import write_report  # noqa: PLC0415
 
     curves = _curves(list(chosen.run), chosen.runs)
     out = chosen.out or _plots_folder(curves, chosen.runs)
@@ -103,7 +103,7 @@ def draw(
     Returns:
         What there is to say.
     """
-    from iqlft.figures.plot import plot_before_after  # noqa: PLC0415
+    from iqlft.figures.before_after import plot_before_after  # noqa: PLC0415
 
     curves = _curves(folders, runs)
     out = out or _plots_folder(curves, runs)
@@ -123,7 +123,7 @@ def _plots_folder(curves: list[Any], runs: Path) -> Path:
 
 def _curves(folders: list[Path], runs: Path) -> list[Any]:
     from iqlft.runs.curves import find_runs, read_run  # noqa: PLC0415
-    from iqlft.runs.runs import RunError  # noqa: PLC0415
+    from iqlft.runs.folder import RunError  # noqa: PLC0415
 
     found: dict[Path, Path] = {}
     for folder in folders or [runs]:

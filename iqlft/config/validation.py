@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from iqlft.config.config import (
+from iqlft.config.settings import (
     ConfigError,
     FinetuneConfig,
     Hyperparameters,

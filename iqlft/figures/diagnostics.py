@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from iqlft.figures.figures import BLUE, DARK, ORANGE, WIDE
 from iqlft.figures.panels import Stretch, dress_axis, smooth
+from iqlft.figures.style import BLUE, DARK, ORANGE, WIDE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from iqlft.runs.history import History
+    from iqlft.runs.metrics_log import History
 
 SOURCES = {"dataset": BLUE, "new": ORANGE}
 """Colours of dataset and new transitions."""

@@ -9,7 +9,7 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.transforms import ScaledTranslation
 
 from iqlft.analysis.summary import rounded
-from iqlft.figures.figures import BLUE, DARK, ORANGE
+from iqlft.figures.style import BLUE, DARK, ORANGE
 from iqlft.runs.curves import METRIC_NAMES
 
 if TYPE_CHECKING:

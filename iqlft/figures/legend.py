@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from iqlft.analysis.names import series_name
 from iqlft.analysis.summary import count_range
-from iqlft.analysis.wording import series_name
-from iqlft.figures.figures import DARK, GREY
 from iqlft.figures.panels import ALONE, BANDED
+from iqlft.figures.style import DARK, GREY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

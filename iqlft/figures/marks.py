@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from iqlft.figures.figures import DARK
 from iqlft.figures.panels import stretch_of
+from iqlft.figures.style import DARK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from iqlft.figures.figures import ORANGE
+from iqlft.figures.style import ORANGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

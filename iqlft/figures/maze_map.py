@@ -9,7 +9,6 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from iqlft.figures.figures import BLUE, VERMILION, WIDE
 from iqlft.figures.maze_axes import (
     FINENESS,
     STAR,
@@ -21,6 +20,7 @@ from iqlft.figures.maze_axes import (
     scale,
     wall_key,
 )
+from iqlft.figures.style import BLUE, VERMILION, WIDE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from iqlft.analysis.summary import estimate_scores, short_count
-from iqlft.figures.figures import BLUE, DARK, GREEN, GREY, PURPLE, SHADE, SKY, VERMILION
+from iqlft.figures.style import BLUE, DARK, GREEN, GREY, PURPLE, SHADE, SKY, VERMILION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from iqlft.figures.figures import NARROW
 from iqlft.figures.maze_axes import (
     FINENESS,
     STAR,
@@ -18,6 +17,7 @@ from iqlft.figures.maze_axes import (
     scale,
     wall_key,
 )
+from iqlft.figures.style import NARROW
 
 if TYPE_CHECKING:
     from collections.abc import Callable

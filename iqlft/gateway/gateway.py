@@ -12,12 +12,12 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from iqlft.gateway.door import Service
+from iqlft.gateway.admission import Service
 from iqlft.gateway.evaluation_queue import PendingEvaluation
-from iqlft.gateway.gateway_state import GatewayState
 from iqlft.gateway.ledger import TrainingEpisode
 from iqlft.gateway.roster import WorkerStatus
 from iqlft.gateway.sockets import GatewayError, LearnerSockets, PortInUseError
+from iqlft.gateway.state import GatewayState
 from workers.episode import EpisodeResult
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from iqlft.gateway.ledger import check_batch
 
 if TYPE_CHECKING:
-    from iqlft.gateway.door import Service
+    from iqlft.gateway.admission import Service
     from iqlft.gateway.journal import Journal
     from iqlft.gateway.ledger import Ledger
     from iqlft.gateway.roster import Roster, Session

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import zmq
 
-from iqlft.gateway import zap
+from iqlft.gateway import curve_auth as zap
 from workers.errors import UserError
 from workers.wire import MAX_BYTES
 

@@ -17,7 +17,7 @@ from workers.actor import LOG_STD_MAX, LOG_STD_MIN, ActorWeights
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iqlft.nn.perceptrons import Masks, StackedMLP
+    from iqlft.nn.stacked_mlp import Masks, StackedMLP
 
 NUM_CRITICS = 2
 """E: clipped double Q-learning uses two critics."""

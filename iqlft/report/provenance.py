@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from iqlft.runs.runs import Run
+    from iqlft.runs.folder import Run
 
 UNKNOWN = "not recorded"
 

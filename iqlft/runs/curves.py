@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, get_args
 
-from iqlft.runs.runs import CURVE_COLUMNS, RunError
+from iqlft.runs.folder import CURVE_COLUMNS, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -6,11 +6,11 @@ import time
 from typing import TYPE_CHECKING
 
 from iqlft.config.validation import check
-from iqlft.training.learning import load_task_dataset
+from iqlft.training.build import load_task_dataset
 from iqlft.training.pretrain import build
 
 if TYPE_CHECKING:
-    from iqlft.config.config import FinetuneConfig, PretrainConfig
+    from iqlft.config.settings import FinetuneConfig, PretrainConfig
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.training.stack import Stack
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from iqlft.analysis.statistics import t_interval, wilson_interval
-from iqlft.config.config import ConfigError
+from iqlft.config.settings import ConfigError
 from iqlft.gateway.gateway import Gateway
 from iqlft.runs.policy import load_policy
 from iqlft.training.evaluation import FIRST_SEED

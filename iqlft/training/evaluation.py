@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from iqlft.gateway.gateway import Gateway, PendingEvaluation
-    from iqlft.runs.runs import Run
+    from iqlft.runs.folder import Run
     from workers.episode import EpisodeResult
 
 FIRST_SEED = 1_000_000

@@ -7,14 +7,14 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from iqlft.analysis.restored import end_of_pretraining
-from iqlft.config.config import FinetuneConfig, override, to_dict
+from iqlft.config.settings import FinetuneConfig, override, to_dict
 from iqlft.config.validation import check
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.sockets import reachable, require_safe_host
 from iqlft.runs import checkpoint
 from iqlft.runs.files import write_atomically
-from iqlft.runs.runs import (
+from iqlft.runs.folder import (
     ENDPOINT,
     JOURNAL,
     Run,
@@ -23,9 +23,13 @@ from iqlft.runs.runs import (
     refuse_existing,
     surroundings,
 )
+from iqlft.training.build import flushed_denormals, load_task_dataset, with_settled_precision
 from iqlft.training.dry_run import dry_run_finetuning
-from iqlft.training.learning import flushed_denormals, load_task_dataset, with_settled_precision
-from iqlft.training.members import (
+from iqlft.training.online import first_evaluation, train_online
+from iqlft.training.pacing import Pacing
+from iqlft.training.pretrain import build, learner_machine, require_same_dataset, scoring_of
+from iqlft.training.progress import Silent
+from iqlft.training.seeds import (
     alike,
     apportion,
     learned,
@@ -36,10 +40,6 @@ from iqlft.training.members import (
     shared,
     shares,
 )
-from iqlft.training.online import first_evaluation, train_online
-from iqlft.training.pacing import Pacing
-from iqlft.training.pretrain import build, learner_machine, require_same_dataset, scoring_of
-from iqlft.training.reporting import Silent
 from iqlft.training.session import Session, restore
 from iqlft.training.sessions import Sessions
 from workers.keys import LearnerKeys
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from iqlft.config.config import ActorSchedule, PretrainConfig
+    from iqlft.config.settings import ActorSchedule, PretrainConfig
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.runs.checkpoint import Checkpoint
-    from iqlft.training.reporting import Reporter
+    from iqlft.training.progress import Reporter
     from iqlft.training.stack import Stack
 
 

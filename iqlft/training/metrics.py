@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from iqlft.algorithms.iql import UpdateResult
-    from iqlft.runs.runs import Run
+    from iqlft.runs.folder import Run
     from iqlft.training.evaluation import Score
     from iqlft.training.session import Session
     from workers.transition import Transitions

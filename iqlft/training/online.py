@@ -9,7 +9,7 @@ from iqlft.training.session import Session
 
 if TYPE_CHECKING:
     from iqlft.algorithms.iql import UpdateResult
-    from iqlft.config.config import FinetuneConfig
+    from iqlft.config.settings import FinetuneConfig
     from iqlft.training.pacing import Pacing
     from iqlft.training.sessions import Sessions
     from iqlft.training.stack import Stack

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from iqlft.config.config import ConfigError, PretrainConfig, override, to_dict
+from iqlft.config.settings import ConfigError, PretrainConfig, override, to_dict
 from iqlft.config.validation import check
 from iqlft.gateway.gateway import Gateway
-from iqlft.runs.runs import Run, RunError, name_without_seed, refuse_existing
-from iqlft.training.evaluation import Scoring
-from iqlft.training.graphs import UpdateGraph
-from iqlft.training.learning import (
+from iqlft.runs.folder import Run, RunError, name_without_seed, refuse_existing
+from iqlft.training.build import (
     build_algorithm,
     build_replay,
     flushed_denormals,
@@ -22,7 +20,10 @@ from iqlft.training.learning import (
     pick_device,
     with_settled_precision,
 )
-from iqlft.training.members import (
+from iqlft.training.cuda_graph import UpdateGraph
+from iqlft.training.evaluation import Scoring
+from iqlft.training.progress import Silent
+from iqlft.training.seeds import (
     apportion,
     load_together,
     member_configs,
@@ -32,7 +33,6 @@ from iqlft.training.members import (
     run_folder,
     shared,
 )
-from iqlft.training.reporting import Silent
 from iqlft.training.session import Session, restore
 from iqlft.training.sessions import Sessions
 from iqlft.training.stack import Stack
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from iqlft.algorithms.iql import ImplicitQLearning
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.runs.checkpoint import Checkpoint
+    from iqlft.training.progress import Reporter
     from iqlft.training.replay import Replay
-    from iqlft.training.reporting import Reporter
 
 
 @flushed_denormals()

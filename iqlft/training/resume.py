@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iqlft.runs.runs import Run, RunError
+from iqlft.runs.folder import Run, RunError
 from iqlft.training.finetune import resume_finetuning
 from iqlft.training.pretrain import resume_pretraining
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from iqlft.training.reporting import Reporter
+    from iqlft.training.progress import Reporter
 
 
 def resume(*folders: Path, reporter: Reporter | None = None, **changes: Any) -> None:  # noqa: ANN401

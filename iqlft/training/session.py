@@ -17,27 +17,27 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import numpy as np
 import torch
 
-from iqlft.gateway.supervision import Supervisor
+from iqlft.gateway.watchdog import Supervisor
 from iqlft.runs import checkpoint
 from iqlft.runs.policy import save_policy
 from iqlft.training.divergence import impossible_value
 from iqlft.training.evaluation import Evaluator, Score
 from iqlft.training.metrics import MetricsLog
-from iqlft.training.reporting import Status
+from iqlft.training.progress import Status
 from workers.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iqlft.algorithms.iql import UpdateResult
-    from iqlft.config.config import MachineConfig
+    from iqlft.config.settings import MachineConfig
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.gateway.gateway import Gateway
-    from iqlft.runs.runs import Run
+    from iqlft.runs.folder import Run
     from iqlft.training.evaluation import Scoring
     from iqlft.training.interruption import StopSignal
     from iqlft.training.pacing import Pacing
-    from iqlft.training.reporting import Reporter
+    from iqlft.training.progress import Reporter
     from iqlft.training.stack import Member
     from workers.actor import ActorWeights
     from workers.pool import WorkerPool

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from iqlft.training.interruption import Interrupted, StopSignal
-from iqlft.training.reporting import Voice
+from iqlft.training.progress import Voice
 from iqlft.training.session import open_session
 from workers.errors import UserError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from iqlft.gateway.gateway import Gateway
-    from iqlft.runs.runs import Run
+    from iqlft.runs.folder import Run
     from iqlft.training.evaluation import Scoring
     from iqlft.training.session import Session, SessionParts
     from workers.pool import WorkerPool

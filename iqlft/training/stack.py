@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
+    from iqlft.training.cuda_graph import UpdateGraph
     from iqlft.training.divergence import Range
-    from iqlft.training.graphs import UpdateGraph
     from iqlft.training.replay import Replay
     from workers.actor import ActorWeights
     from workers.transition import RowLayout, Transitions

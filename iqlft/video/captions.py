@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from iqlft.config.config import Judge
+    from iqlft.config.settings import Judge
     from workers.episode import EpisodeResult
 
 STRIP, TEXT = 22, 14

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from iqlft.config.config import Judge
+    from iqlft.config.settings import Judge
 
 
 @dataclasses.dataclass(frozen=True)

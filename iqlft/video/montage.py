@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from iqlft.figures.figures import BLUE, ORANGE
+from iqlft.figures.style import BLUE, ORANGE
 from iqlft.video.captions import letters
 
 if TYPE_CHECKING:

@@ -14,19 +14,19 @@ from PIL import Image
 
 from iqlft.analysis.restored import pretrained_policy
 from iqlft.analysis.summary import series_of
-from iqlft.config.config import ConfigError, FinetuneConfig, override
+from iqlft.config.settings import ConfigError, FinetuneConfig, override
 from iqlft.datasets.goal_maze import distance_to_goal
 from iqlft.runs.curves import read_run
+from iqlft.runs.folder import Run
 from iqlft.runs.policy import Policy, load_policy, save_policy
-from iqlft.runs.runs import Run
 from iqlft.training.evaluate import run_episodes
-from iqlft.training.members import pretrain_config
-from iqlft.training.reporting import Silent
+from iqlft.training.progress import Silent
+from iqlft.training.seeds import pretrain_config
 from iqlft.video.camera import picture_size
 from iqlft.video.captions import number
+from iqlft.video.encode import find_ffmpeg, write_mp4
 from iqlft.video.filming import Scene, filming
 from iqlft.video.montage import LOOKS, Montage
-from iqlft.video.mp4 import find_ffmpeg, write_mp4
 from iqlft.video.opengl import find_backend
 from workers.environment import Environment
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from iqlft.config.config import Judge
-    from iqlft.training.reporting import Reporter
+    from iqlft.config.settings import Judge
+    from iqlft.training.progress import Reporter
     from workers.episode import EpisodeResult
 
 RANKS = ("best", "median", "worst")

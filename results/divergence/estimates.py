@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from iqlft.runs.history import History, read_history
+from iqlft.runs.metrics_log import History, read_history
 
 OFFLINE, ONLINE = 50_000, 10_000
 CLOCKS = "phase", "updates", "env_steps"

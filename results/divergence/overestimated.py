@@ -16,8 +16,8 @@ import torch
 
 import iqlft
 from iqlft.analysis.restored import end_of_pretraining, restored
+from iqlft.runs.folder import Run
 from iqlft.runs.policy import load_policy
-from iqlft.runs.runs import Run
 
 FAR_ABOVE = 30.0
 NEAR = 4.5

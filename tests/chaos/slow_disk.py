@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from iqlft.cli.cli import main
+from iqlft.cli.main import main
 
 RECORD_SECONDS = 0.01
 _pwrite = os.pwrite

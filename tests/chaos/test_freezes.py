@@ -17,8 +17,8 @@ from chaos.tallying import SECONDS_PER_STEP, tally
 from tcp_proxy import HOST, TcpProxy, free_ports
 
 from iqlft.gateway.gateway import Gateway
-from iqlft.gateway.gateway_state import CREDIT
-from iqlft.gateway.supervision import Complaint, Supervisor
+from iqlft.gateway.state import CREDIT
+from iqlft.gateway.watchdog import Complaint, Supervisor
 from workers.pool import WorkerPool
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from iqlft.config.config import FinetuneConfig, to_yaml
+from iqlft.config.settings import FinetuneConfig, to_yaml
 from iqlft.runs import checkpoint
-from iqlft.runs.runs import Run
+from iqlft.runs.folder import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

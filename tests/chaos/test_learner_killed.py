@@ -14,10 +14,10 @@ from typing import Any, Self
 import pytest
 from chaos import slow_disk
 
-from iqlft.config.config import FinetuneConfig, to_yaml
+from iqlft.config.settings import FinetuneConfig, to_yaml
 from iqlft.gateway.journal import Entry, Journal
 from iqlft.runs import checkpoint
-from iqlft.runs.runs import ENDPOINT, JOURNAL, METRICS, Run
+from iqlft.runs.folder import ENDPOINT, JOURNAL, METRICS, Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

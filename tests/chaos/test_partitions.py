@@ -8,7 +8,7 @@ from chaos.pumping_learner import Account, PumpingLearner, open_gateway
 from chaos.tallying import tally
 from tcp_proxy import HOST, TcpProxy, Way, free_ports
 
-from iqlft.gateway.gateway_state import CREDIT
+from iqlft.gateway.state import CREDIT
 from workers.pool import WorkerPool
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

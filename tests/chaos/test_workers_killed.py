@@ -11,7 +11,7 @@ import pytest
 from chaos.pumping_learner import Account, PumpingLearner, open_gateway
 from chaos.tallying import tally
 
-from iqlft.gateway.gateway_state import CREDIT
+from iqlft.gateway.state import CREDIT
 from workers.loop import FLUSH_TRANSITIONS
 from workers.pool import WorkerPool
 from workers.session import WINDOW

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import iqlft
-from iqlft.config.config import ConfigError
+from iqlft.config.settings import ConfigError
 from iqlft.datasets.loading import OfflineDataset
 from workers.environment import make
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iqlft.gateway.bouncer import (
+from iqlft.gateway.rate_limit import (
     BAD_MESSAGES,
     BAD_SECONDS,
     MAX_PEERS,

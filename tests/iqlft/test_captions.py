@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from iqlft.config.config import Judge
-from iqlft.figures.figures import BLUE, ORANGE
+from iqlft.config.settings import Judge
+from iqlft.figures.style import BLUE, ORANGE
 from iqlft.video.captions import STRIP, caption, outcome, progress
 from iqlft.video.montage import GAP, HEADING, TOP, Montage
 from workers.episode import EpisodeResult

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 import iqlft
-from iqlft.cli import cli
-from iqlft.config.config import FinetuneConfig, PretrainConfig, to_yaml
-from iqlft.runs.runs import Run
+from iqlft.cli import main as cli
+from iqlft.config.settings import FinetuneConfig, PretrainConfig, to_yaml
+from iqlft.runs.folder import Run
 
 ROOT = Path(__file__).parents[2]
 Main = Callable[..., tuple[int, str, str]]

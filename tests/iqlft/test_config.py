@@ -11,8 +11,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from iqlft.cli import cli
-from iqlft.config.config import (
+from iqlft.cli import main as cli
+from iqlft.config.settings import (
     ConfigError,
     FinetuneConfig,
     Hyperparameters,
@@ -259,9 +259,9 @@ def test_what_makes_sense_is_not_refused() -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "import iqlft.config.config",
-        "from iqlft.cli.cli import main; assert main(['--help']) == 0",
-        "from iqlft.cli.cli import main; main(['pretrain', '--print-config'])",
+        "import iqlft.config.settings",
+        "from iqlft.cli.main import main; assert main(['--help']) == 0",
+        "from iqlft.cli.main import main; main(['pretrain', '--print-config'])",
     ],
 )
 def test_settings_and_help_do_not_import_torch(statement: str) -> None:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from iqlft.algorithms.iql import ImplicitQLearning
 from iqlft.analysis.critics import Critics
 from iqlft.analysis.restored import restored
-from iqlft.config.config import Hyperparameters
+from iqlft.config.settings import Hyperparameters
+from iqlft.runs.folder import Run, RunError
 from iqlft.runs.policy import load_policy
-from iqlft.runs.runs import Run, RunError
 
 Tensors = dict[str, NDArray[np.float32]]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from iqlft.runs.curves import common_metric, find_runs, read_run
-from iqlft.runs.runs import RunError
+from iqlft.runs.folder import RunError
 
 MakeRun = Callable[..., Path]
 

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from iqlft.figures.diagnostics import Advantages, diagnostics_figure
-from iqlft.figures.figures import WIDE, style
 from iqlft.figures.panels import Stretch
-from iqlft.runs.history import History, read_history
+from iqlft.figures.style import WIDE, style
+from iqlft.runs.metrics_log import History, read_history
 
 SAMPLES = {
     "dataset": np.array([-2, -1, -0.5, 0.6], np.float32),

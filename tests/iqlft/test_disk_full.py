@@ -18,14 +18,14 @@ import safetensors.torch
 import synthetic_worker
 import torch
 
-from iqlft.cli import cli
-from iqlft.config.config import FinetuneConfig, to_yaml
+from iqlft.cli import main as cli
+from iqlft.config.settings import FinetuneConfig, to_yaml
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.intake import RETRY_SECONDS
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import Checkpoint, CheckpointError
-from iqlft.runs.runs import Run
+from iqlft.runs.folder import Run
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec
 from workers.pool import WorkerPool

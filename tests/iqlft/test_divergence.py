@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from iqlft.cli import cli
-from iqlft.config.config import FinetuneConfig, to_yaml
+from iqlft.cli import main as cli
+from iqlft.config.settings import FinetuneConfig, to_yaml
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
-from iqlft.runs.runs import JOURNAL, Run
+from iqlft.runs.folder import JOURNAL, Run
 from iqlft.training.resume import resume
 
 OFFLINE = 300

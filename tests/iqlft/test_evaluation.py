@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from iqlft.gateway.gateway import Gateway
-from iqlft.runs.runs import Run
+from iqlft.runs.folder import Run
 from iqlft.training.evaluation import FIRST_SEED, Evaluator, Score, Scoring
 from workers.actor import ActorWeights
 from workers.episode import EpisodeResult

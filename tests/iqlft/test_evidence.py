@@ -11,9 +11,9 @@ import pytest
 
 from iqlft.datasets.errors import DatasetError
 from iqlft.gateway.journal import read_rows
-from iqlft.report.evidence import EPISODES, Evidence
+from iqlft.report.run_data import EPISODES, Evidence
 from iqlft.runs.checkpoint import CheckpointError
-from iqlft.runs.runs import Run, RunError
+from iqlft.runs.folder import Run, RunError
 from workers.transition import RowLayout
 
 

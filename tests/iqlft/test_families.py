@@ -24,7 +24,7 @@ from recording import (
     record_pointmaze,
 )
 
-from iqlft.config.config import (
+from iqlft.config.settings import (
     FinetuneConfig,
     PretrainConfig,
     load_task,

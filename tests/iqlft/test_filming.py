@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from iqlft.datasets.goal_maze import distance_to_goal
-from iqlft.figures.figures import BLUE
+from iqlft.figures.style import BLUE
 from iqlft.runs.policy import load_policy, save_policy
 from iqlft.video.camera import HEIGHT, WIDTH, picture_size
 from iqlft.video.captions import STRIP, caption, outcome, progress

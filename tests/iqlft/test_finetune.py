@@ -19,19 +19,19 @@ import torch
 from run_fixtures import curves
 
 from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
-from iqlft.config.config import ActorSchedule, FinetuneConfig, PretrainConfig
+from iqlft.config.settings import ActorSchedule, FinetuneConfig, PretrainConfig
 from iqlft.gateway.gateway import PortInUseError
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import CheckpointError
+from iqlft.runs.folder import JOURNAL, Run, RunError
 from iqlft.runs.policy import load_policy
-from iqlft.runs.runs import JOURNAL, Run, RunError
 from iqlft.training import session
 from iqlft.training.finetune import finetune
 from iqlft.training.interruption import Interrupted
 from iqlft.training.pretrain import pretrain
+from iqlft.training.progress import Silent, Status
 from iqlft.training.replay import Batch
-from iqlft.training.reporting import Silent, Status
 from iqlft.training.resume import resume
 from workers.transition import Transitions, concatenate
 

@@ -280,7 +280,7 @@ def test_a_failure_of_the_thread_is_raised_by_the_next_call(
 
     with open_gateway() as gateway:
         pending = gateway.evaluate(make_weights(3, 1), [0])
-        monkeypatch.setattr("iqlft.gateway.gateway_state.GatewayState.tick", fail)
+        monkeypatch.setattr("iqlft.gateway.state.GatewayState.tick", fail)
         with pytest.raises(GatewayError, match="broken") as caught:
             pending.result(5)
         assert isinstance(caught.value.__cause__, ArithmeticError)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import workers
-from iqlft.gateway.door import Service
-from iqlft.gateway.gateway_state import CREDIT, LOST_SECONDS, GatewayState
+from iqlft.gateway.admission import Service
 from iqlft.gateway.intake import RETRY_SECONDS
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.ledger import BatchError, check_batch
+from iqlft.gateway.state import CREDIT, LOST_SECONDS, GatewayState
 from workers import messages
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config.config import Hyperparameters
-from iqlft.training.graphs import UpdateGraph
+from iqlft.config.settings import Hyperparameters
+from iqlft.training.cuda_graph import UpdateGraph
 from iqlft.training.replay import Replay
 from iqlft.training.stack import Stack
 from workers.transition import RowLayout

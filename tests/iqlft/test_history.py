@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from iqlft.runs.history import read_history
-from iqlft.runs.runs import RunError
+from iqlft.runs.folder import RunError
+from iqlft.runs.metrics_log import read_history
 
 ROWS = """\
 {"phase": "offline", "updates": 50, "env_steps": 0, "dataset_q": -1.5}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iqlft.config.config import PretrainConfig
+from iqlft.config.settings import PretrainConfig
 from iqlft.training.divergence import Range, impossible_value, possible_returns
 from iqlft.training.pretrain import pretrain
 from iqlft.training.replay import Replay

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from iqlft.config.config import Precision
-from iqlft.training.learning import hidden_dtype
+from iqlft.config.settings import Precision
+from iqlft.training.build import hidden_dtype
 
 
 @pytest.mark.parametrize(
@@ -24,5 +24,5 @@ def test_auto_is_bf16_on_a_processor_that_has_it(
     expected: torch.dtype,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("iqlft.training.learning.processor_has_bf16", lambda: processor)
+    monkeypatch.setattr("iqlft.training.build.processor_has_bf16", lambda: processor)
     assert hidden_dtype(precision, torch.device(device)) == expected

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from iqlft.analysis.summary import group_runs, summarise
-from iqlft.report.limits import limits, unfinished
+from iqlft.report.caveats import limits, unfinished
 from iqlft.runs.curves import read_run
-from iqlft.runs.runs import Run
+from iqlft.runs.folder import Run
 
 MakeRun = Callable[..., Path]
 

@@ -8,18 +8,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iqlft.config.config import FinetuneConfig, PretrainConfig
+from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
-from iqlft.runs.runs import JOURNAL
-from iqlft.training.finetune import finetune
-from iqlft.training.learning import (
+from iqlft.runs.folder import JOURNAL
+from iqlft.training.build import (
     build_algorithm,
     build_replay,
     flushed_denormals,
     hyperparameters,
     load_task_dataset,
 )
+from iqlft.training.finetune import finetune
 from iqlft.training.stack import Stack
 from workers.actor import GaussianActor
 from workers.environment import Environment

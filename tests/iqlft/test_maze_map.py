@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from iqlft.analysis.evaluation_paths import EvaluationPath
 from iqlft.analysis.survey import Survey
 from iqlft.datasets.goal_maze import GoalMaze, maze_of
-from iqlft.figures.figures import BLUE, VERMILION, WIDE, style
 from iqlft.figures.maze_axes import FINENESS
 from iqlft.figures.maze_map import maze_figure
+from iqlft.figures.style import BLUE, VERMILION, WIDE, style
 from workers.environment import EnvironmentSpec
 
 PATHS = [

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from video_reading import description_of, frames_of
 
-from iqlft.video.mp4 import VideoError, find_ffmpeg, write_mp4
+from iqlft.video.encode import VideoError, find_ffmpeg, write_mp4
 
 Picture = NDArray[np.uint8]
 COLOURS = ((200, 30, 30), (30, 200, 30), (30, 30, 200))

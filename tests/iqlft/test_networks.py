@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from iqlft.nn.networks import Actor
-from iqlft.nn.perceptrons import StackedMLP
+from iqlft.nn.stacked_mlp import StackedMLP
 from workers.actor import GaussianActor
 
 

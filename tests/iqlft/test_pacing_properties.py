@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iqlft.gateway import gateway_state
-from iqlft.gateway.door import Service
-from iqlft.gateway.gateway_state import GatewayState
+from iqlft.gateway import state as gateway_state
+from iqlft.gateway.admission import Service
 from iqlft.gateway.journal import Journal
+from iqlft.gateway.state import GatewayState
 from iqlft.training.pacing import Pacing
 from workers import messages
 from workers.actor import ActorWeights

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from iqlft.nn import perceptrons
+from iqlft.nn import stacked_mlp as perceptrons
 from iqlft.nn.layers import Layer
-from iqlft.nn.perceptrons import Dropout, StackedMLP, orthogonal
+from iqlft.nn.stacked_mlp import Dropout, StackedMLP, orthogonal
 
 
 def generators(count: int, seed: int = 0) -> list[torch.Generator]:

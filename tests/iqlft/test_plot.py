@@ -12,11 +12,11 @@ from PIL import Image
 
 from iqlft.analysis.published import Marked
 from iqlft.analysis.statistics import t_interval, wilson_interval
-from iqlft.figures.figures import NARROW, WIDE, style
+from iqlft.figures.before_after import before_after_figure, plot_before_after
 from iqlft.figures.panels import smooth, ticks
-from iqlft.figures.plot import before_after_figure, plot_before_after
+from iqlft.figures.style import NARROW, WIDE, style
 from iqlft.runs.curves import RunCurve, read_run
-from iqlft.runs.runs import RunError
+from iqlft.runs.folder import RunError
 
 MakeRun = Callable[..., Path]
 

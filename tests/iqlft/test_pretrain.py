@@ -17,10 +17,10 @@ import torch
 from run_fixtures import curves
 
 from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
-from iqlft.config.config import ConfigError, PretrainConfig, override
+from iqlft.config.settings import ConfigError, PretrainConfig, override
 from iqlft.runs import checkpoint
+from iqlft.runs.folder import Run, RunError
 from iqlft.runs.policy import load_policy
-from iqlft.runs.runs import Run, RunError
 from iqlft.training.interruption import Interrupted
 from iqlft.training.pretrain import pretrain
 from iqlft.training.replay import Batch

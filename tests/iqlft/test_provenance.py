@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from iqlft.cli import cli
-from iqlft.config.config import FinetuneConfig, to_dict
+from iqlft.cli import main as cli
+from iqlft.config.settings import FinetuneConfig, to_dict
 from iqlft.report.provenance import command_line, commands, duration, facts
-from iqlft.runs.runs import Run, RunError
+from iqlft.runs.folder import Run, RunError
 
 
 def test_a_run_tells_its_commands_data_machine_and_versions(finetuned: Path) -> None:

@@ -14,11 +14,11 @@ from PIL import Image
 
 from iqlft.analysis.table import show_row, table_rows
 from iqlft.figures.panels import Stretch
-from iqlft.report.report import stretch, write_report
+from iqlft.report.page import stretch, write_report
 from iqlft.runs.curves import read_run
-from iqlft.runs.history import read_history
+from iqlft.runs.metrics_log import read_history
 from iqlft.runs.policy import save_policy
-from iqlft.training.reporting import Silent
+from iqlft.training.progress import Silent
 from workers.actor import ActorWeights
 from workers.environment import EnvironmentSpec
 

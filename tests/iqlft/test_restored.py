@@ -9,8 +9,8 @@ import pytest
 
 from iqlft.analysis.restored import pretrained_policy, restored
 from iqlft.runs.checkpoint import CheckpointError
+from iqlft.runs.folder import Run
 from iqlft.runs.policy import PolicyError, load_policy
-from iqlft.runs.runs import Run
 from workers.actor import ActorWeights
 
 

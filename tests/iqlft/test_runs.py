@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iqlft.runs.runs import (
+from iqlft.runs.folder import (
     CURVE_COLUMNS,
     EPISODE_COLUMNS,
     Run,

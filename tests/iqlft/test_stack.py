@@ -14,17 +14,17 @@ import torch
 from run_fixtures import curves
 
 from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
-from iqlft.config.config import ConfigError, FinetuneConfig, PretrainConfig
+from iqlft.config.settings import ConfigError, FinetuneConfig, PretrainConfig
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import CheckpointError
 from iqlft.runs.curves import read_run
-from iqlft.runs.runs import JOURNAL, Run, RunError
+from iqlft.runs.folder import JOURNAL, Run, RunError
 from iqlft.training.finetune import dry_run, finetune
 from iqlft.training.interruption import Interrupted
 from iqlft.training.pretrain import pretrain
+from iqlft.training.progress import Status
 from iqlft.training.replay import Batch
-from iqlft.training.reporting import Status
 from iqlft.training.resume import resume
 from iqlft.training.session import TrainingDivergedError
 

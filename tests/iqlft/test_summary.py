@@ -11,7 +11,7 @@ from iqlft.analysis.statistics import (
 )
 from iqlft.analysis.summary import count_range, group_runs, rounded, short_count, summarise, total
 from iqlft.runs.curves import read_run
-from iqlft.runs.runs import RunError
+from iqlft.runs.folder import RunError
 
 MakeRun = Callable[..., Path]
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from iqlft.gateway.roster import WorkerStatus
-from iqlft.gateway.supervision import SILENT_SECONDS, STUCK_SECONDS, Complaint, Supervisor
+from iqlft.gateway.watchdog import SILENT_SECONDS, STUCK_SECONDS, Complaint, Supervisor
 
 
 def worker(worker_id: int = 0, **changes: Any) -> WorkerStatus:  # noqa: ANN401

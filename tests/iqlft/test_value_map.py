@@ -6,8 +6,8 @@ import pytest
 
 from iqlft.analysis.survey import MazeTask
 from iqlft.datasets.goal_maze import maze_of
-from iqlft.figures.figures import NARROW, style
 from iqlft.figures.maze_axes import FINENESS
+from iqlft.figures.style import NARROW, style
 from iqlft.figures.value_map import place_values, value_figure
 from workers.environment import EnvironmentSpec
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from video_reading import frames_of
 
-from iqlft.cli import cli
+from iqlft.cli import main as cli
+from iqlft.runs.folder import Run
 from iqlft.runs.policy import load_policy
-from iqlft.runs.runs import Run
 from iqlft.video import video
 from iqlft.video.camera import WIDTH
 from iqlft.video.montage import GAP, HEADING, TOP

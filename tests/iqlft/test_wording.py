@@ -2,8 +2,8 @@
 
 import pytest
 
+from iqlft.analysis.names import series_name
 from iqlft.analysis.summary import Series
-from iqlft.analysis.wording import series_name
 from iqlft.datasets.antmaze.tasks import REGENERATED
 
 SHIPPED = Series("iql", "", REGENERATED)

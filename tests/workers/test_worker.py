@@ -314,7 +314,7 @@ def test_a_worker_goes_on_with_a_learner_that_was_killed_and_started_again(
             before = receive(first, 100)
             for name in ("stop", "drain"):
                 monkeypatch.setattr(
-                    f"iqlft.gateway.gateway_state.GatewayState.{name}", lambda *_, **__: None
+                    f"iqlft.gateway.state.GatewayState.{name}", lambda *_, **__: None
                 )
             first.close()
             with learner(journal, port) as second:

@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 
 import workers  # noqa: F401  # registers the environments
-from iqlft.datasets.antmaze.behaviour import Behaviour, Planner
+from iqlft.datasets.antmaze.planner import Behaviour, Planner
 from iqlft.datasets.antmaze.tasks import AntMazeTask, choose_cells
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ from minari.dataset.minari_dataset import DATASET_ID_RE
 from iqlft.datasets import storage
 from iqlft.datasets.antmaze.tasks import find_task
 from iqlft.datasets.antmaze.writing import create_dataset
-from iqlft.datasets.d4rl.d4rl_file import open_file
-from iqlft.datasets.d4rl.d4rl_survey import survey
-from iqlft.datasets.d4rl.import_targets import AntMazeTarget, VectorTarget
+from iqlft.datasets.d4rl.file import open_file
+from iqlft.datasets.d4rl.survey import survey
+from iqlft.datasets.d4rl.targets import AntMazeTarget, VectorTarget
 from iqlft.datasets.errors import DatasetError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from iqlft.datasets.d4rl.d4rl_file import D4RLFile
-    from iqlft.datasets.d4rl.d4rl_survey import Survey
-    from iqlft.datasets.d4rl.import_targets import Report, Target
+    from iqlft.datasets.d4rl.file import D4RLFile
+    from iqlft.datasets.d4rl.survey import Survey
+    from iqlft.datasets.d4rl.targets import Report, Target
 
 RESERVED = ("D4RL", "iqlft")
 """Namespaces of the official and of the regenerated datasets, for which none may be taken."""

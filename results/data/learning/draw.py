@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from iqlft.analysis.statistics import wilson_interval
-from iqlft.figures.figures import BLUE, GREY, NARROW, VERMILION, save_figure, style
+from iqlft.figures.style import BLUE, GREY, NARROW, VERMILION, save_figure, style
 
 FOLDER = Path(__file__).parent
 GROUPS = {

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config.config import ActorSchedule, Hyperparameters
-from iqlft.nn.perceptrons import Dropout
+from iqlft.config.settings import ActorSchedule, Hyperparameters
+from iqlft.nn.stacked_mlp import Dropout
 from iqlft.training.replay import Batch
 
 Array = np.ndarray

@@ -10,12 +10,12 @@ import minari
 import numpy as np
 import pytest
 from gymnasium import spaces
-from iqlft.datasets.audit.audit import check
-from iqlft.datasets.audit.findings import AuditFailedError, Finding, failures
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from iqlft.cli.data_command import run
 from iqlft.datasets.antmaze.tasks import TASKS
+from iqlft.datasets.audit.audit import check
+from iqlft.datasets.audit.findings import AuditFailedError, Finding, failures
 from iqlft.datasets.errors import DatasetError
 
 CORNER = TASKS["antmaze-corner"].dataset_id

@@ -3,6 +3,8 @@
 import math
 
 import pytest
+
+from iqlft.datasets.antmaze.bands import BANDS, FIRST_HIT, PACE, REACH, TOUCH, UPSIDE_DOWN
 from iqlft.datasets.audit.findings import (
     Band,
     Finding,
@@ -12,8 +14,6 @@ from iqlft.datasets.audit.findings import (
     measurement,
     show,
 )
-
-from iqlft.datasets.antmaze.bands import BANDS, FIRST_HIT, PACE, REACH, TOUCH, UPSIDE_DOWN
 
 
 @pytest.mark.parametrize(

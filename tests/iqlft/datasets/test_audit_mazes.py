@@ -7,10 +7,10 @@ import gymnasium_robotics  # noqa: F401  # registers its ids
 import minari
 import numpy as np
 import pytest
-from iqlft.datasets.audit.audit import check
-from iqlft.datasets.audit.findings import Finding
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
+from iqlft.datasets.audit.audit import check
+from iqlft.datasets.audit.findings import Finding
 from iqlft.datasets.goal_maze import GoalMaze, recorded_maze
 from workers.mazes import MAZES, D4RLMaze
 

@@ -11,11 +11,11 @@ import minari
 import mujoco
 import numpy as np
 import pytest
-from iqlft.datasets.audit.findings import Finding
-from iqlft.datasets.audit.replay_check import replay_check
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from iqlft.datasets.antmaze.tasks import TASKS
+from iqlft.datasets.audit.findings import Finding
+from iqlft.datasets.audit.replay_check import replay_check
 
 CORNER = TASKS["antmaze-corner"].dataset_id
 Replay = Callable[..., Finding]

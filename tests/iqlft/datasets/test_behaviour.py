@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from iqlft.datasets.antmaze.behaviour import Behaviour, Planner
 from iqlft.datasets.antmaze.gait import Gait
+from iqlft.datasets.antmaze.planner import Behaviour, Planner
 from workers.mazes import MAZES, D4RLMaze
 
 

@@ -18,7 +18,7 @@ from iqlft.datasets.antmaze.episodes import Episode, EpisodeMaker
 from iqlft.datasets.antmaze.gait import load_gait
 from iqlft.datasets.antmaze.tasks import find_task
 from iqlft.datasets.catalogue import list_local
-from iqlft.datasets.d4rl import d4rl_survey
+from iqlft.datasets.d4rl import survey as d4rl_survey
 from iqlft.datasets.d4rl.importing import ImportedDataset, import_file
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.loading import load_dataset

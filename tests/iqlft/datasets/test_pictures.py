@@ -14,7 +14,7 @@ from PIL import Image
 
 from iqlft.cli.data_command import run
 from iqlft.datasets.goal_maze import recorded_maze
-from iqlft.figures.pictures import MOST_POINTS, dataset_figure, plot_dataset, read_ways
+from iqlft.figures.dataset import MOST_POINTS, dataset_figure, plot_dataset, read_ways
 
 
 def panels(figure: Figure) -> list[Axes]:

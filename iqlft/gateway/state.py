@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iqlft.gateway.bouncer import BAD_MESSAGES, Bouncer
-from iqlft.gateway.door import Door, Refusal, Service
+from iqlft.gateway.admission import Door, Refusal, Service
 from iqlft.gateway.evaluation_queue import EvaluationJob, EvaluationQueue
 from iqlft.gateway.intake import Intake
 from iqlft.gateway.ledger import BatchError, Ledger
+from iqlft.gateway.rate_limit import BAD_MESSAGES, Bouncer
 from iqlft.gateway.roster import Roster, Session
 from workers import messages
 from workers.wire import ProtocolVersionError, WireError, decode, encode, pack_weights

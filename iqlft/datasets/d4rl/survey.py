@@ -18,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from iqlft.datasets.d4rl.d4rl_file import D4RLFile
+    from iqlft.datasets.d4rl.file import D4RLFile
 
 JUMP_METRES = 0.5
 """An ant moves less than this in a step of 0.1 s: D4RL's run at 1.8 m/s."""

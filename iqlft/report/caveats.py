@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from iqlft.analysis.published import PublishedRow
     from iqlft.analysis.summary import Group, Summary
-    from iqlft.runs.runs import Run
+    from iqlft.runs.folder import Run
 
 PUBLISHED_EPISODES = 100
 """Per evaluation, in the papers' protocol."""

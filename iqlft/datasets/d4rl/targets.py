@@ -12,8 +12,8 @@ from gymnasium import spaces
 from iqlft.datasets.antmaze.episodes import make_environment
 from iqlft.datasets.antmaze.tasks import TASKS
 from iqlft.datasets.antmaze.writing import episode_buffer, evaluation_spec
-from iqlft.datasets.d4rl.d4rl_file import ANTMAZE, VECTORS
-from iqlft.datasets.d4rl.d4rl_survey import read_episode
+from iqlft.datasets.d4rl.file import ANTMAZE, VECTORS
+from iqlft.datasets.d4rl.survey import read_episode
 from iqlft.datasets.errors import DatasetError
 from workers import environment as environments
 from workers.environment import EnvironmentSpec
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from iqlft.datasets.antmaze.tasks import AntMazeTask
-    from iqlft.datasets.d4rl.d4rl_file import D4RLFile, Family
-    from iqlft.datasets.d4rl.d4rl_survey import Span, Survey
+    from iqlft.datasets.d4rl.file import D4RLFile, Family
+    from iqlft.datasets.d4rl.survey import Span, Survey
 
 Report = dict[str, int | float]
 """Measurements by name: counts are integers; shares and metres are not."""

@@ -16,16 +16,6 @@ from iqlft.datasets.audit.findings import show
 from iqlft.datasets.goal_maze import recorded_maze
 from iqlft.datasets.reading import read_column, read_episodes
 from iqlft.datasets.recorded import open_dataset
-from iqlft.figures.figures import (
-    BLUE,
-    DARK,
-    GREEN,
-    GREY,
-    VERMILION,
-    WIDE,
-    save_figure,
-    style,
-)
 from iqlft.figures.maze_axes import (
     FINENESS,
     STAR,
@@ -36,6 +26,16 @@ from iqlft.figures.maze_axes import (
     key,
     scale,
     wall_key,
+)
+from iqlft.figures.style import (
+    BLUE,
+    DARK,
+    GREEN,
+    GREY,
+    VERMILION,
+    WIDE,
+    save_figure,
+    style,
 )
 
 if TYPE_CHECKING:

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 
+from iqlft.analysis.names import series_name
 from iqlft.analysis.summary import count_range, group_runs, series_of, summarise
 from iqlft.analysis.table import COLUMNS, caption, show_estimate, show_row, table_rows
-from iqlft.analysis.wording import series_name
+from iqlft.figures.before_after import plot_before_after
 from iqlft.figures.diagnostics import Advantages, diagnostics_figure, has_lag
-from iqlft.figures.figures import NARROW, WIDE, save_figure, style
 from iqlft.figures.maze_map import maze_figure
 from iqlft.figures.panels import Stretch
-from iqlft.figures.plot import plot_before_after
+from iqlft.figures.style import NARROW, WIDE, save_figure, style
 from iqlft.figures.value_map import POSTURES, place_values, value_figure
-from iqlft.report.evidence import Evidence
-from iqlft.report.limits import limits, unfinished
+from iqlft.report.caveats import limits, unfinished
 from iqlft.report.markup import Markup, definitions, document, element, picture, table
 from iqlft.report.provenance import commands, facts
+from iqlft.report.run_data import Evidence
 from iqlft.runs.curves import METRIC_NAMES
 from iqlft.runs.files import write_atomically
-from iqlft.runs.runs import Run
+from iqlft.runs.folder import Run
 from iqlft.training.evaluation import FIRST_SEED
-from iqlft.training.reporting import Silent
+from iqlft.training.progress import Silent
 from workers.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from iqlft.analysis.summary import Group
     from iqlft.analysis.survey import Survey
     from iqlft.runs.curves import RunCurve
-    from iqlft.runs.history import History
-    from iqlft.training.reporting import Reporter
+    from iqlft.runs.metrics_log import History
+    from iqlft.training.progress import Reporter
 
 NAME = "report.html"
 

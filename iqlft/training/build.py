@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config.config import ConfigError, Hyperparameters, MachineConfig, config_fields
+from iqlft.config.settings import ConfigError, Hyperparameters, MachineConfig, config_fields
 from iqlft.datasets.loading import check_fits, load_dataset
 from iqlft.training.replay import Replay
 from workers.environment import Environment, EnvironmentSpec
@@ -17,7 +17,7 @@ from workers.environment import Environment, EnvironmentSpec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from iqlft.config.config import Precision, PretrainConfig, TaskConfig
+    from iqlft.config.settings import Precision, PretrainConfig, TaskConfig
     from iqlft.datasets.loading import OfflineDataset
 
 Training = TypeVar("Training", bound=MachineConfig)

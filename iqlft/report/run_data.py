@@ -18,13 +18,13 @@ from iqlft.analysis.survey import MazeTask, survey
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.goal_maze import maze_in
 from iqlft.gateway.journal import read_rows
-from iqlft.runs.history import read_history
+from iqlft.runs.folder import JOURNAL, RunError
+from iqlft.runs.metrics_log import read_history
 from iqlft.runs.policy import load_policy
-from iqlft.runs.runs import JOURNAL, RunError
+from iqlft.training.build import load_task_dataset
 from iqlft.training.evaluation import FIRST_SEED
-from iqlft.training.learning import load_task_dataset
-from iqlft.training.members import pretrain_config
 from iqlft.training.pretrain import require_same_dataset
+from iqlft.training.seeds import pretrain_config
 from workers.environment import Environment
 from workers.transition import RowLayout
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from iqlft.analysis.evaluation_paths import EvaluationPath
     from iqlft.analysis.survey import Survey
-    from iqlft.runs.history import History
+    from iqlft.runs.folder import Run
+    from iqlft.runs.metrics_log import History
     from iqlft.runs.policy import Policy
-    from iqlft.runs.runs import Run
 
 EPISODES = 12
 """Evaluation episodes that are run for their paths: the first ones of every evaluation."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from iqlft.config.config import (
+from iqlft.config.settings import (
     ConfigError,
     Hyperparameters,
     PretrainConfig,
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from iqlft.config.config import FinetuneConfig
+    from iqlft.config.settings import FinetuneConfig
     from iqlft.runs.checkpoint import Checkpoint
-    from iqlft.runs.runs import Run
+    from iqlft.runs.folder import Run
 
     Config = TypeVar("Config", PretrainConfig, FinetuneConfig)
 

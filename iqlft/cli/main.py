@@ -17,7 +17,7 @@ from rich.console import Console
 from iqlft.cli import result_commands
 from iqlft.cli.arguments import NewKeys, ResumeRun
 from iqlft.cli.parsing import no_arguments, parse, settings
-from iqlft.config import config as configs
+from iqlft.config import settings as configs
 from iqlft.config import validation
 from iqlft.config.casting import nearest
 from workers import __version__
@@ -26,7 +26,7 @@ from workers.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from iqlft.config.config import RunConfig
+    from iqlft.config.settings import RunConfig
 
 UNSOUND, FAILED, DIVERGED, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
 
@@ -158,8 +158,8 @@ def _demo(arguments: list[str]) -> None:
     config = _resolve(demo_config(), "demo", arguments)
     if config is None:
         return
-    from iqlft.runs.runs import refuse_existing  # noqa: PLC0415
-    from iqlft.training.members import member_configs, run_folder  # noqa: PLC0415
+    from iqlft.runs.folder import refuse_existing  # noqa: PLC0415
+    from iqlft.training.seeds import member_configs, run_folder  # noqa: PLC0415
 
     for each in member_configs(configs.part(config, configs.PretrainConfig)):
         refuse_existing(run_folder(each))

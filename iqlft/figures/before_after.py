@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from iqlft.analysis.names import series_name, short_task
 from iqlft.analysis.published import fine_tuning_results
 from iqlft.analysis.summary import Group, Series, Summary, count_range, group_runs, summarise, total
-from iqlft.analysis.wording import series_name, short_task
 from iqlft.figures.dumbbell import draw_dumbbell
-from iqlft.figures.figures import WIDE, save_figure, style
 from iqlft.figures.legend import legend_of
 from iqlft.figures.marks import place_marks
 from iqlft.figures.panels import ALONE, LOOKS, draw_curves
+from iqlft.figures.style import WIDE, save_figure, style
 from iqlft.runs.curves import METRIC_NAMES
-from iqlft.runs.runs import RunError
+from iqlft.runs.folder import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from iqlft.runs.runs import METRICS, RunError
+from iqlft.runs.folder import METRICS, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
