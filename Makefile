@@ -30,8 +30,8 @@ check: $(READY)
 ## Workers and learners killed, cut off, frozen and attacked: the demonstrations of the wire, with a
 ## table of figures.
 chaos: $(READY)
-	$(BIN)/python -m pytest tests/chaos tests/iqlft/test_gateway_fuzz.py \
-		tests/iqlft/test_authentication.py tests/test_minimal_install.py -m slow
+	$(BIN)/python -m pytest tests/chaos tests/iqlft/gateway/test_gateway_fuzz.py \
+		tests/iqlft/gateway/test_authentication.py tests/test_minimal_install.py -m slow
 
 ## Removes the virtual environment and caches; runs and datasets stay.
 clean:

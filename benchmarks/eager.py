@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from workers.transition import RowLayout
+from iqlft_workers.transition import RowLayout
 
 
 def mlp(inputs: int, outputs: int) -> nn.Sequential:

@@ -21,9 +21,9 @@ from live_gateway import weights
 from measuring import OBSERVATION_DIM, Table, alternate, parser, ratio, write
 
 from iqlft.datasets.antmaze.tasks import find_task
-from workers.actor import GaussianActor
-from workers.environment import Environment, EnvironmentSpec
-from workers.rollout import Rollout, episode_randomness
+from iqlft_workers.actor import GaussianActor
+from iqlft_workers.environment import Environment, EnvironmentSpec
+from iqlft_workers.rollout import Rollout, episode_randomness
 
 SEED, WORKER, TAKE = 0, 0, 64
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
-from workers.actor import ActorWeights
-from workers.environment import EnvironmentSpec
-from workers.keys import LearnerKeys, new_keys
-from workers.transition import RowLayout
+from iqlft_workers.actor import ActorWeights
+from iqlft_workers.environment import EnvironmentSpec
+from iqlft_workers.keys import LearnerKeys, new_keys
+from iqlft_workers.transition import RowLayout
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
-from workers.transition import RowLayout
+from iqlft_workers.transition import RowLayout
 
 OBSERVATION_DIM, ACTION_DIM, BATCH = 29, 8, 256
 """AntMaze's dimensions, and the published batch."""

@@ -38,14 +38,14 @@ from live_gateway import (
 )
 from measuring import processor
 
+from iqlft.gateway.gateway import Gateway
+from iqlft_workers.actor import GaussianActor
+from iqlft_workers.environment import Environment, EnvironmentSpec
+from iqlft_workers.pool import WorkerPool
+from iqlft_workers.rollout import episode_randomness
+
 # In tests/, which the import of live_gateway has added to the path.
 from synthetic_worker import FRACTION, PROCESS, SECONDS
-
-from iqlft.gateway.gateway import Gateway
-from workers.actor import GaussianActor
-from workers.environment import Environment, EnvironmentSpec
-from workers.pool import WorkerPool
-from workers.rollout import episode_randomness
 
 ANTMAZE = EnvironmentSpec(
     "iqlft/AntMaze-Medium-v0", observation_keys=("achieved_goal", "observation")

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 import iqlft
-from workers.environment import make
+from iqlft_workers.environment import make
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ What is imported here is imported on first use, so that `import iqlft` alone is 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-import workers  # noqa: F401 -- registers the environments with Gymnasium
+import iqlft_workers  # noqa: F401 -- registers the environments with Gymnasium
 
 if TYPE_CHECKING:
     from iqlft.api import IQL as IQL

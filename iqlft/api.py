@@ -61,9 +61,9 @@ class IQL:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: arithmetic of the hidden layers.
         normalize_observations: subtract the dataset's mean and divide by its deviation.
-        hyperparameters: fields of `iqlft.config.settings.Hyperparameters`: expectile, inverse_temperature,
-            discount, target_update_rate, learning_rate, batch_size, hidden_size, hidden_layers,
-            dropout.
+        hyperparameters: fields of `iqlft.config.settings.Hyperparameters`: expectile,
+            inverse_temperature, discount, target_update_rate, learning_rate, batch_size,
+            hidden_size, hidden_layers, dropout.
 
     Raises:
         ConfigError: a hyperparameter does not exist or has no sensible value.

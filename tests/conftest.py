@@ -9,6 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
+from iqlft.datasets.antmaze.generation import make_dataset
+from iqlft.gateway.gateway import Gateway
+from iqlft.gateway.journal import Journal
+from iqlft_workers.actor import ActorWeights
+from iqlft_workers.environment import Environment, EnvironmentSpec
+from iqlft_workers.pool import WorkerPool
+from iqlft_workers.transition import RowLayout
 from run_fixtures import (  # noqa: F401  # fixtures
     finetuned,
     fresh,
@@ -19,14 +27,6 @@ from run_fixtures import (  # noqa: F401  # fixtures
     start,
     stop_at,
 )
-
-from iqlft.datasets.antmaze.generation import make_dataset
-from iqlft.gateway.gateway import Gateway
-from iqlft.gateway.journal import Journal
-from workers.actor import ActorWeights
-from workers.environment import Environment, EnvironmentSpec
-from workers.pool import WorkerPool
-from workers.transition import RowLayout
 
 PENDULUM = EnvironmentSpec("Pendulum-v1")
 CORNER = "iqlft/antmaze/corner-v0"

@@ -24,10 +24,10 @@ import msgpack
 import numpy as np
 import zmq
 
-import workers
-from workers.episode import EpisodeResult
-from workers.messages import NAMES, Message
-from workers.wire import MAX_FRAMES, encode
+import iqlft_workers
+from iqlft_workers.episode import EpisodeResult
+from iqlft_workers.messages import NAMES, Message
+from iqlft_workers.wire import MAX_FRAMES, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,7 +87,7 @@ def _message(kind: type[Message], number: int, session: str) -> Message:
             values[field.name] = np.zeros(shape, field.metadata["dtype"])
         else:
             values[field.name] = _value(field.type, number)
-    known = {"session": session, "package": workers.__version__}
+    known = {"session": session, "package": iqlft_workers.__version__}
     return kind(**values | {name: value for name, value in known.items() if name in values})
 
 

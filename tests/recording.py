@@ -18,6 +18,8 @@ import minari
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from minari.data_collector.episode_buffer import EpisodeBuffer
+
+from iqlft_workers.registration import any_version
 from recorded_episodes import (
     Cell,
     Environment,
@@ -31,8 +33,6 @@ from recorded_episodes import (
     whole_episode,
     whole_episodes,
 )
-
-from workers.registration import any_version
 
 MazeMap = list[list[Any]]
 

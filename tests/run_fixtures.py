@@ -118,7 +118,8 @@ Start = Callable[..., subprocess.Popen[str]]
 def start(corner: str, tmp_path: Path) -> Iterator[Start]:  # noqa: ARG001
     """Starts `iqlft` as a user does, in an empty folder; what is left is killed after the test."""
     processes: list[subprocess.Popen[str]] = []
-    variables = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    root = Path(__file__).parents[1]
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "workers")])}
 
     def run(command: str, config: object, *arguments: str) -> subprocess.Popen[str]:
         file = tmp_path / f"{command}.yaml"

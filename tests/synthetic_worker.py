@@ -24,11 +24,11 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from workers.client import Client
-from workers.keys import WorkerKeys
-from workers.loop import EXCHANGE_SECONDS, Worker
-from workers.session import WorkerSession
-from workers.transition import Transitions
+from iqlft_workers.client import Client
+from iqlft_workers.keys import WorkerKeys
+from iqlft_workers.loop import EXCHANGE_SECONDS, Worker
+from iqlft_workers.session import WorkerSession
+from iqlft_workers.transition import Transitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from iqlft.gateway.gateway import Gateway
-from workers.actor import ActorWeights
-from workers.environment import EnvironmentSpec
-from workers.transition import RowLayout
+from iqlft_workers.actor import ActorWeights
+from iqlft_workers.environment import EnvironmentSpec
+from iqlft_workers.transition import RowLayout
 
 ROOT = Path(__file__).parent.parent
 SPEC = EnvironmentSpec(
@@ -40,7 +40,7 @@ def test_a_worker_installed_as_documented_works_without_torch(
     gateway = Gateway(
         environment=SPEC, layout=RowLayout(29, 8), run_id="test", seed=0, num_workers=1
     )
-    command = [python, "-m", "workers", "--connect", gateway.endpoint]
+    command = [python, "-m", "iqlft_workers", "--connect", gateway.endpoint]
     variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     with (
         gateway,

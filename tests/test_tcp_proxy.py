@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_worker import ID, SESSION, indices_by_session, started
-from tcp_proxy import HOST, LEARNER, TcpProxy, free_ports
 
 from iqlft.gateway.gateway import Gateway
-from workers.actor import ActorWeights
-from workers.environment import EnvironmentSpec
-from workers.pool import WorkerPool
-from workers.transition import RowLayout, Transitions, concatenate
+from iqlft_workers.actor import ActorWeights
+from iqlft_workers.environment import EnvironmentSpec
+from iqlft_workers.pool import WorkerPool
+from iqlft_workers.transition import RowLayout, Transitions, concatenate
+from synthetic_worker import ID, SESSION, indices_by_session, started
+from tcp_proxy import HOST, LEARNER, TcpProxy, free_ports
 
 MakeWeights = Callable[..., ActorWeights]
 COUNTING = EnvironmentSpec(ID)

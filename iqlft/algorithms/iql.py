@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from iqlft.config.settings import Hyperparameters
     from iqlft.training.replay import Batch
-    from workers.actor import ActorWeights
+    from iqlft_workers.actor import ActorWeights
 
 
 class UpdateResult(NamedTuple):

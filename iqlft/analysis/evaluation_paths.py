@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from workers.actor import GaussianActor
-from workers.environment import Environment
-from workers.episode import evaluation
+from iqlft_workers.actor import GaussianActor
+from iqlft_workers.environment import Environment
+from iqlft_workers.episode import evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from iqlft.runs.policy import Policy
-    from workers.episode import Episode
+    from iqlft_workers.episode import Episode
 
 
 class EvaluationPath(NamedTuple):

@@ -1,4 +1,4 @@
-"""Published results, as package data: `data/published.csv`.
+"""Published results, as package data: `published.csv`.
 
 Its column `run_task` names the task of ours that a row is comparable with: the published names
 (`umaze`) lack the `antmaze-` of ours. A task that stands in no row has no published number.
@@ -55,8 +55,8 @@ class PublishedRow(NamedTuple):
 
 @functools.cache
 def published_rows() -> tuple[PublishedRow, ...]:
-    """All rows of the package's `data/published.csv`, in its order."""
-    text = (resources.files("iqlft") / "data" / "published.csv").read_text(encoding="utf-8")
+    """All rows of the package's `published.csv`, in its order."""
+    text = (resources.files(__package__) / "published.csv").read_text(encoding="utf-8")
     return tuple(
         PublishedRow(
             source=row["source"],

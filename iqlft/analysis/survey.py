@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from iqlft.figures.maze_axes import FINENESS
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
     from iqlft.datasets.goal_maze import GoalMaze
-    from workers.transition import RowLayout
+    from iqlft_workers.transition import RowLayout
 
+FINENESS = 8
+"""Squares per edge of a maze's cell in which visits are counted."""
 SAMPLE_SIZE = 20_000
 """Transitions in a sample."""
 

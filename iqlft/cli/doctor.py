@@ -14,7 +14,7 @@ from iqlft.runs.folder import versions
 from iqlft.training.build import processor_has_bf16
 from iqlft.video.encode import find_ffmpeg
 from iqlft.video.opengl import find_backend
-from workers.errors import UserError
+from iqlft_workers.errors import UserError
 
 
 def examine(runs: Path = Path("runs")) -> list[tuple[str, str]]:

@@ -20,8 +20,8 @@ from iqlft.cli.parsing import no_arguments, parse, settings
 from iqlft.config import settings as configs
 from iqlft.config import validation
 from iqlft.config.casting import nearest
-from workers import __version__
-from workers.errors import UserError
+from iqlft_workers import __version__
+from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -187,7 +187,7 @@ def _data(arguments: list[str]) -> None:
 
 def _worker(arguments: list[str]) -> None:
     """Work for a learner, here or on another machine."""
-    from workers.worker import main as worker_main  # noqa: PLC0415
+    from iqlft_workers.worker import main as worker_main  # noqa: PLC0415
 
     raise SystemExit(worker_main(arguments))
 
@@ -198,7 +198,7 @@ def _keys(arguments: list[str]) -> None:
     if action not in {"new", "-h", "--help"}:
         raise configs.ConfigError(f"There is no action {action!r}; say `iqlft keys new DIR`.")
     chosen = parse("keys new", NewKeys, rest if action == "new" else [action])
-    from workers.keys import new_keys  # noqa: PLC0415
+    from iqlft_workers.keys import new_keys  # noqa: PLC0415
 
     new_keys(chosen.folder, chosen.workers)
     _say(

@@ -7,7 +7,7 @@ import types
 import typing
 from typing import Annotated, Any, Literal
 
-from workers.errors import UserError
+from iqlft_workers.errors import UserError
 
 
 class ConfigError(UserError):

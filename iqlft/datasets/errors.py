@@ -1,6 +1,6 @@
 """What can go wrong with datasets and with the policies that make them."""
 
-from workers.errors import UserError
+from iqlft_workers.errors import UserError
 
 
 class DatasetError(UserError):

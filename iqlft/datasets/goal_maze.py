@@ -15,9 +15,9 @@ import numpy as np
 from gymnasium import spaces
 
 from iqlft.datasets.recorded import goal_in, recorded_environment
-from workers import environment as environments
-from workers.episode import PLACE_DIM
-from workers.fixed_goal import SUCCESS_RADIUS
+from iqlft_workers import environment as environments
+from iqlft_workers.episode import PLACE_DIM
+from iqlft_workers.fixed_goal import SUCCESS_RADIUS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from iqlft.datasets.recorded import Goal
-    from workers.environment import Environment, EnvironmentSpec
+    from iqlft_workers.environment import Environment, EnvironmentSpec
 
 
 @dataclass(frozen=True)

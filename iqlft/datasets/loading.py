@@ -24,9 +24,9 @@ from iqlft.datasets.recorded import (
 )
 from iqlft.datasets.row_statistics import RowStatistics
 from iqlft.datasets.source import AfterSuccess, GoalMode, Source, observation_keys
-from workers.environment import Environment, EnvironmentMismatchError, EnvironmentSpec
-from workers.fixed_goal import SUCCESS_RADIUS
-from workers.registration import FIXED_GOAL_MAZE
+from iqlft_workers.environment import Environment, EnvironmentMismatchError, EnvironmentSpec
+from iqlft_workers.fixed_goal import SUCCESS_RADIUS
+from iqlft_workers.registration import FIXED_GOAL_MAZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import minari
     from numpy.typing import NDArray
 
-    from workers.transition import RowLayout
+    from iqlft_workers.transition import RowLayout
 
 CHUNK_ROWS = 65_536
 """Rows handed on at a time."""

@@ -14,10 +14,10 @@ from minari.dataset.minari_dataset import DATASET_ID_RE
 from iqlft.datasets.antmaze.tasks import TASKS
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.storage import dataset_path
-from workers import environment as environments
-from workers.environment import EnvironmentSpec
-from workers.fixed_goal import SUCCESS_RADIUS
-from workers.registration import FIXED_GOAL_MAZE
+from iqlft_workers import environment as environments
+from iqlft_workers.environment import EnvironmentSpec
+from iqlft_workers.fixed_goal import SUCCESS_RADIUS
+from iqlft_workers.registration import FIXED_GOAL_MAZE, current_module
 
 if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
@@ -133,11 +133,11 @@ def has_mirrored_map(dataset: minari.MinariDataset) -> bool:
 
 
 def _importable_id(spec: EnvSpec) -> str:
-    """The id, with the module that registers it where importing `workers` does not."""
+    """The id, with the module that registers it where importing `iqlft_workers` does not."""
     if not isinstance(spec.entry_point, str) or ":" in spec.id:
         return spec.id
-    package = spec.entry_point.partition(":")[0].partition(".")[0]
-    return spec.id if package in {"gymnasium", "workers"} else f"{package}:{spec.id}"
+    package = current_module(spec.entry_point).partition(":")[0].partition(".")[0]
+    return spec.id if package in {"gymnasium", "iqlft_workers"} else f"{package}:{spec.id}"
 
 
 def evaluation_goal(spec: EnvironmentSpec) -> tuple[EnvironmentSpec, Goal]:

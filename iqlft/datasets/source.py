@@ -9,8 +9,8 @@ from gymnasium import spaces
 
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.reading import RecordedEpisode, read_column, read_episodes
-from workers.environment import EnvironmentMismatchError, flatten_observation, vector_leaves
-from workers.transition import RowLayout
+from iqlft_workers.environment import EnvironmentMismatchError, flatten_observation, vector_leaves
+from iqlft_workers.transition import RowLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from iqlft.datasets.recorded import Goal
-    from workers.environment import EnvironmentSpec
+    from iqlft_workers.environment import EnvironmentSpec
 
 GoalMode = Literal["evaluation", "observed", "stored"]
 """`evaluation`: rewards and terminations are those of the environment's one evaluation goal, which

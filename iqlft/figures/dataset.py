@@ -12,12 +12,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
+from iqlft.analysis.survey import FINENESS
 from iqlft.datasets.audit.findings import show
 from iqlft.datasets.goal_maze import recorded_maze
 from iqlft.datasets.reading import read_column, read_episodes
 from iqlft.datasets.recorded import open_dataset
 from iqlft.figures.maze_axes import (
-    FINENESS,
     STAR,
     draw_bar,
     draw_goal,

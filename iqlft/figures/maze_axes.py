@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from iqlft.analysis.survey import FINENESS
 from iqlft.figures.style import ORANGE
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from iqlft.datasets.goal_maze import GoalMaze
     from iqlft.datasets.recorded import Goal
 
-FINENESS = 8
-"""Squares per edge of a cell in which visits are counted."""
 STAR: dict[str, Any] = {"marker": "*", "color": ORANGE, "markersize": 8, "markeredgecolor": "k",
                         "markeredgewidth": 0.6}  # fmt: skip
 """The evaluation goal."""

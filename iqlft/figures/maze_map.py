@@ -9,8 +9,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from iqlft.analysis.survey import FINENESS
 from iqlft.figures.maze_axes import (
-    FINENESS,
     STAR,
     draw_bar,
     draw_goal,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
+from iqlft.analysis.survey import FINENESS
 from iqlft.figures.maze_axes import (
-    FINENESS,
     STAR,
     draw_bar,
     draw_goal,

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-import workers
+import iqlft_workers
 from iqlft.gateway.roster import Roster, Session
-from workers import messages
+from iqlft_workers import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from iqlft.gateway.ledger import WorkerProgress
-    from workers.environment import EnvironmentSpec
-    from workers.transition import RowLayout
+    from iqlft_workers.environment import EnvironmentSpec
+    from iqlft_workers.transition import RowLayout
 
 
 class Refusal(Exception):  # noqa: N818  # not a fault of the program, but an answer
@@ -75,11 +75,11 @@ class Door:
         Raises:
             Refusal: another package version, no free place, or an id that is taken.
         """
-        if hello.package != workers.__version__:
+        if hello.package != iqlft_workers.__version__:
             raise Refusal(
                 "VERSION",
-                f"This worker has iqlft {hello.package[:40]!r}, the learner {workers.__version__}; "
-                "install the same version on both.",
+                f"This worker has iqlft {hello.package[:40]!r}, the learner "
+                f"{iqlft_workers.__version__}; install the same version on both.",
             )
         worker_id = self._roster.seat(hello.worker_id)
         if worker_id is None:

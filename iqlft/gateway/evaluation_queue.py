@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workers.messages import Evaluate
-from workers.wire import pack_weights
+from iqlft_workers.messages import Evaluate
+from iqlft_workers.wire import pack_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from workers.actor import ActorWeights
-    from workers.episode import EpisodeResult
+    from iqlft_workers.actor import ActorWeights
+    from iqlft_workers.episode import EpisodeResult
 
 PORTION = 4
 """The most episodes that a worker is given at once."""

@@ -18,17 +18,17 @@ from iqlft.gateway.ledger import TrainingEpisode
 from iqlft.gateway.roster import WorkerStatus
 from iqlft.gateway.sockets import GatewayError, LearnerSockets, PortInUseError
 from iqlft.gateway.state import GatewayState
-from workers.episode import EpisodeResult
+from iqlft_workers.episode import EpisodeResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
     from iqlft.gateway.journal import Journal
-    from workers.actor import ActorWeights
-    from workers.environment import EnvironmentSpec
-    from workers.keys import LearnerKeys
-    from workers.transition import RowLayout, Transitions
+    from iqlft_workers.actor import ActorWeights
+    from iqlft_workers.environment import EnvironmentSpec
+    from iqlft_workers.keys import LearnerKeys
+    from iqlft_workers.transition import RowLayout, Transitions
 
 __all__ = [
     "EpisodeResult",

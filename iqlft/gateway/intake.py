@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from iqlft.gateway.journal import Journal
     from iqlft.gateway.ledger import Ledger
     from iqlft.gateway.roster import Roster, Session
-    from workers.messages import Batch
+    from iqlft_workers.messages import Batch
 
 RETRY_SECONDS = 1.0
 """A journal that could not be written is tried again after so long."""

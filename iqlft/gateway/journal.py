@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import msgpack
 import numpy as np
 
-from workers.errors import UserError
-from workers.wire import decode, encode
+from iqlft_workers.errors import UserError
+from iqlft_workers.wire import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from workers.messages import Batch
-    from workers.transition import RowLayout
+    from iqlft_workers.messages import Batch
+    from iqlft_workers.transition import RowLayout
 
 CHUNK_ROWS = 65_536
 """Rows handed on at a time, or a batch more."""

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from workers.wire import WireError
+from iqlft_workers.wire import WireError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workers.episode import EpisodeResult
-    from workers.messages import Batch
-    from workers.transition import RowLayout, Transitions
+    from iqlft_workers.episode import EpisodeResult
+    from iqlft_workers.messages import Batch
+    from iqlft_workers.transition import RowLayout, Transitions
 
 MAX_BATCH = 1024
 """The most transitions in a batch."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workers.messages import Evaluate
+    from iqlft_workers.messages import Evaluate
 
 SPEED_STEPS = 256
 """A worker's speed is known after so many steps;"""

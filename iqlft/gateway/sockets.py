@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import zmq
 
 from iqlft.gateway import curve_auth as zap
-from workers.errors import UserError
-from workers.wire import MAX_BYTES
+from iqlft_workers.errors import UserError
+from iqlft_workers.wire import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from workers.keys import LearnerKeys
-    from workers.wire import Frame
+    from iqlft_workers.keys import LearnerKeys
+    from iqlft_workers.wire import Frame
 
 REPORT_SECONDS = 60.0
 """Refused connections are reported at most this often."""

@@ -18,18 +18,18 @@ from iqlft.gateway.intake import Intake
 from iqlft.gateway.ledger import BatchError, Ledger
 from iqlft.gateway.rate_limit import BAD_MESSAGES, Bouncer
 from iqlft.gateway.roster import Roster, Session
-from workers import messages
-from workers.wire import ProtocolVersionError, WireError, decode, encode, pack_weights
+from iqlft_workers import messages
+from iqlft_workers.wire import ProtocolVersionError, WireError, decode, encode, pack_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from iqlft.gateway.journal import Journal
     from iqlft.gateway.roster import WorkerStatus
-    from workers.actor import ActorWeights
-    from workers.messages import Message
-    from workers.transition import Transitions
-    from workers.wire import Frame
+    from iqlft_workers.actor import ActorWeights
+    from iqlft_workers.messages import Message
+    from iqlft_workers.transition import Transitions
+    from iqlft_workers.wire import Frame
 
 LOST_SECONDS = 10.0
 """A worker that is silent for so long is lost."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from workers.actor import LOG_STD_MAX, LOG_STD_MIN, ActorWeights
+from iqlft_workers.actor import LOG_STD_MAX, LOG_STD_MIN, ActorWeights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -107,7 +107,7 @@ def document(title: str, *content: Markup) -> str:
         title: of the window, and the page's first heading.
         content: what follows it.
     """
-    style = (resources.files("iqlft") / "data" / "report.css").read_text(encoding="utf-8")
+    style = (resources.files(__package__) / "report.css").read_text(encoding="utf-8")
     head = element(
         "head",
         element("meta", charset="utf-8"),

@@ -28,7 +28,7 @@ from iqlft.runs.files import write_atomically
 from iqlft.runs.folder import Run
 from iqlft.training.evaluation import FIRST_SEED
 from iqlft.training.progress import Silent
-from workers.errors import UserError
+from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

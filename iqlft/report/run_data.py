@@ -25,8 +25,8 @@ from iqlft.training.build import load_task_dataset
 from iqlft.training.evaluation import FIRST_SEED
 from iqlft.training.pretrain import require_same_dataset
 from iqlft.training.seeds import pretrain_config
-from workers.environment import Environment
-from workers.transition import RowLayout
+from iqlft_workers.environment import Environment
+from iqlft_workers.transition import RowLayout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from iqlft.runs.files import sync, write_atomically
-from workers.errors import UserError
+from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import yaml
 
 from iqlft.runs.files import write_atomically
-from workers.errors import UserError
+from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -14,9 +14,9 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from iqlft.runs.files import write_atomically
-from workers.actor import ActorWeights, GaussianActor
-from workers.environment import EnvironmentSpec, flatten_observation
-from workers.errors import UserError
+from iqlft_workers.actor import ActorWeights, GaussianActor
+from iqlft_workers.environment import EnvironmentSpec, flatten_observation
+from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from iqlft.algorithms.iql import ImplicitQLearning
 from iqlft.config.settings import ConfigError, Hyperparameters, MachineConfig, config_fields
 from iqlft.datasets.loading import check_fits, load_dataset
 from iqlft.training.replay import Replay
-from workers.environment import Environment, EnvironmentSpec
+from iqlft_workers.environment import Environment, EnvironmentSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

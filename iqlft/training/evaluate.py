@@ -13,12 +13,12 @@ from iqlft.config.settings import ConfigError
 from iqlft.gateway.gateway import Gateway
 from iqlft.runs.policy import load_policy
 from iqlft.training.evaluation import FIRST_SEED
-from workers.pool import WorkerPool
-from workers.transition import RowLayout
+from iqlft_workers.pool import WorkerPool
+from iqlft_workers.transition import RowLayout
 
 if TYPE_CHECKING:
     from iqlft.runs.policy import Policy
-    from workers.episode import EpisodeResult
+    from iqlft_workers.episode import EpisodeResult
 
 POLL_SECONDS = 0.5
 

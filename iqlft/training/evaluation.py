@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from workers.actor import ActorWeights
+from iqlft_workers.actor import ActorWeights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from iqlft.gateway.gateway import Gateway, PendingEvaluation
     from iqlft.runs.folder import Run
-    from workers.episode import EpisodeResult
+    from iqlft_workers.episode import EpisodeResult
 
 FIRST_SEED = 1_000_000
 """Evaluation episode i starts from this seed + i, in every evaluation of every run."""

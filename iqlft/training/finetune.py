@@ -42,8 +42,8 @@ from iqlft.training.seeds import (
 )
 from iqlft.training.session import Session, restore
 from iqlft.training.sessions import Sessions
-from workers.keys import LearnerKeys
-from workers.pool import WorkerPool
+from iqlft_workers.keys import LearnerKeys
+from iqlft_workers.pool import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

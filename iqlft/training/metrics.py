@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from iqlft.runs.folder import Run
     from iqlft.training.evaluation import Score
     from iqlft.training.session import Session
-    from workers.transition import Transitions
+    from iqlft_workers.transition import Transitions
 
 RECENT_EPISODES = 100
 

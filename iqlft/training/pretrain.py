@@ -36,8 +36,8 @@ from iqlft.training.seeds import (
 from iqlft.training.session import Session, restore
 from iqlft.training.sessions import Sessions
 from iqlft.training.stack import Stack
-from workers.pool import WorkerPool
-from workers.wire import WireError, pack_weights, unpack_weights
+from iqlft_workers.pool import WorkerPool
+from iqlft_workers.wire import WireError, pack_weights, unpack_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

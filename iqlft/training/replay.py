@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from workers.transition import RowLayout, Transitions
+    from iqlft_workers.transition import RowLayout, Transitions
 
 
 class Batch(NamedTuple):

@@ -24,7 +24,7 @@ from iqlft.training.divergence import impossible_value
 from iqlft.training.evaluation import Evaluator, Score
 from iqlft.training.metrics import MetricsLog
 from iqlft.training.progress import Status
-from workers.errors import UserError
+from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from iqlft.training.pacing import Pacing
     from iqlft.training.progress import Reporter
     from iqlft.training.stack import Member
-    from workers.actor import ActorWeights
-    from workers.pool import WorkerPool
+    from iqlft_workers.actor import ActorWeights
+    from iqlft_workers.pool import WorkerPool
 
 STATUS_SECONDS = 0.5
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from iqlft.training.interruption import Interrupted, StopSignal
 from iqlft.training.progress import Voice
 from iqlft.training.session import open_session
-from workers.errors import UserError
+from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from iqlft.runs.folder import Run
     from iqlft.training.evaluation import Scoring
     from iqlft.training.session import Session, SessionParts
-    from workers.pool import WorkerPool
+    from iqlft_workers.pool import WorkerPool
 
 _log = logging.getLogger(__name__)
 

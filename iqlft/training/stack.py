@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from iqlft.training.cuda_graph import UpdateGraph
     from iqlft.training.divergence import Range
     from iqlft.training.replay import Replay
-    from workers.actor import ActorWeights
-    from workers.transition import RowLayout, Transitions
+    from iqlft_workers.actor import ActorWeights
+    from iqlft_workers.transition import RowLayout, Transitions
 
 ESTIMATE_BATCH = 1024
 """Transitions behind the mean Q and V on dataset and on new data."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from iqlft.datasets.goal_maze import GoalMaze
-    from workers.environment import Environment
+    from iqlft_workers.environment import Environment
 
 WIDTH, HEIGHT = 480, 360
 """Of a picture in pixels; a maze's proportions decide its height."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from iqlft.config.settings import Judge
-    from workers.episode import EpisodeResult
+    from iqlft_workers.episode import EpisodeResult
 
 STRIP, TEXT = 22, 14
 """Height of a caption's strip and of its letters, in pixels."""

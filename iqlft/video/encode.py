@@ -8,7 +8,7 @@ import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from workers.errors import UserError
+from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -21,10 +21,10 @@ from iqlft.runs.policy import load_policy
 from iqlft.video.camera import Camera
 from iqlft.video.captions import caption, outcome, progress
 from iqlft.video.opengl import RenderingError
-from workers.actor import GaussianActor
-from workers.environment import Environment
-from workers.episode import PLACE_DIM, evaluation
-from workers.pool import environment_variables
+from iqlft_workers.actor import GaussianActor
+from iqlft_workers.environment import Environment
+from iqlft_workers.episode import PLACE_DIM, evaluation
+from iqlft_workers.pool import environment_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from workers.errors import UserError
+from iqlft_workers.errors import UserError
 
 BACKENDS = ("cgl",) if sys.platform == "darwin" else ("egl", "osmesa")
 """Values of MUJOCO_GL that need no display, the fastest first."""

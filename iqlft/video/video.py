@@ -28,7 +28,7 @@ from iqlft.video.encode import find_ffmpeg, write_mp4
 from iqlft.video.filming import Scene, filming
 from iqlft.video.montage import LOOKS, Montage
 from iqlft.video.opengl import find_backend
-from workers.environment import Environment
+from iqlft_workers.environment import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from iqlft.config.settings import Judge
     from iqlft.training.progress import Reporter
-    from workers.episode import EpisodeResult
+    from iqlft_workers.episode import EpisodeResult
 
 RANKS = ("best", "median", "worst")
 PER_SECOND, MOST_PICTURES, LAST_PICTURES = 30, 400, 60

@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from chaos import tallying
-from synthetic_worker import INDEX, PROCESS, SESSION
 
+from chaos import tallying
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
-from workers.actor import ActorWeights
-from workers.environment import EnvironmentSpec
-from workers.transition import RowLayout
+from iqlft_workers.actor import ActorWeights
+from iqlft_workers.environment import EnvironmentSpec
+from iqlft_workers.transition import RowLayout
+from synthetic_worker import INDEX, PROCESS, SESSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from workers.pool import WorkerPool
-    from workers.transition import Transitions
+    from iqlft_workers.pool import WorkerPool
+    from iqlft_workers.transition import Transitions
 
 Source = tuple[int, int]
 """Process id of a worker, and number of the session in it."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
+
 from synthetic_worker import PROCESS, SESSION, Counting
 
 if TYPE_CHECKING:

@@ -11,15 +11,15 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+
 from chaos import pumping_learner
 from chaos.pumping_learner import Account, PumpingLearner, open_gateway
 from chaos.tallying import SECONDS_PER_STEP, tally
-from tcp_proxy import HOST, TcpProxy, free_ports
-
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.state import CREDIT
 from iqlft.gateway.watchdog import Complaint, Supervisor
-from workers.pool import WorkerPool
+from iqlft_workers.pool import WorkerPool
+from tcp_proxy import HOST, TcpProxy, free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -141,7 +141,7 @@ LEAST_SHARE = 0.95
 def slow_worker(gateway: Gateway, folder: Path) -> Iterator[Process]:
     """A worker process with the last id."""
     command = [
-        sys.executable, "-m", "workers", "--connect", gateway.endpoint,
+        sys.executable, "-m", "iqlft_workers", "--connect", gateway.endpoint,
         "--worker-id", str(OTHERS), "--parent", str(os.getpid()),
     ]  # fmt: skip
     variables = {**os.environ, SECONDS_PER_STEP: str(SLOW)}

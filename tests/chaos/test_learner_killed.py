@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from chaos import slow_disk
 
+from chaos import slow_disk
 from iqlft.config.settings import FinetuneConfig, to_yaml
 from iqlft.gateway.journal import Entry, Journal
 from iqlft.runs import checkpoint
@@ -148,7 +148,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 @contextmanager
 def remote_workers(folder: Path) -> Iterator[Sequence[subprocess.Popen[bytes]]]:
     """Workers that nobody restarts, and that look for the learner where its run says."""
-    command = [sys.executable, "-m", "workers", "--connect", str(folder / ENDPOINT)]
+    command = [sys.executable, "-m", "iqlft_workers", "--connect", str(folder / ENDPOINT)]
     processes = []
     for worker_id in REMOTE_WORKERS:
         with (folder.parent / f"remote-{worker_id}.log").open("wb") as log:

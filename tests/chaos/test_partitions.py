@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from chaos.pumping_learner import Account, PumpingLearner, open_gateway
 from chaos.tallying import tally
-from tcp_proxy import HOST, TcpProxy, Way, free_ports
-
 from iqlft.gateway.state import CREDIT
-from workers.pool import WorkerPool
+from iqlft_workers.pool import WorkerPool
+from tcp_proxy import HOST, TcpProxy, Way, free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

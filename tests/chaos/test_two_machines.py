@@ -13,10 +13,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+
 from chaos.pumping_learner import Account, PumpingLearner, open_gateway
 from chaos.tallying import tally
-
-from workers.keys import LearnerKeys, new_keys
+from iqlft_workers.keys import LearnerKeys, new_keys
 
 pytestmark = [
     pytest.mark.slow,
@@ -51,7 +51,17 @@ def cable() -> Iterator[None]:
 
 @contextmanager
 def remote_workers(endpoint: str, keys: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
-    command = ["ip", "netns", "exec", SPACE, sys.executable, "-m", "workers", "--connect", endpoint]
+    command = [
+        "ip",
+        "netns",
+        "exec",
+        SPACE,
+        sys.executable,
+        "-m",
+        "iqlft_workers",
+        "--connect",
+        endpoint,
+    ]
     processes = [
         subprocess.Popen([*command, "--keys", str(keys), "--worker-id", str(index)])
         for index in range(WORKERS)

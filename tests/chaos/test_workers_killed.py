@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
+
 from chaos.pumping_learner import Account, PumpingLearner, open_gateway
 from chaos.tallying import tally
-
 from iqlft.gateway.state import CREDIT
-from workers.loop import FLUSH_TRANSITIONS
-from workers.pool import WorkerPool
-from workers.session import WINDOW
+from iqlft_workers.loop import FLUSH_TRANSITIONS
+from iqlft_workers.pool import WorkerPool
+from iqlft_workers.session import WINDOW
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

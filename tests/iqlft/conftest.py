@@ -1,4 +1,4 @@
-"""Run folders with made-up evaluations, and whether this machine can draw."""
+"""Run folders with made-up evaluations, an empty Minari folder, and what draws here."""
 
 import csv
 import json
@@ -69,3 +69,10 @@ def backend() -> str:
         return find_backend()
     except RenderingError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def minari_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty Minari folder; Minari looks the variable up at every call."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    return tmp_path / "minari"

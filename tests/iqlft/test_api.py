@@ -11,7 +11,7 @@ import torch
 import iqlft
 from iqlft.config.settings import ConfigError
 from iqlft.datasets.loading import OfflineDataset
-from workers.environment import make
+from iqlft_workers.environment import make
 
 
 def test_the_quick_start_trains_acts_and_saves(corner: str, tmp_path: Path) -> None:

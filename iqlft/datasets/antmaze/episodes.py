@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gymnasium
 import numpy as np
 
-import workers  # noqa: F401  # registers the environments
+import iqlft_workers  # noqa: F401  # registers the environments
 from iqlft.datasets.antmaze.planner import Behaviour, Planner
 from iqlft.datasets.antmaze.tasks import AntMazeTask, choose_cells
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-SHIPPED_GAIT = Path(__file__).parents[2] / "data" / "ant_gait.npz"
+SHIPPED_GAIT = Path(__file__).with_name("ant_gait.npz")
 """The gait that comes with the package."""
 
 OBSERVATION_DIM, ACTION_DIM = 29, 8
@@ -100,7 +100,7 @@ def load_gait(path: str | Path = SHIPPED_GAIT) -> Gait:
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise PolicyFileError(
             f"{path} is not a readable .npz file of plain arrays; "
-            "give a file made by `python -m iqlft.datasets.antmaze.train_gait`, or D4RL's ant policy."
+            "give a file made by `results/data/train_gait.py`, or D4RL's ant policy."
         ) from error
     return _gait(arrays, hashlib.sha256(content).hexdigest(), path)
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import workers
+import iqlft_workers
 from iqlft.datasets.antmaze.episodes import EpisodeMaker, save_episode
 from iqlft.datasets.antmaze.gait import SHIPPED_GAIT, Gait, load_gait
 from iqlft.datasets.antmaze.tasks import AntMazeTask, find_task
@@ -129,7 +129,7 @@ def _check_numbers(transitions: int, noise: float, processes: int, seed: int) ->
 def _fingerprint(gait: Gait, noise: float, seed: int) -> str:
     """Names everything that shards depend on, so that only equal work is continued."""
     physics = [importlib.metadata.version(name) for name in ("mujoco", "gymnasium", "numpy")]
-    content = json.dumps([gait.sha256, noise, seed, physics, workers.__version__])
+    content = json.dumps([gait.sha256, noise, seed, physics, iqlft_workers.__version__])
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

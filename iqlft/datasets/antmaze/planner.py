@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workers.mazes import CELL_SIZE
+from iqlft_workers.mazes import CELL_SIZE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from iqlft.datasets.antmaze.gait import Gait
-    from workers.mazes import Cell, D4RLMaze
+    from iqlft_workers.mazes import Cell, D4RLMaze
 
 _SIDES = ((0, -1), (0, 1), (1, 0), (-1, 0))
 """Left, right, down, up: D4RL's order, which decides between paths of equal length."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iqlft.datasets.errors import DatasetError
-from workers.registration import EPISODE_STEPS
+from iqlft_workers.registration import EPISODE_STEPS
 
 if TYPE_CHECKING:
-    from workers.mazes import Cell, D4RLMaze
+    from iqlft_workers.mazes import Cell, D4RLMaze
 
 START, EVALUATION_GOAL, ANY, HAND_PICKED, NOT_HAND_PICKED = (
     "start", "evaluation goal", "any free cell", "hand-picked goals", "free cells that are no goal",

@@ -17,7 +17,7 @@ from iqlft.datasets.audit.schema import SchemaCheck
 from iqlft.datasets.goal_maze import recorded_maze
 from iqlft.datasets.reading import read_episodes
 from iqlft.datasets.recorded import open_dataset
-from workers.errors import UserError
+from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
     import minari

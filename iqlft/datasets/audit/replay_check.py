@@ -18,6 +18,7 @@ import numpy as np
 
 from iqlft.datasets.audit.findings import Band, Finding
 from iqlft.datasets.goal_maze import is_goal_conditioned
+from iqlft_workers.registration import current_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,7 @@ def replay_check(dataset: minari.MinariDataset) -> Finding:
     if dataset.env_spec is None:
         return Finding(NAME, None, note="not possible: no environment is recorded")
     try:
-        environment = gymnasium.make(dataset.env_spec, disable_env_checker=True)
+        environment = gymnasium.make(current_spec(dataset.env_spec), disable_env_checker=True)
     except Exception as error:  # noqa: BLE001  (what another version recorded fails in any way)
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         return Finding(NAME, None, note=f"not possible: {dataset.env_spec.id} raises {reason}")

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from iqlft.datasets.audit.findings import Finding, form, measurement, show
-from workers.environment import vector_leaves
+from iqlft_workers.environment import vector_leaves
 
 if TYPE_CHECKING:
     import minari

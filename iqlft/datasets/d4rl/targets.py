@@ -15,9 +15,9 @@ from iqlft.datasets.antmaze.writing import episode_buffer, evaluation_spec
 from iqlft.datasets.d4rl.file import ANTMAZE, VECTORS
 from iqlft.datasets.d4rl.survey import read_episode
 from iqlft.datasets.errors import DatasetError
-from workers import environment as environments
-from workers.environment import EnvironmentSpec
-from workers.mazes import CELL_SIZE, MAZES, SUCCESS_RADIUS, D4RLMaze
+from iqlft_workers import environment as environments
+from iqlft_workers.environment import EnvironmentSpec
+from iqlft_workers.mazes import CELL_SIZE, MAZES, SUCCESS_RADIUS, D4RLMaze
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,11 +12,10 @@ import gymnasium
 
 sys.path.append(str(Path(__file__).parents[3] / "tests"))
 
+from iqlft.datasets.antmaze.gait import load_gait
+from iqlft_workers.registration import any_version
 from recorded_episodes import walk_stock_ant
 from recording import ANTMAZE_SETS, record_antmaze
-
-from iqlft.datasets.antmaze.gait import load_gait
-from workers.registration import any_version
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("dataset", choices=ANTMAZE_SETS)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from iqlft.datasets.goal_maze import distance_to_goal, maze_in, maze_of
-from workers.environment import Environment, EnvironmentSpec
+from iqlft_workers.environment import Environment, EnvironmentSpec
 
 CORNER = "iqlft/AntMaze-Corner-v0"
 

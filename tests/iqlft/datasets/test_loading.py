@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.loading import check_fits, load_dataset
 from iqlft.datasets.recorded import Goal
-from workers.environment import Environment, EnvironmentMismatchError, EnvironmentSpec
+from iqlft_workers.environment import Environment, EnvironmentMismatchError, EnvironmentSpec
 
 NEAR, FAR = [4.75, 4.3], [4.75, 4.2]
 """0.45 m and 0.55 m from the corner task's evaluation goal (4.75, 4.75)."""

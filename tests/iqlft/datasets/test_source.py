@@ -14,8 +14,8 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.loading import CHUNK_ROWS, OfflineDataset, load_dataset
 from iqlft.training.replay import Replay
-from workers.environment import Environment
-from workers.transition import Transitions
+from iqlft_workers.environment import Environment
+from iqlft_workers.transition import Transitions
 
 pytestmark = pytest.mark.usefixtures("minari_root")
 NEAR, FAR = [4.75, 4.3], [4.75, 4.2]

@@ -1,0 +1,76 @@
+"""Evaluations keep their order and survive a checkpoint."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iqlft.gateway.gateway import Gateway
+from iqlft.runs.folder import Run
+from iqlft.training.evaluation import FIRST_SEED, Evaluator, Score, Scoring
+from iqlft_workers.actor import ActorWeights
+from iqlft_workers.episode import EpisodeResult
+from iqlft_workers.pool import WorkerPool
+
+MakeWeights = Callable[..., ActorWeights]
+Serve = Callable[..., tuple[Gateway, WorkerPool]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.create(tmp_path / "task" / "run", {}, {})
+
+
+def collect(evaluator: Evaluator, count: int) -> list[Score]:
+    scores: list[Score] = []
+    for _ in range(200):
+        if len(scores) < count and (score := evaluator.poll(0.1)) is not None:
+            scores.append(score)
+    return scores
+
+
+def test_evaluations_under_way_at_a_checkpoint_are_repeated_with_the_same_results(
+    serve: Serve, make_weights: MakeWeights, run: Run
+) -> None:
+    gateway, _ = serve(1)
+    first = Evaluator(gateway, run, 2, Scoring(success=False, reference_scores=(-2000.0, 0.0)))
+    assert first.poll() is None
+    one, two = (make_weights(3, 1, seed=seed, version=10 + seed) for seed in (1, 2))
+    first.begin(one, "offline", 0, 1.5)
+    first.begin(two, "online", 40, 2.5)
+    tensors, data = first.state()
+    assert first.busy
+    expected = collect(first, 2)
+    assert not first.busy
+    assert first.state() == ({}, [])
+    assert [(score.updates, score.env_steps) for score in expected] == [(11, 0), (12, 40)]
+    assert expected[0].success is None
+    assert expected[0].normalized_score == pytest.approx(
+        100 * (expected[0].mean_return + 2000) / 2000
+    )
+
+    second = Evaluator(gateway, run, 2, Scoring(success=False, reference_scores=(-2000.0, 0.0)))
+    second.restore(tensors, data)
+    assert collect(second, 2) == expected
+    run.close()
+    rows = (run.folder / "curves.csv").read_text().splitlines()[1:]
+    assert rows[:2] == rows[2:]
+    assert rows[0].startswith("offline,11,0,1.5,,")
+
+
+def test_a_score_is_the_share_of_successes_and_the_mean_return() -> None:
+    results = [
+        EpisodeResult(
+            seed=FIRST_SEED, episode_return=episode_return, length=3, success=success,
+            start=(0.0, 0.0), end=(0.0, 0.0), first_hit=-1,
+        )
+        for episode_return, success in ((1.0, True), (0.0, False), (0.5, True), (0.0, False))
+    ]  # fmt: skip
+    assert Scoring(True, (0.0, 1.0)).summarize(results) == (0.5, 0.375, pytest.approx(37.5))
+    assert Scoring(False, None).summarize(results) == (None, 0.375, None)
+
+
+def test_a_row_has_empty_places_for_what_is_not_known() -> None:
+    score = Score("online", 300, 50, 12.345, None, np.pi, None, 7)
+    assert score.row() == ("online", 300, 50, 12.3, None, 3.141593, None, 7, 300)

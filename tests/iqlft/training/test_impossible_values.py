@@ -1,0 +1,72 @@
+"""Values that no return can reach are told, others are not."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iqlft.config.settings import PretrainConfig
+from iqlft.training.divergence import Range, impossible_value, possible_returns
+from iqlft.training.pretrain import pretrain
+from iqlft.training.replay import Replay
+from iqlft_workers.transition import RowLayout
+
+
+@pytest.mark.parametrize(
+    ("rewards", "discount", "expected"),
+    [
+        (Range(-1, 0), 0.99, (-100, 0)),
+        (Range(0, 1), 0.9, (0, 10)),
+        (Range(-2, 5), 0.5, (-4, 10)),
+        (Range(-3, -1), 0.5, (-6, -1)),
+        (Range(0, 1), 1.0, (0, math.inf)),
+    ],
+)
+def test_returns_lie_between_the_rewards_sums(
+    rewards: Range, discount: float, expected: tuple[float, float]
+) -> None:
+    assert possible_returns(rewards, discount) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("row", [{}, {"dataset_q": -99.0}, {"dataset_q": 2.0, "new_q": -104.0}])
+def test_what_is_possible_or_nearly_so_is_not_told(row: dict[str, float]) -> None:
+    assert impossible_value(row, Range(-100, 0)) == ""
+
+
+def test_what_is_impossible_is_told_with_its_bounds() -> None:
+    told = impossible_value({"dataset_q": -29.0, "new_q": 7.95}, Range(-100, 0))
+    assert told.startswith("Q of new transitions is 7.95 on average, where no return lies outside ")
+    assert "[-100, 0]" in told
+    assert "Q of dataset" in impossible_value({"dataset_q": -106.0}, Range(-100, 0))
+
+
+def test_the_replay_knows_the_rewards_of_dataset_and_new_transitions() -> None:
+    layout = RowLayout(1, 1)
+    rows = np.zeros((4, layout.width), np.float32)
+    layout.unpack(rows)[2][:] = [-1, 0, -1, -0.5]
+    replay = Replay([rows[:2], rows[2:3]], 3, layout, capacity=2)
+    assert replay.rewards == (-1, 0)
+    layout.unpack(rows)[2][:] = 3
+    replay.add_rows(rows[:0])
+    assert replay.rewards == (-1, 0)
+    replay.add_rows(rows[:1])
+    assert replay.rewards == (-1, 3)
+
+
+def test_a_run_with_impossible_values_says_so_once(
+    corner: str, pretraining: PretrainConfig, tmp_path: Path
+) -> None:
+    assert corner
+    # Returns between 0 and 1e-7 are less than what untrained networks say.
+    config = dataclasses.replace(
+        pretraining, runs=tmp_path, reward_scale=1e-9, reward_shift=0.0, learning_rate=1e-6,
+        num_updates=30, eval_every=30, log_every=10,
+    )  # fmt: skip
+    (folder,) = pretrain(config)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    told = [each.get("incidents", []) for each in rows]
+    assert [len(each) for each in told] == [0, 1, 0]  # What one row shows is told in the next.
+    assert "the critics have diverged" in told[1][0]

@@ -1,0 +1,68 @@
+"""A worker looks for its learner, says so, and gives up in the end."""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from iqlft_workers import discovery, worker
+from iqlft_workers.discovery import Discovery, LearnerLostError
+
+HERE, THERE = "tcp://127.0.0.1:5555", "tcp://127.0.0.1:6666"
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    monkeypatch.setattr(discovery, "ASK_SECONDS", 0.01)
+    with caplog.at_level(logging.INFO):
+        yield
+
+
+def ago(seconds: float) -> float:
+    return time.monotonic() - seconds
+
+
+def test_a_learner_that_comes_later_is_found(caplog: pytest.LogCaptureFixture) -> None:
+    addresses = iter([None, None, HERE])
+    assert Discovery(lambda: next(addresses)).wait(lambda: True) == HERE
+    assert caplog.messages == [f"Looking for the learner at {HERE}."]
+
+
+def test_a_worker_that_is_not_wanted_looks_no_longer() -> None:
+    wanted = iter([True, True, False])
+    assert Discovery(lambda: None).wait(lambda: next(wanted)) is None
+
+
+def test_a_silence_is_reported_once_and_the_next_one_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    learner = Discovery(lambda: HERE)
+    assert learner.elsewhere(HERE, ago(5)) is None
+    assert caplog.messages == []
+    for silent_since in (ago(30), ago(20)):
+        for _ in range(3):
+            assert learner.elsewhere(HERE, silent_since) is None
+    report = f"No learner answers at {HERE}; looking on for 60 minutes."
+    assert caplog.messages == [report, report]
+
+
+def test_a_learner_that_has_moved_is_found_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    assert Discovery(lambda: THERE).elsewhere(HERE, ago(4)) == THERE
+    assert caplog.messages == [f"The learner is at {THERE} now."]
+
+
+def test_nobody_looks_for_longer_than_an_hour() -> None:
+    with pytest.raises(LearnerLostError, match="away for 60 minutes; start the worker again"):
+        Discovery(lambda: HERE).elsewhere(HERE, ago(3601))
+
+
+def test_a_worker_that_lost_its_learner_leaves_as_one_to_be_started_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The pool gives up on exit code 2 alone: a worker that the learner rejects.
+    monkeypatch.setattr(discovery, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(worker, "_leave_on_signals", lambda **_: [])
+    assert worker.main(["--connect", str(tmp_path / "endpoint")]) == 1
+    assert "start the worker again" in capsys.readouterr().err

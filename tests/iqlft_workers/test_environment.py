@@ -1,0 +1,35 @@
+"""Environments that cannot be made say so in one sentence."""
+
+import pytest
+
+from iqlft_workers.environment import Environment, EnvironmentMismatchError, EnvironmentSpec
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        (EnvironmentSpec("HalfCheeta-v5"), "Did you mean 'HalfCheetah-v5'"),
+        (EnvironmentSpec("no_such_package:Ant-v5"), "'no_such_package:Ant-v5' cannot be made"),
+        (EnvironmentSpec("HalfCheetah-v5", kwargs={"wheels": 4}), "cannot be made with {'wheels'"),
+    ],
+)
+def test_an_environment_that_cannot_be_made_is_refused_with_the_reason(
+    spec: EnvironmentSpec, says: str
+) -> None:
+    with pytest.raises(EnvironmentMismatchError, match=says):
+        Environment(spec)
+
+
+def test_the_columns_of_a_key_are_where_its_values_stand() -> None:
+    spec = EnvironmentSpec(
+        "iqlft/AntMaze-Corner-v0", observation_keys=("achieved_goal", "observation")
+    )
+    environment = Environment(spec)
+    observation = environment.reset(seed=3)
+    unwrapped = environment.gym.unwrapped
+    place = unwrapped.data.qpos[:2]  # type: ignore[attr-defined]
+    assert environment.columns("achieved_goal") == slice(0, 2)
+    assert environment.columns("observation") == slice(2, 29)
+    assert environment.columns("desired_goal") is None
+    assert observation[environment.columns("achieved_goal")] == pytest.approx(place)
+    environment.close()

@@ -1,0 +1,202 @@
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from iqlft_workers.actor import ActorWeights, GaussianActor
+from iqlft_workers.environment import Environment, EnvironmentSpec
+from iqlft_workers.episode import EpisodeResult
+from iqlft_workers.rollout import Rollout, episode_randomness, evaluate_episode
+from iqlft_workers.transition import Transitions, concatenate
+
+MakeWeights = Callable[..., ActorWeights]
+
+
+@pytest.fixture
+def pendulum() -> Iterator[Environment]:
+    environment = Environment(EnvironmentSpec("Pendulum-v1", reward_scale=0.5, reward_shift=-1.0))
+    yield environment
+    environment.close()
+
+
+@pytest.fixture
+def actor(make_weights: MakeWeights) -> GaussianActor:
+    return GaussianActor(make_weights(3, 1, version=4))
+
+
+def run(rollout: Rollout, steps: int) -> Transitions:
+    parts = []
+    for _ in range(steps):
+        rollout.step()
+        parts.append(rollout.take())
+    return concatenate(parts)
+
+
+def assert_equal(one: Transitions, other: Transitions) -> None:
+    for name, a, b in zip(Transitions._fields, one, other, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+def test_transitions_chain_and_end_with_the_true_final_observation(
+    pendulum: Environment, actor: GaussianActor
+) -> None:
+    taken = run(Rollout(pendulum, actor, seed=1, worker_id=0), 202)
+    within = np.delete(np.arange(201), 199)
+    np.testing.assert_array_equal(taken.next_observations[within], taken.observations[within + 1])
+    assert taken.truncated.nonzero()[0].tolist() == [199]
+    assert not taken.terminated.any()
+    # The episode's last observation is not the first one of the next episode.
+    assert not np.array_equal(taken.next_observations[199], taken.observations[200])
+    assert (taken.versions == 4).all()
+
+
+def test_recorded_actions_and_seed_give_the_recorded_episode_again(
+    pendulum: Environment, actor: GaussianActor
+) -> None:
+    rollout = Rollout(pendulum, actor, seed=1, worker_id=2, episode=5)
+    taken = run(rollout, 20)
+    seed, rng = episode_randomness(1, 2, 5)
+    observation = pendulum.reset(seed)
+    for index in range(20):
+        np.testing.assert_array_equal(taken.observations[index], observation)
+        np.testing.assert_array_equal(taken.actions[index], actor.sample(observation, rng))
+        step = pendulum.step(taken.actions[index])
+        assert taken.rewards[index] == np.float32(step.reward)
+        assert step.reward == step.raw_reward * 0.5 - 1.0
+        observation = step.observation
+
+
+def test_actions_are_recorded_as_executed_within_the_bounds(
+    pendulum: Environment, make_weights: MakeWeights
+) -> None:
+    wild = make_weights(3, 1)._replace(log_std=np.array([2.0], np.float32))
+    taken = run(Rollout(pendulum, GaussianActor(wild), seed=0, worker_id=0), 50)
+    assert np.abs(taken.actions).max() == 1.0
+
+
+def test_every_episode_of_every_worker_and_seed_begins_differently(
+    pendulum: Environment, actor: GaussianActor
+) -> None:
+    firsts = {
+        run(
+            Rollout(pendulum, actor, seed=seed, worker_id=worker, episode=episode), 1
+        ).observations.tobytes()
+        for seed in range(2)
+        for worker in range(2)
+        for episode in range(2)
+    }
+    assert len(firsts) == 8
+
+
+@pytest.mark.parametrize("name", ["Pendulum-v1", "InvertedPendulum-v5"])
+def test_an_episode_resumed_from_its_actions_continues_bit_for_bit(
+    name: str, make_weights: MakeWeights
+) -> None:
+    environment, other = (Environment(EnvironmentSpec(name)) for _ in range(2))
+    weights = make_weights(environment.observation_dim, 1)
+    whole = Rollout(environment, GaussianActor(weights), seed=3, worker_id=0)
+    taken = run(whole, 40)
+    ends = (taken.terminated | taken.truncated).nonzero()[0]
+    began = int(ends[ends < 30][-1]) + 1 if (ends < 30).any() else 0
+    resumed = Rollout(
+        other,
+        GaussianActor(weights),
+        seed=3,
+        worker_id=0,
+        episode=int((ends < 30).sum()),
+        actions=taken.actions[began:30],
+    )
+    assert_equal(run(resumed, 10), Transitions(*(array[30:] for array in taken)))
+    for each in (environment, other):
+        each.close()
+
+
+def test_the_end_of_an_episode_is_told_with_its_raw_return(
+    pendulum: Environment, actor: GaussianActor
+) -> None:
+    rollout = Rollout(pendulum, actor, seed=1, worker_id=0, capacity=200)
+    for _ in range(199):
+        rollout.step()
+        assert rollout.finished is None
+    rollout.step()
+    taken, result = rollout.take(), rollout.finished
+    assert result is not None
+    assert result.length == 200
+    # reward = raw / 2 - 1
+    np.testing.assert_allclose(result.episode_return, ((taken.rewards + 1) * 2).sum(), rtol=1e-4)
+    assert not result.success
+    assert result.first_hit == -1
+    assert result.start == tuple(taken.observations[0, :2].tolist())
+    assert result.end == tuple(taken.next_observations[-1, :2].tolist())
+
+
+def test_an_evaluation_depends_on_weights_and_seed_alone(
+    pendulum: Environment, actor: GaussianActor
+) -> None:
+    first = evaluate_episode(pendulum, actor, 11)
+    between = evaluate_episode(pendulum, actor, 12)
+    assert evaluate_episode(pendulum, actor, 11) == first
+    assert between.episode_return != first.episode_return
+
+
+class Corridor(gymnasium.Env[np.ndarray, np.ndarray]):
+    """Walks to the right by itself; success from the third step on, until the sixth ends it."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (3,))
+    action_space = spaces.Box(-1, 1, (1,))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed, options=options)
+        self.place = 0
+        return np.full(3, self.place, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:  # noqa: ARG002
+        self.place += 1
+        reached = {"success": self.place >= 3}
+        return np.full(3, self.place, np.float32), 1.0, self.place == 6, False, reached
+
+
+@pytest.fixture
+def corridor() -> Iterator[Environment]:
+    gymnasium.register("Corridor-v0", Corridor)
+    environment = Environment(EnvironmentSpec("Corridor-v0", reward_shift=-1.0))
+    yield environment
+    environment.close()
+    del gymnasium.registry["Corridor-v0"]
+
+
+def test_success_and_the_step_of_the_first_hit_are_told(
+    corridor: Environment, actor: GaussianActor
+) -> None:
+    assert evaluate_episode(corridor, actor, 8) == EpisodeResult(
+        seed=8,
+        episode_return=6.0,
+        length=6,
+        success=True,
+        start=(0.0, 0.0),
+        end=(6.0, 6.0),
+        first_hit=3,
+    )
+
+
+def test_termination_is_no_time_limit(corridor: Environment, actor: GaussianActor) -> None:
+    taken = run(Rollout(corridor, actor, seed=0, worker_id=0), 7)
+    assert taken.terminated.tolist() == [False] * 5 + [True, False]
+    assert not taken.truncated.any()
+    assert taken.next_observations[5, 0] == 6
+    assert taken.observations[6, 0] == 0
+    assert (taken.rewards == 0).all()
+
+
+def test_an_evaluation_is_left_when_what_is_called_after_a_step_raises(
+    corridor: Environment, actor: GaussianActor
+) -> None:
+    calls = iter([None, None])
+    with pytest.raises(StopIteration):
+        evaluate_episode(corridor, actor, 0, lambda: next(calls))
+    assert corridor.gym.unwrapped.place == 3  # type: ignore[attr-defined]

@@ -1,7 +1,0 @@
-"""Rollout workers: environments, transitions, the NumPy actor and the wire. Never imports torch."""
-
-__version__ = "0.1.0"
-
-from workers.registration import register
-
-register()

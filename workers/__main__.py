@@ -1,8 +1,0 @@
-"""`python -m workers --connect tcp://host:port`: a rollout worker, without torch."""
-
-import sys
-
-from workers.worker import main
-
-if __name__ == "__main__":
-    sys.exit(main())

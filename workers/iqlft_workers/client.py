@@ -1,0 +1,248 @@
+"""The worker's sockets: frames out and in, and the newest published weights."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import socket as tcp
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from iqlft_workers.errors import UserError
+from iqlft_workers.wire import MAX_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from iqlft_workers.keys import WorkerKeys
+    from iqlft_workers.wire import Frame
+
+_BYE_MILLISECONDS = 500
+_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01"
+"""The first words of ZMTP 3.1, which make the other end say the rest of its own."""
+_GREETING_SECONDS = 0.5
+_MONITOR = "inproc://handshakes"
+_HANDSHAKE_ENDS = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+
+
+class EndpointError(UserError):
+    """The address of the learner cannot be one."""
+
+
+class KeyRefusedError(UserError):
+    """Learner and worker do not agree about keys, and no second try will change that."""
+
+
+class Client:
+    """A DEALER to the learner and, after `subscribe`, a subscription to its weights.
+
+    Args:
+        endpoint: `tcp://host:port` of the learner.
+        keys: to know the learner and be known by it; None for a learner without keys.
+
+    Attributes:
+        endpoint: see above; another one after `move`.
+
+    Raises:
+        EndpointError: the endpoint is no such address.
+    """
+
+    def __init__(self, endpoint: str, keys: WorkerKeys | None = None) -> None:
+        self._keys = keys
+        self._begin(endpoint)
+
+    def _begin(self, endpoint: str) -> None:
+        self._host = _host(endpoint)
+        self.endpoint = endpoint
+        self._context = zmq.Context()
+        self._poller = zmq.Poller()
+        self._subscription: zmq.Socket[bytes] | None = None
+        self._greeted = False
+        self._dealer = self._open(zmq.DEALER)
+        self._monitor = self._watch(self._dealer)
+        # Nothing is queued for a learner that is not there: the session repeats what matters.
+        self._dealer.set(zmq.IMMEDIATE, 1)
+        self._connect(self._dealer, endpoint)
+
+    def _open(self, kind: int) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.MAXMSGSIZE, MAX_BYTES)
+        socket.set(zmq.HEARTBEAT_IVL, 2_000)
+        socket.set(zmq.HEARTBEAT_TIMEOUT, 6_000)
+        socket.set(zmq.HEARTBEAT_TTL, 10_000)
+        # Less than the learner's 5 s, so that a learner that is slow is not taken for one that
+        # breaks off.
+        socket.set(zmq.HANDSHAKE_IVL, 4_000)
+        socket.set(zmq.RECONNECT_IVL, 100)
+        socket.set(zmq.RECONNECT_IVL_MAX, 5_000)
+        socket.set(zmq.IPV6, ":" in self._host)
+        if self._keys:
+            socket.set(zmq.CURVE_SERVERKEY, self._keys.learner)
+            socket.set(zmq.CURVE_PUBLICKEY, self._keys.public)
+            socket.set(zmq.CURVE_SECRETKEY, self._keys.secret)
+        return socket
+
+    def _watch(self, socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+        """Lets ZeroMQ tell how handshakes end."""
+        socket.monitor(_MONITOR, _HANDSHAKE_ENDS)
+        monitor = self._context.socket(zmq.PAIR)
+        # ZeroMQ's own thread would wait for room while the worker is busy.
+        monitor.set(zmq.RCVHWM, 0)
+        monitor.connect(_MONITOR)
+        self._poller.register(monitor, zmq.POLLIN)
+        return monitor
+
+    def _connect(self, socket: zmq.Socket[bytes], endpoint: str) -> None:
+        try:
+            socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            socket.close()
+            self._end(0)
+            raise EndpointError(f"Cannot connect to {endpoint}: {error.strerror}.") from error
+        self._poller.register(socket, zmq.POLLIN)
+
+    def move(self, endpoint: str) -> None:
+        """Leaves the learner's old address for a new one, where nothing is subscribed to yet.
+
+        Raises:
+            EndpointError: the endpoint is no such address.
+        """
+        self._end(0)
+        self._begin(endpoint)
+
+    def subscribe(self, port: int) -> None:
+        """Follows the weights that are published on a port, and no other; keeps the newest."""
+        if self._subscription is not None:
+            self._poller.unregister(self._subscription)
+            self._subscription.close()
+        socket = self._open(zmq.SUB)
+        # After `connect` it would have no effect on messages that are under way.
+        socket.set(zmq.CONFLATE, 1)
+        socket.set(zmq.SUBSCRIBE, b"")
+        self._connect(socket, f"tcp://{self._host}:{port}")
+        self._subscription = socket
+
+    def send(self, frames: Sequence[Frame]) -> None:
+        """Sends a message, or drops it where no learner is connected."""
+        with contextlib.suppress(zmq.Again):
+            self._dealer.send_multipart(frames, zmq.NOBLOCK)
+
+    def receive(self, timeout_seconds: float) -> list[list[bytes]]:
+        """All messages that are there; waits for the first, or for newer weights.
+
+        Raises:
+            KeyRefusedError: the learner does not accept this worker's key, or has another one.
+        """
+        received: list[list[bytes]] = []
+        self._poller.poll(math.ceil(1000 * timeout_seconds))
+        self._follow_handshakes()
+        with contextlib.suppress(zmq.Again):
+            while True:
+                received.append(self._dealer.recv_multipart(zmq.NOBLOCK))
+        return received
+
+    def _follow_handshakes(self) -> None:
+        with contextlib.suppress(zmq.Again):
+            while True:
+                end = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+                match end["event"]:
+                    case zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                        self._greeted = False
+                    case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+                        self._broken_off(end["value"])
+                    case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+                        raise KeyRefusedError(self._mismatch())
+                    case _:
+                        raise KeyRefusedError(
+                            "The learner refused this worker's key; the worker's .public file must "
+                            "lie in the learner's folder of keys when it starts."
+                        )
+
+    def _broken_off(self, reason: int) -> None:
+        """The other end has closed the connection in the middle of a handshake.
+
+        A tunnel without a learner behind it does so; a learner that minds the mechanism, often
+        before ZeroMQ here has read which one it wants; and a learner that cannot open what was
+        sealed for another's key. The last greets as it should, but so does one that was started
+        this moment: it is believed the second time.
+        """
+        if reason not in {errno.EPIPE, errno.ECONNRESET}:
+            return
+        mechanism = _mechanism(self.endpoint)
+        if mechanism == (b"NULL" if self._keys else b"CURVE"):
+            raise KeyRefusedError(self._mismatch())
+        if mechanism == b"CURVE" and self._greeted:
+            raise KeyRefusedError(
+                f"The learner at {self.endpoint} is not the one of learner.public; copy that file "
+                "again from where its keys were made."
+            )
+        self._greeted = mechanism == b"CURVE"
+
+    def _mismatch(self) -> str:
+        if self._keys:
+            return (
+                f"The learner at {self.endpoint} works without keys; start it with --keys DIR, or "
+                "leave them out here."
+            )
+        return f"The learner at {self.endpoint} asks for keys; give this worker's with --keys DIR."
+
+    def published_weights(self) -> bytes | None:
+        """The weights published since the last call, packed; None if there are none."""
+        if self._subscription is not None:
+            with contextlib.suppress(zmq.Again):
+                return self._subscription.recv(zmq.NOBLOCK)
+        return None
+
+    def close(self) -> None:
+        """Closes the sockets; what was sent last has a moment to leave."""
+        self._end(_BYE_MILLISECONDS)
+
+    def _end(self, linger_milliseconds: int) -> None:
+        if self._subscription is not None:
+            self._subscription.close()
+        self._dealer.close(linger_milliseconds)
+        self._monitor.close()
+        self._context.term()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _host(endpoint: str) -> str:
+    address = urlsplit(endpoint)
+    if address.scheme != "tcp" or not address.netloc.rpartition(":")[0]:
+        raise EndpointError(f"The learner's address is tcp://HOST:PORT, not {endpoint!r}.")
+    return address.netloc.rpartition(":")[0]
+
+
+def _mechanism(endpoint: str) -> bytes:
+    """The mechanism that a learner's greeting names: `NULL` or `CURVE`; empty if there is none."""
+    address = urlsplit(endpoint)
+    with (
+        contextlib.suppress(OSError),
+        tcp.create_connection((address.hostname, address.port), _GREETING_SECONDS) as connection,
+        connection.makefile("rb") as answer,
+    ):
+        connection.sendall(_GREETING)
+        return answer.read(32)[len(_GREETING) :].rstrip(b"\0")
+    return b""

@@ -1,0 +1,103 @@
+"""One episode under way: the single place in the repository where environment steps are counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from iqlft_workers.actor import GaussianActor
+    from iqlft_workers.environment import Environment, Step
+
+PLACE_DIM = 2
+"""How many leading observation values say where an episode began and ended (x, y in AntMaze)."""
+
+
+class EpisodeResult(NamedTuple):
+    """What an episode came to; plain numbers, so that it travels in a message header.
+
+    Attributes:
+        seed: of the environment's reset.
+        episode_return: sum of the raw rewards.
+        length: environment steps.
+        success: whether any step reported success.
+        start: leading values of the first observation.
+        end: leading values of the last observation.
+        first_hit: number of the first step that reported success (1 is the first), or -1.
+    """
+
+    seed: int
+    episode_return: float
+    length: int
+    success: bool
+    start: tuple[float, ...]
+    end: tuple[float, ...]
+    first_hit: int
+
+
+class Episode:
+    """Resets an environment and steps it until the episode is over.
+
+    Args:
+        environment: not shared with another episode until this one is finished.
+        seed: of the reset.
+    """
+
+    def __init__(self, environment: Environment, seed: int) -> None:
+        self._environment = environment
+        self._seed = seed
+        self.observation = environment.reset(seed)
+        self._start = _place(self.observation)
+        self._return = 0.0
+        self._first_hit = -1
+        self.length = 0
+        self.finished = False
+
+    def step(self, action: NDArray[np.float32]) -> Step:
+        """Executes an action `(A,)` in [-1, 1]; `observation` is the newest one afterwards."""
+        step = self._environment.step(action)
+        self.observation = step.observation
+        self.length += 1
+        self._return += step.raw_reward
+        if step.success and self._first_hit < 0:
+            self._first_hit = self.length
+        self.finished = step.terminated or step.truncated
+        return step
+
+    def result(self) -> EpisodeResult:
+        """What the episode has come to so far."""
+        return EpisodeResult(
+            seed=self._seed,
+            episode_return=self._return,
+            length=self.length,
+            success=self._first_hit > 0,
+            start=self._start,
+            end=_place(self.observation),
+            first_hit=self._first_hit,
+        )
+
+
+def evaluation(environment: Environment, actor: GaussianActor, seed: int) -> Iterator[Episode]:
+    """Runs one episode with mean actions; it depends on the weights and the seed alone.
+
+    Args:
+        environment: never one in which a training episode is under way.
+        actor: whose mean actions are executed.
+        seed: of the environment's reset.
+
+    Yields:
+        The episode, always the same one: after the reset, and after each step.
+    """
+    episode = Episode(environment, seed)
+    yield episode
+    while not episode.finished:
+        episode.step(actor.mean(episode.observation))
+        yield episode
+
+
+def _place(observation: NDArray[np.float32]) -> tuple[float, ...]:
+    return tuple(float(value) for value in observation[:PLACE_DIM])

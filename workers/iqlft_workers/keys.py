@@ -1,0 +1,207 @@
+"""The folder of keys by which learner and workers know each other, in Z85 as ZeroMQ prints them.
+
+    learner.public    to every worker's machine
+    learner.secret    to the learner's machine only
+    worker-0.public   to the learner's machine: the list of who may connect
+    worker-0.secret   to the machine of worker 0 only
+
+Keys come from files alone, never from arguments, and no message or `repr` shows one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import zmq
+from zmq.utils import z85
+
+from iqlft_workers.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Self
+
+_CHARACTERS = 40
+_WORKER_FILE = re.compile(r"worker-(0|[1-9]\d{0,8})")
+
+
+class KeyFileError(UserError):
+    """A folder of keys cannot be made or used."""
+
+
+@dataclass(frozen=True)
+class LearnerKeys:
+    """What a learner needs.
+
+    Attributes:
+        secret: its own key, in Z85.
+        workers: worker ids by their public keys; each of these is 32 bytes, as in a handshake.
+    """
+
+    secret: bytes = field(repr=False)
+    workers: Mapping[bytes, int] = field(repr=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads `learner.secret` and every `worker-<id>.public`.
+
+        Raises:
+            KeyFileError: a file is missing, is no key, or is a secret that others can read; or two
+                workers share a key.
+        """
+        _require_folder(folder)
+        workers: dict[bytes, int] = {}
+        for path in sorted(folder.glob("worker-*.public")):
+            key, worker_id = z85.decode(_read(path)), _worker_id(path)
+            if key in workers:
+                raise KeyFileError(
+                    f"The workers {workers[key]} and {worker_id} have the same key in {folder}; "
+                    "every worker needs its own."
+                )
+            workers[key] = worker_id
+        if not workers:
+            raise KeyFileError(
+                f"No worker may connect: there is no worker-<id>.public in {folder}; copy them "
+                "from where the keys were made."
+            )
+        return cls(_read_secret(folder / "learner.secret"), workers)
+
+
+@dataclass(frozen=True)
+class WorkerKeys:
+    """What a worker needs.
+
+    Attributes:
+        worker_id: the id that its key stands for.
+        learner: the public key of its learner, in Z85.
+        public: its own public key, in Z85.
+        secret: its own secret key, in Z85.
+    """
+
+    worker_id: int
+    learner: bytes = field(repr=False)
+    public: bytes = field(repr=False)
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    def load(cls, folder: Path, worker_id: int | None = None) -> Self:
+        """Reads `learner.public` and one `worker-<id>.secret`.
+
+        Args:
+            folder: of the keys.
+            worker_id: which worker's; None where the folder has one only.
+
+        Raises:
+            KeyFileError: a file is missing, is no key, or is a secret that others can read; or
+                there are several workers' secrets, and no id was given.
+        """
+        _require_folder(folder)
+        if worker_id is None:
+            worker_id = _only_worker(folder)
+        secret = _read_secret(folder / f"worker-{worker_id}.secret")
+        learner = _read(folder / "learner.public")
+        return cls(worker_id, learner, zmq.curve_public(secret), secret)
+
+
+def new_keys(folder: Path, num_workers: int) -> None:
+    """Makes keys for a learner and its workers; secrets can be read by their owner only.
+
+    Args:
+        folder: where; made if it is not there.
+        num_workers: how many workers, with the ids from 0.
+
+    Raises:
+        KeyFileError: the folder has keys already, or cannot be written.
+    """
+    if num_workers < 1:
+        raise KeyFileError(f"Keys are made for at least one worker, not for {num_workers}.")
+    _require_curve()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(path.suffix in {".public", ".secret"} for path in folder.iterdir()):
+            raise KeyFileError(f"{folder} has keys already; name another folder.")
+        for name in ("learner", *(f"worker-{index}" for index in range(num_workers))):
+            public, secret = zmq.curve_keypair()
+            _write(folder / f"{name}.secret", secret, 0o600)
+            _write(folder / f"{name}.public", public, 0o644)
+    except OSError as error:
+        raise KeyFileError(f"Cannot write keys into {folder}: {error.strerror}.") from error
+
+
+def _write(path: Path, key: bytes, mode: int) -> None:
+    """Writes a new file that has its mode from its first moment."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key + b"\n")
+
+
+def _read(path: Path, forbidden_mode: int = 0) -> bytes:
+    try:
+        with path.open("rb") as file:
+            # The mode of what is read, whatever the path names a moment later.
+            mode = os.fstat(file.fileno()).st_mode
+            key = file.read(2 * _CHARACTERS).strip()
+    except OSError as error:
+        raise KeyFileError(f"Cannot read the key {path}: {error.strerror}.") from error
+    if mode & forbidden_mode:
+        raise KeyFileError(f"Others can read the secret {path}; run `chmod 600 {path}`.")
+    if not _is_key(key):
+        raise KeyFileError(f"{path} is no key, or a damaged one; copy it again.")
+    return key
+
+
+def _read_secret(path: Path) -> bytes:
+    return _read(path, forbidden_mode=0o077)
+
+
+def _is_key(text: bytes) -> bool:
+    try:
+        return len(text) == _CHARACTERS and len(z85.decode(text)) == 32
+    except (KeyError, struct.error):
+        return False
+
+
+def _worker_id(path: Path) -> int:
+    """The id in a file's name."""
+    match = _WORKER_FILE.fullmatch(path.stem)
+    if match is None:
+        raise KeyFileError(f"{path} is not named worker-<id>{path.suffix}; rename or remove it.")
+    return int(match[1])
+
+
+def _only_worker(folder: Path) -> int:
+    """The id of the worker whose secret is the only one."""
+    ids = sorted(_worker_id(path) for path in folder.glob("worker-*.secret"))
+    if not ids:
+        raise KeyFileError(
+            f"There is no worker-<id>.secret in {folder}; copy this worker's from where the keys "
+            "were made."
+        )
+    if len(ids) > 1:
+        raise KeyFileError(
+            f"{folder} has the secrets of the workers {', '.join(map(str, ids))}; choose one with "
+            "--worker-id."
+        )
+    return ids[0]
+
+
+def _require_folder(folder: Path) -> None:
+    _require_curve()
+    if not folder.is_dir():
+        raise KeyFileError(
+            f"There is no folder {folder}; make keys with `iqlft keys new {folder}`, or copy them "
+            "from where they were made."
+        )
+
+
+def _require_curve() -> None:
+    if not zmq.has("curve"):
+        raise KeyFileError(
+            "This pyzmq was built without CURVE, so that keys cannot be used; install it from its "
+            "wheel."
+        )

@@ -1,0 +1,292 @@
+"""The worker at work: connect, roll out, evaluate when asked, leave cleanly."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from typing import TYPE_CHECKING
+
+from iqlft_workers.actor import GaussianActor
+from iqlft_workers.client import Client
+from iqlft_workers.discovery import ASK_SECONDS, Discovery
+from iqlft_workers.environment import Environment, EnvironmentSpec
+from iqlft_workers.errors import UserError
+from iqlft_workers.rollout import Rollout, evaluate_episode
+from iqlft_workers.session import SILENCE_SECONDS, WorkerSession
+from iqlft_workers.wire import WireError, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from iqlft_workers.actor import ActorWeights
+    from iqlft_workers.keys import WorkerKeys
+    from iqlft_workers.messages import Evaluate, Welcome
+
+FLUSH_TRANSITIONS = 128
+"""A batch is sent when it holds so many transitions,"""
+FLUSH_SECONDS = 0.1
+"""when its first one is so old, or when an episode ends."""
+EXCHANGE_SECONDS = 0.02
+"""While it steps, the worker looks at its sockets so often;"""
+EVALUATION_EXCHANGE_SECONDS = 0.25
+"""while it evaluates, so often."""
+LEAVE_SECONDS = 1.0
+"""A worker that is told to leave waits so long for the acknowledgement of what it has sent."""
+
+_log = logging.getLogger(__name__)
+
+
+class RejectedError(UserError):
+    """The learner does not want this worker; the sentence is the learner's."""
+
+
+class _OverError(Exception):
+    """Leaves an evaluation that nobody waits for any more."""
+
+
+def work(
+    address: Callable[[], str | None],
+    worker_id: int | None,
+    wanted: Callable[[], bool],
+    keys: WorkerKeys | None = None,
+) -> None:
+    """Works for a learner until it says stop, or until the worker is not wanted any more.
+
+    Args:
+        address: asked for `tcp://host:port` of the learner when that is silent; None while there
+            is none.
+        worker_id: the id to ask for; None for any free one.
+        wanted: asked about every second.
+        keys: to know the learner and be known by it; None for a learner without keys.
+
+    Raises:
+        UserError: the learner rejects this worker or is away for too long, or the environment
+            cannot be built.
+    """
+    discovery = Discovery(address)
+    if (endpoint := discovery.wait(wanted)) is None:
+        return
+    with Client(endpoint, keys) as client:
+        while wanted():
+            with Worker(client, WorkerSession(worker_id), wanted, discovery) as worker:
+                if worker.run() == "stopped":
+                    return
+            _log.info("The learner has begun anew, or will; joining it then.")
+
+
+class Worker:
+    """One session: from HELLO to BYE.
+
+    Args:
+        client: the sockets.
+        session: a fresh one.
+        wanted: whether to go on; asked about every second.
+        discovery: asked about every second while the learner is silent.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        session: WorkerSession,
+        wanted: Callable[[], bool],
+        discovery: Discovery,
+    ) -> None:
+        self._client, self._session = client, session
+        self._wanted, self._whereabouts = wanted, discovery
+        self._weights_port = 0
+        self._asked_at = self._exchanged_at = self._began_at = time.monotonic()
+        self._environments: list[Environment] = []
+        self._rollout: Rollout | None = None
+        self._loaded: ActorWeights | None = None
+        self._lockstep = False
+        self._leave_by = math.inf
+        self._batch_began_at = self._stepping_seconds = 0.0
+
+    def run(self) -> str:
+        """Works until the session is over.
+
+        Returns:
+            `stopped`; `restart` when the learner does not know this session's past; `drained` when
+            it was interrupted and may come back.
+
+        Raises:
+            UserError: see `work`.
+        """
+        session = self._session
+        while session.outcome is None:
+            self._exchange(self._pause())
+            if session.outcome is None and session.welcome:
+                if not self._environments:
+                    self._build(session.welcome)
+                self._follow_weights(session.welcome)
+            with contextlib.suppress(_OverError):
+                self._work()
+        if session.outcome == "rejected":
+            raise RejectedError(session.sentence)
+        if session.outcome == "stopped":
+            self._flush()
+            session.leave()
+            self._send()
+        return session.outcome or "stopped"
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for environment in self._environments:
+            environment.close()
+
+    def _pause(self) -> float:
+        """How long the sockets may be waited for."""
+        session = self._session
+        if session.outcome or session.evaluations or session.credit_left:
+            return 0.0
+        return session.wait_seconds(time.monotonic())
+
+    def _exchange(self, timeout_seconds: float) -> None:
+        """Sends, takes in what comes, says what is due, and asks whether to go on."""
+        self._send()
+        received = self._client.receive(timeout_seconds)
+        now = self._exchanged_at = time.monotonic()
+        try:
+            for frames in received:
+                self._session.receive(decode(frames), now)
+            if packed := self._client.published_weights():
+                self._session.load(packed)
+        except WireError as error:
+            raise RejectedError(f"The learner sent what cannot be used: {error}") from error
+        self._session.tick(now)
+        self._send()
+        if now - self._asked_at >= ASK_SECONDS:
+            self._ask(now)
+
+    def _send(self) -> None:
+        for message in self._session.outbox:
+            self._client.send(encode(message))
+        self._session.outbox.clear()
+
+    def _ask(self, now: float) -> None:
+        self._asked_at = now
+        if not self._wanted():
+            self._leave(now)
+        heard_at = max(self._session.heard_at, self._began_at)
+        if now - heard_at > SILENCE_SECONDS:
+            endpoint = self._whereabouts.elsewhere(self._client.endpoint, heard_at)
+            if endpoint is not None:
+                self._client.move(endpoint)
+                self._weights_port = 0
+
+    def _leave(self, now: float) -> None:
+        """Leaves when all is acknowledged, or when nobody acknowledges anything."""
+        self._leave_by = min(self._leave_by, now + LEAVE_SECONDS)
+        self._session.drain(over=True)
+        if now >= self._leave_by or now - self._session.heard_at > LEAVE_SECONDS:
+            self._session.outcome = "stopped"
+
+    def _build(self, welcome: Welcome) -> None:
+        self._lockstep = welcome.lockstep
+        _log.info("Worker %d of run %s.", welcome.worker_id, welcome.run_id)
+        try:
+            environment = self._environment()
+        except UserError as error:
+            self._session.leave(str(error))
+            self._send()
+            raise
+        self._session.ready(environment.observation_dim, environment.action_dim)
+
+    def _follow_weights(self, welcome: Welcome) -> None:
+        """Subscribes to where the weights are published now; in lockstep they come otherwise."""
+        if self._weights_port != welcome.weights_port and not welcome.lockstep:
+            self._weights_port = welcome.weights_port
+            self._client.subscribe(welcome.weights_port)
+
+    def _environment(self) -> Environment:
+        """One more environment of the welcome's spec."""
+        assert self._session.welcome is not None
+        try:
+            spec = EnvironmentSpec.from_dict(self._session.welcome.environment)
+        except TypeError as error:
+            raise RejectedError(f"The learner's environment cannot be built: {error}") from error
+        environment = Environment(spec)
+        self._environments.append(environment)
+        return environment
+
+    def _work(self) -> None:
+        """Evaluates, or steps for a moment; what cannot be added to is sent."""
+        session = self._session
+        if session.outcome is None and session.credit_left and not session.evaluations:
+            self._step()
+            return
+        self._flush()
+        if session.outcome is None and session.evaluations:
+            self._evaluate(*session.evaluations.popleft())
+        elif not (self._rollout and self._rollout.pending):
+            session.leave_when_drained()
+
+    def _step(self) -> None:
+        """Steps until a batch is full or the sockets want to be looked at."""
+        session, rollout = self._session, self._load()
+        began = now = time.monotonic()
+        if not rollout.pending:
+            self._batch_began_at = began
+        for _ in range(session.credit_left):
+            rollout.step()
+            session.env_steps += 1
+            session.steps += 1
+            now = time.monotonic()
+            full = self._lockstep or rollout.finished or rollout.pending == FLUSH_TRANSITIONS
+            if full or now >= began + EXCHANGE_SECONDS:
+                break
+        self._stepping_seconds += now - began
+        if full or now >= self._batch_began_at + FLUSH_SECONDS or not session.credit_left:
+            self._flush()
+
+    def _load(self) -> Rollout:
+        """The rollout, with the newest weights."""
+        weights, welcome = self._session.weights, self._session.welcome
+        assert weights is not None
+        assert welcome is not None
+        if self._rollout is None:
+            if welcome.actions.shape[1] != self._environments[0].action_dim:
+                raise RejectedError("The learner's recorded actions do not fit the environment.")
+            self._rollout = Rollout(
+                self._environments[0],
+                GaussianActor(weights),
+                seed=welcome.seed,
+                worker_id=welcome.worker_id,
+                episode=welcome.episode,
+                actions=welcome.actions,
+                capacity=FLUSH_TRANSITIONS,
+            )
+        elif weights is not self._loaded:
+            self._rollout.actor.load(weights)
+        self._loaded = weights
+        return self._rollout
+
+    def _flush(self) -> None:
+        rollout = self._rollout
+        if rollout and rollout.pending and not self._session.window_full:
+            seconds, self._stepping_seconds = self._stepping_seconds, 0.0
+            self._session.send_batch(rollout.episode, rollout.finished, rollout.take(), seconds)
+
+    def _evaluate(self, request: Evaluate, weights: ActorWeights) -> None:
+        """Runs the episodes asked for, in an environment of their own."""
+        if len(self._environments) < 2:
+            self._environment()
+        actor = GaussianActor(weights)
+        for index, seed in zip(request.indices, request.seeds, strict=True):
+            result = evaluate_episode(self._environments[1], actor, seed, self._look_up)
+            self._session.send_evaluation(request.evaluation, index, result)
+            self._exchange(0.0)
+            if self._session.outcome is not None:
+                return
+
+    def _look_up(self) -> None:
+        """Looks at the sockets now and then during an evaluation."""
+        self._session.steps += 1
+        if time.monotonic() - self._exchanged_at >= EVALUATION_EXCHANGE_SECONDS:
+            self._exchange(0.0)
+            if self._session.outcome is not None or self._session.draining:
+                raise _OverError

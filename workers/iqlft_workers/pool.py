@@ -1,0 +1,190 @@
+"""Local workers: start, watch, restart and stop N processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import iqlft_workers
+from iqlft_workers.errors import UserError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+MAX_RESTARTS = 5
+"""A worker that dies more often than this, with little time in between, ends the run."""
+HEALTHY_SECONDS = 60.0
+"""A worker that lived for so long has its restarts forgotten."""
+BACK_OFF_SECONDS = 0.5
+"""Pause before the second restart; it doubles with each further one."""
+_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_REJECTED = 2
+
+
+class WorkerError(UserError):
+    """A local worker cannot work; the message ends with the last lines of its log."""
+
+
+@dataclass
+class _Local:
+    worker_id: int
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    restarts: int = 0
+    restart_at: float = field(default=0.0)
+    reason: str = ""
+
+    def last_lines(self) -> str:
+        """The end of the log, for an error message."""
+        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-8:])
+
+
+class WorkerPool:
+    """Processes that work for a learner on this machine; they never outlive it.
+
+    Args:
+        num_workers: how many; their ids are 0 to `num_workers - 1`.
+        endpoint: `tcp://host:port` of the learner.
+        log_folder: worker i writes to `worker-<i>.log` there.
+        keys: folder with the workers' keys; None for a learner without keys.
+    """
+
+    def __init__(
+        self, num_workers: int, endpoint: str, log_folder: Path, keys: Path | None = None
+    ) -> None:
+        self._endpoint, self._keys = endpoint, keys
+        self._locals = [
+            _Local(worker_id, log_folder / f"worker-{worker_id}.log")
+            for worker_id in range(num_workers)
+        ]
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Of the processes started last, by worker id."""
+        return [local.process.pid for local in self._locals if local.process]
+
+    def start(self) -> None:
+        """Starts all workers."""
+        for local in self._locals:
+            local.log.parent.mkdir(parents=True, exist_ok=True)
+            local.log.write_bytes(b"")
+            self._launch(local)
+
+    def _launch(self, local: _Local) -> None:
+        # -P: no file of the current folder stands in for a module of the worker.
+        command = [
+            sys.executable, "-P", "-m", "iqlft_workers", "--connect", self._endpoint,
+            "--worker-id", str(local.worker_id), "--parent", str(os.getpid()),
+            *(("--keys", str(self._keys)) if self._keys else ()),
+        ]  # fmt: skip
+        with local.log.open("ab") as log:
+            # In a group of their own the workers do not see the terminal's Ctrl-C: the learner
+            # receives it and tells them to stop.
+            local.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=environment_variables(), process_group=0,
+            )  # fmt: skip
+        local.started_at = time.monotonic()
+
+    def watch(self) -> list[str]:
+        """Restarts workers that have died; to be called often.
+
+        Returns:
+            What has happened since the last call, one sentence each.
+
+        Raises:
+            WorkerError: a worker was rejected by the learner or keeps dying.
+        """
+        events = [event for local in self._locals for event in self._mourn(local)]
+        for local in self._locals:
+            if local.process is None and time.monotonic() >= local.restart_at:
+                self._launch(local)
+        return events
+
+    def _mourn(self, local: _Local) -> list[str]:
+        if local.process is None or (code := local.process.poll()) is None:
+            return []
+        now = time.monotonic()
+        if code == _REJECTED:
+            raise WorkerError(f"Worker {local.worker_id} cannot work: {local.last_lines()}")
+        if now - local.started_at > HEALTHY_SECONDS:
+            local.restarts = 0
+        if local.restarts == MAX_RESTARTS:
+            raise WorkerError(
+                f"Worker {local.worker_id} died {MAX_RESTARTS + 1} times in a row, last with "
+                f"exit code {code}; its log {local.log} ends so:\n{local.last_lines()}"
+            )
+        pause = BACK_OFF_SECONDS * 2 ** (local.restarts - 1) if local.restarts else 0.0
+        local.process, local.restart_at = None, now + pause
+        local.restarts += 1
+        reason, local.reason = local.reason or _death(code), ""
+        return [f"Worker {local.worker_id} {reason}; it is started again."]
+
+    def replace(self, worker_id: int, reason: str) -> bool:
+        """Kills a worker that does not work as it should; `watch` starts it again.
+
+        Args:
+            worker_id: any; nothing happens where it is not one of ours, or died already.
+            reason: what `watch` will say of it, after its name.
+
+        Returns:
+            Whether it is killed.
+        """
+        local = next((each for each in self._locals if each.worker_id == worker_id), None)
+        if local is None or local.process is None or local.process.poll() is not None:
+            return False
+        local.reason = reason
+        local.process.kill()
+        return True
+
+    def stop(self, timeout_seconds: float = 5.0) -> None:
+        """Ends all workers; idempotent.
+
+        A worker that the learner has told to stop is leaving already; SIGTERM is for one that has
+        not joined yet, or cannot hear.
+
+        Args:
+            timeout_seconds: for leaving, before a worker is killed.
+        """
+        running = [local.process for local in self._locals if local.process]
+        deadline = time.monotonic() + timeout_seconds
+        for process in running:
+            process.terminate()
+        while any(process.poll() is None for process in running) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for process in running:
+            process.kill()
+            process.wait()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _death(code: int) -> str:
+    """How a process ended, in words."""
+    if code == -signal.SIGKILL:
+        return "was killed (signal 9), perhaps because the machine ran out of memory"
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"died with exit code {code}"
+
+
+def environment_variables() -> dict[str, str]:
+    """This process's variables, with one thread per worker and this package importable."""
+    variables = {**os.environ, **dict.fromkeys(_ONE_THREAD, "1")}
+    root = Path(iqlft_workers.__file__).parents[1]
+    if "site-packages" not in root.parts:
+        known = variables.get("PYTHONPATH")
+        variables["PYTHONPATH"] = os.pathsep.join([known, str(root)] if known else [str(root)])
+    return variables

@@ -1,0 +1,148 @@
+"""Steps an environment with an actor: transitions for training, results for evaluation.
+
+Everything random in a training episode derives from (run seed, worker id, episode index), so that
+a worker that is started again never repeats an episode, or repeats one to the last bit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from iqlft_workers.episode import Episode, EpisodeResult, evaluation
+from iqlft_workers.transition import Transitions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from iqlft_workers.actor import GaussianActor
+    from iqlft_workers.environment import Environment, Step
+
+
+def episode_randomness(seed: int, worker_id: int, episode: int) -> tuple[int, np.random.Generator]:
+    """Where an episode's randomness comes from.
+
+    Args:
+        seed: of the run.
+        worker_id: of the worker.
+        episode: index of the episode among this worker's.
+
+    Returns:
+        The seed of the environment's reset, and the generator of the action noise.
+    """
+    environment, actions = np.random.SeedSequence((seed, worker_id, episode)).spawn(2)
+    return int(environment.generate_state(1)[0]), np.random.default_rng(actions)
+
+
+class Rollout:
+    """Training episodes, one after the other, as transitions.
+
+    Args:
+        environment: stepped by this rollout alone.
+        actor: chooses the actions; it may load newer weights between steps.
+        seed: of the run.
+        worker_id: of the worker.
+        episode: index of the first episode.
+        actions: `(k, A)` float32, executed actions of that episode that were recorded before; they
+            are stepped again, unrecorded, to bring simulator and noise to the same bits.
+        capacity: the most transitions that are held before `take`.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        actor: GaussianActor,
+        *,
+        seed: int,
+        worker_id: int,
+        episode: int = 0,
+        actions: NDArray[np.float32] | None = None,
+        capacity: int = 64,
+    ) -> None:
+        self.actor = actor
+        self.episode = episode
+        self.pending = 0
+        self._environment = environment
+        self._seed, self._worker_id = seed, worker_id
+        self._held = _allocate(capacity, environment.observation_dim, environment.action_dim)
+        self._begin()
+        for action in () if actions is None else actions:
+            self._rng.standard_normal(action.shape, np.float32)
+            self._current.step(action)
+
+    def _begin(self) -> None:
+        environment_seed, self._rng = episode_randomness(self._seed, self._worker_id, self.episode)
+        self._current = Episode(self._environment, environment_seed)
+
+    @property
+    def finished(self) -> EpisodeResult | None:
+        """What the episode came to, if the last step ended it."""
+        return self._current.result() if self._current.finished else None
+
+    def step(self) -> None:
+        """Takes one step and holds its transition; begins the next episode first where due."""
+        if self._current.finished:
+            self.episode += 1
+            self._begin()
+        observation = self._current.observation
+        action = self.actor.sample(observation, self._rng)
+        self._hold(observation, action, self._current.step(action))
+
+    def _hold(
+        self, observation: NDArray[np.float32], action: NDArray[np.float32], step: Step
+    ) -> None:
+        held, index = self._held, self.pending
+        held.observations[index] = observation
+        held.actions[index] = action
+        held.rewards[index] = step.reward
+        held.next_observations[index] = step.observation
+        held.terminated[index] = step.terminated
+        held.truncated[index] = step.truncated
+        held.versions[index] = self.actor.version
+        self.pending += 1
+
+    def take(self) -> Transitions:
+        """The transitions held, in order; none is held afterwards."""
+        arrays: tuple[NDArray[Any], ...] = self._held
+        taken = Transitions(*(array[: self.pending].copy() for array in arrays))
+        self.pending = 0
+        return taken
+
+
+def _allocate(capacity: int, observation_dim: int, action_dim: int) -> Transitions:
+    return Transitions(
+        observations=np.empty((capacity, observation_dim), np.float32),
+        actions=np.empty((capacity, action_dim), np.float32),
+        rewards=np.empty(capacity, np.float32),
+        next_observations=np.empty((capacity, observation_dim), np.float32),
+        terminated=np.empty(capacity, np.bool_),
+        truncated=np.empty(capacity, np.bool_),
+        versions=np.empty(capacity, np.uint32),
+    )
+
+
+def evaluate_episode(
+    environment: Environment,
+    actor: GaussianActor,
+    seed: int,
+    after_step: Callable[[], None] = lambda: None,
+) -> EpisodeResult:
+    """Runs an evaluation to its end.
+
+    Args:
+        environment: see `evaluation`.
+        actor: alike.
+        seed: alike.
+        after_step: called after each step; what it raises ends the evaluation.
+
+    Returns:
+        What the episode came to.
+    """
+    moments = evaluation(environment, actor, seed)
+    episode = next(moments)
+    for _ in moments:
+        after_step()
+    return episode.result()

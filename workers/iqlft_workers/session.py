@@ -1,0 +1,275 @@
+"""The worker's side of IQLP/1 as a state machine: messages in, messages out, no sockets, no clock.
+
+`receive` and `tick` are told the time; what is to be sent collects in `outbox`. The worker never
+drops a batch: at most `WINDOW` of them wait for their acknowledgement, and then it stops stepping.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
+
+import iqlft_workers
+from iqlft_workers import messages
+from iqlft_workers.wire import ArrayError, HeaderError, unpack_weights
+
+if TYPE_CHECKING:
+    from iqlft_workers.actor import ActorWeights
+    from iqlft_workers.episode import EpisodeResult
+    from iqlft_workers.messages import Message
+    from iqlft_workers.transition import Transitions
+
+WINDOW = 4
+"""Batches that may wait for their acknowledgement."""
+SILENCE_SECONDS = 3.0
+"""Without a word from the learner for so long, the worker says HELLO again."""
+HELLO_SECONDS = (0.05, 2.0)
+"""Pause after the first HELLO, and the longest; it doubles in between."""
+LAG_SECONDS = 0.25
+"""For so long newer weights may be on their way before the worker asks for them."""
+
+Outcome = Literal["stopped", "rejected", "restart", "drained"]
+
+
+class WorkerSession:
+    """One start of a worker, as the learner knows it.
+
+    Args:
+        worker_id: the id to ask for; None for any free one.
+
+    Attributes:
+        outbox: messages to be sent, in order.
+        welcome: the learner's newest answer, once there is one.
+        weights: the newest weights.
+        evaluations: episodes to be evaluated, with the weights for them.
+        env_steps: environment steps taken in this session.
+        steps: the same, with those of evaluations.
+        draining: whether to send what is there, and leave.
+        outcome: why the session is over; None while it is not.
+        sentence: why the worker was rejected.
+    """
+
+    def __init__(self, worker_id: int | None) -> None:
+        self.outbox: list[Message] = []
+        self.welcome: messages.Welcome | None = None
+        self.weights: ActorWeights | None = None
+        self.evaluations: deque[tuple[messages.Evaluate, ActorWeights]] = deque()
+        self.env_steps = self.steps = 0
+        self.outcome: Outcome | None = None
+        self.draining = False
+        self.sentence = ""
+        self.heard_at = -SILENCE_SECONDS
+        self._hello = messages.Hello(worker_id, str(uuid4()), iqlft_workers.__version__)
+        self._hello_at, self._hello_pause = 0.0, HELLO_SECONDS[0]
+        self._ready: messages.Ready | None = None
+        self._window: deque[messages.Batch] = deque()
+        self._sequence = 0
+        self._credit = 0
+        self._lags_since: float | None = None
+        self._over = False
+        self._left = False
+
+    @property
+    def credit_left(self) -> int:
+        """Environment steps that may be taken now; none while the window is full."""
+        if self._ready is None or self.weights is None or self.window_full or self.draining:
+            return 0
+        return max(0, self._credit - self.env_steps)
+
+    @property
+    def window_full(self) -> bool:
+        """Whether batches must wait for acknowledgements."""
+        return len(self._window) >= WINDOW
+
+    def receive(self, message: Message, now: float) -> None:
+        """Takes in a message of the learner.
+
+        Args:
+            message: decoded.
+            now: seconds of a monotonic clock.
+
+        Raises:
+            WireError: a number, or the weights, cannot be worked with.
+        """
+        self.heard_at = now
+        match message:
+            case messages.Welcome():
+                self._welcomed(message)
+            case messages.Ack():
+                self._acknowledged(message, now)
+            case messages.Weights():
+                self.load(message.packed)
+            case messages.Evaluate():
+                self._asked(message)
+            case messages.Ping(number=number):
+                self.outbox.append(messages.Pong(number, self.steps))
+            case messages.Rehello():
+                self._say_hello(now)
+            case _:
+                self._dismissed(message)
+
+    def load(self, packed: Any) -> None:  # noqa: ANN401
+        """Takes newer weights.
+
+        Args:
+            packed: by `wire.pack_weights`.
+
+        Raises:
+            WireError: they are no weights, or do not fit the environment.
+        """
+        # Before READY they can only be meant for an earlier session over the same sockets.
+        if self._ready is not None:
+            self.weights = self._unpack(packed, self._ready)
+
+    def _asked(self, request: messages.Evaluate) -> None:
+        if len(request.indices) != len(request.seeds) or min(request.seeds, default=0) < 0:
+            raise HeaderError("An evaluation needs one seed, not negative, for each episode.")
+        if self._ready is not None:
+            self.evaluations.append((request, self._unpack(request.packed, self._ready)))
+
+    def _unpack(self, packed: Any, ready: messages.Ready) -> ActorWeights:  # noqa: ANN401
+        weights = unpack_weights(packed)
+        dimensions = (weights.observation_dim, weights.action_dim)
+        if dimensions != (ready.observation_dim, ready.action_dim):
+            raise ArrayError(f"Weights of the dimensions {dimensions} do not fit the environment.")
+        return weights
+
+    def _dismissed(self, message: Message) -> None:
+        match message:
+            case messages.Reject(sentence=sentence):
+                self.outcome, self.sentence = "rejected", sentence
+            case messages.Drain(over=over):
+                self.drain(over=over)
+            case messages.ByeOk() if self.draining:
+                self.outcome = "stopped" if self._over else "drained"
+            case messages.Stop():
+                self.outcome = "stopped"
+            case _:
+                pass  # What only workers say.
+
+    def _welcomed(self, welcome: messages.Welcome) -> None:
+        if min(welcome.worker_id, welcome.seed, welcome.episode) < 0:
+            raise HeaderError("Worker id, seed and episode are not negative.")
+        self._hello_pause = HELLO_SECONDS[0]
+        # Whatever learner comes back, this worker wants to be the same for it.
+        self._hello = replace(self._hello, worker_id=welcome.worker_id)
+        self._left = False
+        self._forget(welcome.last_sequence)
+        if self.welcome is not None and not self._continues(self.welcome, welcome):
+            self.outcome = "restart"
+        elif self._ready is not None:
+            self.outbox += [self._ready, *self._window]
+        self.welcome = welcome
+
+    def _continues(self, before: messages.Welcome, welcome: messages.Welcome) -> bool:
+        """Whether a learner that was started again knows all that it had acknowledged.
+
+        It is another run's otherwise, or one without a journal.
+        """
+        same = all(
+            getattr(welcome, name) == getattr(before, name)
+            for name in ("run_id", "worker_id", "environment", "seed", "lockstep")
+        )
+        unacknowledged = self._window[0].sequence if self._window else self._sequence + 1
+        return same and unacknowledged == welcome.last_sequence + 1
+
+    def _acknowledged(self, ack: messages.Ack, now: float) -> None:
+        self._forget(ack.sequence)
+        self._credit = ack.credit
+        version = self.weights.version if self.weights else -1
+        if ack.version <= version:
+            self._lags_since = None
+        elif self._lags_since is None:
+            self._lags_since = now
+
+    def _forget(self, sequence: int) -> None:
+        while self._window and self._window[0].sequence <= sequence:
+            self._window.popleft()
+
+    def _say_hello(self, now: float) -> None:
+        self.outbox.append(self._hello)
+        self._hello_at = now + self._hello_pause
+        self._hello_pause = min(2 * self._hello_pause, HELLO_SECONDS[1])
+
+    def tick(self, now: float) -> None:
+        """Says what is due: HELLO while the learner is silent, GET_WEIGHTS when they lag."""
+        silent = self.welcome is None or now - self.heard_at > SILENCE_SECONDS
+        if silent and now >= self._hello_at:
+            self._say_hello(now)
+        if self._lags_since is not None and now - self._lags_since > LAG_SECONDS:
+            self.outbox.append(messages.GetWeights())
+            self._lags_since = now
+
+    def wait_seconds(self, now: float) -> float:
+        """How long nothing is due, at most one second."""
+        if self.welcome is None:
+            return min(1.0, max(0.0, self._hello_at - now))
+        return LAG_SECONDS if self._lags_since is not None else 1.0
+
+    def ready(self, observation_dim: int, action_dim: int) -> None:
+        """The environment stands."""
+        self._ready = messages.Ready(
+            self._hello.session,
+            observation_dim,
+            action_dim,
+            mujoco=_installed("mujoco"),
+            gymnasium=_installed("gymnasium"),
+        )
+        self.outbox.append(self._ready)
+
+    def send_batch(
+        self,
+        episode: int,
+        finished: EpisodeResult | None,
+        transitions: Transitions,
+        stepping_seconds: float,
+    ) -> None:
+        """Sends transitions of one episode and keeps them until they are acknowledged."""
+        self._sequence += 1
+        batch = messages.Batch(
+            self._hello.session,
+            self._sequence,
+            episode,
+            finished,
+            stepping_seconds,
+            **transitions._asdict(),
+        )
+        self._window.append(batch)
+        self.outbox.append(batch)
+
+    def send_evaluation(self, evaluation: int, index: int, result: EpisodeResult) -> None:
+        """Sends the result of one evaluation episode."""
+        self.outbox.append(messages.Evaluation(evaluation, index, result))
+
+    def drain(self, *, over: bool) -> None:
+        """Steps no more.
+
+        Args:
+            over: whether the work is over; if not, a new session follows.
+        """
+        self.draining, self._over = True, over
+        self.evaluations.clear()
+
+    def leave_when_drained(self) -> None:
+        """Says goodbye once all that was sent is acknowledged; to be called after the last batch.
+
+        The learner confirms it, for a goodbye that is lost would leave the learner waiting.
+        """
+        if self.draining and not self._window and not self._left:
+            self._left = True
+            self.outbox.append(messages.Bye())
+
+    def leave(self, sentence: str = "") -> None:
+        """Says goodbye, and why if there is a reason."""
+        self.outbox += [messages.Failed(sentence)] if sentence else []
+        self.outbox.append(messages.Bye())
+
+
+def _installed(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

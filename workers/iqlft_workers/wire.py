@@ -1,0 +1,300 @@
+"""Messages to frames and back; no sockets, no pickle.
+
+Frame 0 is a msgpack header `[protocol, name, fields, shapes]`; frames 1..k are raw little-endian
+C-contiguous arrays in the order of the message's array fields. What does not fit exactly is refused
+with a `WireError`:
+
+    WireError
+    |-- LimitError            too many frames or bytes, or a header that is too long
+    |-- ProtocolVersionError  another protocol version
+    |-- HeaderError           no header, an unknown message, unknown, missing or mistyped fields
+    `-- ArrayError            an array's dtype, shape or byte length does not fit
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import struct
+from dataclasses import fields
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin, get_type_hints
+
+import msgpack
+import numpy as np
+
+from iqlft_workers.actor import ActorWeights
+from iqlft_workers.messages import NAMES, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+PROTOCOL = 1
+MAX_FRAMES = 10
+MAX_BYTES = 4 * 2**20
+MAX_HEADER_BYTES = 16 * 2**10
+_MAX_ITEMS = 1024
+"""The most items of a list or a map in a header: they are allocated before they are read."""
+_MAX_LEVELS = 16
+"""The most levels of lists and maps in a field that may hold anything."""
+_MAX_LAYERS = 16
+
+Frame = bytes | memoryview
+
+
+class WireError(ValueError):
+    """Frames that are no valid message."""
+
+
+class LimitError(WireError):
+    """Too many frames or bytes, or a header that is too long."""
+
+
+class ProtocolVersionError(WireError):
+    """A peer speaks another version of the protocol."""
+
+
+class HeaderError(WireError):
+    """The header is not one of ours."""
+
+
+class ArrayError(WireError):
+    """An array does not fit what the header says of it."""
+
+
+class _Schema(NamedTuple):
+    name: str
+    message: type[Message]
+    scalars: dict[str, Any]
+    arrays: dict[str, tuple[np.dtype[Any], int]]
+
+
+def _schema(name: str, message: type[Message]) -> _Schema:
+    scalars = {f.name: f.type for f in fields(message) if not f.metadata}
+    arrays = {
+        f.name: (f.metadata["dtype"], f.metadata["ndim"]) for f in fields(message) if f.metadata
+    }
+    return _Schema(name, message, scalars, arrays)
+
+
+_BY_NAME = {name: _schema(name, message) for name, message in NAMES.items()}
+_BY_TYPE = {schema.message: schema for schema in _BY_NAME.values()}
+
+
+def encode(message: Message) -> list[Frame]:
+    """The frames of a message; arrays are not copied where they are contiguous already.
+
+    Raises:
+        LimitError: the message is too large to be accepted on the other side.
+    """
+    schema = _BY_TYPE[type(message)]
+    arrays = [
+        np.ascontiguousarray(getattr(message, name), dtype)
+        for name, (dtype, _) in schema.arrays.items()
+    ]
+    values = {name: getattr(message, name) for name in schema.scalars}
+    header = [PROTOCOL, schema.name, values, [array.shape for array in arrays]]
+    frames: list[Frame] = [msgpack.packb(header), *(array.data for array in arrays)]
+    _check_limits(frames)
+    _check_header(frames[0])
+    return frames
+
+
+def decode(frames: Sequence[Frame]) -> Message:
+    """The message in frames; its arrays are read-only views of them.
+
+    Raises:
+        WireError: the frames are no valid message; see the tree above.
+    """
+    _check_limits(frames)
+    name, values, shapes = _header(frames[0], 3)
+    schema = _BY_NAME.get(name) if isinstance(name, str) else None
+    if schema is None:
+        # What is no string is not shown: it may be nested more deeply than Python can write.
+        shown = repr(name[:40]) if isinstance(name, str) else f"named by a {type(name).__name__}"
+        raise HeaderError(f"There is no message {shown}.")
+    if not isinstance(values, dict) or values.keys() != schema.scalars.keys():
+        raise HeaderError(f"{schema.name} needs exactly the fields {list(schema.scalars)}.")
+    if not isinstance(shapes, list) or not len(shapes) == len(schema.arrays) == len(frames) - 1:
+        raise ArrayError(f"{schema.name} needs exactly the arrays {list(schema.arrays)}.")
+    arguments = {key: _conform(values[key], hint, key) for key, hint in schema.scalars.items()}
+    for (key, kind), shape, frame in zip(schema.arrays.items(), shapes, frames[1:], strict=True):
+        arguments[key] = _array(frame, shape, *kind, key)
+    return schema.message(**arguments)
+
+
+def _check_limits(frames: Sequence[Frame]) -> None:
+    if not 1 <= len(frames) <= MAX_FRAMES:
+        raise LimitError(f"A message has 1 to {MAX_FRAMES} frames, not {len(frames)}.")
+    size = sum(memoryview(frame).nbytes for frame in frames)
+    if size > MAX_BYTES:
+        raise LimitError(f"A message has at most {MAX_BYTES} bytes, not {size}.")
+
+
+def _check_header(frame: Frame) -> None:
+    if (size := memoryview(frame).nbytes) > MAX_HEADER_BYTES:
+        raise LimitError(f"A header has at most {MAX_HEADER_BYTES} bytes, not {size}.")
+
+
+def _header(frame: Frame, count: int) -> list[Any]:
+    """The `count` parts of a header that follow the version of the protocol."""
+    _check_header(frame)
+    header = _unpack(frame)
+    if not isinstance(header, list) or not header or type(header[0]) is not int:
+        raise HeaderError("The header does not begin with a protocol version.")
+    if header[0] != PROTOCOL:
+        raise ProtocolVersionError(
+            f"The peer speaks IQLP/{header[0]}, this side IQLP/{PROTOCOL}; "
+            "install the same iqlft version on both."
+        )
+    if len(header) != 1 + count:
+        raise HeaderError(f"The header has {len(header)} parts, not {1 + count}.")
+    return header[1:]
+
+
+def _unpack(data: Frame) -> Any:  # noqa: ANN401
+    """Msgpack without bytes, timestamps or other types that no header of ours holds."""
+    try:
+        return msgpack.unpackb(
+            data,
+            object_pairs_hook=_map,
+            max_array_len=_MAX_ITEMS,
+            max_map_len=_MAX_ITEMS,
+            max_bin_len=0,
+            max_ext_len=0,
+        )
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
+        kind = type(error).__name__
+        raise HeaderError(f"The header cannot be read ({kind}: {error}).") from error
+
+
+def _map(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    if len(found := dict(pairs)) != len(pairs):
+        raise ValueError("a key stands twice in a map")
+    return found
+
+
+def _conform(value: Any, hint: Any, name: str) -> Any:  # noqa: ANN401
+    """A msgpack value as the field's type; lists become tuples and NamedTuples."""
+    arguments = get_args(hint)
+    if get_origin(hint) is UnionType:
+        kinds = [kind for kind in arguments if kind is not NoneType]
+        return None if value is None else _conform(value, kinds[0], name)
+    if get_origin(hint) is tuple and isinstance(value, list):
+        return tuple(_conform(item, arguments[0], name) for item in value)
+    if get_origin(hint) is dict and isinstance(value, dict) and _is_plain(value, _MAX_LEVELS):
+        return value
+    if isinstance(value, list) and (parts := getattr(hint, "_fields", ())):
+        hints = get_type_hints(hint)
+        if len(value) == len(parts):
+            pairs = zip(value, parts, strict=True)
+            return hint(*(_conform(item, hints[part], part) for item, part in pairs))
+    # An exact comparison, because a bool is an int to isinstance.
+    if type(value) is not hint:
+        raise HeaderError(f"The field {name} is a {type(value).__name__}, not {hint}.")
+    return value
+
+
+def _is_plain(value: Any, levels: int) -> bool:  # noqa: ANN401
+    """Whether a value can be written as JSON with at most so many levels of lists and maps."""
+    if isinstance(value, dict):
+        return all(type(key) is str for key in value) and _is_plain([*value.values()], levels)
+    if isinstance(value, list):
+        return levels > 0 and all(_is_plain(item, levels - 1) for item in value)
+    return value is None or type(value) in {bool, int, float, str}
+
+
+def _array(frame: Frame, shape: Any, dtype: np.dtype[Any], ndim: int, name: str) -> NDArray[Any]:  # noqa: ANN401
+    if (
+        not isinstance(shape, list)
+        or len(shape) != ndim
+        or not all(type(length) is int and length >= 0 for length in shape)
+        or math.prod(shape) * dtype.itemsize != memoryview(frame).nbytes
+    ):
+        raise ArrayError(f"The array {name} does not hold {dtype} in {ndim} dimensions.")
+    # A zero in a shape may hide another length beyond what NumPy can index.
+    if max(shape) > MAX_BYTES:
+        raise ArrayError(f"The array {name} is too long.")
+    array: NDArray[Any] = np.frombuffer(frame, dtype).reshape(shape)
+    if dtype == np.bool_ and (array.view(np.uint8) > 1).any():
+        raise ArrayError(f"The flags {name} are not 0 or 1.")
+    return array
+
+
+def pack_weights(weights: ActorWeights) -> bytes:
+    """Actor weights as a single frame, because a conflating subscription keeps only one.
+
+    A length (u32), a msgpack header `[protocol, version, layer widths]`, then the float32 values.
+
+    Raises:
+        LimitError: the weights are too large to be accepted on the other side.
+    """
+    widths = [weights.observation_dim, *(int(bias.shape[0]) for bias in weights.biases)]
+    header = msgpack.packb([PROTOCOL, int(weights.version), widths])
+    flat = (
+        *weights.weights,
+        *weights.biases,
+        weights.log_std,
+        weights.observation_mean,
+        weights.observation_std,
+    )
+    packed = b"".join(
+        (struct.pack("<I", len(header)), header, *(np.asarray(a, "<f4").tobytes() for a in flat))
+    )
+    _check_limits([packed])
+    return packed
+
+
+def unpack_weights(packed: Any) -> ActorWeights:  # noqa: ANN401
+    """The inverse of `pack_weights`; the arrays are copies.
+
+    Args:
+        packed: bytes, or anything with their buffer.
+
+    Raises:
+        WireError: it is not what `pack_weights` makes, or a value is not finite.
+    """
+    data = memoryview(packed).cast("B")
+    _check_limits([data])
+    if len(data) < 4 or (start := 4 + struct.unpack_from("<I", data)[0]) > len(data):
+        raise HeaderError("The weights are cut short.")
+    version, widths = _weights_header(data[4:start])
+    shapes = _weight_shapes(widths)
+    if sum(math.prod(shape) for shape in shapes) * 4 != len(data) - start:
+        raise ArrayError(f"The weights do not fill layers of the widths {widths}.")
+    values = np.frombuffer(data, "<f4", offset=start)
+    if not np.isfinite(values).all():
+        raise ArrayError("The weights are not finite.")
+    *layers, log_std, mean, std = _split(values, shapes)
+    half = len(layers) // 2
+    matrices, biases = tuple(layers[:half]), tuple(layers[half:])
+    return ActorWeights(matrices, biases, log_std, mean, std, version)
+
+
+def _weights_header(data: memoryview) -> tuple[int, list[int]]:
+    version, widths = _header(data, 2)
+    if type(version) is not int or not 0 <= version < 2**32:
+        raise HeaderError("The weights' version is not a count.")
+    if not isinstance(widths, list) or not 2 <= len(widths) <= _MAX_LAYERS:
+        raise HeaderError("The weights' layers are not listed.")
+    if not all(type(width) is int and width > 0 for width in widths):
+        raise HeaderError("The widths of the weights' layers are not positive numbers.")
+    return version, widths
+
+
+def _weight_shapes(widths: list[int]) -> list[tuple[int, ...]]:
+    matrices = list(itertools.pairwise(widths))
+    biases = [(width,) for width in widths[1:]]
+    return [*matrices, *biases, (widths[-1],), (widths[0],), (widths[0],)]
+
+
+def _split(
+    values: NDArray[np.float32], shapes: list[tuple[int, ...]]
+) -> Iterator[NDArray[np.float32]]:
+    start = 0
+    for shape in shapes:
+        end = start + math.prod(shape)
+        yield values[start:end].reshape(shape).astype(np.float32)
+        start = end
