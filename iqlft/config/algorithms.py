@@ -1,0 +1,127 @@
+"""The algorithms by name: the dataclass of each one's hyperparameters, and where its class is.
+
+Imports no torch, so that `--help` shows an algorithm's flags without loading it. To add one: a file
+in `iqlft/algorithms/`, a dataclass and a line in `ALGORITHMS` here, and a test file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ActorSchedule = Literal["constant", "cosine", "climbing-cosine"]
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What every algorithm has."""
+
+    learning_rate: float = 3e-4
+    """Adam's learning rate for every network."""
+    batch_size: int = 256
+    """Transitions per update."""
+    hidden_size: int = 256
+    """Width of each hidden layer."""
+    hidden_layers: int = 2
+    """Number of hidden layers."""
+
+
+@dataclass(frozen=True)
+class CriticHyperparameters(Hyperparameters):
+    """What every algorithm with bootstrapped critics has."""
+
+    discount: float = 0.99
+    """Discount of future rewards."""
+    target_update_rate: float = 0.005
+    """Share by which the target networks move towards the networks at each update."""
+
+
+@dataclass(frozen=True)
+class OneStepHyperparameters(CriticHyperparameters):
+    """One-step RL's hyperparameters: those of IQL's authors for AntMaze."""
+
+    inverse_temperature: float = 10.0
+    """beta of the advantage-weighted actor loss (paper, eq. 7): 10 in AntMaze, 3 in locomotion."""
+    actor_schedule: ActorSchedule = "constant"
+    """Actor's learning rate: constant (fine-tuning follows); a cosine to 0 over num_updates, and
+    constant again online; or, to compare with CORL, the cosine that goes on and climbs back."""
+    dropout: float = 0.0
+    """Share of the actor's hidden units dropped in its updates: 0.1 in kitchen and Adroit."""
+
+
+@dataclass(frozen=True)
+class IQLHyperparameters(OneStepHyperparameters):
+    """IQL's hyperparameters, by default those of AntMaze."""
+
+    expectile: float = 0.9
+    """tau of the expectile loss (paper, eq. 5): 0.9 for AntMaze, 0.7 for locomotion."""
+
+
+@dataclass(frozen=True)
+class BCHyperparameters(Hyperparameters):
+    """Hyperparameters of behaviour cloning."""
+
+    best_share: float = 1.0
+    """Share of the dataset's episodes to clone, the best by undiscounted return; 0.1 is 10%BC."""
+    dropout: float = 0.0
+    """Share of the actor's hidden units dropped in its updates."""
+
+
+@dataclass(frozen=True)
+class AWACHyperparameters(CriticHyperparameters):
+    """AWAC's hyperparameters, by default those of CORL for AntMaze."""
+
+    inverse_temperature: float = 10.0
+    """1 / lambda of the advantage weights exp(A / lambda); CORL's lambda is 0.1 in AntMaze."""
+    hidden_layers: int = 3
+    """Number of hidden layers."""
+
+
+@dataclass(frozen=True)
+class TD3BCHyperparameters(CriticHyperparameters):
+    """TD3+BC's hyperparameters, those of its authors for locomotion; they give none for AntMaze."""
+
+    alpha: float = 2.5
+    """Weight of the critic against cloning in the actor's loss (paper, eq. 5)."""
+    policy_delay: int = 2
+    """Updates of the critics between updates of actor and targets."""
+    policy_noise: float = 0.2
+    """Standard deviation of the noise on the target actor's actions."""
+    noise_clip: float = 0.5
+    """Bound of that noise."""
+    exploration_noise: float = 0.1
+    """Standard deviation of the noise on the actions of online episodes."""
+
+
+class Registered(NamedTuple):
+    """An algorithm that `--algorithm` knows.
+
+    Attributes:
+        title: what tables and figures call it.
+        hyperparameters: the dataclass of its flags.
+        home: its class, as `module:Class`.
+        defaults: settings other than hyperparameters in which its reference differs from ours.
+    """
+
+    title: str
+    hyperparameters: type[Hyperparameters]
+    home: str
+    defaults: Mapping[str, Any] = {}
+
+
+ALGORITHMS: dict[str, Registered] = {
+    "iql": Registered("IQL", IQLHyperparameters, "iqlft.algorithms.iql:IQL"),
+    "bc": Registered("BC", BCHyperparameters, "iqlft.algorithms.bc:BC"),
+    "awac": Registered("AWAC", AWACHyperparameters, "iqlft.algorithms.awac:AWAC"),
+    "td3bc": Registered(
+        "TD3+BC",
+        TD3BCHyperparameters,
+        "iqlft.algorithms.td3bc:TD3BC",
+        {"normalize_observations": True},
+    ),
+    "onestep": Registered("One-step", OneStepHyperparameters, "iqlft.algorithms.onestep:OneStep"),
+}
+"""By the name that `--algorithm`, `meta.json` and run folders have."""
