@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from actors import gaussian
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
 from iqlft_workers.actor import ActorWeights
@@ -61,7 +62,7 @@ def weights(version: int) -> ActorWeights:
     """An actor of the published size, the same for every version."""
     rng = np.random.default_rng(0)
     widths = (LAYOUT.observation_dim, 256, 256, LAYOUT.action_dim)
-    return ActorWeights(
+    return gaussian(
         tuple(rng.normal(0, 1 / 16, shape).astype("<f4") for shape in itertools.pairwise(widths)),
         tuple(np.zeros(width, np.float32) for width in widths[1:]),
         np.full(LAYOUT.action_dim, -1.0, np.float32),

@@ -41,7 +41,7 @@ def main() -> None:
 
     # 3. Training; docs/metrics.md explains the figures.
     metrics = iql.train(num_updates=arguments.num_updates)
-    print(f"after {iql.updates:,} updates: value loss {metrics['value_loss']:.4f}")
+    print(f"after {iql.updates:,} updates: value loss {metrics['value/loss']:.4f}")
 
     # 4. Acting: the policy takes observations as the environment gives them.
     environment = make(dataset.environment)

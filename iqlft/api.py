@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iqlft.algorithms.base import reduce
 from iqlft.config import settings as configs
 from iqlft.config import validation
+from iqlft.config.algorithms import registered
 from iqlft.config.casting import nearest
 from iqlft.runs.policy import Policy, save_policy
 from iqlft.training.build import build_algorithm, build_replay, load_task_dataset, pick_device
@@ -52,25 +54,26 @@ def _override(config: configs.Config, settings: dict[str, Any], where: str) -> c
     return configs.override(config, settings, where)
 
 
-class IQL:
-    """Implicit Q-Learning on an offline dataset.
+class Algorithm:
+    """An algorithm on an offline dataset.
 
     Args:
+        name: `iql`, `bc`, `awac`, `td3bc`, `onestep`, or `package.module:Class`.
         dataset: from `load_dataset`.
         seed: of initial weights and batches.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: arithmetic of the hidden layers.
-        normalize_observations: subtract the dataset's mean and divide by its deviation.
-        hyperparameters: fields of `iqlft.config.settings.Hyperparameters`: expectile,
-            inverse_temperature, discount, target_update_rate, learning_rate, batch_size,
-            hidden_size, hidden_layers, dropout.
+        normalize_observations: subtract the dataset's mean and divide by its standard deviation.
+        hyperparameters: fields of the algorithm's dataclass in `iqlft.config.algorithms`.
 
     Raises:
-        ConfigError: a hyperparameter does not exist or has no sensible value.
+        ConfigError: there is no such algorithm, or a hyperparameter does not exist or has no
+            sensible value.
     """
 
     def __init__(
         self,
+        name: str,
         dataset: OfflineDataset,
         *,
         seed: int = 0,
@@ -79,24 +82,28 @@ class IQL:
         normalize_observations: bool = False,
         **hyperparameters: Any,  # noqa: ANN401
     ) -> None:
-        self._settings = _override(configs.Hyperparameters(), hyperparameters, "IQL")
+        self._settings = _override(registered(name).hyperparameters(), hyperparameters, name)
         validation.check(self._settings)
-        if self._settings.actor_schedule != "constant":
+        if getattr(self._settings, "actor_schedule", "constant") != "constant":
             raise configs.ConfigError(
-                f"actor_schedule={self._settings.actor_schedule!r} needs the number of updates in "
-                "advance; use `iqlft.pretrain`, or keep it constant."
+                "An actor_schedule other than constant needs the number of updates in advance; use "
+                "`iqlft.pretrain`, or keep it constant."
             )
         self._dataset = dataset
         place = pick_device(device)
         self._replay = build_replay(dataset, [seed], device=place)
         self._algorithm = build_algorithm(
-            dataset,
+            name,
             self._settings,
+            dataset,
             [seed],
             normalize_observations=normalize_observations,
             device=place,
             precision=precision,
         )
+        selection = self._algorithm.select(self._replay.dataset_rows, self._replay.layout)
+        if selection is not None:
+            self._replay.select(selection.places)
         self._policy: Policy | None = None
 
     @property
@@ -127,11 +134,12 @@ class IQL:
         if num_updates < 1:
             raise configs.ConfigError(f"num_updates is {num_updates}, but must be at least 1.")
         self._policy = None
+        batch_size = self._settings.batch_size * self._algorithm.batches_per_update
         for index in range(num_updates):
-            result = self._algorithm.update(self._replay.sample(self._settings.batch_size))
+            metrics = self._algorithm.update(self._replay.sample(batch_size))
             if callback is not None and (index + 1) % log_every == 0:
-                callback({"updates": self.updates, **self._algorithm.metrics(result)[0]})
-        return {"updates": self.updates, **self._algorithm.metrics(result)[0]}
+                callback({"updates": self.updates, **reduce(metrics)[0]})
+        return {"updates": self.updates, **reduce(metrics)[0]}
 
     @property
     def policy(self) -> Policy:
@@ -156,3 +164,16 @@ class IQL:
     def state(self) -> dict[str, torch.Tensor]:
         """Every tensor of the algorithm, for those who build their own loop."""
         return self._algorithm.state()
+
+
+class IQL(Algorithm):
+    """Implicit Q-Learning on an offline dataset.
+
+    Args:
+        dataset: from `load_dataset`.
+        settings: as for `Algorithm`; hyperparameters are expectile, inverse_temperature, discount,
+            target_update_rate, learning_rate, batch_size, hidden_size, hidden_layers, dropout.
+    """
+
+    def __init__(self, dataset: OfflineDataset, **settings: Any) -> None:  # noqa: ANN401
+        super().__init__("iql", dataset, **settings)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from actors import gaussian
 from iqlft.datasets.antmaze.generation import make_dataset
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
@@ -48,7 +49,7 @@ def make_weights() -> Callable[..., ActorWeights]:
     ) -> ActorWeights:
         rng = np.random.default_rng(seed)
         widths = [observation_dim, hidden, hidden, action_dim]
-        return ActorWeights(
+        return gaussian(
             weights=tuple(
                 rng.standard_normal(shape).astype(np.float32) / 4
                 for shape in itertools.pairwise(widths)

@@ -1,4 +1,4 @@
-"""IQL's three losses, each with its gradient written out.
+"""Losses that algorithms share: pure functions of tensors.
 
 Shapes: M members (seeds), E critics, B batch, A action.
 """
@@ -25,15 +25,10 @@ def expectile_loss(difference: Tensor, expectile: float) -> Tensor:
     Returns:
         `(M,)` mean over the batch.
     """
-    return (_weighted(difference, expectile) * difference).mean(-1)
+    return (expectile_weighted(difference, expectile) * difference).mean(-1)
 
 
-def expectile_gradient(difference: Tensor, expectile: float) -> Tensor:
-    """Gradient `(M, B)` of `expectile_loss` with respect to V(s)."""
-    return _weighted(difference, expectile) * (-2 / difference.shape[-1])
-
-
-def _weighted(difference: Tensor, expectile: float) -> Tensor:
+def expectile_weighted(difference: Tensor, expectile: float) -> Tensor:
     """|tau - 1(u < 0)| u: tau u where u is positive, (1 - tau) u where it is negative."""
     return functional.leaky_relu(difference, (1 - expectile) / expectile) * expectile
 
@@ -41,6 +36,11 @@ def _weighted(difference: Tensor, expectile: float) -> Tensor:
 def advantage_weights(advantage: Tensor, inverse_temperature: float) -> Tensor:
     """min(exp(beta * A), 100) of the advantages `(M, B)` (paper, eq. 7)."""
     return (advantage * inverse_temperature).exp_().clamp_(max=ADVANTAGE_WEIGHT_MAX)
+
+
+def clipped_advantage(inverse_temperature: float) -> float | None:
+    """The advantage from which on its weight is clipped; None where weights do not grow with it."""
+    return math.log(ADVANTAGE_WEIGHT_MAX) / inverse_temperature if inverse_temperature > 0 else None
 
 
 def gaussian_log_prob(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tensor:
@@ -74,18 +74,6 @@ def actor_loss(mean: Tensor, log_std: Tensor, actions: Tensor, weights: Tensor) 
     return -(weights * gaussian_log_prob(mean, log_std, actions)).mean(-1)
 
 
-def actor_gradients(
-    mean: Tensor, log_std: Tensor, actions: Tensor, weights: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Gradients of `actor_loss` with respect to mean `(M, B, A)` and log std `(M, 1, A)`."""
-    inverse_std = torch.exp(-log_std)
-    standardized = (actions - mean) * inverse_std
-    share = weights.unsqueeze(-1) * (-1 / weights.shape[-1])
-    weighted = share * standardized
-    log_std_gradient = torch.addcmul(-share, weighted, standardized).sum(1, keepdim=True)
-    return weighted * inverse_std, log_std_gradient
-
-
 def critic_loss(values: Tensor, targets: Tensor) -> Tensor:
     """Squared error of both critics (paper, eq. 6): mean over the batch, sum over the critics.
 
@@ -97,8 +85,3 @@ def critic_loss(values: Tensor, targets: Tensor) -> Tensor:
         `(M,)`.
     """
     return (values - targets.unsqueeze(1)).square().mean(-1).sum(-1)
-
-
-def critic_gradient(values: Tensor, targets: Tensor) -> Tensor:
-    """Gradient `(M, E, B)` of `critic_loss` with respect to the values."""
-    return (values - targets.unsqueeze(1)) * (2 / values.shape[-1])

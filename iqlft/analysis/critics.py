@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from iqlft.algorithms.losses import ADVANTAGE_WEIGHT_MAX
 from iqlft.runs.folder import RunError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from iqlft.algorithms.iql import ImplicitQLearning
+    from iqlft.algorithms.base import Algorithm
 
 CHUNK_ROWS = 16_384
 """Transitions judged at a time, so that their hidden layers fit into memory."""
 
 
 class Critics:
-    """The value network and the target critics of a run, on the CPU in float32.
+    """The value network and the critics of a run, on the CPU in float32.
 
     Args:
         algorithm: with one member, such as `restored` gives.
     """
 
-    def __init__(self, algorithm: ImplicitQLearning) -> None:
+    def __init__(self, algorithm: Algorithm[Any]) -> None:
         self._algorithm = algorithm
 
     @property
@@ -42,24 +40,23 @@ class Critics:
         Raises:
             RunError: no advantage is.
         """
-        inverse_temperature = self._algorithm.hyperparameters.inverse_temperature
-        if inverse_temperature <= 0:
-            raise RunError(
-                "The weights do not grow with the advantage, so none is clipped "
-                f"(inverse_temperature is {inverse_temperature:g})."
-            )
-        return math.log(ADVANTAGE_WEIGHT_MAX) / inverse_temperature
+        found = self._algorithm.clipped_advantage
+        if found is None:
+            raise RunError("No transition's weight grows with its advantage, so none is clipped.")
+        return found
 
     def values(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """V of observations `(N, O)`, `(N,)`."""
-        parts = torch.split(torch.from_numpy(observations), CHUNK_ROWS)
-        normalize, value = self._algorithm.normalize, self._algorithm.value
-        return _array([value(normalize(part.unsqueeze(0)))[0] for part in parts])
+        """V of observations `(N, O)`, `(N,)`.
+
+        Raises:
+            RunError: the algorithm has no value network.
+        """
+        return _array([self._values(part.unsqueeze(0)) for part in _chunks(observations)])
 
     def advantages(
         self, observations: NDArray[np.float32], actions: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """The minimum of both target critics - V of transitions, as the actor's update has it.
+        """Q - V of transitions, as the actor's update has them.
 
         Args:
             observations: `(N, O)`.
@@ -67,14 +64,28 @@ class Critics:
 
         Returns:
             `(N,)`.
+
+        Raises:
+            RunError: the algorithm has no value network, or no critics.
         """
-        tensors = (torch.from_numpy(each) for each in (observations, actions))
-        parts = zip(*(torch.split(each, CHUNK_ROWS) for each in tensors), strict=True)
-        return _array([self._advantages(*part) for part in parts])
+        parts = zip(_chunks(observations), _chunks(actions), strict=True)
+        return _array([self._advantages(o.unsqueeze(0), a.unsqueeze(0)) for o, a in parts])
 
     def _advantages(self, observations: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-        q, v = self._algorithm.q_and_v(observations.unsqueeze(0), actions.unsqueeze(0))
-        return (q - v)[0]
+        q = self._algorithm.q_values(observations, actions)
+        if q is None:
+            raise RunError("The algorithm has no critics.")
+        return q[0] - self._values(observations)
+
+    def _values(self, observations: torch.Tensor) -> torch.Tensor:
+        v = self._algorithm.values(observations)
+        if v is None:
+            raise RunError("The algorithm has no value network.")
+        return v[0]
+
+
+def _chunks(array: NDArray[np.float32]) -> tuple[torch.Tensor, ...]:
+    return torch.split(torch.from_numpy(array), CHUNK_ROWS)
 
 
 def _array(parts: list[torch.Tensor]) -> NDArray[np.float32]:

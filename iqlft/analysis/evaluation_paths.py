@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from iqlft_workers.actor import GaussianActor
+from iqlft_workers.actor import make_actor
 from iqlft_workers.environment import Environment
 from iqlft_workers.episode import evaluation
 
@@ -40,7 +40,7 @@ def evaluation_paths(policy: Policy, position: slice, seeds: Sequence[int]) -> l
         position: columns of x and y in an observation.
         seeds: one per episode.
     """
-    actor = GaussianActor(policy.weights)
+    actor = make_actor(policy.weights)
     with closing(Environment(policy.environment)) as environment:
         return [_path(evaluation(environment, actor, seed), position) for seed in seeds]
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from iqlft.algorithms.iql import ImplicitQLearning
+from iqlft.algorithms.base import Spec, algorithm_class
 from iqlft.runs import checkpoint
-from iqlft.runs.folder import RunError
+from iqlft.runs.folder import RunError, pretrain_config
 from iqlft.runs.policy import Policy, load_policy
-from iqlft.training.build import hyperparameters
-from iqlft.training.seeds import pretrain_config
-from iqlft.training.stack import algorithm_state
 
 if TYPE_CHECKING:
+    from iqlft.algorithms.base import Algorithm
     from iqlft.runs.folder import Run
 
 
-def restored(run: Run, policy: Policy, name: str | None = None) -> ImplicitQLearning:
+def restored(run: Run, policy: Policy, name: str | None = None) -> Algorithm[Any]:
     """The networks of a run, as a single member on the CPU in float32.
 
     Args:
@@ -32,17 +30,14 @@ def restored(run: Run, policy: Policy, name: str | None = None) -> ImplicitQLear
         ConfigError: the run's configuration cannot be read.
     """
     config, weights = pretrain_config(run), policy.weights
-    algorithm = ImplicitQLearning(
-        weights.observation_dim,
-        weights.action_dim,
-        hyperparameters(config),
-        observation_mean=torch.from_numpy(weights.observation_mean),
-        observation_std=torch.from_numpy(weights.observation_std),
-        num_updates=config.num_updates,
+    mean, std = (
+        torch.from_numpy(weights.arrays[name]) for name in ("observation_mean", "observation_std")
     )
+    spec = Spec(weights.observation_dim, weights.action_dim, mean, std, config.num_updates)
+    algorithm = algorithm_class(config.algorithm)(spec, config.hyperparameters)
     saved = checkpoint.load(run.folder / "checkpoints", name)
     with checkpoint.fitting(run.folder):
-        algorithm.load_state(algorithm_state(saved.tensors))
+        algorithm.load_state(checkpoint.algorithm_tensors(saved.tensors))
     return algorithm
 
 

@@ -125,3 +125,8 @@ ALGORITHMS: dict[str, Registered] = {
     "onestep": Registered("One-step", OneStepHyperparameters, "iqlft.algorithms.onestep:OneStep"),
 }
 """By the name that `--algorithm`, `meta.json` and run folders have."""
+
+
+def registered(name: str) -> Registered:
+    """TEMPORARY."""
+    return ALGORITHMS[name]

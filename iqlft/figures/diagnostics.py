@@ -1,7 +1,8 @@
-"""How a run's networks fared: Q and V, the advantages, the policy's deviation, the policy lag."""
+"""How a run's networks fared: Q and V, advantages, the policy's standard deviation and lag."""
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,9 +11,10 @@ from matplotlib.ticker import MaxNLocator
 
 from iqlft.figures.panels import Stretch, dress_axis, smooth
 from iqlft.figures.style import BLUE, DARK, ORANGE, WIDE
+from iqlft.runs.folder import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
@@ -50,33 +52,46 @@ def diagnostics_figure(history: History, stretch: Stretch, advantages: Advantage
         history: of the run.
         stretch: how long its phases are; rows of metrics need not reach the end.
         advantages: of the newest checkpoint; None leaves their panel out.
+
+    Raises:
+        RunError: the algorithm logs nothing of what is drawn here.
     """
-    panels = 3 + (advantages is not None) + has_lag(history)
-    rows, odd = -(-panels // 2), panels % 2
+    panels = _panels(history, stretch, advantages)
+    if not panels:
+        raise RunError("Its metrics hold none of Q, V, log-std and policy lag.")
+    rows, odd = -(-len(panels) // 2), len(panels) % 2
     figure = Figure(figsize=(WIDE, 2.25 * rows), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr,call-arg]
     grid = figure.add_gridspec(rows, 2)
     places = [grid[0, :]] * odd + [grid[row, side] for row in range(odd, rows) for side in (0, 1)]
-    axes = map(figure.add_subplot, places)
-    _draw_estimates(next(axes), history, stretch)
-    _draw_gaps(next(axes), history, stretch)
-    if advantages is not None:
-        _draw_advantages(next(axes), advantages)
-    _draw_log_std(next(axes), history, stretch)
-    if has_lag(history):
-        _draw_lag(next(axes), history, stretch)
+    for draw, place in zip(panels, places, strict=True):
+        draw(figure.add_subplot(place))
     return figure
 
 
-def has_lag(history: History) -> bool:
-    """Whether there is a policy lag to draw."""
-    return len(history.column("policy_lag", "online")[0]) > 0
+def _panels(
+    history: History, stretch: Stretch, advantages: Advantages | None
+) -> list[Callable[[Axes], None]]:
+    """What there is to draw: not every algorithm has critics, a value network or a log-std."""
+    of_rows = functools.partial(functools.partial, history=history, stretch=stretch)
+    panels: list[Callable[[Axes], None]] = []
+    if history.has("dataset/q"):
+        panels.append(of_rows(_draw_estimates))
+    if history.has("dataset/value"):
+        panels.append(of_rows(_draw_gaps))
+    if advantages is not None:
+        panels.append(functools.partial(_draw_advantages, advantages=advantages))
+    if history.has("actor/log_std"):
+        panels.append(of_rows(_draw_log_std))
+    if history.has("policy_lag"):
+        panels.append(of_rows(_draw_lag))
+    return panels
 
 
 def _draw_estimates(axes: Axes, history: History, stretch: Stretch) -> None:
     for source, colour in SOURCES.items():
         for letter, name, line in (("Q", "q", "-"), ("V", "value", (0, (3, 1.5)))):
-            _draw_line(axes, history, f"{source}_{name}", stretch=stretch, color=colour,
+            _draw_line(axes, history, f"{source}/{name}", stretch=stretch, color=colour,
                        linestyle=line, label=f"{letter}, {source}")  # fmt: skip
     axes.set_title("mean Q and V", pad=13)
     axes.legend(frameon=False, handlelength=1.8)
@@ -86,7 +101,7 @@ def _draw_estimates(axes: Axes, history: History, stretch: Stretch) -> None:
 def _draw_gaps(axes: Axes, history: History, stretch: Stretch) -> None:
     """Q - V, which is far smaller than either, and noisier than it changes."""
     for source, colour in SOURCES.items():
-        gap = f"{source}_q", f"{source}_value"
+        gap = f"{source}/q", f"{source}/value"
         _draw_line(axes, history, *gap, stretch=stretch, color=colour, alpha=0.25)
         _draw_line(axes, history, *gap, stretch=stretch, smoothed=True, color=colour, label=source,
                    zorder=3)  # fmt: skip
@@ -118,7 +133,7 @@ def _draw_advantages(axes: Axes, advantages: Advantages) -> None:
 
 
 def _draw_log_std(axes: Axes, history: History, stretch: Stretch) -> None:
-    _draw_line(axes, history, "log_std_mean", stretch=stretch, color=BLUE)
+    _draw_line(axes, history, "actor/log_std", stretch=stretch, color=BLUE)
     axes.set_title("mean log-std of the policy", pad=13)
     _dress(axes, stretch)
 

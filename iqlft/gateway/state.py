@@ -1,4 +1,4 @@
-"""The learner's side of IQLP/1 as a state machine: frames in, frames out, no sockets, no clock.
+"""The learner's side of IQLP/2 as a state machine: frames in, frames out, no sockets, no clock.
 
 A worker's session goes from *joining* (welcomed) to *ready* (its environment fits) to *lost* (gone
 or silent). A lost session may come back with a HELLO of the same uuid; another uuid replaces it.

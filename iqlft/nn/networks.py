@@ -1,26 +1,27 @@
-"""The networks of IQL: actor, critics and value, each a stack of perceptrons.
+"""Actors, critics and values, each a stack of perceptrons.
 
 M members are runs trained together (seeds), E critics per member are stacked behind it, so that a
 value network holds `n = M` perceptrons and a critic `n = M * E`. Shapes: M members, E critics, B
 batch, O observation, A action.
+
+Called, a network is differentiable: `loss.sum().backward()` adds to its `gradients`. `forward` and
+`backward` are the same passes without autograd, for an algorithm that writes its gradients out.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
-from iqlft_workers.actor import LOG_STD_MAX, LOG_STD_MIN, ActorWeights
+from iqlft_workers.actor import ActorWeights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from iqlft.nn.stacked_mlp import Masks, StackedMLP
-
-NUM_CRITICS = 2
-"""E: clipped double Q-learning uses two critics."""
 
 
 class Network:
@@ -32,7 +33,7 @@ class Network:
     Attributes:
         mlp: the perceptrons.
         parameters: flat tensors of everything that is learned.
-        gradients: where `backward` writes, of the same shapes.
+        gradients: where backward passes write, of the same shapes.
     """
 
     def __init__(self, mlp: StackedMLP) -> None:
@@ -47,12 +48,23 @@ class Network:
         """To be called after the parameters have changed."""
         self.mlp.round()
 
+    @torch.no_grad()
+    def track(self, other: Network, rate: float) -> None:
+        """Moves the parameters towards those of another network: the step of a target network."""
+        for ours, theirs in zip(self.parameters, other.parameters, strict=True):
+            ours.lerp_(theirs, rate)
+        self.changed()
+
 
 class Value(Network):
     """V(s), one network per member."""
 
-    def __call__(self, observations: Tensor, *, learn: bool = False) -> Tensor:
+    def __call__(self, observations: Tensor) -> Tensor:
         """Maps observations `(M, B, O)` to values `(M, B)`."""
+        return self.mlp(observations).squeeze(-1)
+
+    def forward(self, observations: Tensor, *, learn: bool = False) -> Tensor:
+        """The same without autograd; `learn` keeps what `backward` needs."""
         return self.mlp.forward(observations, learn=learn).squeeze(-1)
 
     def backward(self, gradient: Tensor) -> None:
@@ -61,53 +73,44 @@ class Value(Network):
 
 
 class Critic(Network):
-    """Q_1(s, a) and Q_2(s, a), E networks per member."""
+    """Q(s, a), E networks per member."""
 
-    def __call__(self, inputs: Tensor, *, learn: bool = False) -> Tensor:
-        """Maps observations and actions side by side, `(M, B, O + A)`, to values `(M, E, B)`."""
-        members, batch, _ = inputs.shape
-        return self.mlp.forward(inputs, learn=learn).view(members, NUM_CRITICS, batch)
+    def __call__(self, inputs: Tensor, *, learn: bool = True) -> Tensor:
+        """Maps observations and actions side by side, `(M, B, O + A)`, to values `(M, E, B)`.
+
+        Without `learn` the gradient goes through to the actions alone.
+        """
+        return _by_critic(self.mlp(inputs, learn=learn), inputs)
+
+    def forward(self, inputs: Tensor, *, learn: bool = False) -> Tensor:
+        """The same without autograd; `learn` keeps what `backward` needs."""
+        return _by_critic(self.mlp.forward(inputs, learn=learn), inputs)
 
     def backward(self, gradient: Tensor) -> None:
         """Writes `gradients` from that of the last values, `(M, E, B)`."""
         self.mlp.backward(gradient.flatten(0, 1).unsqueeze(-1))
 
-    def track(self, other: Critic, rate: float) -> None:
-        """Moves the parameters towards another critic's: the targets' step."""
-        self.mlp.parameters.lerp_(other.mlp.parameters, rate)
-        self.changed()
+
+def _by_critic(values: Tensor, inputs: Tensor) -> Tensor:
+    return values.view(len(inputs), -1, inputs.shape[1])
 
 
-class Actor(Network):
-    """pi(a | s) = N(tanh(MLP(s)), exp(log_std)^2), with a state-independent log_std."""
+class Actor(Network, ABC):
+    """A policy, and what a worker needs of it: the NumPy actor of its `kind` acts alike."""
 
-    def __init__(self, mlp: StackedMLP) -> None:
-        super().__init__(mlp)
-        self.log_std = torch.zeros_like(mlp.biases[-1])
-        self.parameters.append(self.log_std)
-        self.gradients.append(torch.zeros_like(self.log_std))
-        self._mean = self.log_std
+    kind: ClassVar[str]
+    """The key of its NumPy actor in `iqlft_workers.actor.ACTORS`."""
 
-    def named(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Those of the perceptrons, and `log_std`."""
-        return self.mlp.named(flat[0]) | {"log_std": flat[1]}
+    @property
+    @abstractmethod
+    def settings(self) -> Mapping[str, float]:
+        """The numbers that its NumPy actor needs."""
 
-    def __call__(
-        self, observations: Tensor, masks: Masks = (), *, learn: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Maps observations `(M, B, O)` to the mean `(M, B, A)` and the log std `(M, 1, A)`.
-
-        Masks (see `Dropout`) serve the actor's update alone; without them this is the policy.
-        """
-        self._mean = torch.tanh(self.mlp.forward(observations, masks, learn=learn))
-        return self._mean, self.log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
-
-    def backward(self, mean_gradient: Tensor, log_std_gradient: Tensor) -> None:
-        """Writes `gradients` from those of the last mean and log std."""
-        self.mlp.backward(torch.ops.aten.tanh_backward(mean_gradient, self._mean))
-        # Where the clamp holds it, log_std does not move.
-        free = (self.log_std >= LOG_STD_MIN) & (self.log_std <= LOG_STD_MAX)
-        torch.mul(log_std_gradient, free, out=self.gradients[1])
+    def arrays(self) -> dict[str, Tensor]:
+        """The arrays that its NumPy actor needs, `(M, ...)`, by their names there."""
+        weights = {f"weight.{index}": each for index, each in enumerate(self.mlp.weights)}
+        biases = {f"bias.{index}": each.squeeze(1) for index, each in enumerate(self.mlp.biases)}
+        return weights | biases
 
     def export(self, member: int, mean: Tensor, std: Tensor, version: int) -> ActorWeights:
         """One member's weights for the NumPy actor.
@@ -118,24 +121,114 @@ class Actor(Network):
             std: `(O,)` that divides them.
             version: updates behind these weights.
         """
-        layers = len(self.mlp.weights)
-        parts = [
-            *(weight[member] for weight in self.mlp.weights),
-            *(bias[member, 0] for bias in self.mlp.biases),
-            *(self.log_std[member, 0], mean, std),
-        ]
+        parts = {name: each[member].detach() for name, each in self.arrays().items()}
+        parts |= {"observation_mean": mean, "observation_std": std}
         # A single copy: each one from a GPU waits for it. And a copy on the CPU too: the worker
         # side must not see the next update through shared memory.
-        flat = torch.cat([part.flatten() for part in parts]).to("cpu", torch.float32)
-        pieces = torch.split(flat, [part.numel() for part in parts])
-        *matrices, log_std, mean_array, std_array = [
-            piece.view(part.shape).numpy() for piece, part in zip(pieces, parts, strict=True)
-        ]
-        return ActorWeights(
-            weights=tuple(matrices[:layers]),
-            biases=tuple(matrices[layers:]),
-            log_std=log_std,
-            observation_mean=mean_array,
-            observation_std=std_array,
-            version=version,
-        )
+        flat = torch.cat([part.flatten() for part in parts.values()]).to("cpu", torch.float32)
+        pieces = torch.split(flat, [part.numel() for part in parts.values()])
+        arrays = {
+            name: piece.view(part.shape).numpy()
+            for (name, part), piece in zip(parts.items(), pieces, strict=True)
+        }
+        return ActorWeights(self.kind, arrays, self.settings, version)
+
+
+class GaussianActor(Actor):
+    """pi(a | s) = N(mean(s), exp(log_std)^2), with a state-independent log_std.
+
+    Args:
+        mlp: from observations to means.
+        log_std_min: lower bound of log_std.
+        log_std_max: upper bound of log_std.
+        tanh_mean: whether the mean is tanh of the perceptron's output, or the output itself.
+    """
+
+    kind = "gaussian"
+
+    def __init__(
+        self,
+        mlp: StackedMLP,
+        *,
+        log_std_min: float = -5.0,
+        log_std_max: float = 2.0,
+        tanh_mean: bool = True,
+    ) -> None:
+        super().__init__(mlp)
+        self._bounds, self._tanh_mean = (log_std_min, log_std_max), tanh_mean
+        self.log_std = torch.zeros_like(mlp.biases[-1]).requires_grad_()
+        self.log_std.grad = torch.zeros_like(self.log_std)
+        self.parameters.append(self.log_std)
+        self.gradients.append(self.log_std.grad)
+        self._mean = self.log_std
+
+    @property
+    def settings(self) -> Mapping[str, float]:
+        """Bounds of log_std, and whether the mean is squashed."""
+        low, high = self._bounds
+        return {"log_std_min": low, "log_std_max": high, "tanh_mean": float(self._tanh_mean)}
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Those of the perceptrons, and `log_std`."""
+        return super().arrays() | {"log_std": self.log_std.squeeze(1)}
+
+    def named(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Those of the perceptrons, and `log_std`."""
+        return self.mlp.named(flat[0]) | {"log_std": flat[1]}
+
+    def changed(self) -> None:
+        """To be called after the parameters have changed."""
+        super().changed()
+        self.gradients[1].zero_()
+
+    def __call__(self, observations: Tensor, masks: Masks = ()) -> tuple[Tensor, Tensor]:
+        """Maps observations `(M, B, O)` to the mean `(M, B, A)` and the log std `(M, 1, A)`.
+
+        Masks (see `Dropout`) serve the actor's update alone; without them this is the policy.
+        """
+        return self._distribution(self.mlp(observations, masks))
+
+    def forward(
+        self, observations: Tensor, masks: Masks = (), *, learn: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The same without autograd; `learn` keeps what `backward` needs."""
+        self._mean, log_std = self._distribution(self.mlp.forward(observations, masks, learn=learn))
+        return self._mean, log_std
+
+    def _distribution(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        mean = torch.tanh(output) if self._tanh_mean else output
+        return mean, self.log_std.clamp(*self._bounds)
+
+    def backward(self, mean_gradient: Tensor, log_std_gradient: Tensor) -> None:
+        """Writes `gradients` from those of the last mean and log std."""
+        if self._tanh_mean:
+            mean_gradient = torch.ops.aten.tanh_backward(mean_gradient, self._mean)
+        self.mlp.backward(mean_gradient)
+        # Where the clamp holds it, log_std does not move.
+        low, high = self._bounds
+        free = (self.log_std >= low) & (self.log_std <= high)
+        torch.mul(log_std_gradient, free, out=self.gradients[1])
+
+
+class DeterministicActor(Actor):
+    """a = tanh(MLP(s)).
+
+    Args:
+        mlp: from observations to actions before tanh.
+        exploration_noise: standard deviation of the noise that a worker adds in training.
+    """
+
+    kind = "deterministic"
+
+    def __init__(self, mlp: StackedMLP, exploration_noise: float) -> None:
+        super().__init__(mlp)
+        self._exploration_noise = exploration_noise
+
+    @property
+    def settings(self) -> Mapping[str, float]:
+        """The noise of training."""
+        return {"exploration_noise": self._exploration_noise}
+
+    def __call__(self, observations: Tensor) -> Tensor:
+        """Maps observations `(M, B, O)` to actions `(M, B, A)`."""
+        return torch.tanh(self.mlp(observations))

@@ -4,14 +4,15 @@ Every tensor keeps a leading member axis. M members are runs trained together (s
 them may have several perceptrons, so `n` is a multiple of M. Shapes: M members, B batch.
 
 Forward and backward pass are written out: for perceptrons of this size autograd's bookkeeping costs
-as much as a third of the arithmetic (`docs/performance.md`).
+as much as a third of the arithmetic (`docs/performance.md`). An algorithm need not know: called, a
+stack is one operation of autograd, whose backward pass is the written-out one.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,7 +54,8 @@ class StackedMLP:
 
     Attributes:
         parameters: `(P,)` everything that is learned, side by side.
-        gradients: `(P,)` where `backward` writes; the same order.
+        gradients: `(P,)` of the same order: `backward` writes there, autograd adds there until
+            the parameters change.
         weights: `(n, in, out)` per layer, views of `parameters`.
         biases: `(n, 1, out)` per layer, views of `parameters`.
     """
@@ -81,6 +83,9 @@ class StackedMLP:
         # The output layer works with the parameters as they are.
         self._last = self._layer_class(self.weights[-1], self.biases[-1], *last[2:])
         self._passed: _Pass | None = None
+        self._accumulates = False
+        # Autograd asks for a gradient only where an input of an operation wants one.
+        self._anchor = torch.zeros((), device=device, requires_grad=True)
         self.round()
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
@@ -99,21 +104,46 @@ class StackedMLP:
 
     def round(self) -> None:
         """Takes the parameters over into the hidden layers' arithmetic; due after every change."""
+        self._accumulates = False
         if self._rounded is not self.parameters:
             self._rounded.copy_(self.parameters)
 
-    def forward(self, inputs: Tensor, masks: Masks = (), *, learn: bool = False) -> Tensor:
-        """Maps inputs to outputs.
+    def __call__(self, inputs: Tensor, masks: Masks = (), *, learn: bool = True) -> Tensor:
+        """Maps inputs to outputs as an operation of autograd.
 
         Args:
-            inputs: `(M, B, in)`; the n / M perceptrons of a member share its inputs.
+            inputs: `(M, B, in)`; the n / M perceptrons of a member share its inputs, which get a
+                gradient where they require one.
             masks: `(n, B, width)`, which multiply the hidden layers.
+            learn: whether a backward pass adds to `gradients`; without it these perceptrons only
+                pass a gradient on to their inputs, as critics do in an actor's loss.
+
+        Returns:
+            `(n, B, out)`.
+        """
+        if not torch.is_grad_enabled():
+            return self.forward(inputs, masks)
+        anchor = self._anchor if learn else self._anchor.detach()
+        outputs: Tensor = _Differentiable.apply(inputs, anchor, self, masks)  # type: ignore[no-untyped-call]
+        return outputs
+
+    def forward(self, inputs: Tensor, masks: Masks = (), *, learn: bool = False) -> Tensor:
+        """Maps inputs to outputs without autograd.
+
+        Args:
+            inputs: as in a call.
+            masks: as in a call.
             learn: keeps what `backward` needs. It is as much as a core's cache holds, so nothing is
                 kept without need.
 
         Returns:
             `(n, B, out)`.
         """
+        outputs, passed = self._forward(inputs, masks)
+        self._passed = passed if learn else None
+        return outputs
+
+    def _forward(self, inputs: Tensor, masks: Masks) -> tuple[Tensor, _Pass]:
         n, spread = len(self.weights[0]), self._layer_class.spread
         layers: list[Activations] = [spread(inputs.to(self._rounded.dtype), n)]
         dropped = [spread(mask, n) for mask in masks]
@@ -124,8 +154,8 @@ class StackedMLP:
                     each.mul_(mask)
             layers.append(activations)
         top = [each.to(self.parameters.dtype) for each in layers[-1]]
-        self._passed = _Pass(layers, top, dropped) if learn else None
-        return self._layer_class.stack(self._last.forward(top, relu=False))
+        outputs = self._layer_class.stack(self._last.forward(top, relu=False))
+        return outputs, _Pass(layers, top, dropped)
 
     def backward(self, gradient: Tensor) -> None:
         """Writes `gradients` for the last `forward`, which was one to learn from.
@@ -134,19 +164,43 @@ class StackedMLP:
             gradient: of the loss with respect to its result, `(n, B, out)`.
         """
         assert self._passed is not None
-        layers, top, dropped = self._passed
-        self._passed = None
+        passed, self._passed = self._passed, None
+        self._backward(passed, gradient)
+
+    def _backward(
+        self, passed: _Pass, gradient: Tensor, *, learn: bool = True, to_inputs: bool = False
+    ) -> Activations:
+        """Writes `gradients` if it is to learn; returns the gradient of the inputs if asked."""
+        layers, top, dropped = passed
         kind, last = self._rounded.dtype, self._layer_class.spread(gradient, len(gradient))
-        self._last.backward(top, last)
+        if learn:
+            self._last.backward(top, last)
         below: Activations = [each.to(kind) for each in self._last.input_gradient(last)]
         for index in reversed(range(len(self._hidden))):
             for number, (each, activation) in enumerate(zip(below, layers[index + 1], strict=True)):
                 torch.ops.aten.threshold_backward(each, activation, 0, grad_input=each)
                 if dropped:
                     each.mul_(dropped[index][number])
-            self._hidden[index].backward(layers[index], below)
-            if index:
+            if learn:
+                self._hidden[index].backward(layers[index], below)
+            if index or to_inputs:
                 below = self._hidden[index].input_gradient(below)
+        return below
+
+    def accumulate(
+        self, passed: _Pass, gradient: Tensor, *, learn: bool, to_inputs: bool
+    ) -> Tensor:
+        """A backward pass of autograd: adds to `gradients` what other passes have left there.
+
+        Returns:
+            The gradient of the inputs of each perceptron, `(n, B, in)`, if it is asked for.
+        """
+        others = self.gradients.clone() if learn and self._accumulates else None
+        below = self._backward(passed, gradient, learn=learn, to_inputs=to_inputs)
+        if others is not None:
+            self.gradients += others
+        self._accumulates |= learn
+        return self._layer_class.stack(below)
 
 
 class _Pass(NamedTuple):
@@ -161,6 +215,28 @@ class _Pass(NamedTuple):
     layers: list[Activations]
     top: Activations
     dropped: list[Activations]
+
+
+class _Differentiable(torch.autograd.Function):
+    """A stack's forward and backward pass as one operation."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, _: Tensor, mlp: StackedMLP, masks: Masks) -> Tensor:  # noqa: ANN401
+        ctx.mlp, ctx.shape, ctx.dtype = mlp, inputs.shape, inputs.dtype
+        outputs, ctx.passed = mlp._forward(inputs, masks)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None]:  # noqa: ANN401
+        to_inputs, learn = ctx.needs_input_grad[:2]
+        below = ctx.mlp.accumulate(
+            ctx.passed, gradients[0].contiguous(), learn=learn, to_inputs=to_inputs
+        )
+        if not to_inputs:
+            return None, None, None, None
+        # Perceptrons of a member share its inputs, so their gradients add up.
+        shared = below.to(ctx.dtype).unflatten(0, (ctx.shape[0], -1)).sum(1)
+        return shared, None, None, None
 
 
 class Dropout:

@@ -14,7 +14,7 @@ from iqlft.analysis.names import series_name
 from iqlft.analysis.summary import count_range, group_runs, series_of, summarise
 from iqlft.analysis.table import COLUMNS, caption, show_estimate, show_row, table_rows
 from iqlft.figures.before_after import plot_before_after
-from iqlft.figures.diagnostics import Advantages, diagnostics_figure, has_lag
+from iqlft.figures.diagnostics import Advantages, diagnostics_figure
 from iqlft.figures.maze_map import maze_figure
 from iqlft.figures.panels import Stretch
 from iqlft.figures.style import NARROW, WIDE, save_figure, style
@@ -199,7 +199,7 @@ def _diagnostics(run: RunCurve, evidence: Evidence, folder: Path) -> list[Markup
         "dataset always the same, of new ones others each time; their difference, with its "
         "running mean; mean log standard deviation of the policy."
     )
-    if has_lag(history):
+    if history.has("policy_lag"):
         words += (
             " Policy lag: updates by which the actor of new transitions was behind the learner."
         )
@@ -217,7 +217,7 @@ def _diagnostics(run: RunCurve, evidence: Evidence, folder: Path) -> list[Markup
     with mpl.rc_context(style(WIDE)):
         figure = diagnostics_figure(history, stretch(run, history), advantages)
         png, _ = save_figure(figure, folder, "diagnostics")
-    lag = ", policy lag" * has_lag(history)
+    lag = ", policy lag" * history.has("policy_lag")
     shown = f"Q, V{lag} and log standard deviation over training."
     return [picture(png, shown, words), *missing]
 

@@ -18,13 +18,12 @@ from iqlft.analysis.survey import MazeTask, survey
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.goal_maze import maze_in
 from iqlft.gateway.journal import read_rows
-from iqlft.runs.folder import JOURNAL, RunError
+from iqlft.runs.folder import JOURNAL, RunError, pretrain_config
 from iqlft.runs.metrics_log import read_history
 from iqlft.runs.policy import load_policy
 from iqlft.training.build import load_task_dataset
 from iqlft.training.evaluation import FIRST_SEED
 from iqlft.training.pretrain import require_same_dataset
-from iqlft.training.seeds import pretrain_config
 from iqlft_workers.environment import Environment
 from iqlft_workers.transition import RowLayout
 

@@ -15,18 +15,21 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 
 from iqlft.runs.files import sync, write_atomically
 from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from torch import Tensor
 
 TENSORS, STATE, MANIFEST, LAST = "tensors.safetensors", "state.json", "manifest.json", "last"
+ALGORITHM_PREFIX = "algorithm."
+"""What the names of an algorithm's tensors begin with; others are the replay's, or evaluations'."""
 KEPT = 2
 """Checkpoints that stay, apart from those marked to be kept."""
 
@@ -105,11 +108,30 @@ def load(folder: Path, name: str | None = None) -> Checkpoint:
         if damaged:
             raise CheckpointError(f"{path / damaged[0]} is damaged{_advice(folder, name)}")
         tensors = safetensors.torch.load_file(path / TENSORS)
-        return Checkpoint(tensors, json.loads((path / STATE).read_text()))
+        return _upgraded(Checkpoint(tensors, json.loads((path / STATE).read_text())))
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise CheckpointError(
             f"The checkpoint {path} cannot be read ({error}){_advice(folder, name)}"
         ) from error
+
+
+def algorithm_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The algorithm's part of a checkpoint's tensors, by their own names."""
+    return {
+        key.removeprefix(ALGORITHM_PREFIX): each
+        for key, each in tensors.items()
+        if key.startswith(ALGORITHM_PREFIX)
+    }
+
+
+def _upgraded(checkpoint: Checkpoint) -> Checkpoint:
+    """A checkpoint of version 0.1 as one of today: its phase was not the algorithm's to know."""
+    tensors, state = checkpoint
+    if ALGORITHM_PREFIX + "online" in tensors:
+        return checkpoint
+    renamed = {key.replace("algorithm.dropout.", ALGORITHM_PREFIX): t for key, t in tensors.items()}
+    renamed[ALGORITHM_PREFIX + "online"] = torch.tensor(state["phase"] == "online")
+    return Checkpoint(renamed, state)
 
 
 @contextmanager

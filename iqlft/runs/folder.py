@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import yaml
 
+from iqlft.config.settings import ConfigError, PretrainConfig, override
 from iqlft.runs.files import write_atomically
 from iqlft_workers.errors import UserError
 
@@ -353,3 +354,11 @@ def _git_hash() -> str | None:
 
 def _csv(values: Iterable[object]) -> bytes:
     return (",".join("" if each is None else str(each) for each in values) + "\n").encode()
+
+
+def pretrain_config(run: Run) -> PretrainConfig:
+    """The configuration that a run was pretrained with."""
+    data = run.config("pretrain")
+    if data is None:
+        raise ConfigError(f"{run.folder}/config.yaml has no section `pretrain`.")
+    return override(PretrainConfig(), data, f"{run.folder}/config.yaml")

@@ -20,6 +20,24 @@ _CLOCKS = {"offline": "updates", "online": "env_steps"}
 """What is counted in each phase."""
 
 
+_RENAMED = {
+    "value_loss": "value/loss",
+    "actor_loss": "actor/loss",
+    "critic_loss": "critic/loss",
+    "q_mean": "critic/q",
+    "value_mean": "value/mean",
+    "advantage_mean": "actor/advantage",
+    "advantage_weight_mean": "actor/advantage_weight",
+    "advantage_weight_clipped_share": "actor/clipped_share",
+    "log_std_mean": "actor/log_std",
+    "dataset_q": "dataset/q",
+    "dataset_value": "dataset/value",
+    "new_q": "new/q",
+    "new_value": "new/value",
+}
+"""What version 0.1 called what algorithms and replay say, and what it is called since."""
+
+
 @dataclass(frozen=True)
 class History:
     """The rows of one run; `docs/metrics.md` explains their keys.
@@ -33,6 +51,10 @@ class History:
     def length(self, phase: str) -> int:
         """Offline updates, or online environment steps, up to the phase's last row; 0 without."""
         return max((row[_CLOCKS[phase]] for row in self.rows if row["phase"] == phase), default=0)
+
+    def has(self, key: str) -> bool:
+        """Whether any row has a value of this key."""
+        return any(row.get(key) is not None for row in self.rows)
 
     def column(
         self, key: str, phase: str, *, minus: str | None = None
@@ -84,4 +106,4 @@ def _row(path: Path, number: int, line: str) -> Mapping[str, Any]:
         raise RunError(
             f"{path}, line {number}, is no row of metrics ({error!r}); remove the line."
         ) from error
-    return row
+    return {_RENAMED.get(key, key): value for key, value in row.items()}

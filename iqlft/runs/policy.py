@@ -14,7 +14,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from iqlft.runs.files import write_atomically
-from iqlft_workers.actor import ActorWeights, GaussianActor
+from iqlft_workers.actor import TANH_GAUSSIAN, ActorWeights, check_weights, make_actor
 from iqlft_workers.environment import EnvironmentSpec, flatten_observation
 from iqlft_workers.errors import UserError
 
@@ -40,7 +40,7 @@ class Policy:
 
     def __init__(self, weights: ActorWeights, environment: EnvironmentSpec) -> None:
         self.weights, self.environment = weights, environment
-        self._actor = GaussianActor(weights)
+        self._actor = make_actor(weights)
 
     def __call__(
         self,
@@ -52,7 +52,7 @@ class Policy:
         Args:
             observation: as the environment gives it (a mapping, for Dict observations), or flat
                 `(O,)`; with a leading batch axis if wanted.
-            rng: samples from the Gaussian; without it the mean action is taken.
+            rng: samples as in training; without it the mean action is taken.
 
         Returns:
             `(A,)` float32 in [-1, 1].
@@ -91,21 +91,14 @@ def save_policy(
     Raises:
         PolicyError: the folder cannot be written.
     """
-    arrays = {f"weight.{i}": each for i, each in enumerate(weights.weights)}
-    arrays |= {f"bias.{i}": each for i, each in enumerate(weights.biases)}
-    arrays |= {
-        "log_std": weights.log_std,
-        "observation_mean": weights.observation_mean,
-        "observation_std": weights.observation_std,
-    }
     description = {
         "version": weights.version,
-        "layers": len(weights.weights),
-        "mean": "tanh of the last layer, ReLU between layers, x @ weight + bias",
+        "kind": weights.kind,
+        "settings": dict(weights.settings),
         "environment": environment.to_dict(),
         **about,
     }
-    contiguous = {key: np.ascontiguousarray(each) for key, each in arrays.items()}
+    contiguous = {key: np.ascontiguousarray(each) for key, each in weights.arrays.items()}
     temporary = folder / f".{WEIGHTS}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,16 +125,12 @@ def load_policy(run: Path | str) -> Policy:
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         arrays = safetensors.numpy.load_file(folder / WEIGHTS)
-        layers = range(description["layers"])
+        # Version 0.1 knew a single kind.
+        kind, settings = description.get("kind", "gaussian"), description.get("settings")
         weights = ActorWeights(
-            tuple(arrays[f"weight.{i}"] for i in layers),
-            tuple(arrays[f"bias.{i}"] for i in layers),
-            arrays["log_std"],
-            arrays["observation_mean"],
-            arrays["observation_std"],
-            description["version"],
+            kind, arrays, TANH_GAUSSIAN if settings is None else settings, description["version"]
         )
-        return Policy(weights, EnvironmentSpec.from_dict(description["environment"]))
+        return Policy(check_weights(weights), EnvironmentSpec.from_dict(description["environment"]))
     except FileNotFoundError as error:
         raise PolicyError(
             f"There is no policy in {run}; give a run folder in which training has reached its "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config.settings import ConfigError, Hyperparameters, MachineConfig, config_fields
+from iqlft.algorithms.base import Spec, algorithm_class
+from iqlft.config.settings import ConfigError, MachineConfig
 from iqlft.datasets.loading import check_fits, load_dataset
 from iqlft.training.replay import Replay
 from iqlft_workers.environment import Environment, EnvironmentSpec
@@ -17,7 +17,9 @@ from iqlft_workers.environment import Environment, EnvironmentSpec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from iqlft.config.settings import Precision, PretrainConfig, TaskConfig
+    from iqlft.algorithms.base import Algorithm
+    from iqlft.config.algorithms import Hyperparameters
+    from iqlft.config.settings import Precision, TaskConfig
     from iqlft.datasets.loading import OfflineDataset
 
 Training = TypeVar("Training", bound=MachineConfig)
@@ -108,39 +110,27 @@ def load_task_dataset(config: TaskConfig) -> OfflineDataset:
     return dataset
 
 
-def hyperparameters(config: PretrainConfig) -> Hyperparameters:
-    """The hyperparameters among a command's settings."""
-    return Hyperparameters(
-        **{name: getattr(config, name) for name in config_fields(Hyperparameters)}
-    )
-
-
 def build_algorithm(
+    name: str,
+    hyperparameters: Hyperparameters,
     dataset: OfflineDataset,
-    settings: Hyperparameters,
     seeds: Sequence[int],
     *,
     normalize_observations: bool = False,
     device: torch.device | str = "cpu",
     precision: Precision = "float32",
     num_updates: int | None = None,
-) -> ImplicitQLearning:
-    """IQL with networks that fit a dataset."""
+) -> Algorithm[Any]:
+    """An algorithm with networks that fit a dataset."""
     mean = std = None
     if normalize_observations:
         mean = torch.from_numpy(dataset.statistics.mean)
         std = torch.from_numpy(dataset.statistics.std)
-    return ImplicitQLearning(
-        dataset.layout.observation_dim,
-        dataset.layout.action_dim,
-        settings,
-        seeds,
-        observation_mean=mean,
-        observation_std=std,
-        device=device,
-        hidden_dtype=hidden_dtype(precision, torch.device(device)),
-        num_updates=num_updates,
-    )
+    layout = dataset.layout
+    spec = Spec(layout.observation_dim, layout.action_dim, mean, std, num_updates)
+    kind = hidden_dtype(precision, torch.device(device))
+    build = algorithm_class(name)
+    return build(spec, hyperparameters, seeds, device=device, hidden_dtype=kind)
 
 
 def build_replay(

@@ -6,14 +6,14 @@ launch it, and an update has about a hundred of them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
+    from iqlft.algorithms.base import Algorithm, Metrics
     from iqlft.training.replay import Replay
 
 _WARM_UP = 3
@@ -32,7 +32,7 @@ class UpdateGraph:
         batch_size: B.
     """
 
-    def __init__(self, algorithm: ImplicitQLearning, replay: Replay, batch_size: int) -> None:
+    def __init__(self, algorithm: Algorithm[Any], replay: Replay, batch_size: int) -> None:
         self._algorithm, self._replay = algorithm, replay
         size = algorithm.num_members * batch_size
         self._places = torch.zeros(size, dtype=torch.int64, device=replay.device)
@@ -51,7 +51,7 @@ class UpdateGraph:
         for member, state in enumerate(states):
             algorithm.load_state(state, member)
 
-    def update(self, places: Tensor) -> UpdateResult:
+    def update(self, places: Tensor) -> Metrics:
         """One update of every member.
 
         Args:
@@ -66,5 +66,5 @@ class UpdateGraph:
         self._algorithm.updates += 1
         return self._result
 
-    def _update(self) -> UpdateResult:
+    def _update(self) -> Metrics:
         return self._algorithm.update(self._replay.gather(self._places))

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 MARGIN = 0.05
 """Share of the range of returns by which a mean of 1,024 estimates may lie outside."""
-_PARTS = {"dataset_q": "dataset", "new_q": "new"}
+_PARTS = {"dataset/q": "dataset", "new/q": "new"}
+"""What a mean Q is of, by its key in a row."""
 
 
 class Range(NamedTuple):

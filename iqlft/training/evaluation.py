@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from iqlft_workers.actor import ActorWeights
+from iqlft_workers.actor import TANH_GAUSSIAN, ActorWeights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -149,11 +149,15 @@ class Evaluator:
 
     def state(self) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
         """The evaluations under way, as tensors and JSON data, for a checkpoint."""
-        tensors: dict[str, Tensor] = {}
-        for index, begun in enumerate(self._begun):
-            tensors |= _weights_to_tensors(begun.weights, f"evaluation.{index}.")
+        tensors = {
+            f"evaluation.{index}.{name}": torch.tensor(array)
+            for index, begun in enumerate(self._begun)
+            for name, array in begun.weights.arrays.items()
+        }
         return tensors, [
             {
+                "kind": begun.weights.kind,
+                "settings": dict(begun.weights.settings),
                 "version": begun.weights.version,
                 "phase": begun.phase,
                 "env_steps": begun.env_steps,
@@ -165,24 +169,13 @@ class Evaluator:
     def restore(self, tensors: Mapping[str, Tensor], data: Sequence[Mapping[str, Any]]) -> None:
         """Begins again the evaluations that were unfinished at the checkpoint."""
         for index, each in enumerate(data):
-            weights = _weights_from_tensors(tensors, f"evaluation.{index}.", each["version"])
+            prefix = f"evaluation.{index}."
+            arrays = {
+                key.removeprefix(prefix): tensor.numpy()
+                for key, tensor in tensors.items()
+                if key.startswith(prefix)
+            }
+            # Version 0.1 knew a single kind.
+            kind, settings = each.get("kind", "gaussian"), each.get("settings", TANH_GAUSSIAN)
+            weights = ActorWeights(kind, arrays, settings, each["version"])
             self.begin(weights, each["phase"], each["env_steps"], each["seconds"])
-
-
-_VECTORS = ("log_std", "observation_mean", "observation_std")
-
-
-def _weights_to_tensors(weights: ActorWeights, prefix: str) -> dict[str, Tensor]:
-    arrays = {f"weight.{i}": each for i, each in enumerate(weights.weights)}
-    arrays |= {f"bias.{i}": each for i, each in enumerate(weights.biases)}
-    arrays |= {name: getattr(weights, name) for name in _VECTORS}
-    return {prefix + key: torch.tensor(each) for key, each in arrays.items()}
-
-
-def _weights_from_tensors(tensors: Mapping[str, Tensor], prefix: str, version: int) -> ActorWeights:
-    def numbered(name: str) -> tuple[Any, ...]:
-        keys = (f"{prefix}{name}.{i}" for i in range(len(tensors)))
-        return tuple(tensors[key].numpy() for key in keys if key in tensors)
-
-    vectors = {name: tensors[prefix + name].numpy() for name in _VECTORS}
-    return ActorWeights(numbered("weight"), numbered("bias"), **vectors, version=version)

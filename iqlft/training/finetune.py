@@ -20,6 +20,7 @@ from iqlft.runs.folder import (
     Run,
     RunError,
     newest_pretrained,
+    pretrain_config,
     refuse_existing,
     surroundings,
 )
@@ -34,7 +35,6 @@ from iqlft.training.seeds import (
     apportion,
     learned,
     load_together,
-    pretrain_config,
     require_alike,
     rewind,
     shared,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from iqlft.config.settings import ActorSchedule, PretrainConfig
+    from iqlft.config.settings import PretrainConfig
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.runs.checkpoint import Checkpoint
     from iqlft.training.progress import Reporter
@@ -222,6 +222,7 @@ def _train(
                     session.member.add_rows(rows)
                 if config.remote_workers:
                     session.reporter.event(_invitation(run, config, gateway))
+            stack.begin_online()
             sessions.each(first_evaluation)
             sessions.each(Session.wait_for_evaluation)
             train_online(stack, sessions, configs[0])
@@ -281,16 +282,10 @@ def _build(
         precision=config.precision,
         threads=config.threads,
         cuda_graph=config.cuda_graph,
-        actor_schedule=_online_schedule(pretrained),
     )
     return build(
         learner, dataset, seeds, capacity=config.env_steps, offline_ratio=config.offline_ratio
     )
-
-
-def _online_schedule(pretrained: PretrainConfig) -> ActorSchedule:
-    """A cosine has reached 0 where fine-tuning begins, unless it is the one that climbs back."""
-    return "constant" if pretrained.actor_schedule == "cosine" else pretrained.actor_schedule
 
 
 def _pacing(config: FinetuneConfig, session: Session, offline_updates: int) -> Pacing:

@@ -14,7 +14,6 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iqlft.algorithms.iql import UpdateResult
     from iqlft.runs.folder import Run
     from iqlft.training.evaluation import Score
     from iqlft.training.session import Session
@@ -87,7 +86,7 @@ class MetricsLog:
         """Notes that a worker, or the journal, was in trouble."""
         self._incidents.append(sentence)
 
-    def row(self, session: Session, result: UpdateResult) -> dict[str, Any]:
+    def row(self, session: Session) -> dict[str, Any]:
         """Writes a row about the updates since the last one, and returns it."""
         now, updates = time.monotonic(), session.member.updates
         elapsed = max(now - self._row_time, 1e-9)
@@ -96,8 +95,9 @@ class MetricsLog:
             "updates": updates,
             "env_steps": session.env_steps,
             "seconds": round(session.seconds, 2),
-            **session.member.metrics(result),
-            **self._estimates(session),
+            **session.member.figures(),
+            **session.member.estimates(new=False),
+            **(session.member.estimates(new=True) if session.member.new_size else {}),
             "updates_per_second": (updates - self._row_updates) / elapsed,
         }
         if session.phase == "online":
@@ -116,14 +116,6 @@ class MetricsLog:
         self._lags.clear()
         self._run.append_metrics(row)
         self._write_events(row, updates)
-        return row
-
-    def _estimates(self, session: Session) -> dict[str, float]:
-        estimates = session.member.estimates(new=False)
-        row = {"dataset_q": estimates["q"], "dataset_value": estimates["v"]}
-        if session.member.new_size:
-            estimates = session.member.estimates(new=True)
-            row |= {"new_q": estimates["q"], "new_value": estimates["v"]}
         return row
 
     def write_score(self, score: Score) -> None:

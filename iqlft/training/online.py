@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from iqlft.training.session import Session
 
 if TYPE_CHECKING:
-    from iqlft.algorithms.iql import UpdateResult
     from iqlft.config.settings import FinetuneConfig
     from iqlft.training.pacing import Pacing
     from iqlft.training.sessions import Sessions
@@ -48,8 +47,8 @@ def train_online(stack: Stack, sessions: Sessions, config: FinetuneConfig) -> No
             for session in sessions.living:
                 session.metrics.waited(time.monotonic() - began)
         if _may_update(sessions):
-            result = stack.update()
-            sessions.each(_after_update, result, config)
+            stack.update()
+            sessions.each(_after_update, config)
         sessions.each(Session.tick)
 
 
@@ -91,14 +90,14 @@ def _publish(session: Session) -> None:
     session.gateway.allow(pacing_of(session).allowance())
 
 
-def _after_update(session: Session, result: UpdateResult, config: FinetuneConfig) -> None:
+def _after_update(session: Session, config: FinetuneConfig) -> None:
     pacing = pacing_of(session)
     pacing.updates += 1
     passed = pacing.passed(config.eval_every)
     if passed is not None or pacing.updates == pacing.total_updates:
         session.evaluate(passed or config.env_steps)
     # In lockstep nothing is under way here: the next step is allowed below.
-    session.after_update(result)
+    session.after_update()
     if config.lockstep or session.member.updates % config.publish_every == 0:
         session.gateway.publish(session.actor_weights())
     session.gateway.allow(pacing.allowance())

@@ -10,12 +10,11 @@ import torch
 from iqlft.config.settings import ConfigError, PretrainConfig, override, to_dict
 from iqlft.config.validation import check
 from iqlft.gateway.gateway import Gateway
-from iqlft.runs.folder import Run, RunError, name_without_seed, refuse_existing
+from iqlft.runs.folder import Run, RunError, name_without_seed, pretrain_config, refuse_existing
 from iqlft.training.build import (
     build_algorithm,
     build_replay,
     flushed_denormals,
-    hyperparameters,
     load_task_dataset,
     pick_device,
     with_settled_precision,
@@ -27,7 +26,6 @@ from iqlft.training.seeds import (
     apportion,
     load_together,
     member_configs,
-    pretrain_config,
     require_alike,
     rewind,
     run_folder,
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from iqlft.algorithms.iql import ImplicitQLearning
+    from iqlft.algorithms.base import Algorithm
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.runs.checkpoint import Checkpoint
     from iqlft.training.progress import Reporter
@@ -140,14 +138,18 @@ def build(
         dataset, seeds, capacity=capacity, offline_ratio=offline_ratio, device=device
     )
     algorithm = build_algorithm(
+        config.algorithm,
+        config.hyperparameters,
         dataset,
-        hyperparameters(config),
         seeds,
         normalize_observations=config.normalize_observations,
         device=device,
         precision=config.precision,
         num_updates=config.num_updates,
     )
+    selection = algorithm.select(replay.dataset_rows, replay.layout)
+    if selection is not None:
+        replay.select(selection.places)
     try:
         unpack_weights(pack_weights(algorithm.actor_weights()))
     except WireError as error:
@@ -155,23 +157,26 @@ def build(
             f"The actor is too large to be sent to workers ({error}); choose a smaller "
             "--hidden-size or --hidden-layers."
         ) from error
-    return Stack(algorithm, replay, config.batch_size, _graph(config, algorithm, replay))
+    graph = _graph(config, algorithm, replay, online=capacity > 0)
+    notes = (*dataset.notes, *([selection.note] if selection else []))
+    return Stack(algorithm, replay, config.hyperparameters.batch_size, graph, notes)
 
 
 def _graph(
-    config: PretrainConfig, algorithm: ImplicitQLearning, replay: Replay
+    config: PretrainConfig, algorithm: Algorithm[Any], replay: Replay, *, online: bool
 ) -> UpdateGraph | None:
     if not config.cuda_graph:
         return None
-    if not algorithm.is_uniform:
+    if not algorithm.is_uniform(online=online):
         raise ConfigError(
-            "--cuda-graph repeats one and the same update, which --dropout and an "
-            "--actor-schedule other than constant change from one to the next; leave it out, or "
-            "them."
+            "--cuda-graph repeats one and the same update, but random draws (--dropout, sampled "
+            "actions) or a schedule (--actor-schedule) change it from one to the next; leave it "
+            "out, or them."
         )
     # A run that was begun on a GPU may be resumed without one.
     on_gpu = replay.device.type == "cuda"
-    return UpdateGraph(algorithm, replay, config.batch_size) if on_gpu else None
+    size = config.hyperparameters.batch_size * algorithm.batches_per_update
+    return UpdateGraph(algorithm, replay, size) if on_gpu else None
 
 
 def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -> Gateway:
@@ -195,7 +200,7 @@ def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict
     """What `meta.json` says about a run."""
     return {
         "task": config.task,
-        "algorithm": "iql",
+        "algorithm": config.algorithm,
         "variant": name_without_seed(config.name, config.seed),
         "seed": config.seed,
         "dataset": {"id": dataset.id, "hash": dataset.statistics.hash},
@@ -240,7 +245,7 @@ def _train(
     saved: Sequence[Checkpoint],
 ) -> None:
     """Trains every member, from checkpoints where there are any."""
-    for note in dataset.notes:
+    for note in stack.notes:
         reporter.event(note)
     with Sessions(len(members)) as sessions:
         for index, (gateway, run, config) in enumerate(members):
@@ -269,9 +274,9 @@ def _loop(stack: Stack, sessions: Sessions, config: PretrainConfig) -> None:
     for session in sessions.living:
         session.metrics.start(stack.updates, 0)
     while stack.updates < config.num_updates and sessions.living and not sessions.stop.requested:
-        result = stack.update()
+        stack.update()
         last = stack.updates == config.num_updates
         if last or stack.updates % config.eval_every == 0:
             sessions.each(Session.evaluate)
-        sessions.each(Session.after_update, result)
+        sessions.each(Session.after_update)
         sessions.each(Session.tick)

@@ -9,11 +9,12 @@ batch is one gather from the block, whatever the mixture.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from iqlft.algorithms.base import Batch
 from iqlft.training.divergence import Range
 
 if TYPE_CHECKING:
@@ -23,24 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from iqlft_workers.transition import RowLayout, Transitions
-
-
-class Batch(NamedTuple):
-    """B transitions per member, sampled together.
-
-    Attributes:
-        observations: `(M, B, O)`.
-        actions: `(M, B, A)`.
-        rewards: `(M, B)`.
-        next_observations: `(M, B, O)`.
-        terminated: `(M, B)`, 0 or 1.
-    """
-
-    observations: Tensor
-    actions: Tensor
-    rewards: Tensor
-    next_observations: Tensor
-    terminated: Tensor
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -86,6 +69,7 @@ class Replay:
         self.capacity = capacity
         self.added = [0] * len(seeds)
         self._offline_ratio = offline_ratio
+        self._selected: Tensor | None = None
         shape = (self.dataset_size + capacity * len(seeds), layout.width)
         self._rows = torch.empty(shape, device=device)
         self.rewards = Range(math.inf, -math.inf)
@@ -101,6 +85,15 @@ class Replay:
         self._generators = [
             torch.Generator().manual_seed((seed + 1) * 0x9E3779B1 % 2**63) for seed in seeds
         ]
+
+    def select(self, places: Tensor) -> None:
+        """Draws from these rows of the dataset alone from now on."""
+        self._selected = places.cpu()
+
+    @property
+    def dataset_rows(self) -> Tensor:
+        """`(N, width)`: the dataset's part of the block."""
+        return self._rows[: self.dataset_size]
 
     @property
     def device(self) -> torch.device:
@@ -169,11 +162,20 @@ class Replay:
             offline = round(count * self._offline_ratio)
             parts = self._dataset(offline, generator), self._new(member, count - offline, generator)
             return torch.cat(parts)
-        places = self._randint(self.dataset_size + new_size, count, generator)
-        return places + (places >= self.dataset_size) * (member * self.capacity)
+        size = self._offline_size
+        places = self._randint(size + new_size, count, generator)
+        new = places - size + self.dataset_size + member * self.capacity
+        return torch.where(places < size, self._offline(places.clamp(max=size - 1)), new)
+
+    @property
+    def _offline_size(self) -> int:
+        return self.dataset_size if self._selected is None else len(self._selected)
+
+    def _offline(self, places: Tensor) -> Tensor:
+        return places if self._selected is None else self._selected[places]
 
     def _dataset(self, count: int, generator: torch.Generator) -> Tensor:
-        return self._randint(self.dataset_size, count, generator)
+        return self._offline(self._randint(self._offline_size, count, generator))
 
     def _new(self, member: int, count: int, generator: torch.Generator) -> Tensor:
         places = self._randint(self.new_size(member), count, generator)

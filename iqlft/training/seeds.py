@@ -11,10 +11,10 @@ from iqlft.config.settings import (
     PretrainConfig,
     TaskConfig,
     config_fields,
-    override,
     to_dict,
 )
 from iqlft.runs import checkpoint
+from iqlft.runs.folder import pretrain_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,14 +45,6 @@ def member_configs(config: PretrainConfig) -> list[PretrainConfig]:
 def run_folder(config: PretrainConfig) -> Path:
     """Where the run of one seed is."""
     return config.runs / config.task / (config.name or f"iql-s{config.seed}")
-
-
-def pretrain_config(run: Run) -> PretrainConfig:
-    """The configuration that a run was pretrained with."""
-    data = run.config("pretrain")
-    if data is None:
-        raise ConfigError(f"{run.folder}/config.yaml has no section `pretrain`.")
-    return override(PretrainConfig(), data, f"{run.folder}/config.yaml")
 
 
 def shares(config: Config, members: int) -> list[Config]:

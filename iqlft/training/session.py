@@ -29,7 +29,6 @@ from iqlft_workers.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iqlft.algorithms.iql import UpdateResult
     from iqlft.config.settings import MachineConfig
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.gateway.gateway import Gateway
@@ -102,7 +101,7 @@ class Session:
 
     # -- rhythm -----------------------------------------------------------------------------
 
-    def after_update(self, result: UpdateResult) -> None:
+    def after_update(self) -> None:
         """Logs when due and checkpoints when due.
 
         Raises:
@@ -110,10 +109,11 @@ class Session:
         """
         updates = self.member.updates
         if updates % self.config.log_every == 0:
-            row = self.metrics.row(self, result)
-            losses = ("value_loss", "actor_loss", "critic_loss")
-            self._require_finite(all(math.isfinite(row[key]) for key in losses), "A loss is")
-            self._report_divergence(impossible_value(row, self.member.possible_returns))
+            row = self.metrics.row(self)
+            losses = [value for key, value in row.items() if key.endswith("loss")]
+            self._require_finite(all(map(math.isfinite, losses)), "A loss is")
+            if (returns := self.member.possible_returns) is not None:
+                self._report_divergence(impossible_value(row, returns))
         if updates % self.config.checkpoint_every == 0:
             self.checkpoint()
 
@@ -174,8 +174,8 @@ class Session:
             TrainingDivergedError: a weight is not finite.
         """
         weights = self.member.actor_weights()
-        arrays = (*weights.weights, *weights.biases, weights.log_std)
-        self._require_finite(all(np.isfinite(each).all() for each in arrays), "The actor is")
+        finite = all(np.isfinite(each).all() for each in weights.arrays.values())
+        self._require_finite(finite, "The actor is")
         return weights
 
     def wait_for_evaluation(self) -> None:

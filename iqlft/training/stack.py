@@ -6,20 +6,23 @@ time on a GPU than one. To its run a member looks like an algorithm and a replay
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+import torch
+
+from iqlft.algorithms.base import reduce
+from iqlft.runs.checkpoint import ALGORITHM_PREFIX, algorithm_tensors
 from iqlft.training.divergence import possible_returns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
-    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
+    from iqlft.algorithms.base import Algorithm, Metrics
     from iqlft.training.cuda_graph import UpdateGraph
     from iqlft.training.divergence import Range
     from iqlft.training.replay import Replay
@@ -28,30 +31,46 @@ if TYPE_CHECKING:
 
 ESTIMATE_BATCH = 1024
 """Transitions behind the mean Q and V on dataset and on new data."""
-_PREFIX = "algorithm."
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stack:
     """The learner of M runs.
 
     Attributes:
         algorithm: with M members.
         replay: the shared dataset, and new transitions of M members.
-        batch_size: B, transitions per member and update.
+        batch_size: B, transitions per member and batch.
         graph: launches updates as a whole; without one, operation by operation.
+        notes: what a user should know of what is learned from.
     """
 
-    algorithm: ImplicitQLearning
+    algorithm: Algorithm[Any]
     replay: Replay
     batch_size: int
     graph: UpdateGraph | None = None
+    notes: tuple[str, ...] = ()
+    _metrics: Metrics = field(default_factory=dict)
+    _figures: list[dict[str, float]] = field(default_factory=list)
 
-    def update(self) -> UpdateResult:
+    def update(self) -> None:
         """One update of every member."""
+        size = self.batch_size * self.algorithm.batches_per_update
         if self.graph is None:
-            return self.algorithm.update(self.replay.sample(self.batch_size))
-        return self.graph.update(self.replay.draw(self.batch_size))
+            self._metrics = self.algorithm.update(self.replay.sample(size))
+        else:
+            self._metrics = self.graph.update(self.replay.draw(size))
+        self._figures = []
+
+    def begin_online(self) -> None:
+        """The switch from pretraining to fine-tuning, unless a checkpoint was from after it."""
+        if not self.algorithm.online:
+            self.algorithm.begin_online()
+
+    def figures(self, member: int) -> dict[str, float]:
+        """What the last update came to; read from the device once for all members."""
+        self._figures = self._figures or reduce(self._metrics)
+        return self._figures[member]
 
     @property
     def updates(self) -> int:
@@ -60,16 +79,23 @@ class Stack:
 
     def member(self, index: int) -> Member:
         """The part of one run."""
-        return Member(self.algorithm, self.replay, index)
+        return Member(self, index)
 
 
 @dataclass(frozen=True)
 class Member:
     """One run's networks, random streams and new transitions."""
 
-    _algorithm: ImplicitQLearning
-    _replay: Replay
+    _stack: Stack
     _index: int
+
+    @property
+    def _algorithm(self) -> Algorithm[Any]:
+        return self._stack.algorithm
+
+    @property
+    def _replay(self) -> Replay:
+        return self._stack.replay
 
     @property
     def updates(self) -> int:
@@ -92,9 +118,10 @@ class Member:
         return self._replay.new_size(self._index)
 
     @property
-    def possible_returns(self) -> Range:
-        """Between which returns lie, by the rewards so far."""
-        return possible_returns(self._replay.rewards, self._algorithm.hyperparameters.discount)
+    def possible_returns(self) -> Range | None:
+        """Between which returns lie, by the rewards so far; None where nothing estimates them."""
+        discount = self._algorithm.discount
+        return None if discount is None else possible_returns(self._replay.rewards, discount)
 
     def actor_weights(self) -> ActorWeights:
         """The actor for the workers; its version is the number of updates."""
@@ -108,20 +135,29 @@ class Member:
         """Appends rows of `(n, width)` to the replay."""
         self._replay.add_rows(rows, self._index)
 
-    def metrics(self, result: UpdateResult) -> dict[str, float]:
-        """An update's figures; reads from the device, so call it rarely."""
-        return self._algorithm.metrics(result)[self._index]
+    def figures(self) -> dict[str, float]:
+        """The last update's figures; reads from the device, so call it rarely."""
+        return self._stack.figures(self._index)
 
+    @torch.no_grad()
     def estimates(self, *, new: bool) -> dict[str, float]:
-        """Mean Q and V of new transitions, or of the dataset's, for diagnostics."""
+        """Mean Q and V of new transitions, or of the dataset's, where the algorithm has them."""
         batch = self._replay.sample_part(ESTIMATE_BATCH, self._index, new=new)
-        return self._algorithm.estimates(batch)[self._index]
+        estimates = {
+            "q": self._algorithm.q_values(batch.observations, batch.actions),
+            "value": self._algorithm.values(batch.observations),
+        }
+        part = "new" if new else "dataset"
+        return {
+            f"{part}/{name}": float(each[self._index].mean())
+            for name, each in estimates.items()
+            if each is not None
+        }
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that the next update depends on, new transitions excepted."""
-        state = {
-            f"{_PREFIX}{key}": each for key, each in self._algorithm.state(self._index).items()
-        }
+        learned = self._algorithm.state(self._index)
+        state = {ALGORITHM_PREFIX + key: each for key, each in learned.items()}
         return state | {"replay.random_state": self._replay.random_state(self._index)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -131,10 +167,5 @@ class Member:
             KeyError: a tensor is missing.
             RuntimeError: a tensor's shape does not fit.
         """
-        self._algorithm.load_state(algorithm_state(state), self._index)
+        self._algorithm.load_state(algorithm_tensors(state), self._index)
         self._replay.set_random_state(state["replay.random_state"], self._index)
-
-
-def algorithm_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The part of a member's state that is `ImplicitQLearning`'s."""
-    return {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}

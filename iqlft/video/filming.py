@@ -21,7 +21,7 @@ from iqlft.runs.policy import load_policy
 from iqlft.video.camera import Camera
 from iqlft.video.captions import caption, outcome, progress
 from iqlft.video.opengl import RenderingError
-from iqlft_workers.actor import GaussianActor
+from iqlft_workers.actor import make_actor
 from iqlft_workers.environment import Environment
 from iqlft_workers.episode import PLACE_DIM, evaluation
 from iqlft_workers.pool import environment_variables
@@ -70,7 +70,7 @@ def film(scene: Scene) -> Iterator[NDArray[np.uint8]]:
         RenderingError: its environment cannot be drawn.
     """
     policy = load_policy(scene.policy)
-    actor, environment = GaussianActor(policy.weights), Environment(policy.environment)
+    actor, environment = make_actor(policy.weights), Environment(policy.environment)
     with closing(environment), Camera(environment) as camera:
         trail = []
         for episode in evaluation(environment, actor, scene.seed):

@@ -17,11 +17,10 @@ from iqlft.analysis.summary import series_of
 from iqlft.config.settings import ConfigError, FinetuneConfig, override
 from iqlft.datasets.goal_maze import distance_to_goal
 from iqlft.runs.curves import read_run
-from iqlft.runs.folder import Run
+from iqlft.runs.folder import Run, pretrain_config
 from iqlft.runs.policy import Policy, load_policy, save_policy
 from iqlft.training.evaluate import run_episodes
 from iqlft.training.progress import Silent
-from iqlft.training.seeds import pretrain_config
 from iqlft.video.camera import picture_size
 from iqlft.video.captions import number
 from iqlft.video.encode import find_ffmpeg, write_mp4

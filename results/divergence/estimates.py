@@ -14,7 +14,7 @@ from iqlft.runs.metrics_log import History, read_history
 
 OFFLINE, ONLINE = 50_000, 10_000
 CLOCKS = "phase", "updates", "env_steps"
-FIGURES = "critic_loss", "value_loss", "dataset_q", "dataset_value", "new_q", "new_value"
+FIGURES = "critic/loss", "value/loss", "dataset/q", "dataset/value", "new/q", "new/value"
 
 
 def thinned(history: History) -> Iterator[Mapping[str, Any]]:
@@ -24,7 +24,7 @@ def thinned(history: History) -> Iterator[Mapping[str, Any]]:
         if row["phase"] == "offline":
             if row["updates"] % OFFLINE == 0:
                 yield row
-        elif row.get("new_value") is not None and row["env_steps"] // ONLINE > last:
+        elif row.get("new/value") is not None and row["env_steps"] // ONLINE > last:
             last = row["env_steps"] // ONLINE
             yield row
 

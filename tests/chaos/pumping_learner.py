@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from actors import gaussian
 from chaos import tallying
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
-from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.transition import RowLayout
 from synthetic_worker import INDEX, PROCESS, SESSION
@@ -29,6 +29,7 @@ from synthetic_worker import INDEX, PROCESS, SESSION
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from iqlft_workers.actor import ActorWeights
     from iqlft_workers.pool import WorkerPool
     from iqlft_workers.transition import Transitions
 
@@ -69,7 +70,7 @@ def open_gateway(
 def actor_weights(version: int) -> ActorWeights:
     """A small actor, the same for every version."""
     widths = (LAYOUT.observation_dim, 16, 16, LAYOUT.action_dim)
-    return ActorWeights(
+    return gaussian(
         tuple(np.zeros(shape, np.float32) for shape in itertools.pairwise(widths)),
         tuple(np.zeros(width, np.float32) for width in widths[1:]),
         np.full(LAYOUT.action_dim, -1.0, np.float32),

@@ -24,7 +24,7 @@ def test_the_quick_start_trains_acts_and_saves(corner: str, tmp_path: Path) -> N
     iql.save(tmp_path / "my-policy")
 
     assert metrics["updates"] == iql.updates == 20
-    assert {"value_loss", "actor_loss", "critic_loss", "q_mean"} <= metrics.keys()
+    assert {"value/loss", "actor/loss", "critic/loss", "critic/q"} <= metrics.keys()
     assert all(math.isfinite(value) for value in metrics.values())
     assert isinstance(environment.action_space, gymnasium.spaces.Box)
     assert environment.action_space.contains(action)

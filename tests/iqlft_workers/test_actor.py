@@ -2,14 +2,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from iqlft_workers.actor import LOG_STD_MAX, LOG_STD_MIN, ActorWeights, GaussianActor
+from actors import gaussian, with_array
+from iqlft_workers.actor import ActorWeights, GaussianActor
 
 MakeWeights = Callable[..., ActorWeights]
 
 
 def by_hand() -> ActorWeights:
     """Two inputs, two hidden units, one action; the observation is normalised."""
-    return ActorWeights(
+    return gaussian(
         weights=(
             np.array([[1.0, -1.0], [2.0, 1.0]], np.float32),
             np.array([[0.5], [0.25]], np.float32),
@@ -50,7 +51,7 @@ def test_samples_have_the_policys_mean_and_deviation() -> None:
 
 
 def test_samples_are_clipped_to_the_action_bounds() -> None:
-    actor = GaussianActor(by_hand()._replace(log_std=np.array([LOG_STD_MAX], np.float32)))
+    actor = GaussianActor(with_array(by_hand(), "log_std", np.array([2.0], np.float32)))
     rng = np.random.default_rng(0)
     samples = np.array([actor.sample(np.zeros(2, np.float32), rng) for _ in range(500)])
     assert samples.min() == -1.0
@@ -58,11 +59,11 @@ def test_samples_are_clipped_to_the_action_bounds() -> None:
 
 
 def test_the_log_deviation_is_clipped() -> None:
-    actor = GaussianActor(by_hand()._replace(log_std=np.array([-50.0], np.float32)))
+    actor = GaussianActor(with_array(by_hand(), "log_std", np.array([-50.0], np.float32)))
     observation = np.array([3.0, 0.0], np.float32)
     noise = np.random.default_rng(0).standard_normal(1, np.float32)
     sample = actor.sample(observation, np.random.default_rng(0))
-    np.testing.assert_allclose(sample, np.exp(LOG_STD_MIN) * noise, rtol=1e-5)
+    np.testing.assert_allclose(sample, np.exp(-5) * noise, rtol=1e-5)
 
 
 def test_newer_weights_replace_older_ones(make_weights: MakeWeights) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from actors import with_array
 from iqlft_workers.actor import ActorWeights, GaussianActor
 from iqlft_workers.environment import Environment, EnvironmentSpec
 from iqlft_workers.episode import EpisodeResult
@@ -72,7 +73,7 @@ def test_recorded_actions_and_seed_give_the_recorded_episode_again(
 def test_actions_are_recorded_as_executed_within_the_bounds(
     pendulum: Environment, make_weights: MakeWeights
 ) -> None:
-    wild = make_weights(3, 1)._replace(log_std=np.array([2.0], np.float32))
+    wild = with_array(make_weights(3, 1), "log_std", np.array([2.0], np.float32))
     taken = run(Rollout(pendulum, GaussianActor(wild), seed=0, worker_id=0), 50)
     assert np.abs(taken.actions).max() == 1.0
 

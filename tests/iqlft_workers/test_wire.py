@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from actors import gaussian
 from iqlft_workers import messages
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.messages import Message
@@ -92,8 +93,8 @@ def test_a_header_with_an_unknown_missing_or_mistyped_part_is_refused(frame: obj
 
 
 def test_another_protocol_version_is_named_and_refused() -> None:
-    with pytest.raises(ProtocolVersionError, match="IQLP/2"):
-        decode([msgpack.packb([2, "HOWDY", {}])])
+    with pytest.raises(ProtocolVersionError, match="IQLP/1"):
+        decode([msgpack.packb([1, "HOWDY", {}])])
 
 
 def test_a_byte_too_few_or_another_shape_is_refused() -> None:
@@ -138,7 +139,7 @@ def make_actor(widths: list[int], rng: np.random.Generator, version: int) -> Act
     def draw(*shape: int) -> NDArray[np.float32]:
         return rng.standard_normal(shape, np.float32)
 
-    return ActorWeights(
+    return gaussian(
         tuple(draw(*shape) for shape in itertools.pairwise(widths)),
         tuple(draw(width) for width in widths[1:]),
         draw(widths[-1]),
@@ -150,7 +151,7 @@ def make_actor(widths: list[int], rng: np.random.Generator, version: int) -> Act
 
 def leaves(weights: ActorWeights) -> list[NDArray[np.float32]]:
     """All arrays of actor weights."""
-    return [*weights.weights, *weights.biases, *weights[2:5]]
+    return list(weights.arrays.values())
 
 
 def test_weights_that_are_cut_or_not_finite_are_refused() -> None:
@@ -158,6 +159,6 @@ def test_weights_that_are_cut_or_not_finite_are_refused() -> None:
     packed = pack_weights(weights)
     with pytest.raises(WireError):
         unpack_weights(packed[:-4])
-    weights.weights[0][0, 0] = np.nan
+    weights.arrays["weight.0"][0, 0] = np.nan
     with pytest.raises(ArrayError, match="finite"):
         unpack_weights(pack_weights(weights))

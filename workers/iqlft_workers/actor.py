@@ -1,100 +1,263 @@
-"""The Gaussian actor in NumPy, and the weights that travel from the learner to the workers.
+"""The actors in NumPy, and the weights that travel from the learner to the workers.
 
 A worker needs one action at a time, for which NumPy is three times faster than torch and starts
-ten times lighter; so the rollout side never imports torch.
+ten times lighter; so the rollout side never imports torch. Each kind of actor says which arrays it
+is made of; wire, policy folder and checkpoint take arrays as they are and know no kind by name.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import itertools
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
-LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
-"""Bounds of the log standard deviation (IQL's configuration; see `docs/algorithm.md`)."""
+    Array = NDArray[np.float32]
 
 
 class ActorWeights(NamedTuple):
-    """Everything that an actor needs to act, as float32 arrays.
+    """Everything that an actor needs to act.
 
     Attributes:
-        weights: one `(in, out)` matrix per layer, the first with `in = O`, the last with `out = A`.
-        biases: one `(out,)` vector per layer.
-        log_std: `(A,)` log standard deviation, the same in every state.
-        observation_mean: `(O,)` subtracted from an observation (zeros: not normalised).
-        observation_std: `(O,)` that divides it (ones: not normalised).
+        kind: of the actor, a key of `ACTORS`.
+        arrays: float32 by name, as the kind's `array_shapes` has them: `weight.<i>` `(in, out)` and
+            `bias.<i>` `(out,)` of each layer, `observation_mean` and `observation_std` `(O,)`
+            (zeros and ones: not normalised), and what else the kind needs.
+        settings: numbers by name, the kind's `settings`.
         version: number of updates behind these weights.
     """
 
-    weights: tuple[NDArray[np.float32], ...]
-    biases: tuple[NDArray[np.float32], ...]
-    log_std: NDArray[np.float32]
-    observation_mean: NDArray[np.float32]
-    observation_std: NDArray[np.float32]
+    kind: str
+    arrays: Mapping[str, Array]
+    settings: Mapping[str, float]
     version: int
 
     @property
     def observation_dim(self) -> int:
         """O, the width of an observation."""
-        return int(self.weights[0].shape[0])
+        return int(self.arrays["observation_mean"].shape[0])
 
     @property
     def action_dim(self) -> int:
         """A, the width of an action."""
-        return int(self.weights[-1].shape[1])
+        return ACTORS[self.kind].outputs_to_actions(self.widths[-1])
+
+    @property
+    def widths(self) -> list[int]:
+        """Widths of the layers, from the observation to the output."""
+        layers = sum(name.startswith("bias.") for name in self.arrays)
+        biases = (self.arrays[f"bias.{index}"] for index in range(layers))
+        return [self.observation_dim, *(int(bias.shape[0]) for bias in biases)]
 
 
-class GaussianActor:
-    """A diagonal Gaussian policy with mean `tanh(MLP(s))` and a state-independent deviation.
+class ActorWeightsError(ValueError):
+    """Weights that are no actor's: an unknown kind, or other arrays or settings than it has."""
+
+
+class Actor(ABC):
+    """A policy: an MLP with ReLU layers on the normalised observation, and what it says of actions.
 
     Args:
         weights: the actor's weights; replace them with `load` as newer ones arrive.
     """
 
+    settings: ClassVar[tuple[str, ...]] = ()
+    """Names of the numbers that the kind needs beside its arrays."""
+
     def __init__(self, weights: ActorWeights) -> None:
         self.load(weights)
 
     def load(self, weights: ActorWeights) -> None:
-        """Acts with `weights` from now on."""
-        self._weights = weights
-        self._std = np.exp(np.clip(weights.log_std, LOG_STD_MIN, LOG_STD_MAX))
+        """Acts with `weights`, which are of the same kind, from now on."""
+        self.version, arrays = weights.version, weights.arrays
+        self._mean, self._std = arrays["observation_mean"], arrays["observation_std"]
+        *self._hidden, self._last = (
+            (arrays[f"weight.{index}"], arrays[f"bias.{index}"])
+            for index in range(len(weights.widths) - 1)
+        )
+        self._prepare(weights)
 
-    @property
-    def version(self) -> int:
-        """Version of the weights in use."""
-        return self._weights.version
+    @abstractmethod
+    def _prepare(self, weights: ActorWeights) -> None:
+        """Computes once what every action needs."""
 
-    def mean(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The policy's mean action.
+    @abstractmethod
+    def mean(self, observation: Array) -> Array:
+        """The action of an evaluation.
 
         Args:
             observation: `(O,)` or `(B, O)` float32.
 
         Returns:
-            `(A,)` or `(B, A)` float32 in (-1, 1).
+            `(A,)` or `(B, A)` float32 in [-1, 1].
         """
-        w = self._weights
-        hidden = (observation - w.observation_mean) / w.observation_std
-        for matrix, bias in zip(w.weights[:-1], w.biases[:-1], strict=True):
-            hidden = np.maximum(hidden @ matrix + bias, 0)
-        mean: NDArray[np.float32] = np.tanh(hidden @ w.weights[-1] + w.biases[-1])
-        return mean
 
-    def sample(
-        self, observation: NDArray[np.float32], rng: np.random.Generator
-    ) -> NDArray[np.float32]:
-        """An action from the Gaussian at its full deviation, clipped to [-1, 1].
+    @abstractmethod
+    def sample(self, observation: Array, rng: np.random.Generator) -> Array:
+        """The action of a training episode, as executed.
 
         Args:
             observation: `(O,)` or `(B, O)` float32.
             rng: source of the noise; draws as many normals as the action has values.
 
         Returns:
-            `(A,)` or `(B, A)` float32 in [-1, 1]: the action as executed.
+            `(A,)` or `(B, A)` float32 in [-1, 1].
         """
+
+    @classmethod
+    def skip(cls, action: Array, rng: np.random.Generator) -> None:
+        """Draws the noise of an action `(A,)` that is known, so that the next one is as it was."""
+        cls._noise(action, rng)
+
+    @staticmethod
+    def _noise(like: Array, rng: np.random.Generator) -> Array:
+        return rng.standard_normal(like.shape, np.float32)
+
+    def _output(self, observation: Array) -> Array:
+        """What the MLP makes of an observation."""
+        hidden: NDArray[Any] = (observation - self._mean) / self._std
+        for weight, bias in self._hidden:
+            hidden = np.maximum(hidden @ weight + bias, 0)
+        weight, bias = self._last
+        output: Array = hidden @ weight + bias
+        return output
+
+    @classmethod
+    def outputs_to_actions(cls, outputs: int) -> int:
+        """A, the width of an action, from that of the MLP's output."""
+        return outputs
+
+    @classmethod
+    def array_shapes(cls, widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the arrays of layers of these widths."""
+        matrices = {f"weight.{i}": pair for i, pair in enumerate(itertools.pairwise(widths))}
+        biases = {f"bias.{i}": (width,) for i, width in enumerate(widths[1:])}
+        normalizer = {"observation_mean": (widths[0],), "observation_std": (widths[0],)}
+        return {**matrices, **biases, **normalizer}
+
+
+class GaussianActor(Actor):
+    """A diagonal Gaussian with a state-independent standard deviation, clipped to [-1, 1].
+
+    Its mean is `tanh(MLP(s))` where the setting `tanh_mean` is 1, else the MLP's output. The
+    array `log_std` `(A,)` is bounded by `log_std_min` and `log_std_max`.
+    """
+
+    settings = ("log_std_min", "log_std_max", "tanh_mean")
+
+    def _prepare(self, weights: ActorWeights) -> None:
+        bounds = weights.settings["log_std_min"], weights.settings["log_std_max"]
+        log_std = np.clip(weights.arrays["log_std"], *bounds)
+        self._scale: Array = np.exp(log_std).astype(np.float32)
+        self._tanh_mean = bool(weights.settings["tanh_mean"])
+
+    def mean(self, observation: Array) -> Array:
+        """The Gaussian's mean, within the bounds of actions."""
+        mean = self._center(observation)
+        return mean if self._tanh_mean else np.clip(mean, -1, 1)
+
+    def sample(self, observation: Array, rng: np.random.Generator) -> Array:
+        """A sample at the full standard deviation, clipped."""
+        mean = self._center(observation)
+        return np.clip(mean + self._scale * self._noise(mean, rng), -1, 1)
+
+    def _center(self, observation: Array) -> Array:
+        output = self._output(observation)
+        return np.tanh(output) if self._tanh_mean else output
+
+    @classmethod
+    def array_shapes(cls, widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        """Those of the MLP, and `log_std`."""
+        return super().array_shapes(widths) | {"log_std": (widths[-1],)}
+
+
+class SquashedGaussianActor(Actor):
+    """tanh of a diagonal Gaussian whose mean and log standard deviation the MLP gives.
+
+    The first half of its output is the mean, the second the log standard deviation, bounded by
+    `log_std_min` and `log_std_max`.
+    """
+
+    settings = ("log_std_min", "log_std_max")
+
+    def _prepare(self, weights: ActorWeights) -> None:
+        self._bounds = weights.settings["log_std_min"], weights.settings["log_std_max"]
+
+    def mean(self, observation: Array) -> Array:
+        """Tanh of the Gaussian's mean."""
+        mean, _ = np.split(self._output(observation), 2, axis=-1)
+        return np.tanh(mean)
+
+    def sample(self, observation: Array, rng: np.random.Generator) -> Array:
+        """Tanh of a sample of the Gaussian."""
+        mean, log_std = np.split(self._output(observation), 2, axis=-1)
+        std = np.exp(np.clip(log_std, *self._bounds))
+        return np.tanh(mean + std * self._noise(mean, rng))
+
+    @classmethod
+    def outputs_to_actions(cls, outputs: int) -> int:
+        """Half of them: each action has a mean and a log standard deviation."""
+        if outputs % 2:
+            raise ActorWeightsError(f"{outputs} outputs are no pairs of mean and deviation")
+        return outputs // 2
+
+
+class DeterministicActor(Actor):
+    """`tanh(MLP(s))`, in training with noise of the standard deviation `exploration_noise`."""
+
+    settings = ("exploration_noise",)
+
+    def _prepare(self, weights: ActorWeights) -> None:
+        self._scale = np.float32(weights.settings["exploration_noise"])
+
+    def mean(self, observation: Array) -> Array:
+        """The action without noise."""
+        return np.tanh(self._output(observation))
+
+    def sample(self, observation: Array, rng: np.random.Generator) -> Array:
+        """The action with noise, clipped."""
         mean = self.mean(observation)
-        noise = rng.standard_normal(mean.shape, np.float32)
-        return np.clip(mean + self._std * noise, -1, 1)
+        return np.clip(mean + self._scale * self._noise(mean, rng), -1, 1)
+
+
+TANH_GAUSSIAN = {"log_std_min": -5.0, "log_std_max": 2.0, "tanh_mean": 1.0}
+"""Settings of IQL's Gaussian, which weights that version 0.1 wrote do not name."""
+
+ACTORS: dict[str, type[Actor]] = {
+    "gaussian": GaussianActor,
+    "squashed_gaussian": SquashedGaussianActor,
+    "deterministic": DeterministicActor,
+}
+"""The kinds of actors by name."""
+
+
+def make_actor(weights: ActorWeights) -> Actor:
+    """The actor that these weights are for."""
+    return ACTORS[weights.kind](weights)
+
+
+def check_weights(weights: ActorWeights) -> ActorWeights:
+    """The weights, if they are whole and of a known kind.
+
+    Raises:
+        ActorWeightsError: they are not.
+    """
+    if weights.kind not in ACTORS:
+        raise ActorWeightsError(f"there is no actor of the kind {weights.kind[:40]!r}")
+    kind, shapes = ACTORS[weights.kind], {name: a.shape for name, a in weights.arrays.items()}
+    try:
+        widths = weights.widths
+    except (KeyError, IndexError):
+        widths = []
+    if len(widths) < 2 or kind.array_shapes(widths) != shapes:
+        raise ActorWeightsError(f"its arrays are not those of the kind {weights.kind}")
+    if set(kind.settings) != weights.settings.keys():
+        raise ActorWeightsError(f"its settings are not {', '.join(kind.settings)}")
+    kind.outputs_to_actions(widths[-1])
+    return weights

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from iqlft_workers.actor import GaussianActor
+    from iqlft_workers.actor import Actor
     from iqlft_workers.environment import Environment, Step
 
 PLACE_DIM = 2
@@ -81,7 +81,7 @@ class Episode:
         )
 
 
-def evaluation(environment: Environment, actor: GaussianActor, seed: int) -> Iterator[Episode]:
+def evaluation(environment: Environment, actor: Actor, seed: int) -> Iterator[Episode]:
     """Runs one episode with mean actions; it depends on the weights and the seed alone.
 
     Args:

@@ -8,7 +8,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from iqlft_workers.actor import GaussianActor
+from iqlft_workers.actor import make_actor
 from iqlft_workers.client import Client
 from iqlft_workers.discovery import ASK_SECONDS, Discovery
 from iqlft_workers.environment import Environment, EnvironmentSpec
@@ -253,7 +253,7 @@ class Worker:
                 raise RejectedError("The learner's recorded actions do not fit the environment.")
             self._rollout = Rollout(
                 self._environments[0],
-                GaussianActor(weights),
+                make_actor(weights),
                 seed=welcome.seed,
                 worker_id=welcome.worker_id,
                 episode=welcome.episode,
@@ -275,7 +275,7 @@ class Worker:
         """Runs the episodes asked for, in an environment of their own."""
         if len(self._environments) < 2:
             self._environment()
-        actor = GaussianActor(weights)
+        actor = make_actor(weights)
         for index, seed in zip(request.indices, request.seeds, strict=True):
             result = evaluate_episode(self._environments[1], actor, seed, self._look_up)
             self._session.send_evaluation(request.evaluation, index, result)

@@ -1,4 +1,4 @@
-"""IQLP/1: what learner and workers say to each other, as plain records; `wire` knows their bytes.
+"""IQLP/2: what learner and workers say to each other, as plain records; `wire` knows their bytes.
 
 A worker says HELLO, is welcomed, builds its environment and says READY. From then on it sends
 numbered BATCHes, which are acknowledged with credit: the number of environment steps that it may

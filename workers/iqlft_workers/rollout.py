@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from iqlft_workers.actor import GaussianActor
+    from iqlft_workers.actor import Actor
     from iqlft_workers.environment import Environment, Step
 
 
@@ -54,7 +54,7 @@ class Rollout:
     def __init__(
         self,
         environment: Environment,
-        actor: GaussianActor,
+        actor: Actor,
         *,
         seed: int,
         worker_id: int,
@@ -70,7 +70,7 @@ class Rollout:
         self._held = _allocate(capacity, environment.observation_dim, environment.action_dim)
         self._begin()
         for action in () if actions is None else actions:
-            self._rng.standard_normal(action.shape, np.float32)
+            self.actor.skip(action, self._rng)
             self._current.step(action)
 
     def _begin(self) -> None:
@@ -126,7 +126,7 @@ def _allocate(capacity: int, observation_dim: int, action_dim: int) -> Transitio
 
 def evaluate_episode(
     environment: Environment,
-    actor: GaussianActor,
+    actor: Actor,
     seed: int,
     after_step: Callable[[], None] = lambda: None,
 ) -> EpisodeResult:

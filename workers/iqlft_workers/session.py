@@ -1,4 +1,4 @@
-"""The worker's side of IQLP/1 as a state machine: messages in, messages out, no sockets, no clock.
+"""The worker's side of IQLP/2 as a state machine: messages in, messages out, no sockets, no clock.
 
 `receive` and `tick` are told the time; what is to be sent collects in `outbox`. The worker never
 drops a batch: at most `WINDOW` of them wait for their acknowledgement, and then it stops stepping.

@@ -23,15 +23,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin, get_typ
 import msgpack
 import numpy as np
 
-from iqlft_workers.actor import ActorWeights
+from iqlft_workers.actor import ActorWeights, ActorWeightsError, check_weights
 from iqlft_workers.messages import NAMES, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-PROTOCOL = 1
+PROTOCOL = 2
+"""Version 2 names the actor's kind and arrays; 1 knew a single kind, by its layers' widths."""
 MAX_FRAMES = 10
 MAX_BYTES = 4 * 2**20
 MAX_HEADER_BYTES = 16 * 2**10
@@ -39,7 +40,8 @@ _MAX_ITEMS = 1024
 """The most items of a list or a map in a header: they are allocated before they are read."""
 _MAX_LEVELS = 16
 """The most levels of lists and maps in a field that may hold anything."""
-_MAX_LAYERS = 16
+_MAX_ARRAYS = 64
+"""The most arrays of an actor."""
 
 Frame = bytes | memoryview
 
@@ -226,23 +228,17 @@ def _array(frame: Frame, shape: Any, dtype: np.dtype[Any], ndim: int, name: str)
 def pack_weights(weights: ActorWeights) -> bytes:
     """Actor weights as a single frame, because a conflating subscription keeps only one.
 
-    A length (u32), a msgpack header `[protocol, version, layer widths]`, then the float32 values.
+    A length (u32), a msgpack header `[protocol, version, kind, settings, [[name, shape], ...]]`,
+    then the arrays' float32 values.
 
     Raises:
         LimitError: the weights are too large to be accepted on the other side.
     """
-    widths = [weights.observation_dim, *(int(bias.shape[0]) for bias in weights.biases)]
-    header = msgpack.packb([PROTOCOL, int(weights.version), widths])
-    flat = (
-        *weights.weights,
-        *weights.biases,
-        weights.log_std,
-        weights.observation_mean,
-        weights.observation_std,
-    )
-    packed = b"".join(
-        (struct.pack("<I", len(header)), header, *(np.asarray(a, "<f4").tobytes() for a in flat))
-    )
+    shapes = [(name, array.shape) for name, array in weights.arrays.items()]
+    settings = {name: float(value) for name, value in weights.settings.items()}
+    header = msgpack.packb([PROTOCOL, int(weights.version), weights.kind, settings, shapes])
+    values = (np.asarray(array, "<f4").tobytes() for array in weights.arrays.values())
+    packed = b"".join((struct.pack("<I", len(header)), header, *values))
     _check_limits([packed])
     return packed
 
@@ -260,41 +256,50 @@ def unpack_weights(packed: Any) -> ActorWeights:  # noqa: ANN401
     _check_limits([data])
     if len(data) < 4 or (start := 4 + struct.unpack_from("<I", data)[0]) > len(data):
         raise HeaderError("The weights are cut short.")
-    version, widths = _weights_header(data[4:start])
-    shapes = _weight_shapes(widths)
-    if sum(math.prod(shape) for shape in shapes) * 4 != len(data) - start:
-        raise ArrayError(f"The weights do not fill layers of the widths {widths}.")
+    version, kind, settings, shapes = _weights_header(data[4:start])
+    if sum(map(math.prod, shapes.values())) * 4 != len(data) - start:
+        raise ArrayError("The weights do not fill their arrays.")
     values = np.frombuffer(data, "<f4", offset=start)
-    if not np.isfinite(values).all():
+    if not np.isfinite(values).all() or not all(map(math.isfinite, settings.values())):
         raise ArrayError("The weights are not finite.")
-    *layers, log_std, mean, std = _split(values, shapes)
-    half = len(layers) // 2
-    matrices, biases = tuple(layers[:half]), tuple(layers[half:])
-    return ActorWeights(matrices, biases, log_std, mean, std, version)
+    try:
+        return check_weights(ActorWeights(kind, _split(values, shapes), settings, version))
+    except ActorWeightsError as error:
+        raise ArrayError(f"The weights are no actor's: {error}.") from error
 
 
-def _weights_header(data: memoryview) -> tuple[int, list[int]]:
-    version, widths = _header(data, 2)
+def _weights_header(
+    data: memoryview,
+) -> tuple[int, str, dict[str, float], dict[str, tuple[int, ...]]]:
+    version, kind, settings, shapes = _header(data, 4)
     if type(version) is not int or not 0 <= version < 2**32:
         raise HeaderError("The weights' version is not a count.")
-    if not isinstance(widths, list) or not 2 <= len(widths) <= _MAX_LAYERS:
-        raise HeaderError("The weights' layers are not listed.")
-    if not all(type(width) is int and width > 0 for width in widths):
-        raise HeaderError("The widths of the weights' layers are not positive numbers.")
-    return version, widths
+    if type(kind) is not str:
+        raise HeaderError("The weights' kind is no name.")
+    if not isinstance(settings, dict) or not all(type(v) is float for v in settings.values()):
+        raise HeaderError("The weights' settings are not numbers by name.")
+    if not isinstance(shapes, list) or not 1 <= len(shapes) <= _MAX_ARRAYS:
+        raise HeaderError("The weights' arrays are not listed.")
+    if not all(map(_is_named_shape, shapes)):
+        raise HeaderError("The weights' arrays have no names, or no positive lengths.")
+    return version, kind, settings, {name: tuple(shape) for name, shape in shapes}
 
 
-def _weight_shapes(widths: list[int]) -> list[tuple[int, ...]]:
-    matrices = list(itertools.pairwise(widths))
-    biases = [(width,) for width in widths[1:]]
-    return [*matrices, *biases, (widths[-1],), (widths[0],), (widths[0],)]
+def _is_named_shape(pair: Any) -> bool:  # noqa: ANN401
+    if not isinstance(pair, list) or len(pair) != 2 or type(pair[0]) is not str:
+        return False
+    shape = pair[1]
+    return isinstance(shape, list) and all(
+        type(length) is int and 0 < length <= MAX_BYTES for length in shape
+    )
 
 
 def _split(
-    values: NDArray[np.float32], shapes: list[tuple[int, ...]]
-) -> Iterator[NDArray[np.float32]]:
-    start = 0
-    for shape in shapes:
-        end = start + math.prod(shape)
-        yield values[start:end].reshape(shape).astype(np.float32)
-        start = end
+    values: NDArray[np.float32], shapes: dict[str, tuple[int, ...]]
+) -> dict[str, NDArray[np.float32]]:
+    ends = itertools.accumulate(map(math.prod, shapes.values()))
+    parts = np.split(values, list(ends)[:-1])
+    return {
+        name: part.reshape(shape).astype(np.float32)
+        for (name, shape), part in zip(shapes.items(), parts, strict=True)
+    }

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config.settings import ActorSchedule, Hyperparameters
+from iqlft.algorithms.base import Batch, Metrics, Spec, reduce
+from iqlft.algorithms.iql import IQL
+from iqlft.config.algorithms import ActorSchedule, IQLHyperparameters
 from iqlft.nn.stacked_mlp import Dropout
-from iqlft.training.replay import Batch
 
 Array = np.ndarray
 Masks = Sequence[Array]
 
 OBSERVATION_DIM, ACTION_DIM, BATCH = 5, 2, 16
-SMALL = Hyperparameters(hidden_size=12, batch_size=BATCH)
+SPEC = Spec(OBSERVATION_DIM, ACTION_DIM)
+SMALL = IQLHyperparameters(hidden_size=12, batch_size=BATCH)
 DROPPING = dataclasses.replace(SMALL, dropout=0.25)
 NO_MASKS = (np.ones(1), np.ones(1))
 
@@ -129,13 +130,21 @@ def as_batch(arrays: Sequence[Array], dtype: torch.dtype) -> Batch:
     return Batch(*(torch.tensor(each, dtype=dtype)[None] for each in arrays))
 
 
-def masks_of_one_update(algorithm: ImplicitQLearning) -> Masks:
+def figures(metrics: Metrics) -> dict[str, float]:
+    return reduce(metrics)[0]
+
+
+def critic_loss(metrics: Metrics) -> float:
+    return figures(metrics)["critic/loss"]
+
+
+def masks_of_one_update(algorithm: IQL) -> Masks:
     """What its next update will drop in the actor, drawn from a copy of its random streams."""
     settings, state = algorithm.hyperparameters, algorithm.state()
     if settings.dropout == 0:
         return NO_MASKS
     dropout = Dropout(settings.dropout, [settings.hidden_size] * 2, [torch.Generator()])
-    dropout.set_random_state(0, state["dropout.random_state"])
+    dropout.set_random_state(0, state["random_state"])
     masks = dropout.masks(torch.zeros(1, BATCH, OBSERVATION_DIM, dtype=torch.float64))
     return [mask.numpy() for mask in masks]
 
@@ -143,16 +152,16 @@ def masks_of_one_update(algorithm: ImplicitQLearning) -> Masks:
 @pytest.mark.parametrize("settings", [SMALL, DROPPING], ids=["whole", "dropout"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 2e-4)])
 def test_ten_updates_equal_a_numpy_float64_transcription(
-    dtype: torch.dtype, tolerance: float, settings: Hyperparameters
+    dtype: torch.dtype, tolerance: float, settings: IQLHyperparameters
 ) -> None:
-    algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings, (3,), dtype=dtype)
+    algorithm = IQL(SPEC, settings, (3,), dtype=dtype)
     twin = NumpyIQL(algorithm.state())
     rng = np.random.default_rng(0)
     for _ in range(10):
         arrays, masks = random_arrays(rng), masks_of_one_update(algorithm)
         result = algorithm.update(as_batch(arrays, dtype))
         losses = twin.update(*arrays, masks)
-        ours = result.value_loss.item(), result.actor_loss.item(), result.critic_loss.item()
+        ours = tuple(figures(result)[f"{name}/loss"] for name in ("value", "actor", "critic"))
         assert ours == pytest.approx(losses, rel=tolerance)
     state = algorithm.state()
     for name, layers in twin.networks.items():
@@ -164,14 +173,14 @@ def test_ten_updates_equal_a_numpy_float64_transcription(
 
 
 def test_a_terminated_transition_learns_its_reward_alone() -> None:
-    algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
+    algorithm = IQL(SPEC, SMALL)
     s, a, r, s2, _ = random_arrays(np.random.default_rng(1))
     far = s2 * 1e3
     terminated = np.ones(BATCH)
-    one = algorithm.update(as_batch((s, a, r, s2, terminated), torch.float32)).critic_loss
-    algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
-    other = algorithm.update(as_batch((s, a, r, far, terminated), torch.float32)).critic_loss
-    assert one.item() == other.item()
+    one = critic_loss(algorithm.update(as_batch((s, a, r, s2, terminated), torch.float32)))
+    algorithm = IQL(SPEC, SMALL)
+    other = critic_loss(algorithm.update(as_batch((s, a, r, far, terminated), torch.float32)))
+    assert one == other
 
 
 # -- members, normalisation, schedule, state ----------------------------------------------------
@@ -179,44 +188,38 @@ def test_a_terminated_transition_learns_its_reward_alone() -> None:
 
 @pytest.mark.parametrize("settings", [SMALL, DROPPING], ids=["whole", "dropout"])
 def test_a_member_learns_the_same_whichever_members_are_stacked_with_it(
-    settings: Hyperparameters,
+    settings: IQLHyperparameters,
 ) -> None:
     rng = np.random.default_rng(2)
     batches = [[random_arrays(rng) for _ in range(3)] for _ in range(4)]
-    sizes, dtype = (OBSERVATION_DIM, ACTION_DIM), torch.float64
-    alone = ImplicitQLearning(*sizes, settings, (7,), dtype=dtype)
-    together = ImplicitQLearning(*sizes, settings, (5, 7, 9), dtype=dtype)
+    dtype = torch.float64
+    alone = IQL(SPEC, settings, (7,), dtype=dtype)
+    together = IQL(SPEC, settings, (5, 7, 9), dtype=dtype)
     for members in batches:
         each = [as_batch(arrays, torch.float64) for arrays in members]
         together.update(Batch(*(torch.cat(field) for field in zip(*each, strict=True))))
         alone.update(each[1])
     ours, theirs = alone.actor_weights(0), together.actor_weights(1)
-    for one, other in zip(ours.weights, theirs.weights, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-6)
+    for name, array in ours.arrays.items():
+        np.testing.assert_allclose(array, theirs.arrays[name], rtol=1e-6, err_msg=name)
 
 
 def test_normalising_inside_equals_normalised_observations_outside() -> None:
     s, a, r, s2, terminated = random_arrays(np.random.default_rng(3))
     mean, std = s.mean(0), s.std(0) + 1e-3
-    inside = ImplicitQLearning(
-        OBSERVATION_DIM,
-        ACTION_DIM,
-        SMALL,
-        observation_mean=torch.tensor(mean),
-        observation_std=torch.tensor(std),
-        dtype=torch.float64,
-    )
-    outside = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, dtype=torch.float64)
+    spec = SPEC._replace(observation_mean=torch.tensor(mean), observation_std=torch.tensor(std))
+    inside = IQL(spec, SMALL, dtype=torch.float64)
+    outside = IQL(SPEC, SMALL, dtype=torch.float64)
     one = inside.update(as_batch((s, a, r, s2, terminated), torch.float64))
     normalized = ((s - mean) / std, a, r, (s2 - mean) / std, terminated)
     other = outside.update(as_batch(normalized, torch.float64))
-    assert one.critic_loss.item() == pytest.approx(other.critic_loss.item(), rel=1e-12)
+    assert critic_loss(one) == pytest.approx(critic_loss(other), rel=1e-12)
 
 
 @pytest.mark.parametrize(("schedule", "end"), [("cosine", 4), ("climbing-cosine", 7)])
 def test_a_cosine_schedule_stays_at_zero_or_climbs_back(schedule: ActorSchedule, end: int) -> None:
-    settings = Hyperparameters(hidden_size=4, actor_schedule=schedule)
-    algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings, num_updates=4)
+    settings = IQLHyperparameters(hidden_size=4, actor_schedule=schedule)
+    algorithm = IQL(SPEC._replace(num_updates=4), settings)
     batch = as_batch(random_arrays(np.random.default_rng(4)), torch.float32)
     rates = []
     for _ in range(7):
@@ -227,16 +230,16 @@ def test_a_cosine_schedule_stays_at_zero_or_climbs_back(schedule: ActorSchedule,
 
 
 @pytest.mark.parametrize("settings", [SMALL, DROPPING], ids=["whole", "dropout"])
-def test_training_continues_to_the_same_bits_from_its_state(settings: Hyperparameters) -> None:
+def test_training_continues_to_the_same_bits_from_its_state(settings: IQLHyperparameters) -> None:
     rng = np.random.default_rng(5)
     batches = [as_batch(random_arrays(rng), torch.float32) for _ in range(6)]
-    whole = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings)
+    whole = IQL(SPEC, settings)
     for batch in batches:
         whole.update(batch)
-    first = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings)
+    first = IQL(SPEC, settings)
     for batch in batches[:3]:
         first.update(batch)
-    second = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings, (99,))
+    second = IQL(SPEC, settings, (99,))
     second.load_state(first.state())
     for batch in batches[3:]:
         second.update(batch)
@@ -247,51 +250,52 @@ def test_training_continues_to_the_same_bits_from_its_state(settings: Hyperparam
 
 def test_dropout_reaches_the_actor_s_update_and_nothing_else() -> None:
     rng = np.random.default_rng(8)
-    whole = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
-    dropping = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, DROPPING)
+    whole = IQL(SPEC, SMALL)
+    dropping = IQL(SPEC, DROPPING)
     for _ in range(3):
         batch = as_batch(random_arrays(rng), torch.float32)
         one, other = whole.update(batch), dropping.update(batch)
-        assert one.actor_loss.item() != other.actor_loss.item()
+        assert figures(one)["actor/loss"] != figures(other)["actor/loss"]
     for key, tensor in whole.state().items():
         if not key.startswith(("actor.", "adam.actor.")):
             assert torch.equal(tensor, dropping.state()[key]), key
-    assert whole.estimates(batch) == dropping.estimates(batch)
+    assert torch.equal(whole.values(batch.observations), dropping.values(batch.observations))
 
 
 def test_a_state_holds_random_streams_only_where_there_is_dropout() -> None:
-    whole = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL, (0, 1))
-    dropping = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, DROPPING, (0, 1))
-    assert dropping.state().keys() - whole.state().keys() == {"dropout.random_state"}
+    whole = IQL(SPEC, SMALL, (0, 1))
+    dropping = IQL(SPEC, DROPPING, (0, 1))
+    assert dropping.state().keys() - whole.state().keys() == {"random_state"}
     whole.load_state(dropping.state())
-    with pytest.raises(KeyError, match="dropout"):
+    with pytest.raises(KeyError, match="random_state"):
         dropping.load_state(whole.state())
 
 
 def test_metrics_report_the_share_of_clipped_advantage_weights() -> None:
-    algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, SMALL)
-    result = algorithm.update(as_batch(random_arrays(np.random.default_rng(6)), torch.float32))
-    result = result._replace(weights=torch.tensor([[100.0, 100.0, 1.0, 0.5] * (BATCH // 4)]))
-    (metrics,) = algorithm.metrics(result)
-    assert metrics["advantage_weight_clipped_share"] == 0.5
-    assert metrics["advantage_weight_mean"] == pytest.approx(50.375)
+    # Values far below Q give every weight its bound; without a temperature all weights are 1.
+    algorithm = IQL(SPEC, SMALL)
+    algorithm.target_critic.mlp.biases[-1].fill_(100.0)
+    algorithm.target_critic.changed()
+    batch = as_batch(random_arrays(np.random.default_rng(6)), torch.float32)
+    clipped = figures(algorithm.update(batch))
+    assert (clipped["actor/clipped_share"], clipped["actor/advantage_weight"]) == (1, 100)
+    flat = figures(IQL(SPEC, dataclasses.replace(SMALL, inverse_temperature=0.0)).update(batch))
+    assert (flat["actor/clipped_share"], flat["actor/advantage_weight"]) == (0, 1)
 
 
 def test_a_cosine_schedule_without_its_length_is_refused() -> None:
-    settings = Hyperparameters(actor_schedule="cosine")
+    settings = IQLHyperparameters(actor_schedule="cosine")
     with pytest.raises(ValueError, match="num_updates"):
-        ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings)
+        IQL(SPEC, settings)
 
 
 def test_bf16_layers_follow_every_update_and_every_state() -> None:
     rng = np.random.default_rng(9)
 
-    def rough() -> ImplicitQLearning:
-        return ImplicitQLearning(
-            OBSERVATION_DIM, ACTION_DIM, SMALL, (0, 1), hidden_dtype=torch.bfloat16
-        )
+    def rough() -> IQL:
+        return IQL(SPEC, SMALL, (0, 1), hidden_dtype=torch.bfloat16)
 
-    def assert_rounded(algorithm: ImplicitQLearning) -> None:
+    def assert_rounded(algorithm: IQL) -> None:
         for network in algorithm._networks.values():
             mlp = network.mlp
             assert torch.equal(mlp._rounded, mlp.parameters.to(torch.bfloat16))
@@ -312,14 +316,12 @@ def test_bf16_layers_follow_every_update_and_every_state() -> None:
 )
 @pytest.mark.parametrize("settings", [SMALL, DROPPING], ids=["whole", "dropout"])
 def test_updates_on_cuda_equal_those_on_the_cpu_and_continue_from_their_state(
-    settings: Hyperparameters, hidden: torch.dtype, tolerance: float
+    settings: IQLHyperparameters, hidden: torch.dtype, tolerance: float
 ) -> None:
     rng, seeds = np.random.default_rng(7), (0, 1)
 
-    def made(device: str) -> ImplicitQLearning:
-        return ImplicitQLearning(
-            OBSERVATION_DIM, ACTION_DIM, settings, seeds, device=device, hidden_dtype=hidden
-        )
+    def made(device: str) -> IQL:
+        return IQL(SPEC, settings, seeds, device=device, hidden_dtype=hidden)
 
     here, there = made("cpu"), made("cuda")
     for index in range(10):
@@ -327,8 +329,8 @@ def test_updates_on_cuda_equal_those_on_the_cpu_and_continue_from_their_state(
         batch = Batch(*(torch.cat(field) for field in zip(*members, strict=True)))
         one = here.update(batch)
         other = there.update(Batch(*(each.cuda() for each in batch)))
-        expected = pytest.approx(one.critic_loss.tolist(), rel=tolerance)
-        assert other.critic_loss.tolist() == expected
+        for ours, theirs in zip(reduce(one), reduce(other), strict=True):
+            assert theirs["critic/loss"] == pytest.approx(ours["critic/loss"], rel=tolerance)
         if index == 4:
             there = made("cuda")
             for member in range(2):

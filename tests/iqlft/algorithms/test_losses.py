@@ -6,13 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from iqlft.algorithms.iql import actor_gradients, critic_gradient, expectile_gradient
 from iqlft.algorithms.losses import (
-    actor_gradients,
     actor_loss,
     advantage_weights,
-    critic_gradient,
     critic_loss,
-    expectile_gradient,
     expectile_loss,
     gaussian_log_prob,
 )

@@ -11,11 +11,6 @@ from iqlft.analysis.restored import pretrained_policy, restored
 from iqlft.runs.checkpoint import CheckpointError
 from iqlft.runs.folder import Run
 from iqlft.runs.policy import PolicyError, load_policy
-from iqlft_workers.actor import ActorWeights
-
-
-def arrays(weights: ActorWeights) -> list[np.ndarray]:
-    return [*weights.weights, *weights.biases, *weights[2:5]]
 
 
 def test_a_fine_tuned_run_still_has_its_pretrained_policy(
@@ -25,11 +20,11 @@ def test_a_fine_tuned_run_still_has_its_pretrained_policy(
     found = pretrained_policy(Run.open(finetuned))
 
     assert (found.environment, found.weights.version) == (before.environment, 300)
-    assert (found.weights.observation_std != 1).any()
-    for ours, theirs in zip(arrays(found.weights), arrays(before.weights), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    assert (found.weights.arrays["observation_std"] != 1).any()
+    for name, array in before.weights.arrays.items():
+        np.testing.assert_array_equal(array, found.weights.arrays[name], err_msg=name)
     assert newest.weights.version == 300 + 170
-    assert not np.array_equal(newest.weights.weights[0], found.weights.weights[0])
+    assert not np.array_equal(newest.weights.arrays["weight.0"], found.weights.arrays["weight.0"])
 
 
 def test_a_configuration_that_does_not_fit_is_told(fresh: Path) -> None:

@@ -46,18 +46,18 @@ def words(axes: Axes) -> list[str]:
 
 def test_lines_are_the_rows_with_updates_counted_back_from_the_switch(history: History) -> None:
     axes = panel(drawn(history, None), "mean Q and V")
-    offline, online = (line for line in axes.lines if line.get_gid() == "dataset_q")
-    xs, values = history.column("dataset_q", "offline")
+    offline, online = (line for line in axes.lines if line.get_gid() == "dataset/q")
+    xs, values = history.column("dataset/q", "offline")
     np.testing.assert_array_equal(offline.get_xdata(), xs - 300)
     np.testing.assert_array_equal(offline.get_ydata(), values)
-    np.testing.assert_array_equal(online.get_xdata(), history.column("dataset_q", "online")[0])
+    np.testing.assert_array_equal(online.get_xdata(), history.column("dataset/q", "online")[0])
     assert words(axes) == ["Q, dataset", "V, dataset", "Q, new", "V, new"]
     assert axes.get_xlim() == (-300, 340)
 
 
 def test_the_switch_is_where_pretraining_ended_whatever_was_logged_last(history: History) -> None:
     axes = panel(drawn(history, None, Stretch(320, 340)), "mean Q and V")
-    offline = next(line for line in axes.lines if line.get_gid() == "dataset_q")
+    offline = next(line for line in axes.lines if line.get_gid() == "dataset/q")
     assert list(offline.get_xdata())[-1] == 300 - 320
     assert axes.get_xlim() == (-320, 340)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from actors import gaussian
 from iqlft.analysis.table import show_row, table_rows
 from iqlft.figures.panels import Stretch
 from iqlft.report.page import stretch, write_report
@@ -59,8 +60,8 @@ class Page(HTMLParser):
 
 
 ROWS = """\
-{"phase": "offline", "updates": 1000, "env_steps": 0, "dataset_q": -1.5, "dataset_value": -1.2}
-{"phase": "online", "updates": 2000, "env_steps": 500, "dataset_q": -2.5, "dataset_value": -2.1}
+{"phase": "offline", "updates": 1000, "env_steps": 0, "dataset/q": -1.5, "dataset/value": -1.2}
+{"phase": "online", "updates": 2000, "env_steps": 500, "dataset/q": -2.5, "dataset/value": -2.1}
 """
 
 
@@ -69,7 +70,7 @@ def log(folder: Path, rows: str) -> None:
 
 
 def linear_actor(observation_dim: int, action_dim: int) -> ActorWeights:
-    return ActorWeights(
+    return gaussian(
         (np.zeros((observation_dim, action_dim), np.float32),),
         (np.zeros(action_dim, np.float32),),
         np.zeros(action_dim, np.float32),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from actors import with_array
 from iqlft.runs.policy import PolicyError, load_policy, save_policy
 from iqlft_workers.actor import ActorWeights, GaussianActor
 from iqlft_workers.environment import EnvironmentSpec
@@ -20,10 +21,10 @@ FLAT = EnvironmentSpec("Pendulum-v1")
 
 @pytest.fixture
 def weights(make_weights: MakeWeights) -> ActorWeights:
-    return make_weights(5, 2, version=42)._replace(
-        observation_mean=np.arange(5, dtype=np.float32),
-        observation_std=np.full(5, 2, np.float32),
+    made = with_array(
+        make_weights(5, 2, version=42), "observation_mean", np.arange(5, dtype=np.float32)
     )
+    return with_array(made, "observation_std", np.full(5, 2, np.float32))
 
 
 @pytest.fixture
@@ -36,11 +37,10 @@ def test_what_is_loaded_is_what_was_saved(folder: Path, weights: ActorWeights) -
     policy = load_policy(folder)
     assert policy.environment == DICT
     assert policy.weights.version == 42
-    for name in ("weights", "biases"):
-        loaded, saved = getattr(policy.weights, name), getattr(weights, name)
-        assert all(np.array_equal(*pair) for pair in zip(loaded, saved, strict=True))
-    for name in ("log_std", "observation_mean", "observation_std"):
-        np.testing.assert_array_equal(getattr(policy.weights, name), getattr(weights, name))
+    assert (policy.weights.kind, policy.weights.settings) == (weights.kind, weights.settings)
+    assert policy.weights.arrays.keys() == weights.arrays.keys()
+    for name, array in weights.arrays.items():
+        np.testing.assert_array_equal(policy.weights.arrays[name], array, err_msg=name)
     assert json.loads((folder / "policy.json").read_text())["task"] == "small"
 
 
@@ -94,9 +94,9 @@ def test_no_policy_is_a_clear_error(tmp_path: Path) -> None:
         ("policy.json", b"{"),
         ("policy.json", b"{}"),
         ("policy.json", b"null"),
-        ("policy.json", b'{"layers": 9, "version": 1, "environment": {"id": "a"}}'),
-        ("policy.json", b'{"layers": 3, "version": 1, "environment": {"colour": "a"}}'),
-        ("policy.json", b'{"layers": 3, "version": 1, "environment": "a"}'),
+        ("policy.json", b'{"kind": "oracle", "version": 1, "environment": {"id": "a"}}'),
+        ("policy.json", b'{"version": 1, "environment": {"colour": "a"}}'),
+        ("policy.json", b'{"version": 1, "environment": "a"}'),
     ],
 )
 def test_a_damaged_policy_is_a_clear_error(name: str, content: bytes, folder: Path) -> None:

@@ -268,7 +268,7 @@ def check_run(folder: Path, amount: int) -> None:
         for name, value in row.items()
         if name.endswith("loss")
     )
-    assert {"value_loss", "critic_loss", "actor_loss"} <= metrics[-1].keys()
+    assert {"value/loss", "critic/loss", "actor/loss"} <= metrics[-1].keys()
 
 
 @pytest.mark.parametrize("task", ONE_OF_EACH)

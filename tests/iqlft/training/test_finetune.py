@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
+from iqlft.algorithms.base import Batch, Metrics
+from iqlft.algorithms.iql import IQL
 from iqlft.config.settings import ActorSchedule, FinetuneConfig, PretrainConfig
 from iqlft.gateway.gateway import PortInUseError
 from iqlft.gateway.journal import Journal
@@ -30,7 +31,6 @@ from iqlft.training.finetune import finetune
 from iqlft.training.interruption import Interrupted
 from iqlft.training.pretrain import pretrain
 from iqlft.training.progress import Silent, Status
-from iqlft.training.replay import Batch
 from iqlft.training.resume import resume
 from iqlft_workers.transition import Transitions, concatenate
 from run_fixtures import curves
@@ -334,10 +334,10 @@ def test_without_a_named_run_the_newest_is_taken(
     class EnoughError(Exception):
         pass
 
-    def stop(_self: ImplicitQLearning, _batch: Batch) -> UpdateResult:
+    def stop(_self: IQL, _batch: Batch) -> Metrics:
         raise EnoughError
 
-    monkeypatch.setattr(ImplicitQLearning, "update", stop)
+    monkeypatch.setattr(IQL, "update", stop)
     with pytest.raises(EnoughError):
         finetune(dataclasses.replace(lockstep, runs=fresh.parents[1]))
     run = Run.open(fresh)

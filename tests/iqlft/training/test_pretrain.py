@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
+from iqlft.algorithms.base import Batch, Metrics
+from iqlft.algorithms.iql import IQL
 from iqlft.config.settings import ConfigError, PretrainConfig, override
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import Run, RunError
 from iqlft.runs.policy import load_policy
 from iqlft.training.interruption import Interrupted
 from iqlft.training.pretrain import pretrain
-from iqlft.training.replay import Batch
 from iqlft.training.resume import resume
 from iqlft.training.session import TrainingDivergedError
 from run_fixtures import curves
@@ -98,16 +98,16 @@ def test_a_stop_that_comes_with_an_evaluation_does_not_lose_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert corner
-    original = ImplicitQLearning.update
+    original = IQL.update
 
-    def interrupted(self: ImplicitQLearning, batch: Batch) -> UpdateResult:
+    def interrupted(self: IQL, batch: Batch) -> Metrics:
         result = original(self, batch)
         if self.updates == 300:
             os.kill(os.getpid(), signal.SIGINT)
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(ImplicitQLearning, "update", interrupted)
+        patch.setattr(IQL, "update", interrupted)
         with pytest.raises(Interrupted, match="iqlft resume") as caught:
             pretrain(dataclasses.replace(pretraining, runs=tmp_path))
     folder = caught.value.folders[0]
@@ -152,15 +152,15 @@ def test_training_that_diverges_stops_and_the_last_checkpoint_is_from_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert corner
-    original = ImplicitQLearning.update
+    original = IQL.update
 
-    def poisoned(self: ImplicitQLearning, batch: Batch) -> UpdateResult:
+    def poisoned(self: IQL, batch: Batch) -> Metrics:
         if self.updates == 25:
             getattr(self, network).parameters[0].fill_(np.nan)
             getattr(self, network).changed()
         return original(self, batch)
 
-    monkeypatch.setattr(ImplicitQLearning, "update", poisoned)
+    monkeypatch.setattr(IQL, "update", poisoned)
     # Checkpoints are due before the next look at the losses.
     config = dataclasses.replace(
         pretraining, num_updates=200, eval_every=200, checkpoint_every=10, runs=tmp_path

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from iqlft.algorithms.iql import ImplicitQLearning, UpdateResult
+from iqlft.algorithms.base import Batch, Metrics
+from iqlft.algorithms.iql import IQL
 from iqlft.config.settings import ConfigError, FinetuneConfig, PretrainConfig
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
@@ -23,7 +24,6 @@ from iqlft.training.finetune import dry_run, finetune
 from iqlft.training.interruption import Interrupted
 from iqlft.training.pretrain import pretrain
 from iqlft.training.progress import Status
-from iqlft.training.replay import Batch
 from iqlft.training.resume import resume
 from iqlft.training.session import TrainingDivergedError
 from run_fixtures import curves
@@ -74,16 +74,16 @@ def interrupted(
     config: PretrainConfig, updates: int, monkeypatch: pytest.MonkeyPatch
 ) -> Sequence[Path]:
     """Runs that were asked to stop after so many updates."""
-    original = ImplicitQLearning.update
+    original = IQL.update
 
-    def stopping(self: ImplicitQLearning, batch: Batch) -> UpdateResult:
+    def stopping(self: IQL, batch: Batch) -> Metrics:
         result = original(self, batch)
         if self.updates == updates:
             signal.raise_signal(signal.SIGINT)
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(ImplicitQLearning, "update", stopping)
+        patch.setattr(IQL, "update", stopping)
         with pytest.raises(Interrupted, match="continue with `iqlft resume") as caught:
             pretrain(config)
     return caught.value.folders
@@ -181,9 +181,9 @@ def poison(
     members: Mapping[int, int], monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None
 ) -> None:
     """Spoils the values of members after so many updates, and perhaps asks to stop later."""
-    original = ImplicitQLearning.update
+    original = IQL.update
 
-    def poisoned(self: ImplicitQLearning, batch: Batch) -> UpdateResult:
+    def poisoned(self: IQL, batch: Batch) -> Metrics:
         for member, updates in members.items():
             if self.updates == updates:
                 self.value.mlp.weights[0][member].fill_(np.nan)
@@ -192,7 +192,7 @@ def poison(
             signal.raise_signal(signal.SIGINT)
         return original(self, batch)
 
-    monkeypatch.setattr(ImplicitQLearning, "update", poisoned)
+    monkeypatch.setattr(IQL, "update", poisoned)
 
 
 def states(folders: Sequence[Path]) -> list[tuple[str, int]]:

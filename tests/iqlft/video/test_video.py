@@ -32,7 +32,7 @@ def test_a_fine_tuned_run_is_shown_before_and_after(pretrained: Path, finetuned:
     assert (before.name, before.policy.weights.version) == ("before fine-tuning", 300)
     assert (after.name, after.policy.weights.version) == ("after 340 environment steps", 470)
     np.testing.assert_array_equal(
-        before.policy.weights.log_std, load_policy(pretrained).weights.log_std
+        before.policy.weights.arrays["log_std"], load_policy(pretrained).weights.arrays["log_std"]
     )
 
 

@@ -1,0 +1,311 @@
+"""What every loop, metric, checkpoint, report and export knows of an algorithm, and nothing else.
+
+Shapes: M members (seeds), E critics, B batch, O observation, A action.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from iqlft.config.algorithms import Hyperparameters, registered
+from iqlft.nn.adam import Adam
+from iqlft.nn.networks import Actor, Network
+from iqlft.nn.stacked_mlp import StackedMLP
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from iqlft_workers.actor import ActorWeights
+    from iqlft_workers.transition import RowLayout
+
+AnyHyperparameters = TypeVar("AnyHyperparameters", bound=Hyperparameters)
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
+Metrics = dict[str, Tensor | Callable[[], Tensor]]
+"""Figures of an update, `(M, ...)` on the device, by names with a namespace such as `value/loss`.
+
+A figure that takes arithmetic of its own is a function: it is called when somebody looks."""
+
+
+class Batch(NamedTuple):
+    """B transitions per member, sampled together.
+
+    Attributes:
+        observations: `(M, B, O)`.
+        actions: `(M, B, A)`.
+        rewards: `(M, B)`.
+        next_observations: `(M, B, O)`.
+        terminated: `(M, B)`, 0 or 1.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    next_observations: Tensor
+    terminated: Tensor
+
+
+class Spec(NamedTuple):
+    """What an algorithm must know of its data.
+
+    Attributes:
+        observation_dim: O.
+        action_dim: A.
+        observation_mean: `(O,)` subtracted from observations; None: not normalised.
+        observation_std: `(O,)` that divides them.
+        num_updates: in which a schedule of pretraining ends; None where there is no such number.
+    """
+
+    observation_dim: int
+    action_dim: int
+    observation_mean: Tensor | None = None
+    observation_std: Tensor | None = None
+    num_updates: int | None = None
+
+
+class Selection(NamedTuple):
+    """A part of a dataset.
+
+    Attributes:
+        places: of its rows, `(n,)` int64.
+        note: what was chosen, for the user.
+    """
+
+    places: Tensor
+    note: str
+
+
+class Algorithm(ABC, Generic[AnyHyperparameters]):
+    """The parameters of M members and the update that trains them.
+
+    A subclass registers its networks with `learned` and `target` in its `__init__`; the base class
+    knows from that what a checkpoint holds.
+
+    Args:
+        spec: of the data.
+        hyperparameters: the algorithm's own.
+        seeds: one per member, of its initial weights and random draws, whatever is stacked with it.
+        device: where the parameters live.
+        dtype: of parameters and losses; float64 serves the parity tests.
+        hidden_dtype: arithmetic of the hidden layers, see `StackedMLP`.
+
+    Attributes:
+        hyperparameters: see above.
+        num_members: M.
+        hidden_dtype: see above.
+        updates: made so far.
+        online: whether fine-tuning has begun.
+        actor: the policy.
+    """
+
+    batches_per_update: ClassVar[int] = 1
+    """How many batches an update takes, side by side in one."""
+    draws = False
+    """Whether updates draw from the members' random streams, which a checkpoint then holds."""
+    actor: Actor
+
+    def __init__(
+        self,
+        spec: Spec,
+        hyperparameters: AnyHyperparameters,
+        seeds: Sequence[int] = (0,),
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        hidden_dtype: torch.dtype | None = None,
+    ) -> None:
+        self.spec, self.hyperparameters = spec, hyperparameters
+        self.num_members, self.hidden_dtype = len(seeds), hidden_dtype or dtype
+        self.updates, self.online = 0, False
+        self.hidden_sizes = [hyperparameters.hidden_size] * hyperparameters.hidden_layers
+        self._dtype, self._device = dtype, device
+        # On the CPU wherever the parameters are, so that a checkpoint continues on any device.
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._networks: dict[str, Network] = {}
+        self._optimizers: dict[str, Adam] = {}
+        mean, std = spec.observation_mean, spec.observation_std
+        mean = torch.zeros(spec.observation_dim) if mean is None else mean
+        std = torch.ones(spec.observation_dim) if std is None else std
+        self.observation_mean, self.observation_std = mean.to(device, dtype), std.to(device, dtype)
+
+    # -- what a subclass builds with ---------------------------------------------------------
+
+    def mlp(self, inputs: int, outputs: int, copies: int = 1) -> StackedMLP:
+        """`copies` perceptrons for each member, from its random stream."""
+        streams = [generator for generator in self.generators for _ in range(copies)]
+        sizes = [inputs, *self.hidden_sizes, outputs]
+        return StackedMLP(sizes, streams, self._dtype, self.hidden_dtype, self._device)
+
+    def learned(self, name: str, network: AnyNetwork) -> AnyNetwork:
+        """Registers a network that gradients train."""
+        self._networks[name] = network
+        self._optimizers[name] = Adam(network.parameters, network.gradients)
+        return network
+
+    def target(self, name: str, network: AnyNetwork) -> AnyNetwork:
+        """Registers a copy of a network that will follow it."""
+        made = copy.deepcopy(network)
+        self._networks[name] = made
+        return made
+
+    def minimize(self, name: str, loss: Tensor, learning_rate: float) -> None:
+        """One Adam step of a network along the gradient of a loss `(M,)`."""
+        loss.sum().backward()  # type: ignore[no-untyped-call]
+        self.descend(name, learning_rate)
+
+    @torch.no_grad()
+    def descend(self, name: str, learning_rate: float) -> None:
+        """One Adam step of a network along its gradients."""
+        self._optimizers[name].step(learning_rate)
+        self._networks[name].changed()
+
+    def normal(self, shape: Sequence[int]) -> Tensor:
+        """Standard normals `(M, *shape)`, each member's from its own stream."""
+        drawn = [torch.randn(tuple(shape), generator=each) for each in self.generators]
+        return torch.stack(drawn).to(self._device, self._dtype)
+
+    # -- the contract ------------------------------------------------------------------------
+
+    @abstractmethod
+    def update(self, batch: Batch) -> Metrics:
+        """One update of every member.
+
+        Args:
+            batch: B transitions per member; observations as the environment gives them.
+
+        Returns:
+            What is logged; a loss, whose key ends in `loss`, must be finite.
+        """
+
+    def q_values(self, observations: Tensor, actions: Tensor) -> Tensor | None:
+        """Q `(M, B)` of transitions; None where there is no critic.
+
+        Args:
+            observations: `(M, B, O)`, as the environment gives them.
+            actions: `(M, B, A)`.
+        """
+        del observations, actions
+        return None
+
+    def values(self, observations: Tensor) -> Tensor | None:
+        """V `(M, B)` of observations `(M, B, O)`; None where there is no value network."""
+        del observations
+        return None
+
+    @property
+    def clipped_advantage(self) -> float | None:
+        """The advantage from which on a transition's weight is clipped; None where none is."""
+        return None
+
+    @property
+    def discount(self) -> float | None:
+        """Discount of the returns that Q estimates; None where nothing does."""
+        discount: float | None = getattr(self.hyperparameters, "discount", None)
+        return discount
+
+    def is_uniform(self, *, online: bool) -> bool:
+        """Whether every update is the same operations, so that it can be recorded and repeated.
+
+        Args:
+            online: asks about fine-tuning, else about pretraining.
+        """
+        del online
+        return not self.draws
+
+    def begin_online(self) -> None:
+        """The switch from pretraining to fine-tuning, once in a run's life."""
+        self.online = True
+
+    def select(self, rows: Tensor, layout: RowLayout) -> Selection | None:
+        """The part of the dataset that it learns from; None for all of it.
+
+        Args:
+            rows: `(N, width)`, episode by episode.
+            layout: where their fields stand.
+        """
+        del rows, layout
+        return None
+
+    def normalize(self, observations: Tensor) -> Tensor:
+        """Observations minus the dataset's mean, divided by its standard deviation."""
+        return (observations - self.observation_mean) / self.observation_std
+
+    def actor_weights(self, member: int = 0) -> ActorWeights:
+        """One member's actor for workers, policy folder and export; its version is `updates`."""
+        return self.actor.export(member, self.observation_mean, self.observation_std, self.updates)
+
+    # -- checkpoints -------------------------------------------------------------------------
+
+    def state(self, member: int = 0) -> dict[str, Tensor]:
+        """Every tensor that a member's next update depends on: parameters, moments, random stream.
+
+        It does not depend on which members are stacked with it.
+        """
+        state = {key: tensor.detach().clone() for key, tensor in self._tensors(member).items()}
+        if self.draws:
+            state["random_state"] = self.generators[member].get_state()
+        counters = {"updates": torch.tensor(self.updates), "online": torch.tensor(self.online)}
+        return state | counters
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Tensor], member: int = 0) -> None:
+        """Restores `state()`.
+
+        Raises:
+            KeyError: a tensor is missing.
+            RuntimeError: a tensor's shape does not fit these networks.
+        """
+        for key, tensor in self._tensors(member).items():
+            if state[key].shape != tensor.shape:
+                raise RuntimeError(
+                    f"{key} is {tuple(state[key].shape)}, but {tuple(tensor.shape)} is needed"
+                )
+            tensor.copy_(state[key])
+        for network in self._networks.values():
+            network.changed()
+        if self.draws:
+            self.generators[member].set_state(state["random_state"].clone())
+        self.updates, self.online = int(state["updates"]), bool(state["online"])
+
+    def _tensors(self, member: int) -> dict[str, Tensor]:
+        """Views of a member's parameters and moments, by the names that a checkpoint has."""
+        tensors = {
+            f"{name}.{key}": tensor
+            for name, network in self._networks.items()
+            for key, tensor in network.named(network.parameters).items()
+        }
+        for name, optimizer in self._optimizers.items():
+            for moment, flat in (("mean", optimizer.means), ("square", optimizer.squares)):
+                for key, tensor in self._networks[name].named(flat).items():
+                    tensors[f"adam.{name}.{key}.{moment}"] = tensor
+        tensors |= self.extra_tensors()
+        parts = {key: tensor.chunk(self.num_members)[member] for key, tensor in tensors.items()}
+        return parts | {f"adam.{name}.steps": o.steps for name, o in self._optimizers.items()}
+
+    def extra_tensors(self) -> dict[str, Tensor]:
+        """Further tensors `(M, ...)` of a checkpoint, by name."""
+        return {}
+
+
+def algorithm_class(name: str) -> type[Algorithm[Any]]:
+    """The class of a registered algorithm, or of `package.module:Class`.
+
+    Raises:
+        ConfigError: there is no such algorithm.
+    """
+    module, _, attribute = registered(name).home.partition(":")
+    found: type[Algorithm[Any]] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def reduce(metrics: Metrics) -> list[dict[str, float]]:
+    """The means of an update's figures per member; reads from the device, so call it rarely."""
+    tensors = [each() if callable(each) else each for each in metrics.values()]
+    columns = [each.detach().double().reshape(len(each), -1).mean(-1) for each in tensors]
+    return [dict(zip(metrics, row, strict=True)) for row in torch.stack(columns, -1).tolist()]

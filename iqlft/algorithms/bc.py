@@ -1,0 +1,87 @@
+"""Behaviour cloning, of all episodes of a dataset or of the best of them (10%BC).
+
+The actor is IQL's, trained by log-likelihood alone. A tenth of the episodes, the best by return, is
+what Chen et al. (Decision Transformer, arXiv:2106.01345) and IQL's table call 10%BC. An episode's
+return is the undiscounted sum of its rewards as the task reads them. Where episodes are equally
+good, those that come first are taken, so that the share is kept; where all are, they are all taken,
+for then there is nothing to choose by.
+
+Shapes: M members (seeds), B batch, O observation, A action.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from iqlft.algorithms import losses
+from iqlft.algorithms.base import Algorithm, Selection
+from iqlft.config.algorithms import BCHyperparameters
+from iqlft.nn.networks import GaussianActor
+from iqlft.nn.stacked_mlp import Dropout
+
+if TYPE_CHECKING:
+    from iqlft.algorithms.base import Batch, Metrics
+    from iqlft_workers.transition import RowLayout
+
+
+class BC(Algorithm[BCHyperparameters]):
+    """Behaviour cloning: the actor's log-likelihood of the data's actions."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, **options)
+        mlp = self.mlp(self.spec.observation_dim, self.spec.action_dim)
+        self.actor: GaussianActor = self.learned("actor", GaussianActor(mlp))
+        self._dropout = Dropout(self.hyperparameters.dropout, self.hidden_sizes, self.generators)
+        self.draws = self.hyperparameters.dropout > 0
+
+    def update(self, batch: Batch) -> Metrics:
+        """One update of every member."""
+        observations = self.normalize(batch.observations)
+        mean, log_std = self.actor(observations, self._dropout.masks(observations))
+        loss = -losses.gaussian_log_prob(mean, log_std, batch.actions).mean(-1)
+        self.minimize("actor", loss, self.hyperparameters.learning_rate)
+        self.updates += 1
+        return {"actor/loss": loss, "actor/log_std": self.actor.log_std}
+
+    def select(self, rows: Tensor, layout: RowLayout) -> Selection | None:
+        """The rows of the best episodes; all of them if no episode is better than another."""
+        share = self.hyperparameters.best_share
+        if share == 1:
+            return None
+        episodes, returns = episode_returns(rows, layout)
+        if bool((returns == returns[0]).all()):
+            note = f"All {len(returns):,} episodes return {returns[0]:g}, so all are cloned."
+            return Selection(torch.arange(len(rows)), note)
+        order = torch.sort(returns, descending=True, stable=True)
+        count = max(1, round(share * len(returns)))
+        worst = order.values[count - 1]
+        note = f"Cloning the best {count:,} of {len(returns):,} episodes, returning {worst:g} up."
+        if (ties := int((returns >= worst).sum()) - count) > 0:
+            note += f" {ties:,} later ones that return {worst:g} too are left out."
+        places = torch.isin(episodes, order.indices[:count]).nonzero().squeeze(1)
+        return Selection(places, note)
+
+
+def episode_returns(rows: Tensor, layout: RowLayout) -> tuple[Tensor, Tensor]:
+    """To which episode rows belong, and what the episodes return.
+
+    A transition that was terminated may have a successor: where rewards are relabelled, the agent
+    goes on after the goal. So an episode ends where it was truncated or where the next row begins
+    elsewhere than this one ended.
+
+    Args:
+        rows: `(N, width)`, episode by episode.
+        layout: where their fields stand.
+
+    Returns:
+        The episode of each row `(N,)`, counted from 0, and the undiscounted return of each
+        episode `(K,)` in float64.
+    """
+    observations, _, rewards, next_observations, _, truncated, _ = layout.unpack(rows)
+    apart = (next_observations[:-1] != observations[1:]).any(-1) | (truncated[:-1] > 0)
+    episodes = torch.cat([torch.zeros(1, dtype=torch.int64), apart.cpu().cumsum(0)])
+    returns = torch.zeros(int(episodes[-1]) + 1, dtype=torch.float64)
+    return episodes, returns.index_add_(0, episodes, rewards.cpu().double())
