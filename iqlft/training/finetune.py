@@ -28,7 +28,9 @@ from iqlft.training.build import flushed_denormals, load_task_dataset, with_sett
 from iqlft.training.dry_run import dry_run_finetuning
 from iqlft.training.online import first_evaluation, train_online
 from iqlft.training.pacing import Pacing
-from iqlft.training.pretrain import build, learner_machine, require_same_dataset, scoring_of
+from iqlft.training.phases import Online
+from iqlft.training.plan import RunPlan
+from iqlft.training.pretrain import build, learner_machine, require_same_dataset
 from iqlft.training.progress import Silent
 from iqlft.training.seeds import (
     alike,
@@ -40,20 +42,20 @@ from iqlft.training.seeds import (
     shared,
     shares,
 )
-from iqlft.training.session import Session, restore
+from iqlft.training.session import Session
 from iqlft.training.sessions import Sessions
 from iqlft_workers.keys import LearnerKeys
-from iqlft_workers.pool import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from iqlft.config.settings import PretrainConfig
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.runs.checkpoint import Checkpoint
     from iqlft.training.progress import Reporter
-    from iqlft.training.stack import Stack
+    from iqlft.training.stack import Member, Stack
+
+    FinetunePlan = RunPlan[FinetuneConfig]
 
 
 def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[Path]:
@@ -74,7 +76,8 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
     config = with_settled_precision(config)
     runs = [Run.open(folder) for folder in _chosen(config)]
     # All mistakes show before the first run's hours.
-    starts = [_start(run, config) for run in runs]
+    for run in runs:
+        _start(run, config)
     if len({_target(run, config) for run in runs}) < len(runs):
         raise RunError(
             "Two of the runs are the same, or have the same seed and would be copied to the same "
@@ -82,13 +85,11 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
         )
     folders = []
     for group in alike(runs):
-        chosen = [starts[runs.index(run)] for run in group]
-        saved = [
-            checkpoint.load(run.folder / "checkpoints", start)
-            for run, start in zip(group, chosen, strict=True)
+        plans = [
+            RunPlan(run, pretrain_config(run), each, _load_start(run, config))
+            for run, each in zip(group, shares(config, len(group)), strict=True)
         ]
-        configs = shares(config, len(group))
-        folders += _train(group, configs, saved, reporter or Silent(), chosen)
+        folders += _train(plans, reporter or Silent(), fresh=True)
     return folders
 
 
@@ -109,10 +110,9 @@ def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
     group = alike([Run.open(folder) for folder in _chosen(config)])[0]
     for run in group:
         end_of_pretraining(run)
-    pretrained = [pretrain_config(run) for run in group]
-    dataset = load_task_dataset(pretrained[0])
-    stack = _build(config, pretrained[0], dataset, [each.seed for each in pretrained])
-    return dry_run_finetuning(config, pretrained[0], stack, dataset)
+    plans = [RunPlan(run, pretrain_config(run), config) for run in group]
+    dataset = load_task_dataset(plans[0].learned)
+    return dry_run_finetuning(config, plans[0].learned, _build(plans, dataset), dataset)
 
 
 def resume_finetuning(
@@ -136,7 +136,8 @@ def resume_finetuning(
     require_alike(runs, [learned(pretrain_config(run)) for run in runs])
     require_alike(runs, [shared(each) for each in configs])
     saved = load_together(runs, configs[0].checkpoint_every)
-    _train(runs, configs, saved, reporter or Silent())
+    plans = list(map(RunPlan, runs, map(pretrain_config, runs), configs, saved))
+    _train(plans, reporter or Silent(), fresh=False)
 
 
 def _start(run: Run, config: FinetuneConfig) -> str:
@@ -157,11 +158,18 @@ def _start(run: Run, config: FinetuneConfig) -> str:
     return start
 
 
-def _begin(run: Run, config: FinetuneConfig, start: str, stack: Stack) -> Run:
+def _load_start(run: Run, config: FinetuneConfig) -> Checkpoint:
+    """The checkpoint from which a run is to be fine-tuned; see `_start`."""
+    return checkpoint.load(run.folder / "checkpoints", _start(run, config))
+
+
+def _claim(plan: FinetunePlan, stack: Stack) -> Run:
     """Makes the run, or a copy where one is asked for, one that is being fine-tuned.
 
     It happens when all else is ready, so that a run stays as it is when something is missing.
     """
+    run, config = plan.run, plan.config
+    start = _start(run, config)
     if config.into:
         run = run.copy(_target(run, config), start)
     else:
@@ -175,68 +183,73 @@ def _begin(run: Run, config: FinetuneConfig, start: str, stack: Stack) -> Run:
 
 
 @flushed_denormals()
-def _train(
-    runs: Sequence[Run],
-    configs: Sequence[FinetuneConfig],
-    saved: Sequence[Checkpoint],
-    reporter: Reporter,
-    starts: Sequence[str] = (),
-) -> list[Path]:
-    """Fine-tunes from checkpoints, for the first time when their names `starts` are given."""
-    pretrained = [pretrain_config(run) for run in runs]
-    dataset = load_task_dataset(pretrained[0])
-    for run in runs:
-        require_same_dataset(run, dataset)
-    stack = _build(configs[0], pretrained[0], dataset, [each.seed for each in pretrained])
+def _train(plans: Sequence[FinetunePlan], reporter: Reporter, *, fresh: bool) -> list[Path]:
+    """Fine-tunes runs in one stack from their checkpoints.
+
+    Args:
+        plans: what the runs are to do.
+        reporter: told what happens meanwhile.
+        fresh: whether this is the first time.
+    """
+    dataset = load_task_dataset(plans[0].learned)
+    for plan in plans:
+        require_same_dataset(plan.run, dataset)
+    stack = _build(plans, dataset)
     with ExitStack() as opened:
-        gateways = [
-            opened.enter_context(closing(_open_gateway(each, run, offline, dataset)))
-            for each, run, offline in zip(configs, runs, pretrained, strict=True)
-        ]
-        if starts:
-            runs = [_begin(*each, stack) for each in zip(runs, configs, starts, strict=True)]
-        for run in runs:
-            run.claim()
-        journals = [_take_up(*each) for each in zip(gateways, runs, configs, saved, strict=True)]
-        with Sessions(len(runs)) as sessions:
-            for index, (gateway, run, config) in enumerate(
-                zip(gateways, runs, configs, strict=True)
-            ):
-                offline = pretrained[index]
-                session = sessions.open(
-                    gateway,
-                    WorkerPool(config.workers, gateway.endpoint, run.folder / "logs", config.keys),
-                    run,
-                    scoring_of(offline, dataset),
-                    member=stack.member(index),
-                    dataset=dataset,
-                    reporter=reporter,
-                    config=config,
-                    phase="online",
-                    task=offline.task,
-                    total=config.env_steps,
-                )
-                restore(session, saved[index])
-                session.pacing = _pacing(config, session, offline.num_updates)
-                for rows in journals[index].rows(session.member.layout):
-                    session.member.add_rows(rows)
-                if config.remote_workers:
-                    session.reporter.event(_invitation(run, config, gateway))
+        gateways = [opened.enter_context(closing(_open_gateway(each, dataset))) for each in plans]
+        if fresh:
+            plans = [dataclasses.replace(each, run=_claim(each, stack)) for each in plans]
+        for plan in plans:
+            plan.run.claim()
+        journals = [_take_up(*each) for each in zip(plans, gateways, strict=True)]
+        with Sessions[Online](dataset, reporter, len(plans)) as sessions:
+            for index, each in enumerate(zip(plans, gateways, journals, strict=True)):
+                _open(sessions, stack.member(index), *each)
             stack.begin_online()
             sessions.each(first_evaluation)
             sessions.each(Session.wait_for_evaluation)
-            train_online(stack, sessions, configs[0])
+            train_online(stack, sessions, plans[0].config)
             sessions.each(Session.finish)
-    return [run.folder for run in runs]
+    return [plan.run.folder for plan in plans]
 
 
-def _take_up(gateway: Gateway, run: Run, config: FinetuneConfig, saved: Checkpoint) -> Journal:
+def _take_up(plan: FinetunePlan, gateway: Gateway) -> Journal:
     """Brings a run's files to its checkpoint, and gateway and workers to its journal."""
-    rewind(run, saved)
-    journal = Journal(run.folder / JOURNAL, saved.state["journal"])
+    assert plan.saved is not None
+    rewind(plan.run, plan.saved)
+    journal = Journal(plan.run.folder / JOURNAL, plan.saved.state["journal"])
     gateway.take_up(journal)
-    write_atomically(run.folder / ENDPOINT, reachable(gateway.endpoint, config.host) + "\n")
+    endpoint = reachable(gateway.endpoint, plan.config.host)
+    write_atomically(plan.run.folder / ENDPOINT, endpoint + "\n")
     return journal
+
+
+def _open(
+    sessions: Sessions[Online],
+    member: Member,
+    plan: FinetunePlan,
+    gateway: Gateway,
+    journal: Journal,
+) -> None:
+    """Opens a run's session, with the new transitions that it had."""
+    session = sessions.open(plan, gateway, _phase(plan), member)
+    for rows in journal.rows(member.layout):
+        member.add_rows(rows)
+    if plan.config.remote_workers:
+        session.reporter.event(_invitation(plan.run, plan.config, gateway))
+
+
+def _phase(plan: FinetunePlan) -> Online:
+    assert plan.saved is not None
+    config, state = plan.config, plan.saved.state
+    slack = (
+        0
+        if config.lockstep
+        else config.slack or max(512, 128 * (config.workers + config.remote_workers))
+    )
+    updates = state["updates"] - plan.learned.num_updates
+    pacing = Pacing(config.utd_ratio, slack, config.env_steps, state["env_steps"], updates)
+    return Online(pacing, fresh=state["phase"] == "offline")
 
 
 def _invitation(run: Run, config: FinetuneConfig, gateway: Gateway) -> str:
@@ -249,50 +262,36 @@ def _invitation(run: Run, config: FinetuneConfig, gateway: Gateway) -> str:
     )
 
 
-def _open_gateway(
-    config: FinetuneConfig, run: Run, pretrained: PretrainConfig, dataset: OfflineDataset
-) -> Gateway:
+def _open_gateway(plan: FinetunePlan, dataset: OfflineDataset) -> Gateway:
     """The learner's sockets, bound."""
+    config = plan.config
     keys = LearnerKeys.load(config.keys) if config.keys else None
     require_safe_host(config.host, keys, insecure=config.insecure)
     return Gateway(
         environment=dataset.environment,
         layout=dataset.layout,
-        run_id=_target(run, config).name,
-        seed=pretrained.seed,
+        run_id=_target(plan.run, config).name,
+        seed=plan.learned.seed,
         host=config.host,
         port=config.port,
         keys=keys,
         num_workers=config.workers + config.remote_workers,
         lockstep=config.lockstep,
-        last_version=pretrained.num_updates + int(config.utd_ratio * config.env_steps),
+        last_version=plan.learned.num_updates + int(config.utd_ratio * config.env_steps),
     )
 
 
-def _build(
-    config: FinetuneConfig,
-    pretrained: PretrainConfig,
-    dataset: OfflineDataset,
-    seeds: Sequence[int],
-) -> Stack:
+def _build(plans: Sequence[FinetunePlan], dataset: OfflineDataset) -> Stack:
     """As for pretraining, with the machine of this command and room for new transitions."""
+    config = plans[0].config
     learner = dataclasses.replace(
-        pretrained,
+        plans[0].learned,
         device=config.device,
         precision=config.precision,
         threads=config.threads,
         cuda_graph=config.cuda_graph,
     )
+    seeds = [plan.learned.seed for plan in plans]
     return build(
         learner, dataset, seeds, capacity=config.env_steps, offline_ratio=config.offline_ratio
     )
-
-
-def _pacing(config: FinetuneConfig, session: Session, offline_updates: int) -> Pacing:
-    slack = (
-        0
-        if config.lockstep
-        else config.slack or max(512, 128 * (config.workers + config.remote_workers))
-    )
-    updates = session.member.updates - offline_updates
-    return Pacing(config.utd_ratio, slack, config.env_steps, session.env_steps, updates)

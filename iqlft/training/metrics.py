@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from iqlft.runs.folder import Run
     from iqlft.training.evaluation import Score
-    from iqlft.training.session import Session
     from iqlft_workers.transition import Transitions
 
 RECENT_EPISODES = 100
@@ -86,37 +85,32 @@ class MetricsLog:
         """Notes that a worker, or the journal, was in trouble."""
         self._incidents.append(sentence)
 
-    def row(self, session: Session) -> dict[str, Any]:
-        """Writes a row about the updates since the last one, and returns it."""
-        now, updates = time.monotonic(), session.member.updates
+    def write(self, row: dict[str, Any], *, bad_messages: int | None = None) -> None:
+        """Writes a row about what happened since the last one.
+
+        Args:
+            row: phase, counts, time and the learner's figures.
+            bad_messages: that the gateway has refused; None while nobody sends transitions.
+        """
+        now, updates, env_steps = time.monotonic(), row["updates"], row["env_steps"]
         elapsed = max(now - self._row_time, 1e-9)
-        row: dict[str, Any] = {
-            "phase": session.phase,
-            "updates": updates,
-            "env_steps": session.env_steps,
-            "seconds": round(session.seconds, 2),
-            **session.member.figures(),
-            **session.member.estimates(new=False),
-            **(session.member.estimates(new=True) if session.member.new_size else {}),
-            "updates_per_second": (updates - self._row_updates) / elapsed,
-        }
-        if session.phase == "online":
+        row = row | {"updates_per_second": (updates - self._row_updates) / elapsed}
+        if bad_messages is not None:
             row |= {
-                "env_steps_per_second": (session.env_steps - self._row_env_steps) / elapsed,
+                "env_steps_per_second": (env_steps - self._row_env_steps) / elapsed,
                 "learner_waiting_share": min(1.0, self._learner_waited_seconds / elapsed),
                 "workers_waiting_share": _mean(self._worker_samples),
                 "policy_lag": _mean(self._lags),
-                "bad_messages": session.gateway.bad_messages(),
+                "bad_messages": bad_messages,
                 "training_success": _mean(self._recent_success),
             }
         if self._incidents:
             row["incidents"], self._incidents = self._incidents, []
-        self.start(updates, session.env_steps)
+        self.start(updates, env_steps)
         self._worker_samples.clear()
         self._lags.clear()
         self._run.append_metrics(row)
         self._write_events(row, updates)
-        return row
 
     def write_score(self, score: Score) -> None:
         """Adds an evaluation to the TensorBoard events."""

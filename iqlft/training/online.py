@@ -9,7 +9,7 @@ from iqlft.training.session import Session
 
 if TYPE_CHECKING:
     from iqlft.config.settings import FinetuneConfig
-    from iqlft.training.pacing import Pacing
+    from iqlft.training.phases import Online
     from iqlft.training.sessions import Sessions
     from iqlft.training.stack import Stack
 
@@ -17,28 +17,27 @@ WAIT_SECONDS = 0.1
 """The longest wait for transitions before the session may tick."""
 
 
-def first_evaluation(session: Session) -> None:
+def first_evaluation(session: Session[Online]) -> None:
     """Evaluates a run that has just come online, unless these very episodes were just run.
 
     A result depends on weights and seeds alone, so the last offline evaluation, if it had as many
     episodes and these weights, is this one.
     """
-    if not session.fresh:
+    if not session.phase.fresh:
         return
-    last, episodes = session.last, session.config.eval_episodes
+    last, episodes = session.last, session.plan.config.eval_episodes
     if last is None or (last.updates, last.episodes) != (session.member.updates, episodes):
         session.evaluate()
     else:
         session.adopt(last._replace(phase="online", seconds=session.seconds))
 
 
-def train_online(stack: Stack, sessions: Sessions, config: FinetuneConfig) -> None:
+def train_online(stack: Stack, sessions: Sessions[Online], config: FinetuneConfig) -> None:
     """Trains until every step and update of every member is made.
 
     The members share their updates, so each waits for the one whose workers are slowest.
     """
-    for session in sessions.living:
-        session.metrics.start(stack.updates, session.env_steps)
+    sessions.each(Session.start)
     sessions.each(_publish)
     while not sessions.stop.requested and not all(map(_finished, sessions.living)):
         waits, began = not _may_update(sessions), time.monotonic()
@@ -52,18 +51,17 @@ def train_online(stack: Stack, sessions: Sessions, config: FinetuneConfig) -> No
         sessions.each(Session.tick)
 
 
-def receive(session: Session) -> None:
+def receive(session: Session[Online]) -> None:
     """Moves what workers have sent into the replay; waits for it when no update is possible."""
-    pacing = pacing_of(session)
+    gateway, pacing = session.gateway, session.phase.pacing
     wait_seconds = 0.0 if pacing.may_update() else WAIT_SECONDS
-    for transitions in session.gateway.receive(wait_seconds):
+    for transitions in gateway.receive(wait_seconds):
         session.metrics.observe_transitions(transitions, session.member.updates)
         session.member.add(transitions)
         pacing.env_steps += transitions.num_transitions
-    session.env_steps = pacing.env_steps
-    if episodes := session.gateway.training_episodes():
+    if episodes := gateway.training_episodes():
         session.metrics.observe_episodes([each.success for each in episodes])
-        session.run.append_episodes(
+        session.plan.run.append_episodes(
             [
                 (e.env_steps, e.worker_id, e.version, e.episode_return, e.length, int(e.success))
                 for e in episodes
@@ -71,27 +69,22 @@ def receive(session: Session) -> None:
         )
 
 
-def pacing_of(session: Session) -> Pacing:
-    """The pace of a session that is online."""
-    assert session.pacing is not None
-    return session.pacing
+def _may_update(sessions: Sessions[Online]) -> bool:
+    return all(session.phase.pacing.may_update() for session in sessions.living)
 
 
-def _may_update(sessions: Sessions) -> bool:
-    return all(pacing_of(session).may_update() for session in sessions.living)
+def _finished(session: Session[Online]) -> bool:
+    return session.phase.pacing.finished()
 
 
-def _finished(session: Session) -> bool:
-    return pacing_of(session).finished()
+def _publish(session: Session[Online]) -> None:
+    gateway = session.gateway
+    gateway.publish(session.actor_weights())
+    gateway.allow(session.phase.pacing.allowance())
 
 
-def _publish(session: Session) -> None:
-    session.gateway.publish(session.actor_weights())
-    session.gateway.allow(pacing_of(session).allowance())
-
-
-def _after_update(session: Session, config: FinetuneConfig) -> None:
-    pacing = pacing_of(session)
+def _after_update(session: Session[Online], config: FinetuneConfig) -> None:
+    gateway, pacing = session.gateway, session.phase.pacing
     pacing.updates += 1
     passed = pacing.passed(config.eval_every)
     if passed is not None or pacing.updates == pacing.total_updates:
@@ -99,5 +92,5 @@ def _after_update(session: Session, config: FinetuneConfig) -> None:
     # In lockstep nothing is under way here: the next step is allowed below.
     session.after_update()
     if config.lockstep or session.member.updates % config.publish_every == 0:
-        session.gateway.publish(session.actor_weights())
-    session.gateway.allow(pacing.allowance())
+        gateway.publish(session.actor_weights())
+    gateway.allow(pacing.allowance())

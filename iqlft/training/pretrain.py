@@ -20,7 +20,8 @@ from iqlft.training.build import (
     with_settled_precision,
 )
 from iqlft.training.cuda_graph import UpdateGraph
-from iqlft.training.evaluation import Scoring
+from iqlft.training.phases import Offline
+from iqlft.training.plan import RunPlan
 from iqlft.training.progress import Silent
 from iqlft.training.seeds import (
     apportion,
@@ -31,10 +32,9 @@ from iqlft.training.seeds import (
     run_folder,
     shared,
 )
-from iqlft.training.session import Session, restore
+from iqlft.training.session import Session
 from iqlft.training.sessions import Sessions
 from iqlft.training.stack import Stack
-from iqlft_workers.pool import WorkerPool
 from iqlft_workers.wire import WireError, pack_weights, unpack_weights
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
     from iqlft.algorithms.base import Algorithm
     from iqlft.datasets.loading import OfflineDataset
-    from iqlft.runs.checkpoint import Checkpoint
     from iqlft.training.progress import Reporter
     from iqlft.training.replay import Replay
 
@@ -77,11 +76,11 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[P
             opened.enter_context(closing(open_gateway(each, dataset, folder.name)))
             for folder, each in zip(folders, configs, strict=True)
         ]
-        runs = [
-            Run.create(folder, to_dict(each), about(each, stack, dataset))
+        plans = [
+            RunPlan(Run.create(folder, to_dict(each), about(each, stack, dataset)), each, each)
             for folder, each in zip(folders, configs, strict=True)
         ]
-        _train(stack, dataset, reporter, list(zip(gateways, runs, configs, strict=True)), [])
+        _train(stack, dataset, reporter, plans, gateways)
     return folders
 
 
@@ -115,7 +114,9 @@ def resume_pretraining(
             gateways.append(opened.enter_context(closing(gateway)))
         for run, content in zip(runs, saved, strict=True):
             rewind(run, content)
-        _train(stack, dataset, reporter, list(zip(gateways, runs, configs, strict=True)), saved)
+        _train(
+            stack, dataset, reporter, list(map(RunPlan, runs, configs, configs, saved)), gateways
+        )
 
 
 def build(
@@ -191,11 +192,6 @@ def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -
     )
 
 
-def scoring_of(config: PretrainConfig, dataset: OfflineDataset) -> Scoring:
-    """How the task's episodes become a score."""
-    return Scoring(config.score == "success", dataset.reference_scores)
-
-
 def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict[str, Any]:
     """What `meta.json` says about a run."""
     return {
@@ -241,38 +237,25 @@ def _train(
     stack: Stack,
     dataset: OfflineDataset,
     reporter: Reporter,
-    members: Sequence[tuple[Gateway, Run, PretrainConfig]],
-    saved: Sequence[Checkpoint],
+    plans: Sequence[RunPlan[PretrainConfig]],
+    gateways: Sequence[Gateway],
 ) -> None:
     """Trains every member, from checkpoints where there are any."""
     for note in stack.notes:
         reporter.event(note)
-    with Sessions(len(members)) as sessions:
-        for index, (gateway, run, config) in enumerate(members):
-            session = sessions.open(
-                gateway,
-                WorkerPool(config.workers, gateway.endpoint, run.folder / "logs"),
-                run,
-                scoring_of(config, dataset),
-                member=stack.member(index),
-                dataset=dataset,
-                reporter=reporter,
-                config=config,
-                phase="offline",
-                task=config.task,
-                total=config.num_updates,
-            )
-            if saved:
-                restore(session, saved[index])
-            else:
+    with Sessions[Offline](dataset, reporter, len(plans)) as sessions:
+        for index, (plan, gateway) in enumerate(zip(plans, gateways, strict=True)):
+            member = stack.member(index)
+            phase = Offline(member, plan.config.num_updates)
+            session = sessions.open(plan, gateway, phase, member)
+            if plan.saved is None:
                 session.checkpoint()  # So that a run can be resumed from its first moment on.
-        _loop(stack, sessions, members[0][2])
+        _loop(stack, sessions, plans[0].config)
         sessions.each(Session.finish)
 
 
-def _loop(stack: Stack, sessions: Sessions, config: PretrainConfig) -> None:
-    for session in sessions.living:
-        session.metrics.start(stack.updates, 0)
+def _loop(stack: Stack, sessions: Sessions[Offline], config: PretrainConfig) -> None:
+    sessions.each(Session.start)
     while stack.updates < config.num_updates and sessions.living and not sessions.stop.requested:
         stack.update()
         last = stack.updates == config.num_updates

@@ -1,7 +1,7 @@
 """A training run in progress: what pretraining and fine-tuning share around their loops.
 
-The session owns the clock and the rhythm: after every update the loop calls `after_update`, which
-logs, evaluates, checkpoints and reports when each is due, and stops politely when asked to.
+The session owns the rhythm: after every update the loop calls `after_update`, which logs and
+checkpoints when it is due, and at every turn `tick`, which collects evaluations and reports.
 """
 
 from __future__ import annotations
@@ -11,95 +11,106 @@ import math
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import torch
 
-from iqlft.gateway.watchdog import Supervisor
 from iqlft.runs import checkpoint
 from iqlft.runs.policy import save_policy
 from iqlft.training.divergence import impossible_value
-from iqlft.training.evaluation import Evaluator, Score
+from iqlft.training.evaluation import Evaluator, Score, Scoring
 from iqlft.training.metrics import MetricsLog
+from iqlft.training.oversight import Oversight
+from iqlft.training.phases import Offline, Online
 from iqlft.training.progress import Status
 from iqlft_workers.errors import UserError
+from iqlft_workers.pool import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from iqlft.config.settings import MachineConfig
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.gateway.gateway import Gateway
-    from iqlft.runs.folder import Run
-    from iqlft.training.evaluation import Scoring
+    from iqlft.runs.checkpoint import Checkpoint
     from iqlft.training.interruption import StopSignal
-    from iqlft.training.pacing import Pacing
+    from iqlft.training.plan import RunPlan
     from iqlft.training.progress import Reporter
     from iqlft.training.stack import Member
     from iqlft_workers.actor import ActorWeights
-    from iqlft_workers.pool import WorkerPool
 
 STATUS_SECONDS = 0.5
+"""Between two looks at workers and evaluations, and two reports of the status."""
+PhaseType = TypeVar("PhaseType", bound=Offline | Online)
 
 
 class TrainingDivergedError(UserError):
     """A loss is no longer finite."""
 
 
-class SessionParts(TypedDict):
-    """The members of a session that a command builds."""
+class Session(Generic[PhaseType]):
+    """One run while it learns; see `open_session`.
 
-    member: Member
-    dataset: OfflineDataset
-    reporter: Reporter
-    config: MachineConfig
-    phase: str
-    task: str
-    total: int
+    Args:
+        plan: what it is to do.
+        gateway: its sockets, bound and not started.
+        phase: what it counts.
+        member: its part of the learner.
+        dataset: what it was pretrained on.
+        reporter: told what happens.
+        stop: says when to leave.
 
+    Attributes:
+        plan: see above.
+        gateway: see above.
+        phase: see above.
+        member: see above.
+        dataset: see above.
+        reporter: see above.
+        stop: see above.
+        evaluator: runs its evaluations.
+        metrics: writes its figures.
+        pool: its local workers.
+        before: the score at the switch, or None.
+        last: the newest score, or None.
+    """
 
-@dataclass
-class Session:
-    """Everything that a training loop works with; see `open_session`."""
-
-    run: Run
-    member: Member
-    dataset: OfflineDataset
-    gateway: Gateway
-    pool: WorkerPool
-    evaluator: Evaluator
-    metrics: MetricsLog
-    reporter: Reporter
-    config: MachineConfig
-    phase: str
-    task: str
-    total: int
-    stop: StopSignal
-    pacing: Pacing | None = None
-    supervisor: Supervisor = field(default_factory=Supervisor)
-    fresh: bool = True
-    env_steps: int = 0
-    before: Score | None = None
-    last: Score | None = None
-    _seconds_before: float = 0.0
-    _started: float = field(default_factory=time.monotonic)
-    _next_status: float = 0.0
-    _obstacle: str = ""
-    _diverged: bool = False
+    def __init__(
+        self,
+        plan: RunPlan[Any],
+        gateway: Gateway,
+        phase: PhaseType,
+        member: Member,
+        dataset: OfflineDataset,
+        reporter: Reporter,
+        stop: StopSignal,
+    ) -> None:
+        run, config, task = plan.run, plan.config, plan.learned
+        self.plan, self.gateway, self.member = plan, gateway, member
+        self.phase = phase
+        self.dataset, self.reporter, self.stop = dataset, reporter, stop
+        scoring = Scoring(task.score == "success", dataset.reference_scores)
+        self.evaluator = Evaluator(gateway, run, config.eval_episodes, scoring)
+        self.metrics = MetricsLog(run, tensorboard=config.tensorboard)
+        keys: Path | None = getattr(config, "keys", None)
+        self.pool = WorkerPool(config.workers, gateway.endpoint, run.folder / "logs", keys)
+        self.before: Score | None = None
+        self.last: Score | None = None
+        self._oversight = Oversight(gateway, self.pool, f"The journal of {run.folder}")
+        self._seconds_before, self._started, self._next_tick = 0.0, time.monotonic(), 0.0
+        self._diverged = False
 
     @property
     def seconds(self) -> float:
         """Training time over all parts of the run."""
         return self._seconds_before + time.monotonic() - self._started
 
-    @property
-    def done(self) -> int:
-        """Updates (offline) or environment steps (online) so far."""
-        return self.member.updates if self.phase == "offline" else self.env_steps
-
     # -- rhythm -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Measures speeds from here."""
+        self.metrics.start(self.member.updates, self.phase.env_steps)
 
     def after_update(self) -> None:
         """Logs when due and checkpoints when due.
@@ -107,30 +118,50 @@ class Session:
         Raises:
             TrainingDivergedError: a loss is not finite; the last checkpoint is still good.
         """
-        updates = self.member.updates
-        if updates % self.config.log_every == 0:
-            row = self.metrics.row(self)
-            losses = [value for key, value in row.items() if key.endswith("loss")]
-            self._require_finite(all(map(math.isfinite, losses)), "A loss is")
-            if (returns := self.member.possible_returns) is not None:
-                self._report_divergence(impossible_value(row, returns))
-        if updates % self.config.checkpoint_every == 0:
+        updates, config = self.member.updates, self.plan.config
+        if updates % config.log_every == 0:
+            self._log()
+        if updates % config.checkpoint_every == 0:
             self.checkpoint()
+
+    def _log(self) -> None:
+        figures = self.member.figures() | self.member.estimates(new=False)
+        if self.member.new_size:
+            figures |= self.member.estimates(new=True)
+        losses = [value for key, value in figures.items() if key.endswith("loss")]
+        online = self.phase.name == "online"
+        self.metrics.write(
+            {
+                "phase": self.phase.name,
+                "updates": self.member.updates,
+                "env_steps": self.phase.env_steps,
+                "seconds": round(self.seconds, 2),
+                **figures,
+            },
+            bad_messages=self.gateway.bad_messages() if online else None,
+        )
+        self._require_finite(all(map(math.isfinite, losses)), "A loss is")
+        self._tell_divergence(figures)
+
+    def _tell_divergence(self, figures: dict[str, float]) -> None:
+        """Says once that values are impossible; the numbers go on changing."""
+        if (returns := self.member.possible_returns) is None:
+            return
+        sentence = impossible_value(figures, returns)
+        if sentence and not self._diverged:
+            self._incident(sentence)
+        self._diverged = bool(sentence)
 
     def tick(self) -> None:
         """Collects evaluations, watches the workers and reports; cheap, called at every turn."""
         now = time.monotonic()
-        if now < self._next_status:
+        if now < self._next_tick:
             return
-        self._next_status = now + STATUS_SECONDS
+        self._next_tick = now + STATUS_SECONDS
         self._collect(self.evaluator.poll())
         workers = self.gateway.worker_status()
-        for complaint in self.supervisor.judge(workers):
-            if not self.pool.replace(complaint.worker_id, complaint.reason):
-                self._incident(f"Worker {complaint.worker_id} {complaint.reason}.")
-        for event in self.pool.watch():
-            self._incident(event)
-        self._report_obstacle(self.gateway.obstacle())
+        for sentence in self._oversight.incidents(workers):
+            self._incident(sentence)
         self.metrics.observe_workers([each.state for each in workers])
         self.reporter.status(self.status())
 
@@ -139,23 +170,15 @@ class Session:
         self.metrics.observe_incident(sentence)
         self.reporter.event(sentence)
 
-    def _report_divergence(self, sentence: str) -> None:
-        """Says once that values are impossible; the numbers go on changing."""
-        if sentence and not self._diverged:
-            self._incident(sentence)
-        self._diverged = bool(sentence)
+    def _require_finite(self, finite: bool, what: str) -> None:
+        if not finite:
+            raise TrainingDivergedError(
+                f"{what} not finite after {self.member.updates:,} updates; the last checkpoint "
+                f"in {self.plan.run.folder}, if there is one, is from before: check rewards and "
+                "learning rate."
+            )
 
-    def _report_obstacle(self, obstacle: str) -> None:
-        """Says once that the journal cannot be written, and once that it can again."""
-        if obstacle == self._obstacle:
-            return
-        self._obstacle = obstacle
-        self._incident(
-            f"The journal of {self.run.folder} cannot be written ({obstacle}): the workers wait, "
-            "nothing is lost, and the run goes on when it can be written again."
-            if obstacle
-            else f"The journal of {self.run.folder} is written again."
-        )
+    # -- evaluations ------------------------------------------------------------------------
 
     def evaluate(self, env_steps: int = 0) -> None:
         """Begins an evaluation of the present weights, after the one under way.
@@ -165,7 +188,7 @@ class Session:
         """
         self.wait_for_evaluation()
         # Also when a stop is requested: the checkpoint keeps it, and the resumed run finishes it.
-        self.evaluator.begin(self.actor_weights(), self.phase, env_steps, self.seconds)
+        self.evaluator.begin(self.actor_weights(), self.phase.name, env_steps, self.seconds)
 
     def actor_weights(self) -> ActorWeights:
         """The present actor.
@@ -186,7 +209,7 @@ class Session:
 
     def adopt(self, score: Score) -> None:
         """Writes a score that is known without an evaluation."""
-        self.run.append_curve(score.row())
+        self.plan.run.append_curve(score.row())
         self._collect(score)
 
     def _collect(self, score: Score | None) -> None:
@@ -198,14 +221,6 @@ class Session:
         self.metrics.write_score(score)
         self.reporter.event(describe(score))
 
-    def _require_finite(self, finite: bool, what: str) -> None:
-        if not finite:
-            raise TrainingDivergedError(
-                f"{what} not finite after {self.member.updates:,} updates; the last checkpoint "
-                f"in {self.run.folder}, if there is one, is from before: check rewards and "
-                "learning rate."
-            )
-
     # -- checkpoints ------------------------------------------------------------------------
 
     def checkpoint(self, *, keep: bool = False) -> None:
@@ -215,24 +230,44 @@ class Session:
             TrainingDivergedError: a parameter is not finite; nothing is written.
             CheckpointError: it cannot be written; the last one still loads.
         """
-        learned = self.member.state()
+        run, learned = self.plan.run, self.member.state()
         finite = all(bool(torch.isfinite(each).all()) for each in learned.values())
         self._require_finite(finite, "A parameter is")
         evaluation_tensors, evaluation = self.evaluator.state()
         state = {
-            "phase": self.phase,
+            "phase": self.phase.name,
             "updates": self.member.updates,
-            "env_steps": self.env_steps,
+            "env_steps": self.phase.env_steps,
             "seconds": self.seconds,
             "evaluation": evaluation,
             "journal": self.gateway.journal_position(),
-            "sizes": self.run.sizes(),
+            "sizes": run.sizes(),
             "before": self.before,
             "last": self.last,
         }
         content = checkpoint.Checkpoint(learned | evaluation_tensors, state)
-        checkpoint.save(self.run.folder / "checkpoints", self.member.updates, content, keep=keep)
-        self._save_policy()
+        checkpoint.save(run.folder / "checkpoints", self.member.updates, content, keep=keep)
+        about = {
+            "task": self.plan.learned.task,
+            "dataset": self.dataset.id,
+            "phase": self.phase.name,
+        }
+        weights, environment = self.member.actor_weights(), self.dataset.environment
+        save_policy(run.folder / "policy", weights, environment, about)
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Brings member, scores and clock to a checkpoint.
+
+        Raises:
+            CheckpointError: the checkpoint does not fit the run's configuration.
+        """
+        tensors, state = saved
+        with checkpoint.fitting(self.plan.run.folder):
+            self.member.load_state(tensors)
+        self._seconds_before = state["seconds"]
+        self.before = Score(*state["before"]) if state["before"] else None
+        self.last = Score(*state["last"]) if state["last"] else None
+        self.evaluator.restore(tensors, state["evaluation"])
 
     def finish(self) -> None:
         """Waits for the evaluation under way and checkpoints, for good unless a stop is requested.
@@ -244,29 +279,25 @@ class Session:
         self.wait_for_evaluation()
         self.checkpoint(keep=not self.stop.requested)
 
-    def _save_policy(self) -> None:
-        about = {"task": self.task, "dataset": self.dataset.id, "phase": self.phase}
-        weights, environment = self.member.actor_weights(), self.dataset.environment
-        save_policy(self.run.folder / "policy", weights, environment, about)
-
     # -- reporting --------------------------------------------------------------------------
 
     def status(self) -> Status:
         """This moment, for the console."""
-        evaluating = (self.evaluator.episodes_done, self.config.eval_episodes)
+        evaluating = (self.evaluator.episodes_done, self.plan.config.eval_episodes)
+        workers = self.gateway.worker_status()
         return Status(
-            task=self.task,
+            task=self.plan.learned.task,
             device=str(self.member.device),
-            folder=self.run.folder,
-            phase=self.phase,
-            done=self.done,
-            total=self.total,
+            folder=self.plan.run.folder,
+            phase=self.phase.name,
+            done=self.phase.done,
+            total=self.phase.total,
             updates_per_second=self.metrics.update_rate.per_second(self.member.updates),
-            env_steps_per_second=self.metrics.env_step_rate.per_second(self.env_steps),
+            env_steps_per_second=self.metrics.env_step_rate.per_second(self.phase.env_steps),
             dataset_size=self.dataset.num_transitions,
             new_size=self.member.new_size,
-            workers={each.worker_id: each.state for each in self.gateway.worker_status()},
-            policy_lag=self.metrics.policy_lag if self.phase == "online" else None,
+            workers={each.worker_id: each.state for each in workers},
+            policy_lag=self.metrics.policy_lag if self.phase.name == "online" else None,
             evaluation=evaluating if self.evaluator.busy else None,
             before=self.before,
             last=self.last,
@@ -284,71 +315,31 @@ def describe(score: Score) -> str:
     return f"Evaluated after {where}: {figure} in {score.episodes} episodes."
 
 
-def restore(session: Session, saved: checkpoint.Checkpoint) -> None:
-    """Brings a session's member and counters to a checkpoint.
-
-    Raises:
-        CheckpointError: the checkpoint does not fit the run's configuration.
-    """
-    tensors, state = saved
-    with checkpoint.fitting(session.run.folder):
-        session.member.load_state(tensors)
-    session.fresh = state["phase"] != session.phase
-    session.env_steps = state["env_steps"]
-    session._seconds_before = state["seconds"]
-    session.before = Score(*state["before"]) if state["before"] else None
-    session.last = Score(*state["last"]) if state["last"] else None
-    session.evaluator.restore(tensors, state["evaluation"])
-
-
 @contextmanager
-def open_session(
-    gateway: Gateway,
-    pool: WorkerPool,
-    run: Run,
-    scoring: Scoring,
-    stop: StopSignal,
-    **parts: Unpack[SessionParts],
-) -> Iterator[Session]:
+def open_session(session: Session[PhaseType]) -> Iterator[Session[PhaseType]]:
     """Starts gateway and workers, and at the end stops them and writes how the run ended.
 
     Args:
-        gateway: bound, not started; closed at the end.
-        pool: local workers, not started; stopped at the end.
-        run: the run folder.
-        scoring: how episodes become a score.
-        stop: says when to leave.
-        parts: the other members of the `Session`.
+        session: whose gateway is bound and not started, and whose workers are not started.
     """
-    config = parts["config"]
+    run, gateway, stop = session.plan.run, session.gateway, session.stop
     log = logging.FileHandler(run.folder / "logs" / "learner.log", encoding="utf-8")
     own = {threading.main_thread().name, threading.current_thread().name, gateway.thread_name}
     log.addFilter(lambda record: record.threadName in own)
     log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger("iqlft").addHandler(log)
-    metrics = MetricsLog(run, tensorboard=config.tensorboard)
-    evaluator = Evaluator(gateway, run, config.eval_episodes, scoring)
-    session = Session(
-        run=run,
-        gateway=gateway,
-        pool=pool,
-        evaluator=evaluator,
-        metrics=metrics,
-        stop=stop,
-        **parts,
-    )
     status = "failed"
-    run.write_meta({"status": "running", "phase": session.phase})
+    run.write_meta({"status": "running", "phase": session.phase.name})
     try:
         gateway.start()
-        pool.start()
+        session.pool.start()
         yield session
         status = "interrupted" if stop.requested else "finished"
     finally:
         # Workers leave when the gateway tells them to; the pool stops what is left after that.
         gateway.close(over=status == "finished")
-        pool.stop(timeout_seconds=5.0)
-        metrics.close()
+        session.pool.stop(timeout_seconds=5.0)
+        session.metrics.close()
         run.close()
         logging.getLogger("iqlft").removeHandler(log)
         log.close()

@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self
 
 from iqlft.training.interruption import Interrupted, StopSignal
 from iqlft.training.progress import Voice
-from iqlft.training.session import open_session
+from iqlft.training.session import PhaseType, Session, open_session
 from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
-    from typing import Unpack
 
+    from iqlft.datasets.loading import OfflineDataset
     from iqlft.gateway.gateway import Gateway
-    from iqlft.runs.folder import Run
-    from iqlft.training.evaluation import Scoring
-    from iqlft.training.session import Session, SessionParts
-    from iqlft_workers.pool import WorkerPool
+    from iqlft.training.plan import RunPlan
+    from iqlft.training.progress import Reporter
+    from iqlft.training.stack import Member
 
 _log = logging.getLogger(__name__)
+Arguments = ParamSpec("Arguments")
 
 
-class Sessions:
+class Sessions(Generic[PhaseType]):
     """Sessions that take the same updates; one that fails leaves the others at work.
 
     A context manager. At its end every session is closed. Then `Interrupted` is raised where a stop
     was requested and there is something to resume, else the first failure if there was one.
 
     Args:
+        dataset: what all of them were pretrained on.
+        reporter: told what happens.
         count: how many there will be.
 
     Attributes:
@@ -40,10 +42,10 @@ class Sessions:
         living: the sessions that have not failed.
     """
 
-    def __init__(self, count: int) -> None:
-        self._count = count
+    def __init__(self, dataset: OfflineDataset, reporter: Reporter, count: int) -> None:
+        self._dataset, self._reporter, self._count = dataset, reporter, count
         self.stop = StopSignal()
-        self.living: list[Session] = []
+        self.living: list[Session[PhaseType]] = []
         self._failures: list[UserError] = []
         self._all = ExitStack()
         self._exits: dict[Path, ExitStack] = {}
@@ -53,37 +55,40 @@ class Sessions:
         return self
 
     def open(
-        self,
-        gateway: Gateway,
-        pool: WorkerPool,
-        run: Run,
-        scoring: Scoring,
-        **parts: Unpack[SessionParts],
-    ) -> Session:
-        """Opens one more; see `open_session`."""
+        self, plan: RunPlan[Any], gateway: Gateway, phase: PhaseType, member: Member
+    ) -> Session[PhaseType]:
+        """Opens one more, restored where its plan goes on from a checkpoint."""
+        reporter, folder = self._reporter, plan.run.folder
         if self._count > 1:
-            parts["reporter"] = Voice(
-                parts["reporter"], run.folder.name, lambda: self.living[:1] == [session]
-            )
-        exits = self._exits[run.folder] = self._all.enter_context(ExitStack())
-        session = exits.enter_context(open_session(gateway, pool, run, scoring, self.stop, **parts))
+            leads = lambda: [each.plan for each in self.living[:1]] == [plan]  # noqa: E731
+            reporter = Voice(reporter, folder.name, leads)
+        session = Session(plan, gateway, phase, member, self._dataset, reporter, self.stop)
+        exits = self._exits[folder] = self._all.enter_context(ExitStack())
+        exits.enter_context(open_session(session))
         self.living.append(session)
+        if plan.saved is not None:
+            session.restore(plan.saved)
         return session
 
-    def each(self, action: Callable[..., object], *arguments: object) -> None:
-        """`action(session, *arguments)` for each living session; one that cannot has failed."""
+    def each(
+        self,
+        action: Callable[Concatenate[Session[PhaseType], Arguments], object],
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
+    ) -> None:
+        """`action(session, ...)` for each living session; one that cannot has failed."""
         for session in tuple(self.living):
             try:
-                action(session, *arguments)
+                action(session, *arguments, **options)
             except UserError as error:
                 self._fail(session, error)
 
-    def _fail(self, session: Session, error: UserError) -> None:
+    def _fail(self, session: Session[PhaseType], error: UserError) -> None:
         # Before the session, and its log with it, is closed.
         _log.error("The run has failed: %s", error)
         self.living.remove(session)
         self._failures.append(error)
-        self._exits[session.run.folder].__exit__(type(error), error, error.__traceback__)
+        self._exits[session.plan.run.folder].__exit__(type(error), error, error.__traceback__)
         if self._count > 1:
             rest = ", the others go on" if self.living else ""
             session.reporter.event(f"It has failed{rest}. {error}")
@@ -99,6 +104,6 @@ class Sessions:
             return
         if self.stop.requested and self.living:
             # The failures were told when they came.
-            raise Interrupted([session.run.folder for session in self.living])
+            raise Interrupted([session.plan.run.folder for session in self.living])
         if self._failures:
             raise self._failures[0]

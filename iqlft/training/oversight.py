@@ -1,0 +1,44 @@
+"""What goes wrong around a learner: workers that die, hang or lag, a journal on a full disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from iqlft.gateway.watchdog import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from iqlft.gateway.gateway import Gateway
+    from iqlft.gateway.roster import WorkerStatus
+    from iqlft_workers.pool import WorkerPool
+
+
+class Oversight:
+    """Watches the workers and the journal of one run.
+
+    Args:
+        gateway: of the run.
+        pool: its local workers, which are replaced where they do not work.
+        journal: how the journal is called in a sentence.
+    """
+
+    def __init__(self, gateway: Gateway, pool: WorkerPool, journal: str) -> None:
+        self._gateway, self._pool, self._journal = gateway, pool, journal
+        self._watchdog, self._obstacle = Supervisor(), ""
+
+    def incidents(self, workers: Sequence[WorkerStatus]) -> Iterator[str]:
+        """What has happened since the last call, one sentence each; to be called often."""
+        for complaint in self._watchdog.judge(workers):
+            if not self._pool.replace(complaint.worker_id, complaint.reason):
+                yield f"Worker {complaint.worker_id} {complaint.reason}."
+        yield from self._pool.watch()
+        obstacle = self._gateway.obstacle()
+        if obstacle != self._obstacle:
+            self._obstacle = obstacle
+            yield (
+                f"{self._journal} cannot be written ({obstacle}): the workers wait, nothing is "
+                "lost, and the run goes on when it can be written again."
+                if obstacle
+                else f"{self._journal} is written again."
+            )

@@ -1,0 +1,60 @@
+"""The two phases of a run, and what each one counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from iqlft.training.pacing import Pacing
+    from iqlft.training.stack import Member
+
+PhaseName = Literal["offline", "online"]
+"""What a phase is called in every file of a run."""
+
+
+class Offline:
+    """Pretraining, which counts updates.
+
+    Args:
+        member: whose updates they are.
+        total: updates of the phase.
+    """
+
+    name: ClassVar[PhaseName] = "offline"
+    env_steps = 0
+
+    def __init__(self, member: Member, total: int) -> None:
+        self._member, self.total = member, total
+
+    @property
+    def done(self) -> int:
+        """Updates so far."""
+        return self._member.updates
+
+
+class Online:
+    """Fine-tuning, which counts environment steps.
+
+    Args:
+        pacing: of the run; it knows how far steps and updates are.
+        fresh: whether the run has just come online.
+    """
+
+    name: ClassVar[PhaseName] = "online"
+
+    def __init__(self, pacing: Pacing, *, fresh: bool) -> None:
+        self.pacing, self.fresh = pacing, fresh
+        self.total = pacing.total_env_steps
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps whose transitions are in the replay."""
+        return self.pacing.env_steps
+
+    @property
+    def done(self) -> int:
+        """The same."""
+        return self.pacing.env_steps
+
+
+Phase = Offline | Online
