@@ -34,6 +34,7 @@ def settings(
     """
     has_task = "task" in configs.config_fields(type(default))
     arguments, task = _take(arguments, "--task", keep=has_task)
+    arguments, algorithm = _take(arguments, "--algorithm", keep=True)
     arguments, file = _take(arguments, "--config")
     values = {} if file is None else configs.load_yaml(Path(file))
     if isinstance(values.get(section), dict):
@@ -41,9 +42,13 @@ def settings(
     # A task that a file names brings its settings too, unless it is the file's own invention.
     if task is None and values.get("task") in configs.task_names():
         task = values["task"]
+    if (algorithm := algorithm or values.get("algorithm")) is not None:
+        default = configs.with_algorithm(default, str(algorithm))
     if task is not None:
         default = configs.override(default, configs.load_task(task), f"configs/{task}.yaml")
-    default = configs.override(default, values, str(file))
+    default = configs.override(
+        default, values | ({"algorithm": algorithm} if algorithm else {}), str(file)
+    )
     printing = "--print-config" in arguments
     arguments = [each for each in arguments if each != "--print-config"]
     resolved: configs.Config = parse(section, type(default), arguments, default)

@@ -6,8 +6,13 @@ in `iqlft/algorithms/`, a dataclass and a line in `ALGORITHMS` here, and a test 
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import tyro  # noqa: TC002  # It reads the annotations.
+
+from iqlft.config.casting import ConfigError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,9 +45,11 @@ class CriticHyperparameters(Hyperparameters):
 
 
 @dataclass(frozen=True)
-class OneStepHyperparameters(CriticHyperparameters):
-    """One-step RL's hyperparameters: those of IQL's authors for AntMaze."""
+class IQLHyperparameters(CriticHyperparameters):
+    """IQL's hyperparameters, by default those of AntMaze."""
 
+    expectile: float = 0.9
+    """tau of the expectile loss (paper, eq. 5): 0.9 for AntMaze, 0.7 for locomotion."""
     inverse_temperature: float = 10.0
     """beta of the advantage-weighted actor loss (paper, eq. 7): 10 in AntMaze, 3 in locomotion."""
     actor_schedule: ActorSchedule = "constant"
@@ -53,11 +60,11 @@ class OneStepHyperparameters(CriticHyperparameters):
 
 
 @dataclass(frozen=True)
-class IQLHyperparameters(OneStepHyperparameters):
-    """IQL's hyperparameters, by default those of AntMaze."""
+class OneStepHyperparameters(IQLHyperparameters):
+    """One-step RL's hyperparameters: those of IQL's authors for AntMaze, but for the expectile."""
 
-    expectile: float = 0.9
-    """tau of the expectile loss (paper, eq. 5): 0.9 for AntMaze, 0.7 for locomotion."""
+    expectile: tyro.conf.Fixed[float] = 0.5
+    """What makes it one step: V is the mean of Q over the data's actions."""
 
 
 @dataclass(frozen=True)
@@ -128,5 +135,29 @@ ALGORITHMS: dict[str, Registered] = {
 
 
 def registered(name: str) -> Registered:
-    """TEMPORARY."""
-    return ALGORITHMS[name]
+    """An algorithm that is registered, or one of the user's own.
+
+    Args:
+        name: a key of `ALGORITHMS`, or `package.module:Class`, whose class has its dataclass of
+            hyperparameters as the attribute `Hyperparameters`.
+
+    Raises:
+        ConfigError: there is no such algorithm; the message names the nearest one.
+    """
+    if name in ALGORITHMS:
+        return ALGORITHMS[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise ConfigError(
+            f"There is no algorithm {name!r}.{nearest(name, list(ALGORITHMS))} Known ones: "
+            f"{', '.join(ALGORITHMS)}; one of your own is package.module:Class."
+        )
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+        hyperparameters: type[Hyperparameters] = found.Hyperparameters
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"The algorithm {name} cannot be taken ({error}): it must be a class in a module that "
+            "can be imported here, with its dataclass as the attribute Hyperparameters."
+        ) from error
+    return Registered(attribute, hyperparameters, name)

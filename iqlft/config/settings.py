@@ -15,41 +15,14 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 import yaml
 
+from iqlft.config.algorithms import ALGORITHMS, Hyperparameters, IQLHyperparameters, registered
 from iqlft.config.casting import ConfigError as ConfigError  # noqa: PLC0414 -- of this interface
 from iqlft.config.casting import cast, nearest
 
 Config = TypeVar("Config")
 Precision = Literal["float32", "bf16", "auto"]
-ActorSchedule = Literal["constant", "cosine", "climbing-cosine"]
 Judge = Literal["success", "return"]
 """What an episode is judged by."""
-
-
-@dataclass(frozen=True)
-class Hyperparameters:
-    """IQL's hyperparameters, by default those of AntMaze."""
-
-    expectile: float = 0.9
-    """tau of the expectile loss (paper, eq. 5): 0.9 for AntMaze, 0.7 for locomotion."""
-    inverse_temperature: float = 10.0
-    """beta of the advantage-weighted actor loss (paper, eq. 7): 10 in AntMaze, 3 in locomotion."""
-    discount: float = 0.99
-    """Discount of future rewards."""
-    target_update_rate: float = 0.005
-    """Share by which the target critics move towards the critics at each update."""
-    learning_rate: float = 3e-4
-    """Adam's learning rate for value, critics and actor."""
-    actor_schedule: ActorSchedule = "constant"
-    """Actor's learning rate: constant (fine-tuning follows); a cosine to 0 over num_updates, and
-    constant again online; or, to compare with CORL, the cosine that goes on and climbs back."""
-    batch_size: int = 256
-    """Transitions per update."""
-    hidden_size: int = 256
-    """Width of each hidden layer."""
-    hidden_layers: int = 2
-    """Number of hidden layers."""
-    dropout: float = 0.0
-    """Share of the actor's hidden units dropped in its updates: 0.1 in kitchen and Adroit."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +92,15 @@ class MachineConfig:
 
 
 @dataclass(frozen=True)
-class PretrainConfig(TaskConfig, Hyperparameters, MachineConfig):
-    """Pretrain IQL on an offline dataset."""
+class PretrainConfig(TaskConfig, MachineConfig):
+    """Pretrain an algorithm on an offline dataset."""
 
+    algorithm: str = "iql"
+    """What learns: iql, bc, awac, td3bc or onestep; or one of your own, as package.module:Class."""
+    hyperparameters: Annotated[Hyperparameters, tyro.conf.arg(name="")] = field(
+        default_factory=IQLHyperparameters
+    )
+    """The algorithm's own settings."""
     num_updates: int = 1_000_000
     """Offline updates."""
     seed: int = 0
@@ -131,7 +110,8 @@ class PretrainConfig(TaskConfig, Hyperparameters, MachineConfig):
     workers: int = 2
     """Processes that run the evaluation episodes, shared among the seeds; at least one for each."""
     name: str = ""
-    """Name of the run folder under runs/<task>/; empty: iql-s<seed>; -s<seed> follows --seeds."""
+    """Name of the run folder under runs/<task>/; empty: the algorithm's, as iql-s<seed>. -s<seed>
+    follows --seeds."""
 
 
 @dataclass(frozen=True)
@@ -237,41 +217,84 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
+def with_algorithm(config: Config, name: str) -> Config:
+    """A config for another algorithm: with its hyperparameters and what its reference sets else.
+
+    Raises:
+        ConfigError: there is no such algorithm.
+    """
+    if not isinstance(config, PretrainConfig) or name == config.algorithm:
+        return config
+    chosen = registered(name)
+    made = chosen.hyperparameters()
+    return dataclasses.replace(config, algorithm=name, hyperparameters=made, **chosen.defaults)
+
+
 def override(config: Config, values: dict[str, Any], source: str) -> Config:
     """A config with some fields replaced, cast to their types.
 
     Args:
         config: any config dataclass.
-        values: YAML keys and values. A key that belongs to another command's config is left to it.
+        values: YAML keys and values; hyperparameters stand among them, or in a section named by
+            their algorithm, which is left out if another is chosen. A key that belongs to another
+            command's config is left to it.
         source: where the values come from, for messages.
 
     Raises:
-        ConfigError: a key that no command has, or a value of the wrong type.
+        ConfigError: a key that no command has, a hyperparameter of another algorithm, or a value of
+            the wrong type.
     """
-    kind = type(config)
-    hints = config_fields(kind)
-    known = config_fields(PretrainConfig) | config_fields(FinetuneConfig)
-    for key in values:
-        if key not in known:
+    if "algorithm" in values:
+        config = with_algorithm(config, str(values["algorithm"]))
+    picked = _fields(config, _flat(values, getattr(config, "algorithm", "")), source)
+    if isinstance(config, PretrainConfig):
+        own = config_fields(type(config.hyperparameters))
+        learner = {key: picked.pop(key) for key in list(picked) if key in own}
+        picked["hyperparameters"] = dataclasses.replace(config.hyperparameters, **learner)
+    return dataclasses.replace(config, **picked)  # type: ignore[type-var]
+
+
+def _flat(values: dict[str, Any], algorithm: str) -> dict[str, Any]:
+    """The values without the sections of algorithms, of which the chosen one's counts."""
+    sections = {key for key, each in values.items() if key in ALGORITHMS and isinstance(each, dict)}
+    chosen = values[algorithm] if algorithm in sections else {}
+    return {key: each for key, each in values.items() if key not in sections} | chosen
+
+
+def _fields(config: Any, values: dict[str, Any], source: str) -> dict[str, Any]:  # noqa: ANN401
+    hints = config_fields(type(config))
+    if isinstance(config, PretrainConfig):
+        hints |= config_fields(type(config.hyperparameters))
+    known = config_fields(PretrainConfig) | config_fields(FinetuneConfig) | hints
+    for key in set(values) - set(known):
+        homes = [n for n, each in ALGORITHMS.items() if key in config_fields(each.hyperparameters)]
+        if not homes:
             raise ConfigError(f"{source}: there is no setting {key!r}.{nearest(key, list(known))}")
-    picked = {
+        if isinstance(config, PretrainConfig):
+            raise ConfigError(
+                f"{source}: {key} is a hyperparameter of {', '.join(homes)}, but the algorithm is "
+                f"{config.algorithm}."
+            )
+    return {
         key: cast(value, hints[key], f"{source}: {key}")
         for key, value in values.items()
         if key in hints
     }
-    return dataclasses.replace(config, **picked)  # type: ignore[type-var]
 
 
 def to_dict(config: Any) -> dict[str, Any]:  # noqa: ANN401
-    """A config as YAML- and JSON-ready data."""
+    """A config as YAML- and JSON-ready data, hyperparameters among the other settings."""
 
     def plain(value: Any) -> Any:  # noqa: ANN401
         if isinstance(value, Path):
             return str(value)
         return [plain(each) for each in value] if isinstance(value, tuple) else value
 
-    fields = dataclasses.fields(config)
-    return {field.name: plain(getattr(config, field.name)) for field in fields}
+    found: dict[str, Any] = {}
+    for each in dataclasses.fields(config):
+        value = getattr(config, each.name)
+        found |= to_dict(value) if isinstance(value, Hyperparameters) else {each.name: plain(value)}
+    return found
 
 
 def to_yaml(config: Any) -> str:  # noqa: ANN401

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 from iqlft.config.settings import (
     ConfigError,
     FinetuneConfig,
-    Hyperparameters,
     OnlineConfig,
     PretrainConfig,
     RunConfig,
     TaskConfig,
-    config_fields,
     load_task,
     override,
     task_names,
@@ -22,6 +20,8 @@ from iqlft.config.settings import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from iqlft.config.algorithms import Hyperparameters
+
 
 def check(config: Hyperparameters | PretrainConfig | FinetuneConfig | RunConfig) -> None:
     """Refuses numbers that make no sense, before anything is built.
@@ -29,11 +29,12 @@ def check(config: Hyperparameters | PretrainConfig | FinetuneConfig | RunConfig)
     Raises:
         ConfigError: with the flag, its value and what it must be.
     """
-    fields = config_fields(type(config))
+    parts = (config, getattr(config, "hyperparameters", config))
+    values = {name: value for part in parts for name, value in vars(part).items()}
 
     def refuse(names: Iterable[str], fits: Callable[[Any], bool], must: str) -> None:
         for name in names:
-            value = getattr(config, name) if name in fields else None
+            value = values.get(name)
             if value is not None and not fits(value):
                 raise ConfigError(f"{_flag(name)} is {value!r}, but must {must}.")
 
@@ -46,6 +47,7 @@ def check(config: Hyperparameters | PretrainConfig | FinetuneConfig | RunConfig)
         lambda value: len(set(value)) == len(value) and all(each >= 0 for each in value),
         "be different numbers from 0",
     )
+    refuse(("best_share",), lambda value: 0 < value <= 1, "lie in (0, 1]")
     refuse(("dropout",), lambda value: 0 <= value < 1, "lie in [0, 1)")
     refuse(_RATES, lambda value: 1e-6 <= value < math.inf, "be a number from 1e-6")
     refuse(_REALS, math.isfinite, "be finite")

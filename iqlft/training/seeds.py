@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from iqlft.config.settings import (
     ConfigError,
-    Hyperparameters,
     PretrainConfig,
     TaskConfig,
     config_fields,
@@ -43,8 +42,9 @@ def member_configs(config: PretrainConfig) -> list[PretrainConfig]:
 
 
 def run_folder(config: PretrainConfig) -> Path:
-    """Where the run of one seed is."""
-    return config.runs / config.task / (config.name or f"iql-s{config.seed}")
+    """Where the run of one seed is; a class of the user's own is called by its name."""
+    algorithm = config.algorithm.rpartition(":")[2].lower()
+    return config.runs / config.task / (config.name or f"{algorithm}-s{config.seed}")
 
 
 def shares(config: Config, members: int) -> list[Config]:
@@ -68,7 +68,8 @@ def apportion(machine: Mapping[str, Any], index: int, members: int) -> dict[str,
 
 def learned(config: PretrainConfig) -> dict[str, Any]:
     """What decides the networks that pretraining leaves; its machine does not matter afterwards."""
-    keys = {*config_fields(TaskConfig), *config_fields(Hyperparameters), "num_updates"}
+    own = config_fields(type(config.hyperparameters))
+    keys = {*config_fields(TaskConfig), *own, "algorithm", "num_updates"}
     return {key: each for key, each in to_dict(config).items() if key in keys}
 
 

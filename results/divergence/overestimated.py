@@ -29,15 +29,13 @@ def line(name: str, run: Run, checkpoint: str) -> str:
     critics = restored(run, load_policy(run.folder), checkpoint)
     dataset_id = run.meta["dataset"]["id"]
     dataset = iqlft.load_dataset(dataset_id)
-    observations, actions, rewards = dataset.layout.unpack(torch.from_numpy(dataset.rows()))[:3]
+    observations, _, rewards = dataset.layout.unpack(torch.from_numpy(dataset.rows()))[:3]
     recorded = minari.load_dataset(dataset_id)
     details = recorded.storage.get_episode_metadata(recorded.episode_indices)
     lengths = [int(each["total_steps"]) for each in details]
     episodes = np.repeat(np.arange(len(lengths)), lengths)
-    values = []
     with torch.no_grad():
-        for states, acts in zip(observations.split(65536), actions.split(65536), strict=True):
-            values.append(critics.q_and_v(states[None], acts[None])[1][0].numpy())
+        values = [critics.values(each[None])[0].numpy() for each in observations.split(65536)]
     value = np.concatenate(values)
 
     states = observations.numpy()

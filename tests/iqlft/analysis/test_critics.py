@@ -7,10 +7,11 @@ import pytest
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from iqlft.algorithms.iql import ImplicitQLearning
+from iqlft.algorithms.base import Spec
+from iqlft.algorithms.iql import IQL
 from iqlft.analysis.critics import Critics
 from iqlft.analysis.restored import restored
-from iqlft.config.settings import Hyperparameters
+from iqlft.config.algorithms import IQLHyperparameters
 from iqlft.runs.folder import Run, RunError
 from iqlft.runs.policy import load_policy
 
@@ -33,8 +34,10 @@ def test_values_and_advantages_are_those_of_the_newest_checkpoint(finetuned: Pat
     rng = np.random.default_rng(0)
     observations = rng.normal(size=(40, 29)).astype(np.float32)
     actions = rng.uniform(-1, 1, (40, 8)).astype(np.float32)
-    weights = policy.weights
-    normal = (observations.astype(np.float64) - weights.observation_mean) / weights.observation_std
+    weights = policy.weights.arrays
+    normal = (observations.astype(np.float64) - weights["observation_mean"]) / weights[
+        "observation_std"
+    ]
     pairs = np.concatenate([normal, actions], 1)
     v = perceptron(tensors, "value", 0, normal)
     q = np.minimum(*(perceptron(tensors, "target_critic", i, pairs) for i in range(2)))
@@ -42,12 +45,12 @@ def test_values_and_advantages_are_those_of_the_newest_checkpoint(finetuned: Pat
     np.testing.assert_allclose(
         critics.advantages(observations, actions), q - v, rtol=1e-3, atol=1e-3
     )
-    assert critics.updates == weights.version == 470
+    assert critics.updates == policy.weights.version == 470
     # exp(10 * A) reaches 100 there.
     assert critics.clipped_from == pytest.approx(0.460517)
 
 
 def test_without_an_inverse_temperature_no_advantage_is_clipped() -> None:
-    critics = Critics(ImplicitQLearning(3, 1, Hyperparameters(inverse_temperature=0.0)))
-    with pytest.raises(RunError, match=r"none is clipped \(inverse_temperature is 0\)"):
+    critics = Critics(IQL(Spec(3, 1), IQLHyperparameters(inverse_temperature=0.0)))
+    with pytest.raises(RunError, match="none is clipped"):
         _ = critics.clipped_from

@@ -288,7 +288,7 @@ def test_a_printed_config_repeats_the_run(
 ) -> None:
     code, output, _ = main("pretrain", "--config", small, "--print-config")
     assert code == 0
-    assert yaml.safe_load(output)["hidden_size"] == pretraining.hidden_size
+    assert yaml.safe_load(output)["hidden_size"] == pretraining.hyperparameters.hidden_size
     Path("again.yaml").write_text(output)
     assert main("pretrain", "--config", "again.yaml", "--print-config")[1] == output
 

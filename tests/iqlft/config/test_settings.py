@@ -1,6 +1,5 @@
 """Settings come in layers, read the same from YAML and flags, and are refused with a sentence."""
 
-import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iqlft.cli import main as cli
+from iqlft.config.algorithms import (
+    ALGORITHMS,
+    AWACHyperparameters,
+    BCHyperparameters,
+    IQLHyperparameters,
+)
 from iqlft.config.settings import (
     ConfigError,
     FinetuneConfig,
-    Hyperparameters,
     PretrainConfig,
     RunConfig,
     config_fields,
@@ -55,7 +59,7 @@ def test_flags_win_over_the_config_file_which_wins_over_the_task_which_wins_over
     assert found["seed"] == 5
     assert found["eval_every"] == 17 != task["eval_every"]
     assert found["num_updates"] == task["num_updates"] != PretrainConfig().num_updates
-    assert found["batch_size"] == PretrainConfig().batch_size
+    assert found["batch_size"] == IQLHyperparameters().batch_size
 
 
 @pytest.mark.parametrize("flag", [["--task", "antmaze-corner"], ["--task=antmaze-corner"]])
@@ -120,9 +124,20 @@ def value_of(name: str, hint: type) -> st.SearchStrategy[Any]:
     return by_type[hint.__name__]
 
 
-def configs(kind: type) -> st.SearchStrategy[Any]:
-    fields = {name: value_of(name, hint) for name, hint in config_fields(kind).items()}
-    return st.builds(kind, **fields)
+def built(kind: type, **given: object) -> st.SearchStrategy[Any]:
+    hints = config_fields(kind)
+    fields = {name: value_of(name, hint) for name, hint in hints.items() if name not in given}
+    return st.builds(kind, **fields, **{name: st.just(value) for name, value in given.items()})
+
+
+@st.composite
+def configs(draw: st.DrawFn, kind: type) -> object:
+    if not issubclass(kind, PretrainConfig):
+        return draw(built(kind))
+    name = draw(st.sampled_from(list(ALGORITHMS)))
+    fixed = {"expectile": 0.5} if name == "onestep" else {}
+    own = draw(built(ALGORITHMS[name].hyperparameters, **fixed))
+    return draw(built(kind, algorithm=name, hyperparameters=own))
 
 
 @pytest.mark.parametrize("kind", [PretrainConfig, FinetuneConfig])
@@ -141,16 +156,63 @@ def test_numbers_may_be_written_as_people_write_them() -> None:
     values = yaml.safe_load("learning_rate: 3e-4\nnum_updates: 1e6\nenv_steps: 50_000\nseed: 2.0")
     assert isinstance(values["learning_rate"], str)  # YAML 1.1 wants a point in a float.
     config = override(RunConfig(), values, "file")
-    assert (config.learning_rate, config.num_updates) == (3e-4, 1_000_000)
+    assert (config.hyperparameters.learning_rate, config.num_updates) == (3e-4, 1_000_000)
     assert (config.env_steps, config.seed) == (50_000, 2)
     assert isinstance(config.num_updates, int)
     assert isinstance(config.seed, int)
 
 
+CAUTIOUS = IQLHyperparameters(expectile=0.7)
+
+
 def test_a_key_of_another_command_is_left_to_it() -> None:
     values = {"utd_ratio": 2.0, "expectile": 0.7}
-    assert override(PretrainConfig(), values, "file").expectile == 0.7
+    assert override(PretrainConfig(), values, "file").hyperparameters == CAUTIOUS
     assert override(FinetuneConfig(), values, "file").utd_ratio == 2.0
+
+
+# -- algorithms ---------------------------------------------------------------------------------
+
+
+def test_an_algorithm_brings_its_hyperparameters_and_what_its_reference_sets_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = printed(capsys, "pretrain", "--algorithm", "td3bc", "--alpha", "1.5")
+    assert (found["algorithm"], found["alpha"], found["policy_delay"]) == ("td3bc", 1.5, 2)
+    assert found["normalize_observations"] is True
+    assert "expectile" not in found
+    cloned = printed(capsys, "run", "--algorithm=bc", "--best-share", "0.1")
+    assert (cloned["algorithm"], cloned["best_share"]) == ("bc", 0.1)
+
+
+def test_a_task_s_section_of_another_algorithm_is_left_out() -> None:
+    task = {"iql": {"expectile": 0.7, "dropout": 0.1}, "bc": {"dropout": 0.2}}
+    assert override(PretrainConfig(), task, "task").hyperparameters == IQLHyperparameters(
+        expectile=0.7, dropout=0.1
+    )
+    cloning = override(PretrainConfig(), {"algorithm": "bc", **task}, "task")
+    assert cloning.hyperparameters == BCHyperparameters(dropout=0.2)
+    weighted = override(PretrainConfig(), {"algorithm": "awac", **task}, "task")
+    assert weighted.hyperparameters == AWACHyperparameters()
+
+
+def test_a_hyperparameter_of_another_algorithm_is_refused_with_its_home() -> None:
+    with pytest.raises(ConfigError, match=r"expectile is a .*of iql.* algorithm is bc"):
+        override(PretrainConfig(), {"algorithm": "bc", "expectile": 0.7}, "file")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("iqln", "There is no algorithm 'iqln'. Did you mean 'iql'?"),
+        ("nowhere.at_all:Mine", "cannot be taken .*No module named 'nowhere'"),
+        ("json:Mine", "cannot be taken .*no attribute 'Mine'"),
+        ("json:JSONDecoder", "cannot be taken .*no attribute 'Hyperparameters'"),
+    ],
+)
+def test_an_algorithm_that_is_none_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        override(PretrainConfig(), {"algorithm": name}, "file")
 
 
 # -- refusals -----------------------------------------------------------------------------------
@@ -243,13 +305,15 @@ def test_a_folder_is_no_config_file(tmp_path: Path) -> None:
 def test_numbers_that_make_no_sense_are_refused_by_flag(
     changes: dict[str, Any], message: str
 ) -> None:
+    own = {key: changes[key] for key in changes if hasattr(IQLHyperparameters, key)}
+    others = {key: changes[key] for key in changes.keys() - own.keys()}
     with pytest.raises(ConfigError, match=message):
-        check(dataclasses.replace(RunConfig(), **changes))
+        check(RunConfig(**others, hyperparameters=IQLHyperparameters(**own)))
 
 
 def test_what_makes_sense_is_not_refused() -> None:
     check(RunConfig(lockstep=True, workers=1, offline_ratio=0.0, seed=0, slack=0))
-    check(Hyperparameters())
+    check(IQLHyperparameters())
     check(FinetuneConfig(offline_ratio=1.0, into="copy"))
 
 

@@ -16,6 +16,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from iqlft.config.algorithms import IQLHyperparameters
 from iqlft.config.settings import (
     FinetuneConfig,
     PretrainConfig,
@@ -236,8 +237,7 @@ def run_through(task: str, amount: int, tmp_path: Path, **changes: Any) -> Path:
     }
     config = dataclasses.replace(
         task_config(task),
-        hidden_size=16,
-        batch_size=16,
+        hyperparameters=IQLHyperparameters(hidden_size=16, batch_size=16),
         num_updates=amount,
         runs=tmp_path / "runs",
         **amounts,

@@ -61,8 +61,9 @@ def test_a_run_with_impossible_values_says_so_once(
 ) -> None:
     assert corner
     # Returns between 0 and 1e-7 are less than what untrained networks say.
+    slow = dataclasses.replace(pretraining.hyperparameters, learning_rate=1e-6)
     config = dataclasses.replace(
-        pretraining, runs=tmp_path, reward_scale=1e-9, reward_shift=0.0, learning_rate=1e-6,
+        pretraining, hyperparameters=slow, runs=tmp_path, reward_scale=1e-9, reward_shift=0.0,
         num_updates=30, eval_every=30, log_every=10,
     )  # fmt: skip
     (folder,) = pretrain(config)

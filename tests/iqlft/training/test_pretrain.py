@@ -176,5 +176,5 @@ def test_training_that_diverges_stops_and_the_last_checkpoint_is_from_before(
 
 def test_training_leaves_the_caller_s_arithmetic_as_it_was(pretraining: PretrainConfig) -> None:
     with pytest.raises(ConfigError):
-        pretrain(dataclasses.replace(pretraining, batch_size=0))
+        pretrain(override(pretraining, {"batch_size": 0}, "test"))
     assert 5e-324 * 1.0 > 0  # A denormal number is not flushed to zero.
