@@ -9,7 +9,6 @@ from PIL import Image
 
 from iqlft.report.template import Picture, Section, render
 
-
 EMPTY = {
     "title": "t", "overview": Section(), "columns": ["result", "score"], "rows": [], "caption": "c",
     "limits": [], "articles": [],
