@@ -69,7 +69,7 @@ def video(arguments: list[str]) -> str:
 
     out = chosen.out or chosen.run / "plots"
     with console_reporter() as reporter, writing(out):
-        filmed = film_run(chosen.run, out, chosen.episodes, chosen.workers, reporter)
+        filmed = film_run(chosen.run, out, chosen.episodes, chosen.workers, reporter.event)
     return "\n".join(f"Filmed {path}" for path in filmed)
 
 
