@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from iqlft.runs.metrics_log import History
 
 NAME = "report.html"
-"""Of the page, in the folder that is chosen for it."""
+"""Name of the page's file."""
 
 
 def write_report(
