@@ -58,7 +58,7 @@ def report(arguments: list[str]) -> str:
     curves = _curves(list(chosen.run), chosen.runs)
     out = chosen.out or _plots_folder(curves, chosen.runs)
     with console_reporter() as reporter, writing(out):
-        page = write_report(curves, out, reporter)
+        page = write_report(curves, out, reporter.event)
     return f"Wrote {page}"
 
 
@@ -69,7 +69,7 @@ def video(arguments: list[str]) -> str:
 
     out = chosen.out or chosen.run / "plots"
     with console_reporter() as reporter, writing(out):
-        filmed = film_run(chosen.run, out, chosen.episodes, chosen.workers, reporter)
+        filmed = film_run(chosen.run, out, chosen.episodes, chosen.workers, reporter.event)
     return "\n".join(f"Filmed {path}" for path in filmed)
 
 

@@ -51,11 +51,15 @@ if TYPE_CHECKING:
     from iqlft.datasets.recorded import Goal
 
 MOST_POINTS = 1000
-"""Of one kind in a panel: more would be one blot."""
+"""Points of one kind in a panel: more would be one blot."""
 _START: dict[str, Any] = {"marker": "o", "color": BLUE, "markersize": 2.4}
+"""Marker of an episode's start."""
 _GOAL: dict[str, Any] = {"marker": "x", "color": VERMILION, "markersize": 2.6}
+"""Marker of a commanded goal."""
 _REWARDED: dict[str, Any] = {"marker": "+", "color": GREEN, "markersize": 3.4}
+"""Marker of a rewarded position."""
 _ELSEWHERE: dict[str, Any] = {"marker": ".", "color": GREY, "markersize": 1.6}
+"""Marker of a position near the goal that is not rewarded."""
 
 
 class Ways(NamedTuple):
@@ -65,7 +69,7 @@ class Ways(NamedTuple):
         visits: `(R * FINENESS, C * FINENESS)`: positions counted by small squares.
         starts: `(E, 2)`: of every episode.
         goals: `(E, 2)`: commanded at the start of every episode.
-        near: `(K, 2)`: next states within a cell of the evaluation goal.
+        near: `(K, 2)`: next positions within a cell of the evaluation goal.
         transitions: how many there are.
     """
 

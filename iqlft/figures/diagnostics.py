@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 SOURCES = {"dataset": BLUE, "new": ORANGE}
 """Colours of dataset and new transitions."""
 BINS, TAIL = 50, 0.001
-"""Of the histogram of advantages; its outermost bins hold what lies beyond these quantiles."""
+"""Bins of the histogram of advantages; the outermost hold what lies beyond these quantiles."""
 SMOOTHED = 25
 """A running mean is over this part of a phase's rows: one in so many."""
 _BARS: dict[str, dict[str, Any]] = {
     "dataset": {"histtype": "stepfilled", "alpha": 0.45},
     "new": {"histtype": "step", "linewidth": 1.2},
 }
+"""How the histogram of each source is drawn: never told apart by colour alone."""
 
 
 class Advantages(NamedTuple):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from iqlft.analysis.summary import Group
 
 MARKERS = ("D", "X", "p", "*")
-"""None of which stands for a series; a fifth result would begin again."""
+"""Markers of published results, none of which stands for a series; a fifth begins again."""
 BESIDE = 5.5
 """Points between two results' marks, which are often of one number; half as many to the end."""
 

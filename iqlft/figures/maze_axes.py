@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 STAR: dict[str, Any] = {"marker": "*", "color": ORANGE, "markersize": 8, "markeredgecolor": "k",
                         "markeredgewidth": 0.6}  # fmt: skip
-"""The evaluation goal."""
+"""Marker of the evaluation goal."""
 _WALL = "0.55"
+"""Colour of walls."""
 
 
 def scale(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:

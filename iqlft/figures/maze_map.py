@@ -36,8 +36,9 @@ _LOOKS: dict[bool, dict[str, Any]] = {
     True: {"color": BLUE, "linestyle": "-"},
     False: {"color": VERMILION, "linestyle": (0, (3, 1.5))},
 }
-"""Of paths that reach their goal, and of those that do not."""
+"""Lines of paths that reach their goal, and of those that do not."""
 _START: dict[str, Any] = {"marker": "o", "color": "black", "markersize": 4}
+"""Marker of a path's start."""
 
 
 def maze_figure(

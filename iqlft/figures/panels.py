@@ -31,6 +31,7 @@ class Look(NamedTuple):
 
 
 ALONE = Look(BLUE, "-", "o")
+"""How the only series is drawn."""
 LOOKS = (
     Look(VERMILION, "-", "o"),
     Look(GREEN, "--", "s"),
@@ -45,7 +46,7 @@ LOOKS = (
     Look(SKY, "-", "*"),
     Look("0.4", ":", ">"),
 )
-"""Of one series, and of several: those leave blue and orange to before and after."""
+"""How several series are drawn; they leave blue and orange to before and after."""
 BANDED = 2
 """Bands of more series than this would cover each other and the lines."""
 

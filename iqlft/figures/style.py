@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 WIDE, NARROW = 7.2, 3.4
 """Widths in inches of a page of text and of one of its two columns."""
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+"""Colours of Okabe and Ito's palette, which the colour-blind can tell apart."""
 SKY = "#56B4E9"
-"""From Okabe and Ito's palette, which the colour-blind can tell apart."""
+"""Another colour of that palette."""
 DARK, GREY, SHADE = "0.25", "0.6", "0.95"
+"""Greys of thin lines, of single seeds, and of the ground of the offline phase."""
 
 
 def style(width: float) -> Any:  # noqa: ANN401  (of some 300 literal keys)

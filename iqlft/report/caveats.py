@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from iqlft.runs.folder import Run
 
 PUBLISHED_EPISODES = 100
-"""Per evaluation, in the papers' protocol."""
+"""Episodes of an evaluation in the papers' protocol."""
 
 
 def limits(group: Group, summary: Summary) -> list[str]:

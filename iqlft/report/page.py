@@ -20,14 +20,13 @@ from iqlft.figures.panels import Stretch
 from iqlft.figures.style import NARROW, WIDE, save_figure, style
 from iqlft.figures.value_map import POSTURES, place_values, value_figure
 from iqlft.report.caveats import limits, unfinished
-from iqlft.report.markup import Markup, definitions, document, element, picture, table
 from iqlft.report.provenance import commands, facts
 from iqlft.report.run_data import Evidence
+from iqlft.report.template import Picture, Section, render
 from iqlft.runs.curves import METRIC_NAMES
 from iqlft.runs.files import write_atomically
 from iqlft.runs.folder import Run
 from iqlft.training.evaluation import FIRST_SEED
-from iqlft.training.progress import Silent
 from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,13 +37,13 @@ if TYPE_CHECKING:
     from iqlft.analysis.survey import Survey
     from iqlft.runs.curves import RunCurve
     from iqlft.runs.metrics_log import History
-    from iqlft.training.progress import Reporter
 
 NAME = "report.html"
+"""Name of the page's file."""
 
 
 def write_report(
-    runs: Sequence[RunCurve], out_folder: Path, reporter: Reporter | None = None
+    runs: Sequence[RunCurve], out_folder: Path, say: Callable[[str], None] = lambda _: None
 ) -> Path:
     """Writes the page, and its figures as PNG and as PDF beside it.
 
@@ -53,7 +52,7 @@ def write_report(
         out_folder: where the files go; made if missing. With several runs, the figures of each
             are in a folder `<task>/<run>` of their own, below that of their root if the runs
             have several roots.
-        reporter: told which run is being looked at.
+        say: takes a sentence; told which run is being looked at.
 
     Returns:
         The page.
@@ -62,42 +61,26 @@ def write_report(
         RunError: no runs, or two of the same task, algorithm, variant, data and seed.
         OSError: a file cannot be written.
     """
-    groups, reporter = group_runs(runs), reporter or Silent()
-    alone = len(runs) == 1
-    content = _overview(groups, out_folder)
-    datasets: dict[str, Survey] = {}
-    root = os.path.commonpath([run.folder.resolve().parent.parent for run in runs])
-    for group in groups:
-        for run in group.runs:
-            reporter.event(f"Looking at {run.folder}.")
-            place = "" if alone else run.folder.resolve().relative_to(root)
-            content.append(_article(run, out_folder / place, datasets, alone=alone))
+    groups = group_runs(runs)
+    ordered = [run for group in groups for run in group.runs]
+    names, rows = _names(groups), table_rows(ordered)
+    overview = _overview(groups, names, out_folder)
     tasks = list(dict.fromkeys(group.task for group in groups))
     title = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
-    page = document(f"{title}: before and after fine-tuning", *content)
+    page = render(
+        title=f"{title}: before and after fine-tuning",
+        overview=overview,
+        columns=COLUMNS[1:],
+        rows=[(row.ours, [_minus(cell) for cell in show_row(row)]) for row in rows],
+        caption=caption(rows),
+        limits=_limits(groups, names),
+        articles=_articles(ordered, out_folder, say),
+    )
     write_atomically(out_folder / NAME, page)
     return out_folder / NAME
 
 
 # -- all runs -----------------------------------------------------------------------------------
-
-
-def _overview(groups: Sequence[Group], out_folder: Path) -> list[Markup]:
-    """Headlines, the curves and the dumbbell, the table, the limits."""
-    runs = [run for group in groups for run in group.runs]
-    rows = table_rows(runs)
-    words = caption(rows)
-    names = _names(groups)
-    return [
-        *(
-            element("p", _headline(group, name), class_="headline")
-            for group, name in zip(groups, names, strict=True)
-        ),
-        _curves(groups, out_folder),
-        table(COLUMNS[1:], ((map(_minus, show_row(row)), row.ours) for row in rows), words),
-        element("h2", "Limits"),
-        element("ul", *(element("li", each) for each in _limits(groups, names))),
-    ]
 
 
 def _names(groups: Sequence[Group]) -> list[str]:
@@ -147,9 +130,9 @@ def _minus(text: str) -> str:
     return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text)
 
 
-def _curves(groups: Sequence[Group], folder: Path) -> Markup:
+def _overview(groups: Sequence[Group], names: Sequence[str], folder: Path) -> Section:
     png, _ = plot_before_after([run for group in groups for run in group.runs], folder)
-    return picture(
+    picture = Picture(
         png,
         "Curves of every task over offline updates and online environment steps, and the change "
         "from before to after; the table holds the numbers.",
@@ -158,42 +141,52 @@ def _curves(groups: Sequence[Group], folder: Path) -> Markup:
         "that all seeds have, never the best. Published results are marked where their protocol "
         "ends, if runs are as long.",
     )
+    return Section([_headline(*each) for each in zip(groups, names, strict=True)], picture)
 
 
 # -- one run ------------------------------------------------------------------------------------
 
 
-def _article(run: RunCurve, folder: Path, datasets: dict[str, Survey], *, alone: bool) -> Markup:
-    """Everything of one run; what cannot be shown is left out, with the reason."""
+def _articles(
+    runs: Sequence[RunCurve], out_folder: Path, say: Callable[[str], None]
+) -> list[tuple[str, dict[str, Section]]]:
+    """A title and sections by their headings; one run alone has its overview already."""
+    datasets: dict[str, Survey] = {}
+    root = os.path.commonpath([run.folder.resolve().parent.parent for run in runs])
+    articles = []
+    for run in runs:
+        say(f"Looking at {run.folder}.")
+        folder, sections = out_folder, {}
+        if len(runs) > 1:
+            folder /= run.folder.resolve().relative_to(root)
+            sections = {"": _overview(group_runs([run]), [""], folder)}
+        sections |= _sections(run, folder, datasets)
+        articles.append((f"{run.task}, {series_of(run).name}, seed {run.seed}", sections))
+    return articles
+
+
+def _sections(run: RunCurve, folder: Path, datasets: dict[str, Survey]) -> dict[str, Section]:
+    """What there is beyond evaluations; what cannot be shown is left out, with the reason."""
     opened = Run.open(run.folder)
     evidence = Evidence(opened, datasets)
-    parts: list[Markup] = []
-    if not alone:
-        (group,) = group_runs([run])
-        headline = element("p", _headline(group, ""), class_="headline")
-        parts += [headline, _curves([group], folder)]
-    parts += _section("Diagnostics", lambda: _diagnostics(run, evidence, folder))
-    parts += _section("Where it goes", lambda: _maze_map(evidence, folder))
-    parts += _section("What places are worth", lambda: _value_map(evidence, folder))
-    parts += _section("How it was made", lambda: _provenance(opened))
-    title = element("h2", f"{run.task}, {series_of(run).name}, seed {run.seed}")
-    return element("article", title, *parts)
+    return {
+        "Diagnostics": _section(lambda: _diagnostics(run, evidence, folder)),
+        "Where it goes": _section(lambda: _maze_map(evidence, folder)),
+        "What places are worth": _section(lambda: _value_map(evidence, folder)),
+        "How it was made": _section(lambda: _provenance(opened)),
+    }
 
 
-def _section(title: str, make: Callable[[], list[Markup]]) -> list[Markup]:
-    """A heading and what is made for it, or why that is not possible."""
+def _section(make: Callable[[], Section]) -> Section:
+    """What is made, or why that is not possible."""
     try:
-        return [element("h3", title), *make()]
+        return make()
     except UserError as error:
-        return [element("h3", title), _left_out(f"Left out: {error}")]
+        return Section(left_out=f"Left out: {error}")
 
 
-def _left_out(reason: str) -> Markup:
-    return element("p", reason, class_="left-out")
-
-
-def _diagnostics(run: RunCurve, evidence: Evidence, folder: Path) -> list[Markup]:
-    history, advantages, missing = evidence.history, None, []
+def _diagnostics(run: RunCurve, evidence: Evidence, folder: Path) -> Section:
+    history, advantages, left_out = evidence.history, None, ""
     words = (
         "Mean of Q (the lower of both target critics) and of V on 1,024 transitions, of the "
         "dataset always the same, of new ones others each time; their difference, with its "
@@ -213,13 +206,13 @@ def _diagnostics(run: RunCurve, evidence: Evidence, folder: Path) -> list[Markup
             "outermost bars hold what lies beyond."
         )
     except UserError as error:
-        missing = [_left_out(f"The advantages are left out: {error}")]
+        left_out = f"The advantages are left out: {error}"
     with mpl.rc_context(style(WIDE)):
         figure = diagnostics_figure(history, stretch(run, history), advantages)
         png, _ = save_figure(figure, folder, "diagnostics")
     lag = ", policy lag" * history.has("policy_lag")
     shown = f"Q, V{lag} and log standard deviation over training."
-    return [picture(png, shown, words), *missing]
+    return Section(picture=Picture(png, shown, words), left_out=left_out)
 
 
 def stretch(run: RunCurve, history: History) -> Stretch:
@@ -239,16 +232,16 @@ def _advantages(evidence: Evidence) -> Advantages:
     return Advantages(samples, critics.clipped_from)
 
 
-def _maze_map(evidence: Evidence, folder: Path) -> list[Markup]:
+def _maze_map(evidence: Evidence, folder: Path) -> Section:
     task = evidence.task
     if task is None:
-        return [_no_maze(evidence)]
+        return _no_maze(evidence)
     paths = evidence.paths
-    surveys, missing = {}, []
+    surveys, left_out = {}, ""
     try:
         surveys["dataset transitions"] = evidence.dataset
     except UserError as error:
-        missing = [_left_out(f"The dataset's visits are left out: {error}")]
+        left_out = f"The dataset's visits are left out: {error}"
     if evidence.new is not None:
         surveys["new transitions"] = evidence.new
     with mpl.rc_context(style(WIDE)):
@@ -262,13 +255,16 @@ def _maze_map(evidence: Evidence, folder: Path) -> list[Markup]:
         f" has run for this page with its mean action; successes: {successes}. An episode's goal "
         "may lie around the star."
     )
-    return [picture(png, "The maze from above, with visits and paths.", words), *missing]
+    return Section(
+        picture=Picture(png, "The maze from above, with visits and paths.", words),
+        left_out=left_out,
+    )
 
 
-def _value_map(evidence: Evidence, folder: Path) -> list[Markup]:
+def _value_map(evidence: Evidence, folder: Path) -> Section:
     task = evidence.task
     if task is None:
-        return [_no_maze(evidence)]
+        return _no_maze(evidence)
     critics, dataset, new = evidence.critics, evidence.dataset, evidence.new
     values = place_values(critics.values, task, dataset.observations[:POSTURES])
     visits = [each.visits for each in (dataset, new) if each and each.visits is not None]
@@ -281,24 +277,20 @@ def _value_map(evidence: Evidence, folder: Path) -> list[Markup]:
         "whose observations only x and y are replaced"
         + (" and the goal is the evaluation goal." if task.goal is not None else ".")
     )
-    return [picture(png, "The maze from above, coloured by V.", words)]
+    return Section(picture=Picture(png, "The maze from above, coloured by V.", words))
 
 
-def _no_maze(evidence: Evidence) -> Markup:
-    return _left_out(
+def _no_maze(evidence: Evidence) -> Section:
+    reason = (
         f"Left out: {evidence.policy.environment.id} has no maze whose places are observed, "
         "so there is no map to draw."
     )
+    return Section(left_out=reason)
 
 
-def _provenance(run: Run) -> list[Markup]:
+def _provenance(run: Run) -> Section:
+    told = facts(run)
     try:
-        lines = "\n".join(commands(run))
-        settings = element("summary", "All settings (config.yaml)")
-        made = [
-            element("pre", element("code", lines)),
-            element("details", settings, element("pre", element("code", run.config_text))),
-        ]
+        return Section(facts=told, commands=commands(run), settings=run.config_text)
     except UserError as error:
-        made = [_left_out(f"Commands and settings are left out: {error}")]
-    return [definitions(facts(run)), *made]
+        return Section(facts=told, left_out=f"Commands and settings are left out: {error}")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from iqlft.runs.folder import Run
 
 UNKNOWN = "not recorded"
+"""What stands where `meta.json` says nothing."""
 
 
 def facts(run: Run) -> list[tuple[str, str]]:

@@ -27,13 +27,15 @@ if TYPE_CHECKING:
     from iqlft_workers.environment import Environment
 
 WIDTH, HEIGHT = 480, 360
-"""Of a picture in pixels; a maze's proportions decide its height."""
+"""Size of a picture in pixels; a maze's proportions decide its height."""
 FLOOR, WALL, AGENT, GOAL = (0.96,) * 3, (0.65,) * 3, (0.1,) * 3, (0.0, 0.62, 0.45)
 """Colours in a maze; a trail brings its own."""
 _TRAIL_PIXELS, _TRAIL_HEIGHT = 3.0, 0.05
+"""Width of a trail, and its height above the floor in metres."""
 _SPACING_PIXELS = 4
-"""Of a trail's points; shorter lines are drawn with gaps."""
+"""Least distance of a trail's points; shorter lines are drawn with gaps."""
 _MAX_GEOMS = 10_000
+"""Bodies and lines of a trail that the renderer has room for."""
 
 
 def picture_size(environment: Environment) -> tuple[int, int]:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import tempfile
-from contextlib import suppress
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
-# What browsers play: H.264 with colour at half the resolution and the index first.
-_CODING = ["-c:v", "libx264", "-crf", "23", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
-# The same pictures give the same bytes.
-_EXACT = ["-fflags", "+bitexact", "-flags:v", "+bitexact"]
+_CODING = ["-crf", "23", "-movflags", "+faststart", "-fflags", "+bitexact", "-flags:v", "+bitexact"]
+"""The quality; the index first, as browsers like it; and the same pictures give the same bytes."""
 
 
 class VideoError(UserError):
@@ -54,39 +50,38 @@ def write_mp4(path: Path, pictures: Iterable[NDArray[np.uint8]], per_second: int
         per_second: pictures shown in a second.
 
     Raises:
-        VideoError: there is no ffmpeg, or it cannot write the file.
+        VideoError: there is no ffmpeg, or it has failed and said why on the standard error.
     """
-    pictures = iter(pictures)
-    first = next(pictures)
-    size = f"{first.shape[1]}x{first.shape[0]}"
-    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(per_second), "-i", "-"]
+    find_ffmpeg()
     partial = path.with_name(f".{path.name}")
-    command = [find_ffmpeg(), "-v", "error", "-y", *raw, *_CODING, *_EXACT, str(partial)]
     try:
-        if complaint := _encode(command, itertools.chain([first], pictures)):
-            raise VideoError(f"{path} cannot be written: {complaint}.")
+        if not _encode(partial, iter(pictures), per_second):
+            raise VideoError(f"{path} cannot be written: ffmpeg has failed; see what it said.")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _encode(command: list[str], pictures: Iterable[NDArray[np.uint8]]) -> str:
-    """Feeds ffmpeg; returns why it has failed, in its own words if it has any, else nothing."""
-    with (
-        tempfile.TemporaryFile() as log,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log) as ffmpeg,
-    ):
-        assert ffmpeg.stdin is not None
-        try:
-            # A broken pipe means that it has failed, and the log says why.
-            with suppress(BrokenPipeError), ffmpeg.stdin:
-                for picture in pictures:
-                    ffmpeg.stdin.write(picture.tobytes())
-        except BaseException:
-            ffmpeg.kill()
-            raise
-        code = ffmpeg.wait()
-        log.seek(0)
-        told = log.read().decode("utf-8", "replace").strip()
-        # Killed, as where memory runs out, it says nothing.
-        return (told or f"ffmpeg ended with {code}") if code else ""
+def _encode(path: Path, pictures: Iterator[NDArray[np.uint8]], per_second: int) -> bool:
+    """Feeds ffmpeg; returns whether the file holds every picture."""
+    from imageio_ffmpeg import count_frames_and_secs, write_frames  # noqa: PLC0415  # an extra
+
+    first = next(pictures)
+    ffmpeg = write_frames(
+        path, first.shape[1::-1], fps=per_second, codec="libx264", quality=None,
+        macro_block_size=1, ffmpeg_log_level="error", output_params=_CODING,
+    )  # fmt: skip
+    sent = 0
+    with closing(ffmpeg):
+        ffmpeg.send(None)
+        for picture in itertools.chain([first], pictures):
+            try:
+                ffmpeg.send(picture.tobytes())
+            except OSError:
+                return False
+            sent += 1
+    # With what code ffmpeg ended nobody tells, but one that has failed leaves no whole video.
+    try:
+        return bool(count_frames_and_secs(path)[0] == sent)
+    except RuntimeError:
+        return False

@@ -11,6 +11,7 @@ from iqlft_workers.errors import UserError
 BACKENDS = ("cgl",) if sys.platform == "darwin" else ("egl", "osmesa")
 """Values of MUJOCO_GL that need no display, the fastest first."""
 TRIAL_SECONDS = 60.0
+"""How long a trial may take; a driver that hangs has failed."""
 _TRIAL = """
 import mujoco
 model = mujoco.MjModel.from_xml_string("<mujoco/>")
@@ -18,6 +19,7 @@ with mujoco.Renderer(model, 8, 8) as renderer:
     renderer.update_scene(mujoco.MjData(model))
     renderer.render()
 """
+"""A program that ends well where MuJoCo can draw."""
 
 
 class RenderingError(UserError):

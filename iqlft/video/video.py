@@ -20,7 +20,6 @@ from iqlft.runs.curves import read_run
 from iqlft.runs.folder import Run, pretrain_config
 from iqlft.runs.policy import Policy, load_policy, save_policy
 from iqlft.training.evaluate import run_episodes
-from iqlft.training.progress import Silent
 from iqlft.video.camera import picture_size
 from iqlft.video.captions import number
 from iqlft.video.encode import find_ffmpeg, write_mp4
@@ -30,15 +29,15 @@ from iqlft.video.opengl import find_backend
 from iqlft_workers.environment import Environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from iqlft.config.settings import Judge
-    from iqlft.training.progress import Reporter
     from iqlft_workers.episode import EpisodeResult
 
 RANKS = ("best", "median", "worst")
+"""Which episodes of a policy are shown."""
 PER_SECOND, MOST_PICTURES, LAST_PICTURES = 30, 400, 60
 """Pictures in a second, of the longest episode, and of its end, which stands still."""
 
@@ -60,7 +59,7 @@ def film_run(
     out_folder: Path,
     episodes: int,
     num_workers: int,
-    reporter: Reporter | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
     """Runs the evaluation episodes of a run's policies again, and films three of each.
 
@@ -69,7 +68,7 @@ def film_run(
         out_folder: where the files go; made if missing.
         episodes: how many, from the seeds that training uses.
         num_workers: local worker processes that run them.
-        reporter: told what happens meanwhile.
+        say: takes a sentence; told what happens meanwhile.
 
     Returns:
         The video and its last picture: `video.mp4`, `video.png`.
@@ -80,7 +79,7 @@ def film_run(
     """
     if episodes < len(RANKS):
         raise ConfigError(f"--episodes must be at least {len(RANKS)}: {', '.join(RANKS)}.")
-    run, shown, reporter = Run.open(folder), read_run(folder), reporter or Silent()
+    run, shown = Run.open(folder), read_run(folder)
     phases, judged_by = phases_of(run), pretrain_config(run).score
     # What is missing is told before the episodes take their time.
     find_ffmpeg()
@@ -90,7 +89,7 @@ def film_run(
     with closing(Environment(phases[0].policy.environment)) as environment:
         size = picture_size(environment)
         for phase in phases:
-            reporter.event(f"Running {episodes} episodes {phase.name}.")
+            say(f"Running {episodes} episodes {phase.name}.")
             results = run_episodes(phase.policy, folder.name, episodes, num_workers)
             rows.append(ranked(results, judged_by, environment))
     montage = Montage(
@@ -101,7 +100,7 @@ def film_run(
         size=size,
     )
     video, poster = out_folder / "video.mp4", out_folder / "video.png"
-    reporter.event("Filming the best, the median and the worst.")
+    say("Filming the best, the median and the worst.")
     with tempfile.TemporaryDirectory() as place, ExitStack() as films:
         pictures = [
             films.enter_context(filming(scene, size, backend, Path(place) / f"{index}.log"))

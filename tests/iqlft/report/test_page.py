@@ -1,8 +1,10 @@
 """A report is one page that needs nothing else, and says what it has to leave out."""
 
 import base64
+import html
 import io
 import itertools
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -17,9 +19,9 @@ from iqlft.analysis.table import show_row, table_rows
 from iqlft.figures.panels import Stretch
 from iqlft.report.page import stretch, write_report
 from iqlft.runs.curves import read_run
+from iqlft.runs.folder import Run
 from iqlft.runs.metrics_log import read_history
 from iqlft.runs.policy import save_policy
-from iqlft.training.progress import Silent
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
 
@@ -81,7 +83,7 @@ def linear_actor(observation_dim: int, action_dim: int) -> ActorWeights:
 
 
 def left_out(text: str) -> list[str]:
-    return re.findall(r'<p class="left-out">(.*?)</p>', text)
+    return [html.unescape(each) for each in re.findall(r'<p class="left-out">(.*?)</p>', text)]
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +112,10 @@ def test_the_page_needs_nothing_beside_itself(page: Page, reported: Path) -> Non
         assert not any(name.startswith("on") for name in attributes)
     text = reported.read_text(encoding="utf-8")
     assert not re.search(r"https?://|url\(|@import", text)
-    assert "default-src &#x27;none&#x27;" in text
+    assert {
+        "http-equiv": "Content-Security-Policy",
+        "content": "default-src 'none'; img-src data:; style-src 'unsafe-inline'",
+    } in page.attributes("meta")
 
 
 def test_every_image_decodes_is_described_and_lies_beside_the_page_too(
@@ -217,23 +222,26 @@ def test_a_headline_says_how_far_fine_tuning_has_come(make_run: MakeRun, tmp_pat
     assert headline.endswith(", 75.0 [66, 82] after 200k steps, change +25.0 [12, 37]")
 
 
-class Listener(Silent):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def event(self, sentence: str) -> None:
-        self.heard.append(sentence)
-
-
 def test_each_run_is_announced_and_has_a_folder_after_its_task_and_name(
     make_run: MakeRun, tmp_path: Path
 ) -> None:
-    folders, listener = [make_run(seed=seed) for seed in range(2)], Listener()
-    write_report([read_run(folder) for folder in folders], tmp_path / "out", listener)
-    assert listener.heard == [f"Looking at {folder}." for folder in folders]
+    folders = [make_run(seed=seed) for seed in range(2)]
+    heard: list[str] = []
+    write_report([read_run(folder) for folder in folders], tmp_path / "out", heard.append)
+    assert heard == [f"Looking at {folder}." for folder in folders]
     assert (tmp_path / "out" / "antmaze-umaze" / "iql-s1" / "before_after.png").is_file()
+
+
+def test_hostile_names_are_text_wherever_they_stand(make_run: MakeRun, tmp_path: Path) -> None:
+    hostile = """"><script>alert('x')</script>&amp;"""
+    folder = make_run(label=hostile, online=[0.5, 0.9])
+    (folder / "config.yaml").write_text(f"pretrain:\n  name: {json.dumps(hostile)}\n")
+    Run.open(folder).write_meta({"host": hostile, "argv": ["iqlft", hostile], "status": hostile})
+    page = Page(write_report([read_run(folder)], tmp_path / "out").read_text())
+
+    assert "script" not in {tag for tag, _ in page.elements}
+    for tag in ("td", "dd", "li", "code"):
+        assert any(hostile in each for each in page.named(tag)), tag
 
 
 def test_a_page_that_cannot_be_written_is_no_page_with_parts_left_out(
