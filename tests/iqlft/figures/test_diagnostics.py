@@ -97,7 +97,7 @@ def test_what_is_not_there_has_no_panel(history: History) -> None:
 
 def test_the_gap_is_the_difference_of_the_same_rows(history: History) -> None:
     axes = panel(drawn(history, None), "mean Q \N{MINUS SIGN}")
-    lines = [line for line in axes.lines if line.get_gid() == "dataset_q - dataset_value"]
-    q, value = (history.column(f"dataset_{name}", "online")[1] for name in ("q", "value"))
+    lines = [line for line in axes.lines if line.get_gid() == "dataset/q - dataset/value"]
+    q, value = (history.column(f"dataset/{name}", "online")[1] for name in ("q", "value"))
     np.testing.assert_array_equal(lines[1].get_ydata(), q - value)
     assert [line.get_alpha() for line in lines] == [0.25, 0.25, None, None]
