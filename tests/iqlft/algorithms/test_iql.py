@@ -50,7 +50,7 @@ class NumpyIQL(NumpyNetworks):
         v = self.forward("value", s)[-1][0, :, 0]
         weight = np.minimum(np.exp(10 * (target_q - v)), 100)
         layers = self.forward("actor", s, masks)
-        mean, log_std = np.tanh(layers[-1][0]), np.clip(self.log_std[0], -5, 2)
+        mean, log_std = np.tanh(layers[-1][0]), np.clip(self.log_std[0, 0], -5, 2)
         log_prob, to_mean, to_log_std = log_prob_and_gradients(mean, log_std, a, weight)
         self.descend("actor", layers, (to_mean * (1 - mean**2))[None], masks)
         self.descend_log_std(to_log_std)
