@@ -1,9 +1,18 @@
+import itertools
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from actors import gaussian, with_array
-from iqlft_workers.actor import ActorWeights, GaussianActor
+from iqlft_workers.actor import (
+    ACTORS,
+    ActorWeights,
+    ActorWeightsError,
+    GaussianActor,
+    check_weights,
+    make_actor,
+)
 
 MakeWeights = Callable[..., ActorWeights]
 
@@ -73,3 +82,163 @@ def test_newer_weights_replace_older_ones(make_weights: MakeWeights) -> None:
     observation = np.ones(3, np.float32)
     assert actor.version == 2
     np.testing.assert_array_equal(actor.mean(observation), GaussianActor(newer).mean(observation))
+
+
+# -- the other kinds, by hand -------------------------------------------------------------------
+
+
+def squashed(bias: list[float], low: float = -5.0, high: float = 2.0) -> ActorWeights:
+    """One input, two hidden units, one action: means and log standard deviations side by side."""
+    arrays = {
+        "weight.0": np.array([[1.0, -1.0]], np.float32),
+        "bias.0": np.zeros(2, np.float32),
+        "weight.1": np.array([[0.5, 1.0], [0.25, -1.0]], np.float32),
+        "bias.1": np.array(bias, np.float32),
+        "observation_mean": np.array([1.0], np.float32),
+        "observation_std": np.array([2.0], np.float32),
+    }
+    return ActorWeights(
+        "squashed_gaussian", arrays, {"log_std_min": low, "log_std_max": high}, version=4
+    )
+
+
+def deterministic(noise: float) -> ActorWeights:
+    """The same network, whose two outputs are actions."""
+    weights = squashed([0.0, 0.0])
+    return weights._replace(kind="deterministic", settings={"exploration_noise": noise})
+
+
+def unsquashed(log_std: float) -> ActorWeights:
+    """The same network as a Gaussian whose mean is the output itself."""
+    weights = squashed([0.0, 0.0])
+    arrays = {**weights.arrays, "log_std": np.full(2, log_std, np.float32)}
+    settings = {"log_std_min": -20.0, "log_std_max": 2.0, "tanh_mean": 0.0}
+    return weights._replace(kind="gaussian", arrays=arrays, settings=settings)
+
+
+# (5 - 1) / 2 = 2; hidden = relu((2, -2)) = (2, 0); outputs = (0.5 * 2, 1 * 2) = (1, 2).
+OBSERVATION, OUTPUTS = np.array([5.0], np.float32), (1.0, 2.0)
+
+
+class KnownNoise(np.random.Generator):
+    """A generator whose normals are known."""
+
+    def __init__(self, *values: float) -> None:
+        super().__init__(np.random.PCG64(0))
+        self._values = np.array(values, np.float32)
+
+    def standard_normal(self, size: tuple[int, ...], dtype: type) -> np.ndarray:
+        return self._values.reshape(size).astype(dtype)
+
+
+def test_a_squashed_gaussian_s_mean_is_tanh_of_the_first_half_of_the_outputs() -> None:
+    action = make_actor(squashed([0.0, 0.0])).mean(OBSERVATION)
+    np.testing.assert_allclose(action, [np.tanh(1.0)], rtol=1e-6)
+    assert action.dtype == np.float32
+    batch = make_actor(squashed([0.0, 0.0])).mean(np.stack([OBSERVATION, OBSERVATION]))
+    np.testing.assert_allclose(batch, np.tanh([[1.0], [1.0]]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("bias", "log_std"), [(-2.5, -0.5), (9.0, 2.0), (-99.0, -5.0)], ids=["free", "wide", "narrow"]
+)
+def test_a_squashed_gaussian_samples_before_tanh_at_a_bounded_log_std(
+    bias: float, log_std: float
+) -> None:
+    # The log standard deviation is 2 + bias, within [-5, 2].
+    action = make_actor(squashed([0.0, bias])).sample(OBSERVATION, KnownNoise(-0.5))
+    np.testing.assert_allclose(action, [np.tanh(1 - 0.5 * np.exp(log_std))], rtol=1e-5)
+    assert action.dtype == np.float32
+
+
+def test_a_deterministic_actor_explores_by_noise_on_its_action_and_is_clipped() -> None:
+    actor, mean = make_actor(deterministic(0.1)), np.tanh(OUTPUTS)
+    np.testing.assert_allclose(actor.mean(OBSERVATION), mean, rtol=1e-6)
+    action = actor.sample(OBSERVATION, KnownNoise(-1.5, 3.0))
+    np.testing.assert_allclose(action, [mean[0] - 0.15, 1.0], rtol=1e-6)
+    assert action.dtype == np.float32
+    np.testing.assert_allclose(
+        make_actor(deterministic(0.0)).sample(OBSERVATION, KnownNoise(-1.5, 3.0)), mean, rtol=1e-6
+    )
+
+
+def test_a_mean_that_is_not_squashed_is_clipped_after_the_noise_alone() -> None:
+    # The outputs are 1 and 2: the first noise brings the second action back within the bounds.
+    actor = make_actor(unsquashed(0.0))
+    assert actor.mean(OBSERVATION).tolist() == [1.0, 1.0]
+    assert actor.sample(OBSERVATION, KnownNoise(0.5, -1.5)).tolist() == [1.0, 0.5]
+
+
+EVERY_KIND = {
+    "gaussian": by_hand(),
+    "gaussian, mean as it is": unsquashed(-1.0),
+    "squashed_gaussian": squashed([0.0, 0.0]),
+    "deterministic": deterministic(0.1),
+}
+each_kind = pytest.mark.parametrize("weights", EVERY_KIND.values(), ids=EVERY_KIND)
+
+
+def test_every_kind_is_tested() -> None:
+    assert {weights.kind for weights in EVERY_KIND.values()} == ACTORS.keys()
+
+
+@each_kind
+def test_skipping_an_action_draws_what_sampling_it_draws(weights: ActorWeights) -> None:
+    actor, observation = make_actor(weights), np.ones(weights.observation_dim, np.float32)
+    sampling, skipping = np.random.default_rng(7), np.random.default_rng(7)
+    for _ in range(3):
+        action = actor.sample(observation, sampling)
+        assert action.shape == (weights.action_dim,)
+        actor.skip(action, skipping)
+        assert sampling.bit_generator.state == skipping.bit_generator.state
+    assert skipping.bit_generator.state != np.random.default_rng(7).bit_generator.state
+
+
+# -- what are weights ---------------------------------------------------------------------------
+
+
+@each_kind
+def test_whole_weights_of_every_kind_are_taken(weights: ActorWeights) -> None:
+    assert check_weights(weights) is weights
+
+
+def test_an_unknown_kind_is_refused_and_shown_in_part() -> None:
+    with pytest.raises(ActorWeightsError, match=f"'{'x' * 40}'"):
+        check_weights(by_hand()._replace(kind="x" * 99))
+
+
+@each_kind
+def test_a_missing_a_further_or_a_misshapen_array_is_refused(weights: ActorWeights) -> None:
+    arrays = dict(weights.arrays)
+    odd = [{name: each for name, each in arrays.items() if name != lost} for lost in arrays]
+    odd += [
+        arrays | {name: np.zeros((*each.shape, 1), np.float32)} for name, each in arrays.items()
+    ]
+    odd += [arrays | {name: np.zeros((), np.float32)} for name in arrays]
+    odd += [arrays | {name: np.zeros(7, np.float32)} for name in arrays]
+    odd += [arrays | {name: np.zeros(3, np.float32)} for name in ("other", "bias.2", "bias.x")]
+    odd.append({})
+    for each in odd:
+        with pytest.raises(ActorWeightsError, match="arrays"):
+            check_weights(weights._replace(arrays=each))
+
+
+@each_kind
+def test_a_missing_or_a_further_setting_is_refused(weights: ActorWeights) -> None:
+    for settings in ({}, {**weights.settings, "other": 1.0}):
+        with pytest.raises(ActorWeightsError, match="settings"):
+            check_weights(weights._replace(settings=settings))
+
+
+def test_arrays_of_another_kind_are_refused() -> None:
+    # A Gaussian has a log_std of its own; a squashed one has none.
+    for weights, kind in itertools.product(EVERY_KIND.values(), ACTORS):
+        if weights.kind != kind:
+            with pytest.raises(ActorWeightsError):
+                check_weights(weights._replace(kind=kind))
+
+
+def test_outputs_that_are_no_pairs_are_refused() -> None:
+    weights = with_array(squashed([0.0, 0.0, 0.0]), "weight.1", np.zeros((2, 3), np.float32))
+    with pytest.raises(ActorWeightsError, match="3 outputs"):
+        check_weights(weights)
