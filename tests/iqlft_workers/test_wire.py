@@ -1,4 +1,6 @@
 import itertools
+import math
+import struct
 from typing import Any
 
 import msgpack
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from actors import gaussian
 from iqlft_workers import messages
-from iqlft_workers.actor import ActorWeights
+from iqlft_workers.actor import ACTORS, ActorWeights
 from iqlft_workers.messages import Message
 from iqlft_workers.wire import (
     MAX_BYTES,
@@ -154,6 +156,49 @@ def leaves(weights: ActorWeights) -> list[NDArray[np.float32]]:
     return list(weights.arrays.values())
 
 
+OTHER_KINDS = {
+    "squashed_gaussian": ActorWeights(
+        "squashed_gaussian",
+        {
+            "weight.0": np.ones((3, 4), np.float32),
+            "bias.0": np.zeros(4, np.float32),
+            "observation_mean": np.zeros(3, np.float32),
+            "observation_std": np.ones(3, np.float32),
+        },
+        {"log_std_min": -5.0, "log_std_max": 2.0},
+        version=7,
+    ),
+    "deterministic": ActorWeights(
+        "deterministic",
+        {
+            "observation_std": np.ones(3, np.float32),  # In an order of its own.
+            "bias.0": np.zeros(1, np.float32),
+            "weight.0": np.ones((3, 1), np.float32),
+            "observation_mean": np.zeros(3, np.float32),
+        },
+        {"exploration_noise": 0.1},
+        version=8,
+    ),
+}
+
+
+@pytest.mark.parametrize("weights", OTHER_KINDS.values(), ids=OTHER_KINDS)
+def test_weights_of_the_other_kinds_come_back_as_they_were_sent(weights: ActorWeights) -> None:
+    received = unpack_weights(pack_weights(weights))
+    assert received._replace(arrays={}) == weights._replace(arrays={})
+    assert list(received.arrays) == list(weights.arrays)
+    for one, other in zip(leaves(received), leaves(weights), strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert (one.dtype, one.flags.writeable) == (np.float32, True)
+    assert {"gaussian", *OTHER_KINDS} == ACTORS.keys()
+
+
+def test_numbers_of_any_kind_travel_as_floats() -> None:
+    weights = OTHER_KINDS["deterministic"]
+    received = unpack_weights(pack_weights(weights._replace(settings={"exploration_noise": 1})))
+    assert [type(value) for value in received.settings.values()] == [float]
+
+
 def test_weights_that_are_cut_or_not_finite_are_refused() -> None:
     weights = make_actor([2, 3, 1], np.random.default_rng(0), 5)
     packed = pack_weights(weights)
@@ -162,3 +207,94 @@ def test_weights_that_are_cut_or_not_finite_are_refused() -> None:
     weights.arrays["weight.0"][0, 0] = np.nan
     with pytest.raises(ArrayError, match="finite"):
         unpack_weights(pack_weights(weights))
+
+
+SHAPES = [
+    ["weight.0", [3, 1]],
+    ["bias.0", [1]],
+    ["observation_mean", [3]],
+    ["observation_std", [3]],
+]
+"""Of a deterministic actor with a single layer."""
+SETTINGS = {"exploration_noise": 0.1}
+
+
+def packed(
+    version: object = 0,
+    kind: object = "deterministic",
+    settings: object = SETTINGS,
+    shapes: object = SHAPES,
+    *,
+    count: int = 10,
+) -> bytes:
+    """A frame of weights with any header; `count` values follow."""
+    header = msgpack.packb([PROTOCOL, version, kind, settings, shapes])
+    return struct.pack("<I", len(header)) + header + np.ones(count, "<f4").tobytes()
+
+
+def renamed(name: object) -> list[Any]:
+    """The shapes with another name for the last array."""
+    return [*SHAPES[:-1], [name, [3]]]
+
+
+def reshaped(*shape: object) -> list[Any]:
+    """The shapes with another one for the last array."""
+    return [*SHAPES[:-1], ["observation_std", list(shape)]]
+
+
+def test_weights_packed_by_hand_are_taken() -> None:
+    assert unpack_weights(packed()).kind == "deterministic"
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    {
+        "a version that is no count": packed(-1),
+        "a version beyond a row's field": packed(2**32),
+        "a version that is a flag": packed(version=True),
+        "an unknown kind": packed(kind="flow"),
+        "a long kind": packed(kind="x" * 9000),
+        "a kind that is no name": packed(kind=["deterministic"]),
+        "another kind's arrays": packed(kind="gaussian"),
+        "no settings": packed(settings={}),
+        "settings in a list": packed(settings=[["exploration_noise", 0.1]]),
+        "a further setting": packed(settings=SETTINGS | {"other": 1.0}),
+        "a setting that is a flag": packed(settings={"exploration_noise": True}),
+        "a setting that is no number": packed(settings={"exploration_noise": "0.1"}),
+        "a setting that is not finite": packed(settings={"exploration_noise": math.inf}),
+        "a setting that is not a number": packed(settings={"exploration_noise": math.nan}),
+        "a setting without a name": packed(settings={1: 0.1}),
+        "arrays in a map": packed(shapes=dict(SHAPES)),
+        "no arrays": packed(shapes=[], count=0),
+        "more arrays than there may be": packed(
+            shapes=[[str(i), [1]] for i in range(65)], count=65
+        ),
+        "a name that is a number": packed(shapes=renamed(1)),
+        "a name that is a list": packed(shapes=renamed(["observation_std"])),
+        "a name that is bytes": packed(shapes=renamed(b"observation_std")),
+        "no name": packed(shapes=[*SHAPES[:-1], [[3]]]),
+        "an unknown name": packed(shapes=renamed("other")),
+        "a layer without a number": packed(shapes=renamed("bias.x")),
+        "a name that stands twice": packed(shapes=[*SHAPES, SHAPES[-1]]),
+        "a name that stands twice, with its values": packed(shapes=[*SHAPES, SHAPES[-1]], count=13),
+        "a name that stands twice, shorter at first": packed(
+            shapes=[["observation_std", [1]], *SHAPES]
+        ),
+        "a shape that is a number": packed(shapes=[*SHAPES[:-1], ["observation_std", 3]]),
+        "a negative length": packed(shapes=reshaped(-3)),
+        "two negative lengths": packed(shapes=reshaped(-3, -1)),
+        "no length": packed(shapes=reshaped(0), count=7),
+        "a length that is no count": packed(shapes=reshaped(3.0)),
+        "a length that is a flag": packed(shapes=reshaped(True, 3)),
+        "a length beyond a frame": packed(shapes=reshaped(2**62)),
+        "lengths beyond a frame": packed(shapes=reshaped(*[2**22] * 1000)),
+        "a single value": packed(shapes=reshaped(), count=8),
+        "more dimensions than an array has": packed(shapes=reshaped(3, *[1] * 100)),
+        "values that are missing": packed(count=9),
+        "values that are too many": packed(count=11),
+    }.items(),
+    ids=lambda pair: pair[0],
+)
+def test_weights_with_a_hostile_header_are_refused(hostile: tuple[str, bytes]) -> None:
+    with pytest.raises(WireError):
+        unpack_weights(hostile[1])

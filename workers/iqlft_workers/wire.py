@@ -42,6 +42,8 @@ _MAX_LEVELS = 16
 """The most levels of lists and maps in a field that may hold anything."""
 _MAX_ARRAYS = 64
 """The most arrays of an actor."""
+_MAX_DIMENSIONS = 8
+"""The most dimensions of one of them: NumPy has a bound too, which differs between its versions."""
 
 Frame = bytes | memoryview
 
@@ -282,16 +284,18 @@ def _weights_header(
         raise HeaderError("The weights' arrays are not listed.")
     if not all(map(_is_named_shape, shapes)):
         raise HeaderError("The weights' arrays have no names, or no positive lengths.")
-    return version, kind, settings, {name: tuple(shape) for name, shape in shapes}
+    if len(named := {name: tuple(shape) for name, shape in shapes}) != len(shapes):
+        raise HeaderError("The weights name an array twice.")
+    return version, kind, settings, named
 
 
 def _is_named_shape(pair: Any) -> bool:  # noqa: ANN401
     if not isinstance(pair, list) or len(pair) != 2 or type(pair[0]) is not str:
         return False
     shape = pair[1]
-    return isinstance(shape, list) and all(
-        type(length) is int and 0 < length <= MAX_BYTES for length in shape
-    )
+    if not isinstance(shape, list) or len(shape) > _MAX_DIMENSIONS:
+        return False
+    return all(type(length) is int and 0 < length <= MAX_BYTES for length in shape)
 
 
 def _split(
