@@ -98,6 +98,11 @@ class NumpyNetworks:
             for target, online in pairs
         ]
 
+    def target_q(self, observations: Array, actions: Array) -> Array:
+        """The smaller target critic `(B,)`, which is what an algorithm's Q is."""
+        pairs = np.concatenate([observations, actions], -1)
+        return self.forward("target_critic", np.stack([pairs, pairs]))[-1].min(0)[:, 0]
+
     def assert_equal(self, state: Mapping[str, torch.Tensor], tolerance: float) -> None:
         """The networks are those of an algorithm's state."""
         for name, layers in self.networks.items():

@@ -76,6 +76,9 @@ def test_six_updates_equal_a_numpy_float64_transcription() -> None:
         clipped += found["actor/clipped_share"]
     assert 0 < clipped < 6  # Both sides of the bound were tried.
     twin.assert_equal(algorithm.state(), 1e-10)
+    batch = as_batch(arrays, torch.float64)
+    q = algorithm.q_values(batch.observations, batch.actions)[0].numpy()
+    np.testing.assert_allclose(q, twin.target_q(*arrays[:2]), rtol=1e-10, atol=1e-10)
 
 
 def test_a_wide_log_std_is_bounded_and_does_not_learn() -> None:

@@ -83,6 +83,9 @@ def test_ten_updates_equal_a_numpy_float64_transcription(
         ours = tuple(figures(result)[f"{name}/loss"] for name in ("value", "actor", "critic"))
         assert ours == pytest.approx(losses, rel=tolerance)
     twin.assert_equal(algorithm.state(), tolerance)
+    batch = as_batch(arrays, dtype)
+    q = algorithm.q_values(batch.observations, batch.actions)[0].numpy()
+    np.testing.assert_allclose(q, twin.target_q(*arrays[:2]), rtol=tolerance, atol=tolerance)
 
 
 def test_a_terminated_transition_learns_its_reward_alone() -> None:

@@ -85,6 +85,9 @@ def test_seven_updates_equal_a_numpy_float64_transcription() -> None:
         wide += (np.abs(0.2 * noise) > 0.5).sum()
     assert wide > 0  # The bound of the noise was tried.
     twin.assert_equal(algorithm.state(), 1e-10)
+    batch = as_batch(arrays, torch.float64)
+    q = algorithm.q_values(batch.observations, batch.actions)[0].numpy()
+    np.testing.assert_allclose(q, twin.target_q(*arrays[:2]), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("delay", [1, 2, 3])
