@@ -27,7 +27,7 @@ from iqlft.runs.folder import (
 from iqlft.training.build import flushed_denormals, load_task_dataset, with_settled_precision
 from iqlft.training.dry_run import dry_run_finetuning
 from iqlft.training.online import first_evaluation, train_online
-from iqlft.training.pacing import Pacing
+from iqlft.training.pacing import Pacing, updates_for
 from iqlft.training.phases import Online
 from iqlft.training.plan import RunPlan
 from iqlft.training.pretrain import build, learner_machine, require_same_dataset
@@ -277,7 +277,7 @@ def _open_gateway(plan: FinetunePlan, dataset: OfflineDataset) -> Gateway:
         keys=keys,
         num_workers=config.workers + config.remote_workers,
         lockstep=config.lockstep,
-        last_version=plan.learned.num_updates + int(config.utd_ratio * config.env_steps),
+        last_version=plan.learned.num_updates + updates_for(config.env_steps, config.utd_ratio),
     )
 
 
