@@ -74,7 +74,7 @@ def test_old_runs_are_found_tabulated_and_drawn(old: Path, tmp_path: Path) -> No
     assert before is not None
     assert after is not None
     assert (before.phase, before.updates, before.env_steps, before.episodes) == ("online", 60, 0, 2)
-    assert (after.updates, after.env_steps, after.version) == (140, 160, 140)
+    assert (after.updates, after.env_steps, after.seconds) == (140, 160, 2.2)
     assert read_history(runs[1].folder).length("online") == 280
     assert "2 episodes, 60 offline updates, 160 environment steps" in format_table(runs)
     assert all(path.stat().st_size for path in plot_before_after(runs, tmp_path / "plots"))

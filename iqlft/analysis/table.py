@@ -23,7 +23,7 @@ from iqlft.analysis.summary import (
     summarise,
     total,
 )
-from iqlft.runs.curves import METRIC_NAMES
+from iqlft.runs.scores import METRIC_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

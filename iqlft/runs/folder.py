@@ -25,13 +25,15 @@ import yaml
 
 from iqlft.config.settings import ConfigError, PretrainConfig, override
 from iqlft.runs.files import write_atomically
+from iqlft.runs.scores import CURVE_COLUMNS
 from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from iqlft.runs.scores import Score
 
-CURVE_COLUMNS = "phase,updates,env_steps,seconds,success,return,normalized_score,episodes,version"
+
 EPISODE_COLUMNS = "env_steps,worker,version,return,length,success"
 METRICS, CURVES, EPISODES = _GROWING = "metrics.jsonl", "curves.csv", "episodes.csv"
 JOURNAL = "replay/journal"
@@ -75,7 +77,7 @@ class Run:
         try:
             for each in ("checkpoints", "replay", "policy", "plots", "tensorboard", "logs"):
                 (temporary / each).mkdir(parents=True)
-            (temporary / CURVES).write_text(CURVE_COLUMNS + "\n")
+            (temporary / CURVES).write_bytes(_csv(CURVE_COLUMNS))
             (temporary / EPISODES).write_text(EPISODE_COLUMNS + "\n")
             (temporary / METRICS).touch()
             run = cls(temporary)
@@ -185,9 +187,9 @@ class Run:
         """Appends a line to `metrics.jsonl`."""
         self._append(METRICS, (json.dumps(row) + "\n").encode())
 
-    def append_curve(self, values: Iterable[object]) -> None:
-        """Appends a row to `curves.csv`, in the order of `CURVE_COLUMNS`; None is left empty."""
-        self._append(CURVES, _csv(values))
+    def append_score(self, score: Score) -> None:
+        """Appends a row to `curves.csv`."""
+        self._append(CURVES, _csv(score.row()))
 
     def append_episodes(self, rows: Sequence[Iterable[object]]) -> None:
         """Appends rows to `episodes.csv`, in the order of `EPISODE_COLUMNS`."""
