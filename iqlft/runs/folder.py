@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import yaml
 
 from iqlft.config.settings import ConfigError, PretrainConfig, override
-from iqlft.runs.files import write_atomically
 from iqlft.runs.scores import CURVE_COLUMNS
 from iqlft_workers.errors import UserError
+from iqlft_workers.files import new_folder, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -73,19 +73,17 @@ class Run:
             RunError: the folder exists, or cannot be written.
         """
         refuse_existing(folder)
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
         try:
-            for each in ("checkpoints", "replay", "policy", "plots", "tensorboard", "logs"):
-                (temporary / each).mkdir(parents=True)
-            (temporary / CURVES).write_bytes(_csv(CURVE_COLUMNS))
-            (temporary / EPISODES).write_text(EPISODE_COLUMNS + "\n")
-            (temporary / METRICS).touch()
-            run = cls(temporary)
-            run.write_config("pretrain", config)
-            run.write_meta({**meta, **surroundings()})
-            temporary.rename(folder)
+            with new_folder(folder) as temporary:
+                for each in ("checkpoints", *_PRODUCTS):
+                    (temporary / each).mkdir()
+                (temporary / CURVES).write_bytes(_csv(CURVE_COLUMNS))
+                (temporary / EPISODES).write_text(EPISODE_COLUMNS + "\n")
+                (temporary / METRICS).touch()
+                run = cls(temporary)
+                run.write_config("pretrain", config)
+                run.write_meta({**meta, **surroundings()})
         except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
             raise RunError(
                 f"The run folder {folder} cannot be made ({error.strerror}); choose a writable "
                 "place with --runs."
@@ -116,7 +114,6 @@ class Run:
             RunError: the folder exists, or cannot be written.
         """
         refuse_existing(folder, "--into")
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
 
         def skipped(directory: str, names: list[str]) -> set[str]:
             if Path(directory) == self.folder / "checkpoints":
@@ -124,17 +121,16 @@ class Run:
             return set(_PRODUCTS) & set(names) if Path(directory) == self.folder else set()
 
         try:
-            shutil.copytree(self.folder, temporary, ignore=skipped)
-            for each in _PRODUCTS:
-                (temporary / each).mkdir()
-            write_atomically(temporary / "checkpoints" / "last", checkpoint)
-            # It differs from its like in what the run did, and in what it was copied for.
-            name = name_without_seed(folder.name, self.meta["seed"])
-            variant = f"{self.meta.get('variant', '')} {name}".lstrip()
-            Run(temporary).write_meta({"copied_from": self.folder.name, "variant": variant})
-            temporary.rename(folder)
+            with new_folder(folder) as temporary:
+                shutil.copytree(self.folder, temporary, ignore=skipped, dirs_exist_ok=True)
+                for each in _PRODUCTS:
+                    (temporary / each).mkdir()
+                write_atomically(temporary / "checkpoints" / "last", checkpoint)
+                # It differs from its like in what the run did, and in what it was copied for.
+                name = name_without_seed(folder.name, self.meta["seed"])
+                variant = f"{self.meta.get('variant', '')} {name}".lstrip()
+                Run(temporary).write_meta({"copied_from": self.folder.name, "variant": variant})
         except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
             raise RunError(f"{self.folder} cannot be copied to {folder} ({error}).") from error
         return Run(folder)
 

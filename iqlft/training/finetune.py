@@ -13,7 +13,6 @@ from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.sockets import reachable, require_safe_host
 from iqlft.runs import checkpoint
-from iqlft.runs.files import write_atomically
 from iqlft.runs.folder import (
     ENDPOINT,
     JOURNAL,
@@ -44,6 +43,7 @@ from iqlft.training.seeds import (
 )
 from iqlft.training.session import Session
 from iqlft.training.sessions import Sessions
+from iqlft_workers.files import write_atomically
 from iqlft_workers.keys import LearnerKeys
 
 if TYPE_CHECKING:

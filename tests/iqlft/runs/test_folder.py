@@ -167,7 +167,7 @@ def test_copies_of_copies_are_not_taken_for_others(run: Run, name: str, variant:
 
 def test_a_copy_that_fails_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_source: Path, target: Path, **_: object) -> None:
-        target.mkdir()
+        (target / "half").mkdir()
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shutil, "copytree", full)
