@@ -11,10 +11,11 @@ from gymnasium import spaces
 
 from iqlft.datasets.antmaze.episodes import make_environment
 from iqlft.datasets.antmaze.tasks import TASKS
-from iqlft.datasets.antmaze.writing import episode_buffer, evaluation_spec
+from iqlft.datasets.antmaze.writing import evaluation_spec
 from iqlft.datasets.d4rl.file import ANTMAZE, VECTORS
 from iqlft.datasets.d4rl.survey import read_episode
 from iqlft.datasets.errors import DatasetError
+from iqlft.datasets.writing import episode_buffer
 from iqlft_workers import environment as environments
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.mazes import CELL_SIZE, D4RL_SUCCESS_RADIUS, MAZES, D4RLMaze
