@@ -118,7 +118,7 @@ class OfflineDataset:
 
     @property
     def statistics(self) -> RowStatistics:
-        """Hash, mean and deviation, from the last reading; reads the datasets if there is none."""
+        """Hash, mean and standard deviation, from the last reading, which is made if need be."""
         if self._statistics is None:
             collections.deque(self.chunks(), maxlen=0)
         return cast("RowStatistics", self._statistics)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TENSORS, STATE, MANIFEST, LAST = "tensors.safetensors", "state.json", "manifest.json", "last"
+"""The files of a checkpoint, and the one beside the checkpoints that names the newest."""
 ALGORITHM_PREFIX = "algorithm."
 """What the names of an algorithm's tensors begin with; others are the replay's, or evaluations'."""
 KEPT = 2

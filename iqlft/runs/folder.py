@@ -35,13 +35,17 @@ if TYPE_CHECKING:
 
 
 EPISODE_COLUMNS = "env_steps,worker,version,return,length,success"
+"""The header of `episodes.csv`."""
 METRICS, CURVES, EPISODES = _GROWING = "metrics.jsonl", "curves.csv", "episodes.csv"
+"""The files that grow while a run trains."""
 JOURNAL = "replay/journal"
 """The new transitions, see `iqlft.gateway.journal`."""
 ENDPOINT = "endpoint"
 """Where the learner's workers connect to; written anew whenever it starts."""
 _PRODUCTS = ("replay", "policy", "plots", "tensorboard", "logs")
+"""The folders that a copy of a run begins without."""
 _PACKAGES = ("iqlft", "torch", "gymnasium", "gymnasium-robotics", "mujoco", "minari", "numpy")
+"""The packages that a result depends on."""
 
 
 class RunError(UserError):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WEIGHTS, DESCRIPTION = "actor.safetensors", "policy.json"
+"""The files of a policy folder."""
 
 
 class PolicyError(UserError):

@@ -74,7 +74,7 @@ class EpisodeMaker:
     Args:
         task: what to generate.
         gait: the ant's policy.
-        noise: deviation of the noise on its actions.
+        noise: standard deviation of the noise on its actions.
         seed: of the whole dataset.
     """
 

@@ -33,7 +33,7 @@ def write_dataset(
         shards: files of `save_episode`, in the order of the episodes.
         work: folder for the unfinished dataset, on the file system of the datasets.
         gait: that walked.
-        noise: deviation of the action noise.
+        noise: standard deviation of the action noise.
         seed: of the dataset.
     """
     environment = make_environment(task)
