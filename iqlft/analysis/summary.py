@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from iqlft.runs.curves import CurveRow, Metric, RunCurve
+    from iqlft.runs.curves import RunCurve
+    from iqlft.runs.scores import Metric, Score
 
 
 class Series(NamedTuple):
@@ -165,7 +166,7 @@ def clip(estimate: Estimate, metric: Metric, *, low: float = 0.0, high: float = 
     return estimate.clipped(low, high) if metric == "success" else estimate
 
 
-def estimate_scores(rows: Sequence[CurveRow], metric: Metric) -> Estimate:
+def estimate_scores(rows: Sequence[Score], metric: Metric) -> Estimate:
     """Mean over seeds of one evaluation each, with the interval that the data allow.
 
     Args:
@@ -309,9 +310,7 @@ def _alike(counts: Iterable[tuple[int, ...]]) -> bool:
     return len({number for each in counts for number in each}) == 1
 
 
-def _last_shared(
-    lines: Sequence[Sequence[CurveRow]], place: Callable[[CurveRow], int]
-) -> list[CurveRow]:
+def _last_shared(lines: Sequence[Sequence[Score]], place: Callable[[Score], int]) -> list[Score]:
     """The last evaluation at a place where all have one; each one's own last without such."""
     found = [{place(row): row for row in line if place(row)} for line in lines]
     shared = set.intersection(*map(set, found)) if found else set()

@@ -23,7 +23,7 @@ from iqlft.analysis.summary import (
     summarise,
     total,
 )
-from iqlft.runs.curves import METRIC_NAMES
+from iqlft.runs.scores import METRIC_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from iqlft.runs.curves import RunCurve
 
 Style = Literal["text", "markdown", "csv"]
+"""How a table is written."""
 COLUMNS = (
     "task", "result", "data", "before", "after", "change",
     "seeds", "episodes", "offline updates", "env steps",
 )  # fmt: skip
+"""Headings of the table as Markdown."""
 
 
 class TableRow(NamedTuple):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from iqlft.training.evaluation import Score
+    from iqlft.runs.scores import Score
     from iqlft.training.progress import Status
 
 LINE_SECONDS = 30.0

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from iqlft.cli.arguments import CheckData, ImportData, MakeData, OneDataset, PlotData
 from iqlft.cli.console import GenerationProgress
+from iqlft.cli.outputs import writing
 from iqlft.cli.parsing import no_arguments, parse
 from iqlft.config.casting import ConfigError, nearest
-from iqlft.runs.files import writing
 
 
 def run(arguments: list[str]) -> str:

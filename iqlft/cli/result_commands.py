@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from iqlft.cli.arguments import EvaluateRun, ExportRun, FilmRun, PlotRuns, ReportRuns, TableRuns
+from iqlft.cli.outputs import writing
 from iqlft.cli.parsing import parse
-from iqlft.runs.files import write_atomically, writing
+from iqlft_workers.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

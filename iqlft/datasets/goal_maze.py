@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 
-from iqlft.datasets.recorded import goal_in, recorded_environment
+from iqlft.datasets.recorded import goal_in, recorded_environment, success_radius
 from iqlft_workers import environment as environments
 from iqlft_workers.episode import PLACE_DIM
-from iqlft_workers.fixed_goal import SUCCESS_RADIUS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,6 +151,6 @@ def maze_in(environment: gymnasium.Env[Any, Any]) -> GoalMaze | None:
         first=first,
         pitch=np.asarray(maze.cell_rowcol_to_xy((1, 1)), np.float64) - first,
         height=maze.maze_height * maze.maze_size_scaling,
-        radius=SUCCESS_RADIUS if goal is None else goal.radius,
+        radius=success_radius(environment),
         goal=goal,
     )

@@ -21,11 +21,11 @@ from iqlft.datasets.recorded import (
     has_mirrored_map,
     open_dataset,
     recorded_environment,
+    success_radius,
 )
 from iqlft.datasets.row_statistics import RowStatistics
 from iqlft.datasets.source import AfterSuccess, GoalMode, Source, observation_keys
 from iqlft_workers.environment import Environment, EnvironmentMismatchError, EnvironmentSpec
-from iqlft_workers.fixed_goal import SUCCESS_RADIUS
 from iqlft_workers.registration import FIXED_GOAL_MAZE
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class OfflineDataset:
 
     @property
     def statistics(self) -> RowStatistics:
-        """Hash, mean and deviation, from the last reading; reads the datasets if there is none."""
+        """Hash, mean and standard deviation, from the last reading, which is made if need be."""
         if self._statistics is None:
             collections.deque(self.chunks(), maxlen=0)
         return cast("RowStatistics", self._statistics)
@@ -241,7 +241,7 @@ def _radius(spec: EnvironmentSpec, goal: GoalMode) -> float:
         return 0.0
     environment = Environment(dataclasses.replace(spec, observation_keys=("achieved_goal",)))
     try:
-        return float(getattr(environment.gym.unwrapped, "success_radius", SUCCESS_RADIUS))
+        return success_radius(environment.gym)
     finally:
         environment.close()
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FILE = "main_data.hdf5"
+"""Minari's file of a set's episodes."""
 
 
 class RecordedEpisode(NamedTuple):

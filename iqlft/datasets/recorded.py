@@ -16,7 +16,7 @@ from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.storage import dataset_path
 from iqlft_workers import environment as environments
 from iqlft_workers.environment import EnvironmentSpec
-from iqlft_workers.fixed_goal import SUCCESS_RADIUS
+from iqlft_workers.fixed_goal import ROBOTICS_SUCCESS_RADIUS
 from iqlft_workers.registration import FIXED_GOAL_MAZE, current_module
 
 if TYPE_CHECKING:
@@ -172,11 +172,16 @@ def goal_in(environment: gymnasium.Env[Any, Any]) -> Goal | None:
     """The one goal that an environment evaluates; None where there are several or none."""
     raw: Any = environment.unwrapped
     if hasattr(raw, "evaluation_goal"):
-        return Goal(np.asarray(raw.evaluation_goal, np.float64), float(raw.success_radius))
+        return Goal(np.asarray(raw.evaluation_goal, np.float64), success_radius(environment))
     locations: list[Any] = getattr(getattr(raw, "maze", None), "unique_goal_locations", [])
     if len(locations) != 1:
         return None
-    return Goal(np.asarray(locations[0], np.float64), SUCCESS_RADIUS)
+    return Goal(np.asarray(locations[0], np.float64), success_radius(environment))
+
+
+def success_radius(environment: gymnasium.Env[Any, Any]) -> float:
+    """Metres from a goal within which an environment counts it as reached."""
+    return float(getattr(environment.unwrapped, "success_radius", ROBOTICS_SUCCESS_RADIUS))
 
 
 def ends_at_success(spec: EnvironmentSpec) -> EnvironmentSpec:

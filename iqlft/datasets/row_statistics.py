@@ -1,4 +1,4 @@
-"""Hash, mean and deviation of a stream of rows, gathered while they pass."""
+"""Hash, mean and standard deviation of a stream of rows, gathered while they pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class RowStatistics:
     """What is known of the rows seen so far.
 
-    Mean and deviation are combined chunk by chunk in float64 (Chan, Golub and LeVeque, 1979), so
+    Mean and variance are combined chunk by chunk in float64 (Chan, Golub and LeVeque, 1979), so
     that a dataset larger than memory needs no second pass and no float64 copy.
 
     Args:

@@ -33,6 +33,7 @@ ACTION_LIMIT = 1 - 1e-5
 """Dataset actions are clipped to +- this, as IQL's authors do."""
 
 _GOAL_KEYS = ("achieved_goal", "observation", "desired_goal")
+"""What a goal-conditioned observation consists of, in the order in which it is used."""
 
 
 def observation_keys(dataset: minari.MinariDataset, goal: GoalMode) -> tuple[str, ...]:

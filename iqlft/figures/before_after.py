@@ -17,8 +17,8 @@ from iqlft.figures.legend import legend_of
 from iqlft.figures.marks import place_marks
 from iqlft.figures.panels import ALONE, LOOKS, draw_curves
 from iqlft.figures.style import WIDE, save_figure, style
-from iqlft.runs.curves import METRIC_NAMES
 from iqlft.runs.folder import RunError
+from iqlft.runs.scores import METRIC_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
     from iqlft.analysis.published import Marked
-    from iqlft.runs.curves import Metric, RunCurve
+    from iqlft.runs.curves import RunCurve
+    from iqlft.runs.scores import Metric
 
 DUMBBELL_WIDTHS = {1: 2.5, 2: 3.0}
 """Inches for the dumbbell beside the curves of so many tasks: names, a short axis, changes."""

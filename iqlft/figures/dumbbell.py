@@ -10,7 +10,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from iqlft.analysis.summary import rounded
 from iqlft.figures.style import BLUE, DARK, ORANGE
-from iqlft.runs.curves import METRIC_NAMES
+from iqlft.runs.scores import METRIC_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from iqlft.analysis.statistics import Estimate
     from iqlft.analysis.summary import Group
-    from iqlft.runs.curves import CurveRow, Metric, RunCurve
+    from iqlft.runs.curves import RunCurve
+    from iqlft.runs.scores import Metric, Score
 
 
 class Look(NamedTuple):
@@ -55,7 +56,7 @@ class Point(NamedTuple):
     """One evaluation of one run at its place on the axis."""
 
     x: int
-    row: CurveRow
+    row: Score
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _draw_phase(
                           color=look.colour, alpha=0.2, linewidth=0, zorder=1.5)  # fmt: skip
 
 
-def _band(rows: Sequence[CurveRow], values: Sequence[float], metric: Metric) -> Estimate:
+def _band(rows: Sequence[Score], values: Sequence[float], metric: Metric) -> Estimate:
     return estimate_scores(rows, metric)._replace(value=float(np.mean(values)))
 
 

@@ -5,8 +5,9 @@ Files are the same bytes each time: no dates, no versions, fonts that come with 
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
+
+from iqlft_workers.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,11 +69,8 @@ def save_figure(figure: Figure, out_folder: Path, name: str) -> list[Path]:
     }
     paths = []
     for kind, metadata in nothing.items():
-        data = io.BytesIO()  # a reader never sees half a file
-        figure.savefig(data, format=kind, dpi=300, metadata=metadata)
         path = out_folder / f"{name}.{kind}"
-        partial = path.with_suffix(f".{kind}.partial")
-        partial.write_bytes(data.getvalue())
-        partial.replace(path)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=kind, dpi=300, metadata=metadata)
         paths.append(path)
     return paths

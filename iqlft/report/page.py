@@ -23,11 +23,11 @@ from iqlft.report.caveats import limits, unfinished
 from iqlft.report.provenance import commands, facts
 from iqlft.report.run_data import Evidence
 from iqlft.report.template import Picture, Section, render
-from iqlft.runs.curves import METRIC_NAMES
-from iqlft.runs.files import write_atomically
 from iqlft.runs.folder import Run
+from iqlft.runs.scores import METRIC_NAMES
 from iqlft.training.evaluation import FIRST_SEED
 from iqlft_workers.errors import UserError
+from iqlft_workers.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

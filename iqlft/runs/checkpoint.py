@@ -18,8 +18,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from iqlft.runs.files import sync, write_atomically
 from iqlft_workers.errors import UserError
+from iqlft_workers.files import TEMPORARY, new_folder, sync, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TENSORS, STATE, MANIFEST, LAST = "tensors.safetensors", "state.json", "manifest.json", "last"
+"""The files of a checkpoint, and the one beside the checkpoints that names the newest."""
 ALGORITHM_PREFIX = "algorithm."
 """What the names of an algorithm's tensors begin with; others are the replay's, or evaluations'."""
 KEPT = 2
@@ -63,30 +64,29 @@ def save(folder: Path, updates: int, checkpoint: Checkpoint, *, keep: bool = Fal
         CheckpointError: the disk is full or the folder not writable; the last one still loads.
     """
     name = _free_name(folder, updates)
-    temporary = folder / f".{name}.tmp"
+    for left in folder.glob(TEMPORARY):
+        shutil.rmtree(left, ignore_errors=True)
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        tensors = {
-            key: each.detach().contiguous().cpu() for key, each in checkpoint.tensors.items()
-        }
-        safetensors.torch.save_file(tensors, temporary / TENSORS)
-        (temporary / STATE).write_text(json.dumps({**checkpoint.state, "keep": keep}, indent=1))
-        hashes = {each: _digest(temporary / each) for each in (TENSORS, STATE)}
-        (temporary / MANIFEST).write_text(json.dumps(hashes, indent=1))
-        for path in temporary.iterdir():
-            sync(path)
-        temporary.rename(folder / name)
-        sync(folder)
-        write_atomically(folder / LAST, name)
+        with new_folder(folder / name) as temporary:
+            _write(temporary, checkpoint, keep=keep)
+        make_last(folder, name)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
             f"The checkpoint {folder / name} could not be written ({error}); the previous one is "
             "intact: free some space or fix the permissions, then resume."
         ) from error
     _prune(folder, name)
     return folder / name
+
+
+def _write(folder: Path, checkpoint: Checkpoint, *, keep: bool) -> None:
+    tensors = {key: each.detach().contiguous().cpu() for key, each in checkpoint.tensors.items()}
+    safetensors.torch.save_file(tensors, folder / TENSORS)
+    (folder / STATE).write_text(json.dumps({**checkpoint.state, "keep": keep}, indent=1))
+    hashes = {each: _digest(folder / each) for each in (TENSORS, STATE)}
+    (folder / MANIFEST).write_text(json.dumps(hashes, indent=1))
+    for path in folder.iterdir():
+        sync(path)
 
 
 def load(folder: Path, name: str | None = None) -> Checkpoint:

@@ -8,60 +8,13 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
-from iqlft.runs.folder import CURVE_COLUMNS, RunError
+from iqlft.runs.folder import RunError
+from iqlft.runs.scores import CURVE_COLUMNS, Metric, Score
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-Metric = Literal["success", "normalized_score", "return"]
-"""What is plotted, in order of preference: what all runs of a task report."""
-
-Number = TypeVar("Number", int, float)
-
-METRIC_NAMES: dict[Metric, str] = {
-    "success": "success rate (%)",
-    "normalized_score": "normalized score",
-    "return": "return",
-}
-"""What axes and tables call them."""
-
-_COLUMNS = CURVE_COLUMNS.split(",")
-
-
-class CurveRow(NamedTuple):
-    """One evaluation.
-
-    Attributes:
-        phase: `offline` or `online`.
-        updates: updates so far, offline and online together.
-        env_steps: online environment steps so far.
-        seconds: since the run began.
-        success: share of successful episodes in [0, 1]; None where the environment reports none.
-        mean_return: mean raw return of an episode.
-        normalized_score: 0 to 100 between the dataset's reference scores; None without them.
-        episodes: number of evaluation episodes.
-        version: number of updates behind the evaluated weights.
-    """
-
-    phase: Literal["offline", "online"]
-    updates: int
-    env_steps: int
-    seconds: float
-    success: float | None
-    mean_return: float
-    normalized_score: float | None
-    episodes: int
-    version: int
-
-    def score(self, metric: Metric) -> float:
-        """The metric's value: success in percent, the others as they stand; NaN if absent."""
-        if metric == "success":
-            return math.nan if self.success is None else 100 * self.success
-        if metric == "normalized_score":
-            return math.nan if self.normalized_score is None else self.normalized_score
-        return self.mean_return
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)
@@ -83,21 +36,21 @@ class RunCurve:
     algorithm: str
     seed: int
     label: str
-    rows: tuple[CurveRow, ...]
+    rows: tuple[Score, ...]
     variant: str = ""
 
     @property
-    def offline(self) -> tuple[CurveRow, ...]:
+    def offline(self) -> tuple[Score, ...]:
         """Evaluations of the offline phase."""
         return tuple(row for row in self.rows if row.phase == "offline")
 
     @property
-    def online(self) -> tuple[CurveRow, ...]:
+    def online(self) -> tuple[Score, ...]:
         """Evaluations of the online phase; the first may stand before any environment step."""
         return tuple(row for row in self.rows if row.phase == "online")
 
     @property
-    def before(self) -> CurveRow | None:
+    def before(self) -> Score | None:
         """The evaluation before fine-tuning: online at 0 environment steps, else last offline."""
         offline, online = self.offline, self.online
         if online and online[0].env_steps == 0:
@@ -105,7 +58,7 @@ class RunCurve:
         return offline[-1] if offline else None
 
     @property
-    def after(self) -> CurveRow | None:
+    def after(self) -> Score | None:
         """The last evaluation after environment steps (never the best); None without any."""
         last = self.rows[-1]
         return last if last.phase == "online" and last.env_steps > 0 else None
@@ -192,17 +145,17 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     return meta
 
 
-def _read_rows(path: Path) -> tuple[CurveRow, ...]:
+def _read_rows(path: Path) -> tuple[Score, ...]:
     try:
         with path.open(newline="", encoding="utf-8") as lines:
             reader = csv.DictReader(lines)
-            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+            missing = [name for name in CURVE_COLUMNS if name not in (reader.fieldnames or ())]
             if missing and reader.fieldnames:
                 raise RunError(f"{path} lacks the columns {', '.join(missing)}.")
             rows = []
             for record in reader:
                 try:
-                    rows.append(_row(record))
+                    rows.append(Score.from_row(record))
                 except (ValueError, TypeError) as error:
                     raise RunError(f"{path}, line {reader.line_num}: {error}") from error
     except OSError as error:
@@ -213,50 +166,3 @@ def _read_rows(path: Path) -> tuple[CurveRow, ...]:
     if phases != sorted(phases):
         raise RunError(f"{path} has an offline evaluation after an online one; rows are in order.")
     return tuple(rows)
-
-
-def _row(record: Mapping[str, str | None]) -> CurveRow:
-    """One record as a row; raises `ValueError` with a sentence for a malformed one."""
-    values = {name: _field(record, name) for name in _COLUMNS}
-    phase = values["phase"]
-    if phase not in {"offline", "online"}:
-        raise ValueError(f"phase must be offline or online, not {phase!r}.")
-    success = _optional(values, "success")
-    if success is not None and not 0 <= success <= 1:
-        raise ValueError(f"success must lie in [0, 1], not {success}.")
-    row = CurveRow(
-        phase=cast("Literal['offline', 'online']", phase),
-        updates=_number(values, "updates", int),
-        env_steps=_number(values, "env_steps", int),
-        seconds=_number(values, "seconds", float),
-        success=success,
-        mean_return=_number(values, "return", float),
-        normalized_score=_optional(values, "normalized_score"),
-        episodes=_number(values, "episodes", int),
-        version=_number(values, "version", int),
-    )
-    if row.episodes < 1:
-        raise ValueError(f"episodes must be at least 1, not {row.episodes}.")
-    return row
-
-
-def _field(record: Mapping[str, str | None], name: str) -> str:
-    value = record[name]
-    if value is None:
-        raise ValueError("the row has fewer values than the header.")
-    return value.strip()
-
-
-def _optional(values: Mapping[str, str], name: str) -> float | None:
-    return _number(values, name, float) if values[name] else None
-
-
-def _number(values: Mapping[str, str], name: str, kind: type[Number]) -> Number:
-    text = values[name]
-    try:
-        number = kind(text)
-    except ValueError:
-        raise ValueError(f"{name} must be a number, not {text!r}.") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{name} must be finite, not {text!r}.")
-    return number

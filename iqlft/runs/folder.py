@@ -24,22 +24,28 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import yaml
 
 from iqlft.config.settings import ConfigError, PretrainConfig, override
-from iqlft.runs.files import write_atomically
+from iqlft.runs.scores import CURVE_COLUMNS
 from iqlft_workers.errors import UserError
+from iqlft_workers.files import new_folder, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from iqlft.runs.scores import Score
 
-CURVE_COLUMNS = "phase,updates,env_steps,seconds,success,return,normalized_score,episodes,version"
+
 EPISODE_COLUMNS = "env_steps,worker,version,return,length,success"
+"""The header of `episodes.csv`."""
 METRICS, CURVES, EPISODES = _GROWING = "metrics.jsonl", "curves.csv", "episodes.csv"
+"""The files that grow while a run trains."""
 JOURNAL = "replay/journal"
 """The new transitions, see `iqlft.gateway.journal`."""
 ENDPOINT = "endpoint"
 """Where the learner's workers connect to; written anew whenever it starts."""
 _PRODUCTS = ("replay", "policy", "plots", "tensorboard", "logs")
+"""The folders that a copy of a run begins without."""
 _PACKAGES = ("iqlft", "torch", "gymnasium", "gymnasium-robotics", "mujoco", "minari", "numpy")
+"""The packages that a result depends on."""
 
 
 class RunError(UserError):
@@ -71,19 +77,17 @@ class Run:
             RunError: the folder exists, or cannot be written.
         """
         refuse_existing(folder)
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
         try:
-            for each in ("checkpoints", "replay", "policy", "plots", "tensorboard", "logs"):
-                (temporary / each).mkdir(parents=True)
-            (temporary / CURVES).write_text(CURVE_COLUMNS + "\n")
-            (temporary / EPISODES).write_text(EPISODE_COLUMNS + "\n")
-            (temporary / METRICS).touch()
-            run = cls(temporary)
-            run.write_config("pretrain", config)
-            run.write_meta({**meta, **surroundings()})
-            temporary.rename(folder)
+            with new_folder(folder) as temporary:
+                for each in ("checkpoints", *_PRODUCTS):
+                    (temporary / each).mkdir()
+                (temporary / CURVES).write_bytes(_csv(CURVE_COLUMNS))
+                (temporary / EPISODES).write_text(EPISODE_COLUMNS + "\n")
+                (temporary / METRICS).touch()
+                run = cls(temporary)
+                run.write_config("pretrain", config)
+                run.write_meta({**meta, **surroundings()})
         except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
             raise RunError(
                 f"The run folder {folder} cannot be made ({error.strerror}); choose a writable "
                 "place with --runs."
@@ -114,7 +118,6 @@ class Run:
             RunError: the folder exists, or cannot be written.
         """
         refuse_existing(folder, "--into")
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
 
         def skipped(directory: str, names: list[str]) -> set[str]:
             if Path(directory) == self.folder / "checkpoints":
@@ -122,17 +125,16 @@ class Run:
             return set(_PRODUCTS) & set(names) if Path(directory) == self.folder else set()
 
         try:
-            shutil.copytree(self.folder, temporary, ignore=skipped)
-            for each in _PRODUCTS:
-                (temporary / each).mkdir()
-            write_atomically(temporary / "checkpoints" / "last", checkpoint)
-            # It differs from its like in what the run did, and in what it was copied for.
-            name = name_without_seed(folder.name, self.meta["seed"])
-            variant = f"{self.meta.get('variant', '')} {name}".lstrip()
-            Run(temporary).write_meta({"copied_from": self.folder.name, "variant": variant})
-            temporary.rename(folder)
+            with new_folder(folder) as temporary:
+                shutil.copytree(self.folder, temporary, ignore=skipped, dirs_exist_ok=True)
+                for each in _PRODUCTS:
+                    (temporary / each).mkdir()
+                write_atomically(temporary / "checkpoints" / "last", checkpoint)
+                # It differs from its like in what the run did, and in what it was copied for.
+                name = name_without_seed(folder.name, self.meta["seed"])
+                variant = f"{self.meta.get('variant', '')} {name}".lstrip()
+                Run(temporary).write_meta({"copied_from": self.folder.name, "variant": variant})
         except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
             raise RunError(f"{self.folder} cannot be copied to {folder} ({error}).") from error
         return Run(folder)
 
@@ -185,9 +187,9 @@ class Run:
         """Appends a line to `metrics.jsonl`."""
         self._append(METRICS, (json.dumps(row) + "\n").encode())
 
-    def append_curve(self, values: Iterable[object]) -> None:
-        """Appends a row to `curves.csv`, in the order of `CURVE_COLUMNS`; None is left empty."""
-        self._append(CURVES, _csv(values))
+    def append_score(self, score: Score) -> None:
+        """Appends a row to `curves.csv`."""
+        self._append(CURVES, _csv(score.row()))
 
     def append_episodes(self, rows: Sequence[Iterable[object]]) -> None:
         """Appends rows to `episodes.csv`, in the order of `EPISODE_COLUMNS`."""

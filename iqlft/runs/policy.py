@@ -13,10 +13,10 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from iqlft.runs.files import write_atomically
 from iqlft_workers.actor import TANH_GAUSSIAN, ActorWeights, check_weights, make_actor
 from iqlft_workers.environment import EnvironmentSpec, flatten_observation
 from iqlft_workers.errors import UserError
+from iqlft_workers.files import replacing, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WEIGHTS, DESCRIPTION = "actor.safetensors", "policy.json"
+"""The files of a policy folder."""
 
 
 class PolicyError(UserError):
@@ -99,11 +100,10 @@ def save_policy(
         **about,
     }
     contiguous = {key: np.ascontiguousarray(each) for key, each in weights.arrays.items()}
-    temporary = folder / f".{WEIGHTS}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        safetensors.numpy.save_file(contiguous, temporary)
-        temporary.replace(folder / WEIGHTS)
+        with replacing(folder / WEIGHTS) as temporary:
+            safetensors.numpy.save_file(contiguous, temporary)
         write_atomically(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
     except (OSError, SafetensorError) as error:
         raise PolicyError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from iqlft.config.validation import check
 from iqlft.training.build import load_task_dataset
+from iqlft.training.pacing import updates_for
 from iqlft.training.pretrain import build
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ def dry_run_finetuning(
 ) -> list[tuple[str, str]]:
     """What `iqlft finetune` would do, as names and texts; leaves nothing behind."""
     rate = _updates_per_second(stack)
-    updates = config.env_steps * config.utd_ratio
+    updates = updates_for(config.env_steps, config.utd_ratio)
     return [
         *_sizes(pretrained.task, stack, dataset),
         ("environment steps", f"{config.env_steps:,} by {config.workers} workers"),
-        ("updates", f"{updates:,.0f}, about {rate:,.0f} per second"),
+        ("updates", f"{updates:,}, about {rate:,.0f} per second"),
         ("predicted time", f"at least {_duration(updates / rate)}, if workers keep up"),
     ]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from iqlft.runs.scores import Score
 from iqlft_workers.actor import TANH_GAUSSIAN, ActorWeights
 
 if TYPE_CHECKING:
@@ -25,37 +26,6 @@ if TYPE_CHECKING:
 
 FIRST_SEED = 1_000_000
 """Evaluation episode i starts from this seed + i, in every evaluation of every run."""
-
-
-class Score(NamedTuple):
-    """One evaluation's figures.
-
-    Attributes:
-        phase: `offline` or `online`.
-        updates: total updates behind the weights.
-        env_steps: online environment steps so far.
-        seconds: training time so far.
-        success: share of successful episodes, None where the environment reports none.
-        mean_return: mean return, before the reward transform.
-        normalized_score: 0 to 100 between the dataset's reference scores, None without them.
-        episodes: number of episodes.
-    """
-
-    phase: str
-    updates: int
-    env_steps: int
-    seconds: float
-    success: float | None
-    mean_return: float
-    normalized_score: float | None
-    episodes: int
-
-    def row(self) -> tuple[object, ...]:
-        """The values in the order of `curves.csv`."""
-        rounded = None if self.normalized_score is None else round(self.normalized_score, 4)
-        middle = (round(self.seconds, 1), self.success, round(self.mean_return, 6), rounded)
-        head = (self.phase, self.updates, self.env_steps)
-        return (*head, *middle, self.episodes, self.updates)
 
 
 class _Begun(NamedTuple):
@@ -144,7 +114,7 @@ class Evaluator:
             normalized,
             len(results),
         )
-        self._run.append_curve(score.row())
+        self._run.append_score(score)
         return score
 
     def state(self) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:

@@ -13,7 +13,6 @@ from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.sockets import reachable, require_safe_host
 from iqlft.runs import checkpoint
-from iqlft.runs.files import write_atomically
 from iqlft.runs.folder import (
     ENDPOINT,
     JOURNAL,
@@ -27,7 +26,7 @@ from iqlft.runs.folder import (
 from iqlft.training.build import flushed_denormals, load_task_dataset, with_settled_precision
 from iqlft.training.dry_run import dry_run_finetuning
 from iqlft.training.online import first_evaluation, train_online
-from iqlft.training.pacing import Pacing
+from iqlft.training.pacing import Pacing, updates_for
 from iqlft.training.phases import Online
 from iqlft.training.plan import RunPlan
 from iqlft.training.pretrain import build, learner_machine, require_same_dataset
@@ -44,6 +43,7 @@ from iqlft.training.seeds import (
 )
 from iqlft.training.session import Session
 from iqlft.training.sessions import Sessions
+from iqlft_workers.files import write_atomically
 from iqlft_workers.keys import LearnerKeys
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def _open_gateway(plan: FinetunePlan, dataset: OfflineDataset) -> Gateway:
         keys=keys,
         num_workers=config.workers + config.remote_workers,
         lockstep=config.lockstep,
-        last_version=plan.learned.num_updates + int(config.utd_ratio * config.env_steps),
+        last_version=plan.learned.num_updates + updates_for(config.env_steps, config.utd_ratio),
     )
 
 

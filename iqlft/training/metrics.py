@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from iqlft.runs.folder import Run
-    from iqlft.training.evaluation import Score
+    from iqlft.runs.scores import Score
     from iqlft_workers.transition import Transitions
 
 RECENT_EPISODES = 100

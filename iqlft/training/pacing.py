@@ -16,6 +16,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 
+def updates_for(env_steps: int, utd_ratio: float) -> int:
+    """Online updates of a run of so many environment steps."""
+    return int(_exact(utd_ratio) * env_steps)
+
+
+def _exact(utd_ratio: float) -> Fraction:
+    """The ratio that was meant: a product of floats would lose an update now and then."""
+    return Fraction(utd_ratio).limit_denominator(10**6)
+
+
 @dataclass
 class Pacing:
     """Counts steps and updates, and says who may go on.
@@ -36,13 +46,12 @@ class Pacing:
 
     @property
     def _ratio(self) -> Fraction:
-        # Exact: a product of floats would lose or gain an update now and then.
-        return Fraction(self.utd_ratio).limit_denominator(10**6)
+        return _exact(self.utd_ratio)
 
     @property
     def total_updates(self) -> int:
         """Online updates of the whole run."""
-        return int(self._ratio * self.total_env_steps)
+        return updates_for(self.total_env_steps, self.utd_ratio)
 
     def may_update(self) -> bool:
         """Whether the learner may make one more update."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from iqlft.training.evaluation import Score
+    from iqlft.runs.scores import Score
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ import torch
 
 from iqlft.runs import checkpoint
 from iqlft.runs.policy import save_policy
+from iqlft.runs.scores import Score
 from iqlft.training.divergence import impossible_value
-from iqlft.training.evaluation import Evaluator, Score, Scoring
+from iqlft.training.evaluation import Evaluator, Scoring
 from iqlft.training.metrics import MetricsLog
 from iqlft.training.oversight import Oversight
 from iqlft.training.phases import Offline, Online
@@ -209,7 +210,7 @@ class Session(Generic[PhaseType]):
 
     def adopt(self, score: Score) -> None:
         """Writes a score that is known without an evaluation."""
-        self.plan.run.append_curve(score.row())
+        self.plan.run.append_score(score)
         self._collect(score)
 
     def _collect(self, score: Score | None) -> None:

@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from iqlft_workers.errors import UserError
+from iqlft_workers.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -15,7 +16,18 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_CODING = ["-crf", "23", "-movflags", "+faststart", "-fflags", "+bitexact", "-flags:v", "+bitexact"]
+_CODING = [
+    "-f",
+    "mp4",
+    "-crf",
+    "23",
+    "-movflags",
+    "+faststart",
+    "-fflags",
+    "+bitexact",
+    "-flags:v",
+    "+bitexact",
+]
 """The quality; the index first, as browsers like it; and the same pictures give the same bytes."""
 
 
@@ -53,13 +65,9 @@ def write_mp4(path: Path, pictures: Iterable[NDArray[np.uint8]], per_second: int
         VideoError: there is no ffmpeg, or it has failed and said why on the standard error.
     """
     find_ffmpeg()
-    partial = path.with_name(f".{path.name}")
-    try:
-        if not _encode(partial, iter(pictures), per_second):
+    with replacing(path) as temporary:
+        if not _encode(temporary, iter(pictures), per_second):
             raise VideoError(f"{path} cannot be written: ffmpeg has failed; see what it said.")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _encode(path: Path, pictures: Iterator[NDArray[np.uint8]], per_second: int) -> bool:

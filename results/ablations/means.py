@@ -8,12 +8,13 @@ from pathlib import Path
 from statistics import fmean
 
 from iqlft.analysis.summary import Group, group_runs
-from iqlft.runs.curves import CurveRow, find_runs, read_run
+from iqlft.runs.curves import find_runs, read_run
+from iqlft.runs.scores import Score
 
 FOLDER = Path(__file__).parent
 
 
-def online(rows: tuple[CurveRow, ...]) -> list[float]:
+def online(rows: tuple[Score, ...]) -> list[float]:
     """Scores after environment steps, in per cent."""
     return [row.score("success") for row in rows if row.env_steps > 0]
 

@@ -19,9 +19,9 @@ from gymnasium.utils import EzPickle
 # First, for it silences what Gymnasium-Robotics prints when it is imported.
 from iqlft_workers.mazes import (
     CELL_SIZE,
+    D4RL_SUCCESS_RADIUS,
     FRAME_SKIP,
     MAZES,
-    SUCCESS_RADIUS,
     Cell,
     D4RLMaze,
 )
@@ -71,7 +71,7 @@ class AntMazeEnv(MazeEnv, EzPickle):  # type: ignore[misc]  # the base class is 
         "render_modes": ["human", "rgb_array", "depth_array"],
         "render_fps": 10,
     }
-    success_radius = SUCCESS_RADIUS
+    success_radius = D4RL_SUCCESS_RADIUS
     cell_size = CELL_SIZE
 
     def __init__(
@@ -204,13 +204,13 @@ class AntMazeEnv(MazeEnv, EzPickle):  # type: ignore[misc]  # the base class is 
             "achieved_goal": qpos[:2].copy(),
             "desired_goal": goal.copy(),
         }
-        success = distance <= SUCCESS_RADIUS
+        success = distance <= D4RL_SUCCESS_RADIUS
         return observation, {"success": success, "qpos": qpos, "qvel": qvel, "goal": goal.copy()}
 
     def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any) -> Any:  # noqa: ANN401, ARG002
         """1 where an achieved goal `(..., 2)` is within the radius of the desired one, else 0."""
         distance = np.linalg.norm(np.subtract(achieved_goal, desired_goal), axis=-1)
-        return (distance <= SUCCESS_RADIUS).astype(np.float64)
+        return (distance <= D4RL_SUCCESS_RADIUS).astype(np.float64)
 
     def compute_terminated(self, achieved_goal: Any, desired_goal: Any, info: Any) -> bool:  # noqa: ANN401
         """Whether success ends the episode here."""
@@ -219,7 +219,7 @@ class AntMazeEnv(MazeEnv, EzPickle):  # type: ignore[misc]  # the base class is 
 
     def update_target_site_pos(self, pos: Any = None) -> None:  # noqa: ANN401, ARG002
         """Moves the visible marker to the goal."""
-        self.model.site_pos[self._target] = [*self.goal, SUCCESS_RADIUS]
+        self.model.site_pos[self._target] = [*self.goal, D4RL_SUCCESS_RADIUS]
 
     def render(self) -> Any:  # noqa: ANN401
         """A frame, as the render mode says."""

@@ -20,7 +20,7 @@ from iqlft_workers.registration import any_version
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SUCCESS_RADIUS = 0.45
+ROBOTICS_SUCCESS_RADIUS = 0.45
 """Success radius of Gymnasium-Robotics' mazes in metres, which they do not expose."""
 
 
@@ -35,8 +35,6 @@ class FixedGoalMaze(gymnasium.Wrapper[Any, Any, Any, Any]):
     Raises:
         UserError: the maze has no goal cell, or several.
     """
-
-    success_radius = SUCCESS_RADIUS
 
     def __init__(self, maze_id: str, render_mode: str | None = None, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(_construct(maze_id, render_mode, kwargs))
@@ -58,7 +56,7 @@ class FixedGoalMaze(gymnasium.Wrapper[Any, Any, Any, Any]):
         maze.update_target_site_pos()
         distance = np.linalg.norm(observation["achieved_goal"] - maze.goal)
         observation = {**observation, "desired_goal": maze.goal.copy()}
-        return observation, {**info, "success": bool(distance <= SUCCESS_RADIUS)}
+        return observation, {**info, "success": bool(distance <= ROBOTICS_SUCCESS_RADIUS)}
 
 
 def _construct(

@@ -29,8 +29,8 @@ WALL_HEIGHT = 2.0
 """Height of a wall in metres."""
 FRAME_SKIP = 5
 """Simulator steps per control step: 5 x 0.02 s = 0.1 s."""
-SUCCESS_RADIUS = 0.5
-"""Distance to the goal in metres within which the ant has reached it."""
+D4RL_SUCCESS_RADIUS = 0.5
+"""Success radius of D4RL's AntMaze in metres: how near to its goal the ant has reached it."""
 
 Cell = tuple[int, int]
 
@@ -155,8 +155,8 @@ class D4RLMaze(Maze):  # type: ignore[misc]  # the base class is untyped
         spec.worldbody.add_site(
             name="target",
             type=mujoco.mjtGeom.mjGEOM_SPHERE,
-            pos=[*self.cell_rowcol_to_xy(self.layout.goal), SUCCESS_RADIUS],
-            size=[SUCCESS_RADIUS] * 3,
+            pos=[*self.cell_rowcol_to_xy(self.layout.goal), D4RL_SUCCESS_RADIUS],
+            size=[D4RL_SUCCESS_RADIUS] * 3,
             rgba=[1, 0, 0, 0.7],
         )
         return spec

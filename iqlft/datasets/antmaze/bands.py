@@ -10,15 +10,24 @@ from iqlft.datasets.antmaze.tasks import TASKS
 from iqlft.datasets.audit.findings import Band
 
 REACH = "share of episodes that reach their goal"
+"""How many episodes come within the success radius of their commanded goal."""
 FIRST_HIT = "median first hit (steps)"
+"""When those that do are there for the first time."""
 PACE = "metres per step"
+"""How fast the ant walks."""
 TOUCH = "share of episodes that touch the evaluation goal"
+"""How many episodes have a reward once rewards are relabelled."""
 UPSIDE_DOWN = "share of episodes that end upside down"
+"""How many episodes end with the ant on its back."""
 
 _EVERY = {PACE: Band(0.075, 0.11), UPSIDE_DOWN: Band(greatest=0.4, strict=True)}
+"""Of all mazes."""
 _FAR = {FIRST_HIT: Band(150, 320)}
+"""Where start and goal are far apart."""
 _EASY = {REACH: Band(0.9)}
+"""Where the goal is hardly missed."""
 _HARD = {REACH: Band(0.6, 0.85), TOUCH: Band(0.03, 0.25)}
+"""In the medium and the large maze."""
 
 BANDS: dict[str, dict[str, Band]] = {
     TASKS[name].dataset_id: bands

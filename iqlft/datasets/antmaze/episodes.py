@@ -5,7 +5,6 @@ This module is all that a generating process needs, so it imports neither Minari
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium
@@ -14,6 +13,7 @@ import numpy as np
 import iqlft_workers  # noqa: F401  # registers the environments
 from iqlft.datasets.antmaze.planner import Behaviour, Planner
 from iqlft.datasets.antmaze.tasks import AntMazeTask, choose_cells
+from iqlft_workers.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +74,7 @@ class EpisodeMaker:
     Args:
         task: what to generate.
         gait: the ant's policy.
-        noise: deviation of the noise on its actions.
+        noise: standard deviation of the noise on its actions.
         seed: of the whole dataset.
     """
 
@@ -130,10 +130,8 @@ def reset_options(
 
 def save_episode(episode: Episode, path: Path) -> None:
     """Writes a shard, complete or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **episode._asdict())
-    temporary.replace(path)
 
 
 def load_episode(path: Path) -> Episode:

@@ -1,8 +1,9 @@
 """The goal-reaching ant policy that walks through the mazes while data are generated.
 
 An MLP of three layers maps the ant's 27 observations and the direction to its waypoint to the mean
-and log deviation of a Gaussian, whose sample is squashed by tanh. Two file formats are read: this
-project's (`w0, b0, w1, b1, w2, b2`) and D4RL's (`policy/fc0/weight` ... `last_fc_log_std/bias`).
+and log standard deviation of a Gaussian, whose sample is squashed by tanh. Two file formats are
+read: this project's (`w0, b0, w1, b1, w2, b2`) and D4RL's (`policy/fc0/weight` ...
+`last_fc_log_std/bias`).
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ SHIPPED_GAIT = Path(__file__).with_name("ant_gait.npz")
 """The gait that comes with the package."""
 
 OBSERVATION_DIM, ACTION_DIM = 29, 8
+"""Values that the policy observes, the direction among them, and values of an action."""
 _PROJECT_KEYS = ("w0", "b0", "w1", "b1", "w2", "b2")
+"""The arrays of this project's files."""
 _D4RL_LAYERS = ("policy/fc0", "policy/fc1", "policy/last_fc", "policy/last_fc_log_std")
+"""The layers of D4RL's files, each of a `weight` and a `bias`."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,12 @@ class Gait:
     """A goal-reaching ant policy and what belongs to it.
 
     Attributes:
-        weights: `(29, H)`, `(H, H)` and `(H, 16)` float32; the last gives means and log deviations.
+        weights: `(29, H)`, `(H, H)` and `(H, 16)` float32; the last gives means and log
+            standard deviations.
         biases: `(H,)`, `(H,)` and `(16,)` float32.
-        log_std_min: least log deviation; the greatest is 2.
+        log_std_min: least log standard deviation; the greatest is 2.
         direction_scale: length of the direction that the policy was trained with.
-        noise: deviation of the noise that data generation adds to its actions by default.
+        noise: standard deviation of the noise that data generation adds to its actions by default.
         name: of the file, without its ending.
         sha256: hash of the file.
     """

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     """Called with episodes done, episodes in all, and transitions per second."""
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""What the BLAS libraries ask for their number of threads."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def make_dataset(
         task_name: such as `antmaze-medium-play`.
         transitions: how many are wanted.
         policy: file of the goal-reaching ant policy.
-        noise: deviation of the noise on its actions; the policy's own when absent.
+        noise: standard deviation of the noise on its actions; the policy's own when absent.
         processes: how many run at once; they do not change the result.
         seed: determines the dataset, together with the task, the policy and the noise.
         force: replaces a dataset of the same id; it stays until the new one is complete.
@@ -144,7 +145,7 @@ def _run(
     """Makes the missing shards; what is finished stays when this is interrupted."""
     if not missing:
         return
-    with _quiet_start():
+    with _single_threaded():
         # Always a spawned process, also for one: its single BLAS thread keeps the bits the same.
         pool = ProcessPoolExecutor(
             min(processes, len(missing)),
@@ -170,7 +171,7 @@ def _run(
 
 
 @contextlib.contextmanager
-def _quiet_start() -> Iterator[None]:
+def _single_threaded() -> Iterator[None]:
     """Processes started within it use one BLAS thread and leave Ctrl-C to this one."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
@@ -195,12 +196,12 @@ _PROCESS: dict[str, tuple[EpisodeMaker, Path]] = {}
 def _start_process(
     task_name: str, policy: str, noise: float, seed: int, folder: str, parent: int
 ) -> None:
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
     maker = EpisodeMaker(find_task(task_name), load_gait(policy), noise, seed)
     _PROCESS["maker"] = (maker, Path(folder))
 
 
-def _leave_with(parent: int) -> None:
+def _exit_with(parent: int) -> None:
     """Ends this process when its parent is gone, which its queue would never tell."""
     while os.getppid() == parent:
         time.sleep(1)

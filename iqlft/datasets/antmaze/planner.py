@@ -75,7 +75,7 @@ class Behaviour:
         planner: finds the next cell.
         maze: where the ant walks.
         gait: walks in a given direction.
-        noise: deviation of the Gaussian noise added to the gait's actions.
+        noise: standard deviation of the Gaussian noise added to the gait's actions.
         goal: the commanded goal (x, y).
         steps: length T of the episode.
         rng: source of all randomness; everything is drawn at once, which is faster.

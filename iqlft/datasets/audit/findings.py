@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 Verdict = Literal["ok", "outside", "broken", "-"]
 """`outside` its band, `broken` where the form of the data is wrong, `-` where nothing is asked."""
 Style = Literal["text", "markdown"]
-
+"""How findings are written."""
 _HEADINGS = ("check", "value", "band", "verdict", "note")
+"""Of the columns of a written report."""
 
 
 class AuditFailedError(DatasetError):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NAME = "replayed positions differ by"
+"""The finding's name."""
 TOLERANCE = Band(greatest=1e-9, strict=True)
 """Of qpos: metres, radians and quaternions."""
 SAMPLES, EPISODES = 200, 50

@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from iqlft.datasets.reading import RecordedEpisode
 
 _MISALIGNED = "episodes without T+1 observations"
+"""Or with another number of actions or ends than rewards."""
 _UNTYPED = "arrays of another dtype or shape"
+"""Than the spaces announce."""
 _NOT_FINITE = "values that are not finite"
+"""In observations, actions and rewards."""
 _ENDS_WITHIN = "episodes that end before their last step"
+"""Terminated or truncated, and going on."""
 _ENDLESS = "episodes without an end"
+"""Neither terminated nor truncated."""
 
 
 class SchemaCheck:
@@ -113,14 +118,15 @@ class _ActionStatistics:
         self._clipped += int(np.count_nonzero(clipped))
 
     def findings(self) -> list[Finding]:
-        """Deviation per dimension, and the share of values at the bounds of the space."""
+        """Standard deviation per dimension, and the share of values at the bounds of the space."""
         if not self._values:
             return []
         number, total, squares = self._moments
         deviations = np.sqrt(np.maximum(squares / number - (total / number) ** 2, 0))
+        mean = float(deviations.mean())
         note = f"{show(deviations.min())} to {show(deviations.max())} by dimension"
         return [
-            measurement("mean deviation of an action value", float(deviations.mean()), note=note),
+            measurement("mean standard deviation of an action value", mean, note=note),
             measurement("share of action values at their bounds", self._clipped / self._values),
         ]
 

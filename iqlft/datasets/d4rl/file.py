@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _VECTORS = ("observations", "actions")
+"""Arrays of a vector a row."""
 _COLUMNS = ("rewards", "terminals", "timeouts")
+"""Arrays of a number a row."""
 _CACHE_BYTES = 16 * 2**20
 """Per array: compressed pieces hold more rows than an episode, and are unpacked only once so."""
 

@@ -12,11 +12,11 @@ from minari.dataset.minari_dataset import DATASET_ID_RE
 
 from iqlft.datasets import storage
 from iqlft.datasets.antmaze.tasks import find_task
-from iqlft.datasets.antmaze.writing import create_dataset
 from iqlft.datasets.d4rl.file import open_file
 from iqlft.datasets.d4rl.survey import survey
 from iqlft.datasets.d4rl.targets import AntMazeTarget, VectorTarget
 from iqlft.datasets.errors import DatasetError
+from iqlft.datasets.writing import create_dataset
 
 if TYPE_CHECKING:
     from pathlib import Path

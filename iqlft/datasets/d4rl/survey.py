@@ -25,6 +25,7 @@ JUMP_METRES = 0.5
 SAME_OBSERVATION = 1e-3
 """Greatest difference between a next observation as a row records it and as the next row does."""
 _ROWS_PER_READ = 65_536
+"""How many rows are read at a time."""
 
 
 class Span(NamedTuple):

@@ -11,13 +11,14 @@ from gymnasium import spaces
 
 from iqlft.datasets.antmaze.episodes import make_environment
 from iqlft.datasets.antmaze.tasks import TASKS
-from iqlft.datasets.antmaze.writing import episode_buffer, evaluation_spec
+from iqlft.datasets.antmaze.writing import evaluation_spec
 from iqlft.datasets.d4rl.file import ANTMAZE, VECTORS
 from iqlft.datasets.d4rl.survey import read_episode
 from iqlft.datasets.errors import DatasetError
+from iqlft.datasets.writing import episode_buffer
 from iqlft_workers import environment as environments
 from iqlft_workers.environment import EnvironmentSpec
-from iqlft_workers.mazes import CELL_SIZE, MAZES, SUCCESS_RADIUS, D4RLMaze
+from iqlft_workers.mazes import CELL_SIZE, D4RL_SUCCESS_RADIUS, MAZES, D4RLMaze
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,7 +123,7 @@ class AntMazeTarget(Target):
         for span in found.spans:
             kept[span.first : span.first + span.steps] = True
         goal = self.environment.unwrapped.evaluation_goal  # type: ignore[attr-defined]
-        reached = np.linalg.norm(found.next_positions[kept] - goal, axis=-1) <= SUCCESS_RADIUS
+        reached = np.linalg.norm(found.next_positions[kept] - goal, axis=-1) <= D4RL_SUCCESS_RADIUS
         return {
             "longest false transition (m)": float(found.moved[unmarked].max(initial=0)),
             "rewarded rows": int((found.rewards > 0).sum()),
@@ -137,7 +138,7 @@ class AntMazeTarget(Target):
         qpos, qvel = np.split(observations.astype(np.float64), [15], axis=1)
         goal = file.read("infos/goal", span.first, span.last).astype(np.float64)
         goal = np.concatenate((goal, goal[-1:]))[: len(qpos)]
-        success = np.linalg.norm(qpos[:, :2] - goal, axis=-1) <= SUCCESS_RADIUS
+        success = np.linalg.norm(qpos[:, :2] - goal, axis=-1) <= D4RL_SUCCESS_RADIUS
         return episode_buffer(
             index,
             {

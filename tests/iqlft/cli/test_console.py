@@ -9,7 +9,7 @@ from rich.console import Console
 
 from iqlft.cli import console
 from iqlft.cli.console import ConsoleReporter, Eta, GenerationProgress, duration, line, panel
-from iqlft.training.evaluation import Score
+from iqlft.runs.scores import Score
 from iqlft.training.progress import Status
 
 BEFORE = Score("online", 1000, 0, 10.0, 0.5, 0.5, 50.0, 100)

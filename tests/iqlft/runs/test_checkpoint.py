@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from iqlft.runs import checkpoint, files
+from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -28,6 +29,7 @@ def content(number: int) -> Checkpoint:
         "weights": torch.full((3, 2), float(number)).T,  # Not contiguous.
         "random_state": torch.arange(5, dtype=torch.uint8),
         "updates": torch.tensor(number),
+        "algorithm.online": torch.tensor(False),
     }
     return Checkpoint(tensors, {"updates": number, "phase": "offline"})
 
@@ -137,7 +139,7 @@ def fail_at_call(number: int, original: Callable[..., Any]) -> Callable[..., Any
         (Path, "write_text", 1),  # The state.
         (Path, "write_text", 2),  # The manifest.
         (Path, "write_text", 3),  # The file `last`, under its temporary name.
-        (files.os, "fsync", 1),
+        (os, "fsync", 1),
         (Path, "rename", 1),
         (Path, "replace", 1),
     ],
@@ -159,7 +161,7 @@ def test_a_disk_that_fills_up_at_any_stage_leaves_the_last_one_loadable(
 
 def test_a_killed_write_is_neither_loaded_nor_in_the_way(tmp_path: Path) -> None:
     save(tmp_path, 10, content(10))
-    left = tmp_path / ".000000020.tmp"
+    left = tmp_path / ".000000020.1234.tmp"
     left.mkdir()
     (left / "tensors.safetensors").write_bytes(b"half")
     assert_is(load(tmp_path), 10)

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from iqlft.runs.folder import (
-    CURVE_COLUMNS,
     EPISODE_COLUMNS,
     Run,
     RunError,
     newest_pretrained,
     refuse_existing,
 )
+from iqlft.runs.scores import Score
 
+HEADER = "phase,updates,env_steps,seconds,success,return,normalized_score,episodes,version"
 META = {"task": "small", "seed": 3}
 
 
@@ -27,7 +28,7 @@ def run(tmp_path: Path) -> Run:
 def test_a_new_run_has_every_folder_the_headers_and_its_surroundings(run: Run) -> None:
     folders = {path.name for path in run.folder.iterdir() if path.is_dir()}
     assert folders == {"checkpoints", "replay", "policy", "plots", "tensorboard", "logs"}
-    assert (run.folder / "curves.csv").read_text() == CURVE_COLUMNS + "\n"
+    assert (run.folder / "curves.csv").read_text() == HEADER + "\n"
     assert (run.folder / "episodes.csv").read_text() == EPISODE_COLUMNS + "\n"
     assert run.config("pretrain") == {"seed": 3}
     assert run.config("finetune") is None
@@ -75,12 +76,12 @@ def test_opening_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
 
 def test_truncating_restores_the_lengths_of_a_checkpoint(run: Run) -> None:
     run.append_metrics({"updates": 1})
-    run.append_curve(("offline", 1, 0, 0.5, None, 2.0, None, 4, 1))
+    run.append_score(Score("offline", 1, 0, 0.5, None, 2.0, None, 4))
     run.append_episodes([(1, 0, 1, 2.0, 7, 1)])
     sizes = run.sizes()
     before = {name: (run.folder / name).read_bytes() for name in sizes}
     run.append_metrics({"updates": 2})
-    run.append_curve(("offline", 2, 0, 0.5, None, 2.0, None, 4, 1))
+    run.append_score(Score("offline", 2, 0, 0.5, None, 2.0, None, 4))
     run.append_episodes([(2, 0, 1, 2.0, 7, 1), (3, 0, 1, 2.0, 7, 1)])
     assert all(run.sizes()[name] > size for name, size in sizes.items())
 
@@ -88,7 +89,7 @@ def test_truncating_restores_the_lengths_of_a_checkpoint(run: Run) -> None:
     assert {name: (run.folder / name).read_bytes() for name in sizes} == before
     run.close()
     lines = (run.folder / "curves.csv").read_text().splitlines()
-    assert lines == [CURVE_COLUMNS, "offline,1,0,0.5,,2.0,,4,1"]
+    assert lines == [HEADER, "offline,1,0,0.5,,2.0,,4,1"]
 
 
 def test_a_full_disk_while_a_file_grows_is_a_clear_error(run: Run) -> None:
@@ -166,7 +167,7 @@ def test_copies_of_copies_are_not_taken_for_others(run: Run, name: str, variant:
 
 def test_a_copy_that_fails_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_source: Path, target: Path, **_: object) -> None:
-        target.mkdir()
+        (target / "half").mkdir()
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shutil, "copytree", full)

@@ -9,7 +9,7 @@ from iqlft.runs.metrics_log import read_history
 
 ROWS = """\
 {"phase": "offline", "updates": 50, "env_steps": 0, "dataset_q": -1.5}
-{"phase": "offline", "updates": 100, "env_steps": 0, "dataset_q": -2.5}
+{"phase": "offline", "updates": 100, "env_steps": 0, "dataset/q": -2.5}
 {"phase": "online", "updates": 130, "env_steps": 30, "dataset_q": -3.5, "policy_lag": null}
 {"phase": "online", "updates": 160, "env_steps": 60, "dataset_q": -4.5, "policy_lag": 6.0}
 """
@@ -18,7 +18,7 @@ ROWS = """\
 def test_a_column_has_updates_offline_and_steps_online(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text(ROWS)
     history = read_history(tmp_path)
-    assert [list(each) for each in history.column("dataset_q", "offline")] == [
+    assert [list(each) for each in history.column("dataset/q", "offline")] == [
         [50, 100],
         [-1.5, -2.5],
     ]

@@ -44,7 +44,7 @@ COUNTING = EnvironmentSpec(synthetic_worker.ID, {"observation_dim": 4, "action_d
 
 
 def content(number: int) -> Checkpoint:
-    return Checkpoint({"number": torch.tensor(number)}, {"updates": number})
+    return Checkpoint({"number": torch.tensor(number)}, {"updates": number, "phase": "offline"})
 
 
 @contextlib.contextmanager

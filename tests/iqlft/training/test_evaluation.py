@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from iqlft.gateway.gateway import Gateway
 from iqlft.runs.folder import Run
-from iqlft.training.evaluation import FIRST_SEED, Evaluator, Score, Scoring
+from iqlft.runs.scores import Score
+from iqlft.training.evaluation import FIRST_SEED, Evaluator, Scoring
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.episode import EpisodeResult
 from iqlft_workers.pool import WorkerPool
@@ -69,8 +69,3 @@ def test_a_score_is_the_share_of_successes_and_the_mean_return() -> None:
     ]  # fmt: skip
     assert Scoring(True, (0.0, 1.0)).summarize(results) == (0.5, 0.375, pytest.approx(37.5))
     assert Scoring(False, None).summarize(results) == (None, 0.375, None)
-
-
-def test_a_row_has_empty_places_for_what_is_not_known() -> None:
-    score = Score("online", 300, 50, 12.345, None, np.pi, None, 7)
-    assert score.row() == ("online", 300, 50, 12.3, None, 3.141593, None, 7, 300)

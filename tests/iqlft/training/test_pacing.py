@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iqlft.training.pacing import Pacing
+from iqlft.training.pacing import Pacing, updates_for
 
 RATIOS = st.sampled_from([0.25, 0.3, 0.5, 1.0, 2.0, 4.0])
 
@@ -38,6 +38,16 @@ def test_neither_side_outruns_the_other_and_one_of_them_may_always_go_on(
         assert exact * (pacing.env_steps - 1) < pacing.updates + 1 + slack
     assert pacing.env_steps == total
     assert pacing.updates == int(exact * total)
+
+
+@pytest.mark.parametrize(
+    ("env_steps", "ratio", "updates"), [(100, 0.29, 29), (1_000_000, 1.1, 1_100_000), (3, 0.5, 1)]
+)
+def test_a_number_of_updates_is_that_of_the_ratio_as_it_is_written(
+    env_steps: int, ratio: float, updates: int
+) -> None:
+    assert updates_for(env_steps, ratio) == updates
+    assert Pacing(ratio, 0, env_steps).total_updates == updates
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,9 @@ def test_any_minari_dataset_is_held_against_its_schema() -> None:
     # The first action of each episode lies at the lower bound: 3 of 13.
     assert findings["share of action values at their bounds"].value == pytest.approx(3 / 13)
     actions = np.concatenate([np.linspace(-2, 1, n) for n in (3, 4, 6)])
-    assert findings["mean deviation of an action value"].value == pytest.approx(actions.std())
+    assert findings["mean standard deviation of an action value"].value == pytest.approx(
+        actions.std()
+    )
     assert "no environment is recorded" in findings["replayed positions differ by"].note
     assert "metres per step" not in findings
 
