@@ -14,7 +14,7 @@ import numpy as np
 
 from iqlft.gateway.admission import Door, Refusal, Service
 from iqlft.gateway.evaluation_queue import EvaluationJob, EvaluationQueue
-from iqlft.gateway.intake import Intake
+from iqlft.gateway.ingestion import Intake
 from iqlft.gateway.ledger import BatchError, Ledger
 from iqlft.gateway.rate_limit import BAD_MESSAGES, Bouncer
 from iqlft.gateway.roster import Roster, Session

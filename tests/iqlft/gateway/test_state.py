@@ -9,7 +9,7 @@ import pytest
 
 import iqlft_workers
 from iqlft.gateway.admission import Service
-from iqlft.gateway.intake import RETRY_SECONDS
+from iqlft.gateway.ingestion import RETRY_SECONDS
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.ledger import BatchError, check_batch
 from iqlft.gateway.state import CREDIT, LOST_SECONDS, GatewayState

@@ -21,7 +21,7 @@ import synthetic_worker
 from iqlft.cli import main as cli
 from iqlft.config.settings import FinetuneConfig, to_yaml
 from iqlft.gateway.gateway import Gateway
-from iqlft.gateway.intake import RETRY_SECONDS
+from iqlft.gateway.ingestion import RETRY_SECONDS
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import Checkpoint, CheckpointError
