@@ -18,7 +18,7 @@ RETRY_SECONDS = 1.0
 """A journal that could not be written is tried again after so long."""
 
 
-class Intake:
+class Ingestion:
     """Takes batches in.
 
     Args:
@@ -26,16 +26,16 @@ class Intake:
         ledger: counts them.
 
     Attributes:
-        obstacle: why the journal cannot be written; empty while it can.
+        journal_error: why the journal cannot be written; empty while it can.
         retry_at: when it is to be tried again; infinite while it is not waited for.
     """
 
     def __init__(self, service: Service, ledger: Ledger) -> None:
         self._service, self._ledger = service, ledger
         self._journal: Journal | None = None
-        self.obstacle, self.retry_at = "", math.inf
+        self.journal_error, self.retry_at = "", math.inf
 
-    def take_up(self, journal: Journal, roster: Roster) -> None:
+    def recover(self, journal: Journal, roster: Roster) -> None:
         """Goes on from what was accepted before, and writes there from now on.
 
         Args:
@@ -44,17 +44,17 @@ class Intake:
         """
         self._journal = journal
         for worker_id, batch, end in journal.entries():
-            session = roster.recall(worker_id, batch.session)
+            session = roster.recover(worker_id, batch.session)
             session.sequence = batch.sequence
-            session.accept(len(batch.rewards))
-            self._ledger.accept(worker_id, batch, end, delivered=end <= journal.position)
+            session.add_accepted(len(batch.rewards))
+            self._ledger.record(worker_id, batch, end, delivered=end <= journal.position)
 
     @property
     def blocked(self) -> bool:
         """Whether nothing is taken in, for the journal is waited for."""
         return self.retry_at < math.inf
 
-    def accept(self, session: Session, batch: Batch, newest_version: int, now: float) -> bool:
+    def ingest(self, session: Session, batch: Batch, newest_version: int, now: float) -> bool:
         """Takes in the next batch of a session.
 
         Args:
@@ -69,22 +69,22 @@ class Intake:
         Raises:
             BatchError: it cannot be learned from.
         """
-        newest = self._service.last_version if session.outlived else newest_version
+        newest = self._service.last_version if session.recovered else newest_version
         check_batch(batch, self._service.layout, newest)
         try:
             end = 0 if self._journal is None else self._journal.append(session.worker_id, batch)
         except OSError as error:
-            self.obstacle, self.retry_at = error.strerror or str(error), now + RETRY_SECONDS
+            self.journal_error, self.retry_at = error.strerror or str(error), now + RETRY_SECONDS
             return False
-        self.obstacle = ""
-        self._ledger.accept(session.worker_id, batch, end)
+        self.journal_error = ""
+        self._ledger.record(session.worker_id, batch, end)
         session.sequence = batch.sequence
         session.version = int(batch.versions[-1])
-        session.accept(len(batch.rewards))
-        session.count(len(batch.rewards), batch.stepping_seconds, now)
+        session.add_accepted(len(batch.rewards))
+        session.record_speed(len(batch.rewards), batch.stepping_seconds, now)
         return True
 
-    def asks_again(self, now: float) -> bool:
+    def retry_due(self, now: float) -> bool:
         """Whether it is time to ask for what could not be written, once."""
         due = now >= self.retry_at
         if due:

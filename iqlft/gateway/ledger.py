@@ -130,7 +130,7 @@ class Ledger:
         """What a worker that joins now continues from."""
         return self._progress.get(worker_id, WorkerProgress(0, 0, self._none))
 
-    def accept(self, worker_id: int, batch: Batch, end: int, *, delivered: bool = False) -> None:
+    def record(self, worker_id: int, batch: Batch, end: int, *, delivered: bool = False) -> None:
         """Counts a batch that is in the journal; it waits for the learner afterwards.
 
         Args:

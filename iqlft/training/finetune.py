@@ -233,7 +233,7 @@ def _take_up(gateway: Gateway, run: Run, config: FinetuneConfig, saved: Checkpoi
     """Brings a run's files to its checkpoint, and gateway and workers to its journal."""
     rewind(run, saved)
     journal = Journal(run.folder / JOURNAL, saved.state["journal"])
-    gateway.take_up(journal)
+    gateway.recover(journal)
     write_atomically(run.folder / ENDPOINT, reachable(gateway.endpoint, config.host) + "\n")
     return journal
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import numpy as np
 import torch
 
-from iqlft.gateway.watchdog import Supervisor
+from iqlft.gateway.watchdog import Watchdog
 from iqlft.runs import checkpoint
 from iqlft.runs.policy import save_policy
 from iqlft.training.divergence import impossible_value
@@ -79,7 +79,7 @@ class Session:
     total: int
     stop: StopSignal
     pacing: Pacing | None = None
-    supervisor: Supervisor = field(default_factory=Supervisor)
+    watchdog: Watchdog = field(default_factory=Watchdog)
     fresh: bool = True
     env_steps: int = 0
     before: Score | None = None
@@ -125,12 +125,12 @@ class Session:
         self._next_status = now + STATUS_SECONDS
         self._collect(self.evaluator.poll())
         workers = self.gateway.worker_status()
-        for complaint in self.supervisor.judge(workers):
-            if not self.pool.replace(complaint.worker_id, complaint.reason):
-                self._incident(f"Worker {complaint.worker_id} {complaint.reason}.")
+        for incident in self.watchdog.check(workers):
+            if not self.pool.replace(incident.worker_id, incident.reason):
+                self._incident(f"Worker {incident.worker_id} {incident.reason}.")
         for event in self.pool.watch():
             self._incident(event)
-        self._report_obstacle(self.gateway.obstacle())
+        self._report_obstacle(self.gateway.journal_error())
         self.metrics.observe_workers([each.state for each in workers])
         self.reporter.status(self.status())
 

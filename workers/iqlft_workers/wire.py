@@ -119,7 +119,7 @@ def decode(frames: Sequence[Frame]) -> Message:
         raise HeaderError(f"{schema.name} needs exactly the fields {list(schema.scalars)}.")
     if not isinstance(shapes, list) or not len(shapes) == len(schema.arrays) == len(frames) - 1:
         raise ArrayError(f"{schema.name} needs exactly the arrays {list(schema.arrays)}.")
-    arguments = {key: _conform(values[key], hint, key) for key, hint in schema.scalars.items()}
+    arguments = {key: _convert(values[key], hint, key) for key, hint in schema.scalars.items()}
     for (key, kind), shape, frame in zip(schema.arrays.items(), shapes, frames[1:], strict=True):
         arguments[key] = _array(frame, shape, *kind, key)
     return schema.message(**arguments)
@@ -176,21 +176,21 @@ def _map(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     return found
 
 
-def _conform(value: Any, hint: Any, name: str) -> Any:  # noqa: ANN401
+def _convert(value: Any, hint: Any, name: str) -> Any:  # noqa: ANN401
     """A msgpack value as the field's type; lists become tuples and NamedTuples."""
     arguments = get_args(hint)
     if get_origin(hint) is UnionType:
         kinds = [kind for kind in arguments if kind is not NoneType]
-        return None if value is None else _conform(value, kinds[0], name)
+        return None if value is None else _convert(value, kinds[0], name)
     if get_origin(hint) is tuple and isinstance(value, list):
-        return tuple(_conform(item, arguments[0], name) for item in value)
+        return tuple(_convert(item, arguments[0], name) for item in value)
     if get_origin(hint) is dict and isinstance(value, dict) and _is_plain(value, _MAX_LEVELS):
         return value
     if isinstance(value, list) and (parts := getattr(hint, "_fields", ())):
         hints = get_type_hints(hint)
         if len(value) == len(parts):
             pairs = zip(value, parts, strict=True)
-            return hint(*(_conform(item, hints[part], part) for item, part in pairs))
+            return hint(*(_convert(item, hints[part], part) for item, part in pairs))
     # An exact comparison, because a bool is an int to isinstance.
     if type(value) is not hint:
         raise HeaderError(f"The field {name} is a {type(value).__name__}, not {hint}.")
