@@ -14,8 +14,8 @@ import numpy as np
 
 from iqlft.gateway.admission import Admission, Rejection, Service
 from iqlft.gateway.evaluation_queue import EvaluationJob, EvaluationQueue
-from iqlft.gateway.ingestion import Ingestion
-from iqlft.gateway.ledger import BatchError, Ledger
+from iqlft.gateway.ingestion import BatchError, Ingestion
+from iqlft.gateway.ledger import Ledger
 from iqlft.gateway.rate_limit import MAX_BAD_MESSAGES, RateLimiter
 from iqlft.gateway.roster import Roster, Session
 from iqlft_workers import messages
@@ -166,7 +166,7 @@ class GatewayState:
         if self.rate_limiter.is_blocked(peer, now):
             return
         try:
-            self._dispatch(route, decode(frames), now, authenticated)
+            self._dispatch(route, decode(frames), frames, now, authenticated)
         except WireError as error:
             self._handle_wire_error(
                 route, error, blocked=self.rate_limiter.record_bad_message(peer, now)
@@ -191,14 +191,19 @@ class GatewayState:
             _log.debug("A message was dropped: %s", error)
 
     def _dispatch(
-        self, route: bytes, message: Message, now: float, authenticated: int | None
+        self,
+        route: bytes,
+        message: Message,
+        frames: Sequence[Frame],
+        now: float,
+        authenticated: int | None,
     ) -> None:
         session = self.roster.at(route)
         if isinstance(message, messages.Hello):
             self._handle_hello(route, message, now, authenticated)
         elif session is not None:
             session.heard_at = now
-            self._handle(session, message, now)
+            self._handle(session, message, frames, now)
         elif not isinstance(message, messages.Bye | messages.Failed):
             self._enqueue(route, messages.Rehello())
 
@@ -220,12 +225,14 @@ class GatewayState:
             progress = self.ledger.progress(session.worker_id)
             self._enqueue(route, self._admission.welcome(session, progress))
 
-    def _handle(self, session: Session, message: Message, now: float) -> None:
+    def _handle(
+        self, session: Session, message: Message, frames: Sequence[Frame], now: float
+    ) -> None:
         match message:
             case messages.Ready():
                 self._handle_ready(session, message)
             case messages.Batch():
-                self._handle_batch(session, message, now)
+                self._handle_batch(session, message, frames, now)
             case messages.GetWeights() if session.sent_weights is not self._weights:
                 # A connection loses nothing: who asks again for the same would only fill its queue.
                 self._send_weights(session)
@@ -250,7 +257,9 @@ class GatewayState:
         if self._weights:
             self._send_weights(session)
 
-    def _handle_batch(self, session: Session, batch: messages.Batch, now: float) -> None:
+    def _handle_batch(
+        self, session: Session, batch: messages.Batch, frames: Sequence[Frame], now: float
+    ) -> None:
         if session.phase != "ready" or batch.session != session.uuid:
             self._send(session, messages.Rehello())
         elif batch.sequence <= session.sequence:
@@ -260,12 +269,14 @@ class GatewayState:
         elif batch.sequence > session.sequence + 1:
             self._send(session, messages.Rehello())
         else:
-            self._accept(session, batch, now)
+            self._ingest(session, batch, frames, now)
 
-    def _accept(self, session: Session, batch: messages.Batch, now: float) -> None:
+    def _ingest(
+        self, session: Session, batch: messages.Batch, frames: Sequence[Frame], now: float
+    ) -> None:
         if session.accepted + len(batch.rewards) > max(session.promised, CREDIT):
             raise BatchError("It goes beyond the worker's credit.")
-        if self.ingestion.ingest(session, batch, self._version, now):
+        if self.ingestion.ingest(session, batch, frames, self._version, now):
             session.ack_due = True
             # A worker that has sent gets its credit with the ACK.
             self._grant_due, self._grant_at = True, now

@@ -102,14 +102,18 @@ def encode(message: Message) -> list[Frame]:
     return frames
 
 
-def decode(frames: Sequence[Frame]) -> Message:
+def decode(frames: Sequence[Frame], *, oldest_protocol: int | None = None) -> Message:
     """The message in frames; its arrays are read-only views of them.
+
+    Args:
+        frames: of one message.
+        oldest_protocol: that is read too, for what was recorded; a peer speaks today's.
 
     Raises:
         WireError: the frames are no valid message; see the tree above.
     """
     _check_limits(frames)
-    name, values, shapes = _header(frames[0], 3)
+    name, values, shapes = _header(frames[0], 3, oldest_protocol)
     schema = _BY_NAME.get(name) if isinstance(name, str) else None
     if schema is None:
         # What is no string is not shown: it may be nested more deeply than Python can write.
@@ -138,13 +142,14 @@ def _check_header(frame: Frame) -> None:
         raise LimitError(f"A header has at most {MAX_HEADER_BYTES} bytes, not {size}.")
 
 
-def _header(frame: Frame, count: int) -> list[Any]:
+def _header(frame: Frame, count: int, oldest_protocol: int | None = None) -> list[Any]:
     """The `count` parts of a header that follow the version of the protocol."""
     _check_header(frame)
     header = _unpack(frame)
     if not isinstance(header, list) or not header or type(header[0]) is not int:
         raise HeaderError("The header does not begin with a protocol version.")
-    if header[0] != PROTOCOL:
+    oldest = PROTOCOL if oldest_protocol is None else oldest_protocol
+    if not oldest <= header[0] <= PROTOCOL:
         raise ProtocolVersionError(
             f"The peer speaks IQLP/{header[0]}, this side IQLP/{PROTOCOL}; "
             "install the same iqlft version on both."

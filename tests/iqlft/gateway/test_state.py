@@ -9,9 +9,8 @@ import pytest
 
 import iqlft_workers
 from iqlft.gateway.admission import Service
-from iqlft.gateway.ingestion import RETRY_SECONDS
+from iqlft.gateway.ingestion import RETRY_SECONDS, BatchError, check_batch
 from iqlft.gateway.journal import Journal
-from iqlft.gateway.ledger import BatchError, check_batch
 from iqlft.gateway.state import CREDIT, LOST_SECONDS, GatewayState
 from iqlft_workers import messages
 from iqlft_workers.actor import ActorWeights
@@ -230,7 +229,7 @@ def accepted(journal: Journal, counts: Sequence[int]) -> None:
     """Lets a learner that is gone afterwards accept batches of session `a`."""
     for sequence, count in enumerate(counts, 1):
         versions = np.full(count, 9, np.uint32)
-        journal.append(0, batch("a", sequence, count, versions=versions))
+        journal.append(0, encode(batch("a", sequence, count, versions=versions)))
 
 
 def test_a_learner_that_is_started_again_knows_its_sessions_and_delivers_what_came_late(
@@ -238,8 +237,8 @@ def test_a_learner_that_is_started_again_knows_its_sessions_and_delivers_what_ca
 ) -> None:
     accepted(journal, [4, 4])
     position = journal.length
-    journal.append(0, batch("a", 3))
-    journal.append(0, batch("a", 4))
+    journal.append(0, encode(batch("a", 3)))
+    journal.append(0, encode(batch("a", 4)))
     again = Journal(tmp_path / "journal", position)
     peers.state.recover(again)
     ledger = peers.state.ledger
