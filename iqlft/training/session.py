@@ -48,6 +48,8 @@ STATUS_SECONDS = 0.5
 class TrainingDivergedError(UserError):
     """A loss is no longer finite."""
 
+    exit_code = 3
+
 
 class SessionParts(TypedDict):
     """The members of a session that a command builds."""
