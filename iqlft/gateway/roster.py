@@ -19,6 +19,7 @@ RATE_SECONDS = 5.0
 """Speeds are measured over so long."""
 
 WorkerState = Literal["stepping", "waiting", "evaluating", "lost"]
+"""What a worker does, as far as the learner knows."""
 
 
 class WorkerStatus(NamedTuple):

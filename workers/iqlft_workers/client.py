@@ -24,16 +24,20 @@ if TYPE_CHECKING:
     from iqlft_workers.wire import Frame
 
 _BYE_MILLISECONDS = 500
+"""What was sent last has so long to leave."""
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01"
 """The first words of ZMTP 3.1, which make the other end say the rest of its own."""
 _GREETING_SECONDS = 0.5
+"""The longest wait for a greeting."""
 _MONITOR = "inproc://handshakes"
+"""Where ZeroMQ tells how handshakes end."""
 _HANDSHAKE_ENDS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
+"""The events that are followed."""
 
 
 class EndpointError(UserError):
@@ -177,6 +181,10 @@ class Client:
         before ZeroMQ here has read which one it wants; and a learner that cannot open what was
         sealed for another's key. The last greets as it should, but so does one that was started
         this moment: it is believed the second time.
+
+        ZeroMQ's events do not tell these apart: in nearly all cases each of them is a
+        HANDSHAKE_FAILED_NO_DETAIL with EPIPE, for libzmq reports a mechanism only where its own end
+        was the first to read one. So the greeting is asked for once more, by hand.
         """
         if reason not in {errno.EPIPE, errno.ECONNRESET}:
             return

@@ -33,6 +33,7 @@ SUCCESS_RADIUS = 0.5
 """Distance to the goal in metres within which the ant has reached it."""
 
 Cell = tuple[int, int]
+"""Row and column."""
 
 
 class MazeLayout(NamedTuple):

@@ -24,7 +24,9 @@ HEALTHY_SECONDS = 60.0
 BACK_OFF_SECONDS = 0.5
 """Pause before the second restart; it doubles with each further one."""
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Variables that limit a worker to one thread."""
 _REJECTED = 2
+"""Exit code of a worker that the learner does not want."""
 
 
 class WorkerError(UserError):

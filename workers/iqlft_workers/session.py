@@ -32,6 +32,7 @@ LAG_SECONDS = 0.25
 """For so long newer weights may be on their way before the worker asks for them."""
 
 Outcome = Literal["stopped", "rejected", "restart", "drained"]
+"""Why a session is over."""
 
 
 class WorkerSession:

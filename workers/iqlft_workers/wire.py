@@ -32,16 +32,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PROTOCOL = 1
+"""Version of the wire; a peer with another one is rejected."""
 MAX_FRAMES = 10
+"""The most frames of a message, the header included."""
 MAX_BYTES = 4 * 2**20
+"""The most bytes of a message, all frames together."""
 MAX_HEADER_BYTES = 16 * 2**10
+"""The most bytes of a header."""
 _MAX_ITEMS = 1024
 """The most items of a list or a map in a header: they are allocated before they are read."""
 _MAX_LEVELS = 16
 """The most levels of lists and maps in a field that may hold anything."""
 _MAX_LAYERS = 16
+"""The most widths in a header of weights."""
 
 Frame = bytes | memoryview
+"""A part of a message."""
 
 
 class WireError(ValueError):
@@ -80,7 +86,9 @@ def _schema(name: str, message: type[Message]) -> _Schema:
 
 
 _BY_NAME = {name: _schema(name, message) for name, message in NAMES.items()}
+"""What each message holds, by its name on the wire."""
 _BY_TYPE = {schema.message: schema for schema in _BY_NAME.values()}
+"""The same, by its class."""
 
 
 def encode(message: Message) -> list[Frame]:

@@ -1,6 +1,7 @@
 """A gateway serves its workers while others send it what is no message."""
 
 import logging
+import os
 import random
 import socket
 import time
@@ -29,7 +30,9 @@ MEBIBYTE = 2**20
 @pytest.fixture(autouse=True)
 def _path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Worker processes import the module that registers their environment."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(synthetic_worker.__file__).parent))
+    monkeypatch.setenv(
+        "PYTHONPATH", str(Path(synthetic_worker.__file__).parent), prepend=os.pathsep
+    )
 
 
 def open_gateway(make_weights: MakeWeights) -> Gateway:
