@@ -19,7 +19,7 @@ def offend(
     return [rate_limiter.record_bad_message(peer, now) for _ in range(count)]
 
 
-def test_the_tenth_bad_message_within_a_minute_shuts_a_peer_out() -> None:
+def test_the_tenth_bad_message_within_a_minute_blocks_a_peer() -> None:
     rate_limiter = RateLimiter()
     for index in range(9):
         assert not rate_limiter.record_bad_message(b"a", NOW + 6 * index)
