@@ -88,7 +88,7 @@ def serving(
         keys=LearnerKeys.load(folder / "keys") if mode.curve else None,
     )
     if mode.journal:
-        gateway.take_up(Journal(folder / "journal"))
+        gateway.recover(Journal(folder / "journal"))
     with gateway:
         gateway.publish(weights(0))
         yield gateway

@@ -83,7 +83,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             options = {"run_id": "test", "seed": 7, "num_workers": max(workers, 1)} | options
             gateway = Gateway(environment=environment, **options)
             if journal is not None:
-                gateway.take_up(journal)
+                gateway.recover(journal)
             pool = WorkerPool(workers, gateway.endpoint, tmp_path / "logs")
             # The gateway is closed first, so that the workers are told to stop.
             stack.callback(pool.stop)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 4
 PER_CONNECTION = 25
-"""Messages sent before a connection is made anew, for its routing id may be shut out by then."""
+"""Messages sent before a connection is made anew, for its routing id may be blocked by then."""
 HUGE = 2**22 - 2**10
 """A frame of so many bytes is let in by the socket."""
 

@@ -5,7 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,23 +28,38 @@ def test_a_worker_installed_as_documented_works_without_torch(
 ) -> None:
     text = (ROOT / "docs" / "protocol.md").read_text()
     documented = re.findall(r"^pip (install .*)$", text, re.MULTILINE)
-    assert len(documented) == 2
+    assert documented == ["install ./workers                    # in a checkout of this repository"]
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     for line in documented:
         words = shlex.split(line, comments=True)
-        arguments = [str(ROOT) if each == "." else each for each in words]
+        arguments = [str(ROOT / each) if each.startswith("./") else each for each in words]
         subprocess.run([python, "-m", "pip", *arguments], check=True, cwd=tmp_path)
-    torch = subprocess.run([python, "-c", "import torch"], check=False, stderr=subprocess.DEVNULL)
-    assert torch.returncode == 1
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    for module in ("torch", "iqlft"):
+        absent = subprocess.run(
+            [python, "-c", f"import {module}"],
+            check=False, cwd=tmp_path, env=variables, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert absent.returncode == 1
+    for command in ([python, "-m", "iqlft_workers"], [python.parent / "iqlft-worker"]):
+        work(command, tmp_path, variables, make_weights)
+
+
+def work(
+    program: Sequence[str | Path],
+    folder: Path,
+    variables: Mapping[str, str],
+    make_weights: Callable[..., ActorWeights],
+) -> None:
+    """Lets the program step for a learner until it is told to stop."""
     gateway = Gateway(
         environment=SPEC, layout=RowLayout(29, 8), run_id="test", seed=0, num_workers=1
     )
-    command = [python, "-m", "iqlft_workers", "--connect", gateway.endpoint]
-    variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [*program, "--connect", gateway.endpoint]
     with (
         gateway,
-        subprocess.Popen(command, cwd=tmp_path, env=variables) as process,
+        subprocess.Popen(command, cwd=folder, env=variables) as process,
     ):
         gateway.publish(make_weights(29, 8))
         gateway.allow(500)

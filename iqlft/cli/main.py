@@ -21,14 +21,15 @@ from iqlft.config import settings as configs
 from iqlft.config import validation
 from iqlft.config.casting import nearest
 from iqlft_workers import __version__
-from iqlft_workers.errors import UserError
+from iqlft_workers.errors import Stopped, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from iqlft.config.settings import RunConfig
 
-UNSOUND, FAILED, DIVERGED, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
+FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+"""Exit codes that no error says of itself."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.report:
             _say(error.report)
         _errors().print(f"iqlft {name}: {error}", markup=False, highlight=False, soft_wrap=True)
-        return _exit_code(error)
+        return error.exit_code
     except KeyboardInterrupt:
         _errors().print("Stopped.")
         return INTERRUPTED
@@ -69,11 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader, such as `head`, has seen enough; what is left goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except Exception as error:
-        if type(error).__name__ != "Interrupted":
-            raise
-        _errors().print(str(error), markup=False, highlight=False, soft_wrap=True)
-        return INTERRUPTED
+    except Stopped as stopped:
+        _errors().print(str(stopped), markup=False, highlight=False, soft_wrap=True)
+        return stopped.exit_code
     return 0
 
 
@@ -266,13 +265,6 @@ def _overview() -> str:
 
 def _summary(command: Callable[[list[str]], None]) -> str:
     return (command.__doc__ or "").strip()
-
-
-def _exit_code(error: UserError) -> int:
-    # By its name, as `Interrupted` is: its module imports torch.
-    if type(error).__name__ == "TrainingDivergedError":
-        return DIVERGED
-    return UNSOUND if error.report else FAILED
 
 
 def _errors() -> Console:

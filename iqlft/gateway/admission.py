@@ -1,4 +1,4 @@
-"""The gateway's door: which workers are let in, under which id, and with what they are welcomed."""
+"""Admission control: which workers may join, under which id, and what they are told first."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from iqlft_workers.transition import RowLayout
 
 
-class Refusal(Exception):  # noqa: N818  # not a fault of the program, but an answer
-    """A worker is sent away.
+class Rejection(Exception):  # noqa: N818  # not a fault of the program, but an answer
+    """A worker is rejected.
 
     Args:
         code: of the REJECT message.
@@ -54,8 +54,8 @@ class Service(NamedTuple):
     last_version: int
 
 
-class Door:
-    """Decides on HELLO and READY.
+class Admission:
+    """Admission control: decides on HELLO and READY.
 
     Args:
         service: what is offered.
@@ -73,18 +73,18 @@ class Door:
             The session; None if that is not decided yet, and the worker will say HELLO again.
 
         Raises:
-            Refusal: another package version, no free place, or an id that is taken.
+            Rejection: another package version, no free place, or an id that is taken.
         """
         if hello.package != iqlft_workers.__version__:
-            raise Refusal(
+            raise Rejection(
                 "VERSION",
                 f"This worker has iqlft {hello.package[:40]!r}, the learner "
                 f"{iqlft_workers.__version__}; install the same version on both.",
             )
-        worker_id = self._roster.seat(hello.worker_id)
+        worker_id = self._roster.assign_id(hello.worker_id)
         if worker_id is None:
             served = self._service.num_workers
-            raise Refusal(
+            raise Rejection(
                 "FULL",
                 f"The learner serves {served} workers, with the ids 0 to {served - 1}, and has no "
                 "place for this one; start the learner with more --workers.",
@@ -95,7 +95,7 @@ class Door:
             return None
         return Session(worker_id, hello.session, route, began_at=now)
 
-    def identify(
+    def authenticate(
         self, hello: messages.Hello, known: Session | None, authenticated: int
     ) -> messages.Hello:
         """Checks that a HELLO comes from the worker that it names.
@@ -109,11 +109,11 @@ class Door:
             The HELLO with that id.
 
         Raises:
-            Refusal: it names another worker's id, or another worker's session.
+            Rejection: it names another worker's id, or another worker's session.
         """
         for worker_id in (hello.worker_id, known.worker_id if known else None):
             if worker_id not in {None, authenticated}:
-                raise Refusal(
+                raise Rejection(
                     "UNAUTHORISED",
                     f"This key is that of worker {authenticated}, not of worker {worker_id}; start "
                     "the worker with its own key, or without --worker-id.",
@@ -130,7 +130,7 @@ class Door:
             holder.challenge = self._ping(holder)
         elif holder.challenge == 0:
             holder.challenge = None
-            raise Refusal(
+            raise Rejection(
                 "DUPLICATE",
                 f"Another worker with the id {holder.worker_id} is at work; choose another id, or "
                 "none to be given a free one.",
@@ -156,15 +156,15 @@ class Door:
             actions=progress.actions,
         )
 
-    def inspect(self, ready: messages.Ready) -> None:
+    def check_environment(self, ready: messages.Ready) -> None:
         """Checks that a worker's environment fits.
 
         Raises:
-            Refusal: its dimensions are not those of the layout.
+            Rejection: its dimensions are not those of the layout.
         """
         layout = self._service.layout
         if (ready.observation_dim, ready.action_dim) != (layout.observation_dim, layout.action_dim):
-            raise Refusal(
+            raise Rejection(
                 "ENVIRONMENT",
                 f"{self._service.environment.id} has {ready.observation_dim} observation and "
                 f"{ready.action_dim} action dimensions in the worker, but the learner expects "

@@ -1,4 +1,4 @@
-"""Who may connect: the answer to a request of ZAP 1.0 (ZeroMQ's RFC 27), as a function."""
+"""CURVE authentication: the answer to a request of ZAP 1.0 (ZeroMQ's RFC 27), as a function."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ENDPOINT = "inproc://zeromq.zap.01"
-"""Where ZeroMQ asks."""
+"""Where ZeroMQ asks who may connect."""
 DOMAIN = b"iqlft"
-"""Of the learner's sockets."""
+"""The ZAP domain of the learner's sockets."""
 
 _VERSION = b"1.0"
+"""Of the ZeroMQ Authentication Protocol."""
 
 
-class Verdict(NamedTuple):
-    """What is answered.
+class AuthReply(NamedTuple):
+    """The answer to a request.
 
     Attributes:
         reply: the frames; the worker's id is the user id, which stays with the connection.
-        refused: the address that was refused; empty where the worker may connect.
+        rejected: the address that was rejected; empty where the worker may connect.
     """
 
     reply: list[bytes]
-    refused: str
+    rejected: str
 
 
-def judge(request: Sequence[bytes], workers: Mapping[bytes, int]) -> Verdict:
+def authenticate(request: Sequence[bytes], workers: Mapping[bytes, int]) -> AuthReply:
     """Decides on a connection.
 
     Args:
@@ -39,5 +40,5 @@ def judge(request: Sequence[bytes], workers: Mapping[bytes, int]) -> Verdict:
     if domain != DOMAIN or mechanism != b"CURVE" or worker_id is None:
         # The reason is not told: a stranger learns nothing about the keys that are known.
         whence = address.decode("ascii", "replace")
-        return Verdict([_VERSION, number, b"400", b"", b"", b""], whence)
-    return Verdict([_VERSION, number, b"200", b"", b"%d" % worker_id, b""], "")
+        return AuthReply([_VERSION, number, b"400", b"", b"", b""], whence)
+    return AuthReply([_VERSION, number, b"200", b"", b"%d" % worker_id, b""], "")

@@ -1,4 +1,4 @@
-"""Evaluation episodes, dealt to workers in small portions and dealt again when a worker is lost."""
+"""The queue of evaluation episodes: assigned to workers, and again when a worker is lost."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from iqlft_workers.actor import ActorWeights
     from iqlft_workers.episode import EpisodeResult
 
-PORTION = 4
-"""The most episodes that a worker is given at once."""
+MAX_ASSIGNED_EPISODES = 4
+"""The most episodes that a worker is assigned at once."""
 
 
 class EvaluationJob:
@@ -30,12 +30,13 @@ class EvaluationJob:
 
     Attributes:
         results: by the order of the seeds; None where an episode is not done yet.
+        pending: places of the episodes that are assigned to nobody.
     """
 
     def __init__(self, number: int, weights: ActorWeights, seeds: Sequence[int]) -> None:
         self.number = number
         self.results: list[EpisodeResult | None] = [None] * len(seeds)
-        self.todo = deque(range(len(seeds)))
+        self.pending = deque(range(len(seeds)))
         self._seeds = tuple(int(seed) for seed in seeds)
         self._packed = np.frombuffer(pack_weights(weights), np.uint8)
 
@@ -44,10 +45,10 @@ class EvaluationJob:
         """Episodes that have a result."""
         return sum(result is not None for result in self.results)
 
-    def portion(self, num_workers: int) -> Evaluate:
-        """Takes the next episodes for one of `num_workers`; fewer at a time towards the end."""
-        size = min(PORTION, max(1, len(self.todo) // (2 * num_workers)))
-        indices = tuple(self.todo.popleft() for _ in range(min(size, len(self.todo))))
+    def assign(self, num_workers: int) -> Evaluate:
+        """Assigns the next episodes to one of `num_workers`; fewer at a time towards the end."""
+        size = min(MAX_ASSIGNED_EPISODES, max(1, len(self.pending) // (2 * num_workers)))
+        indices = tuple(self.pending.popleft() for _ in range(min(size, len(self.pending))))
         seeds = tuple(self._seeds[index] for index in indices)
         return Evaluate(self.number, indices, seeds, self._packed)
 
@@ -59,18 +60,18 @@ class EvaluationQueue:
         self._jobs: dict[int, EvaluationJob] = {}
         self._count = 0
 
-    def add(self, weights: ActorWeights, seeds: Sequence[int]) -> EvaluationJob:
-        """Queues an evaluation."""
+    def enqueue(self, weights: ActorWeights, seeds: Sequence[int]) -> EvaluationJob:
+        """Appends an evaluation."""
         self._count += 1
         job = EvaluationJob(self._count, weights, seeds)
         if job.results:
             self._jobs[job.number] = job
         return job
 
-    def portion(self, num_workers: int) -> Evaluate | None:
-        """Episodes for a worker that is free; None if all are dealt."""
-        job = next((job for job in self._jobs.values() if job.todo), None)
-        return job.portion(num_workers) if job else None
+    def assign(self, num_workers: int) -> Evaluate | None:
+        """Episodes for a worker that is free; None if all are assigned."""
+        job = next((job for job in self._jobs.values() if job.pending), None)
+        return job.assign(num_workers) if job else None
 
     def record(self, number: int, index: int, result: EpisodeResult) -> None:
         """Keeps a result; one that comes twice, from a worker believed lost, is the same twice."""
@@ -81,11 +82,11 @@ class EvaluationQueue:
         if job.episodes_done == len(job.results):
             del self._jobs[number]
 
-    def give_back(self, portion: Evaluate) -> None:
-        """Queues again what a lost worker has not done."""
-        if (job := self._jobs.get(portion.evaluation)) is not None:
-            undone = [index for index in portion.indices if job.results[index] is None]
-            job.todo.extendleft(reversed(undone))
+    def requeue(self, assignment: Evaluate) -> None:
+        """Puts back, in front, what a lost worker has not done."""
+        if (job := self._jobs.get(assignment.evaluation)) is not None:
+            undone = [index for index in assignment.indices if job.results[index] is None]
+            job.pending.extendleft(reversed(undone))
 
 
 class PendingEvaluation:

@@ -1,7 +1,7 @@
 """The learner's sockets, in a thread of their own: transitions in, weights and credit out.
 
-`GatewayState` is the brain. The thread and the learner's calls take turns with it under one lock;
-sockets belong to the thread alone, which a call wakes over an in-process socket.
+`GatewayState` is the state machine. The thread and the learner's calls take turns with it under one
+lock; sockets belong to the thread alone, which a call wakes over an in-process socket.
 """
 
 from __future__ import annotations
@@ -104,15 +104,15 @@ class Gateway:
         self.thread_name = f"gateway {run_id}"
         self._thread = threading.Thread(target=self._run, name=self.thread_name, daemon=True)
 
-    def take_up(self, journal: Journal) -> None:
-        """Goes on from what was accepted before; to be called before `start`.
+    def recover(self, journal: Journal) -> None:
+        """Recovers what was accepted before from the write-ahead log; to be called before `start`.
 
         Args:
             journal: where batches are written before they are acknowledged; closed with the
                 gateway. Without it they are kept nowhere.
         """
         self._journal = journal
-        self._state.take_up(journal)
+        self._state.recover(journal)
 
     def start(self) -> None:
         """Starts the thread; workers are served from now on."""
@@ -122,13 +122,13 @@ class Gateway:
         """Makes `weights` the newest ones: workers act with them as soon as they arrive."""
         with self._changed:
             if self._state.publish(weights):
-                self._ring()
+                self._wake()
 
     def allow(self, env_steps: int) -> None:
         """Lets the workers come to this total of environment steps over the whole run."""
         with self._changed:
             if self._state.allow(env_steps):
-                self._ring()
+                self._wake()
 
     def receive(self, timeout_seconds: float) -> list[Transitions]:
         """What has been accepted since the last call, as far as `allow` goes.
@@ -150,7 +150,7 @@ class Gateway:
         """Lets the workers run one episode per seed with the mean actions of `weights`."""
         with self._changed:
             job = self._state.evaluate(weights, episode_seeds)
-            self._ring()
+            self._wake()
         return PendingEvaluation(job, self.wait_for)
 
     def training_episodes(self) -> list[TrainingEpisode]:
@@ -174,20 +174,20 @@ class Gateway:
         with self._changed:
             return self._state.ledger.position
 
-    def refused(self) -> int:
-        """Connections and workers that were sent away since the start."""
+    def rejected(self) -> int:
+        """Connections and workers that were rejected since the start."""
         with self._changed:
-            return self._sockets.refused + self._state.refused
+            return self._sockets.rejected + self._state.rejected
 
     def bad_messages(self) -> int:
-        """How many messages were refused so far, malformed ones and impossible ones."""
+        """How many messages were rejected so far, malformed ones and impossible ones."""
         with self._changed:
-            return self._state.bouncer.bad_messages
+            return self._state.rate_limiter.bad_messages
 
-    def obstacle(self) -> str:
-        """Why workers cannot be acknowledged; empty while they can."""
+    def journal_error(self) -> str:
+        """Why the journal cannot be written, so that workers wait; empty while it can."""
         with self._changed:
-            return self._state.intake.obstacle
+            return self._state.ingestion.journal_error
 
     def wait_for(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
         """Waits until a condition on the gateway's state holds.
@@ -220,7 +220,7 @@ class Gateway:
             self._closed = True
             self._leave_at = time.monotonic() + BYE_SECONDS
             self._state.drain(over=over)
-            self._ring()
+            self._wake()
             self._changed.notify_all()
         if self._thread.ident is None:
             self._sockets.close()
@@ -237,10 +237,10 @@ class Gateway:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ring(self) -> None:
+    def _wake(self) -> None:
         """Wakes the thread; the lock is held."""
         if self._failure is None:
-            self._sockets.ring()
+            self._sockets.wake()
 
     # Only the thread from here on.
 
@@ -265,16 +265,16 @@ class Gateway:
                     return
                 if now > self._leave_at:
                     self._state.stop()
-                    self._send_out()
+                    self._send_outbox()
                     return
-                for route, frames, worker_id in self._sockets.take_in():
+                for route, frames, worker_id in self._sockets.receive():
                     self._state.receive(route, frames, now, worker_id)
                 self._state.tick(now)
-                self._send_out()
+                self._send_outbox()
                 self._changed.notify_all()
                 wait_seconds = 0.05 if self._closed else self._state.wait_seconds(now)
 
-    def _send_out(self) -> None:
+    def _send_outbox(self) -> None:
         if self._state.broadcast:
             self._sockets.publish(self._state.broadcast)
             self._state.broadcast = b""

@@ -1,10 +1,10 @@
-"""The journal: every accepted batch of new transitions, on disk before it is acknowledged.
+"""The journal, a write-ahead log: every accepted batch, on disk before it is acknowledged.
 
 A record is the length and the CRC-32 of what follows (`u32`, little endian), and then the worker
-id and the frames of the BATCH message in msgpack. What was acknowledged is in the file, whatever
-kills the learner; a record that was being written at that moment is cut off at the next opening. A
-record holds a batch, not a transition, because a batch is what is numbered and acknowledged: there
-is never half of one.
+id and the frames of the BATCH message, as they came, in msgpack. What was acknowledged is in the
+file, whatever kills the learner; a record that was being written at that moment is cut off at the
+next opening. A record holds a batch, not a transition, because a batch is what is numbered and
+acknowledged: there is never half of one.
 """
 
 from __future__ import annotations
@@ -21,20 +21,24 @@ import msgpack
 import numpy as np
 
 from iqlft_workers.errors import UserError
-from iqlft_workers.wire import decode, encode
+from iqlft_workers.wire import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from iqlft_workers.messages import Batch
     from iqlft_workers.transition import RowLayout
+    from iqlft_workers.wire import Frame
 
 CHUNK_ROWS = 65_536
 """Rows handed on at a time, or a batch more."""
 _PREFIX = struct.Struct("<II")
+"""Length and checksum of a record."""
+_OLDEST_PROTOCOL = 1
+"""BATCH has not changed since, so that journals of these learners can be read."""
 
 _log = logging.getLogger(__name__)
 
@@ -92,12 +96,12 @@ class Journal:
             _log.warning("%d bytes of a batch that was never acknowledged are cut off.", rest)
         self._torn = True
 
-    def append(self, worker_id: int, batch: Batch) -> int:
+    def append(self, worker_id: int, frames: Sequence[Frame]) -> int:
         """Writes a record.
 
         Args:
             worker_id: whose the batch is.
-            batch: checked.
+            frames: of its message, checked.
 
         Returns:
             The journal's length with it.
@@ -105,7 +109,7 @@ class Journal:
         Raises:
             OSError: it cannot be written; what is in the journal stays.
         """
-        payload = msgpack.packb([worker_id, *encode(batch)])
+        payload = msgpack.packb([worker_id, *frames])
         record = _PREFIX.pack(len(payload), zlib.crc32(payload)) + payload
         if self._torn:
             self._file.truncate(self.length)
@@ -150,7 +154,7 @@ def read_entries(path: Path) -> Iterator[Entry]:
     """
     for payload, end in _payloads(path):
         worker_id, *frames = msgpack.unpackb(payload)
-        yield Entry(worker_id, cast("Batch", decode(frames)), end)
+        yield Entry(worker_id, cast("Batch", decode(frames, oldest_protocol=_OLDEST_PROTOCOL)), end)
 
 
 def read_rows(

@@ -1,4 +1,4 @@
-"""What has been accepted from the workers: checks at the door, counts, progress per worker.
+"""The ledger of what was accepted from the workers: counts, progress, what waits for delivery.
 
 Two points in time are kept apart. A batch is *accepted* when it is checked, in the journal and
 counted; it is *delivered* when the learner has taken it. A checkpoint states what was delivered,
@@ -13,22 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from iqlft_workers.wire import WireError
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from iqlft_workers.episode import EpisodeResult
     from iqlft_workers.messages import Batch
-    from iqlft_workers.transition import RowLayout, Transitions
-
-MAX_BATCH = 1024
-"""The most transitions in a batch."""
-_MAX_EPISODE = 2**32
-
-
-class BatchError(WireError):
-    """A batch whose content cannot be learned from."""
+    from iqlft_workers.transition import Transitions
 
 
 class WorkerProgress(NamedTuple):
@@ -72,39 +62,6 @@ class _Accepted(NamedTuple):
     end: int
 
 
-def check_batch(batch: Batch, layout: RowLayout, newest_version: int) -> None:
-    """Refuses what must not reach the replay.
-
-    Args:
-        batch: as decoded, its dtypes and byte lengths checked.
-        layout: the dimensions that the learner expects.
-        newest_version: of the weights published so far.
-
-    Raises:
-        BatchError: a shape, a value or a version is not possible.
-    """
-    count = len(batch.rewards)
-    wide, narrow = (count, layout.observation_dim), (count, layout.action_dim)
-    expected = (wide, narrow, (count,), wide, (count,), (count,), (count,))
-    if not 1 <= count <= MAX_BATCH:
-        raise BatchError(f"A batch has 1 to {MAX_BATCH} transitions, not {count}.")
-    if tuple(array.shape for array in batch.transitions) != expected:
-        raise BatchError(f"The arrays of a batch of {count} do not fit {layout}.")
-    for name in ("observations", "actions", "rewards", "next_observations"):
-        if not np.isfinite(getattr(batch, name)).all():
-            raise BatchError(f"The {name} are not all finite: the simulation may have diverged.")
-    if np.abs(batch.actions).max() > 1:
-        raise BatchError("An action lies outside [-1, 1].")
-    if int(batch.versions.max()) > newest_version:
-        raise BatchError(f"Version {batch.versions.max()} has not been published yet.")
-    # What follows is written to curves, or counted on, after the batch is accepted.
-    if not 0 <= batch.episode < _MAX_EPISODE:
-        raise BatchError(f"{batch.episode} is no index of an episode.")
-    numbers = (batch.stepping_seconds, batch.finished.episode_return if batch.finished else 0.0)
-    if not np.isfinite(numbers).all() or batch.stepping_seconds < 0:
-        raise BatchError("A return or a time is not a finite number.")
-
-
 class Ledger:
     """Counts of a run and what waits for the learner.
 
@@ -130,7 +87,7 @@ class Ledger:
         """What a worker that joins now continues from."""
         return self._progress.get(worker_id, WorkerProgress(0, 0, self._none))
 
-    def accept(self, worker_id: int, batch: Batch, end: int, *, delivered: bool = False) -> None:
+    def record(self, worker_id: int, batch: Batch, end: int, *, delivered: bool = False) -> None:
         """Counts a batch that is in the journal; it waits for the learner afterwards.
 
         Args:

@@ -1,4 +1,4 @@
-"""Who is shut out: peers that send what is no message, too often; no sockets, no clock."""
+"""Rate limit on bad messages: who sends too many is blocked; no sockets, no clock."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
-BAD_MESSAGES = 10
+MAX_BAD_MESSAGES = 10
 """A peer that sends so many bad messages"""
-BAD_SECONDS = 60.0
-"""within so long is shut out"""
-SHUT_OUT_SECONDS = 600.0
+BAD_MESSAGE_SECONDS = 60.0
+"""within so long is blocked"""
+BLOCK_SECONDS = 600.0
 """for so long: an attack is worn out, and a worker that was mended need not wait for a new run."""
 MAX_PEERS = 1024
 """The most peers that are remembered."""
@@ -18,14 +18,14 @@ MAX_PEERS = 1024
 
 @dataclass(eq=False)
 class _Peer:
-    """When a peer's newest bad messages came, and until when it is shut out."""
+    """When a peer's newest bad messages came, and until when it is blocked."""
 
-    times: deque[float] = field(default_factory=lambda: deque(maxlen=BAD_MESSAGES))
+    times: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_BAD_MESSAGES))
     until: float = -math.inf
 
 
-class Bouncer:
-    """Counts bad messages by peer.
+class RateLimiter:
+    """Limits the rate of bad messages by peer.
 
     However many peers there are, at most `MAX_PEERS` are remembered. Those whose last bad message
     is the oldest are forgotten first: a connection has to be paid for with a handshake, so a peer
@@ -33,14 +33,14 @@ class Bouncer:
 
     Attributes:
         bad_messages: counted in all.
-        shut_outs: how often a peer was shut out.
+        blocks: how often a peer was blocked.
     """
 
     def __init__(self) -> None:
-        self.bad_messages = self.shut_outs = 0
+        self.bad_messages = self.blocks = 0
         self._peers: OrderedDict[bytes | int, _Peer] = OrderedDict()
 
-    def bad(self, peer: bytes | int, now: float) -> bool:
+    def record_bad_message(self, peer: bytes | int, now: float) -> bool:
         """Counts a bad message.
 
         Args:
@@ -48,7 +48,7 @@ class Bouncer:
             now: seconds of a monotonic clock.
 
         Returns:
-            Whether the peer is shut out from now on.
+            Whether the peer is blocked from now on.
         """
         self.bad_messages += 1
         known = self._peers.setdefault(peer, _Peer())
@@ -56,18 +56,18 @@ class Bouncer:
         if len(self._peers) > MAX_PEERS:
             self._peers.popitem(last=False)
         known.times.append(now)
-        if len(known.times) < BAD_MESSAGES or now - known.times[0] > BAD_SECONDS:
+        if len(known.times) < MAX_BAD_MESSAGES or now - known.times[0] > BAD_MESSAGE_SECONDS:
             return False
         known.times.clear()
-        known.until = now + SHUT_OUT_SECONDS
-        self.shut_outs += 1
+        known.until = now + BLOCK_SECONDS
+        self.blocks += 1
         return True
 
-    def shut_out(self, peer: bytes | int, now: float) -> bool:
-        """Whether what a peer sends is not to be looked at.
+    def is_blocked(self, peer: bytes | int, now: float) -> bool:
+        """Whether what a peer sends is ignored.
 
         Args:
-            peer: see `bad`.
+            peer: see `record_bad_message`.
             now: seconds of a monotonic clock.
         """
         return peer in self._peers and now < self._peers[peer].until

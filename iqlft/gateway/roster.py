@@ -1,4 +1,4 @@
-"""Who works for the learner: sessions by worker id, by uuid and by connection."""
+"""The roster of workers: sessions by worker id, by uuid and by connection."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ RATE_SECONDS = 5.0
 """Speeds are measured over so long."""
 
 WorkerState = Literal["stepping", "waiting", "evaluating", "lost"]
+"""What a worker does, as far as the learner knows."""
 
 
 class WorkerStatus(NamedTuple):
@@ -70,13 +71,13 @@ class Session:
         challenge: number of the PING that a newcomer with the same id made necessary; None if
             there is none, 0 if it was answered.
         sent_weights: the weights that were sent on its connection last.
-        portion: evaluation episodes that it was given.
+        assignment: evaluation episodes that it was assigned.
         undone: places of those that have no result yet.
         history: (time, steps accepted) of its newest batches.
         steps: what it has said that it has stepped, in training and evaluation.
         progressed_at: when it was last seen to get on, or had nothing to do.
         stepped: steps and the seconds that it took for them, the newest counting most.
-        outlived: whether it began under a learner that is gone, so that its weights may be newer
+        recovered: whether it began under a learner that is gone, so that its weights may be newer
             than any that were published since.
     """
 
@@ -95,13 +96,13 @@ class Session:
     pinged_at: float = 0.0
     challenge: int | None = None
     sent_weights: bytes = b""
-    portion: Evaluate | None = None
+    assignment: Evaluate | None = None
     undone: set[int] = field(default_factory=set)
     history: deque[tuple[float, int]] = field(default_factory=deque)
     steps: int = 0
     progressed_at: float = 0.0
     stepped: tuple[float, float] = (0.0, 0.0)
-    outlived: bool = False
+    recovered: bool = False
 
     @property
     def outstanding(self) -> int:
@@ -113,7 +114,7 @@ class Session:
         """What the worker does, as far as the learner knows."""
         if self.phase == "lost":
             return "lost"
-        if self.portion is not None:
+        if self.assignment is not None:
             return "evaluating"
         return "stepping" if self.outstanding else "waiting"
 
@@ -123,13 +124,13 @@ class Session:
         steps, seconds = self.stepped
         return steps / seconds if self.accepted >= SPEED_STEPS and seconds > 0 else None
 
-    def accept(self, steps: int) -> None:
-        """Adds accepted steps; those that a learner that is gone had granted too."""
+    def add_accepted(self, steps: int) -> None:
+        """Counts accepted steps; those that a learner that is gone had granted too."""
         self.accepted += steps
         self.granted = max(self.granted, self.accepted)
 
-    def count(self, steps: int, stepping_seconds: float, now: float) -> None:
-        """Notes how fast the worker is, from accepted steps."""
+    def record_speed(self, steps: int, stepping_seconds: float, now: float) -> None:
+        """Records how fast the worker is, from accepted steps."""
         self.progressed_at = now
         self.history.append((now, steps))
         self._forget_history(now)
@@ -138,8 +139,8 @@ class Session:
             (1 - SPEED_SHARE) * self.stepped[1] + stepping_seconds,
         )
 
-    def answer(self, steps: int, now: float) -> None:
-        """Notes how far the worker says that it is."""
+    def record_steps(self, steps: int, now: float) -> None:
+        """Records how far the worker says that it is."""
         if steps != self.steps or self.state == "waiting":
             self.steps, self.progressed_at = steps, now
 
@@ -203,15 +204,15 @@ class Roster:
         """The session of this uuid, if it is still the newest of its worker id."""
         return next((s for s in self._sessions.values() if s.uuid == uuid), None)
 
-    def recall(self, worker_id: int, uuid: str) -> Session:
+    def recover(self, worker_id: int, uuid: str) -> Session:
         """The session of this uuid, lost with the learner that it worked for."""
         session = self.known(uuid)
         if session is None:
-            session = Session(worker_id, uuid, b"", began_at=0.0, outlived=True)
+            session = Session(worker_id, uuid, b"", began_at=0.0, recovered=True)
             self._sessions[worker_id] = session
         return session
 
-    def seat(self, wanted: int | None) -> int | None:
+    def assign_id(self, wanted: int | None) -> int | None:
         """The worker id for a newcomer; None if there is none for it."""
         if wanted is not None:
             return wanted if 0 <= wanted < self._num_workers else None
@@ -223,14 +224,14 @@ class Roster:
         session = self._sessions.get(worker_id)
         return session if session and session.phase != "lost" else None
 
-    def enter(self, session: Session, route: bytes, now: float) -> None:
-        """A session joins, or comes back over another connection."""
+    def register(self, session: Session, route: bytes, now: float) -> None:
+        """Registers a session that joins, or comes back over another connection."""
         session.route, session.heard_at, session.phase = route, now, "joining"
         session.challenge, session.progressed_at, session.sent_weights = None, now, b""
         self._sessions[session.worker_id] = session
         self._routes[route] = session
 
-    def grant(self, room: int, limit: int) -> None:
+    def grant_credit(self, room: int, limit: int) -> None:
         """Spreads credit over the workers that are ready, the most to those that have the least.
 
         Who has more than half of the limit gets nothing yet, which spares most of the messages.
@@ -240,8 +241,8 @@ class Roster:
             limit: the most that may be outstanding at one worker.
         """
         room -= sum(session.outstanding for session in self.ready)
-        poor = [session for session in self.ready if session.outstanding <= limit // 2]
-        sessions = sorted(poor, key=lambda session: session.outstanding, reverse=True)
+        low = [session for session in self.ready if session.outstanding <= limit // 2]
+        sessions = sorted(low, key=lambda session: session.outstanding, reverse=True)
         for index, session in enumerate(sessions):
             share = min(limit - session.outstanding, room // (len(sessions) - index))
             if share > 0:
@@ -249,8 +250,8 @@ class Roster:
                 session.ack_due = True
                 room -= share
 
-    def lose(self, session: Session) -> None:
-        """A session's connection is gone; what was granted to it counts no more."""
+    def reap(self, session: Session) -> None:
+        """Takes a session off whose connection is gone; what was granted to it counts no more."""
         session.phase, session.ack_due = "lost", False
         session.granted = session.accepted
         self._routes.pop(session.route, None)

@@ -1,4 +1,4 @@
-"""The learner's sockets: bound, limited, watched, and closed to strangers where there are keys."""
+"""The learner's sockets: bound, limited, monitored; closed to strangers where there are keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import zmq
 
-from iqlft.gateway import curve_auth as zap
+from iqlft.gateway import curve_auth
 from iqlft_workers.errors import UserError
 from iqlft_workers.wire import MAX_BYTES
 
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from iqlft_workers.wire import Frame
 
 REPORT_SECONDS = 60.0
-"""Refused connections are reported at most this often."""
-_ROUND = 256
-"""Messages taken in before anything is sent."""
+"""Rejected connections are reported at most this often."""
+_MAX_MESSAGES = 256
+"""The most messages received before anything is sent."""
 _LINGER_MILLISECONDS = 100
+"""What was sent last has so long to leave."""
 _SUBSCRIPTION_BYTES = 1024
 """A subscription has one byte."""
-_ANY = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+_WILDCARDS = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 """Hosts that stand for all addresses, and where they are reached from this machine."""
 
 _log = logging.getLogger(__name__)
@@ -58,10 +59,10 @@ class Arrival(NamedTuple):
 
 
 class LearnerSockets:
-    """A ROUTER for the workers, a PUB for the weights, and a bell.
+    """A ROUTER for the workers, a PUB for the weights, and a pair that wakes their thread.
 
-    They belong to one thread; `ring` alone may be called by others, which take turns with
-    `take_in` under a lock of theirs.
+    They belong to one thread; `wake` alone may be called by others, which take turns with
+    `receive` under a lock of theirs.
 
     Args:
         host: address to listen on.
@@ -71,7 +72,7 @@ class LearnerSockets:
     Attributes:
         endpoint: what a worker connects to.
         weights_port: where weights are published.
-        refused: connections refused so far: a key that is unknown, wrong, missing or not wanted.
+        rejected: connections rejected so far: a key that is unknown, wrong, missing or not wanted.
 
     Raises:
         PortInUseError: another program listens there.
@@ -79,26 +80,26 @@ class LearnerSockets:
     """
 
     def __init__(self, host: str, port: int, keys: LearnerKeys | None = None) -> None:
-        self.refused = 0
+        self.rejected = 0
         self._reported_at = -math.inf
-        self._keys, self._rung = keys, False
+        self._keys, self._woken = keys, False
         self._context = zmq.Context()
         self._poller = zmq.Poller()
         self._monitors: list[zmq.Socket[bytes]] = []
         host = host.strip("[]")
         try:
             # Nobody may connect before there is somebody to ask who they are.
-            self._judge = self._listen(zmq.REP, zap.ENDPOINT) if keys else None
-            self._bell = self._listen(zmq.PAIR, "inproc://bell")
-            self._button = self._context.socket(zmq.PAIR)
-            self._button.connect("inproc://bell")
+            self._authenticator = self._listen(zmq.REP, curve_auth.ENDPOINT) if keys else None
+            self._wake_receiver = self._listen(zmq.PAIR, "inproc://wake")
+            self._wake_sender = self._context.socket(zmq.PAIR)
+            self._wake_sender.connect("inproc://wake")
             self._router, at = self._bind(zmq.ROUTER, host, port)
             self._publisher, self.weights_port = self._bind(zmq.PUB, host, port and port + 1)
         except GatewayError:
             self._context.destroy(0)
             raise
         self._poller.register(self._router, zmq.POLLIN)
-        self.endpoint = f"tcp://{_in_url(_ANY.get(host, host))}:{at}"
+        self.endpoint = f"tcp://{_in_url(_WILDCARDS.get(host, host))}:{at}"
 
     def _listen(self, kind: int, endpoint: str) -> zmq.Socket[bytes]:
         """A socket for what comes from within this process."""
@@ -121,10 +122,10 @@ class LearnerSockets:
         if self._keys:
             socket.set(zmq.CURVE_SERVER, 1)
             socket.set(zmq.CURVE_SECRETKEY, self._keys.secret)
-            socket.set(zmq.ZAP_DOMAIN, zap.DOMAIN)
+            socket.set(zmq.ZAP_DOMAIN, curve_auth.DOMAIN)
             # Without it anybody would be let in where nobody answers.
             socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
-        self._watch(socket, f"inproc://refused-{kind}")
+        self._monitor_handshakes(socket, f"inproc://handshakes-{kind}")
         try:
             socket.bind(f"tcp://{_in_url(host)}:{port or '*'}")
         except zmq.ZMQError as error:
@@ -133,7 +134,7 @@ class LearnerSockets:
         assert isinstance(endpoint, bytes)
         return socket, int(endpoint.rpartition(b":")[2])
 
-    def _watch(self, socket: zmq.Socket[bytes], endpoint: str) -> None:
+    def _monitor_handshakes(self, socket: zmq.Socket[bytes], endpoint: str) -> None:
         """Lets ZeroMQ tell of handshakes that fail before a key is seen."""
         socket.monitor(endpoint, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
         monitor = self._context.socket(zmq.PAIR)
@@ -143,25 +144,25 @@ class LearnerSockets:
         self._poller.register(monitor, zmq.POLLIN)
         self._monitors.append(monitor)
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Ends the `wait` that is under way, or the next one."""
-        if not self._rung:
-            self._rung = True
-            self._button.send(b"", zmq.NOBLOCK)
+        if not self._woken:
+            self._woken = True
+            self._wake_sender.send(b"", zmq.NOBLOCK)
 
     def wait(self, timeout_seconds: float) -> None:
-        """Waits until there is something to take in."""
+        """Waits until there is something to receive."""
         self._poller.poll(math.ceil(1000 * timeout_seconds))
 
-    def take_in(self) -> Iterator[Arrival]:
-        """What has come, up to a number of messages; decides on new connections, too."""
-        self._rung = False
+    def receive(self) -> Iterator[Arrival]:
+        """What has come, up to a number of messages; authenticates new connections, too."""
+        self._woken = False
         with contextlib.suppress(zmq.Again):
-            self._bell.recv(zmq.NOBLOCK)
-        self._decide()
-        self._count_failures()
+            self._wake_receiver.recv(zmq.NOBLOCK)
+        self._authenticate_connections()
+        self._count_failed_handshakes()
         with contextlib.suppress(zmq.Again):
-            for _ in range(_ROUND):
+            for _ in range(_MAX_MESSAGES):
                 yield self._receive()
 
     def _receive(self) -> Arrival:
@@ -173,30 +174,30 @@ class LearnerSockets:
         rest = self._router.recv_multipart(zmq.NOBLOCK)
         return Arrival(first.bytes, rest, int(first.get("User-Id")))
 
-    def _decide(self) -> None:
+    def _authenticate_connections(self) -> None:
         """Answers who may connect."""
-        if self._judge and self._keys:
+        if self._authenticator and self._keys:
             with contextlib.suppress(zmq.Again):
                 while True:
-                    request = self._judge.recv_multipart(zmq.NOBLOCK)
-                    verdict = zap.judge(request, self._keys.workers)
-                    self._judge.send_multipart(verdict.reply, zmq.NOBLOCK)
-                    if verdict.refused:
-                        self._refuse(f"from {verdict.refused} with an unknown key")
+                    request = self._authenticator.recv_multipart(zmq.NOBLOCK)
+                    answer = curve_auth.authenticate(request, self._keys.workers)
+                    self._authenticator.send_multipart(answer.reply, zmq.NOBLOCK)
+                    if answer.rejected:
+                        self._reject(f"from {answer.rejected} with an unknown key")
 
-    def _count_failures(self) -> None:
+    def _count_failed_handshakes(self) -> None:
         for monitor in self._monitors:
             with contextlib.suppress(zmq.Again):
                 while True:
                     monitor.recv_multipart(zmq.NOBLOCK)
-                    self._refuse("with a wrong key, or with none")
+                    self._reject("with a wrong key, or with none")
 
-    def _refuse(self, whence: str) -> None:
-        self.refused += 1
+    def _reject(self, whence: str) -> None:
+        self.rejected += 1
         now = time.monotonic()
         if now - self._reported_at >= REPORT_SECONDS:
             self._reported_at = now
-            _log.warning("A connection was refused, %d so far; it came %s.", self.refused, whence)
+            _log.warning("A connection was refused, %d so far; it came %s.", self.rejected, whence)
 
     def send(self, route: bytes, frames: Sequence[Frame]) -> bool:
         """Sends a message.
@@ -215,16 +216,16 @@ class LearnerSockets:
         self._publisher.send(packed)
 
     def close(self) -> None:
-        """Closes all but the button, for which `ring` may be under way; what was sent may leave."""
+        """Closes all but what a `wake` under way sends with; what was sent may leave."""
         for socket in (self._router, self._publisher):
             socket.close(_LINGER_MILLISECONDS)
-        for inner in (self._bell, self._judge, *self._monitors):
+        for inner in (self._wake_receiver, self._authenticator, *self._monitors):
             if inner is not None:
                 inner.close(0)
 
     def terminate(self) -> None:
-        """Ends everything, after `close` and the last `ring`."""
-        self._button.close(0)
+        """Ends everything, after `close` and the last `wake`."""
+        self._wake_sender.close(0)
         self._context.term()
 
 
@@ -235,7 +236,7 @@ def reachable(endpoint: str, host: str) -> str:
         endpoint: as a worker on this machine reaches it.
         host: address that is listened on.
     """
-    if host not in _ANY:
+    if host not in _WILDCARDS:
         return endpoint
     return f"tcp://{tcp.getfqdn()}:{endpoint.rpartition(':')[2]}"
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iqlft.gateway.admission import Door, Refusal, Service
+from iqlft.gateway.admission import Admission, Rejection, Service
 from iqlft.gateway.evaluation_queue import EvaluationJob, EvaluationQueue
-from iqlft.gateway.intake import Intake
-from iqlft.gateway.ledger import BatchError, Ledger
-from iqlft.gateway.rate_limit import BAD_MESSAGES, Bouncer
+from iqlft.gateway.ingestion import BatchError, Ingestion
+from iqlft.gateway.ledger import Ledger
+from iqlft.gateway.rate_limit import MAX_BAD_MESSAGES, RateLimiter
 from iqlft.gateway.roster import Roster, Session
 from iqlft_workers import messages
 from iqlft_workers.wire import ProtocolVersionError, WireError, decode, encode, pack_weights
@@ -57,9 +57,9 @@ class GatewayState:
         ledger: what has been accepted.
         evaluations: episodes to be evaluated.
         roster: who works.
-        bouncer: who is shut out.
-        refused: workers that were sent away.
-        intake: takes batches in.
+        rate_limiter: who is blocked for too many bad messages.
+        rejected: workers that were rejected.
+        ingestion: validates batches, writes them ahead and counts them.
     """
 
     def __init__(self, service: Service) -> None:
@@ -68,23 +68,23 @@ class GatewayState:
         self.ledger = Ledger(service.layout.action_dim, lockstep=service.lockstep)
         self.evaluations = EvaluationQueue()
         self.roster = Roster(service.num_workers)
-        self.bouncer = Bouncer()
-        self._door = Door(service, self.roster, self._ping)
+        self.rate_limiter = RateLimiter()
+        self._admission = Admission(service, self.roster, self._ping)
         self._service = service
         self._weights, self._version = b"", -1
         self._allowed = 0
         self._grant_due, self._grant_at = False, 0.0
         self._pings = 0
-        self.refused = 0
-        self.intake = Intake(service, self.ledger)
+        self.rejected = 0
+        self.ingestion = Ingestion(service, self.ledger)
 
-    def take_up(self, journal: Journal) -> None:
-        """Goes on from what was accepted before, and writes there from now on."""
-        self.intake.take_up(journal, self.roster)
+    def recover(self, journal: Journal) -> None:
+        """Recovers what was accepted before, and writes there from now on."""
+        self.ingestion.recover(journal, self.roster)
         for session in self.roster:
             session.promised = session.accepted + CREDIT  # By the learner that is gone.
 
-    # What the learner wants.
+    # Calls of the learner.
 
     def publish(self, weights: ActorWeights) -> bool:
         """Makes `weights` the newest.
@@ -124,8 +124,8 @@ class GatewayState:
         return self.ledger.deliver(self._allowed)
 
     def evaluate(self, weights: ActorWeights, seeds: Sequence[int]) -> EvaluationJob:
-        """Queues an evaluation."""
-        return self.evaluations.add(weights, seeds)
+        """Enqueues an evaluation."""
+        return self.evaluations.enqueue(weights, seeds)
 
     def drain(self, *, over: bool) -> None:
         """Sends all workers home when what they have stepped is accepted.
@@ -149,12 +149,12 @@ class GatewayState:
             for session in self.roster
         ]
 
-    # What the workers say.
+    # Messages from the workers.
 
     def receive(
         self, route: bytes, frames: Sequence[Frame], now: float, authenticated: int | None = None
     ) -> None:
-        """Takes in what came over a connection.
+        """Handles what came over a connection.
 
         Args:
             route: routing id of the connection.
@@ -163,137 +163,157 @@ class GatewayState:
             authenticated: the worker id that its key stands for; None without keys.
         """
         peer = route if authenticated is None else authenticated
-        if self.bouncer.shut_out(peer, now):
+        if self.rate_limiter.is_blocked(peer, now):
             return
         try:
-            self._hear(route, decode(frames), now, authenticated)
+            self._dispatch(route, decode(frames), frames, now, authenticated)
         except WireError as error:
-            self._reprove(route, error, shut_out=self.bouncer.bad(peer, now))
-        except Refusal as refusal:
-            self._refuse(route, refusal)
+            self._handle_wire_error(
+                route, error, blocked=self.rate_limiter.record_bad_message(peer, now)
+            )
+        except Rejection as rejection:
+            self._reject(route, rejection)
 
-    def _reprove(self, route: bytes, error: WireError, *, shut_out: bool) -> None:
+    def _handle_wire_error(self, route: bytes, error: WireError, *, blocked: bool) -> None:
         """Answers a bad message where its sender should know of it."""
-        if shut_out:
-            sentence = f"{BAD_MESSAGES} bad messages in a minute are too many; the last: {error}"
-            self._refuse(route, Refusal("UNAUTHORISED", sentence))
+        if blocked:
+            sentence = (
+                f"{MAX_BAD_MESSAGES} bad messages in a minute are too many; the last: {error}"
+            )
+            self._reject(route, Rejection("UNAUTHORISED", sentence))
         elif isinstance(error, ProtocolVersionError):
-            self._refuse(route, Refusal("VERSION", str(error)))
+            self._reject(route, Rejection("VERSION", str(error)))
         elif isinstance(error, BatchError):
             sentence = f"The learner cannot use this batch: {error}"
-            self._refuse(route, Refusal("BATCH", sentence))
+            self._reject(route, Rejection("BATCH", sentence))
         else:
             # Whoever sends these in masses shall not fill the log; they are counted.
             _log.debug("A message was dropped: %s", error)
 
-    def _hear(self, route: bytes, message: Message, now: float, authenticated: int | None) -> None:
+    def _dispatch(
+        self,
+        route: bytes,
+        message: Message,
+        frames: Sequence[Frame],
+        now: float,
+        authenticated: int | None,
+    ) -> None:
         session = self.roster.at(route)
         if isinstance(message, messages.Hello):
-            self._hello(route, message, now, authenticated)
+            self._handle_hello(route, message, now, authenticated)
         elif session is not None:
             session.heard_at = now
-            self._obey(session, message, now)
+            self._handle(session, message, frames, now)
         elif not isinstance(message, messages.Bye | messages.Failed):
-            self._post(route, messages.Rehello())
+            self._enqueue(route, messages.Rehello())
 
-    def _hello(
+    def _handle_hello(
         self, route: bytes, hello: messages.Hello, now: float, authenticated: int | None
     ) -> None:
         session = self.roster.known(hello.session)
         if authenticated is not None:
-            hello = self._door.identify(hello, session, authenticated)
+            hello = self._admission.authenticate(hello, session, authenticated)
         # What was on its way over an old connection may never arrive, and a worker that begins a
         # new session over the same connection has left its old one.
         for old in (session, self.roster.at(route)):
             if old is not None:
-                self._lose(old)
+                self._reap(old)
         if session is None:
-            session = self._door.admit(route, hello, now)
+            session = self._admission.admit(route, hello, now)
         if session is not None:
-            self.roster.enter(session, route, now)
+            self.roster.register(session, route, now)
             progress = self.ledger.progress(session.worker_id)
-            self._post(route, self._door.welcome(session, progress))
+            self._enqueue(route, self._admission.welcome(session, progress))
 
-    def _obey(self, session: Session, message: Message, now: float) -> None:
+    def _handle(
+        self, session: Session, message: Message, frames: Sequence[Frame], now: float
+    ) -> None:
         match message:
             case messages.Ready():
-                self._ready(session, message)
+                self._handle_ready(session, message)
             case messages.Batch():
-                self._batch(session, message, now)
+                self._handle_batch(session, message, frames, now)
             case messages.GetWeights() if session.sent_weights is not self._weights:
                 # A connection loses nothing: who asks again for the same would only fill its queue.
                 self._send_weights(session)
             case messages.Evaluation():
-                self._evaluated(session, message)
+                self._handle_evaluation(session, message)
             case messages.Pong(number=number, steps=steps):
-                session.answer(steps, now)
+                session.record_steps(steps, now)
                 if number == session.challenge:
                     session.challenge = 0
             case messages.Failed():
                 _log.warning("Worker %d: %.200r", session.worker_id, message.sentence)
             case messages.Bye():
                 self._send(session, messages.ByeOk())
-                self._lose(session)
+                self._reap(session)
             case _:
                 pass  # What only learners say.
 
-    def _ready(self, session: Session, ready: messages.Ready) -> None:
-        self._door.inspect(ready)
+    def _handle_ready(self, session: Session, ready: messages.Ready) -> None:
+        self._admission.check_environment(ready)
         session.phase, session.ack_due = "ready", True
         self._grant_due = True
         if self._weights:
             self._send_weights(session)
 
-    def _batch(self, session: Session, batch: messages.Batch, now: float) -> None:
+    def _handle_batch(
+        self, session: Session, batch: messages.Batch, frames: Sequence[Frame], now: float
+    ) -> None:
         if session.phase != "ready" or batch.session != session.uuid:
             self._send(session, messages.Rehello())
         elif batch.sequence <= session.sequence:
             session.ack_due = True
-        elif self.intake.blocked:
+        elif self.ingestion.blocked:
             pass  # It stays unacknowledged, and is asked for again.
         elif batch.sequence > session.sequence + 1:
             self._send(session, messages.Rehello())
         else:
-            self._accept(session, batch, now)
+            self._ingest(session, batch, frames, now)
 
-    def _accept(self, session: Session, batch: messages.Batch, now: float) -> None:
+    def _ingest(
+        self, session: Session, batch: messages.Batch, frames: Sequence[Frame], now: float
+    ) -> None:
         if session.accepted + len(batch.rewards) > max(session.promised, CREDIT):
             raise BatchError("It goes beyond the worker's credit.")
-        if self.intake.accept(session, batch, self._version, now):
+        if self.ingestion.ingest(session, batch, frames, self._version, now):
             session.ack_due = True
             # A worker that has sent gets its credit with the ACK.
             self._grant_due, self._grant_at = True, now
 
-    def _evaluated(self, session: Session, evaluation: messages.Evaluation) -> None:
+    def _handle_evaluation(self, session: Session, evaluation: messages.Evaluation) -> None:
         self.evaluations.record(evaluation.evaluation, evaluation.index, evaluation.result)
-        if session.portion is not None and session.portion.evaluation == evaluation.evaluation:
+        if (
+            session.assignment is not None
+            and session.assignment.evaluation == evaluation.evaluation
+        ):
             session.undone.discard(evaluation.index)
             if not session.undone:
-                session.portion = None
+                session.assignment = None
 
-    # What time brings.
+    # Timers.
 
     def unreachable(self, route: bytes) -> None:
         """A connection is closed or does not take anything any more."""
         if (session := self.roster.at(route)) is not None:
-            self._lose(session)
+            self._reap(session)
 
     def tick(self, now: float) -> None:
         """Pings, losses, evaluations, credit and acknowledgements; to be called after `receive`."""
         for session in self.roster.alive:
             silence = now - session.heard_at
             if silence > LOST_SECONDS:
-                self._lose(session)
+                self._reap(session)
             elif silence > PING_SECONDS and now - session.pinged_at > PING_SECONDS:
                 session.pinged_at = now
                 self._ping(session)
         for session in self.roster.ready:
-            self._deal(session)
-        if self.intake.asks_again(now):
+            self._assign(session)
+        if self.ingestion.retry_due(now):
             for session in self.roster.ready:
                 self._send(session, messages.Rehello())
         if self._grant_due and (self._service.lockstep or now >= self._grant_at):
-            self._grant()
+            self._grant_credit()
             self._grant_due, self._grant_at = False, now + GRANT_SECONDS
         for session in self.roster.ready:
             if session.ack_due:
@@ -301,20 +321,20 @@ class GatewayState:
 
     def wait_seconds(self, now: float) -> float:
         """How long nothing is due, at most one second."""
-        due = min(self._grant_at if self._grant_due else math.inf, self.intake.retry_at)
+        due = min(self._grant_at if self._grant_due else math.inf, self.ingestion.retry_at)
         return min(1.0, max(0.0, due - now))
 
-    def _deal(self, session: Session) -> None:
-        if session.portion is None:
-            session.portion = self.evaluations.portion(len(self.roster.ready))
-            if session.portion is not None:
-                session.undone = set(session.portion.indices)
-                self._send(session, session.portion)
+    def _assign(self, session: Session) -> None:
+        if session.assignment is None:
+            session.assignment = self.evaluations.assign(len(self.roster.ready))
+            if session.assignment is not None:
+                session.undone = set(session.assignment.indices)
+                self._send(session, session.assignment)
 
-    def _grant(self) -> None:
+    def _grant_credit(self) -> None:
         """Gives the workers credit for what is allowed and not yet taken or given."""
         limit = 1 if self._service.lockstep else CREDIT
-        self.roster.grant(self._allowed - self.ledger.env_steps, limit)
+        self.roster.grant_credit(self._allowed - self.ledger.env_steps, limit)
 
     def _acknowledge(self, session: Session) -> None:
         if self._service.lockstep and session.sent_weights is not self._weights:
@@ -324,19 +344,19 @@ class GatewayState:
         session.promised = max(session.promised, session.granted)
         session.ack_due = False
 
-    # Words to the workers.
+    # Messages to the workers.
 
-    def _lose(self, session: Session) -> None:
-        self.roster.lose(session)
+    def _reap(self, session: Session) -> None:
+        self.roster.reap(session)
         self._grant_due = True
-        if session.portion is not None:
-            self.evaluations.give_back(session.portion)
-            session.portion = None
+        if session.assignment is not None:
+            self.evaluations.requeue(session.assignment)
+            session.assignment = None
 
-    def _refuse(self, route: bytes, refusal: Refusal) -> None:
-        self.refused += 1
-        _log.warning("A worker was sent away: %s", refusal)
-        self._post(route, refusal.message)
+    def _reject(self, route: bytes, rejection: Rejection) -> None:
+        self.rejected += 1
+        _log.warning("A worker was sent away: %s", rejection)
+        self._enqueue(route, rejection.message)
         self.unreachable(route)
 
     def _ping(self, session: Session) -> int:
@@ -349,7 +369,7 @@ class GatewayState:
         self._send(session, messages.Weights(np.frombuffer(self._weights, np.uint8)))
 
     def _send(self, session: Session, message: Message) -> None:
-        self._post(session.route, message)
+        self._enqueue(session.route, message)
 
-    def _post(self, route: bytes, message: Message) -> None:
+    def _enqueue(self, route: bytes, message: Message) -> None:
         self.outbox.append((route, encode(message)))

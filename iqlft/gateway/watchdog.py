@@ -1,4 +1,4 @@
-"""Which workers do not work as they should: silent, stuck, or far slower than the others."""
+"""Watchdog over the workers: which are silent, stuck, or far slower than the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLOW_FACTOR = 5.0
 """A worker that is so many times slower than the others is slow."""
 
 
-class Complaint(NamedTuple):
+class Incident(NamedTuple):
     """A worker to be replaced, or at least named.
 
     Attributes:
@@ -30,27 +30,27 @@ class Complaint(NamedTuple):
     reason: str
 
 
-class Supervisor:
-    """Complains about each session of a worker at most once."""
+class Watchdog:
+    """Reports each session of a worker at most once."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
 
-    def judge(self, workers: Sequence[WorkerStatus]) -> list[Complaint]:
-        """Looks at the workers.
+    def check(self, workers: Sequence[WorkerStatus]) -> list[Incident]:
+        """Checks the workers.
 
         Args:
             workers: all that ever joined.
 
         Returns:
-            What is new.
+            The new incidents.
         """
         found = []
         for worker in workers:
             reason = "" if worker.session in self._known else _reason(worker, workers)
             if reason:
                 self._known.add(worker.session)
-                found.append(Complaint(worker.worker_id, reason))
+                found.append(Incident(worker.worker_id, reason))
         return found
 
 

@@ -218,7 +218,7 @@ def _take_up(plan: FinetunePlan, gateway: Gateway) -> Journal:
     assert plan.saved is not None
     rewind(plan.run, plan.saved)
     journal = Journal(plan.run.folder / JOURNAL, plan.saved.state["journal"])
-    gateway.take_up(journal)
+    gateway.recover(journal)
     endpoint = reachable(gateway.endpoint, plan.config.host)
     write_atomically(plan.run.folder / ENDPOINT, endpoint + "\n")
     return journal

@@ -6,13 +6,15 @@ import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from iqlft_workers.errors import Stopped
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
     from types import FrameType
 
 
-class Interrupted(Exception):  # noqa: N818 -- not an error: the user asked for it
+class Interrupted(Stopped):
     """Runs were stopped by a signal; everything needed to resume them is on disk.
 
     Args:

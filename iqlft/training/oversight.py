@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iqlft.gateway.watchdog import Supervisor
+from iqlft.gateway.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,20 +25,20 @@ class Oversight:
 
     def __init__(self, gateway: Gateway, pool: WorkerPool, journal: str) -> None:
         self._gateway, self._pool, self._journal = gateway, pool, journal
-        self._watchdog, self._obstacle = Supervisor(), ""
+        self._watchdog, self._journal_error = Watchdog(), ""
 
     def incidents(self, workers: Sequence[WorkerStatus]) -> Iterator[str]:
         """What has happened since the last call, one sentence each; to be called often."""
-        for complaint in self._watchdog.judge(workers):
-            if not self._pool.replace(complaint.worker_id, complaint.reason):
-                yield f"Worker {complaint.worker_id} {complaint.reason}."
+        for incident in self._watchdog.check(workers):
+            if not self._pool.replace(incident.worker_id, incident.reason):
+                yield f"Worker {incident.worker_id} {incident.reason}."
         yield from self._pool.watch()
-        obstacle = self._gateway.obstacle()
-        if obstacle != self._obstacle:
-            self._obstacle = obstacle
+        error = self._gateway.journal_error()
+        if error != self._journal_error:
+            self._journal_error = error
             yield (
-                f"{self._journal} cannot be written ({obstacle}): the workers wait, nothing is "
+                f"{self._journal} cannot be written ({error}): the workers wait, nothing is "
                 "lost, and the run goes on when it can be written again."
-                if obstacle
+                if error
                 else f"{self._journal} is written again."
             )

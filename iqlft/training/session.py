@@ -49,6 +49,8 @@ PhaseType = TypeVar("PhaseType", bound=Offline | Online)
 class TrainingDivergedError(UserError):
     """A loss is no longer finite."""
 
+    exit_code = 3
+
 
 class Session(Generic[PhaseType]):
     """One run while it learns; see `open_session`.

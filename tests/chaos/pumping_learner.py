@@ -63,7 +63,7 @@ def open_gateway(
         num_workers=workers,
         **options,
     )
-    gateway.take_up(Journal(folder / "journal"))
+    gateway.recover(Journal(folder / "journal"))
     return gateway
 
 

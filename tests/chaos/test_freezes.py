@@ -17,7 +17,7 @@ from chaos.pumping_learner import Account, PumpingLearner, open_gateway
 from chaos.tallying import SECONDS_PER_STEP, tally
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.state import CREDIT
-from iqlft.gateway.watchdog import Complaint, Supervisor
+from iqlft.gateway.watchdog import Incident, Watchdog
 from iqlft_workers.pool import WorkerPool
 from tcp_proxy import HOST, TcpProxy, free_ports
 
@@ -164,12 +164,12 @@ def test_a_worker_ten_times_slower_is_named_and_does_not_slow_the_others(
         WorkerPool(OTHERS, gateway.endpoint, tmp_path / "logs") as pool,
         slow_worker(gateway, tmp_path) as slow,
     ):
-        learner, supervisor = PumpingLearner(gateway, pool), Supervisor()
-        complaints: list[Complaint] = []
+        learner, watchdog = PumpingLearner(gateway, pool), Watchdog()
+        incidents: list[Incident] = []
 
         def named() -> bool:
-            complaints.extend(supervisor.judge(gateway.worker_status()))
-            return bool(complaints)
+            incidents.extend(watchdog.check(gateway.worker_status()))
+            return bool(incidents)
 
         def steps() -> int:
             made = tally(tmp_path / "tallies").items()
@@ -195,6 +195,6 @@ def test_a_worker_ten_times_slower_is_named_and_does_not_slow_the_others(
     figure(demonstration, "steps/s of each other: alone, beside it", f"{alone:.0f}, {beside:.0f}")
     share = f"{beside / alone:.1%}"
     figure(demonstration, "share that they keep", share, f"{LEAST_SHARE:.0%}")
-    figure(demonstration, f"named ({complaints[0].reason}) after", f"{named_seconds:.0f} s")
-    assert [complaint.worker_id for complaint in complaints] == [OTHERS]
+    figure(demonstration, f"named ({incidents[0].reason}) after", f"{named_seconds:.0f} s")
+    assert [incident.worker_id for incident in incidents] == [OTHERS]
     assert beside >= LEAST_SHARE * alone

@@ -26,36 +26,36 @@ def ago(seconds: float) -> float:
 
 def test_a_learner_that_comes_later_is_found(caplog: pytest.LogCaptureFixture) -> None:
     addresses = iter([None, None, HERE])
-    assert Discovery(lambda: next(addresses)).wait(lambda: True) == HERE
+    assert Discovery(lambda: next(addresses)).wait_for_endpoint(lambda: True) == HERE
     assert caplog.messages == [f"Looking for the learner at {HERE}."]
 
 
 def test_a_worker_that_is_not_wanted_looks_no_longer() -> None:
     wanted = iter([True, True, False])
-    assert Discovery(lambda: None).wait(lambda: next(wanted)) is None
+    assert Discovery(lambda: None).wait_for_endpoint(lambda: next(wanted)) is None
 
 
 def test_a_silence_is_reported_once_and_the_next_one_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     learner = Discovery(lambda: HERE)
-    assert learner.elsewhere(HERE, ago(5)) is None
+    assert learner.moved_endpoint(HERE, ago(5)) is None
     assert caplog.messages == []
     for silent_since in (ago(30), ago(20)):
         for _ in range(3):
-            assert learner.elsewhere(HERE, silent_since) is None
+            assert learner.moved_endpoint(HERE, silent_since) is None
     report = f"No learner answers at {HERE}; looking on for 60 minutes."
     assert caplog.messages == [report, report]
 
 
 def test_a_learner_that_has_moved_is_found_and_named(caplog: pytest.LogCaptureFixture) -> None:
-    assert Discovery(lambda: THERE).elsewhere(HERE, ago(4)) == THERE
+    assert Discovery(lambda: THERE).moved_endpoint(HERE, ago(4)) == THERE
     assert caplog.messages == [f"The learner is at {THERE} now."]
 
 
 def test_nobody_looks_for_longer_than_an_hour() -> None:
     with pytest.raises(LearnerLostError, match="away for 60 minutes; start the worker again"):
-        Discovery(lambda: HERE).elsewhere(HERE, ago(3601))
+        Discovery(lambda: HERE).moved_endpoint(HERE, ago(3601))
 
 
 def test_a_worker_that_lost_its_learner_leaves_as_one_to_be_started_again(

@@ -293,7 +293,7 @@ def learner(path: Path, port: int = 0, position: int = 0) -> Gateway:
         num_workers=1,
         last_version=100,
     )
-    gateway.take_up(Journal(path, position))
+    gateway.recover(Journal(path, position))
     return gateway
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RESET_NOISE = 0.1
-"""Half width of the uniform noise on positions, and deviation of the noise on velocities."""
+"""Half width of the noise on positions, which is uniform; standard deviation on velocities."""
 GOAL_BOX = 1.5
 """A goal is its cell's centre + U(0, 1) + U(0, 0.5) per axis: a box of this edge, in metres."""
 

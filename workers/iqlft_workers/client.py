@@ -24,16 +24,20 @@ if TYPE_CHECKING:
     from iqlft_workers.wire import Frame
 
 _BYE_MILLISECONDS = 500
+"""What was sent last has so long to leave."""
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01"
 """The first words of ZMTP 3.1, which make the other end say the rest of its own."""
 _GREETING_SECONDS = 0.5
+"""The longest wait for a greeting."""
 _MONITOR = "inproc://handshakes"
+"""Where ZeroMQ tells how handshakes end."""
 _HANDSHAKE_ENDS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
+"""The events that are followed."""
 
 
 class EndpointError(UserError):
@@ -60,22 +64,22 @@ class Client:
 
     def __init__(self, endpoint: str, keys: WorkerKeys | None = None) -> None:
         self._keys = keys
-        self._begin(endpoint)
+        self._open_sockets(endpoint)
 
-    def _begin(self, endpoint: str) -> None:
+    def _open_sockets(self, endpoint: str) -> None:
         self._host = _host(endpoint)
         self.endpoint = endpoint
         self._context = zmq.Context()
         self._poller = zmq.Poller()
         self._subscription: zmq.Socket[bytes] | None = None
         self._greeted = False
-        self._dealer = self._open(zmq.DEALER)
-        self._monitor = self._watch(self._dealer)
+        self._dealer = self._new_socket(zmq.DEALER)
+        self._monitor = self._monitor_handshakes(self._dealer)
         # Nothing is queued for a learner that is not there: the session repeats what matters.
         self._dealer.set(zmq.IMMEDIATE, 1)
         self._connect(self._dealer, endpoint)
 
-    def _open(self, kind: int) -> zmq.Socket[bytes]:
+    def _new_socket(self, kind: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.MAXMSGSIZE, MAX_BYTES)
@@ -94,7 +98,7 @@ class Client:
             socket.set(zmq.CURVE_SECRETKEY, self._keys.secret)
         return socket
 
-    def _watch(self, socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+    def _monitor_handshakes(self, socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
         """Lets ZeroMQ tell how handshakes end."""
         socket.monitor(_MONITOR, _HANDSHAKE_ENDS)
         monitor = self._context.socket(zmq.PAIR)
@@ -109,7 +113,7 @@ class Client:
             socket.connect(endpoint)
         except zmq.ZMQError as error:
             socket.close()
-            self._end(0)
+            self._close_sockets(0)
             raise EndpointError(f"Cannot connect to {endpoint}: {error.strerror}.") from error
         self._poller.register(socket, zmq.POLLIN)
 
@@ -119,15 +123,15 @@ class Client:
         Raises:
             EndpointError: the endpoint is no such address.
         """
-        self._end(0)
-        self._begin(endpoint)
+        self._close_sockets(0)
+        self._open_sockets(endpoint)
 
     def subscribe(self, port: int) -> None:
         """Follows the weights that are published on a port, and no other; keeps the newest."""
         if self._subscription is not None:
             self._poller.unregister(self._subscription)
             self._subscription.close()
-        socket = self._open(zmq.SUB)
+        socket = self._new_socket(zmq.SUB)
         # After `connect` it would have no effect on messages that are under way.
         socket.set(zmq.CONFLATE, 1)
         socket.set(zmq.SUBSCRIBE, b"")
@@ -147,13 +151,13 @@ class Client:
         """
         received: list[list[bytes]] = []
         self._poller.poll(math.ceil(1000 * timeout_seconds))
-        self._follow_handshakes()
+        self._handle_handshake_events()
         with contextlib.suppress(zmq.Again):
             while True:
                 received.append(self._dealer.recv_multipart(zmq.NOBLOCK))
         return received
 
-    def _follow_handshakes(self) -> None:
+    def _handle_handshake_events(self) -> None:
         with contextlib.suppress(zmq.Again):
             while True:
                 end = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
@@ -161,7 +165,7 @@ class Client:
                     case zmq.EVENT_HANDSHAKE_SUCCEEDED:
                         self._greeted = False
                     case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-                        self._broken_off(end["value"])
+                        self._handle_broken_handshake(end["value"])
                     case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
                         raise KeyRefusedError(self._mismatch())
                     case _:
@@ -170,13 +174,17 @@ class Client:
                             "lie in the learner's folder of keys when it starts."
                         )
 
-    def _broken_off(self, reason: int) -> None:
+    def _handle_broken_handshake(self, reason: int) -> None:
         """The other end has closed the connection in the middle of a handshake.
 
         A tunnel without a learner behind it does so; a learner that minds the mechanism, often
         before ZeroMQ here has read which one it wants; and a learner that cannot open what was
         sealed for another's key. The last greets as it should, but so does one that was started
         this moment: it is believed the second time.
+
+        ZeroMQ's events do not tell these apart: in nearly all cases each of them is a
+        HANDSHAKE_FAILED_NO_DETAIL with EPIPE, for libzmq reports a mechanism only where its own end
+        was the first to read one. So the greeting is asked for once more, by hand.
         """
         if reason not in {errno.EPIPE, errno.ECONNRESET}:
             return
@@ -207,9 +215,9 @@ class Client:
 
     def close(self) -> None:
         """Closes the sockets; what was sent last has a moment to leave."""
-        self._end(_BYE_MILLISECONDS)
+        self._close_sockets(_BYE_MILLISECONDS)
 
-    def _end(self, linger_milliseconds: int) -> None:
+    def _close_sockets(self, linger_milliseconds: int) -> None:
         if self._subscription is not None:
             self._subscription.close()
         self._dealer.close(linger_milliseconds)

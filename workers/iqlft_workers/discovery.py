@@ -1,4 +1,4 @@
-"""Where a worker's learner is, while it is silent or not there yet."""
+"""Discovery of the learner by a worker, while it is silent or not there yet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LearnerLostError(UserError):
 
 
 class Discovery:
-    """Looks for the learner, and says so.
+    """Discovers where the learner is.
 
     Args:
         address: asked for `tcp://host:port` of the learner; None while there is none.
@@ -36,7 +36,7 @@ class Discovery:
         self._address = address
         self._reported: float | None = None
 
-    def wait(self, wanted: Callable[[], bool]) -> str | None:
+    def wait_for_endpoint(self, wanted: Callable[[], bool]) -> str | None:
         """The learner's endpoint as soon as there is one; None when the worker is unwanted.
 
         Raises:
@@ -47,11 +47,11 @@ class Discovery:
             if (endpoint := self._address()) is not None:
                 _log.info("Looking for the learner at %s.", endpoint)
                 return endpoint
-            self._bear(began, "There is no learner yet")
+            self._handle_silence(began, "There is no learner yet")
             time.sleep(ASK_SECONDS)
         return None
 
-    def elsewhere(self, endpoint: str, silent_since: float) -> str | None:
+    def moved_endpoint(self, endpoint: str, silent_since: float) -> str | None:
         """The learner's endpoint if it is another one than where it has been silent.
 
         Args:
@@ -61,14 +61,14 @@ class Discovery:
         Raises:
             LearnerLostError: the silence lasts too long.
         """
-        self._bear(silent_since, f"No learner answers at {endpoint}")
+        self._handle_silence(silent_since, f"No learner answers at {endpoint}")
         address = self._address()
         if address in {None, endpoint}:
             return None
         _log.info("The learner is at %s now.", address)
         return address
 
-    def _bear(self, since: float, complaint: str) -> None:
+    def _handle_silence(self, since: float, sentence: str) -> None:
         """Reports a silence once, and is patient for an hour."""
         silence = time.monotonic() - since
         if silence > PATIENCE_SECONDS:
@@ -78,4 +78,4 @@ class Discovery:
             )
         if silence > REPORT_SECONDS and self._reported != since:
             self._reported = since
-            _log.warning("%s; looking on for %.0f minutes.", complaint, PATIENCE_SECONDS / 60)
+            _log.warning("%s; looking on for %.0f minutes.", sentence, PATIENCE_SECONDS / 60)

@@ -1,19 +1,30 @@
 """The root of the errors that a user can cause and mend.
 
     UserError
+    |-- EndpointError              (iqlft_workers.client)
     |-- EnvironmentMismatchError   (iqlft_workers.environment)
     |-- KeyFileError               (iqlft_workers.keys)
     |-- KeyRefusedError            (iqlft_workers.client)
-    |-- PolicyFileError            (iqlft_workers.policy)
-    |-- DatasetError               (iqlft.datasets)
-    |-- ConfigError                (iqlft.config.settings)
-    |-- RunError                   (iqlft.runs.folder)
+    |-- LearnerLostError           (iqlft_workers.discovery)
+    |-- RejectedError              (iqlft_workers.loop)
+    |-- WorkerError                (iqlft_workers.pool)
     |-- CheckpointError            (iqlft.runs.checkpoint)
+    |-- ConfigError                (iqlft.config.casting)
+    |-- DatasetError               (iqlft.datasets.errors)
+    |   `-- AuditFailedError       (iqlft.datasets.audit.findings)
     |-- GatewayError               (iqlft.gateway.sockets)
-    `-- WorkerError                (iqlft_workers.pool)
+    |   `-- PortInUseError         (iqlft.gateway.sockets)
+    |-- JournalError               (iqlft.gateway.journal)
+    |-- PolicyError                (iqlft.runs.policy)
+    |-- PolicyFileError            (iqlft.datasets.errors)
+    |-- RenderingError             (iqlft.video.opengl)
+    |-- RunError                   (iqlft.runs.folder)
+    |-- TrainingDivergedError      (iqlft.training.session)
+    `-- VideoError                 (iqlft.video.encode)
 
-The command line prints the sentence of a `UserError` and exits with 2, or with 1 where there was a
-report to give first; anything else is a fault of the program and keeps its traceback.
+The command line prints the sentence of a `UserError` and exits with its `exit_code`; anything else
+is a fault of the program and keeps its traceback. Beside the tree stands `Stopped`, which is not an
+error: the user asked for it.
 """
 
 
@@ -21,7 +32,19 @@ class UserError(Exception):
     """What went wrong, why, and what to do, in one sentence.
 
     Attributes:
+        exit_code: of the command that it ends.
         report: what a command that ran to its end has to say all the same; empty for the others.
     """
 
+    exit_code: int = 2
     report: str = ""
+
+
+class Stopped(Exception):  # noqa: N818 -- not an error: the user asked for it
+    """A command that was stopped by a signal; the sentence says how to go on.
+
+    Attributes:
+        exit_code: of the command.
+    """
+
+    exit_code: int = 130

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from typing import Self
 
 _CHARACTERS = 40
+"""Length of a key in Z85."""
 _WORKER_FILE = re.compile(r"worker-(0|[1-9]\d{0,8})")
+"""Name of a worker's file, without its suffix."""
 
 
 class KeyFileError(UserError):

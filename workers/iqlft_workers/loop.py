@@ -42,7 +42,7 @@ class RejectedError(UserError):
     """The learner does not want this worker; the sentence is the learner's."""
 
 
-class _OverError(Exception):
+class _EvaluationAbortedError(Exception):
     """Leaves an evaluation that nobody waits for any more."""
 
 
@@ -66,7 +66,7 @@ def work(
             cannot be built.
     """
     discovery = Discovery(address)
-    if (endpoint := discovery.wait(wanted)) is None:
+    if (endpoint := discovery.wait_for_endpoint(wanted)) is None:
         return
     with Client(endpoint, keys) as client:
         while wanted():
@@ -94,7 +94,7 @@ class Worker:
         discovery: Discovery,
     ) -> None:
         self._client, self._session = client, session
-        self._wanted, self._whereabouts = wanted, discovery
+        self._wanted, self._discovery = wanted, discovery
         self._weights_port = 0
         self._asked_at = self._exchanged_at = self._began_at = time.monotonic()
         self._environments: list[Environment] = []
@@ -121,7 +121,7 @@ class Worker:
                 if not self._environments:
                     self._build(session.welcome)
                 self._follow_weights(session.welcome)
-            with contextlib.suppress(_OverError):
+            with contextlib.suppress(_EvaluationAbortedError):
                 self._work()
         if session.outcome == "rejected":
             raise RejectedError(session.sentence)
@@ -160,20 +160,20 @@ class Worker:
         self._session.tick(now)
         self._send()
         if now - self._asked_at >= ASK_SECONDS:
-            self._ask(now)
+            self._check_wanted(now)
 
     def _send(self) -> None:
         for message in self._session.outbox:
             self._client.send(encode(message))
         self._session.outbox.clear()
 
-    def _ask(self, now: float) -> None:
+    def _check_wanted(self, now: float) -> None:
         self._asked_at = now
         if not self._wanted():
             self._leave(now)
         heard_at = max(self._session.heard_at, self._began_at)
         if now - heard_at > SILENCE_SECONDS:
-            endpoint = self._whereabouts.elsewhere(self._client.endpoint, heard_at)
+            endpoint = self._discovery.moved_endpoint(self._client.endpoint, heard_at)
             if endpoint is not None:
                 self._client.move(endpoint)
                 self._weights_port = 0
@@ -277,16 +277,18 @@ class Worker:
             self._environment()
         actor = make_actor(weights)
         for index, seed in zip(request.indices, request.seeds, strict=True):
-            result = evaluate_episode(self._environments[1], actor, seed, self._look_up)
+            result = evaluate_episode(
+                self._environments[1], actor, seed, self._poll_during_evaluation
+            )
             self._session.send_evaluation(request.evaluation, index, result)
             self._exchange(0.0)
             if self._session.outcome is not None:
                 return
 
-    def _look_up(self) -> None:
+    def _poll_during_evaluation(self) -> None:
         """Looks at the sockets now and then during an evaluation."""
         self._session.steps += 1
         if time.monotonic() - self._exchanged_at >= EVALUATION_EXCHANGE_SECONDS:
             self._exchange(0.0)
             if self._session.outcome is not None or self._session.draining:
-                raise _OverError
+                raise _EvaluationAbortedError

@@ -33,6 +33,7 @@ D4RL_SUCCESS_RADIUS = 0.5
 """Success radius of D4RL's AntMaze in metres: how near to its goal the ant has reached it."""
 
 Cell = tuple[int, int]
+"""Row and column."""
 
 
 class MazeLayout(NamedTuple):

@@ -16,10 +16,15 @@ from iqlft_workers.episode import EpisodeResult
 from iqlft_workers.transition import Transitions
 
 _BYTES = {"dtype": np.dtype("|u1"), "ndim": 1}
+"""Type and dimensions of an array that holds bytes;"""
 _MATRIX = {"dtype": np.dtype("<f4"), "ndim": 2}
+"""one row of numbers per transition;"""
 _VECTOR = {"dtype": np.dtype("<f4"), "ndim": 1}
+"""one number each;"""
 _FLAGS = {"dtype": np.dtype("|b1"), "ndim": 1}
+"""one flag each;"""
 _COUNTS = {"dtype": np.dtype("<u4"), "ndim": 1}
+"""one count each."""
 
 
 @dataclass(frozen=True)
@@ -257,6 +262,7 @@ Message = (
     Hello | Welcome | Reject | Ready | Batch | Ack | Rehello | GetWeights | Weights
     | Evaluate | Evaluation | Ping | Pong | Failed | Drain | Stop | Bye | ByeOk
 )  # fmt: skip
+"""Everything that travels between learner and workers."""
 
 NAMES: dict[str, type[Message]] = {
     "HELLO": Hello,

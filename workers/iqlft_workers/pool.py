@@ -24,7 +24,9 @@ HEALTHY_SECONDS = 60.0
 BACK_OFF_SECONDS = 0.5
 """Pause before the second restart; it doubles with each further one."""
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Variables that limit a worker to one thread."""
 _REJECTED = 2
+"""Exit code of a worker that the learner does not want."""
 
 
 class WorkerError(UserError):
@@ -102,13 +104,13 @@ class WorkerPool:
         Raises:
             WorkerError: a worker was rejected by the learner or keeps dying.
         """
-        events = [event for local in self._locals for event in self._mourn(local)]
+        events = [event for local in self._locals for event in self._reap(local)]
         for local in self._locals:
             if local.process is None and time.monotonic() >= local.restart_at:
                 self._launch(local)
         return events
 
-    def _mourn(self, local: _Local) -> list[str]:
+    def _reap(self, local: _Local) -> list[str]:
         if local.process is None or (code := local.process.poll()) is None:
             return []
         now = time.monotonic()
@@ -124,7 +126,7 @@ class WorkerPool:
         pause = BACK_OFF_SECONDS * 2 ** (local.restarts - 1) if local.restarts else 0.0
         local.process, local.restart_at = None, now + pause
         local.restarts += 1
-        reason, local.reason = local.reason or _death(code), ""
+        reason, local.reason = local.reason or _exit_reason(code), ""
         return [f"Worker {local.worker_id} {reason}; it is started again."]
 
     def replace(self, worker_id: int, reason: str) -> bool:
@@ -171,7 +173,7 @@ class WorkerPool:
         self.stop()
 
 
-def _death(code: int) -> str:
+def _exit_reason(code: int) -> str:
     """How a process ended, in words."""
     if code == -signal.SIGKILL:
         return "was killed (signal 9), perhaps because the machine ran out of memory"

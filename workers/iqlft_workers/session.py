@@ -32,6 +32,7 @@ LAG_SECONDS = 0.25
 """For so long newer weights may be on their way before the worker asks for them."""
 
 Outcome = Literal["stopped", "rejected", "restart", "drained"]
+"""Why a session is over."""
 
 
 class WorkerSession:
@@ -85,7 +86,7 @@ class WorkerSession:
         return len(self._window) >= WINDOW
 
     def receive(self, message: Message, now: float) -> None:
-        """Takes in a message of the learner.
+        """Handles a message of the learner.
 
         Args:
             message: decoded.
@@ -97,19 +98,19 @@ class WorkerSession:
         self.heard_at = now
         match message:
             case messages.Welcome():
-                self._welcomed(message)
+                self._handle_welcome(message)
             case messages.Ack():
-                self._acknowledged(message, now)
+                self._handle_ack(message, now)
             case messages.Weights():
                 self.load(message.packed)
             case messages.Evaluate():
-                self._asked(message)
+                self._handle_evaluate(message)
             case messages.Ping(number=number):
                 self.outbox.append(messages.Pong(number, self.steps))
             case messages.Rehello():
-                self._say_hello(now)
+                self._enqueue_hello(now)
             case _:
-                self._dismissed(message)
+                self._handle_end(message)
 
     def load(self, packed: Any) -> None:  # noqa: ANN401
         """Takes newer weights.
@@ -124,7 +125,7 @@ class WorkerSession:
         if self._ready is not None:
             self.weights = self._unpack(packed, self._ready)
 
-    def _asked(self, request: messages.Evaluate) -> None:
+    def _handle_evaluate(self, request: messages.Evaluate) -> None:
         if len(request.indices) != len(request.seeds) or min(request.seeds, default=0) < 0:
             raise HeaderError("An evaluation needs one seed, not negative, for each episode.")
         if self._ready is not None:
@@ -137,7 +138,7 @@ class WorkerSession:
             raise ArrayError(f"Weights of the dimensions {dimensions} do not fit the environment.")
         return weights
 
-    def _dismissed(self, message: Message) -> None:
+    def _handle_end(self, message: Message) -> None:
         match message:
             case messages.Reject(sentence=sentence):
                 self.outcome, self.sentence = "rejected", sentence
@@ -150,14 +151,14 @@ class WorkerSession:
             case _:
                 pass  # What only workers say.
 
-    def _welcomed(self, welcome: messages.Welcome) -> None:
+    def _handle_welcome(self, welcome: messages.Welcome) -> None:
         if min(welcome.worker_id, welcome.seed, welcome.episode) < 0:
             raise HeaderError("Worker id, seed and episode are not negative.")
         self._hello_pause = HELLO_SECONDS[0]
         # Whatever learner comes back, this worker wants to be the same for it.
         self._hello = replace(self._hello, worker_id=welcome.worker_id)
         self._left = False
-        self._forget(welcome.last_sequence)
+        self._drop_acknowledged(welcome.last_sequence)
         if self.welcome is not None and not self._continues(self.welcome, welcome):
             self.outcome = "restart"
         elif self._ready is not None:
@@ -176,8 +177,8 @@ class WorkerSession:
         unacknowledged = self._window[0].sequence if self._window else self._sequence + 1
         return same and unacknowledged == welcome.last_sequence + 1
 
-    def _acknowledged(self, ack: messages.Ack, now: float) -> None:
-        self._forget(ack.sequence)
+    def _handle_ack(self, ack: messages.Ack, now: float) -> None:
+        self._drop_acknowledged(ack.sequence)
         self._credit = ack.credit
         version = self.weights.version if self.weights else -1
         if ack.version <= version:
@@ -185,11 +186,11 @@ class WorkerSession:
         elif self._lags_since is None:
             self._lags_since = now
 
-    def _forget(self, sequence: int) -> None:
+    def _drop_acknowledged(self, sequence: int) -> None:
         while self._window and self._window[0].sequence <= sequence:
             self._window.popleft()
 
-    def _say_hello(self, now: float) -> None:
+    def _enqueue_hello(self, now: float) -> None:
         self.outbox.append(self._hello)
         self._hello_at = now + self._hello_pause
         self._hello_pause = min(2 * self._hello_pause, HELLO_SECONDS[1])
@@ -198,7 +199,7 @@ class WorkerSession:
         """Says what is due: HELLO while the learner is silent, GET_WEIGHTS when they lag."""
         silent = self.welcome is None or now - self.heard_at > SILENCE_SECONDS
         if silent and now >= self._hello_at:
-            self._say_hello(now)
+            self._enqueue_hello(now)
         if self._lags_since is not None and now - self._lags_since > LAG_SECONDS:
             self.outbox.append(messages.GetWeights())
             self._lags_since = now

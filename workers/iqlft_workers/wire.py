@@ -32,10 +32,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PROTOCOL = 2
-"""Version 2 names the actor's kind and arrays; 1 knew a single kind, by its layers' widths."""
+"""Version of the wire; a peer with another one is rejected.
+
+2 names the actor's kind and arrays; 1 knew a single kind, by its layers' widths."""
 MAX_FRAMES = 10
+"""The most frames of a message, the header included."""
 MAX_BYTES = 4 * 2**20
+"""The most bytes of a message, all frames together."""
 MAX_HEADER_BYTES = 16 * 2**10
+"""The most bytes of a header."""
 _MAX_ITEMS = 1024
 """The most items of a list or a map in a header: they are allocated before they are read."""
 _MAX_LEVELS = 16
@@ -46,6 +51,7 @@ _MAX_DIMENSIONS = 8
 """The most dimensions of one of them: NumPy has a bound too, which differs between its versions."""
 
 Frame = bytes | memoryview
+"""A part of a message."""
 
 
 class WireError(ValueError):
@@ -84,7 +90,9 @@ def _schema(name: str, message: type[Message]) -> _Schema:
 
 
 _BY_NAME = {name: _schema(name, message) for name, message in NAMES.items()}
+"""What each message holds, by its name on the wire."""
 _BY_TYPE = {schema.message: schema for schema in _BY_NAME.values()}
+"""The same, by its class."""
 
 
 def encode(message: Message) -> list[Frame]:
@@ -106,14 +114,18 @@ def encode(message: Message) -> list[Frame]:
     return frames
 
 
-def decode(frames: Sequence[Frame]) -> Message:
+def decode(frames: Sequence[Frame], *, oldest_protocol: int | None = None) -> Message:
     """The message in frames; its arrays are read-only views of them.
+
+    Args:
+        frames: of one message.
+        oldest_protocol: that is read too, for what was recorded; a peer speaks today's.
 
     Raises:
         WireError: the frames are no valid message; see the tree above.
     """
     _check_limits(frames)
-    name, values, shapes = _header(frames[0], 3)
+    name, values, shapes = _header(frames[0], 3, oldest_protocol)
     schema = _BY_NAME.get(name) if isinstance(name, str) else None
     if schema is None:
         # What is no string is not shown: it may be nested more deeply than Python can write.
@@ -123,7 +135,7 @@ def decode(frames: Sequence[Frame]) -> Message:
         raise HeaderError(f"{schema.name} needs exactly the fields {list(schema.scalars)}.")
     if not isinstance(shapes, list) or not len(shapes) == len(schema.arrays) == len(frames) - 1:
         raise ArrayError(f"{schema.name} needs exactly the arrays {list(schema.arrays)}.")
-    arguments = {key: _conform(values[key], hint, key) for key, hint in schema.scalars.items()}
+    arguments = {key: _convert(values[key], hint, key) for key, hint in schema.scalars.items()}
     for (key, kind), shape, frame in zip(schema.arrays.items(), shapes, frames[1:], strict=True):
         arguments[key] = _array(frame, shape, *kind, key)
     return schema.message(**arguments)
@@ -142,13 +154,14 @@ def _check_header(frame: Frame) -> None:
         raise LimitError(f"A header has at most {MAX_HEADER_BYTES} bytes, not {size}.")
 
 
-def _header(frame: Frame, count: int) -> list[Any]:
+def _header(frame: Frame, count: int, oldest_protocol: int | None = None) -> list[Any]:
     """The `count` parts of a header that follow the version of the protocol."""
     _check_header(frame)
     header = _unpack(frame)
     if not isinstance(header, list) or not header or type(header[0]) is not int:
         raise HeaderError("The header does not begin with a protocol version.")
-    if header[0] != PROTOCOL:
+    oldest = PROTOCOL if oldest_protocol is None else oldest_protocol
+    if not oldest <= header[0] <= PROTOCOL:
         raise ProtocolVersionError(
             f"The peer speaks IQLP/{header[0]}, this side IQLP/{PROTOCOL}; "
             "install the same iqlft version on both."
@@ -180,21 +193,21 @@ def _map(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     return found
 
 
-def _conform(value: Any, hint: Any, name: str) -> Any:  # noqa: ANN401
+def _convert(value: Any, hint: Any, name: str) -> Any:  # noqa: ANN401
     """A msgpack value as the field's type; lists become tuples and NamedTuples."""
     arguments = get_args(hint)
     if get_origin(hint) is UnionType:
         kinds = [kind for kind in arguments if kind is not NoneType]
-        return None if value is None else _conform(value, kinds[0], name)
+        return None if value is None else _convert(value, kinds[0], name)
     if get_origin(hint) is tuple and isinstance(value, list):
-        return tuple(_conform(item, arguments[0], name) for item in value)
+        return tuple(_convert(item, arguments[0], name) for item in value)
     if get_origin(hint) is dict and isinstance(value, dict) and _is_plain(value, _MAX_LEVELS):
         return value
     if isinstance(value, list) and (parts := getattr(hint, "_fields", ())):
         hints = get_type_hints(hint)
         if len(value) == len(parts):
             pairs = zip(value, parts, strict=True)
-            return hint(*(_conform(item, hints[part], part) for item, part in pairs))
+            return hint(*(_convert(item, hints[part], part) for item, part in pairs))
     # An exact comparison, because a bool is an int to isinstance.
     if type(value) is not hint:
         raise HeaderError(f"The field {name} is a {type(value).__name__}, not {hint}.")

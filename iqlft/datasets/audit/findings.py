@@ -26,6 +26,8 @@ class AuditFailedError(DatasetError):
         report: all findings, for the reader.
     """
 
+    exit_code = 1
+
     def __init__(self, sentence: str, report: str) -> None:
         super().__init__(sentence)
         self.report = report

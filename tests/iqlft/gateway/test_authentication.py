@@ -81,7 +81,7 @@ def exchange(
         assert time.monotonic() < deadline, "it took too long"
         client.send([b"hello"])
         sockets.wait(0.01)
-        came += sockets.take_in()
+        came += sockets.receive()
         client.receive(0.001)
     return came
 
@@ -109,7 +109,7 @@ def test_a_worker_with_its_key_is_served_and_known_by_its_id(keys: Keys) -> None
         assert one.receive(1.0) == [[b"welcome", b"twice"]]
         # What the first has said again and again may come before.
         exchange(sockets, zero, lambda came: any(each.worker_id == 0 for each in came))
-        assert sockets.refused == 0
+        assert sockets.rejected == 0
 
 
 def test_without_keys_nobody_is_known(keys: Keys) -> None:
@@ -126,7 +126,7 @@ def published(sockets: LearnerSockets, keys: WorkerKeys, seconds: float) -> byte
         while time.monotonic() < until:
             sockets.publish(b"weights")
             sockets.wait(0.01)
-            list(sockets.take_in())
+            list(sockets.receive())
             if packed := client.published_weights():
                 return packed
     return None
@@ -135,18 +135,18 @@ def published(sockets: LearnerSockets, keys: WorkerKeys, seconds: float) -> byte
 def test_weights_go_only_to_workers_whose_key_is_known(keys: Keys) -> None:
     with listening(keys.learner) as sockets:
         assert published(sockets, keys.worker(0), 5.0) == b"weights"
-        assert sockets.refused == 0
+        assert sockets.rejected == 0
         assert published(sockets, keys.stranger, 0.3) is None
         # Of the connection for messages, and of that for weights.
-        take_in_nothing_until_refused(sockets, 2)
-        assert sockets.refused == 2
+        receive_nothing_until_rejected(sockets, 2)
+        assert sockets.rejected == 2
 
 
 def test_an_unknown_key_is_refused(keys: Keys, caplog: pytest.LogCaptureFixture) -> None:
     with listening(keys.learner) as sockets:
         sentence = refusal(sockets, keys.stranger)
         assert "refused this worker's key" in sentence
-        assert sockets.refused == 1
+        assert sockets.rejected == 1
     assert "from 127.0.0.1 with an unknown key" in caplog.text
     assert not keys.in_text(caplog.text + sentence)
 
@@ -168,18 +168,18 @@ def test_a_peer_without_keys_that_does_not_leave_by_itself_is_cut_off_and_counte
             with socket.create_connection(("127.0.0.1", port), 1.0) as peer:
                 peer.sendall(greeting)
                 hang_up_of(peer)
-        take_in_nothing_until_refused(sockets, 2)
-        assert sockets.refused == 2
+        receive_nothing_until_rejected(sockets, 2)
+        assert sockets.rejected == 2
     assert "with a wrong key, or with none" in caplog.text
     assert not keys.in_text(caplog.text)
 
 
-def take_in_nothing_until_refused(sockets: LearnerSockets, count: int) -> None:
+def receive_nothing_until_rejected(sockets: LearnerSockets, count: int) -> None:
     """Waits until so many connections have been refused, of which ZeroMQ tells in its own time."""
     deadline = time.monotonic() + 5.0
-    while sockets.refused < count and time.monotonic() < deadline:
+    while sockets.rejected < count and time.monotonic() < deadline:
         sockets.wait(0.01)
-        assert list(sockets.take_in()) == []
+        assert list(sockets.receive()) == []
 
 
 def hang_up_of(peer: socket.socket) -> None:
@@ -195,8 +195,8 @@ def test_the_key_of_another_learner_is_noticed(
     with listening(keys.learner) as sockets:
         sentence = refusal(sockets, keys.lost)
         assert "is not the one of learner.public" in sentence
-        take_in_nothing_until_refused(sockets, 2)
-        assert sockets.refused >= 2
+        receive_nothing_until_rejected(sockets, 2)
+        assert sockets.rejected >= 2
     assert not keys.in_text(caplog.text + sentence)
 
 
@@ -214,7 +214,7 @@ def test_many_refusals_are_counted_but_told_once(
     with listening(keys.learner) as sockets, Client(sockets.endpoint, keys.worker(1)) as honest:
         for _ in range(5):
             refusal(sockets, keys.stranger)
-        assert sockets.refused == 5
+        assert sockets.rejected == 5
         assert exchange(sockets, honest, lambda came: came)[0].worker_id == 1
     assert len(caplog.records) == 1
 
@@ -325,7 +325,7 @@ def test_a_worker_works_under_the_id_of_its_key(
         welcome = answer(client, hello(wanted, str(uuid.uuid4())))
         assert isinstance(welcome, messages.Welcome)
         assert welcome.worker_id == 1
-    assert gateway.refused() == 0
+    assert gateway.rejected() == 0
 
 
 def test_a_key_does_not_open_the_place_of_another_worker(
@@ -336,7 +336,7 @@ def test_a_key_does_not_open_the_place_of_another_worker(
     assert isinstance(reject, messages.Reject)
     assert reject.code == "UNAUTHORISED"
     assert "that of worker 1, not of worker 0" in reject.sentence
-    assert gateway.refused() >= 1
+    assert gateway.rejected() >= 1
     assert gateway.worker_status() == []
     assert not keys.in_text(caplog.text)
 
@@ -356,7 +356,7 @@ def test_a_replayed_hello_does_not_take_over_the_session_of_another_worker(
         assert reject.code == "UNAUTHORISED"
         (status,) = gateway.worker_status()
         assert (status.worker_id, status.alive) == (0, True)
-    assert gateway.refused() >= 1
+    assert gateway.rejected() >= 1
     assert not keys.in_text(caplog.text)
 
 
@@ -379,4 +379,4 @@ def test_a_worker_process_that_is_refused_ends_with_a_sentence(
     assert refused.startswith("The learner")
     assert not keys.in_text(process.stderr + process.stdout)
     if mistake == "stranger":
-        assert gateway.refused() == 1
+        assert gateway.rejected() == 1

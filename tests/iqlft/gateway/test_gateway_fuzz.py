@@ -1,6 +1,7 @@
 """A gateway serves its workers while others send it what is no message."""
 
 import logging
+import os
 import random
 import socket
 import time
@@ -29,7 +30,9 @@ MEBIBYTE = 2**20
 @pytest.fixture(autouse=True)
 def _path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Worker processes import the module that registers their environment."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(synthetic_worker.__file__).parent))
+    monkeypatch.setenv(
+        "PYTHONPATH", str(Path(synthetic_worker.__file__).parent), prepend=os.pathsep
+    )
 
 
 def open_gateway(make_weights: MakeWeights) -> Gateway:
@@ -118,7 +121,7 @@ def test_a_hundred_thousand_malformed_messages_cost_neither_memory_nor_honest_wo
     The sender has the lowest priority and a rate that one core can send, for it shares two cores
     with the others here: what is shown is that the gateway keeps up and answers in time.
     """
-    # Each peer that is shut out is a line in the log, which pytest would keep in memory.
+    # Each peer that is blocked is a line in the log, which pytest would keep in memory.
     caplog.set_level(logging.ERROR)
     with open_gateway(make_weights) as gateway, honest_workers(gateway):
         learner = Learner(gateway)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +12,13 @@ import pytest
 
 from iqlft.gateway import journal as journals
 from iqlft.gateway.journal import Journal, JournalError, read_entries, read_rows
-from iqlft_workers import messages
+from iqlft_workers import messages, wire
 from iqlft_workers.transition import RowLayout
+from iqlft_workers.wire import encode
 
 LAYOUT = RowLayout(3, 2)
+OLD_RUNS = Path(__file__).parents[2] / "old_runs" / "iqlft-0.1.tar.gz"
+OLD_JOURNAL = "runs/antmaze-corner/online/replay/journal"
 
 
 def batch(sequence: int, count: int = 4) -> messages.Batch:
@@ -52,7 +56,7 @@ def sequences(journal: Journal) -> list[int]:
 def path(tmp_path: Path) -> Path:
     """A journal of three batches."""
     with opened(tmp_path / "journal") as journal:
-        ends = [journal.append(5, batch(sequence)) for sequence in (1, 2, 3)]
+        ends = [journal.append(5, encode(batch(sequence))) for sequence in (1, 2, 3)]
         assert ends == [entry.end for entry in journal.entries()]
     return tmp_path / "journal"
 
@@ -78,7 +82,7 @@ def test_a_record_cut_short_anywhere_is_removed_and_the_journal_goes_on(path: Pa
         path.write_bytes(whole[:size])
         with opened(path) as journal:
             assert journal.length == end
-            journal.append(5, batch(9, 1))
+            journal.append(5, encode(batch(9, 1)))
             assert sequences(journal) == [1, 2, 9]
 
 
@@ -88,7 +92,7 @@ def test_pages_that_a_power_failure_emptied_are_no_records(path: Path) -> None:
         file.write(bytes(4096))
     with opened(path) as journal:
         assert journal.length == size
-        journal.append(5, batch(4))
+        journal.append(5, encode(batch(4)))
         assert sequences(journal) == [1, 2, 3, 4]
 
 
@@ -107,7 +111,7 @@ def test_rows_up_to_the_checkpoint_come_in_order_and_in_chunks(
     monkeypatch.setattr(journals, "CHUNK_ROWS", 5)
     with opened(path) as journal:
         for sequence in (4, 5):
-            journal.append(5, batch(sequence))
+            journal.append(5, encode(batch(sequence)))
         position = [entry.end for entry in journal.entries()][3]
     with opened(path, position) as journal:
         chunks = list(journal.rows(LAYOUT))
@@ -132,10 +136,10 @@ def test_a_write_that_fails_half_way_leaves_the_journal_as_it_was(
         for failing in (half, full):
             monkeypatch.setattr(os, "pwrite", failing)
             with pytest.raises(OSError, match=r"only a part|No space"):
-                journal.append(5, batch(4))
+                journal.append(5, encode(batch(4)))
             monkeypatch.setattr(os, "pwrite", pwrite)
             assert sequences(journal) == [1, 2, 3]
-        journal.append(5, batch(4, 1))
+        journal.append(5, encode(batch(4, 1)))
         assert sequences(journal) == [1, 2, 3, 4]
 
 
@@ -154,3 +158,35 @@ def test_a_journal_is_read_without_being_opened_for_writing(path: Path) -> None:
         file.write(b"half a record")
     assert [entry.batch.sequence for entry in read_entries(path)] == [1, 2, 3]
     assert path.read_bytes().endswith(b"half a record")
+
+
+def test_the_frames_of_a_batch_are_kept_as_they_came(tmp_path: Path) -> None:
+    frames = [bytes(frame) for frame in encode(batch(1))]
+    with opened(tmp_path / "journal") as journal:
+        journal.append(5, frames)
+    record = (tmp_path / "journal").read_bytes()
+    ends = [record.index(frame) + len(frame) for frame in frames[:4]]
+    assert ends == sorted(ends)
+
+
+def test_a_journal_of_an_earlier_protocol_is_read_but_a_later_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tarfile.open(OLD_RUNS) as archive:
+        archive.extract(OLD_JOURNAL, tmp_path, filter="data")
+    monkeypatch.setattr(wire, "PROTOCOL", 7)
+    old = [entry.batch for entry in read_entries(tmp_path / OLD_JOURNAL)]
+    assert [each.sequence for each in old if each.session == old[0].session][:3] == [1, 2, 3]
+    with pytest.raises(wire.ProtocolVersionError):
+        wire.decode(_frames_of_protocol_1())
+    with opened(tmp_path / "later") as journal:
+        journal.append(5, encode(batch(1)))
+    monkeypatch.setattr(wire, "PROTOCOL", 6)
+    with pytest.raises(wire.ProtocolVersionError):
+        list(read_entries(tmp_path / "later"))
+
+
+def _frames_of_protocol_1() -> list[wire.Frame]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "PROTOCOL", 1)
+        return encode(batch(1))

@@ -9,9 +9,8 @@ import pytest
 
 import iqlft_workers
 from iqlft.gateway.admission import Service
-from iqlft.gateway.intake import RETRY_SECONDS
+from iqlft.gateway.ingestion import RETRY_SECONDS, BatchError, check_batch
 from iqlft.gateway.journal import Journal
-from iqlft.gateway.ledger import BatchError, check_batch
 from iqlft.gateway.state import CREDIT, LOST_SECONDS, GatewayState
 from iqlft_workers import messages
 from iqlft_workers.actor import ActorWeights
@@ -28,7 +27,7 @@ LAST_VERSION = 50
 
 
 class Peers:
-    """A gateway's brain, the clock, and what every connection has been told."""
+    """A gateway's state, the clock, and what every connection has been told."""
 
     def __init__(self, num_workers: int = 2, *, lockstep: bool = False) -> None:
         spec, layout = EnvironmentSpec("Pendulum-v1"), RowLayout(2, 1)
@@ -134,7 +133,7 @@ INVALID = {
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_what_must_not_reach_the_replay_is_refused_at_the_door(peers: Peers, name: str) -> None:
+def test_what_must_not_reach_the_replay_is_rejected_on_admission(peers: Peers, name: str) -> None:
     peers.join(b"a")
     peers.say(b"a", batch("a", 1, **{name: INVALID[name]}))
     (reject,) = peers.heard(b"a", messages.Reject)
@@ -188,7 +187,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def test_a_batch_is_in_the_journal_before_it_is_acknowledged(
     peers: Peers, journal: Journal
 ) -> None:
-    peers.state.take_up(journal)
+    peers.state.recover(journal)
     peers.join(b"a")
     peers.heard(b"a", messages.Ack)
     peers.state.receive(b"a", encode(batch("a", 1)), peers.now)
@@ -201,7 +200,7 @@ def test_a_batch_is_in_the_journal_before_it_is_acknowledged(
 def test_a_full_disk_stops_the_acknowledgements_and_nothing_is_lost_when_there_is_room_again(
     peers: Peers, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    peers.state.take_up(journal)
+    peers.state.recover(journal)
     peers.join(b"a")
     peers.say(b"a", batch("a", 1))
     peers.heard(b"a", messages.Ack)
@@ -213,14 +212,14 @@ def test_a_full_disk_stops_the_acknowledgements_and_nothing_is_lost_when_there_i
         patch.setattr(os, "pwrite", full)
         for sequence in (2, 3):
             peers.say(b"a", batch("a", sequence))
-        assert peers.state.intake.obstacle == "No space left on device"
+        assert peers.state.ingestion.journal_error == "No space left on device"
         assert not peers.heard(b"a", messages.Ack)
         assert not peers.heard(b"a", messages.Rehello)
         peers.tick(RETRY_SECONDS)
         assert len(peers.heard(b"a", messages.Rehello)) == 1
     for sequence in (2, 3):
         peers.say(b"a", batch("a", sequence))
-    assert peers.state.intake.obstacle == ""
+    assert peers.state.ingestion.journal_error == ""
     assert peers.heard(b"a", messages.Ack)[-1].sequence == 3
     assert rewards(peers) == [1, 2, 3]
     assert [entry.batch.sequence for entry in journal.entries()] == [1, 2, 3]
@@ -230,7 +229,7 @@ def accepted(journal: Journal, counts: Sequence[int]) -> None:
     """Lets a learner that is gone afterwards accept batches of session `a`."""
     for sequence, count in enumerate(counts, 1):
         versions = np.full(count, 9, np.uint32)
-        journal.append(0, batch("a", sequence, count, versions=versions))
+        journal.append(0, encode(batch("a", sequence, count, versions=versions)))
 
 
 def test_a_learner_that_is_started_again_knows_its_sessions_and_delivers_what_came_late(
@@ -238,10 +237,10 @@ def test_a_learner_that_is_started_again_knows_its_sessions_and_delivers_what_ca
 ) -> None:
     accepted(journal, [4, 4])
     position = journal.length
-    journal.append(0, batch("a", 3))
-    journal.append(0, batch("a", 4))
+    journal.append(0, encode(batch("a", 3)))
+    journal.append(0, encode(batch("a", 4)))
     again = Journal(tmp_path / "journal", position)
-    peers.state.take_up(again)
+    peers.state.recover(again)
     ledger = peers.state.ledger
     assert (ledger.env_steps, ledger.delivered, ledger.position) == (16, 8, position)
     assert not peers.state.waiting  # The learner has not said how far it is.
@@ -479,13 +478,13 @@ def test_the_tenth_bad_message_costs_a_peer_its_session_and_what_it_says_later_i
     peers.told.clear()
     peers.say(b"a", messages.Hello(None, "new", iqlft_workers.__version__))
     assert peers.told == []
-    assert peers.state.bouncer.bad_messages == 10
+    assert peers.state.rate_limiter.bad_messages == 10
     peers.join(b"b")
     peers.tick(601)
     peers.join(b"a")
 
 
-def test_a_worker_with_a_key_is_shut_out_on_all_its_connections(peers: Peers) -> None:
+def test_a_worker_with_a_key_is_blocked_on_all_its_connections(peers: Peers) -> None:
     for index in range(10):
         offend(peers, b"%d" % index, 1, worker_id=1)
     hello = encode(messages.Hello(1, "a", iqlft_workers.__version__))

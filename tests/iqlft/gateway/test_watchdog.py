@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from iqlft.gateway.roster import WorkerStatus
-from iqlft.gateway.watchdog import SILENT_SECONDS, STUCK_SECONDS, Complaint, Supervisor
+from iqlft.gateway.watchdog import SILENT_SECONDS, STUCK_SECONDS, Incident, Watchdog
 
 
 def worker(worker_id: int = 0, **changes: Any) -> WorkerStatus:  # noqa: ANN401
@@ -37,12 +37,12 @@ STUCK = {"seconds_without_progress": STUCK_SECONDS + 1}
     ],
 )
 def test_what_is_wrong_is_said_once_for_a_session(changes: dict[str, Any], reason: str) -> None:
-    supervisor = Supervisor()
+    watchdog = Watchdog()
     workers = [worker(0), worker(1, **changes), worker(2)]
-    assert supervisor.judge(workers) == [Complaint(1, reason)]
-    assert supervisor.judge(workers) == []
+    assert watchdog.check(workers) == [Incident(1, reason)]
+    assert watchdog.check(workers) == []
     again = worker(1, **changes, session="another")
-    assert supervisor.judge([workers[0], again, workers[2]]) == [Complaint(1, reason)]
+    assert watchdog.check([workers[0], again, workers[2]]) == [Incident(1, reason)]
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_what_is_wrong_is_said_once_for_a_session(changes: dict[str, Any], reaso
     ],
 )
 def test_workers_that_leave_wait_or_are_a_little_slower_are_let_be(changes: dict[str, Any]) -> None:
-    assert Supervisor().judge([worker(0), worker(1, **changes)]) == []
+    assert Watchdog().check([worker(0), worker(1, **changes)]) == []
 
 
 def test_a_single_worker_is_not_slow() -> None:
-    assert Supervisor().judge([worker(0, speed=1.0), worker(1, **LOST)][:1]) == []
+    assert Watchdog().check([worker(0, speed=1.0), worker(1, **LOST)][:1]) == []

@@ -21,7 +21,7 @@ import synthetic_worker
 from iqlft.cli import main as cli
 from iqlft.config.settings import FinetuneConfig, to_yaml
 from iqlft.gateway.gateway import Gateway
-from iqlft.gateway.intake import RETRY_SECONDS
+from iqlft.gateway.ingestion import RETRY_SECONDS
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import Checkpoint, CheckpointError
@@ -168,13 +168,13 @@ def test_while_the_journal_cannot_be_written_the_workers_wait_and_then_go_on_wit
 
     with no_file_longer_than(journal.length + room):
         gateway.allow(1000)
-        assert gateway.wait_for(lambda: gateway.obstacle() == reason, 20)
+        assert gateway.wait_for(lambda: gateway.journal_error() == reason, 20)
         time.sleep(1.5 * RETRY_SECONDS)
-        assert gateway.obstacle() == reason
+        assert gateway.journal_error() == reason
         assert gateway.receive(0.0) == []
         assert accepted(gateway) == 100
     assert gateway.wait_for(lambda: accepted(gateway) == 1000, 20)
-    assert gateway.obstacle() == ""
+    assert gateway.journal_error() == ""
     assert pool.watch() == []
 
     taken += gateway.receive(0.0)

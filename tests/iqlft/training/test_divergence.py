@@ -32,7 +32,7 @@ def test_not_a_number_reaches_neither_workers_nor_checkpoint_and_the_mended_run_
     config = dataclasses.replace(lockstep, env_steps=40, eval_every=40, log_every=log_every)
     file.write_text(to_yaml(config))
 
-    assert cli.main(["finetune", "--config", str(file), str(fresh)]) == cli.DIVERGED == 3
+    assert cli.main(["finetune", "--config", str(file), str(fresh)]) == 3
     errors = capsys.readouterr().err
     assert f"iqlft finetune: {noticed} not finite after 30" in errors
     assert "Traceback" not in errors

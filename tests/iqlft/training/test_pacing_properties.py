@@ -133,7 +133,7 @@ class World:
         del self.replay[self.pacing.env_steps :]
         self.journal = Journal(self._path, position)
         self.state = GatewayState(self._service)
-        self.state.take_up(self.journal)
+        self.state.recover(self.journal)
         self.state.publish(self._weights)
         self.state.allow(self.pacing.allowance())
 

@@ -1,0 +1,149 @@
+"""Ingestion of batches: validated, written ahead to the journal, and counted, in this order."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from iqlft_workers.wire import WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iqlft.gateway.admission import Service
+    from iqlft.gateway.journal import Journal
+    from iqlft.gateway.ledger import Ledger
+    from iqlft.gateway.roster import Roster, Session
+    from iqlft_workers.messages import Batch
+    from iqlft_workers.transition import RowLayout
+    from iqlft_workers.wire import Frame
+
+RETRY_SECONDS = 1.0
+"""A journal that could not be written is tried again after so long."""
+
+
+MAX_BATCH = 1024
+"""The most transitions in a batch."""
+_MAX_EPISODE = 2**32
+"""Indices of episodes are less."""
+
+
+class BatchError(WireError):
+    """A batch whose content cannot be learned from."""
+
+
+def check_batch(batch: Batch, layout: RowLayout, newest_version: int) -> None:
+    """Refuses what must not reach the replay.
+
+    Args:
+        batch: as decoded, its dtypes and byte lengths checked.
+        layout: the dimensions that the learner expects.
+        newest_version: of the weights published so far.
+
+    Raises:
+        BatchError: a shape, a value or a version is not possible.
+    """
+    count = len(batch.rewards)
+    wide, narrow = (count, layout.observation_dim), (count, layout.action_dim)
+    expected = (wide, narrow, (count,), wide, (count,), (count,), (count,))
+    if not 1 <= count <= MAX_BATCH:
+        raise BatchError(f"A batch has 1 to {MAX_BATCH} transitions, not {count}.")
+    if tuple(array.shape for array in batch.transitions) != expected:
+        raise BatchError(f"The arrays of a batch of {count} do not fit {layout}.")
+    for name in ("observations", "actions", "rewards", "next_observations"):
+        if not np.isfinite(getattr(batch, name)).all():
+            raise BatchError(f"The {name} are not all finite: the simulation may have diverged.")
+    if np.abs(batch.actions).max() > 1:
+        raise BatchError("An action lies outside [-1, 1].")
+    if int(batch.versions.max()) > newest_version:
+        raise BatchError(f"Version {batch.versions.max()} has not been published yet.")
+    # What follows is written to curves, or counted on, after the batch is accepted.
+    if not 0 <= batch.episode < _MAX_EPISODE:
+        raise BatchError(f"{batch.episode} is no index of an episode.")
+    numbers = (batch.stepping_seconds, batch.finished.episode_return if batch.finished else 0.0)
+    if not np.isfinite(numbers).all() or batch.stepping_seconds < 0:
+        raise BatchError("A return or a time is not a finite number.")
+
+
+class Ingestion:
+    """Ingests batches.
+
+    Args:
+        service: what is offered, and so what batches must be like.
+        ledger: counts them.
+
+    Attributes:
+        journal_error: why the journal cannot be written; empty while it can.
+        retry_at: when it is to be tried again; infinite while it is not waited for.
+    """
+
+    def __init__(self, service: Service, ledger: Ledger) -> None:
+        self._service, self._ledger = service, ledger
+        self._journal: Journal | None = None
+        self.journal_error, self.retry_at = "", math.inf
+
+    def recover(self, journal: Journal, roster: Roster) -> None:
+        """Recovers what was accepted before, and writes there from now on.
+
+        Args:
+            journal: where batches are written before they are acknowledged.
+            roster: learns of the sessions that there were.
+        """
+        self._journal = journal
+        for worker_id, batch, end in journal.entries():
+            session = roster.recover(worker_id, batch.session)
+            session.sequence = batch.sequence
+            session.add_accepted(len(batch.rewards))
+            self._ledger.record(worker_id, batch, end, delivered=end <= journal.position)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether nothing is taken in, for the journal is waited for."""
+        return self.retry_at < math.inf
+
+    def ingest(
+        self,
+        session: Session,
+        batch: Batch,
+        frames: Sequence[Frame],
+        newest_version: int,
+        now: float,
+    ) -> bool:
+        """Ingests the next batch of a session.
+
+        Args:
+            session: whose it is.
+            batch: as decoded.
+            frames: of its message, for the journal.
+            newest_version: of the weights published so far.
+            now: seconds of a monotonic clock.
+
+        Returns:
+            Whether it is in; if not, the worker keeps it, and is to be asked for it at `retry_at`.
+
+        Raises:
+            BatchError: it cannot be learned from.
+        """
+        newest = self._service.last_version if session.recovered else newest_version
+        check_batch(batch, self._service.layout, newest)
+        try:
+            end = self._journal.append(session.worker_id, frames) if self._journal else 0
+        except OSError as error:
+            self.journal_error, self.retry_at = error.strerror or str(error), now + RETRY_SECONDS
+            return False
+        self.journal_error = ""
+        self._ledger.record(session.worker_id, batch, end)
+        session.sequence = batch.sequence
+        session.version = int(batch.versions[-1])
+        session.add_accepted(len(batch.rewards))
+        session.record_speed(len(batch.rewards), batch.stepping_seconds, now)
+        return True
+
+    def retry_due(self, now: float) -> bool:
+        """Whether it is time to ask for what could not be written, once."""
+        due = now >= self.retry_at
+        if due:
+            self.retry_at = math.inf
+        return due
