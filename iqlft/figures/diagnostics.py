@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from iqlft.figures.panels import Stretch, dress_axis, smooth
+from iqlft.figures.panels import Timeline, format_axis, smooth
 from iqlft.figures.style import BLUE, DARK, ORANGE, WIDE
 
 if TYPE_CHECKING:
@@ -44,12 +44,14 @@ class Advantages(NamedTuple):
     clipped_from: float
 
 
-def diagnostics_figure(history: History, stretch: Stretch, advantages: Advantages | None) -> Figure:
+def diagnostics_figure(
+    history: History, timeline: Timeline, advantages: Advantages | None
+) -> Figure:
     """The figure, not yet saved: panels in two columns, the first over both if their number is odd.
 
     Args:
         history: of the run.
-        stretch: how long its phases are; rows of metrics need not reach the end.
+        timeline: how long its phases are; rows of metrics need not reach the end.
         advantages: of the newest checkpoint; None leaves their panel out.
     """
     panels = 3 + (advantages is not None) + has_lag(history)
@@ -59,13 +61,13 @@ def diagnostics_figure(history: History, stretch: Stretch, advantages: Advantage
     grid = figure.add_gridspec(rows, 2)
     places = [grid[0, :]] * odd + [grid[row, side] for row in range(odd, rows) for side in (0, 1)]
     axes = map(figure.add_subplot, places)
-    _draw_estimates(next(axes), history, stretch)
-    _draw_gaps(next(axes), history, stretch)
+    _draw_estimates(next(axes), history, timeline)
+    _draw_gaps(next(axes), history, timeline)
     if advantages is not None:
         _draw_advantages(next(axes), advantages)
-    _draw_log_std(next(axes), history, stretch)
+    _draw_log_std(next(axes), history, timeline)
     if has_lag(history):
-        _draw_lag(next(axes), history, stretch)
+        _draw_lag(next(axes), history, timeline)
     return figure
 
 
@@ -74,26 +76,26 @@ def has_lag(history: History) -> bool:
     return len(history.column("policy_lag", "online")[0]) > 0
 
 
-def _draw_estimates(axes: Axes, history: History, stretch: Stretch) -> None:
+def _draw_estimates(axes: Axes, history: History, timeline: Timeline) -> None:
     for source, colour in SOURCES.items():
         for letter, name, line in (("Q", "q", "-"), ("V", "value", (0, (3, 1.5)))):
-            _draw_line(axes, history, f"{source}_{name}", stretch=stretch, color=colour,
+            _draw_line(axes, history, f"{source}_{name}", timeline=timeline, color=colour,
                        linestyle=line, label=f"{letter}, {source}")  # fmt: skip
     axes.set_title("mean Q and V", pad=13)
     axes.legend(frameon=False, handlelength=1.8)
-    _dress(axes, stretch)
+    _format(axes, timeline)
 
 
-def _draw_gaps(axes: Axes, history: History, stretch: Stretch) -> None:
+def _draw_gaps(axes: Axes, history: History, timeline: Timeline) -> None:
     """Q - V, which is far smaller than either, and noisier than it changes."""
     for source, colour in SOURCES.items():
         gap = f"{source}_q", f"{source}_value"
-        _draw_line(axes, history, *gap, stretch=stretch, color=colour, alpha=0.25)
-        _draw_line(axes, history, *gap, stretch=stretch, smoothed=True, color=colour, label=source,
-                   zorder=3)  # fmt: skip
+        _draw_line(axes, history, *gap, timeline=timeline, color=colour, alpha=0.25)
+        _draw_line(axes, history, *gap, timeline=timeline, smoothed=True, color=colour,
+                   label=source, zorder=3)  # fmt: skip
     axes.set_title("mean Q \N{MINUS SIGN} V", pad=13)
     axes.legend(frameon=False, handlelength=1.8)
-    _dress(axes, stretch)
+    _format(axes, timeline)
 
 
 def _draw_advantages(axes: Axes, advantages: Advantages) -> None:
@@ -118,17 +120,17 @@ def _draw_advantages(axes: Axes, advantages: Advantages) -> None:
     axes.legend(frameon=False, handlelength=1.8, loc="upper left")
 
 
-def _draw_log_std(axes: Axes, history: History, stretch: Stretch) -> None:
-    _draw_line(axes, history, "log_std_mean", stretch=stretch, color=BLUE)
+def _draw_log_std(axes: Axes, history: History, timeline: Timeline) -> None:
+    _draw_line(axes, history, "log_std_mean", timeline=timeline, color=BLUE)
     axes.set_title("mean log-std of the policy", pad=13)
-    _dress(axes, stretch)
+    _format(axes, timeline)
 
 
-def _draw_lag(axes: Axes, history: History, stretch: Stretch) -> None:
-    _draw_line(axes, history, "policy_lag", stretch=stretch, color=ORANGE)
+def _draw_lag(axes: Axes, history: History, timeline: Timeline) -> None:
+    _draw_line(axes, history, "policy_lag", timeline=timeline, color=ORANGE)
     axes.set_title("policy lag of new transitions (updates)", pad=13)
     axes.set_ylim(bottom=0)
-    _dress(axes, Stretch(0, stretch.online))
+    _format(axes, Timeline(0, timeline.online))
 
 
 def _draw_line(
@@ -137,7 +139,7 @@ def _draw_line(
     key: str,
     minus: str | None = None,
     *,
-    stretch: Stretch,
+    timeline: Timeline,
     smoothed: bool = False,
     label: str | None = None,
     **look: object,
@@ -147,15 +149,15 @@ def _draw_line(
         xs, values = history.column(key, phase, minus=minus)
         if not len(xs):
             continue
-        shift = stretch.offline if phase == "offline" and stretch.online else 0
+        shift = timeline.offline if phase == "offline" and timeline.online else 0
         shown = smooth(values.tolist(), len(values) // SMOOTHED | 1) if smoothed else values
         gid = f"{key} - {minus}" if minus else key
         axes.plot(xs - shift, shown, linewidth=1.1, label=label, gid=gid, **look)  # type: ignore[arg-type]
         label = None
 
 
-def _dress(axes: Axes, stretch: Stretch) -> None:
+def _format(axes: Axes, timeline: Timeline) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.grid(visible=True, color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
-    dress_axis(axes, stretch, narrow=False)
+    format_axis(axes, timeline, narrow=False)
