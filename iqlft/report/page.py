@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from iqlft.figures.before_after import plot_before_after
 from iqlft.figures.diagnostics import Advantages, diagnostics_figure, has_lag
 from iqlft.figures.maze_map import maze_figure
 from iqlft.figures.panels import Timeline
-from iqlft.figures.style import NARROW, WIDE, save_figure, style
+from iqlft.figures.style import NARROW, WIDE, save_figure, style, with_minus_signs
 from iqlft.figures.value_map import POSTURES, place_values, value_figure
 from iqlft.report.caveats import caveats, unfinished
 from iqlft.report.provenance import commands, facts
@@ -71,7 +70,7 @@ def write_report(
         title=f"{title}: before and after fine-tuning",
         overview=overview,
         columns=COLUMNS[1:],
-        rows=[(row.ours, [_minus(cell) for cell in show_row(row)]) for row in rows],
+        rows=[(row.ours, [with_minus_signs(cell) for cell in show_row(row)]) for row in rows],
         caption=caption(rows),
         caveats=_caveats(groups, names),
         articles=_articles(ordered, out_folder, say),
@@ -122,12 +121,7 @@ def _headline(group: Group, name: str) -> str:
         change = show_estimate(summary.change, signed=True)
         steps = count_range(summary.env_steps)
         text += f", {show_estimate(summary.after)} after {steps} steps, change {change}"
-    return _minus(f"{name}. {text}" if name else text)
-
-
-def _minus(text: str) -> str:
-    """The text with true minus signs before numbers."""
-    return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text)
+    return with_minus_signs(f"{name}. {text}" if name else text)
 
 
 def _overview(groups: Sequence[Group], names: Sequence[str], folder: Path) -> Section:
