@@ -19,11 +19,11 @@ from iqlft.datasets.reading import read_column, read_episodes
 from iqlft.datasets.recorded import open_dataset
 from iqlft.figures.maze_axes import (
     STAR,
-    draw_bar,
+    draw_colour_bar,
     draw_goal,
     draw_visits,
     draw_walls,
-    key,
+    legend_key,
     scale,
     wall_key,
 )
@@ -62,7 +62,7 @@ _ELSEWHERE: dict[str, Any] = {"marker": ".", "color": GREY, "markersize": 1.6}
 """Marker of a position near the goal that is not rewarded."""
 
 
-class Ways(NamedTuple):
+class Coverage(NamedTuple):
     """Where the agent of a maze dataset was.
 
     Attributes:
@@ -114,7 +114,7 @@ def dataset_figure(dataset: minari.MinariDataset) -> Figure:
 # -- mazes --------------------------------------------------------------------------------------
 
 
-def read_ways(dataset: minari.MinariDataset, maze: GoalMaze) -> Ways:
+def read_coverage(dataset: minari.MinariDataset, maze: GoalMaze) -> Coverage:
     """Reads a dataset's positions, one episode at a time."""
     fine, goal = maze.refined(FINENESS), maze.goal
     visits = np.zeros(fine.walls.shape, np.int64)
@@ -128,20 +128,20 @@ def read_ways(dataset: minari.MinariDataset, maze: GoalMaze) -> Ways:
             arrived = positions[1:]
             near.append(arrived[(np.abs(arrived - goal.position) < np.abs(maze.pitch)).all(-1)])
     transitions = int(dataset.total_steps)
-    return Ways(visits, np.array(starts), np.array(goals), np.concatenate(near), transitions)
+    return Coverage(visits, np.array(starts), np.array(goals), np.concatenate(near), transitions)
 
 
 def _maze_figure(dataset: minari.MinariDataset, maze: GoalMaze) -> Figure:
-    ways = read_ways(dataset, maze)
+    coverage = read_coverage(dataset, maze)
     width, height = np.ptp(maze.limits, axis=1)
     figure = Figure(figsize=(WIDE, 1.9 + 5.7 * height / width), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr,call-arg]
     (visits, starts), (goals, near) = figure.subplots(2, 2)
-    norm = LogNorm(1, max(10, ways.visits.max()))
-    draw_bar(visits, draw_visits(visits, maze, ways.visits, norm))
+    norm = LogNorm(1, max(10, coverage.visits.max()))
+    draw_colour_bar(visits, draw_visits(visits, maze, coverage.visits, norm))
     visits.set_title(f"visits of each square of {abs(maze.pitch[0]) / FINENESS:g} m")
-    _draw_cells(starts, maze, ways.starts, _START, "starts: % of episodes by cell")
-    _draw_cells(goals, maze, ways.goals, _GOAL, "commanded goals: % of episodes by cell")
+    _draw_cells(starts, maze, coverage.starts, _START, "starts: % of episodes by cell")
+    _draw_cells(goals, maze, coverage.goals, _GOAL, "commanded goals: % of episodes by cell")
     for axes in (visits, starts, goals):
         draw_walls(axes, maze)
         scale(axes, *maze.limits)
@@ -149,7 +149,7 @@ def _maze_figure(dataset: minari.MinariDataset, maze: GoalMaze) -> Figure:
         near.remove()
     else:
         draw_goal(visits, maze.goal)
-        _draw_rewarded(near, maze, maze.goal, ways)
+        _draw_rewarded(near, maze, maze.goal, coverage)
     for axes in (visits, goals):
         axes.set_ylabel("y (m)")
     for axes in (goals, near if maze.goal is not None else starts):
@@ -174,10 +174,13 @@ def _draw_cells(
     axes.set_title(title)
 
 
-def _draw_rewarded(axes: Axes, maze: GoalMaze, goal: Goal, ways: Ways) -> None:
+def _draw_rewarded(axes: Axes, maze: GoalMaze, goal: Goal, coverage: Coverage) -> None:
     """The surroundings of the evaluation goal, as wide for their height as the maze."""
-    reached = goal.reached(ways.near)
-    for points, look in ((ways.near[~reached], _ELSEWHERE), (ways.near[reached], _REWARDED)):
+    reached = goal.reached(coverage.near)
+    for points, look in (
+        (coverage.near[~reached], _ELSEWHERE),
+        (coverage.near[reached], _REWARDED),
+    ):
         axes.plot(*_thin(points).T, **look, linestyle="", markeredgewidth=0.5, zorder=2)
     axes.add_patch(Circle((goal.position[0], goal.position[1]), goal.radius, fill=False,
                           edgecolor=DARK, linewidth=0.9, linestyle="--", zorder=3))  # fmt: skip
@@ -187,7 +190,7 @@ def _draw_rewarded(axes: Axes, maze: GoalMaze, goal: Goal, ways: Ways) -> None:
     whole = np.ptp(maze.limits, axis=1)
     half = np.abs(maze.pitch[1]) / 2 * whole / whole[1]
     scale(axes, *np.stack([goal.position - half, goal.position + half], axis=1))
-    share = np.count_nonzero(reached) / ways.transitions
+    share = np.count_nonzero(reached) / coverage.transitions
     axes.set_title(f"around the evaluation goal: {100 * share:.2g} % rewarded")
 
 
@@ -200,12 +203,15 @@ def _thin(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _legend(maze: GoalMaze) -> list[Artist]:
-    handles = [key(_START, "start of an episode"), key(_GOAL, "commanded goal")]
+    handles = [legend_key(_START, "start of an episode"), legend_key(_GOAL, "commanded goal")]
     if maze.goal is not None:
         circle = Line2D([], [], color=DARK, linewidth=0.9, linestyle="--")
         circle.set_label(f"within {maze.radius:g} m of it")
-        handles += [key(STAR, "evaluation goal"), circle]
-        handles += [key(_REWARDED, "rewarded state"), key(_ELSEWHERE, "other state nearby")]
+        handles += [legend_key(STAR, "evaluation goal"), circle]
+        handles += [
+            legend_key(_REWARDED, "rewarded state"),
+            legend_key(_ELSEWHERE, "other state nearby"),
+        ]
     return [*handles, wall_key()]
 
 

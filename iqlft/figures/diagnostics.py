@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from iqlft.figures.panels import Stretch, dress_axis, smooth
+from iqlft.figures.panels import Timeline, format_axis, smooth
 from iqlft.figures.style import BLUE, DARK, ORANGE, WIDE
 from iqlft.runs.folder import RunError
 
@@ -46,18 +46,20 @@ class Advantages(NamedTuple):
     clipped_from: float
 
 
-def diagnostics_figure(history: History, stretch: Stretch, advantages: Advantages | None) -> Figure:
+def diagnostics_figure(
+    history: History, timeline: Timeline, advantages: Advantages | None
+) -> Figure:
     """The figure, not yet saved: panels in two columns, the first over both if their number is odd.
 
     Args:
         history: of the run.
-        stretch: how long its phases are; rows of metrics need not reach the end.
+        timeline: how long its phases are; rows of metrics need not reach the end.
         advantages: of the newest checkpoint; None leaves their panel out.
 
     Raises:
         RunError: the algorithm logs nothing of what is drawn here.
     """
-    panels = _panels(history, stretch, advantages)
+    panels = _panels(history, timeline, advantages)
     if not panels:
         raise RunError("Its metrics hold none of Q, V, log-std and policy lag.")
     rows, odd = -(-len(panels) // 2), len(panels) % 2
@@ -71,10 +73,10 @@ def diagnostics_figure(history: History, stretch: Stretch, advantages: Advantage
 
 
 def _panels(
-    history: History, stretch: Stretch, advantages: Advantages | None
+    history: History, timeline: Timeline, advantages: Advantages | None
 ) -> list[Callable[[Axes], None]]:
     """What there is to draw: not every algorithm has critics, a value network or a log-std."""
-    of_rows = functools.partial(functools.partial, history=history, stretch=stretch)
+    of_rows = functools.partial(functools.partial, history=history, timeline=timeline)
     panels: list[Callable[[Axes], None]] = []
     if history.has("dataset/q"):
         panels.append(of_rows(_draw_estimates))
@@ -89,26 +91,26 @@ def _panels(
     return panels
 
 
-def _draw_estimates(axes: Axes, history: History, stretch: Stretch) -> None:
+def _draw_estimates(axes: Axes, history: History, timeline: Timeline) -> None:
     for source, colour in SOURCES.items():
         for letter, name, line in (("Q", "q", "-"), ("V", "value", (0, (3, 1.5)))):
-            _draw_line(axes, history, f"{source}/{name}", stretch=stretch, color=colour,
+            _draw_line(axes, history, f"{source}/{name}", timeline=timeline, color=colour,
                        linestyle=line, label=f"{letter}, {source}")  # fmt: skip
     axes.set_title("mean Q and V", pad=13)
     axes.legend(frameon=False, handlelength=1.8)
-    _dress(axes, stretch)
+    _format(axes, timeline)
 
 
-def _draw_gaps(axes: Axes, history: History, stretch: Stretch) -> None:
+def _draw_gaps(axes: Axes, history: History, timeline: Timeline) -> None:
     """Q - V, which is far smaller than either, and noisier than it changes."""
     for source, colour in SOURCES.items():
         gap = f"{source}/q", f"{source}/value"
-        _draw_line(axes, history, *gap, stretch=stretch, color=colour, alpha=0.25)
-        _draw_line(axes, history, *gap, stretch=stretch, smoothed=True, color=colour, label=source,
-                   zorder=3)  # fmt: skip
+        _draw_line(axes, history, *gap, timeline=timeline, color=colour, alpha=0.25)
+        _draw_line(axes, history, *gap, timeline=timeline, smoothed=True, color=colour,
+                   label=source, zorder=3)  # fmt: skip
     axes.set_title("mean Q \N{MINUS SIGN} V", pad=13)
     axes.legend(frameon=False, handlelength=1.8)
-    _dress(axes, stretch)
+    _format(axes, timeline)
 
 
 def _draw_advantages(axes: Axes, advantages: Advantages) -> None:
@@ -133,17 +135,17 @@ def _draw_advantages(axes: Axes, advantages: Advantages) -> None:
     axes.legend(frameon=False, handlelength=1.8, loc="upper left")
 
 
-def _draw_log_std(axes: Axes, history: History, stretch: Stretch) -> None:
-    _draw_line(axes, history, "actor/log_std", stretch=stretch, color=BLUE)
+def _draw_log_std(axes: Axes, history: History, timeline: Timeline) -> None:
+    _draw_line(axes, history, "actor/log_std", timeline=timeline, color=BLUE)
     axes.set_title("mean log-std of the policy", pad=13)
-    _dress(axes, stretch)
+    _format(axes, timeline)
 
 
-def _draw_lag(axes: Axes, history: History, stretch: Stretch) -> None:
-    _draw_line(axes, history, "policy_lag", stretch=stretch, color=ORANGE)
+def _draw_lag(axes: Axes, history: History, timeline: Timeline) -> None:
+    _draw_line(axes, history, "policy_lag", timeline=timeline, color=ORANGE)
     axes.set_title("policy lag of new transitions (updates)", pad=13)
     axes.set_ylim(bottom=0)
-    _dress(axes, Stretch(0, stretch.online))
+    _format(axes, Timeline(0, timeline.online))
 
 
 def _draw_line(
@@ -152,7 +154,7 @@ def _draw_line(
     key: str,
     minus: str | None = None,
     *,
-    stretch: Stretch,
+    timeline: Timeline,
     smoothed: bool = False,
     label: str | None = None,
     **look: object,
@@ -162,15 +164,15 @@ def _draw_line(
         xs, values = history.column(key, phase, minus=minus)
         if not len(xs):
             continue
-        shift = stretch.offline if phase == "offline" and stretch.online else 0
+        shift = timeline.offline if phase == "offline" and timeline.online else 0
         shown = smooth(values.tolist(), len(values) // SMOOTHED | 1) if smoothed else values
         gid = f"{key} - {minus}" if minus else key
         axes.plot(xs - shift, shown, linewidth=1.1, label=label, gid=gid, **look)  # type: ignore[arg-type]
         label = None
 
 
-def _dress(axes: Axes, stretch: Stretch) -> None:
+def _format(axes: Axes, timeline: Timeline) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.grid(visible=True, color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
-    dress_axis(axes, stretch, narrow=False)
+    format_axis(axes, timeline, narrow=False)

@@ -9,7 +9,7 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.transforms import ScaledTranslation
 
 from iqlft.analysis.summary import rounded
-from iqlft.figures.style import BLUE, DARK, ORANGE
+from iqlft.figures.style import BLUE, DARK, ORANGE, with_minus_signs
 from iqlft.runs.scores import METRIC_NAMES
 
 if TYPE_CHECKING:
@@ -86,4 +86,4 @@ def change_text(summary: Summary) -> str:
     text = f"{rounded(change.value):+.0f}"
     if change.has_interval:
         text += f" [{rounded(change.lower):.0f}, {rounded(change.upper):.0f}]"
-    return text.replace("-", "\N{MINUS SIGN}")
+    return with_minus_signs(text)

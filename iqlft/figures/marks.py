@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from iqlft.figures.panels import stretch_of
+from iqlft.figures.panels import timeline_of
 from iqlft.figures.style import DARK
 
 if TYPE_CHECKING:
@@ -86,15 +86,15 @@ def _points(groups: Sequence[Group], result: Sequence[PublishedRow]) -> list[tup
     """
     # Published AntMaze numbers are success rates: beside another metric they would mislead.
     rows = [row for row in result if row.task == groups[0].task and groups[0].metric == "success"]
-    stretch = stretch_of(groups)
+    timeline = timeline_of(groups)
     runs = [run for group in groups for run in group.runs]
     tuned = {run.offline[-1].updates for run in runs if run.offline and run.online}
     points: list[tuple[float, float]] = []
     for row in rows:
-        if {stretch.offline, *tuned} != set(row.phase_length("offline")):
+        if {timeline.offline, *tuned} != set(row.phase_length("offline")):
             continue
-        points.append((0 if stretch.online else stretch.offline, row.before))
+        points.append((0 if timeline.online else timeline.offline, row.before))
         steps = row.phase_length("online")
-        if row.after is not None and steps and steps[0] <= stretch.online:
+        if row.after is not None and steps and steps[0] <= timeline.online:
             points.append((steps[0], row.after))
     return points

@@ -64,7 +64,7 @@ def draw_visits(axes: Axes, maze: GoalMaze, visits: NDArray[np.int64], norm: Nor
     )  # fmt: skip
 
 
-def draw_bar(axes: Axes, mesh: QuadMesh, label: str = "") -> None:
+def draw_colour_bar(axes: Axes, mesh: QuadMesh, label: str = "") -> None:
     """Explains the colours of a mesh by a bar at the right of its axes."""
     bar = axes.inset_axes((1.03, 0, 0.035, 1))
     axes.figure.colorbar(mesh, cax=bar, label=label)
@@ -76,7 +76,7 @@ def draw_goal(axes: Axes, goal: Goal) -> None:
     axes.plot(*goal.position, **STAR, linestyle="", zorder=4)
 
 
-def key(look: dict[str, Any], label: str) -> Line2D:
+def legend_key(look: dict[str, Any], label: str) -> Line2D:
     """A legend's entry for a kind of point."""
     return Line2D([], [], **look, linestyle="", label=label)
 

@@ -12,11 +12,11 @@ from matplotlib.lines import Line2D
 from iqlft.analysis.survey import FINENESS
 from iqlft.figures.maze_axes import (
     STAR,
-    draw_bar,
+    draw_colour_bar,
     draw_goal,
     draw_visits,
     draw_walls,
-    key,
+    legend_key,
     scale,
     wall_key,
 )
@@ -85,7 +85,7 @@ def _draw_coverage(axes: Sequence[Axes], maze: GoalMaze, surveys: Mapping[str, S
         mesh = draw_visits(each, maze, counts, norm)
         each.set_title(f"{surveys[name].num_transitions:,} {name}")
     square = abs(maze.pitch[0]) / FINENESS
-    draw_bar(axes[-1], mesh, f"visits of each square of {square:g} m")
+    draw_colour_bar(axes[-1], mesh, f"visits of each square of {square:g} m")
 
 
 def _legend(maze: GoalMaze, paths: Sequence[EvaluationPath]) -> list[Artist]:
@@ -97,7 +97,7 @@ def _legend(maze: GoalMaze, paths: Sequence[EvaluationPath]) -> list[Artist]:
             (False, len(paths) - successes, "failure"),
         )
     ]
-    handles.append(key(_START, "start"))
+    handles.append(legend_key(_START, "start"))
     if maze.goal is not None:
-        handles.append(key(STAR, "evaluation goal"))
+        handles.append(legend_key(STAR, "evaluation goal"))
     return [*handles, wall_key()]

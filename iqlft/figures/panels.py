@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from iqlft.analysis.summary import estimate_scores, short_count
-from iqlft.figures.style import BLUE, DARK, GREEN, GREY, PURPLE, SHADE, SKY, VERMILION
+from iqlft.figures.style import (
+    BLUE,
+    DARK,
+    GREEN,
+    GREY,
+    PURPLE,
+    SHADE,
+    SKY,
+    VERMILION,
+    with_minus_signs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,7 +70,7 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Timeline:
     """The axis of a panel: offline updates left of 0, environment steps right of it.
 
     Attributes:
@@ -87,14 +97,14 @@ class Stretch:
         return np.where(u < 0, u * self.offline, u * self.online)
 
 
-def stretch_of(groups: Iterable[Group]) -> Stretch:
+def timeline_of(groups: Iterable[Group]) -> Timeline:
     """The axis that holds all runs of one task."""
     runs = [run for group in groups for run in group.runs]
     offline = max((run.offline[-1].updates for run in runs if run.offline), default=0)
-    return Stretch(offline, max(run.rows[-1].env_steps for run in runs))
+    return Timeline(offline, max(run.rows[-1].env_steps for run in runs))
 
 
-def phase_points(run: RunCurve, phase: str, stretch: Stretch) -> list[Point]:
+def phase_points(run: RunCurve, phase: str, timeline: Timeline) -> list[Point]:
     """A run's evaluations of one phase.
 
     Offline, x is counted back from the run's switch, of a run that has not come there from the
@@ -102,10 +112,10 @@ def phase_points(run: RunCurve, phase: str, stretch: Stretch) -> list[Point]:
     environment steps, starting from the last offline evaluation where no other was made before
     the first step.
     """
-    if not stretch.online:
+    if not timeline.online:
         return [Point(row.updates, row) for row in run.offline] if phase == "offline" else []
     if phase == "offline":
-        switch = run.offline[-1].updates if run.offline and run.online else stretch.offline
+        switch = run.offline[-1].updates if run.offline and run.online else timeline.offline
         return [Point(row.updates - switch, row) for row in run.offline]
     online = run.online
     if run.offline and online and online[0].env_steps > 0:
@@ -137,11 +147,11 @@ def draw_curves(
         smoothing: see `smooth`; per seed and phase, before the mean.
         narrow: whether there is room for few and short words only.
     """
-    stretch = stretch_of(groups)
+    timeline = timeline_of(groups)
     metric = groups[0].metric
     for group, look in zip(groups, looks, strict=True):
         phases = [
-            [phase_points(run, phase, stretch) for run in group.runs]
+            [phase_points(run, phase, timeline) for run in group.runs]
             for phase in ("offline", "online")
         ]
         # Markers show single evaluations while those are few, and tell several series apart.
@@ -154,7 +164,7 @@ def draw_curves(
         axes.set_yticks(range(0, 101, 25))
     axes.grid(visible=True, color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
-    dress_axis(axes, stretch, narrow=narrow)
+    format_axis(axes, timeline, narrow=narrow)
 
 
 def _draw_phase(
@@ -200,34 +210,34 @@ def _band(rows: Sequence[Score], values: Sequence[float], metric: Metric) -> Est
     return estimate_scores(rows, metric)._replace(value=float(np.mean(values)))
 
 
-def dress_axis(axes: Axes, stretch: Stretch, *, narrow: bool) -> None:
+def format_axis(axes: Axes, timeline: Timeline, *, narrow: bool) -> None:
     """Scale, ticks, shade and words of the horizontal axis."""
     count = 1 if narrow else 2
-    left = [-x for x in ticks(stretch.offline, count)]
-    right = ticks(stretch.online, count)
-    if stretch.both:
-        axes.set_xscale("function", functions=(stretch.forward, stretch.inverse))
-        axes.axvspan(-stretch.offline, 0, color=SHADE, linewidth=0, zorder=0)
+    left = [-x for x in ticks(timeline.offline, count)]
+    right = ticks(timeline.online, count)
+    if timeline.both:
+        axes.set_xscale("function", functions=(timeline.forward, timeline.inverse))
+        axes.axvspan(-timeline.offline, 0, color=SHADE, linewidth=0, zorder=0)
         axes.axvline(0, color=DARK, linestyle=(0, (4, 2)), linewidth=0.9, zorder=2.5, gid="switch")
-        axes.set_xlim(-stretch.offline, stretch.online)
-    elif stretch.online:
-        axes.set_xlim(0, stretch.online)
+        axes.set_xlim(-timeline.offline, timeline.online)
+    elif timeline.online:
+        axes.set_xlim(0, timeline.online)
     else:
-        axes.axvspan(0, max(stretch.offline, 1), color=SHADE, linewidth=0, zorder=0)
-        axes.set_xlim(0, max(stretch.offline, 1))
+        axes.axvspan(0, max(timeline.offline, 1), color=SHADE, linewidth=0, zorder=0)
+        axes.set_xlim(0, max(timeline.offline, 1))
         left, right = [], [-x for x in left]
     places = [*sorted(left), 0, *right]
-    axes.set_xticks(places, [short_count(x).replace("-", "\N{MINUS SIGN}") for x in places])
+    axes.set_xticks(places, [with_minus_signs(short_count(x)) for x in places])
     axes.minorticks_off()
-    _word_phases(axes, stretch, narrow=narrow)
+    _label_phases(axes, timeline, narrow=narrow)
 
 
-def _word_phases(axes: Axes, stretch: Stretch, *, narrow: bool) -> None:
+def _label_phases(axes: Axes, timeline: Timeline, *, narrow: bool) -> None:
     """`offline` and `online` above their sides, the units below."""
-    updates = "updates" if narrow and stretch.both else "offline updates"
-    if stretch.both:
+    updates = "updates" if narrow and timeline.both else "offline updates"
+    if timeline.both:
         words = [(0.25, "offline", updates), (0.75, "online", "env. steps")]
-    elif stretch.online:
+    elif timeline.online:
         words = [(0.5, "online", "env. steps")]
     else:
         words = [(0.5, "offline", updates)]

@@ -5,6 +5,7 @@ Files are the same bytes each time: no dates, no versions, fonts that come with 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from iqlft_workers.files import replacing
@@ -49,6 +50,11 @@ def style(width: float) -> Any:  # noqa: ANN401  (of some 300 literal keys)
         "pdf.fonttype": 42,
         "ps.fonttype": 42,
     }
+
+
+def with_minus_signs(text: str) -> str:
+    """The text with true minus signs, not hyphens, before numbers."""
+    return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text)
 
 
 def save_figure(figure: Figure, out_folder: Path, name: str) -> list[Path]:

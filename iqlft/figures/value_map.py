@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from iqlft.analysis.survey import FINENESS
 from iqlft.figures.maze_axes import (
     STAR,
-    draw_bar,
+    draw_colour_bar,
     draw_goal,
     draw_walls,
-    key,
+    legend_key,
     scale,
     wall_key,
 )
@@ -77,13 +77,13 @@ def value_figure(maze: GoalMaze, values: NDArray[np.float64], visits: NDArray[np
     mesh = axes.pcolormesh(
         *maze.refined(FINENESS).edges, seen, cmap="viridis", rasterized=True, zorder=2
     )
-    draw_bar(axes, mesh, "mean V")
+    draw_colour_bar(axes, mesh, "mean V")
     draw_walls(axes, maze)
     scale(axes, *maze.limits)
     axes.set(xlabel="x (m)", ylabel="y (m)")
     handles: list[Artist] = [wall_key()]
     if maze.goal is not None:
         draw_goal(axes, maze.goal)
-        handles.insert(0, key(STAR, "evaluation goal"))
+        handles.insert(0, legend_key(STAR, "evaluation goal"))
     figure.legend(handles=handles, loc="outside lower center", frameon=False, ncols=2)
     return figure

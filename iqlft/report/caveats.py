@@ -19,7 +19,7 @@ PUBLISHED_EPISODES = 100
 """Episodes of an evaluation in the papers' protocol."""
 
 
-def limits(group: Group, summary: Summary) -> list[str]:
+def caveats(group: Group, summary: Summary) -> list[str]:
     """Sentences about one task's series: its data, seeds, length and evaluations.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -16,12 +15,12 @@ from iqlft.analysis.table import COLUMNS, caption, show_estimate, show_row, tabl
 from iqlft.figures.before_after import plot_before_after
 from iqlft.figures.diagnostics import Advantages, diagnostics_figure
 from iqlft.figures.maze_map import maze_figure
-from iqlft.figures.panels import Stretch
-from iqlft.figures.style import NARROW, WIDE, save_figure, style
+from iqlft.figures.panels import Timeline
+from iqlft.figures.style import NARROW, WIDE, save_figure, style, with_minus_signs
 from iqlft.figures.value_map import POSTURES, place_values, value_figure
-from iqlft.report.caveats import limits, unfinished
+from iqlft.report.caveats import caveats, unfinished
 from iqlft.report.provenance import commands, facts
-from iqlft.report.run_data import Evidence
+from iqlft.report.run_data import RunData
 from iqlft.report.template import Picture, Section, render
 from iqlft.runs.folder import Run
 from iqlft.runs.scores import METRIC_NAMES
@@ -71,9 +70,9 @@ def write_report(
         title=f"{title}: before and after fine-tuning",
         overview=overview,
         columns=COLUMNS[1:],
-        rows=[(row.ours, [_minus(cell) for cell in show_row(row)]) for row in rows],
+        rows=[(row.ours, [with_minus_signs(cell) for cell in show_row(row)]) for row in rows],
         caption=caption(rows),
-        limits=_limits(groups, names),
+        caveats=_caveats(groups, names),
         articles=_articles(ordered, out_folder, say),
     )
     write_atomically(out_folder / NAME, page)
@@ -97,11 +96,11 @@ def _names(groups: Sequence[Group]) -> list[str]:
     ]
 
 
-def _limits(groups: Sequence[Group], names: Sequence[str]) -> list[str]:
+def _caveats(groups: Sequence[Group], names: Sequence[str]) -> list[str]:
     """Each sentence once, with the groups that it is about where it is not about all."""
     about: dict[str, list[str]] = {}
     for group, name in zip(groups, names, strict=True):
-        for sentence in limits(group, summarise(group)):
+        for sentence in caveats(group, summarise(group)):
             about.setdefault(sentence, []).append(name)
     sentences = [
         sentence if len(mine) == len(groups) else f"{'; '.join(mine)}: {sentence}"
@@ -122,12 +121,7 @@ def _headline(group: Group, name: str) -> str:
         change = show_estimate(summary.change, signed=True)
         steps = count_range(summary.env_steps)
         text += f", {show_estimate(summary.after)} after {steps} steps, change {change}"
-    return _minus(f"{name}. {text}" if name else text)
-
-
-def _minus(text: str) -> str:
-    """The text with true minus signs before numbers."""
-    return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text)
+    return with_minus_signs(f"{name}. {text}" if name else text)
 
 
 def _overview(groups: Sequence[Group], names: Sequence[str], folder: Path) -> Section:
@@ -168,11 +162,11 @@ def _articles(
 def _sections(run: RunCurve, folder: Path, datasets: dict[str, Survey]) -> dict[str, Section]:
     """What there is beyond evaluations; what cannot be shown is left out, with the reason."""
     opened = Run.open(run.folder)
-    evidence = Evidence(opened, datasets)
+    data = RunData(opened, datasets)
     return {
-        "Diagnostics": _section(lambda: _diagnostics(run, evidence, folder)),
-        "Where it goes": _section(lambda: _maze_map(evidence, folder)),
-        "What places are worth": _section(lambda: _value_map(evidence, folder)),
+        "Diagnostics": _section(lambda: _diagnostics(run, data, folder)),
+        "Where it goes": _section(lambda: _maze_map(data, folder)),
+        "What places are worth": _section(lambda: _value_map(data, folder)),
         "How it was made": _section(lambda: _provenance(opened)),
     }
 
@@ -185,8 +179,8 @@ def _section(make: Callable[[], Section]) -> Section:
         return Section(left_out=f"Left out: {error}")
 
 
-def _diagnostics(run: RunCurve, evidence: Evidence, folder: Path) -> Section:
-    history, advantages, left_out = evidence.history, None, ""
+def _diagnostics(run: RunCurve, data: RunData, folder: Path) -> Section:
+    history, advantages, left_out = data.history, None, ""
     words = (
         "Mean of Q (the lower of both target critics) and of V on 1,024 transitions, of the "
         "dataset always the same, of new ones others each time; their difference, with its "
@@ -197,10 +191,10 @@ def _diagnostics(run: RunCurve, evidence: Evidence, folder: Path) -> Section:
             " Policy lag: updates by which the actor of new transitions was behind the learner."
         )
     try:
-        advantages = _advantages(evidence)
+        advantages = _advantages(data)
         sizes = " and ".join(f"{len(s):,} {name}" for name, s in advantages.samples.items())
         words += (
-            f" Advantages that the newest checkpoint ({evidence.critics.updates:,} updates) gives "
+            f" Advantages that the newest checkpoint ({data.critics.updates:,} updates) gives "
             f"to {sizes} transitions drawn at random: right of the dotted line the weight "
             "exp(inverse temperature \N{MULTIPLICATION SIGN} advantage) is clipped at 100; the "
             "outermost bars hold what lies beyond."
@@ -208,42 +202,42 @@ def _diagnostics(run: RunCurve, evidence: Evidence, folder: Path) -> Section:
     except UserError as error:
         left_out = f"The advantages are left out: {error}"
     with mpl.rc_context(style(WIDE)):
-        figure = diagnostics_figure(history, stretch(run, history), advantages)
+        figure = diagnostics_figure(history, timeline(run, history), advantages)
         png, _ = save_figure(figure, folder, "diagnostics")
     lag = ", policy lag" * history.has("policy_lag")
     shown = f"Q, V{lag} and log standard deviation over training."
     return Section(picture=Picture(png, shown, words), left_out=left_out)
 
 
-def stretch(run: RunCurve, history: History) -> Stretch:
+def timeline(run: RunCurve, history: History) -> Timeline:
     """Up to the last evaluation, or to the last row of metrics where that is later."""
-    return Stretch(
+    return Timeline(
         max([history.length("offline"), *(row.updates for row in run.offline)]),
         max(history.length("online"), run.rows[-1].env_steps),
     )
 
 
-def _advantages(evidence: Evidence) -> Advantages:
-    surveys = {"dataset": evidence.dataset} | ({"new": evidence.new} if evidence.new else {})
-    critics = evidence.critics
+def _advantages(data: RunData) -> Advantages:
+    surveys = {"dataset": data.dataset} | ({"new": data.new} if data.new else {})
+    critics = data.critics
     samples = {
         name: critics.advantages(each.observations, each.actions) for name, each in surveys.items()
     }
     return Advantages(samples, critics.clipped_from)
 
 
-def _maze_map(evidence: Evidence, folder: Path) -> Section:
-    task = evidence.task
+def _maze_map(data: RunData, folder: Path) -> Section:
+    task = data.task
     if task is None:
-        return _no_maze(evidence)
-    paths = evidence.paths
+        return _no_maze(data)
+    paths = data.paths
     surveys, left_out = {}, ""
     try:
-        surveys["dataset transitions"] = evidence.dataset
+        surveys["dataset transitions"] = data.dataset
     except UserError as error:
         left_out = f"The dataset's visits are left out: {error}"
-    if evidence.new is not None:
-        surveys["new transitions"] = evidence.new
+    if data.new is not None:
+        surveys["new transitions"] = data.new
     with mpl.rc_context(style(WIDE)):
         png, _ = save_figure(maze_figure(task.maze, surveys, paths), folder, "maze")
     successes = sum(path.success for path in paths)
@@ -251,7 +245,7 @@ def _maze_map(evidence: Evidence, folder: Path) -> Section:
     words = (
         f"{seen if surveys else 'The paths of the agent'} in the first {len(paths)} evaluation "
         "episodes (seeds from "
-        f"{FIRST_SEED:,} on), which the newest policy ({evidence.policy.weights.version:,} updates)"
+        f"{FIRST_SEED:,} on), which the newest policy ({data.policy.weights.version:,} updates)"
         f" has run for this page with its mean action; successes: {successes}. An episode's goal "
         "may lie around the star."
     )
@@ -261,11 +255,11 @@ def _maze_map(evidence: Evidence, folder: Path) -> Section:
     )
 
 
-def _value_map(evidence: Evidence, folder: Path) -> Section:
-    task = evidence.task
+def _value_map(data: RunData, folder: Path) -> Section:
+    task = data.task
     if task is None:
-        return _no_maze(evidence)
-    critics, dataset, new = evidence.critics, evidence.dataset, evidence.new
+        return _no_maze(data)
+    critics, dataset, new = data.critics, data.dataset, data.new
     values = place_values(critics.values, task, dataset.observations[:POSTURES])
     visits = [each.visits for each in (dataset, new) if each and each.visits is not None]
     with mpl.rc_context(style(NARROW)):
@@ -280,9 +274,9 @@ def _value_map(evidence: Evidence, folder: Path) -> Section:
     return Section(picture=Picture(png, "The maze from above, coloured by V.", words))
 
 
-def _no_maze(evidence: Evidence) -> Section:
+def _no_maze(data: RunData) -> Section:
     reason = (
-        f"Left out: {evidence.policy.environment.id} has no maze whose places are observed, "
+        f"Left out: {data.policy.environment.id} has no maze whose places are observed, "
         "so there is no map to draw."
     )
     return Section(left_out=reason)

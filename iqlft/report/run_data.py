@@ -40,7 +40,7 @@ EPISODES = 12
 """Evaluation episodes that are run for their paths: the first ones of every evaluation."""
 
 
-class Evidence:
+class RunData:
     """The parts of one run.
 
     Args:

@@ -62,7 +62,7 @@ def render(**content: object) -> str:
 
     Args:
         content: `title`; `overview`, a `Section`; of the table `columns`, `rows` (whether a row is
-            ours, and its cells, the task first) and `caption`; `limits`; `articles`, a title and
+            ours, and its cells, the task first) and `caption`; `caveats`; `articles`, a title and
             sections by their headings each.
 
     Raises:

@@ -9,6 +9,8 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from iqlft.figures.style import with_minus_signs
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -35,7 +37,7 @@ def outcome(result: EpisodeResult, judged_by: Judge, *, finished: bool) -> str:
 
 def number(value: float) -> str:
     """A whole number, with a true minus sign."""
-    return f"{value:,.0f}".replace("-", "\N{MINUS SIGN}")
+    return with_minus_signs(f"{value:,.0f}")
 
 
 def caption(picture: NDArray[np.uint8], title: str, left: str, right: str) -> NDArray[np.uint8]:
@@ -55,13 +57,13 @@ def caption(picture: NDArray[np.uint8], title: str, left: str, right: str) -> ND
     top, foot, end = STRIP / 2, image.height - STRIP / 2, image.width - 8
     for y in (0, image.height - STRIP):
         draw.rectangle((0, y, image.width, y + STRIP - 1), fill=(0, 0, 0, 150))
-    draw.text((8, top), title, "white", letters(TEXT, bold=True), anchor="lm")
-    draw.text((8, foot), left, "white", letters(TEXT), anchor="lm")
-    draw.text((end, foot), right, "white", letters(TEXT, bold=True), anchor="rm")
+    draw.text((8, top), title, "white", font(TEXT, bold=True), anchor="lm")
+    draw.text((8, foot), left, "white", font(TEXT), anchor="lm")
+    draw.text((end, foot), right, "white", font(TEXT, bold=True), anchor="rm")
     return np.asarray(image)
 
 
-def letters(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     """The font of the project's figures, which Matplotlib brings along."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / name, size)

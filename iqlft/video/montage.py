@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from iqlft.figures.style import BLUE, ORANGE
-from iqlft.video.captions import letters
+from iqlft.video.captions import font
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,8 +45,8 @@ class Montage:
         height = TOP + len(headings) * self._row_height
         page = Image.new("RGB", (width, height), "white")
         draw = ImageDraw.Draw(page)
-        draw.text((GAP, TOP / 2 + 4), title, "black", letters(18, bold=True), anchor="lm")
-        draw.text((width - GAP, TOP / 2 + 4), note, "black", letters(13), anchor="rm")
+        draw.text((GAP, TOP / 2 + 4), title, "black", font(18, bold=True), anchor="lm")
+        draw.text((width - GAP, TOP / 2 + 4), note, "black", font(13), anchor="rm")
         for index, (heading, look) in enumerate(zip(headings, LOOKS, strict=False)):
             _draw_heading(draw, TOP + index * self._row_height + HEADING / 2, heading, look)
         self._blank = np.asarray(page)
@@ -80,7 +80,7 @@ def _draw_heading(
     (mark, colour), (name, rest) = look, heading
     box = (GAP, middle - 7, GAP + 14, middle + 7)
     (draw.ellipse if mark == "circle" else draw.rectangle)(box, fill=colour)
-    bold, left = letters(15, bold=True), GAP + 22
+    bold, left = font(15, bold=True), GAP + 22
     draw.text((left, middle), name, "black", bold, anchor="lm")
     left += round(bold.getlength(name))
-    draw.text((left, middle), f": {rest}", "black", letters(15), anchor="lm")
+    draw.text((left, middle), f": {rest}", "black", font(15), anchor="lm")

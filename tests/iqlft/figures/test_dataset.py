@@ -14,7 +14,7 @@ from PIL import Image
 
 from iqlft.cli.data_command import run
 from iqlft.datasets.goal_maze import recorded_maze
-from iqlft.figures.dataset import MOST_POINTS, dataset_figure, plot_dataset, read_ways
+from iqlft.figures.dataset import MOST_POINTS, dataset_figure, plot_dataset, read_coverage
 
 
 def panels(figure: Figure) -> list[Axes]:
@@ -97,8 +97,8 @@ def test_more_points_than_can_be_told_apart_are_thinned(corner: str) -> None:
     maze = recorded_maze(dataset)
     assert maze is not None
     assert maze.goal is not None
-    ways = read_ways(dataset, maze)
-    assert 0 < np.count_nonzero(maze.goal.reached(ways.near)) <= len(ways.near) <= 903
+    coverage = read_coverage(dataset, maze)
+    assert 0 < np.count_nonzero(maze.goal.reached(coverage.near)) <= len(coverage.near) <= 903
     axes = panels(dataset_figure(dataset))[3]
     assert sum(len(points(axes, marker)) for marker in "+.") <= 2 * MOST_POINTS
 

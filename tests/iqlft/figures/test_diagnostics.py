@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from iqlft.figures.diagnostics import Advantages, diagnostics_figure
-from iqlft.figures.panels import Stretch
+from iqlft.figures.panels import Timeline
 from iqlft.figures.style import WIDE, style
 from iqlft.runs.metrics_log import History, read_history
 
@@ -17,7 +17,7 @@ SAMPLES = {
     "dataset": np.array([-2, -1, -0.5, 0.6], np.float32),
     "new": np.array([-30, 0, 0.47, 9], np.float32),
 }
-WHOLE = Stretch(300, 340)
+WHOLE = Timeline(300, 340)
 """Of the run that the fixtures make."""
 
 
@@ -26,9 +26,9 @@ def history(finetuned: Path) -> History:
     return read_history(finetuned)
 
 
-def drawn(history: History, advantages: Advantages | None, stretch: Stretch = WHOLE) -> Figure:
+def drawn(history: History, advantages: Advantages | None, timeline: Timeline = WHOLE) -> Figure:
     with mpl.rc_context(style(WIDE)):
-        figure = diagnostics_figure(history, stretch, advantages)
+        figure = diagnostics_figure(history, timeline, advantages)
         figure.draw_without_rendering()
     return figure
 
@@ -56,7 +56,7 @@ def test_lines_are_the_rows_with_updates_counted_back_from_the_switch(history: H
 
 
 def test_the_switch_is_where_pretraining_ended_whatever_was_logged_last(history: History) -> None:
-    axes = panel(drawn(history, None, Stretch(320, 340)), "mean Q and V")
+    axes = panel(drawn(history, None, Timeline(320, 340)), "mean Q and V")
     offline = next(line for line in axes.lines if line.get_gid() == "dataset/q")
     assert list(offline.get_xdata())[-1] == 300 - 320
     assert axes.get_xlim() == (-320, 340)
@@ -86,7 +86,7 @@ def test_bars_add_up_to_everything_with_what_lies_beyond_in_the_outermost(
 
 def test_what_is_not_there_has_no_panel(history: History) -> None:
     offline = History(tuple(row for row in history.rows if row["phase"] == "offline"))
-    titles = [axes.get_title() for axes in drawn(offline, None, Stretch(300, 0)).axes]
+    titles = [axes.get_title() for axes in drawn(offline, None, Timeline(300, 0)).axes]
     gap = "mean Q \N{MINUS SIGN} V"
     assert titles == ["mean Q and V", gap, "mean log-std of the policy"]
     assert [axes.get_title() for axes in drawn(history, Advantages(SAMPLES, 0.46)).axes] == [

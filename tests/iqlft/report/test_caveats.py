@@ -1,10 +1,10 @@
-"""The limits of a result are told, and only those that it has."""
+"""Caveats of a result are told, and only those that it has."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from iqlft.analysis.summary import group_runs, summarise
-from iqlft.report.caveats import limits, unfinished
+from iqlft.report.caveats import caveats, unfinished
 from iqlft.runs.curves import read_run
 from iqlft.runs.folder import Run
 
@@ -13,7 +13,7 @@ MakeRun = Callable[..., Path]
 
 def sentences(*folders: Path) -> list[str]:
     (group,) = group_runs(map(read_run, folders))
-    return limits(group, summarise(group))
+    return caveats(group, summarise(group))
 
 
 def test_a_short_run_of_one_seed_and_few_episodes_says_so(make_run: MakeRun) -> None:

@@ -16,8 +16,8 @@ from PIL import Image
 
 from actors import gaussian
 from iqlft.analysis.table import show_row, table_rows
-from iqlft.figures.panels import Stretch
-from iqlft.report.page import stretch, write_report
+from iqlft.figures.panels import Timeline
+from iqlft.report.page import timeline, write_report
 from iqlft.runs.curves import read_run
 from iqlft.runs.folder import Run
 from iqlft.runs.metrics_log import read_history
@@ -299,7 +299,7 @@ def test_the_switch_is_that_of_the_evaluations_and_no_lag_is_told_of_without_one
     words = " ".join([*page.named("figcaption"), *(img["alt"] for img in page.attributes("img"))])
     assert "Mean of Q" in words
     assert "lag" not in words.lower()
-    assert stretch(read_run(folder), read_history(folder)) == Stretch(1500, 700)
+    assert timeline(read_run(folder), read_history(folder)) == Timeline(1500, 700)
 
 
 def test_a_task_without_a_maze_says_so(make_run: MakeRun, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from iqlft.datasets.errors import DatasetError
 from iqlft.gateway.journal import read_rows
-from iqlft.report.run_data import EPISODES, Evidence
+from iqlft.report.run_data import EPISODES, RunData
 from iqlft.runs.checkpoint import CheckpointError
 from iqlft.runs.folder import Run, RunError
 from iqlft_workers.transition import RowLayout
@@ -25,17 +25,17 @@ def copy(finetuned: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("corner")
 def test_a_run_has_its_dataset_its_new_transitions_and_its_maze(finetuned: Path) -> None:
-    evidence = Evidence(Run.open(finetuned))
-    assert evidence.task is not None
-    assert (evidence.task.position, evidence.task.goal) == (slice(0, 2), None)
-    assert evidence.dataset.num_transitions == 903
-    assert evidence.new is not None
-    assert evidence.new.num_transitions == 340
-    assert evidence.new.visits is not None
+    data = RunData(Run.open(finetuned))
+    assert data.task is not None
+    assert (data.task.position, data.task.goal) == (slice(0, 2), None)
+    assert data.dataset.num_transitions == 903
+    assert data.new is not None
+    assert data.new.num_transitions == 340
+    assert data.new.visits is not None
     (rows,) = read_rows(finetuned / "replay" / "journal", RowLayout(29, 8))
-    counted = evidence.task.maze.refined(8).count(rows[:, :2])
-    np.testing.assert_array_equal(evidence.new.visits, counted)
-    assert len(evidence.paths) == EPISODES
+    counted = data.task.maze.refined(8).count(rows[:, :2])
+    np.testing.assert_array_equal(data.new.visits, counted)
+    assert len(data.paths) == EPISODES
 
 
 @pytest.mark.usefixtures("corner")
@@ -43,9 +43,9 @@ def test_a_dataset_that_runs_share_is_read_once(
     finetuned: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     datasets: dict[str, Any] = {}
-    first = Evidence(Run.open(finetuned), datasets).dataset
+    first = RunData(Run.open(finetuned), datasets).dataset
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "none"))
-    assert Evidence(Run.open(pretrained), datasets).dataset is first
+    assert RunData(Run.open(pretrained), datasets).dataset is first
 
 
 def test_a_dataset_that_cannot_be_read_is_named(
@@ -56,11 +56,11 @@ def test_a_dataset_that_cannot_be_read_is_named(
     os.truncate(file, 20_000)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
     with pytest.raises(DatasetError, match=r"antmaze/corner-v0.* cannot be read"):
-        _ = Evidence(Run.open(finetuned)).dataset
+        _ = RunData(Run.open(finetuned)).dataset
 
 
 def test_before_fine_tuning_there_are_no_new_transitions(pretrained: Path) -> None:
-    assert Evidence(Run.open(pretrained)).new is None
+    assert RunData(Run.open(pretrained)).new is None
 
 
 @pytest.mark.usefixtures("corner")
@@ -68,7 +68,7 @@ def test_another_dataset_than_the_runs_is_refused(copy: Path) -> None:
     meta = json.loads((copy / "meta.json").read_text())
     Run.open(copy).write_meta({"dataset": meta["dataset"] | {"hash": "another"}})
     with pytest.raises(RunError, match="is not the one that"):
-        _ = Evidence(Run.open(copy)).dataset
+        _ = RunData(Run.open(copy)).dataset
 
 
 def test_an_absent_dataset_is_named(
@@ -76,21 +76,21 @@ def test_an_absent_dataset_is_named(
 ) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "none"))
     with pytest.raises(DatasetError, match="make it with `iqlft data make antmaze-corner`"):
-        _ = Evidence(Run.open(copy)).dataset
+        _ = RunData(Run.open(copy)).dataset
 
 
 def test_without_checkpoints_there_are_no_critics_but_paths(copy: Path) -> None:
     shutil.rmtree(copy / "checkpoints")
-    evidence = Evidence(Run.open(copy))
+    data = RunData(Run.open(copy))
     with pytest.raises(CheckpointError, match="has no checkpoint yet"):
-        _ = evidence.critics
-    assert evidence.task is not None
+        _ = data.critics
+    assert data.task is not None
 
 
 def test_looking_changes_nothing(copy: Path, corner: str) -> None:
     assert corner
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
-    evidence = Evidence(Run.open(copy))
+    data = RunData(Run.open(copy))
     for part in ("history", "policy", "critics", "task", "dataset", "new"):
-        assert getattr(evidence, part) is not None
+        assert getattr(data, part) is not None
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before

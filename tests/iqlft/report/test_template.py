@@ -11,7 +11,7 @@ from iqlft.report.template import Picture, Section, render
 
 EMPTY = {
     "title": "t", "overview": Section(), "columns": ["result", "score"], "rows": [], "caption": "c",
-    "limits": [], "articles": [],
+    "caveats": [], "articles": [],
 }  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def test_texts_and_attributes_are_escaped() -> None:
         overview=Section(["a < b"], facts=[("<dt>", "&")], left_out="'none'"),
         title="</title><script>",
         caption='"><b>',
-        limits=["x & y"],
+        caveats=["x & y"],
         articles=[("<h2>", {"<h3>": Section(commands=["cat <a"], settings="</code>")})],
     )
     for escaped in (
