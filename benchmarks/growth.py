@@ -18,7 +18,7 @@ from learner import KINDS
 from measuring import ACTION_DIM, BATCH, LAYOUT, OBSERVATION_DIM, Table, alternate, parser, write
 
 from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config.settings import Hyperparameters
+from iqlft.config.algorithms import IQLHyperparameters
 from iqlft.figures.style import BLUE, NARROW, VERMILION, save_figure, style
 from iqlft.training.replay import Replay
 from iqlft.training.stack import Stack
@@ -52,7 +52,7 @@ def main() -> None:
         stacks = {
             name: Stack(
                 ImplicitQLearning(
-                    OBSERVATION_DIM, ACTION_DIM, Hyperparameters(), hidden_dtype=kind
+                    OBSERVATION_DIM, ACTION_DIM, IQLHyperparameters(), hidden_dtype=kind
                 ),
                 replay,
                 BATCH,

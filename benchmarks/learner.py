@@ -18,7 +18,7 @@ from eager import EagerReference
 from measuring import ACTION_DIM, BATCH, LAYOUT, OBSERVATION_DIM, Table, alternate, parser, write
 
 from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config.settings import Hyperparameters
+from iqlft.config.algorithms import IQLHyperparameters
 from iqlft.training.cuda_graph import UpdateGraph
 from iqlft.training.replay import Replay
 from iqlft.training.stack import Stack
@@ -40,7 +40,7 @@ def learner(
     """A stack over the data."""
     seeds = range(members)
     algorithm = ImplicitQLearning(
-        OBSERVATION_DIM, ACTION_DIM, Hyperparameters(), seeds, device=device, hidden_dtype=kind
+        OBSERVATION_DIM, ACTION_DIM, IQLHyperparameters(), seeds, device=device, hidden_dtype=kind
     )
     replay = Replay([data], len(data), LAYOUT, seeds, capacity=1000, device=device)
     recorded = UpdateGraph(algorithm, replay, BATCH) if graph else None
@@ -49,7 +49,7 @@ def learner(
 
 def operations() -> int:
     """Floating-point operations of the products in one member's update."""
-    hidden = Hyperparameters().hidden_size
+    hidden = IQLHyperparameters().hidden_size
 
     def products(inputs: int, outputs: int, passes: int, backward: int) -> int:
         shapes = [(inputs, hidden), (hidden, hidden), (hidden, outputs)]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from iqlft.config import settings as configs
 from iqlft.config import validation
-from iqlft.config.casting import nearest
+from iqlft.config.algorithms import IQLHyperparameters
+from iqlft.config.errors import nearest
 from iqlft.runs.policy import Policy, save_policy
 from iqlft.training.build import build_algorithm, build_replay, load_task_dataset, pick_device
 
@@ -61,7 +62,7 @@ class IQL:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: arithmetic of the hidden layers.
         normalize_observations: subtract the dataset's mean and divide by its deviation.
-        hyperparameters: fields of `iqlft.config.settings.Hyperparameters`: expectile,
+        hyperparameters: fields of `iqlft.config.algorithms.IQLHyperparameters`: expectile,
             inverse_temperature, discount, target_update_rate, learning_rate, batch_size,
             hidden_size, hidden_layers, dropout.
 
@@ -79,7 +80,7 @@ class IQL:
         normalize_observations: bool = False,
         **hyperparameters: Any,  # noqa: ANN401
     ) -> None:
-        self._settings = _override(configs.Hyperparameters(), hyperparameters, "IQL")
+        self._settings = _override(IQLHyperparameters(), hyperparameters, "IQL")
         validation.check(self._settings)
         if self._settings.actor_schedule != "constant":
             raise configs.ConfigError(

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from iqlft.config.algorithms import IQLHyperparameters
 from iqlft.config.settings import FinetuneConfig, PretrainConfig, to_yaml
 from iqlft.report.page import write_report
 from iqlft.runs.curves import read_run
@@ -32,8 +33,7 @@ PRETRAINING = PretrainConfig(
     task="antmaze-corner",
     dataset="iqlft/antmaze/corner-v0",
     normalize_observations=True,
-    hidden_size=16,
-    batch_size=16,
+    hyperparameters=IQLHyperparameters(hidden_size=16, batch_size=16),
     num_updates=300,
     eval_every=100,
     checkpoint_every=20,

@@ -26,7 +26,7 @@ from iqlft.nn.stacked_mlp import Dropout, StackedMLP
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from iqlft.config.settings import Hyperparameters
+    from iqlft.config.algorithms import IQLHyperparameters
     from iqlft.training.replay import Batch
     from iqlft_workers.actor import ActorWeights
 
@@ -76,7 +76,7 @@ class ImplicitQLearning:
     Args:
         observation_dim: O.
         action_dim: A.
-        hyperparameters: see `Hyperparameters`.
+        hyperparameters: see `IQLHyperparameters`.
         seeds: one per member, of its initial weights and dropout, whatever is stacked with it.
         observation_mean: `(O,)` subtracted from observations; zeros when not normalised.
         observation_std: `(O,)` that divides them; ones when not normalised.
@@ -91,7 +91,7 @@ class ImplicitQLearning:
         self,
         observation_dim: int,
         action_dim: int,
-        hyperparameters: Hyperparameters,
+        hyperparameters: IQLHyperparameters,
         seeds: Sequence[int] = (0,),
         *,
         observation_mean: Tensor | None = None,

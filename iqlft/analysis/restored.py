@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -10,11 +10,11 @@ from iqlft.algorithms.iql import ImplicitQLearning
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import RunError
 from iqlft.runs.policy import Policy, load_policy
-from iqlft.training.build import hyperparameters
 from iqlft.training.seeds import pretrain_config
 from iqlft.training.stack import algorithm_state
 
 if TYPE_CHECKING:
+    from iqlft.config.algorithms import IQLHyperparameters
     from iqlft.runs.folder import Run
 
 
@@ -35,7 +35,7 @@ def restored(run: Run, policy: Policy, name: str | None = None) -> ImplicitQLear
     algorithm = ImplicitQLearning(
         weights.observation_dim,
         weights.action_dim,
-        hyperparameters(config),
+        cast("IQLHyperparameters", config.hyperparameters),
         observation_mean=torch.from_numpy(weights.observation_mean),
         observation_std=torch.from_numpy(weights.observation_std),
         num_updates=config.num_updates,

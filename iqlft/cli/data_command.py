@@ -9,7 +9,7 @@ from rich.console import Console
 from iqlft.cli.arguments import CheckData, ImportData, MakeData, OneDataset, PlotData
 from iqlft.cli.console import GenerationProgress
 from iqlft.cli.parsing import no_arguments, parse
-from iqlft.config.casting import ConfigError, nearest
+from iqlft.config.errors import ConfigError, nearest
 from iqlft.runs.files import writing
 
 

@@ -1,28 +1,31 @@
-"""From the command line's arguments to a config: tasks, files and flags in their order."""
+"""From the command line's arguments to a config: algorithm, task, file and flags in their order."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tyro
 
 from iqlft.cli.arguments import Nothing
 from iqlft.config import settings as configs
+from iqlft.config.algorithms import owners
+from iqlft.config.values import TYPES
+
+Training = TypeVar("Training", configs.PretrainConfig, configs.FinetuneConfig, configs.RunConfig)
 
 TRAINING_HELP = (
-    "Settings come from the defaults, then --task NAME (a file in configs/), then --config FILE, "
-    "then the flags. --print-config shows the result as YAML, which --config reads back."
+    "Settings come from the defaults of --algorithm NAME, whose hyperparameters are flags here, "
+    "then --task NAME (a file in configs/), then --config FILE, then the flags. --print-config "
+    "shows the result as YAML, which --config reads back."
 )
 
 
-def settings(
-    default: configs.Config, section: str, arguments: list[str]
-) -> tuple[configs.Config, bool]:
+def settings(default: Training, section: str, arguments: list[str]) -> tuple[Training, bool]:
     """Resolves a training command's config.
 
     Args:
-        default: the command's config with its defaults.
+        default: the command's config with its defaults, and the task that it takes by default.
         section: the command's name, and its section in a run's `config.yaml`.
         arguments: from the command line.
 
@@ -30,28 +33,34 @@ def settings(
         The config, and whether it is only to be printed.
 
     Raises:
-        ConfigError: a task, file or setting that does not exist, or a value of the wrong type.
+        ConfigError: an algorithm, task, file or setting that does not exist, or a value of the
+            wrong type.
     """
-    has_task = "task" in configs.config_fields(type(default))
-    arguments, task = _take(arguments, "--task", keep=has_task)
     arguments, file = _take(arguments, "--config")
     values = {} if file is None else configs.load_yaml(Path(file))
     if isinstance(values.get(section), dict):
         values = values[section]
+    _, task = _take(arguments, "--task")
+    _, algorithm = _take(arguments, "--algorithm")
+    if algorithm is not None:
+        values = values | {"algorithm": algorithm}
+    chosen = {key: values[key] for key in ("algorithm",) if key in values}
+    default = configs.override(default, chosen, str(file))
     # A task that a file names brings its settings too, unless it is the file's own invention.
-    if task is None and values.get("task") in configs.task_names():
-        task = values["task"]
+    if task is None and values.get("task", default.task) in configs.task_names():
+        task = values.get("task", default.task)
     if task is not None:
         default = configs.override(default, configs.load_task(task), f"configs/{task}.yaml")
     default = configs.override(default, values, str(file))
     printing = "--print-config" in arguments
     arguments = [each for each in arguments if each != "--print-config"]
-    resolved: configs.Config = parse(section, type(default), arguments, default)
+    _refuse_foreign(arguments, default)
+    resolved: Training = parse(section, type(default), arguments, default)
     return resolved, printing
 
 
-def _take(arguments: list[str], flag: str, *, keep: bool = False) -> tuple[list[str], str | None]:
-    """Removes `flag VALUE` or `flag=VALUE` from the arguments, unless it is to be kept."""
+def _take(arguments: list[str], flag: str) -> tuple[list[str], str | None]:
+    """The arguments without `flag VALUE` or `flag=VALUE`, and that value, if there is one."""
     for index, each in enumerate(arguments):
         name, equals, value = each.partition("=")
         if name != flag:
@@ -61,14 +70,28 @@ def _take(arguments: list[str], flag: str, *, keep: bool = False) -> tuple[list[
                 raise configs.ConfigError(f"{flag} needs a value.")
             value = arguments[index + 1]
         end = index + (1 if equals else 2)
-        return (arguments if keep else arguments[:index] + arguments[end:]), value
+        return arguments[:index] + arguments[end:], value
     return arguments, None
+
+
+def _refuse_foreign(arguments: list[str], config: Any) -> None:  # noqa: ANN401
+    """Refuses hyperparameters that another algorithm has; what nobody has is left to tyro."""
+    own = configs.setting_fields(config)
+    for each in arguments:
+        key = each.partition("=")[0].removeprefix("--").replace("-", "_")
+        having = owners(key) if each.startswith("--") and key not in own else []
+        if having:
+            learns = isinstance(config, configs.PretrainConfig)
+            hint = f"not of {config.algorithm}" if learns else "which pretraining sets"
+            raise configs.ConfigError(
+                f"{each.partition('=')[0]} is a hyperparameter of {', '.join(having)}, {hint}."
+            )
 
 
 def parse(command: str, kind: Any, arguments: list[str], default: Any = None) -> Any:  # noqa: ANN401
     """Parses the arguments of a command into a dataclass of this kind; exits on `--help`."""
     extra = {} if default is None else {"default": default, "description": TRAINING_HELP}
-    return tyro.cli(kind, args=arguments, prog=f"iqlft {command}", **extra)
+    return tyro.cli(kind, args=arguments, prog=f"iqlft {command}", registry=TYPES, **extra)
 
 
 def no_arguments(command: str, arguments: list[str]) -> None:

@@ -6,8 +6,11 @@ in `iqlft/algorithms/`, a dataclass and a line in `ALGORITHMS` here, and a test 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import importlib
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from iqlft.config.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,3 +128,59 @@ ALGORITHMS: dict[str, Registered] = {
     "onestep": Registered("One-step", OneStepHyperparameters, "iqlft.algorithms.onestep:OneStep"),
 }
 """By the name that `--algorithm`, `meta.json` and run folders have."""
+
+
+def registered(name: str) -> Registered:
+    """What there is to know of an algorithm before it is built.
+
+    Args:
+        name: of `ALGORITHMS`; or, of a class that is not among them, `package.module:Class`. Such a
+            class has an attribute `Hyperparameters`, a dataclass derived from the one here.
+
+    Raises:
+        ConfigError: there is no such algorithm, module or class, or the class is no algorithm.
+    """
+    if name in ALGORITHMS:
+        return ALGORITHMS[name]
+    if ":" not in name:
+        raise ConfigError(
+            f"There is no algorithm {name!r}.{nearest(name, ALGORITHMS)} Known algorithms: "
+            f"{', '.join(ALGORITHMS)}; one of your own is named as package.module:Class."
+        )
+    own = _imported(name)
+    kind = getattr(own, "Hyperparameters", None)
+    if not (isinstance(own, type) and isinstance(kind, type) and issubclass(kind, Hyperparameters)):
+        raise ConfigError(
+            f"{name} is not an algorithm: it must be a class whose attribute `Hyperparameters` is "
+            "a dataclass derived from iqlft.config.algorithms.Hyperparameters."
+        )
+    return Registered(own.__name__, kind, name)
+
+
+def _imported(name: str) -> Any:  # noqa: ANN401
+    """What `package.module:Class` names."""
+    module, _, attribute = name.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"The algorithm {name} cannot be imported ({error}); check the name, and that its "
+            "folder is on PYTHONPATH."
+        ) from error
+    if not hasattr(found, attribute):
+        raise ConfigError(f"The module {module} has no class {attribute!r}.")
+    return getattr(found, attribute)
+
+
+def short_name(name: str) -> str:
+    """What run folders call an algorithm: its name, or its class in lower case."""
+    return name.rpartition(":")[2].lower()
+
+
+def owners(hyperparameter: str) -> list[str]:
+    """Names of the algorithms that have a hyperparameter."""
+    return [
+        name
+        for name, each in ALGORITHMS.items()
+        if hyperparameter in {field.name for field in fields(each.hyperparameters)}
+    ]

@@ -1,7 +1,9 @@
 """Configuration: frozen dataclasses, one per command, spelled alike as flags and as YAML keys.
 
-Layers, the later one wins: the dataclass defaults, `configs/<task>.yaml` (found by `--task`), a
-file named by `--config`, the flags. Imports no torch, so that `--help` is quick.
+Layers, the later one wins: the dataclass defaults, those of the algorithm's reference, then
+`configs/<task>.yaml` (found by `--task`), a file named by `--config`, the flags. Hyperparameters
+are nested in a config and flat, of their plain names, everywhere else. Imports no torch, so that
+`--help` is quick.
 """
 
 from __future__ import annotations
@@ -15,41 +17,21 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 import yaml
 
-from iqlft.config.casting import ConfigError as ConfigError  # noqa: PLC0414 -- of this interface
-from iqlft.config.casting import cast, nearest
+from iqlft.config.algorithms import (
+    ALGORITHMS,
+    Hyperparameters,
+    IQLHyperparameters,
+    owners,
+    registered,
+)
+from iqlft.config.errors import ConfigError as ConfigError  # noqa: PLC0414 -- of this interface
+from iqlft.config.errors import nearest
+from iqlft.config.values import read
 
 Config = TypeVar("Config")
 Precision = Literal["float32", "bf16", "auto"]
-ActorSchedule = Literal["constant", "cosine", "climbing-cosine"]
 Judge = Literal["success", "return"]
 """What an episode is judged by."""
-
-
-@dataclass(frozen=True)
-class Hyperparameters:
-    """IQL's hyperparameters, by default those of AntMaze."""
-
-    expectile: float = 0.9
-    """tau of the expectile loss (paper, eq. 5): 0.9 for AntMaze, 0.7 for locomotion."""
-    inverse_temperature: float = 10.0
-    """beta of the advantage-weighted actor loss (paper, eq. 7): 10 in AntMaze, 3 in locomotion."""
-    discount: float = 0.99
-    """Discount of future rewards."""
-    target_update_rate: float = 0.005
-    """Share by which the target critics move towards the critics at each update."""
-    learning_rate: float = 3e-4
-    """Adam's learning rate for value, critics and actor."""
-    actor_schedule: ActorSchedule = "constant"
-    """Actor's learning rate: constant (fine-tuning follows); a cosine to 0 over num_updates, and
-    constant again online; or, to compare with CORL, the cosine that goes on and climbs back."""
-    batch_size: int = 256
-    """Transitions per update."""
-    hidden_size: int = 256
-    """Width of each hidden layer."""
-    hidden_layers: int = 2
-    """Number of hidden layers."""
-    dropout: float = 0.0
-    """Share of the actor's hidden units dropped in its updates: 0.1 in kitchen and Adroit."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +101,14 @@ class MachineConfig:
 
 
 @dataclass(frozen=True)
-class PretrainConfig(TaskConfig, Hyperparameters, MachineConfig):
-    """Pretrain IQL on an offline dataset."""
+class PretrainConfig(TaskConfig, MachineConfig):
+    """Pretrain an algorithm on an offline dataset."""
 
+    algorithm: str = "iql"
+    """Name of an algorithm, or package.module:Class; its hyperparameters are flags too."""
+    hyperparameters: Annotated[Hyperparameters, tyro.conf.OmitArgPrefixes] = field(
+        default_factory=IQLHyperparameters
+    )
     num_updates: int = 1_000_000
     """Offline updates."""
     seed: int = 0
@@ -131,7 +118,9 @@ class PretrainConfig(TaskConfig, Hyperparameters, MachineConfig):
     workers: int = 2
     """Processes that run the evaluation episodes, shared among the seeds; at least one for each."""
     name: str = ""
-    """Name of the run folder under runs/<task>/; empty: iql-s<seed>; -s<seed> follows --seeds."""
+    """Name of the run folder under runs/<task>/; empty: <algorithm>-s<seed>; -s<seed> follows
+    --seeds.
+    """
 
 
 @dataclass(frozen=True)
@@ -168,6 +157,8 @@ class FinetuneConfig(OnlineConfig, MachineConfig):
     """Run folders to continue; none: the newest pretrained run."""
     task: str = ""
     """Where no run is named: the newest one of this task; empty: of any."""
+    algorithm: str = ""
+    """Where no run is named: the newest one of this algorithm; empty: of any."""
     workers: int = 2
     """Rollout worker processes, shared evenly among the runs, rounded down; one each at least."""
     into: str = ""
@@ -237,41 +228,116 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
+def with_algorithm(config: Config, name: str) -> Config:
+    """A config for an algorithm, with the settings of its reference where it is another one.
+
+    Raises:
+        ConfigError: there is no such algorithm.
+    """
+    if not isinstance(config, PretrainConfig) or name == config.algorithm:
+        return config
+    chosen = registered(name)
+    return dataclasses.replace(
+        config, algorithm=name, hyperparameters=chosen.hyperparameters(), **chosen.defaults
+    )
+
+
+def with_settings(config: Config, **changes: Any) -> Config:  # noqa: ANN401
+    """A config with other values of some settings, hyperparameters among them."""
+    if isinstance(config, PretrainConfig):
+        inner = {key: changes.pop(key) for key in set(changes) & _hyperparameters(config).keys()}
+        if inner:
+            changes["hyperparameters"] = dataclasses.replace(config.hyperparameters, **inner)
+    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+
+
 def override(config: Config, values: dict[str, Any], source: str) -> Config:
-    """A config with some fields replaced, cast to their types.
+    """A config with some settings replaced, read as their types.
 
     Args:
         config: any config dataclass.
-        values: YAML keys and values. A key that belongs to another command's config is left to it.
+        values: YAML keys and values. A key that belongs to another command's config is left to it,
+            and so is a section that is named by another algorithm.
         source: where the values come from, for messages.
 
     Raises:
-        ConfigError: a key that no command has, or a value of the wrong type.
+        ConfigError: a key that no command has, a hyperparameter that the algorithm has not, or a
+            value of the wrong type.
     """
-    kind = type(config)
-    hints = config_fields(kind)
-    known = config_fields(PretrainConfig) | config_fields(FinetuneConfig)
-    for key in values:
-        if key not in known:
-            raise ConfigError(f"{source}: there is no setting {key!r}.{nearest(key, list(known))}")
+    if isinstance(config, PretrainConfig):
+        name = read(values.get("algorithm", config.algorithm), str, "algorithm", source)
+        config = with_algorithm(config, name)
+        values = _unfolded(values, config.algorithm, source)
+    fields = setting_fields(config)
+    for key in values.keys() - fields.keys():
+        _require_known(key, config, values, source)
     picked = {
-        key: cast(value, hints[key], f"{source}: {key}")
+        key: _read(value, fields[key], key, source)
         for key, value in values.items()
-        if key in hints
+        if key in fields
     }
-    return dataclasses.replace(config, **picked)  # type: ignore[type-var]
+    return with_settings(config, **picked)
+
+
+def _unfolded(values: dict[str, Any], algorithm: str, source: str) -> dict[str, Any]:
+    """Settings with those in the section of an algorithm, and without the sections of others."""
+    section = values.get(algorithm) or {}
+    if not isinstance(section, dict):
+        raise ConfigError(f"{source}: {algorithm} is {section!r}, but must be a mapping.")
+    return {key: each for key, each in values.items() if not _is_section(key)} | section
+
+
+def _is_section(key: str) -> bool:
+    return key in ALGORITHMS or ":" in key
+
+
+def setting_fields(config: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The names of a config's settings, hyperparameters among them, and their types."""
+    found: dict[str, Any] = {}
+    for name, kind in config_fields(type(config)).items():
+        found |= _hyperparameters(config) if name == "hyperparameters" else {name: kind}
+    return found
+
+
+def _hyperparameters(config: PretrainConfig) -> dict[str, Any]:
+    return config_fields(type(config.hyperparameters))
+
+
+def _require_known(key: str, config: Any, values: dict[str, Any], source: str) -> None:  # noqa: ANN401
+    """Refuses a key that is no setting of another command."""
+    having = owners(key)
+    if having and isinstance(config, PretrainConfig):
+        raise ConfigError(
+            f"{source}: {key} is a hyperparameter of {', '.join(having)}, not of "
+            f"{config.algorithm}."
+        )
+    run = with_algorithm(RunConfig(), values.get("algorithm", RunConfig.algorithm))
+    known = {*setting_fields(config), *setting_fields(run), *config_fields(FinetuneConfig)}
+    if not (having or _is_section(key) or key in known):
+        raise ConfigError(f"{source}: there is no setting {key!r}.{nearest(key, sorted(known))}")
+
+
+def _read(value: Any, kind: Any, key: str, source: str) -> Any:  # noqa: ANN401
+    if typing.get_origin(kind) is not dict:
+        return read(value, kind, key, source)
+    if not isinstance(value, dict):
+        raise ConfigError(f"{source}: {key} is {value!r}, but must be a mapping.")
+    return value
 
 
 def to_dict(config: Any) -> dict[str, Any]:  # noqa: ANN401
-    """A config as YAML- and JSON-ready data."""
+    """A config as YAML- and JSON-ready data, hyperparameters among the other settings."""
 
     def plain(value: Any) -> Any:  # noqa: ANN401
         if isinstance(value, Path):
             return str(value)
         return [plain(each) for each in value] if isinstance(value, tuple) else value
 
-    fields = dataclasses.fields(config)
-    return {field.name: plain(getattr(config, field.name)) for field in fields}
+    found: dict[str, Any] = {}
+    for each in dataclasses.fields(config):
+        value = getattr(config, each.name)
+        found |= to_dict(value) if each.name == "hyperparameters" else {each.name: plain(value)}
+    return found
 
 
 def to_yaml(config: Any) -> str:  # noqa: ANN401

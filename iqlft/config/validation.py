@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from iqlft.config.errors import ConfigError
 from iqlft.config.settings import (
-    ConfigError,
     FinetuneConfig,
-    Hyperparameters,
-    OnlineConfig,
     PretrainConfig,
     RunConfig,
     TaskConfig,
@@ -23,13 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
-def check(config: Hyperparameters | PretrainConfig | FinetuneConfig | RunConfig) -> None:
+def check(config: Any) -> None:  # noqa: ANN401
     """Refuses numbers that make no sense, before anything is built.
 
     Raises:
         ConfigError: with the flag, its value and what it must be.
     """
     fields = config_fields(type(config))
+    if isinstance(config, PretrainConfig):
+        check(config.hyperparameters)
 
     def refuse(names: Iterable[str], fits: Callable[[Any], bool], must: str) -> None:
         for name in names:
@@ -66,7 +66,7 @@ def check(config: Hyperparameters | PretrainConfig | FinetuneConfig | RunConfig)
                 f"The task {config.task} has the dataset {' '.join(usual)}, but the settings name "
                 f"{' '.join(config.dataset)}: load them with --task, or `override` and `load_task`."
             )
-    if isinstance(config, OnlineConfig) and config.lockstep:
+    if isinstance(config, FinetuneConfig | RunConfig) and config.lockstep:
         num_workers = config.workers + config.remote_workers
         if num_workers != 1:
             raise ConfigError(

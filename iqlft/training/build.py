@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config.settings import ConfigError, Hyperparameters, MachineConfig, config_fields
+from iqlft.config.algorithms import Hyperparameters, IQLHyperparameters
+from iqlft.config.settings import ConfigError, MachineConfig
 from iqlft.datasets.loading import check_fits, load_dataset
 from iqlft.training.replay import Replay
 from iqlft_workers.environment import Environment, EnvironmentSpec
@@ -17,7 +18,7 @@ from iqlft_workers.environment import Environment, EnvironmentSpec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from iqlft.config.settings import Precision, PretrainConfig, TaskConfig
+    from iqlft.config.settings import Precision, TaskConfig
     from iqlft.datasets.loading import OfflineDataset
 
 Training = TypeVar("Training", bound=MachineConfig)
@@ -108,13 +109,6 @@ def load_task_dataset(config: TaskConfig) -> OfflineDataset:
     return dataset
 
 
-def hyperparameters(config: PretrainConfig) -> Hyperparameters:
-    """The hyperparameters among a command's settings."""
-    return Hyperparameters(
-        **{name: getattr(config, name) for name in config_fields(Hyperparameters)}
-    )
-
-
 def build_algorithm(
     dataset: OfflineDataset,
     settings: Hyperparameters,
@@ -126,6 +120,8 @@ def build_algorithm(
     num_updates: int | None = None,
 ) -> ImplicitQLearning:
     """IQL with networks that fit a dataset."""
+    if not isinstance(settings, IQLHyperparameters):
+        raise ConfigError("Of the algorithms only iql can be built so far.")
     mean = std = None
     if normalize_observations:
         mean = torch.from_numpy(dataset.statistics.mean)

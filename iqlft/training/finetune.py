@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from iqlft.analysis.restored import end_of_pretraining
-from iqlft.config.settings import FinetuneConfig, override, to_dict
+from iqlft.config.settings import FinetuneConfig, override, to_dict, with_settings
 from iqlft.config.validation import check
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from iqlft.config.settings import ActorSchedule, PretrainConfig
+    from iqlft.config.settings import PretrainConfig
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.runs.checkpoint import Checkpoint
     from iqlft.training.progress import Reporter
@@ -94,7 +94,7 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
 
 def _chosen(config: FinetuneConfig) -> tuple[Path, ...]:
     """The named runs, or the newest pretrained one that is not fine-tuned yet."""
-    return config.run or (newest_pretrained(config.runs, config.task),)
+    return config.run or (newest_pretrained(config.runs, config.task, config.algorithm),)
 
 
 def _target(run: Run, config: FinetuneConfig) -> Path:
@@ -276,21 +276,22 @@ def _build(
 ) -> Stack:
     """As for pretraining, with the machine of this command and room for new transitions."""
     learner = dataclasses.replace(
-        pretrained,
+        _with_online_schedule(pretrained),
         device=config.device,
         precision=config.precision,
         threads=config.threads,
         cuda_graph=config.cuda_graph,
-        actor_schedule=_online_schedule(pretrained),
     )
     return build(
         learner, dataset, seeds, capacity=config.env_steps, offline_ratio=config.offline_ratio
     )
 
 
-def _online_schedule(pretrained: PretrainConfig) -> ActorSchedule:
+def _with_online_schedule(pretrained: PretrainConfig) -> PretrainConfig:
     """A cosine has reached 0 where fine-tuning begins, unless it is the one that climbs back."""
-    return "constant" if pretrained.actor_schedule == "cosine" else pretrained.actor_schedule
+    if getattr(pretrained.hyperparameters, "actor_schedule", "constant") != "cosine":
+        return pretrained
+    return with_settings(pretrained, actor_schedule="constant")
 
 
 def _pacing(config: FinetuneConfig, session: Session, offline_updates: int) -> Pacing:

@@ -15,7 +15,6 @@ from iqlft.training.build import (
     build_algorithm,
     build_replay,
     flushed_denormals,
-    hyperparameters,
     load_task_dataset,
     pick_device,
     with_settled_precision,
@@ -141,7 +140,7 @@ def build(
     )
     algorithm = build_algorithm(
         dataset,
-        hyperparameters(config),
+        config.hyperparameters,
         seeds,
         normalize_observations=config.normalize_observations,
         device=device,
@@ -155,7 +154,9 @@ def build(
             f"The actor is too large to be sent to workers ({error}); choose a smaller "
             "--hidden-size or --hidden-layers."
         ) from error
-    return Stack(algorithm, replay, config.batch_size, _graph(config, algorithm, replay))
+    return Stack(
+        algorithm, replay, config.hyperparameters.batch_size, _graph(config, algorithm, replay)
+    )
 
 
 def _graph(
@@ -171,7 +172,7 @@ def _graph(
         )
     # A run that was begun on a GPU may be resumed without one.
     on_gpu = replay.device.type == "cuda"
-    return UpdateGraph(algorithm, replay, config.batch_size) if on_gpu else None
+    return UpdateGraph(algorithm, replay, config.hyperparameters.batch_size) if on_gpu else None
 
 
 def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -> Gateway:
@@ -195,7 +196,7 @@ def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict
     """What `meta.json` says about a run."""
     return {
         "task": config.task,
-        "algorithm": "iql",
+        "algorithm": config.algorithm,
         "variant": name_without_seed(config.name, config.seed),
         "seed": config.seed,
         "dataset": {"id": dataset.id, "hash": dataset.statistics.hash},

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config.settings import ActorSchedule, Hyperparameters
+from iqlft.config.algorithms import ActorSchedule, IQLHyperparameters
 from iqlft.nn.stacked_mlp import Dropout
 from iqlft.training.replay import Batch
 
@@ -17,7 +17,7 @@ Array = np.ndarray
 Masks = Sequence[Array]
 
 OBSERVATION_DIM, ACTION_DIM, BATCH = 5, 2, 16
-SMALL = Hyperparameters(hidden_size=12, batch_size=BATCH)
+SMALL = IQLHyperparameters(hidden_size=12, batch_size=BATCH)
 DROPPING = dataclasses.replace(SMALL, dropout=0.25)
 NO_MASKS = (np.ones(1), np.ones(1))
 
@@ -143,7 +143,7 @@ def masks_of_one_update(algorithm: ImplicitQLearning) -> Masks:
 @pytest.mark.parametrize("settings", [SMALL, DROPPING], ids=["whole", "dropout"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 2e-4)])
 def test_ten_updates_equal_a_numpy_float64_transcription(
-    dtype: torch.dtype, tolerance: float, settings: Hyperparameters
+    dtype: torch.dtype, tolerance: float, settings: IQLHyperparameters
 ) -> None:
     algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings, (3,), dtype=dtype)
     twin = NumpyIQL(algorithm.state())
@@ -179,7 +179,7 @@ def test_a_terminated_transition_learns_its_reward_alone() -> None:
 
 @pytest.mark.parametrize("settings", [SMALL, DROPPING], ids=["whole", "dropout"])
 def test_a_member_learns_the_same_whichever_members_are_stacked_with_it(
-    settings: Hyperparameters,
+    settings: IQLHyperparameters,
 ) -> None:
     rng = np.random.default_rng(2)
     batches = [[random_arrays(rng) for _ in range(3)] for _ in range(4)]
@@ -215,7 +215,7 @@ def test_normalising_inside_equals_normalised_observations_outside() -> None:
 
 @pytest.mark.parametrize(("schedule", "end"), [("cosine", 4), ("climbing-cosine", 7)])
 def test_a_cosine_schedule_stays_at_zero_or_climbs_back(schedule: ActorSchedule, end: int) -> None:
-    settings = Hyperparameters(hidden_size=4, actor_schedule=schedule)
+    settings = IQLHyperparameters(hidden_size=4, actor_schedule=schedule)
     algorithm = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings, num_updates=4)
     batch = as_batch(random_arrays(np.random.default_rng(4)), torch.float32)
     rates = []
@@ -227,7 +227,7 @@ def test_a_cosine_schedule_stays_at_zero_or_climbs_back(schedule: ActorSchedule,
 
 
 @pytest.mark.parametrize("settings", [SMALL, DROPPING], ids=["whole", "dropout"])
-def test_training_continues_to_the_same_bits_from_its_state(settings: Hyperparameters) -> None:
+def test_training_continues_to_the_same_bits_from_its_state(settings: IQLHyperparameters) -> None:
     rng = np.random.default_rng(5)
     batches = [as_batch(random_arrays(rng), torch.float32) for _ in range(6)]
     whole = ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings)
@@ -278,7 +278,7 @@ def test_metrics_report_the_share_of_clipped_advantage_weights() -> None:
 
 
 def test_a_cosine_schedule_without_its_length_is_refused() -> None:
-    settings = Hyperparameters(actor_schedule="cosine")
+    settings = IQLHyperparameters(actor_schedule="cosine")
     with pytest.raises(ValueError, match="num_updates"):
         ImplicitQLearning(OBSERVATION_DIM, ACTION_DIM, settings)
 
@@ -312,7 +312,7 @@ def test_bf16_layers_follow_every_update_and_every_state() -> None:
 )
 @pytest.mark.parametrize("settings", [SMALL, DROPPING], ids=["whole", "dropout"])
 def test_updates_on_cuda_equal_those_on_the_cpu_and_continue_from_their_state(
-    settings: Hyperparameters, hidden: torch.dtype, tolerance: float
+    settings: IQLHyperparameters, hidden: torch.dtype, tolerance: float
 ) -> None:
     rng, seeds = np.random.default_rng(7), (0, 1)
 

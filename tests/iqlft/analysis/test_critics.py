@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from iqlft.algorithms.iql import ImplicitQLearning
 from iqlft.analysis.critics import Critics
 from iqlft.analysis.restored import restored
-from iqlft.config.settings import Hyperparameters
+from iqlft.config.algorithms import IQLHyperparameters
 from iqlft.runs.folder import Run, RunError
 from iqlft.runs.policy import load_policy
 
@@ -48,6 +48,6 @@ def test_values_and_advantages_are_those_of_the_newest_checkpoint(finetuned: Pat
 
 
 def test_without_an_inverse_temperature_no_advantage_is_clipped() -> None:
-    critics = Critics(ImplicitQLearning(3, 1, Hyperparameters(inverse_temperature=0.0)))
+    critics = Critics(ImplicitQLearning(3, 1, IQLHyperparameters(inverse_temperature=0.0)))
     with pytest.raises(RunError, match=r"none is clipped \(inverse_temperature is 0\)"):
         _ = critics.clipped_from

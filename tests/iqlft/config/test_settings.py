@@ -1,6 +1,5 @@
 """Settings come in layers, read the same from YAML and flags, and are refused with a sentence."""
 
-import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -12,20 +11,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iqlft.cli import main as cli
+from iqlft.config.algorithms import ALGORITHMS, IQLHyperparameters
 from iqlft.config.settings import (
     ConfigError,
     FinetuneConfig,
-    Hyperparameters,
     PretrainConfig,
     RunConfig,
-    config_fields,
     load_task,
     load_yaml,
     override,
     part,
+    setting_fields,
     task_names,
     to_dict,
     to_yaml,
+    with_algorithm,
+    with_settings,
 )
 from iqlft.config.validation import check
 
@@ -55,7 +56,7 @@ def test_flags_win_over_the_config_file_which_wins_over_the_task_which_wins_over
     assert found["seed"] == 5
     assert found["eval_every"] == 17 != task["eval_every"]
     assert found["num_updates"] == task["num_updates"] != PretrainConfig().num_updates
-    assert found["batch_size"] == PretrainConfig().batch_size
+    assert found["batch_size"] == IQLHyperparameters().batch_size
 
 
 @pytest.mark.parametrize("flag", [["--task", "antmaze-corner"], ["--task=antmaze-corner"]])
@@ -86,7 +87,9 @@ def test_every_task_file_loads_into_every_training_command(kind: type, name: str
 def test_a_command_s_part_of_a_run_has_the_run_s_settings() -> None:
     whole = RunConfig(num_updates=7, env_steps=9, workers=3, offline_ratio=0.5)
     assert part(whole, PretrainConfig) == PretrainConfig(num_updates=7, workers=3)
-    online = FinetuneConfig(task=whole.task, env_steps=9, workers=3, offline_ratio=0.5)
+    online = FinetuneConfig(
+        task=whole.task, algorithm="iql", env_steps=9, workers=3, offline_ratio=0.5
+    )
     assert part(whole, FinetuneConfig) == online
 
 
@@ -120,18 +123,22 @@ def value_of(name: str, hint: type) -> st.SearchStrategy[Any]:
     return by_type[hint.__name__]
 
 
-def configs(kind: type) -> st.SearchStrategy[Any]:
-    fields = {name: value_of(name, hint) for name, hint in config_fields(kind).items()}
-    return st.builds(kind, **fields)
+def configs(kind: type, algorithm: str) -> st.SearchStrategy[Any]:
+    default = with_algorithm(kind(), algorithm)
+    fields = {name: value_of(name, hint) for name, hint in setting_fields(default).items()}
+    fields.pop("algorithm")
+    return st.fixed_dictionaries(fields).map(lambda found: with_settings(default, **found))
 
 
-@pytest.mark.parametrize("kind", [PretrainConfig, FinetuneConfig])
+@pytest.mark.parametrize(
+    ("kind", "algorithm"), [(FinetuneConfig, ""), *((PretrainConfig, name) for name in ALGORITHMS)]
+)
 @given(data=st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_yaml_brings_back_the_same_config(
-    kind: type, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    kind: type, algorithm: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    config = data.draw(configs(kind))
+    config = data.draw(configs(kind, algorithm))
     path = tmp_path_factory.getbasetemp() / "config.yaml"
     path.write_text(to_yaml(config), encoding="utf-8")
     assert override(kind(), load_yaml(path), "config.yaml") == config
@@ -141,7 +148,7 @@ def test_numbers_may_be_written_as_people_write_them() -> None:
     values = yaml.safe_load("learning_rate: 3e-4\nnum_updates: 1e6\nenv_steps: 50_000\nseed: 2.0")
     assert isinstance(values["learning_rate"], str)  # YAML 1.1 wants a point in a float.
     config = override(RunConfig(), values, "file")
-    assert (config.learning_rate, config.num_updates) == (3e-4, 1_000_000)
+    assert (config.hyperparameters.learning_rate, config.num_updates) == (3e-4, 1_000_000)
     assert (config.env_steps, config.seed) == (50_000, 2)
     assert isinstance(config.num_updates, int)
     assert isinstance(config.seed, int)
@@ -149,7 +156,7 @@ def test_numbers_may_be_written_as_people_write_them() -> None:
 
 def test_a_key_of_another_command_is_left_to_it() -> None:
     values = {"utd_ratio": 2.0, "expectile": 0.7}
-    assert override(PretrainConfig(), values, "file").expectile == 0.7
+    assert to_dict(override(PretrainConfig(), values, "file"))["expectile"] == 0.7
     assert override(FinetuneConfig(), values, "file").utd_ratio == 2.0
 
 
@@ -161,21 +168,27 @@ def test_a_key_of_another_command_is_left_to_it() -> None:
     [
         ({"expectil": 0.7}, "no setting 'expectil'. Did you mean 'expectile'?"),
         ({"batchsize": 1}, "Did you mean 'batch_size'?"),
-        ({"num_updates": 1.5}, "num_updates is 1.5, but must be a whole number"),
-        ({"num_updates": "many"}, "num_updates is 'many', but must be a whole number"),
-        ({"num_updates": True}, "must be a whole number"),
-        ({"num_updates": float("inf")}, "must be a whole number"),
-        ({"learning_rate": "fast"}, "learning_rate is 'fast', but must be a number"),
-        ({"learning_rate": True}, "must be a number"),
-        ({"learning_rate": None}, "must be a number"),
-        ({"lockstep": 1}, "lockstep is 1, but must be true or false"),
-        ({"dataset": 3}, "dataset is 3, but must be a list"),
-        ({"dataset": ["a/b-v0", 3]}, "dataset is 3, but must be text"),
-        ({"reward_scale": "returns"}, "reward_scale is 'returns', but must be a number"),
-        ({"reference_scores": [1, 2, 3]}, "must hold 2 values"),
-        ({"precision": "float16"}, "must be one of float32, bf16, auto"),
-        ({"runs": 3}, "runs is 3, but must be a path"),
-        ({"run": "runs/a"}, "run is 'runs/a', but must be a list"),
+        ({"num_updates": 1.5}, "num_updates is 1.5, but must be INT"),
+        ({"num_updates": "many"}, "num_updates is 'many', but must be INT"),
+        ({"num_updates": True}, "must be INT"),
+        ({"num_updates": float("inf")}, "must be INT"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast', but must be FLOAT"),
+        ({"learning_rate": True}, "must be FLOAT"),
+        ({"learning_rate": None}, "must be FLOAT"),
+        ({"lockstep": 1}, "lockstep is 1, but must be {True,False}"),
+        ({"dataset": 3}, "dataset is 3, but must be [STR [STR ...]]"),
+        ({"dataset": ["a/b-v0", 3]}, "dataset is ['a/b-v0', 3], but must be [STR"),
+        (
+            {"reward_scale": "returns"},
+            "reward_scale is 'returns', but must be FLOAT|{return_range}",
+        ),
+        ({"reference_scores": [1, 2, 3]}, "but must be {None}|{FLOAT FLOAT}"),
+        ({"precision": "float16"}, "must be {float32,bf16,auto}"),
+        ({"runs": 3}, "runs is 3, but must be PATH"),
+        ({"name": None}, "name is None, but must be STR"),
+        ({"run": 3}, "run is 3, but must be [PATH [PATH ...]]"),
+        ({"iql": 0.7}, "iql is 0.7, but must be a mapping"),
+        ({"environment_kwargs": 3}, "environment_kwargs is 3, but must be a mapping"),
     ],
 )
 def test_a_wrong_key_or_type_is_named_with_its_source(values: dict[str, Any], message: str) -> None:
@@ -185,8 +198,9 @@ def test_a_wrong_key_or_type_is_named_with_its_source(values: dict[str, Any], me
     assert message in str(caught.value)
 
 
-def test_a_single_dataset_needs_no_list() -> None:
+def test_a_single_text_needs_no_list() -> None:
     assert override(PretrainConfig(), {"dataset": "a/b-v0"}, "my.yaml").dataset == ("a/b-v0",)
+    assert override(FinetuneConfig(), {"run": "runs/a"}, "my.yaml").run == (Path("runs/a"),)
 
 
 def test_several_datasets_follow_one_flag(capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,12 +258,12 @@ def test_numbers_that_make_no_sense_are_refused_by_flag(
     changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        check(dataclasses.replace(RunConfig(), **changes))
+        check(with_settings(RunConfig(), **changes))
 
 
 def test_what_makes_sense_is_not_refused() -> None:
     check(RunConfig(lockstep=True, workers=1, offline_ratio=0.0, seed=0, slack=0))
-    check(Hyperparameters())
+    check(IQLHyperparameters())
     check(FinetuneConfig(offline_ratio=1.0, into="copy"))
 
 

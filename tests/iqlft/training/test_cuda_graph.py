@@ -5,19 +5,19 @@ import pytest
 import torch
 
 from iqlft.algorithms.iql import ImplicitQLearning
-from iqlft.config.settings import Hyperparameters
+from iqlft.config.algorithms import IQLHyperparameters
 from iqlft.training.cuda_graph import UpdateGraph
 from iqlft.training.replay import Replay
 from iqlft.training.stack import Stack
 from iqlft_workers.transition import RowLayout
 
 LAYOUT, SEEDS, BATCH = RowLayout(5, 2), (0, 1), 32
-SMALL = Hyperparameters(hidden_size=16)
+SMALL = IQLHyperparameters(hidden_size=16)
 
 
 def test_updates_that_change_from_one_to_the_next_are_not_uniform() -> None:
     def uniform(**settings: object) -> bool:
-        hyperparameters = Hyperparameters(hidden_size=4, **settings)  # type: ignore[arg-type]
+        hyperparameters = IQLHyperparameters(hidden_size=4, **settings)  # type: ignore[arg-type]
         return ImplicitQLearning(5, 2, hyperparameters, num_updates=10).is_uniform
 
     assert uniform()

@@ -1,6 +1,5 @@
 """Values that no return can reach are told, others are not."""
 
-import dataclasses
 import json
 import math
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iqlft.config.settings import PretrainConfig
+from iqlft.config.settings import PretrainConfig, with_settings
 from iqlft.training.divergence import Range, impossible_value, possible_returns
 from iqlft.training.pretrain import pretrain
 from iqlft.training.replay import Replay
@@ -61,7 +60,7 @@ def test_a_run_with_impossible_values_says_so_once(
 ) -> None:
     assert corner
     # Returns between 0 and 1e-7 are less than what untrained networks say.
-    config = dataclasses.replace(
+    config = with_settings(
         pretraining, runs=tmp_path, reward_scale=1e-9, reward_shift=0.0, learning_rate=1e-6,
         num_updates=30, eval_every=30, log_every=10,
     )  # fmt: skip
