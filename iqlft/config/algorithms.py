@@ -4,16 +4,16 @@ Imports no torch, so that `--help` shows an algorithm's flags without loading it
 in `iqlft/algorithms/`, a dataclass and a line in `ALGORITHMS` here, and a test file.
 """
 
-from __future__ import annotations
-
+# tyro reads these annotations at run time, so they are not postponed.
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
+from annotated_types import Interval
+
+from iqlft.config.bounds import Count, Positive, Real, Share, Spread
 from iqlft.config.errors import ConfigError, nearest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 ActorSchedule = Literal["constant", "cosine", "climbing-cosine"]
 
@@ -22,13 +22,13 @@ ActorSchedule = Literal["constant", "cosine", "climbing-cosine"]
 class Hyperparameters:
     """What every algorithm has."""
 
-    learning_rate: float = 3e-4
+    learning_rate: Positive = 3e-4
     """Adam's learning rate for every network."""
-    batch_size: int = 256
+    batch_size: Count = 256
     """Transitions per update."""
-    hidden_size: int = 256
+    hidden_size: Count = 256
     """Width of each hidden layer."""
-    hidden_layers: int = 2
+    hidden_layers: Count = 2
     """Number of hidden layers."""
 
 
@@ -36,9 +36,9 @@ class Hyperparameters:
 class CriticHyperparameters(Hyperparameters):
     """What every algorithm with bootstrapped critics has."""
 
-    discount: float = 0.99
+    discount: Share = 0.99
     """Discount of future rewards."""
-    target_update_rate: float = 0.005
+    target_update_rate: Share = 0.005
     """Share by which the target networks move towards the networks at each update."""
 
 
@@ -46,12 +46,12 @@ class CriticHyperparameters(Hyperparameters):
 class OneStepHyperparameters(CriticHyperparameters):
     """One-step RL's hyperparameters: those of IQL's authors for AntMaze."""
 
-    inverse_temperature: float = 10.0
+    inverse_temperature: Real = 10.0
     """beta of the advantage-weighted actor loss (paper, eq. 7): 10 in AntMaze, 3 in locomotion."""
     actor_schedule: ActorSchedule = "constant"
     """Actor's learning rate: constant (fine-tuning follows); a cosine to 0 over num_updates, and
     constant again online; or, to compare with CORL, the cosine that goes on and climbs back."""
-    dropout: float = 0.0
+    dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Share of the actor's hidden units dropped in its updates: 0.1 in kitchen and Adroit."""
 
 
@@ -59,7 +59,7 @@ class OneStepHyperparameters(CriticHyperparameters):
 class IQLHyperparameters(OneStepHyperparameters):
     """IQL's hyperparameters, by default those of AntMaze."""
 
-    expectile: float = 0.9
+    expectile: Annotated[float, Interval(gt=0, le=1)] = 0.9
     """tau of the expectile loss (paper, eq. 5): 0.9 for AntMaze, 0.7 for locomotion."""
 
 
@@ -67,9 +67,9 @@ class IQLHyperparameters(OneStepHyperparameters):
 class BCHyperparameters(Hyperparameters):
     """Hyperparameters of behaviour cloning."""
 
-    best_share: float = 1.0
+    best_share: Annotated[float, Interval(gt=0, le=1)] = 1.0
     """Share of the dataset's episodes to clone, the best by undiscounted return; 0.1 is 10%BC."""
-    dropout: float = 0.0
+    dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Share of the actor's hidden units dropped in its updates."""
 
 
@@ -77,9 +77,9 @@ class BCHyperparameters(Hyperparameters):
 class AWACHyperparameters(CriticHyperparameters):
     """AWAC's hyperparameters, by default those of CORL for AntMaze."""
 
-    inverse_temperature: float = 10.0
+    inverse_temperature: Real = 10.0
     """1 / lambda of the advantage weights exp(A / lambda); CORL's lambda is 0.1 in AntMaze."""
-    hidden_layers: int = 3
+    hidden_layers: Count = 3
     """Number of hidden layers."""
 
 
@@ -87,15 +87,15 @@ class AWACHyperparameters(CriticHyperparameters):
 class TD3BCHyperparameters(CriticHyperparameters):
     """TD3+BC's hyperparameters, those of its authors for locomotion; they give none for AntMaze."""
 
-    alpha: float = 2.5
+    alpha: Spread = 2.5
     """Weight of the critic against cloning in the actor's loss (paper, eq. 5)."""
-    policy_delay: int = 2
+    policy_delay: Count = 2
     """Updates of the critics between updates of actor and targets."""
-    policy_noise: float = 0.2
+    policy_noise: Spread = 0.2
     """Standard deviation of the noise on the target actor's actions."""
-    noise_clip: float = 0.5
+    noise_clip: Spread = 0.5
     """Bound of that noise."""
-    exploration_noise: float = 0.1
+    exploration_noise: Spread = 0.1
     """Standard deviation of the noise on the actions of online episodes."""
 
 

@@ -6,8 +6,7 @@ are nested in a config and flat, of their plain names, everywhere else. Imports 
 `--help` is quick.
 """
 
-from __future__ import annotations
-
+# tyro reads these annotations at run time, so they are not postponed.
 import dataclasses
 import typing
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 import yaml
+from annotated_types import Interval
 
 from iqlft.config.algorithms import (
     ALGORITHMS,
@@ -24,6 +24,7 @@ from iqlft.config.algorithms import (
     owners,
     registered,
 )
+from iqlft.config.bounds import Count, Positive, Real, Share, Size
 from iqlft.config.errors import ConfigError as ConfigError  # noqa: PLC0414 -- of this interface
 from iqlft.config.errors import nearest
 from iqlft.config.values import read
@@ -51,9 +52,9 @@ class TaskConfig:
     desired goal is part of the observation; stored: observations and rewards as they are."""
     after_success: Literal["keep", "drop"] = "keep"
     """drop: end each dataset episode at its first success, where most of it sits on the goal."""
-    reward_scale: float | Literal["return_range"] = 1.0
+    reward_scale: Real | Literal["return_range"] = 1.0
     """Factor on rewards; return_range: 1000 / (greatest - least return of a dataset episode)."""
-    reward_shift: float = -1.0
+    reward_shift: Real = -1.0
     """Added to scaled rewards; -1 turns AntMaze's 0/1 into -1/0."""
     score: Judge = "success"
     """What an episode is judged by: success, where the environment reports it, or its return."""
@@ -78,21 +79,21 @@ class MachineConfig:
     """Arithmetic of the hidden layers; output layers, losses and optimiser are always float32.
     auto: bf16 on a processor that has it, else float32.
     """
-    threads: int = 0
+    threads: Size = 0
     """torch threads on the CPU; 0: one per core."""
     cuda_graph: bool = False
     """On a GPU, launch every update as one recorded graph; not with dropout or a cosine."""
-    eval_every: int = 100_000
+    eval_every: Count = 100_000
     """Updates (offline) or environment steps (online) between evaluations."""
-    eval_episodes: int = 100
+    eval_episodes: Count = 100
     """Episodes per evaluation, spread over the workers; mean action, fixed seeds."""
-    log_every: int = 1000
+    log_every: Count = 1000
     """Updates between rows of metrics.jsonl."""
-    checkpoint_every: int = 50_000
+    checkpoint_every: Count = 50_000
     """Updates between checkpoints."""
     runs: Path = Path("runs")
     """Folder that holds the run folders."""
-    port: int = 0
+    port: Annotated[int, Interval(ge=0, le=65534)] = 0
     """TCP port that workers connect to, weights on the next one; 0: any two free ones."""
     tensorboard: bool = True
     """Also write TensorBoard events."""
@@ -109,13 +110,13 @@ class PretrainConfig(TaskConfig, MachineConfig):
     hyperparameters: Annotated[Hyperparameters, tyro.conf.OmitArgPrefixes] = field(
         default_factory=IQLHyperparameters
     )
-    num_updates: int = 1_000_000
+    num_updates: Count = 1_000_000
     """Offline updates."""
-    seed: int = 0
+    seed: Size = 0
     """Seed of initial weights, batches and training episodes."""
     seeds: tuple[int, ...] = ()
     """Several seeds that learn together in one process, each in a run folder of its own."""
-    workers: int = 2
+    workers: Count = 2
     """Processes that run the evaluation episodes, shared among the seeds; at least one for each."""
     name: str = ""
     """Name of the run folder under runs/<task>/; empty: <algorithm>-s<seed>; -s<seed> follows
@@ -127,17 +128,17 @@ class PretrainConfig(TaskConfig, MachineConfig):
 class OnlineConfig:
     """How online fine-tuning proceeds."""
 
-    env_steps: int = 1_000_000
+    env_steps: Count = 1_000_000
     """Environment steps in all."""
-    utd_ratio: float = 1.0
+    utd_ratio: Positive = 1.0
     """Updates per environment step."""
-    offline_ratio: float | None = None
+    offline_ratio: Share | None = None
     """Share of each batch from the dataset; None: uniform over dataset and new transitions."""
-    slack: int = 0
+    slack: Size = 0
     """Updates by which workers or learner may run ahead; 0: max(512, 128 x workers)."""
     lockstep: bool = False
     """One worker, one step, then its updates, in order: exactly reproducible, and slower."""
-    remote_workers: int = 0
+    remote_workers: Size = 0
     """Further workers that may connect with `iqlft worker --connect`, from any machine."""
     host: str = "127.0.0.1"
     """Address to listen on; one that other machines can reach needs --keys."""
@@ -145,7 +146,7 @@ class OnlineConfig:
     """Folder of keys, see `iqlft keys`: workers without one of them are turned away."""
     insecure: bool = False
     """Listen on any --host without keys: whoever reaches the port can feed the replay."""
-    publish_every: int = 10
+    publish_every: Count = 10
     """Updates between broadcasts of the actor weights."""
 
 
@@ -159,7 +160,7 @@ class FinetuneConfig(OnlineConfig, MachineConfig):
     """Where no run is named: the newest one of this task; empty: of any."""
     algorithm: str = ""
     """Where no run is named: the newest one of this algorithm; empty: of any."""
-    workers: int = 2
+    workers: Count = 2
     """Rollout worker processes, shared evenly among the runs, rounded down; one each at least."""
     into: str = ""
     """Fine-tune a copy of the run under this name beside it, of several runs under the name and
