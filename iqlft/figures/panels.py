@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from iqlft.analysis.quantities import with_minus
 from iqlft.analysis.summary import estimate_scores, short_count
 from iqlft.figures.style import BLUE, DARK, GREEN, GREY, PURPLE, SHADE, SKY, VERMILION
 
@@ -215,7 +216,7 @@ def dress_axis(axes: Axes, stretch: Stretch, *, narrow: bool) -> None:
         axes.set_xlim(0, max(stretch.offline, 1))
         left, right = [], [-x for x in left]
     places = [*sorted(left), 0, *right]
-    axes.set_xticks(places, [short_count(x).replace("-", "\N{MINUS SIGN}") for x in places])
+    axes.set_xticks(places, [with_minus(short_count(x)) for x in places])
     axes.minorticks_off()
     _word_phases(axes, stretch, narrow=narrow)
 
