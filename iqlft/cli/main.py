@@ -19,6 +19,7 @@ from iqlft.cli.arguments import NewKeys, ResumeRun
 from iqlft.cli.parsing import Training, no_arguments, parse, settings
 from iqlft.config import settings as configs
 from iqlft.config import validation
+from iqlft.config.algorithms import ALGORITHMS
 from iqlft.config.errors import nearest
 from iqlft_workers import __version__
 from iqlft_workers.errors import UserError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from iqlft.config.settings import RunConfig
 
 UNSOUND, FAILED, DIVERGED, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
+"""Exit codes; `main` says of what."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -241,6 +243,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "doctor": _doctor,
     "demo": _demo,
 }
+"""By name, in the order of the overview."""
 
 
 # -- helpers ------------------------------------------------------------------------------------
@@ -258,7 +261,8 @@ def _resolve(default: Training, command: str, arguments: list[str]) -> Training 
 def _overview() -> str:
     lines = [f"  {name:10s}{_summary(command)}" for name, command in COMMANDS.items()]
     return (
-        "iqlft: offline-then-online fine-tuning with IQL and environment workers.\n\n"
+        "iqlft: offline-then-online reinforcement learning with environment workers.\n"
+        f"Algorithms: {', '.join(ALGORITHMS)}; `iqlft pretrain --algorithm NAME --help`.\n\n"
         "usage: iqlft COMMAND [...]\n\n" + "\n".join(lines) + "\n\n"
         "`iqlft COMMAND --help` says more."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,12 +14,14 @@ from iqlft.config.algorithms import owners
 from iqlft.config.values import TYPES
 
 Training = TypeVar("Training", configs.PretrainConfig, configs.FinetuneConfig, configs.RunConfig)
+"""The config of a training command."""
 
 TRAINING_HELP = (
     "Settings come from the defaults of --algorithm NAME, whose hyperparameters are flags here, "
     "then --task NAME (a file in configs/), then --config FILE, then the flags. --print-config "
     "shows the result as YAML, which --config reads back."
 )
+"""What `--help` of a training command begins with."""
 
 
 def settings(default: Training, section: str, arguments: list[str]) -> tuple[Training, bool]:
@@ -55,8 +58,7 @@ def settings(default: Training, section: str, arguments: list[str]) -> tuple[Tra
     printing = "--print-config" in arguments
     arguments = [each for each in arguments if each != "--print-config"]
     _refuse_foreign(arguments, default)
-    resolved: Training = parse(section, type(default), arguments, default)
-    return resolved, printing
+    return parse_groups(section, default, arguments), printing
 
 
 def _take(arguments: list[str], flag: str) -> tuple[list[str], str | None]:
@@ -88,10 +90,44 @@ def _refuse_foreign(arguments: list[str], config: Any) -> None:  # noqa: ANN401
             )
 
 
-def parse(command: str, kind: Any, arguments: list[str], default: Any = None) -> Any:  # noqa: ANN401
+def parse(command: str, kind: Any, arguments: list[str]) -> Any:  # noqa: ANN401
     """Parses the arguments of a command into a dataclass of this kind; exits on `--help`."""
-    extra = {} if default is None else {"default": default, "description": TRAINING_HELP}
-    return tyro.cli(kind, args=arguments, prog=f"iqlft {command}", registry=TYPES, **extra)
+    return tyro.cli(kind, args=arguments, prog=f"iqlft {command}", registry=TYPES)
+
+
+def parse_groups(command: str, default: Training, arguments: list[str]) -> Training:
+    """Parses flags onto a training command's config; `--help` shows them in groups.
+
+    The groups are the dataclasses that the config is made of, and its hyperparameters.
+    """
+    parts: dict[str, Any] = {}
+    if isinstance(default, configs.PretrainConfig):
+        parts["algorithm"] = default.hyperparameters
+    for kind in filter(_is_whole, type(default).__mro__):
+        parts[_title(kind)] = configs.part(default, kind)
+    groups = dataclasses.make_dataclass(
+        "Groups", [(key, type(part)) for key, part in parts.items()]
+    )
+    found = tyro.cli(
+        groups,
+        args=arguments,
+        prog=f"iqlft {command}",
+        description=TRAINING_HELP,
+        default=groups(**parts),
+        config=(tyro.conf.OmitArgPrefixes,),
+        registry=TYPES,
+    )
+    values = {key: each for name in parts for key, each in vars(getattr(found, name)).items()}
+    return configs.with_settings(default, **values)
+
+
+def _is_whole(kind: type) -> bool:
+    """Whether a dataclass has its fields from no other."""
+    return dataclasses.is_dataclass(kind) and kind.__bases__ == (object,)
+
+
+def _title(kind: type) -> str:
+    return kind.__name__.removesuffix("Config").lower()
 
 
 def no_arguments(command: str, arguments: list[str]) -> None:

@@ -16,6 +16,7 @@ from iqlft.config.bounds import Count, Positive, Real, Share, Spread
 from iqlft.config.errors import ConfigError, nearest
 
 ActorSchedule = Literal["constant", "cosine", "climbing-cosine"]
+"""How an actor's learning rate goes on."""
 
 
 @dataclass(frozen=True)

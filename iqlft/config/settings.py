@@ -31,6 +31,7 @@ from iqlft.config.values import read
 
 Config = TypeVar("Config")
 Precision = Literal["float32", "bf16", "auto"]
+"""Arithmetic of the hidden layers; auto: what the processor is fast in."""
 Judge = Literal["success", "return"]
 """What an episode is judged by."""
 
@@ -102,14 +103,11 @@ class MachineConfig:
 
 
 @dataclass(frozen=True)
-class PretrainConfig(TaskConfig, MachineConfig):
-    """Pretrain an algorithm on an offline dataset."""
+class OfflineConfig:
+    """How offline pretraining proceeds."""
 
     algorithm: str = "iql"
     """Name of an algorithm, or package.module:Class; its hyperparameters are flags too."""
-    hyperparameters: Annotated[Hyperparameters, tyro.conf.OmitArgPrefixes] = field(
-        default_factory=IQLHyperparameters
-    )
     num_updates: Count = 1_000_000
     """Offline updates."""
     seed: Size = 0
@@ -122,6 +120,14 @@ class PretrainConfig(TaskConfig, MachineConfig):
     """Name of the run folder under runs/<task>/; empty: <algorithm>-s<seed>; -s<seed> follows
     --seeds.
     """
+
+
+@dataclass(frozen=True)
+class PretrainConfig(OfflineConfig, TaskConfig, MachineConfig):
+    """Pretrain an algorithm on an offline dataset."""
+
+    hyperparameters: Hyperparameters = field(default_factory=IQLHyperparameters)
+    """Those of the algorithm; flat, of their plain names, in flags and YAML."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +157,8 @@ class OnlineConfig:
 
 
 @dataclass(frozen=True)
-class FinetuneConfig(OnlineConfig, MachineConfig):
-    """Fine-tune a pretrained run online, with rollout workers."""
+class SourceConfig:
+    """Which pretrained runs are fine-tuned, and by how many."""
 
     run: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Run folders to continue; none: the newest pretrained run."""
@@ -169,13 +175,18 @@ class FinetuneConfig(OnlineConfig, MachineConfig):
 
 
 @dataclass(frozen=True)
+class FinetuneConfig(SourceConfig, OnlineConfig, MachineConfig):
+    """Fine-tune a pretrained run online, with rollout workers."""
+
+
+@dataclass(frozen=True)
 class RunConfig(OnlineConfig, PretrainConfig):
     """Pretrain, fine-tune and draw the figure."""
 
 
-def part(config: RunConfig, kind: type[Config]) -> Config:
-    """The settings of one command among those of `iqlft run`."""
-    shared = config_fields(kind).keys() & config_fields(RunConfig).keys()
+def part(config: Any, kind: type[Config]) -> Config:  # noqa: ANN401
+    """The settings of one command among those of `iqlft run`, or one of a config's parts."""
+    shared = config_fields(kind).keys() & config_fields(type(config)).keys()
     return kind(**{name: getattr(config, name) for name in shared})
 
 
