@@ -9,7 +9,7 @@ from iqlft.algorithms.base import reduce
 from iqlft.config import settings as configs
 from iqlft.config import validation
 from iqlft.config.algorithms import registered
-from iqlft.config.casting import nearest
+from iqlft.config.errors import nearest
 from iqlft.runs.policy import Policy, save_policy
 from iqlft.training.build import build_algorithm, build_replay, load_task_dataset, pick_device
 

@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from iqlft.analysis.quantities import clock
 from iqlft.analysis.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def line(status: Status, remaining: float | None) -> str:
         parts.append("evaluating {}/{}".format(*status.evaluation))
     if status.last:
         parts.append(_score(status.last) + _change(status))
-    parts.append(f"{duration(remaining)} left")
+    parts.append(f"{clock(remaining)} left")
     return ", ".join(parts)
 
 
@@ -120,7 +121,7 @@ def panel(status: Status, remaining: float | None) -> Panel:
     rows.add_row(
         "progress",
         f"{status.done:,} of {status.total:,} {_unit(status)} ({percent:.1%}), "
-        f"{duration(remaining)} left",
+        f"{clock(remaining)} left",
     )
     rows.add_row("speed", f"{status.updates_per_second:,.0f} updates/s" + _env_speed(status))
     rows.add_row("replay", f"{status.dataset_size:,} dataset + {status.new_size:,} new transitions")
@@ -134,14 +135,6 @@ def panel(status: Status, remaining: float | None) -> Panel:
     bar = ProgressBar(total=max(1, status.total), completed=status.done)
     title = f"iqlft {status.task}, {'pretraining' if status.phase == 'offline' else 'fine-tuning'}"
     return Panel(Group(bar, rows), title=title, title_align="left", width=86)
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as hours, minutes and seconds."""
-    if seconds is None:
-        return "unknown time"
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
 
 
 def _unit(status: Status) -> str:
@@ -219,5 +212,5 @@ class GenerationProgress:
             self._next_line = time.monotonic() + LINE_SECONDS
             remaining = (time.monotonic() - self._began) / max(1, done) * (total - done)
             self._console.print(
-                f"{done:,}/{total:,} episodes, {speed}, {duration(remaining)} left", highlight=False
+                f"{done:,}/{total:,} episodes, {speed}, {clock(remaining)} left", highlight=False
             )

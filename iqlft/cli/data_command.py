@@ -10,7 +10,7 @@ from iqlft.cli.arguments import CheckData, ImportData, MakeData, OneDataset, Plo
 from iqlft.cli.console import GenerationProgress
 from iqlft.cli.outputs import writing
 from iqlft.cli.parsing import no_arguments, parse
-from iqlft.config.casting import ConfigError, nearest
+from iqlft.config.errors import ConfigError, nearest
 
 
 def run(arguments: list[str]) -> str:

@@ -12,18 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TASK = "antmaze-corner"
+"""Its settings fit into a few minutes on two cores."""
 TRANSITIONS = 100_000
 """Transitions of the demonstration's dataset."""
 
 
-def demo_config() -> configs.RunConfig:
-    """Settings that fit into a few minutes on two cores; a file like any task's."""
-    return configs.override(configs.RunConfig(), configs.load_task(TASK), f"configs/{TASK}.yaml")
-
-
 def make_demo_dataset(progress: Callable[[int, int, float], None]) -> str:
     """Makes the demonstration's dataset unless it is here already, and describes it."""
-    (dataset,) = demo_config().dataset
+    dataset = configs.load_task(TASK)["dataset"]
     for each in list_local():
         if each.id == dataset:
             return f"{dataset}, {each.transitions:,} transitions, made before."

@@ -16,10 +16,11 @@ from rich.console import Console
 
 from iqlft.cli import result_commands
 from iqlft.cli.arguments import NewKeys, ResumeRun
-from iqlft.cli.parsing import no_arguments, parse, settings
+from iqlft.cli.parsing import Training, no_arguments, parse, settings
 from iqlft.config import settings as configs
 from iqlft.config import validation
-from iqlft.config.casting import nearest
+from iqlft.config.algorithms import ALGORITHMS
+from iqlft.config.errors import nearest
 from iqlft_workers import __version__
 from iqlft_workers.errors import Stopped, UserError
 
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _pretrain(arguments: list[str]) -> None:
-    """Pretrain IQL on an offline dataset."""
+    """Pretrain an algorithm on an offline dataset."""
     config = _resolve(configs.PretrainConfig(), "pretrain", arguments)
     if config is None:
         return
@@ -152,9 +153,9 @@ def _resume(arguments: list[str]) -> None:
 
 def _demo(arguments: list[str]) -> None:
     """The main job in small, in a few minutes: data, pretraining, fine-tuning, figure."""
-    from iqlft.cli.demo import demo_config, make_demo_dataset  # noqa: PLC0415
+    from iqlft.cli.demo import TASK, make_demo_dataset  # noqa: PLC0415
 
-    config = _resolve(demo_config(), "demo", arguments)
+    config = _resolve(configs.RunConfig(task=TASK), "demo", arguments)
     if config is None:
         return
     from iqlft.runs.folder import refuse_existing  # noqa: PLC0415
@@ -240,12 +241,13 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "doctor": _doctor,
     "demo": _demo,
 }
+"""By name, in the order of the overview."""
 
 
 # -- helpers ------------------------------------------------------------------------------------
 
 
-def _resolve(default: configs.Config, command: str, arguments: list[str]) -> configs.Config | None:
+def _resolve(default: Training, command: str, arguments: list[str]) -> Training | None:
     """A training command's config; None when it was only to be printed."""
     resolved, printing = settings(default, command, arguments)
     if not printing:
@@ -257,7 +259,8 @@ def _resolve(default: configs.Config, command: str, arguments: list[str]) -> con
 def _overview() -> str:
     lines = [f"  {name:10s}{_summary(command)}" for name, command in COMMANDS.items()]
     return (
-        "iqlft: offline-then-online fine-tuning with IQL and environment workers.\n\n"
+        "iqlft: offline-then-online reinforcement learning with environment workers.\n"
+        f"Algorithms: {', '.join(ALGORITHMS)}; `iqlft pretrain --algorithm NAME --help`.\n\n"
         "usage: iqlft COMMAND [...]\n\n" + "\n".join(lines) + "\n\n"
         "`iqlft COMMAND --help` says more."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from iqlft.config.casting import ConfigError
+from iqlft.config.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,28 +1,34 @@
-"""From the command line's arguments to a config: tasks, files and flags in their order."""
+"""From the command line's arguments to a config: algorithm, task, file and flags in their order."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tyro
 
 from iqlft.cli.arguments import Nothing
 from iqlft.config import settings as configs
+from iqlft.config.algorithms import owners
+from iqlft.config.values import TYPES
+
+Training = TypeVar("Training", configs.PretrainConfig, configs.FinetuneConfig, configs.RunConfig)
+"""The config of a training command."""
 
 TRAINING_HELP = (
-    "Settings come from the defaults, then --task NAME (a file in configs/), then --config FILE, "
-    "then the flags. --print-config shows the result as YAML, which --config reads back."
+    "Settings come from the defaults of --algorithm NAME, whose hyperparameters are flags here, "
+    "then --task NAME (a file in configs/), then --config FILE, then the flags. --print-config "
+    "shows the result as YAML, which --config reads back."
 )
+"""What `--help` of a training command begins with."""
 
 
-def settings(
-    default: configs.Config, section: str, arguments: list[str]
-) -> tuple[configs.Config, bool]:
+def settings(default: Training, section: str, arguments: list[str]) -> tuple[Training, bool]:
     """Resolves a training command's config.
 
     Args:
-        default: the command's config with its defaults.
+        default: the command's config with its defaults, and the task that it takes by default.
         section: the command's name, and its section in a run's `config.yaml`.
         arguments: from the command line.
 
@@ -30,33 +36,33 @@ def settings(
         The config, and whether it is only to be printed.
 
     Raises:
-        ConfigError: a task, file or setting that does not exist, or a value of the wrong type.
+        ConfigError: an algorithm, task, file or setting that does not exist, or a value of the
+            wrong type.
     """
-    has_task = "task" in configs.config_fields(type(default))
-    arguments, task = _take(arguments, "--task", keep=has_task)
-    arguments, algorithm = _take(arguments, "--algorithm", keep=True)
     arguments, file = _take(arguments, "--config")
     values = {} if file is None else configs.load_yaml(Path(file))
     if isinstance(values.get(section), dict):
         values = values[section]
+    _, task = _take(arguments, "--task")
+    _, algorithm = _take(arguments, "--algorithm")
+    if algorithm is not None:
+        values = values | {"algorithm": algorithm}
+    chosen = {key: values[key] for key in ("algorithm",) if key in values}
+    default = configs.override(default, chosen, str(file))
     # A task that a file names brings its settings too, unless it is the file's own invention.
-    if task is None and values.get("task") in configs.task_names():
-        task = values["task"]
-    if (algorithm := algorithm or values.get("algorithm")) is not None:
-        default = configs.with_algorithm(default, str(algorithm))
+    if task is None and values.get("task", default.task) in configs.task_names():
+        task = values.get("task", default.task)
     if task is not None:
         default = configs.override(default, configs.load_task(task), f"configs/{task}.yaml")
-    default = configs.override(
-        default, values | ({"algorithm": algorithm} if algorithm else {}), str(file)
-    )
+    default = configs.override(default, values, str(file))
     printing = "--print-config" in arguments
     arguments = [each for each in arguments if each != "--print-config"]
-    resolved: configs.Config = parse(section, type(default), arguments, default)
-    return resolved, printing
+    _refuse_foreign(arguments, default)
+    return parse_groups(section, default, arguments), printing
 
 
-def _take(arguments: list[str], flag: str, *, keep: bool = False) -> tuple[list[str], str | None]:
-    """Removes `flag VALUE` or `flag=VALUE` from the arguments, unless it is to be kept."""
+def _take(arguments: list[str], flag: str) -> tuple[list[str], str | None]:
+    """The arguments without `flag VALUE` or `flag=VALUE`, and that value, if there is one."""
     for index, each in enumerate(arguments):
         name, equals, value = each.partition("=")
         if name != flag:
@@ -66,14 +72,62 @@ def _take(arguments: list[str], flag: str, *, keep: bool = False) -> tuple[list[
                 raise configs.ConfigError(f"{flag} needs a value.")
             value = arguments[index + 1]
         end = index + (1 if equals else 2)
-        return (arguments if keep else arguments[:index] + arguments[end:]), value
+        return arguments[:index] + arguments[end:], value
     return arguments, None
 
 
-def parse(command: str, kind: Any, arguments: list[str], default: Any = None) -> Any:  # noqa: ANN401
+def _refuse_foreign(arguments: list[str], config: Any) -> None:  # noqa: ANN401
+    """Refuses hyperparameters that another algorithm has; what nobody has is left to tyro."""
+    own = configs.setting_fields(config)
+    for each in arguments:
+        key = each.partition("=")[0].removeprefix("--").replace("-", "_")
+        having = owners(key) if each.startswith("--") and key not in own else []
+        if having:
+            learns = isinstance(config, configs.PretrainConfig)
+            hint = f"not of {config.algorithm}" if learns else "which pretraining sets"
+            raise configs.ConfigError(
+                f"{each.partition('=')[0]} is a hyperparameter of {', '.join(having)}, {hint}."
+            )
+
+
+def parse(command: str, kind: Any, arguments: list[str]) -> Any:  # noqa: ANN401
     """Parses the arguments of a command into a dataclass of this kind; exits on `--help`."""
-    extra = {} if default is None else {"default": default, "description": TRAINING_HELP}
-    return tyro.cli(kind, args=arguments, prog=f"iqlft {command}", **extra)
+    return tyro.cli(kind, args=arguments, prog=f"iqlft {command}", registry=TYPES)
+
+
+def parse_groups(command: str, default: Training, arguments: list[str]) -> Training:
+    """Parses flags onto a training command's config; `--help` shows them in groups.
+
+    The groups are the dataclasses that the config is made of, and its hyperparameters.
+    """
+    parts: dict[str, Any] = {}
+    if isinstance(default, configs.PretrainConfig):
+        parts["algorithm"] = default.hyperparameters
+    for kind in filter(_is_whole, type(default).__mro__):
+        parts[_title(kind)] = configs.part(default, kind)
+    groups = dataclasses.make_dataclass(
+        "Groups", [(key, type(part)) for key, part in parts.items()]
+    )
+    found = tyro.cli(
+        groups,
+        args=arguments,
+        prog=f"iqlft {command}",
+        description=TRAINING_HELP,
+        default=groups(**parts),
+        config=(tyro.conf.OmitArgPrefixes,),
+        registry=TYPES,
+    )
+    values = {key: each for name in parts for key, each in vars(getattr(found, name)).items()}
+    return configs.with_settings(default, **values)
+
+
+def _is_whole(kind: type) -> bool:
+    """Whether a dataclass has its fields from no other."""
+    return dataclasses.is_dataclass(kind) and kind.__bases__ == (object,)
+
+
+def _title(kind: type) -> str:
+    return kind.__name__.removesuffix("Config").lower()
 
 
 def no_arguments(command: str, arguments: list[str]) -> None:

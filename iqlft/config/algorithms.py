@@ -4,33 +4,33 @@ Imports no torch, so that `--help` shows an algorithm's flags without loading it
 in `iqlft/algorithms/`, a dataclass and a line in `ALGORITHMS` here, and a test file.
 """
 
-from __future__ import annotations
-
+# tyro reads these annotations at run time, so they are not postponed.
 import importlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, NamedTuple
 
-import tyro  # noqa: TC002  # It reads the annotations.
+import tyro
+from annotated_types import Interval
 
-from iqlft.config.casting import ConfigError, nearest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from iqlft.config.bounds import Count, Positive, Real, Share, Spread
+from iqlft.config.errors import ConfigError, nearest
 
 ActorSchedule = Literal["constant", "cosine", "climbing-cosine"]
+"""How an actor's learning rate goes on."""
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
     """What every algorithm has."""
 
-    learning_rate: float = 3e-4
+    learning_rate: Positive = 3e-4
     """Adam's learning rate for every network."""
-    batch_size: int = 256
+    batch_size: Count = 256
     """Transitions per update."""
-    hidden_size: int = 256
+    hidden_size: Count = 256
     """Width of each hidden layer."""
-    hidden_layers: int = 2
+    hidden_layers: Count = 2
     """Number of hidden layers."""
 
 
@@ -38,9 +38,9 @@ class Hyperparameters:
 class CriticHyperparameters(Hyperparameters):
     """What every algorithm with bootstrapped critics has."""
 
-    discount: float = 0.99
+    discount: Share = 0.99
     """Discount of future rewards."""
-    target_update_rate: float = 0.005
+    target_update_rate: Share = 0.005
     """Share by which the target networks move towards the networks at each update."""
 
 
@@ -48,14 +48,14 @@ class CriticHyperparameters(Hyperparameters):
 class IQLHyperparameters(CriticHyperparameters):
     """IQL's hyperparameters, by default those of AntMaze."""
 
-    expectile: float = 0.9
+    expectile: Annotated[float, Interval(gt=0, le=1)] = 0.9
     """tau of the expectile loss (paper, eq. 5): 0.9 for AntMaze, 0.7 for locomotion."""
-    inverse_temperature: float = 10.0
+    inverse_temperature: Real = 10.0
     """beta of the advantage-weighted actor loss (paper, eq. 7): 10 in AntMaze, 3 in locomotion."""
     actor_schedule: ActorSchedule = "constant"
     """Actor's learning rate: constant (fine-tuning follows); a cosine to 0 over num_updates, and
     constant again online; or, to compare with CORL, the cosine that goes on and climbs back."""
-    dropout: float = 0.0
+    dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Share of the actor's hidden units dropped in its updates: 0.1 in kitchen and Adroit."""
 
 
@@ -63,7 +63,7 @@ class IQLHyperparameters(CriticHyperparameters):
 class OneStepHyperparameters(IQLHyperparameters):
     """One-step RL's hyperparameters: those of IQL's authors for AntMaze, but for the expectile."""
 
-    expectile: tyro.conf.Fixed[float] = 0.5
+    expectile: Annotated[float, Interval(ge=0.5, le=0.5), tyro.conf.Fixed] = 0.5
     """What makes it one step: V is the mean of Q over the data's actions."""
 
 
@@ -71,9 +71,9 @@ class OneStepHyperparameters(IQLHyperparameters):
 class BCHyperparameters(Hyperparameters):
     """Hyperparameters of behaviour cloning."""
 
-    best_share: float = 1.0
+    best_share: Annotated[float, Interval(gt=0, le=1)] = 1.0
     """Share of the dataset's episodes to clone, the best by undiscounted return; 0.1 is 10%BC."""
-    dropout: float = 0.0
+    dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Share of the actor's hidden units dropped in its updates."""
 
 
@@ -81,9 +81,9 @@ class BCHyperparameters(Hyperparameters):
 class AWACHyperparameters(CriticHyperparameters):
     """AWAC's hyperparameters, by default those of CORL for AntMaze."""
 
-    inverse_temperature: float = 10.0
+    inverse_temperature: Real = 10.0
     """1 / lambda of the advantage weights exp(A / lambda); CORL's lambda is 0.1 in AntMaze."""
-    hidden_layers: int = 3
+    hidden_layers: Count = 3
     """Number of hidden layers."""
 
 
@@ -91,15 +91,15 @@ class AWACHyperparameters(CriticHyperparameters):
 class TD3BCHyperparameters(CriticHyperparameters):
     """TD3+BC's hyperparameters, those of its authors for locomotion; they give none for AntMaze."""
 
-    alpha: float = 2.5
+    alpha: Spread = 2.5
     """Weight of the critic against cloning in the actor's loss (paper, eq. 5)."""
-    policy_delay: int = 2
+    policy_delay: Count = 2
     """Updates of the critics between updates of actor and targets."""
-    policy_noise: float = 0.2
+    policy_noise: Spread = 0.2
     """Standard deviation of the noise on the target actor's actions."""
-    noise_clip: float = 0.5
+    noise_clip: Spread = 0.5
     """Bound of that noise."""
-    exploration_noise: float = 0.1
+    exploration_noise: Spread = 0.1
     """Standard deviation of the noise on the actions of online episodes."""
 
 
@@ -135,29 +135,56 @@ ALGORITHMS: dict[str, Registered] = {
 
 
 def registered(name: str) -> Registered:
-    """An algorithm that is registered, or one of the user's own.
+    """What there is to know of an algorithm before it is built.
 
     Args:
-        name: a key of `ALGORITHMS`, or `package.module:Class`, whose class has its dataclass of
-            hyperparameters as the attribute `Hyperparameters`.
+        name: of `ALGORITHMS`; or, of a class that is not among them, `package.module:Class`. Such a
+            class has an attribute `Hyperparameters`, a dataclass derived from the one here.
 
     Raises:
-        ConfigError: there is no such algorithm; the message names the nearest one.
+        ConfigError: there is no such algorithm, module or class, or the class is no algorithm.
     """
     if name in ALGORITHMS:
         return ALGORITHMS[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
+    if ":" not in name:
         raise ConfigError(
-            f"There is no algorithm {name!r}.{nearest(name, list(ALGORITHMS))} Known ones: "
-            f"{', '.join(ALGORITHMS)}; one of your own is package.module:Class."
+            f"There is no algorithm {name!r}.{nearest(name, ALGORITHMS)} Known algorithms: "
+            f"{', '.join(ALGORITHMS)}; one of your own is named as package.module:Class."
         )
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-        hyperparameters: type[Hyperparameters] = found.Hyperparameters
-    except (ImportError, AttributeError, ValueError) as error:
+    own = _imported(name)
+    kind = getattr(own, "Hyperparameters", None)
+    if not (isinstance(own, type) and isinstance(kind, type) and issubclass(kind, Hyperparameters)):
         raise ConfigError(
-            f"The algorithm {name} cannot be taken ({error}): it must be a class in a module that "
-            "can be imported here, with its dataclass as the attribute Hyperparameters."
+            f"{name} is not an algorithm: it must be a class whose attribute `Hyperparameters` is "
+            "a dataclass derived from iqlft.config.algorithms.Hyperparameters."
+        )
+    return Registered(own.__name__, kind, name)
+
+
+def _imported(name: str) -> Any:  # noqa: ANN401
+    """What `package.module:Class` names."""
+    module, _, attribute = name.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"The algorithm {name} cannot be imported ({error}); check the name, and that its "
+            "folder is on PYTHONPATH."
         ) from error
-    return Registered(attribute, hyperparameters, name)
+    if not hasattr(found, attribute):
+        raise ConfigError(f"The module {module} has no class {attribute!r}.")
+    return getattr(found, attribute)
+
+
+def short_name(name: str) -> str:
+    """What run folders call an algorithm: its name, or its class in lower case."""
+    return name.rpartition(":")[2].lower()
+
+
+def owners(hyperparameter: str) -> list[str]:
+    """Names of the algorithms that have a hyperparameter."""
+    return [
+        name
+        for name, each in ALGORITHMS.items()
+        if hyperparameter in {field.name for field in fields(each.hyperparameters)}
+    ]

@@ -1,11 +1,12 @@
 """Configuration: frozen dataclasses, one per command, spelled alike as flags and as YAML keys.
 
-Layers, the later one wins: the dataclass defaults, `configs/<task>.yaml` (found by `--task`), a
-file named by `--config`, the flags. Imports no torch, so that `--help` is quick.
+Layers, the later one wins: the dataclass defaults, those of the algorithm's reference, then
+`configs/<task>.yaml` (found by `--task`), a file named by `--config`, the flags. Hyperparameters
+are nested in a config and flat, of their plain names, everywhere else. Imports no torch, so that
+`--help` is quick.
 """
 
-from __future__ import annotations
-
+# tyro reads these annotations at run time, so they are not postponed.
 import dataclasses
 import typing
 from dataclasses import dataclass, field
@@ -14,13 +15,23 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 import yaml
+from annotated_types import Interval
 
-from iqlft.config.algorithms import ALGORITHMS, Hyperparameters, IQLHyperparameters, registered
-from iqlft.config.casting import ConfigError as ConfigError  # noqa: PLC0414 -- of this interface
-from iqlft.config.casting import cast, nearest
+from iqlft.config.algorithms import (
+    ALGORITHMS,
+    Hyperparameters,
+    IQLHyperparameters,
+    owners,
+    registered,
+)
+from iqlft.config.bounds import Count, Positive, Real, Share, Size
+from iqlft.config.errors import ConfigError as ConfigError  # noqa: PLC0414 -- of this interface
+from iqlft.config.errors import nearest
+from iqlft.config.values import read
 
 Config = TypeVar("Config")
 Precision = Literal["float32", "bf16", "auto"]
+"""Arithmetic of the hidden layers; auto: what the processor is fast in."""
 Judge = Literal["success", "return"]
 """What an episode is judged by."""
 
@@ -42,9 +53,9 @@ class TaskConfig:
     desired goal is part of the observation; stored: observations and rewards as they are."""
     after_success: Literal["keep", "drop"] = "keep"
     """drop: end each dataset episode at its first success, where most of it sits on the goal."""
-    reward_scale: float | Literal["return_range"] = 1.0
+    reward_scale: Real | Literal["return_range"] = 1.0
     """Factor on rewards; return_range: 1000 / (greatest - least return of a dataset episode)."""
-    reward_shift: float = -1.0
+    reward_shift: Real = -1.0
     """Added to scaled rewards; -1 turns AntMaze's 0/1 into -1/0."""
     score: Judge = "success"
     """What an episode is judged by: success, where the environment reports it, or its return."""
@@ -69,21 +80,21 @@ class MachineConfig:
     """Arithmetic of the hidden layers; output layers, losses and optimiser are always float32.
     auto: bf16 on a processor that has it, else float32.
     """
-    threads: int = 0
+    threads: Size = 0
     """torch threads on the CPU; 0: one per core."""
     cuda_graph: bool = False
     """On a GPU, launch every update as one recorded graph; not with dropout or a cosine."""
-    eval_every: int = 100_000
+    eval_every: Count = 100_000
     """Updates (offline) or environment steps (online) between evaluations."""
-    eval_episodes: int = 100
+    eval_episodes: Count = 100
     """Episodes per evaluation, spread over the workers; mean action, fixed seeds."""
-    log_every: int = 1000
+    log_every: Count = 1000
     """Updates between rows of metrics.jsonl."""
-    checkpoint_every: int = 50_000
+    checkpoint_every: Count = 50_000
     """Updates between checkpoints."""
     runs: Path = Path("runs")
     """Folder that holds the run folders."""
-    port: int = 0
+    port: Annotated[int, Interval(ge=0, le=65534)] = 0
     """TCP port that workers connect to, weights on the next one; 0: any two free ones."""
     tensorboard: bool = True
     """Also write TensorBoard events."""
@@ -92,43 +103,48 @@ class MachineConfig:
 
 
 @dataclass(frozen=True)
-class PretrainConfig(TaskConfig, MachineConfig):
-    """Pretrain an algorithm on an offline dataset."""
+class OfflineConfig:
+    """How offline pretraining proceeds."""
 
     algorithm: str = "iql"
-    """What learns: iql, bc, awac, td3bc or onestep; or one of your own, as package.module:Class."""
-    hyperparameters: Annotated[Hyperparameters, tyro.conf.arg(name="")] = field(
-        default_factory=IQLHyperparameters
-    )
-    """The algorithm's own settings."""
-    num_updates: int = 1_000_000
+    """Name of an algorithm, or package.module:Class; its hyperparameters are flags too."""
+    num_updates: Count = 1_000_000
     """Offline updates."""
-    seed: int = 0
+    seed: Size = 0
     """Seed of initial weights, batches and training episodes."""
     seeds: tuple[int, ...] = ()
     """Several seeds that learn together in one process, each in a run folder of its own."""
-    workers: int = 2
+    workers: Count = 2
     """Processes that run the evaluation episodes, shared among the seeds; at least one for each."""
     name: str = ""
-    """Name of the run folder under runs/<task>/; empty: the algorithm's, as iql-s<seed>. -s<seed>
-    follows --seeds."""
+    """Name of the run folder under runs/<task>/; empty: <algorithm>-s<seed>; -s<seed> follows
+    --seeds.
+    """
+
+
+@dataclass(frozen=True)
+class PretrainConfig(OfflineConfig, TaskConfig, MachineConfig):
+    """Pretrain an algorithm on an offline dataset."""
+
+    hyperparameters: Hyperparameters = field(default_factory=IQLHyperparameters)
+    """Those of the algorithm; flat, of their plain names, in flags and YAML."""
 
 
 @dataclass(frozen=True)
 class OnlineConfig:
     """How online fine-tuning proceeds."""
 
-    env_steps: int = 1_000_000
+    env_steps: Count = 1_000_000
     """Environment steps in all."""
-    utd_ratio: float = 1.0
+    utd_ratio: Positive = 1.0
     """Updates per environment step."""
-    offline_ratio: float | None = None
+    offline_ratio: Share | None = None
     """Share of each batch from the dataset; None: uniform over dataset and new transitions."""
-    slack: int = 0
+    slack: Size = 0
     """Updates by which workers or learner may run ahead; 0: max(512, 128 x workers)."""
     lockstep: bool = False
     """One worker, one step, then its updates, in order: exactly reproducible, and slower."""
-    remote_workers: int = 0
+    remote_workers: Size = 0
     """Further workers that may connect with `iqlft worker --connect`, from any machine."""
     host: str = "127.0.0.1"
     """Address to listen on; one that other machines can reach needs --keys."""
@@ -136,19 +152,21 @@ class OnlineConfig:
     """Folder of keys, see `iqlft keys`: workers without one of them are turned away."""
     insecure: bool = False
     """Listen on any --host without keys: whoever reaches the port can feed the replay."""
-    publish_every: int = 10
+    publish_every: Count = 10
     """Updates between broadcasts of the actor weights."""
 
 
 @dataclass(frozen=True)
-class FinetuneConfig(OnlineConfig, MachineConfig):
-    """Fine-tune a pretrained run online, with rollout workers."""
+class SourceConfig:
+    """Which pretrained runs are fine-tuned, and by how many."""
 
     run: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Run folders to continue; none: the newest pretrained run."""
     task: str = ""
     """Where no run is named: the newest one of this task; empty: of any."""
-    workers: int = 2
+    algorithm: str = ""
+    """Where no run is named: the newest one of this algorithm; empty: of any."""
+    workers: Count = 2
     """Rollout worker processes, shared evenly among the runs, rounded down; one each at least."""
     into: str = ""
     """Fine-tune a copy of the run under this name beside it, of several runs under the name and
@@ -157,13 +175,18 @@ class FinetuneConfig(OnlineConfig, MachineConfig):
 
 
 @dataclass(frozen=True)
+class FinetuneConfig(SourceConfig, OnlineConfig, MachineConfig):
+    """Fine-tune a pretrained run online, with rollout workers."""
+
+
+@dataclass(frozen=True)
 class RunConfig(OnlineConfig, PretrainConfig):
     """Pretrain, fine-tune and draw the figure."""
 
 
-def part(config: RunConfig, kind: type[Config]) -> Config:
-    """The settings of one command among those of `iqlft run`."""
-    shared = config_fields(kind).keys() & config_fields(RunConfig).keys()
+def part(config: Any, kind: type[Config]) -> Config:  # noqa: ANN401
+    """The settings of one command among those of `iqlft run`, or one of a config's parts."""
+    shared = config_fields(kind).keys() & config_fields(type(config)).keys()
     return kind(**{name: getattr(config, name) for name in shared})
 
 
@@ -218,7 +241,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def with_algorithm(config: Config, name: str) -> Config:
-    """A config for another algorithm: with its hyperparameters and what its reference sets else.
+    """A config for an algorithm, with the settings of its reference where it is another one.
 
     Raises:
         ConfigError: there is no such algorithm.
@@ -226,60 +249,92 @@ def with_algorithm(config: Config, name: str) -> Config:
     if not isinstance(config, PretrainConfig) or name == config.algorithm:
         return config
     chosen = registered(name)
-    made = chosen.hyperparameters()
-    return dataclasses.replace(config, algorithm=name, hyperparameters=made, **chosen.defaults)
+    return dataclasses.replace(
+        config, algorithm=name, hyperparameters=chosen.hyperparameters(), **chosen.defaults
+    )
+
+
+def with_settings(config: Config, **changes: Any) -> Config:  # noqa: ANN401
+    """A config with other values of some settings, hyperparameters among them."""
+    if isinstance(config, PretrainConfig):
+        inner = {key: changes.pop(key) for key in set(changes) & _hyperparameters(config).keys()}
+        if inner:
+            changes["hyperparameters"] = dataclasses.replace(config.hyperparameters, **inner)
+    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
 
 
 def override(config: Config, values: dict[str, Any], source: str) -> Config:
-    """A config with some fields replaced, cast to their types.
+    """A config with some settings replaced, read as their types.
 
     Args:
         config: any config dataclass.
-        values: YAML keys and values; hyperparameters stand among them, or in a section named by
-            their algorithm, which is left out if another is chosen. A key that belongs to another
-            command's config is left to it.
+        values: YAML keys and values. A key that belongs to another command's config is left to it,
+            and so is a section that is named by another algorithm.
         source: where the values come from, for messages.
 
     Raises:
-        ConfigError: a key that no command has, a hyperparameter of another algorithm, or a value of
-            the wrong type.
+        ConfigError: a key that no command has, a hyperparameter that the algorithm has not, or a
+            value of the wrong type.
     """
-    if "algorithm" in values:
-        config = with_algorithm(config, str(values["algorithm"]))
-    picked = _fields(config, _flat(values, getattr(config, "algorithm", "")), source)
     if isinstance(config, PretrainConfig):
-        own = config_fields(type(config.hyperparameters))
-        learner = {key: picked.pop(key) for key in list(picked) if key in own}
-        picked["hyperparameters"] = dataclasses.replace(config.hyperparameters, **learner)
-    return dataclasses.replace(config, **picked)  # type: ignore[type-var]
-
-
-def _flat(values: dict[str, Any], algorithm: str) -> dict[str, Any]:
-    """The values without the sections of algorithms, of which the chosen one's counts."""
-    sections = {key for key, each in values.items() if key in ALGORITHMS and isinstance(each, dict)}
-    chosen = values[algorithm] if algorithm in sections else {}
-    return {key: each for key, each in values.items() if key not in sections} | chosen
-
-
-def _fields(config: Any, values: dict[str, Any], source: str) -> dict[str, Any]:  # noqa: ANN401
-    hints = config_fields(type(config))
-    if isinstance(config, PretrainConfig):
-        hints |= config_fields(type(config.hyperparameters))
-    known = config_fields(PretrainConfig) | config_fields(FinetuneConfig) | hints
-    for key in set(values) - set(known):
-        homes = [n for n, each in ALGORITHMS.items() if key in config_fields(each.hyperparameters)]
-        if not homes:
-            raise ConfigError(f"{source}: there is no setting {key!r}.{nearest(key, list(known))}")
-        if isinstance(config, PretrainConfig):
-            raise ConfigError(
-                f"{source}: {key} is a hyperparameter of {', '.join(homes)}, but the algorithm is "
-                f"{config.algorithm}."
-            )
-    return {
-        key: cast(value, hints[key], f"{source}: {key}")
+        name = read(values.get("algorithm", config.algorithm), str, "algorithm", source)
+        config = with_algorithm(config, name)
+        values = _unfolded(values, config.algorithm, source)
+    fields = setting_fields(config)
+    for key in values.keys() - fields.keys():
+        _require_known(key, config, values, source)
+    picked = {
+        key: _read(value, fields[key], key, source)
         for key, value in values.items()
-        if key in hints
+        if key in fields
     }
+    return with_settings(config, **picked)
+
+
+def _unfolded(values: dict[str, Any], algorithm: str, source: str) -> dict[str, Any]:
+    """Settings with those in the section of an algorithm, and without the sections of others."""
+    section = values.get(algorithm) or {}
+    if not isinstance(section, dict):
+        raise ConfigError(f"{source}: {algorithm} is {section!r}, but must be a mapping.")
+    return {key: each for key, each in values.items() if not _is_section(key)} | section
+
+
+def _is_section(key: str) -> bool:
+    return key in ALGORITHMS or ":" in key
+
+
+def setting_fields(config: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The names of a config's settings, hyperparameters among them, and their types."""
+    found: dict[str, Any] = {}
+    for name, kind in config_fields(type(config)).items():
+        found |= _hyperparameters(config) if name == "hyperparameters" else {name: kind}
+    return found
+
+
+def _hyperparameters(config: PretrainConfig) -> dict[str, Any]:
+    return config_fields(type(config.hyperparameters))
+
+
+def _require_known(key: str, config: Any, values: dict[str, Any], source: str) -> None:  # noqa: ANN401
+    """Refuses a key that is no setting of another command."""
+    having = owners(key)
+    if having and isinstance(config, PretrainConfig):
+        raise ConfigError(
+            f"{source}: {key} is a hyperparameter of {', '.join(having)}, not of "
+            f"{config.algorithm}."
+        )
+    run = with_algorithm(RunConfig(), values.get("algorithm", RunConfig.algorithm))
+    known = {*setting_fields(config), *setting_fields(run), *config_fields(FinetuneConfig)}
+    if not (having or _is_section(key) or key in known):
+        raise ConfigError(f"{source}: there is no setting {key!r}.{nearest(key, sorted(known))}")
+
+
+def _read(value: Any, kind: Any, key: str, source: str) -> Any:  # noqa: ANN401
+    if typing.get_origin(kind) is not dict:
+        return read(value, kind, key, source)
+    if not isinstance(value, dict):
+        raise ConfigError(f"{source}: {key} is {value!r}, but must be a mapping.")
+    return value
 
 
 def to_dict(config: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -293,7 +348,7 @@ def to_dict(config: Any) -> dict[str, Any]:  # noqa: ANN401
     found: dict[str, Any] = {}
     for each in dataclasses.fields(config):
         value = getattr(config, each.name)
-        found |= to_dict(value) if isinstance(value, Hyperparameters) else {each.name: plain(value)}
+        found |= to_dict(value) if each.name == "hyperparameters" else {each.name: plain(value)}
     return found
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import typing
 from typing import TYPE_CHECKING, Any
 
+from iqlft.config.bounds import violated
+from iqlft.config.errors import ConfigError
 from iqlft.config.settings import (
-    ConfigError,
     FinetuneConfig,
-    OnlineConfig,
     PretrainConfig,
     RunConfig,
     TaskConfig,
@@ -18,86 +18,69 @@ from iqlft.config.settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from iqlft.config.algorithms import Hyperparameters
+    from collections.abc import Callable
 
 
-def check(config: Hyperparameters | PretrainConfig | FinetuneConfig | RunConfig) -> None:
-    """Refuses numbers that make no sense, before anything is built.
+def check(config: Any) -> None:  # noqa: ANN401
+    """Refuses settings that make no sense, before anything is built.
+
+    Args:
+        config: a config dataclass, or one of hyperparameters.
 
     Raises:
         ConfigError: with the flag, its value and what it must be.
     """
-    parts = (config, getattr(config, "hyperparameters", config))
-    values = {name: value for part in parts for name, value in vars(part).items()}
-
-    def refuse(names: Iterable[str], fits: Callable[[Any], bool], must: str) -> None:
-        for name in names:
-            value = values.get(name)
-            if value is not None and not fits(value):
-                raise ConfigError(f"{_flag(name)} is {value!r}, but must {must}.")
-
-    refuse(_FROM_ONE, lambda value: value >= 1, "be at least 1")
-    refuse(_FROM_ZERO, lambda value: value >= 0, "be at least 0")
-    refuse(_SHARES, lambda value: 0 <= value <= 1, "lie in [0, 1]")
-    refuse(("expectile",), lambda value: 0 < value <= 1, "lie in (0, 1]")
-    refuse(
-        ("seeds",),
-        lambda value: len(set(value)) == len(value) and all(each >= 0 for each in value),
-        "be different numbers from 0",
-    )
-    refuse(("best_share",), lambda value: 0 < value <= 1, "lie in (0, 1]")
-    refuse(("dropout",), lambda value: 0 <= value < 1, "lie in [0, 1)")
-    refuse(_RATES, lambda value: 1e-6 <= value < math.inf, "be a number from 1e-6")
-    refuse(_REALS, math.isfinite, "be finite")
-    refuse(
-        ("reward_scale",),
-        lambda value: value == "return_range" or math.isfinite(value),
-        "be finite, or return_range",
-    )
-    refuse(
-        ("reference_scores",), lambda value: value[0] < value[1], "be two returns, the lower first"
-    )
-    refuse(("dataset",), bool, "name at least one dataset")
-    refuse(("name", "into"), _is_plain_name, "be the name of one folder")
-    if isinstance(config, TaskConfig) and config.task in task_names():
-        usual = override(TaskConfig(), load_task(config.task), config.task).dataset
-        if config.dataset == TaskConfig.dataset != usual:
-            raise ConfigError(
-                f"The task {config.task} has the dataset {' '.join(usual)}, but the settings name "
-                f"{' '.join(config.dataset)}: load them with --task, or `override` and `load_task`."
-            )
-    if isinstance(config, OnlineConfig) and config.lockstep:
-        num_workers = config.workers + config.remote_workers
-        if num_workers != 1:
-            raise ConfigError(
-                f"--lockstep is for one worker, but there are to be {num_workers}; say --workers 1."
-            )
+    for name, kind in typing.get_type_hints(type(config), include_extras=True).items():
+        value = getattr(config, name)
+        if must := violated(kind, value) or _breaks_rule(name, value):
+            raise ConfigError(f"--{name.replace('_', '-')} is {value!r}, but must {must}.")
+    if isinstance(config, PretrainConfig):
+        check(config.hyperparameters)
+    if isinstance(config, TaskConfig):
+        _require_own_dataset(config)
+    if isinstance(config, FinetuneConfig | RunConfig):
+        _require_one_worker_in_lockstep(config)
 
 
-_FROM_ONE = (
-    "num_updates",
-    "env_steps",
-    "workers",
-    "batch_size",
-    "hidden_size",
-    "hidden_layers",
-    "eval_every",
-    "eval_episodes",
-    "log_every",
-    "checkpoint_every",
-    "publish_every",
-)
-_FROM_ZERO = ("remote_workers", "slack", "threads", "seed", "port")
-_SHARES = ("target_update_rate", "discount", "offline_ratio")
-_RATES = ("utd_ratio", "learning_rate")
-_REALS = ("inverse_temperature", "reward_shift")
+def _breaks_rule(name: str, value: Any) -> str:  # noqa: ANN401
+    """What a value must do that is more than a bound of its type, or nothing if it does it."""
+    fits, must = _RULES.get(name, (bool, ""))
+    return "" if value is None or fits(value) else must
+
+
+def _require_own_dataset(config: TaskConfig) -> None:
+    """Refuses a known task whose dataset was not loaded with it."""
+    if config.task not in task_names():
+        return
+    usual = override(TaskConfig(), load_task(config.task), config.task).dataset
+    if config.dataset == TaskConfig.dataset != usual:
+        raise ConfigError(
+            f"The task {config.task} has the dataset {' '.join(usual)}, but the settings name "
+            f"{' '.join(config.dataset)}: load them with --task, or `override` and `load_task`."
+        )
+
+
+def _require_one_worker_in_lockstep(config: FinetuneConfig | RunConfig) -> None:
+    num_workers = config.workers + config.remote_workers
+    if config.lockstep and num_workers != 1:
+        raise ConfigError(
+            f"--lockstep is for one worker, but there are to be {num_workers}; say --workers 1."
+        )
 
 
 def _is_plain_name(name: str) -> bool:
     return not name.startswith(".") and not set(name) & set("/\\")
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def _are_seeds(values: tuple[int, ...]) -> bool:
+    return len(set(values)) == len(values) and all(each >= 0 for each in values)
+
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "seeds": (_are_seeds, "be different numbers from 0"),
+    "reference_scores": (lambda pair: pair[0] < pair[1], "be two returns, the lower first"),
+    "dataset": (bool, "name at least one dataset"),
+    "name": (_is_plain_name, "be the name of one folder"),
+    "into": (_is_plain_name, "be the name of one folder"),
+}
+"""By field: whether a value fits, and what it must do otherwise."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.transforms import ScaledTranslation
 
+from iqlft.analysis.quantities import with_minus
 from iqlft.analysis.summary import rounded
-from iqlft.figures.style import BLUE, DARK, ORANGE, with_minus_signs
+from iqlft.figures.style import BLUE, DARK, ORANGE
 from iqlft.runs.scores import METRIC_NAMES
 
 if TYPE_CHECKING:
@@ -86,4 +87,4 @@ def change_text(summary: Summary) -> str:
     text = f"{rounded(change.value):+.0f}"
     if change.has_interval:
         text += f" [{rounded(change.lower):.0f}, {rounded(change.upper):.0f}]"
-    return with_minus_signs(text)
+    return with_minus(text)

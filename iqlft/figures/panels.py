@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from iqlft.analysis.quantities import with_minus
 from iqlft.analysis.summary import estimate_scores, short_count
 from iqlft.figures.style import (
     BLUE,
@@ -18,7 +19,6 @@ from iqlft.figures.style import (
     SHADE,
     SKY,
     VERMILION,
-    with_minus_signs,
 )
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def format_axis(axes: Axes, timeline: Timeline, *, narrow: bool) -> None:
         axes.set_xlim(0, max(timeline.offline, 1))
         left, right = [], [-x for x in left]
     places = [*sorted(left), 0, *right]
-    axes.set_xticks(places, [with_minus_signs(short_count(x)) for x in places])
+    axes.set_xticks(places, [with_minus(short_count(x)) for x in places])
     axes.minorticks_off()
     _label_phases(axes, timeline, narrow=narrow)
 

@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iqlft.analysis.quantities import duration
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -71,16 +73,6 @@ def command_line(argv: list[str] | None) -> str:
     path = Path(program)
     module = path.name == "__main__.py"  # As `python -m` names the package's.
     return shlex.join([path.parent.name if module else path.name, *arguments])
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as `1 h 23 min` or the like."""
-    if seconds is None:
-        return UNKNOWN
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
 def _surroundings(meta: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from iqlft.analysis.quantities import duration
 from iqlft.config.validation import check
 from iqlft.training.build import load_task_dataset
 from iqlft.training.pacing import updates_for
@@ -28,7 +29,7 @@ def dry_run_pretraining(config: PretrainConfig) -> list[tuple[str, str]]:
     return [
         *_sizes(config.task, stack, dataset),
         ("updates", f"{config.num_updates:,}, about {rate:,.0f} per second"),
-        ("predicted time", f"{_duration(config.num_updates / rate)} and the evaluations"),
+        ("predicted time", f"{duration(config.num_updates / rate)} and the evaluations"),
     ]
 
 
@@ -42,7 +43,7 @@ def dry_run_finetuning(
         *_sizes(pretrained.task, stack, dataset),
         ("environment steps", f"{config.env_steps:,} by {config.workers} workers"),
         ("updates", f"{updates:,}, about {rate:,.0f} per second"),
-        ("predicted time", f"at least {_duration(updates / rate)}, if workers keep up"),
+        ("predicted time", f"at least {duration(updates / rate)}, if workers keep up"),
     ]
 
 
@@ -74,8 +75,3 @@ def _updates_per_second(stack: Stack) -> float:
         stack.update()
     stack.figures(0)  # Waits for the device.
     return TIMED_UPDATES / (time.perf_counter() - began)
-
-
-def _duration(seconds: float) -> str:
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"

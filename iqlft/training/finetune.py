@@ -95,7 +95,7 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
 
 def _chosen(config: FinetuneConfig) -> tuple[Path, ...]:
     """The named runs, or the newest pretrained one that is not fine-tuned yet."""
-    return config.run or (newest_pretrained(config.runs, config.task),)
+    return config.run or (newest_pretrained(config.runs, config.task, config.algorithm),)
 
 
 def _target(run: Run, config: FinetuneConfig) -> Path:

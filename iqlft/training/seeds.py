@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from iqlft.config.algorithms import short_name
 from iqlft.config.settings import (
     ConfigError,
     PretrainConfig,
@@ -42,9 +43,12 @@ def member_configs(config: PretrainConfig) -> list[PretrainConfig]:
 
 
 def run_folder(config: PretrainConfig) -> Path:
-    """Where the run of one seed is; a class of the user's own is called by its name."""
-    algorithm = config.algorithm.rpartition(":")[2].lower()
-    return config.runs / config.task / (config.name or f"{algorithm}-s{config.seed}")
+    """Where the run of one seed is."""
+    return (
+        config.runs
+        / config.task
+        / (config.name or f"{short_name(config.algorithm)}-s{config.seed}")
+    )
 
 
 def shares(config: Config, members: int) -> list[Config]:
@@ -68,8 +72,8 @@ def apportion(machine: Mapping[str, Any], index: int, members: int) -> dict[str,
 
 def learned(config: PretrainConfig) -> dict[str, Any]:
     """What decides the networks that pretraining leaves; its machine does not matter afterwards."""
-    own = config_fields(type(config.hyperparameters))
-    keys = {*config_fields(TaskConfig), *own, "algorithm", "num_updates"}
+    keys = {*config_fields(TaskConfig), *to_dict(config.hyperparameters)}
+    keys |= {"algorithm", "num_updates"}
     return {key: each for key, each in to_dict(config).items() if key in keys}
 
 
@@ -85,7 +89,7 @@ def require_alike(runs: Sequence[Run], settings: Sequence[Mapping[str, Any]]) ->
         ConfigError: the settings differ.
     """
     for run, each in zip(runs, settings, strict=True):
-        if different := [key for key in each if each[key] != settings[0][key]]:
+        if different := [key for key in each if each[key] != settings[0].get(key)]:
             raise ConfigError(
                 f"{run.folder} and {runs[0].folder} differ in {', '.join(different)}; runs that "
                 "learn together differ in their seeds alone: name them in commands of their own."

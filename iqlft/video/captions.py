@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from iqlft.figures.style import with_minus_signs
+from iqlft.analysis.quantities import with_minus
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +37,7 @@ def outcome(result: EpisodeResult, judged_by: Judge, *, finished: bool) -> str:
 
 def number(value: float) -> str:
     """A whole number, with a true minus sign."""
-    return with_minus_signs(f"{value:,.0f}")
+    return with_minus(f"{value:,.0f}")
 
 
 def caption(picture: NDArray[np.uint8], title: str, left: str, right: str) -> NDArray[np.uint8]:

@@ -73,7 +73,7 @@ def test_sampling_needs_a_random_generator(corner: str) -> None:
     [
         ({"expectil": 0.7}, "no setting 'expectil'. Did you mean 'expectile'"),
         ({"expectile": 1.7}, "--expectile is 1.7"),
-        ({"hidden_size": "wide"}, "must be a whole number"),
+        ({"hidden_size": "wide"}, "must be INT"),
         ({"device": "gpu"}, "device 'gpu' cannot be used here"),
     ],
 )

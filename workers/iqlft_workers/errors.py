@@ -9,7 +9,7 @@
     |-- RejectedError              (iqlft_workers.loop)
     |-- WorkerError                (iqlft_workers.pool)
     |-- CheckpointError            (iqlft.runs.checkpoint)
-    |-- ConfigError                (iqlft.config.casting)
+    |-- ConfigError                (iqlft.config.errors)
     |-- DatasetError               (iqlft.datasets.errors)
     |   `-- AuditFailedError       (iqlft.datasets.audit.findings)
     |-- GatewayError               (iqlft.gateway.sockets)

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from iqlft.cli import console
-from iqlft.cli.console import ConsoleReporter, Eta, GenerationProgress, duration, line, panel
+from iqlft.cli.console import ConsoleReporter, Eta, GenerationProgress, line, panel
 from iqlft.runs.scores import Score
 from iqlft.training.progress import Status
 
@@ -109,12 +109,6 @@ def test_the_rest_is_predicted_from_the_speed_within_the_phase(
     assert eta.remaining(status(done=0, total=600)) is None
     now = 120.0
     assert eta.remaining(status(done=100, total=600)) == pytest.approx(50.0)
-
-
-def test_durations_are_read_like_a_clock() -> None:
-    assert [duration(each) for each in (None, 0, 59.6, 3600, 90_061)] == [
-        "unknown time", "0:00:00", "0:01:00", "1:00:00", "25:01:01"
-    ]  # fmt: skip
 
 
 def test_elsewhere_than_on_a_terminal_a_line_comes_now_and_then(

@@ -16,7 +16,7 @@ import yaml
 
 import iqlft
 from iqlft.cli import main as cli
-from iqlft.config.settings import FinetuneConfig, PretrainConfig, to_yaml
+from iqlft.config.settings import FinetuneConfig, PretrainConfig, to_dict, to_yaml
 from iqlft.runs.folder import Run
 
 ROOT = Path(__file__).parents[3]
@@ -288,7 +288,7 @@ def test_a_printed_config_repeats_the_run(
 ) -> None:
     code, output, _ = main("pretrain", "--config", small, "--print-config")
     assert code == 0
-    assert yaml.safe_load(output)["hidden_size"] == pretraining.hyperparameters.hidden_size
+    assert yaml.safe_load(output)["hidden_size"] == to_dict(pretraining)["hidden_size"]
     Path("again.yaml").write_text(output)
     assert main("pretrain", "--config", "again.yaml", "--print-config")[1] == output
 
@@ -308,7 +308,7 @@ def test_one_command_pretrains_fine_tunes_and_draws(
     main: Main, corner: str, pretraining: PretrainConfig
 ) -> None:
     assert corner
-    settings = dataclasses.asdict(pretraining) | {
+    settings = to_dict(pretraining) | {
         "runs": "runs", "num_updates": 20, "eval_every": 20, "tensorboard": True
     }  # fmt: skip
     settings |= {"env_steps": 20, "lockstep": True}

@@ -11,7 +11,7 @@ import pytest
 
 from iqlft.cli import main as cli
 from iqlft.config.settings import FinetuneConfig, to_dict
-from iqlft.report.provenance import command_line, commands, duration, facts
+from iqlft.report.provenance import command_line, commands, facts
 from iqlft.runs.folder import Run, RunError
 
 
@@ -76,11 +76,3 @@ def test_what_is_not_recorded_is_said_to_be_missing(make_run: Callable[..., Path
 )
 def test_a_command_is_told_as_it_is_typed(argv: list[str] | None, typed: str) -> None:
     assert command_line(argv) == typed
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(None, "not recorded"), (12.4, "12 s"), (1138.5, "19 min"), (7_000, "1 h 57 min")],
-)
-def test_a_duration_is_told_in_hours_and_minutes(seconds: float | None, text: str) -> None:
-    assert duration(seconds) == text

@@ -1,7 +1,6 @@
 """Each family of datasets has its published settings, and goes from a recorded set to a curve."""
 
 import csv
-import dataclasses
 import itertools
 import json
 import math
@@ -23,6 +22,7 @@ from iqlft.config.settings import (
     load_task,
     override,
     task_names,
+    with_settings,
 )
 from iqlft.datasets.loading import load_dataset
 from iqlft.training.finetune import finetune
@@ -147,13 +147,15 @@ def test_a_family_has_its_published_settings(task: str) -> None:
     config = task_config(task)
     assert config.task == task
     group, family, *_ = ["", *task.split("-")] if task.startswith("antmaze") else task.split("-")
+    h = config.hyperparameters
+    assert isinstance(h, IQLHyperparameters)
     assert task == "antmaze-corner" or (
-        config.expectile, config.inverse_temperature, config.dropout, config.reward_scale,
+        h.expectile, h.inverse_temperature, h.dropout, config.reward_scale,
         config.reward_shift, config.goal, config.score,
     ) == PUBLISHED["mujoco" if group == "mujoco" else family]  # fmt: skip
     networks_and_optimiser = (
-        config.discount, config.target_update_rate, config.learning_rate, config.batch_size,
-        config.hidden_size, config.hidden_layers, config.actor_schedule,
+        h.discount, h.target_update_rate, h.learning_rate, h.batch_size,
+        h.hidden_size, h.hidden_layers, h.actor_schedule,
     )  # fmt: skip
     assert networks_and_optimiser == (0.99, 0.005, 3e-4, 256, 256, 2, "constant")
     if task in PUBLISHED_SETS:
@@ -235,7 +237,7 @@ def run_through(task: str, amount: int, tmp_path: Path, **changes: Any) -> Path:
         **MACHINE,
         **changes,
     }
-    config = dataclasses.replace(
+    config = with_settings(
         task_config(task),
         hyperparameters=IQLHyperparameters(hidden_size=16, batch_size=16),
         num_updates=amount,

@@ -20,7 +20,7 @@ import torch
 from iqlft.algorithms.base import Batch, Metrics
 from iqlft.algorithms.iql import IQL
 from iqlft.config.algorithms import ActorSchedule
-from iqlft.config.settings import FinetuneConfig, PretrainConfig, override
+from iqlft.config.settings import FinetuneConfig, PretrainConfig, with_settings
 from iqlft.gateway.gateway import PortInUseError
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
@@ -115,9 +115,7 @@ def test_a_cosine_is_over_online_unless_it_climbs_back_from_0(
     lockstep: FinetuneConfig,
 ) -> None:
     (run,) = pretrain(
-        override(
-            pretraining, {"num_updates": 30, "actor_schedule": schedule, "runs": tmp_path}, "test"
-        )
+        with_settings(pretraining, num_updates=30, actor_schedule=schedule, runs=tmp_path)
     )
     before = load_policy(run)
     finetune(dataclasses.replace(lockstep, run=(run,), env_steps=1, utd_ratio=1.0))

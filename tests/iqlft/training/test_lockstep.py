@@ -16,7 +16,6 @@ from iqlft.training.build import (
     build_algorithm,
     build_replay,
     flushed_denormals,
-    hyperparameters,
     load_task_dataset,
 )
 from iqlft.training.finetune import finetune
@@ -35,9 +34,9 @@ def in_process(
     dataset = load_task_dataset(config)
     replay = build_replay(dataset, [config.seed], capacity=ENV_STEPS)
     algorithm = build_algorithm(
-        dataset, hyperparameters(config), [config.seed], normalize_observations=True
+        dataset, config.hyperparameters, [config.seed], normalize_observations=True
     )
-    stack = Stack(algorithm, replay, config.batch_size)
+    stack = Stack(algorithm, replay, config.hyperparameters.batch_size)
     member = stack.member(0)
     member.load_state(start)
     environment = Environment(dataset.environment)

@@ -17,7 +17,7 @@ import torch
 
 from iqlft.algorithms.base import Batch, Metrics
 from iqlft.algorithms.iql import IQL
-from iqlft.config.settings import ConfigError, PretrainConfig, override
+from iqlft.config.settings import ConfigError, PretrainConfig, override, with_settings
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import Run, RunError
 from iqlft.runs.policy import load_policy
@@ -176,5 +176,5 @@ def test_training_that_diverges_stops_and_the_last_checkpoint_is_from_before(
 
 def test_training_leaves_the_caller_s_arithmetic_as_it_was(pretraining: PretrainConfig) -> None:
     with pytest.raises(ConfigError):
-        pretrain(override(pretraining, {"batch_size": 0}, "test"))
+        pretrain(with_settings(pretraining, batch_size=0))
     assert 5e-324 * 1.0 > 0  # A denormal number is not flushed to zero.

@@ -14,7 +14,7 @@ import torch
 
 from iqlft.algorithms.base import Batch, Metrics
 from iqlft.algorithms.iql import IQL
-from iqlft.config.settings import ConfigError, FinetuneConfig, PretrainConfig, override
+from iqlft.config.settings import ConfigError, FinetuneConfig, PretrainConfig, with_settings
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import CheckpointError
@@ -309,7 +309,7 @@ def test_runs_that_differ_in_more_than_their_seeds_do_not_learn_together(
     folders: list[Path] = []
     for changes in ({"seeds": (0,)}, {"seeds": (1,), "discount": 0.9}):
         settings: dict[str, Any] = changes
-        folders += interrupted(override(stack, settings, "test"), 50, monkeypatch)
+        folders += interrupted(with_settings(stack, **settings), 50, monkeypatch)
     with pytest.raises(ConfigError, match="differ in discount; runs that learn together"):
         resume(*folders)
 

@@ -1,0 +1,63 @@
+"""Types of settings with the bounds of their values, and the check of them."""
+
+from __future__ import annotations
+
+import math
+import typing
+from typing import Annotated, Any
+
+from annotated_types import Ge, Interval
+
+Count = Annotated[int, Ge(1)]
+"""How many there are of what cannot be missing."""
+Size = Annotated[int, Ge(0)]
+"""How many, or 0 for none or for a default."""
+Share = Annotated[float, Interval(ge=0, le=1)]
+"""A share or a probability."""
+Positive = Annotated[float, Interval(ge=1e-6, lt=math.inf)]
+"""A rate or a ratio that is not so small as to do nothing."""
+Spread = Annotated[float, Interval(ge=0, lt=math.inf)]
+"""A standard deviation, or another finite number from 0."""
+Real = Annotated[float, Interval(gt=-math.inf, lt=math.inf)]
+"""Any finite number."""
+
+
+def violated(kind: Any, value: Any) -> str:  # noqa: ANN401
+    """What a value must do to keep the bounds of its type, or nothing if it keeps them.
+
+    Args:
+        kind: type of a field, with its annotations; in a union the bounds hold for numbers.
+        value: of that field; NaN keeps no bound.
+    """
+    if not isinstance(value, int | float):
+        return ""
+    for bound in _bounds(kind):
+        if not _within(bound, value):
+            return _sentence(bound)
+    return ""
+
+
+def _bounds(kind: Any) -> list[Interval]:  # noqa: ANN401
+    found = [each for each in getattr(kind, "__metadata__", ()) if isinstance(each, Ge | Interval)]
+    intervals = [Interval(ge=each.ge) if isinstance(each, Ge) else each for each in found]
+    return intervals + [bound for part in typing.get_args(kind) for bound in _bounds(part)]
+
+
+def _within(bound: Interval, value: Any) -> bool:  # noqa: ANN401
+    return (
+        (bound.ge is None or value >= bound.ge)
+        and (bound.gt is None or value > bound.gt)
+        and (bound.le is None or value <= bound.le)
+        and (bound.lt is None or value < bound.lt)
+    )
+
+
+def _sentence(bound: Interval) -> str:
+    low = bound.gt if bound.ge is None else bound.ge
+    high = bound.lt if bound.le is None else bound.le
+    if high is None:
+        return f"be at least {low}"
+    if high == math.inf:
+        return "be finite" if low == -math.inf else f"be a finite number from {low}"
+    opening, closing = "(["[bound.ge is not None], ")]"[bound.le is not None]
+    return f"lie in {opening}{low}, {high}{closing}"

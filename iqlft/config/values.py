@@ -1,0 +1,79 @@
+"""Values of YAML files, spelled as the command line spells them, so that tyro alone knows types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from iqlft.config.errors import ConfigError
+
+TYPES = ConstructorRegistry()
+"""tyro's rules, and that a whole number may be written `1e6`: on the command line and in files."""
+
+
+@TYPES.primitive_rule
+def _whole_number(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
+    if about.type is not int:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: whole_number(words[0]),
+        is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def whole_number(text: str) -> int:
+    """The number of `3`, `50_000`, `1e6` or `2.0`.
+
+    Raises:
+        ValueError: it is no whole number.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():
+            raise ValueError(f"{text!r} is not a whole number") from None
+        return int(number)
+
+
+def read(value: Any, kind: Any, key: str, source: str) -> Any:  # noqa: ANN401
+    """A YAML value as the type of its field.
+
+    Args:
+        value: of the file; a single text may stand for a list.
+        kind: type of the field.
+        key: name of the field.
+        source: the file, for the message.
+
+    Raises:
+        ConfigError: the value is of another type.
+    """
+    with TYPES:
+        spec = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kind, set()))
+    if not isinstance(spec, PrimitiveConstructorSpec):
+        raise TypeError(f"tyro cannot read {kind}, the type of {key}")
+    words = [str(each) for each in (value if isinstance(value, list | tuple) else [value])]
+    wrong = ConfigError(f"{source}: {key} is {value!r}, but must be {spec.metavar}.")
+    fits = not isinstance(spec.nargs, int) or spec.nargs == len(words)
+    if not fits or not (spec.choices is None or set(words) <= set(spec.choices)):
+        raise wrong
+    try:
+        result = spec.instance_from_str(words)
+    except (ValueError, OverflowError) as error:
+        raise wrong from error
+    if not _same(value, result):
+        raise wrong
+    return result
+
+
+def _same(value: Any, result: Any) -> bool:  # noqa: ANN401
+    """Whether what is no text was not taken for one: neither `null` nor 3 is a name."""
+    if isinstance(value, str):
+        return True
+    if isinstance(value, list | tuple):
+        return isinstance(result, tuple) and all(map(_same, value, result))
+    return bool(result == value)
