@@ -7,7 +7,7 @@ set -euo pipefail
 common="--threads 1 --eval-episodes 50 --log-every 500 --no-tensorboard --runs runs/algorithms"
 offline="--task antmaze-corner --seeds 0 1 --num-updates 10000 --eval-every 1000 --checkpoint-every 10000"
 for algorithm in iql onestep awac td3bc bc; do
-    iqlft pretrain --algorithm $algorithm --name $algorithm $offline $common
+    iqlft pretrain --algorithm $algorithm $offline $common
 done
 iqlft pretrain --algorithm bc --best-share 0.1 --name best-bc $offline $common
 for algorithm in iql awac bc; do

@@ -90,7 +90,7 @@ def fine_tuning_results(
 
 def _plain(algorithm: str) -> str:
     """`CalQL` for `Cal-QL`: sources spell alike names differently."""
-    return algorithm.lower().replace("-", "")
+    return re.sub(r"[^a-z0-9]|rl$", "", algorithm.lower())
 
 
 def task_order(task: str) -> tuple[int, str]:

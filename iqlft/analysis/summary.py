@@ -18,6 +18,7 @@ from iqlft.analysis.statistics import (
     t_interval,
     wilson_interval,
 )
+from iqlft.config.algorithms import title
 from iqlft.runs.curves import common_metric
 from iqlft.runs.folder import RunError
 
@@ -46,7 +47,7 @@ class Series(NamedTuple):
     @property
     def name(self) -> str:
         """`IQL`, or `IQL half` for the variant `half`."""
-        return f"{self.algorithm.upper()} {self.variant}".rstrip()
+        return f"{title(self.algorithm)} {self.variant}".rstrip()
 
 
 def series_of(run: RunCurve) -> Series:

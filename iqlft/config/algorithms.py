@@ -181,6 +181,11 @@ def short_name(name: str) -> str:
     return name.rpartition(":")[2].lower()
 
 
+def title(name: str) -> str:
+    """What tables and figures call an algorithm, known here or not: a run may be of another one."""
+    return ALGORITHMS[name].title if name in ALGORITHMS else name.rpartition(":")[2]
+
+
 def owners(hyperparameter: str) -> list[str]:
     """Names of the algorithms that have a hyperparameter."""
     return [
