@@ -262,11 +262,11 @@ def test_a_worker_of_another_protocol_version_is_rejected(serve: Serve) -> None:
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.linger = 0
         dealer.connect(gateway.endpoint)
-        dealer.send_multipart([msgpack.packb([2, "HELLO", {"new": 1}, []])])
+        dealer.send_multipart([msgpack.packb([1, "HELLO", {"new": 1}, []])])
         assert dealer.poll(5000)
         _, name, values, _ = msgpack.unpackb(dealer.recv())
     assert (name, values["code"]) == ("REJECT", "VERSION")
-    assert "IQLP/2" in values["sentence"]
+    assert "IQLP/1" in values["sentence"]
 
 
 def test_a_worker_leaves_a_learner_of_another_protocol_version() -> None:
@@ -276,10 +276,10 @@ def test_a_worker_leaves_a_learner_of_another_protocol_version() -> None:
         with started(f"tcp://127.0.0.1:{port}") as process:
             assert router.poll(10_000)
             route, *_ = router.recv_multipart()
-            router.send_multipart([route, msgpack.packb([2, "WELCOME", {}, []])])
+            router.send_multipart([route, msgpack.packb([3, "WELCOME", {}, []])])
             words = last_words(process)
     assert process.returncode == 2
-    assert "IQLP/2" in words
+    assert "IQLP/3" in words
 
 
 def learner(path: Path, port: int = 0, position: int = 0) -> Gateway:

@@ -112,7 +112,7 @@ def test_a_hyperparameter_of_another_algorithm_is_refused_with_its_owner(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sentence = refusal(capsys, "pretrain", "--algorithm", "awac", "--expectile", "0.5")
-    assert "--expectile is a hyperparameter of iql, not of awac." in sentence
+    assert "--expectile is a hyperparameter of iql, onestep, not of awac." in sentence
     (tmp_path / "mine.yaml").write_text("policy_noise: 0.1\n")
     sentence = refusal(capsys, "pretrain", "--config", str(tmp_path / "mine.yaml"))
     assert "mine.yaml: policy_noise is a hyperparameter of td3bc, not of iql." in sentence

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -18,7 +19,7 @@ from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.episode import EpisodeResult
 from iqlft_workers.messages import Message
 from iqlft_workers.transition import RowLayout
-from iqlft_workers.wire import decode, encode
+from iqlft_workers.wire import PROTOCOL, decode, encode
 
 MakeWeights = Callable[..., ActorWeights]
 M = TypeVar("M", bound=Message)
@@ -453,7 +454,7 @@ def test_in_lockstep_the_newest_weights_precede_each_single_credit(
     assert peers.state.broadcast == b""
 
 
-JUNK = [b"\x94\x01\xa5HELLO\xc0\x90"]
+JUNK = [msgpack.packb([PROTOCOL, "HELLO", None, []])]
 
 
 def offend(peers: Peers, route: bytes, count: int, worker_id: int | None = None) -> None:

@@ -30,16 +30,16 @@ def test_returns_lie_between_the_rewards_sums(
     assert possible_returns(rewards, discount) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("row", [{}, {"dataset_q": -99.0}, {"dataset_q": 2.0, "new_q": -104.0}])
+@pytest.mark.parametrize("row", [{}, {"dataset/q": -99.0}, {"dataset/q": 2.0, "new/q": -104.0}])
 def test_what_is_possible_or_nearly_so_is_not_told(row: dict[str, float]) -> None:
     assert impossible_value(row, Range(-100, 0)) == ""
 
 
 def test_what_is_impossible_is_told_with_its_bounds() -> None:
-    told = impossible_value({"dataset_q": -29.0, "new_q": 7.95}, Range(-100, 0))
+    told = impossible_value({"dataset/q": -29.0, "new/q": 7.95}, Range(-100, 0))
     assert told.startswith("Q of new transitions is 7.95 on average, where no return lies outside ")
     assert "[-100, 0]" in told
-    assert "Q of dataset" in impossible_value({"dataset_q": -106.0}, Range(-100, 0))
+    assert "Q of dataset" in impossible_value({"dataset/q": -106.0}, Range(-100, 0))
 
 
 def test_the_replay_knows_the_rewards_of_dataset_and_new_transitions() -> None:

@@ -34,11 +34,16 @@ def in_process(
     dataset = load_task_dataset(config)
     replay = build_replay(dataset, [config.seed], capacity=ENV_STEPS)
     algorithm = build_algorithm(
-        dataset, config.hyperparameters, [config.seed], normalize_observations=True
+        config.algorithm,
+        config.hyperparameters,
+        dataset,
+        [config.seed],
+        normalize_observations=True,
     )
     stack = Stack(algorithm, replay, config.hyperparameters.batch_size)
     member = stack.member(0)
     member.load_state(start)
+    stack.begin_online()
     environment = Environment(dataset.environment)
     actor = GaussianActor(member.actor_weights())
     rollout = Rollout(environment, actor, seed=config.seed, worker_id=0)
