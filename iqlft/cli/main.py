@@ -47,14 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     # torch's threads share the cores with the workers: a thread that spins while it waits for the
     # others would take the time that they need. Read when torch is imported, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if not arguments or arguments[0] in ("-h", "--help"):
-        _say(_overview())
-        return 0 if arguments else FAILED
-    name, *rest = arguments
-    if name in ("-V", "--version"):
-        _say(f"iqlft {__version__}")
-        return 0
+    name, *rest = arguments or ["--help"]
     try:
+        if name in ("-h", "--help"):
+            _say(_overview())
+            return 0 if arguments else FAILED
+        if name in ("-V", "--version"):
+            _say(f"iqlft {__version__}")
+            return 0
         if name not in COMMANDS:
             near = nearest(name, list(COMMANDS))
             raise configs.ConfigError(f"There is no command {name!r}.{near} See `iqlft --help`.")
