@@ -96,7 +96,7 @@ def _draw_estimates(axes: Axes, history: History, timeline: Timeline) -> None:
         for letter, name, line in (("Q", "q", "-"), ("V", "value", (0, (3, 1.5)))):
             _draw_line(axes, history, f"{source}/{name}", timeline=timeline, color=colour,
                        linestyle=line, label=f"{letter}, {source}")  # fmt: skip
-    axes.set_title("mean Q and V", pad=13)
+    axes.set_title("mean Q and V" if history.has("dataset/value") else "mean Q", pad=13)
     axes.legend(frameon=False, handlelength=1.8)
     _format(axes, timeline)
 
