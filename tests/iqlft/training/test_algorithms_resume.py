@@ -1,0 +1,104 @@
+"""Every algorithm resumes exactly: stopped and resumed equals never stopped, bit for bit."""
+
+import dataclasses
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from iqlft.algorithms.base import Algorithm, Batch, Metrics, algorithm_class
+from iqlft.config.algorithms import ALGORITHMS
+from iqlft.config.settings import FinetuneConfig, PretrainConfig, with_algorithm, with_settings
+from iqlft.runs import checkpoint
+from iqlft.runs.folder import Run
+from iqlft.training.finetune import finetune
+from iqlft.training.interruption import Interrupted
+from iqlft.training.pretrain import pretrain
+from iqlft.training.resume import resume
+from run_fixtures import curves
+
+OFFLINE, ONLINE = 60, 60
+"""Updates of each phase; they are stopped between two checkpoints."""
+
+
+def settings(pretraining: PretrainConfig, name: str, runs: Path) -> PretrainConfig:
+    """Those of a pretraining of a moment."""
+    return with_settings(
+        with_algorithm(pretraining, name),
+        hidden_size=16, batch_size=16, num_updates=OFFLINE, eval_every=OFFLINE,
+        checkpoint_every=20, log_every=20, eval_episodes=1, runs=runs,
+    )  # fmt: skip
+
+
+def online(lockstep: FinetuneConfig, run: Path) -> FinetuneConfig:
+    """Those of a fine-tuning of a moment."""
+    return dataclasses.replace(
+        lockstep,
+        run=(run,),
+        env_steps=ONLINE,
+        utd_ratio=1.0,
+        eval_every=ONLINE,
+        checkpoint_every=20,
+        log_every=20,
+        eval_episodes=1,
+    )
+
+
+def stop_after(updates: int, name: str, patch: pytest.MonkeyPatch) -> None:
+    """Has this process asked to end, as Ctrl-C or a scheduler does, when so many are made."""
+    kind = algorithm_class(name)
+    original = kind.update
+
+    def stopped(self: Algorithm[object], batch: Batch) -> Metrics:
+        metrics = original(self, batch)
+        if self.updates == updates:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return metrics
+
+    patch.setattr(kind, "update", stopped)
+
+
+def assert_same_end(run: Path, other: Path) -> None:
+    """Two runs have the same tensors, evaluations and policy, to the last bit."""
+    one, two = (checkpoint.load(each / "checkpoints").tensors for each in (run, other))
+    assert one.keys() == two.keys()
+    assert [key for key in one if not torch.equal(one[key], two[key])] == []
+    assert curves(run) == curves(other)
+    for name in ("actor.safetensors", "policy.json"):
+        assert (run / "policy" / name).read_bytes() == (other / "policy" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
+    name: str,
+    corner: str,
+    pretraining: PretrainConfig,
+    lockstep: FinetuneConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert corner
+    (whole,) = pretrain(settings(pretraining, name, tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        stop_after(33, name, patch)
+        with pytest.raises(Interrupted) as caught:
+            pretrain(settings(pretraining, name, tmp_path / "stopped"))
+    (run,) = caught.value.folders
+    assert Run.open(run).meta["algorithm"] == name
+    assert checkpoint.load(run / "checkpoints").state["updates"] < OFFLINE
+    resume(run)
+    assert_same_end(run, whole)
+
+    before = checkpoint.load(run / "checkpoints").tensors
+    finetune(online(lockstep, whole))
+    with monkeypatch.context() as patch:
+        stop_after(OFFLINE + 33, name, patch)
+        with pytest.raises(Interrupted):
+            finetune(online(lockstep, run))
+    assert OFFLINE < checkpoint.load(run / "checkpoints").state["updates"] < OFFLINE + ONLINE
+    resume(run)
+    assert_same_end(run, whole)
+    after = checkpoint.load(run / "checkpoints").tensors
+    assert any(not torch.equal(before[key], after[key]) for key in before if ".actor." in key)
