@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -322,30 +322,45 @@ def describe(score: Score) -> str:
 def open_session(session: Session[PhaseType]) -> Iterator[Session[PhaseType]]:
     """Starts gateway and workers, and at the end stops them and writes how the run ended.
 
+    Whatever fails at the start or at the end, the rest is still stopped and closed.
+
     Args:
         session: whose gateway is bound and not started, and whose workers are not started.
     """
-    run, gateway, stop = session.plan.run, session.gateway, session.stop
-    log = logging.FileHandler(run.folder / "logs" / "learner.log", encoding="utf-8")
-    own = {threading.main_thread().name, threading.current_thread().name, gateway.thread_name}
-    log.addFilter(lambda record: record.threadName in own)
-    log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.getLogger("iqlft").addHandler(log)
+    run, gateway, pool = session.plan.run, session.gateway, session.pool
     status = "failed"
-    run.write_meta({"status": "running", "phase": session.phase.name})
-    try:
-        gateway.start()
-        session.pool.start()
-        yield session
-        status = "interrupted" if stop.requested else "finished"
-    finally:
+    with ExitStack() as exits:
+        exits.callback(lambda: _write_end(session, status))
+        exits.callback(run.close)
+        exits.callback(session.metrics.close)
+        exits.enter_context(_own_log(session))
+        run.write_meta({"status": "running", "phase": session.phase.name})
         # Workers leave when the gateway tells them to; the pool stops what is left after that.
-        gateway.close(over=status == "finished")
-        session.pool.stop(timeout_seconds=5.0)
-        session.metrics.close()
-        run.close()
-        logging.getLogger("iqlft").removeHandler(log)
-        log.close()
-        # A full disk must not hide the error that it has caused before.
-        with suppress(OSError):
-            run.write_meta({"status": status, "seconds": round(session.seconds, 1)})
+        exits.callback(pool.stop, timeout_seconds=5.0)
+        exits.callback(lambda: gateway.close(over=status == "finished"))
+        gateway.start()
+        pool.start()
+        yield session
+        status = "interrupted" if session.stop.requested else "finished"
+
+
+@contextmanager
+def _own_log(session: Session[PhaseType]) -> Iterator[None]:
+    """Writes what the learner and this run's gateway log to the run's folder."""
+    path = session.plan.run.folder / "logs" / "learner.log"
+    with closing(logging.FileHandler(path, encoding="utf-8")) as log:
+        own = {threading.main_thread().name, threading.current_thread().name}
+        own.add(session.gateway.thread_name)
+        log.addFilter(lambda record: record.threadName in own)
+        log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger("iqlft").addHandler(log)
+        try:
+            yield
+        finally:
+            logging.getLogger("iqlft").removeHandler(log)
+
+
+def _write_end(session: Session[PhaseType], status: str) -> None:
+    # A full disk must not hide the error that it has caused before.
+    with suppress(OSError):
+        session.plan.run.write_meta({"status": status, "seconds": round(session.seconds, 1)})

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def stop_after(updates: int, name: str, patch: pytest.MonkeyPatch) -> None:
     kind = algorithm_class(name)
     original = kind.update
 
-    def stopped(self: Algorithm[object], batch: Batch) -> Metrics:
+    def stopped(self: Algorithm[Any], batch: Batch) -> Metrics:
         metrics = original(self, batch)
         if self.updates == updates:
             os.kill(os.getpid(), signal.SIGTERM)
