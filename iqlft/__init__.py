@@ -19,6 +19,7 @@ import iqlft_workers  # noqa: F401 -- registers the environments with Gymnasium
 
 if TYPE_CHECKING:
     from iqlft.api import IQL as IQL
+    from iqlft.api import Algorithm as Algorithm
     from iqlft.api import load_dataset as load_dataset
     from iqlft.config.settings import FinetuneConfig as FinetuneConfig
     from iqlft.config.settings import PretrainConfig as PretrainConfig
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "IQL": "iqlft.api",
+    "Algorithm": "iqlft.api",
     "load_dataset": "iqlft.api",
     "PretrainConfig": "iqlft.config.settings",
     "FinetuneConfig": "iqlft.config.settings",
@@ -37,7 +39,7 @@ _HOMES = {
     "load_policy": "iqlft.runs.policy",
     "Policy": "iqlft.runs.policy",
 }
-__all__ = ["IQL", "load_dataset"]
+__all__ = ["IQL", "Algorithm", "load_dataset"]
 __all__ += ["FinetuneConfig", "Policy", "PretrainConfig", "finetune", "load_policy", "pretrain"]
 
 

@@ -122,7 +122,12 @@ class Registered(NamedTuple):
 ALGORITHMS: dict[str, Registered] = {
     "iql": Registered("IQL", IQLHyperparameters, "iqlft.algorithms.iql:IQL"),
     "bc": Registered("BC", BCHyperparameters, "iqlft.algorithms.bc:BC"),
-    "awac": Registered("AWAC", AWACHyperparameters, "iqlft.algorithms.awac:AWAC"),
+    "awac": Registered(
+        "AWAC",
+        AWACHyperparameters,
+        "iqlft.algorithms.awac:AWAC",
+        {"normalize_observations": True},
+    ),
     "td3bc": Registered(
         "TD3+BC",
         TD3BCHyperparameters,
