@@ -9,7 +9,8 @@ actions, the more the better they are than one of its own:
 The order is critics, actor, targets; the advantage is that of the critics just updated. Settings
 are those of CORL for AntMaze (docs/algorithm.md compares): lambda 0.1, three hidden layers of 256,
 a state-independent log_std within [-20, 2], a mean that is not squashed, and sampled actions
-clipped to [-1, 1]; observations standardised. CORL's runs of it end near 0 after fine-tuning on five of six AntMaze tasks.
+clipped to [-1, 1]; observations standardised. CORL's runs of it end at 0 after fine-tuning on five
+of six AntMaze tasks.
 
 Shapes: M members (seeds), E critics, B batch, O observation, A action.
 """
