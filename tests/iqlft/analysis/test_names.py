@@ -18,6 +18,8 @@ RECORDED = Series("iql", "", "D4RL")
     [
         ([SHIPPED], ["IQL"]),
         ([SHIPPED, HALF], ["IQL", "half"]),
+        ([Series("td3bc", "", ""), Series("onestep", "half", "")], ["TD3+BC", "One-step half"]),
+        ([Series("mine.learning:Mine", "", ""), SHIPPED], ["Mine", "IQL"]),
         ([SHIPPED, STRIDER], ["IQL", "IQL, walked by strider"]),
         ([STRIDER, NOISY], ["IQL", "IQL, action noise 0.1"]),
         ([SHIPPED, RECORDED], [f"IQL, {REGENERATED}", "IQL, D4RL"]),
