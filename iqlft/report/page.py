@@ -181,15 +181,7 @@ def _section(make: Callable[[], Section]) -> Section:
 
 def _diagnostics(run: RunCurve, data: RunData, folder: Path) -> Section:
     history, advantages, left_out = data.history, None, ""
-    words = (
-        "Mean of Q (the lower of both target critics) and of V on 1,024 transitions, of the "
-        "dataset always the same, of new ones others each time; their difference, with its "
-        "running mean; mean log standard deviation of the policy."
-    )
-    if history.has("policy_lag"):
-        words += (
-            " Policy lag: updates by which the actor of new transitions was behind the learner."
-        )
+    shown, words = _logged(history)
     try:
         advantages = _advantages(data)
         sizes = " and ".join(f"{len(s):,} {name}" for name, s in advantages.samples.items())
@@ -204,9 +196,30 @@ def _diagnostics(run: RunCurve, data: RunData, folder: Path) -> Section:
     with mpl.rc_context(style(WIDE)):
         figure = diagnostics_figure(history, timeline(run, history), advantages)
         png, _ = save_figure(figure, folder, "diagnostics")
-    lag = ", policy lag" * history.has("policy_lag")
-    shown = f"Q, V{lag} and log standard deviation over training."
-    return Section(picture=Picture(png, shown, words), left_out=left_out)
+    return Section(picture=Picture(png, f"{shown} over training.", words), left_out=left_out)
+
+
+def _logged(history: History) -> tuple[str, str]:
+    """What the diagnostics of an algorithm show over training, in short and as sentences."""
+    shown, words = [], []
+    if history.has("dataset/q"):
+        of_value, gap = "", ""
+        if history.has("dataset/value"):
+            of_value, gap = " and of V", "; their difference, with its running mean"
+        shown += ["Q", "V"] if of_value else ["Q"]
+        words.append(
+            f"Mean of Q (the lower of both target critics){of_value} on 1,024 transitions, of the "
+            f"dataset always the same, of new ones others each time{gap}."
+        )
+    if history.has("actor/log_std"):
+        shown.append("log standard deviation")
+        words.append("Mean log standard deviation of the policy.")
+    if history.has("policy_lag"):
+        shown.append("policy lag")
+        words.append(
+            "Policy lag: updates by which the actor of new transitions was behind the learner."
+        )
+    return ", ".join(shown), " ".join(words)
 
 
 def timeline(run: RunCurve, history: History) -> Timeline:

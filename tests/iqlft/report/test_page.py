@@ -319,3 +319,21 @@ def test_a_maze_whose_places_are_not_observed_has_no_map(make_run: MakeRun, tmp_
     save_policy(folder / "policy", linear_actor(27, 8), spec, {})
     reasons = left_out(write_report([read_run(folder)], tmp_path / "out").read_text())
     assert "iqlft/AntMaze-Corner-v0 has no maze whose places are observed" in reasons[1]
+
+
+@pytest.mark.parametrize(
+    ("keys", "shown"),
+    [
+        (["actor/log_std"], "log standard deviation"),
+        (["dataset/q", "policy_lag"], "Q, policy lag"),
+        (["dataset/q", "dataset/value", "actor/log_std"], "Q, V, log standard deviation"),
+    ],
+)
+def test_a_caption_speaks_of_nothing_that_the_algorithm_lacks(
+    make_run: MakeRun, tmp_path: Path, keys: list[str], shown: str
+) -> None:
+    folder = make_run()
+    row = {"phase": "offline", "updates": 100, "env_steps": 0, **dict.fromkeys(keys, 0.5)}
+    log(folder, json.dumps(row) + "\n")
+    page = Page(write_report([read_run(folder)], tmp_path / "out").read_text())
+    assert f"{shown} over training." in [each["alt"] for each in page.attributes("img")]
