@@ -60,7 +60,7 @@ class BC(Algorithm[BCHyperparameters]):
         worst = order.values[count - 1]
         note = f"Cloning the best {count:,} of {len(returns):,} episodes, returning {worst:g} up."
         if (ties := int((returns >= worst).sum()) - count) > 0:
-            note += f" {ties:,} later ones that return {worst:g} too are left out."
+            note += f" As good as the last of them but left out: {ties:,} later."
         places = torch.isin(episodes, order.indices[:count]).nonzero().squeeze(1)
         return Selection(places, note)
 

@@ -129,7 +129,7 @@ def test_of_equally_good_episodes_the_first_are_cloned_and_the_note_says_so() ->
     assert found.places.tolist() == [1, 2]
     assert found.note == (
         "Cloning the best 2 of 5 episodes, returning 2 up. "
-        "2 later ones that return 2 too are left out."
+        "As good as the last of them but left out: 2 later."
     )
 
 
