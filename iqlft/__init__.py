@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from iqlft.training.pretrain import pretrain as pretrain
 
 _HOMES = {
+    "Algorithm": "iqlft.api",
     "IQL": "iqlft.api",
     "Algorithm": "iqlft.api",
     "load_dataset": "iqlft.api",

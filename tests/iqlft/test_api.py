@@ -99,3 +99,26 @@ def test_names_that_the_package_does_not_have_are_refused() -> None:
     with pytest.raises(AttributeError, match="no attribute 'ILQ'"):
         _ = iqlft.ILQ
     assert all(hasattr(iqlft, name) for name in iqlft.__all__)
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("iql", {}),
+        ("bc", {"best_share": 0.5}),
+        ("awac", {}),
+        ("td3bc", {"policy_delay": 1}),
+        ("onestep", {}),
+    ],
+)
+def test_every_algorithm_learns_and_acts_from_python(
+    corner: str, name: str, own: dict[str, float]
+) -> None:
+    dataset = iqlft.load_dataset(corner)
+    algorithm = iqlft.Algorithm(name, dataset, hidden_size=8, batch_size=8, device="cpu", **own)
+    algorithm.train(2)
+    assert algorithm.updates == 2
+    observation = np.zeros(dataset.layout.observation_dim)
+    assert algorithm.act(observation).shape == (dataset.layout.action_dim,)
+    with pytest.raises(ConfigError, match="expectil"):
+        iqlft.Algorithm(name, dataset, expectil=0.9)
