@@ -150,10 +150,11 @@ def _start(run: Run, config: FinetuneConfig) -> str:
     if config.into:
         refuse_existing(_target(run, config), "--into")
     elif run.config("finetune") is not None:
+        finished = run.meta.get("status") == "finished"
+        resume = "" if finished else f"continue it with `iqlft resume {run.folder}`, or "
         raise RunError(
-            f"{run.folder} has been fine-tuned already, at least in part: continue it with "
-            f"`iqlft resume {run.folder}`, or fine-tune a copy from the end of its pretraining "
-            "with --into NAME."
+            f"{run.folder} has been fine-tuned already{'' if finished else ', at least in part'}: "
+            f"{resume}fine-tune a copy from the end of its pretraining with --into NAME."
         )
     return start
 

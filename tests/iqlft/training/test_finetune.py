@@ -278,7 +278,7 @@ def test_fine_tuning_twice_is_refused_but_a_copy_from_the_end_of_pretraining_may
     folder = tmp_path / "antmaze-corner" / "iql-s0"
     shutil.copytree(finetuned, folder)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    with pytest.raises(RunError, match=r"fine-tuned already.*--into NAME"):
+    with pytest.raises(RunError, match=r"fine-tuned already: fine-tune a copy .*--into NAME"):
         finetune(dataclasses.replace(lockstep, run=(folder,)))
 
     copy = folder.with_name("again")
