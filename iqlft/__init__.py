@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _HOMES = {
     "Algorithm": "iqlft.api",
     "IQL": "iqlft.api",
-    "Algorithm": "iqlft.api",
     "load_dataset": "iqlft.api",
     "PretrainConfig": "iqlft.config.settings",
     "FinetuneConfig": "iqlft.config.settings",
