@@ -11,7 +11,13 @@ from iqlft.config import validation
 from iqlft.config.algorithms import registered
 from iqlft.config.errors import nearest
 from iqlft.runs.policy import Policy, save_policy
-from iqlft.training.build import build_algorithm, build_replay, load_task_dataset, pick_device
+from iqlft.training.build import (
+    build_algorithm,
+    build_replay,
+    load_task_dataset,
+    pick_device,
+    select_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,9 +107,7 @@ class Algorithm:
             device=place,
             precision=precision,
         )
-        selection = self._algorithm.select(self._replay.dataset_rows, self._replay.layout)
-        if selection is not None:
-            self._replay.select(selection.places)
+        select_rows(self._algorithm, self._replay)
         self._policy: Policy | None = None
 
     @property

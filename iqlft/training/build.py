@@ -133,6 +133,15 @@ def build_algorithm(
     return build(spec, hyperparameters, seeds, device=device, hidden_dtype=kind)
 
 
+def select_rows(algorithm: Algorithm[Any], replay: Replay) -> tuple[str, ...]:
+    """Restricts a replay to the rows that an algorithm learns from; says what was chosen."""
+    selection = algorithm.select(replay.dataset_rows, replay.layout)
+    if selection is None:
+        return ()
+    replay.select(selection.places)
+    return (selection.note,)
+
+
 def build_replay(
     dataset: OfflineDataset,
     seeds: Sequence[int],

@@ -1,4 +1,4 @@
-"""`iqlft pretrain`: IQL on an offline dataset, evaluated by workers while it learns."""
+"""`iqlft pretrain`: an algorithm on an offline dataset, evaluated by workers while it learns."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from iqlft.training.build import (
     flushed_denormals,
     load_task_dataset,
     pick_device,
+    select_rows,
     with_settled_precision,
 )
 from iqlft.training.cuda_graph import UpdateGraph
@@ -148,9 +149,7 @@ def build(
         precision=config.precision,
         num_updates=config.num_updates,
     )
-    selection = algorithm.select(replay.dataset_rows, replay.layout)
-    if selection is not None:
-        replay.select(selection.places)
+    notes = (*dataset.notes, *select_rows(algorithm, replay))
     try:
         unpack_weights(pack_weights(algorithm.actor_weights()))
     except WireError as error:
@@ -159,7 +158,6 @@ def build(
             "--hidden-size or --hidden-layers."
         ) from error
     graph = _graph(config, algorithm, replay, online=capacity > 0)
-    notes = (*dataset.notes, *([selection.note] if selection else []))
     return Stack(algorithm, replay, config.hyperparameters.batch_size, graph, notes)
 
 
