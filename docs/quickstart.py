@@ -16,7 +16,7 @@ from iqlft_workers.environment import make
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train IQL, act once through the maze, save.")
-    parser.add_argument("--dataset", default="iqlft/antmaze/umaze-v0", help="Minari id")
+    parser.add_argument("--dataset", default="iqlft/antmaze/umaze-v1", help="Minari id")
     parser.add_argument("--num-updates", type=int, default=100_000)
     parser.add_argument("--hidden-size", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=256)

@@ -2,7 +2,7 @@
 
     import iqlft
 
-    dataset = iqlft.load_dataset("iqlft/antmaze/umaze-v0")
+    dataset = iqlft.load_dataset("iqlft/antmaze/umaze-v1")
     iql = iqlft.IQL(dataset, expectile=0.9, inverse_temperature=10.0)
     metrics = iql.train(num_updates=100_000)
     action = iql.act(observation)

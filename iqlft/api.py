@@ -34,7 +34,7 @@ def load_dataset(*dataset_ids: str, **settings: Any) -> OfflineDataset:  # noqa:
     """Opens Minari datasets as the task that names them reads them.
 
     Args:
-        dataset_ids: such as `iqlft/antmaze/umaze-v0`; several are read one after another.
+        dataset_ids: such as `iqlft/antmaze/umaze-v1`; several are read one after another.
         settings: fields of `iqlft.config.settings.TaskConfig` that win, such as `goal`.
 
     Raises:

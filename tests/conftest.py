@@ -30,7 +30,7 @@ from run_fixtures import (  # noqa: F401  # fixtures
 )
 
 PENDULUM = EnvironmentSpec("Pendulum-v1")
-CORNER = "iqlft/antmaze/corner-v0"
+CORNER = "iqlft/antmaze/corner-v1"
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
 
 

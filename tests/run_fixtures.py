@@ -31,7 +31,7 @@ MACHINE: dict[str, Any] = {
 }
 PRETRAINING = PretrainConfig(
     task="antmaze-corner",
-    dataset="iqlft/antmaze/corner-v0",
+    dataset="iqlft/antmaze/corner-v1",
     normalize_observations=True,
     hyperparameters=IQLHyperparameters(hidden_size=16, batch_size=16),
     num_updates=300,

@@ -134,8 +134,10 @@ class MakeData:
     """Such as antmaze-medium-play."""
     transitions: int = 1_000_000
     """How many; rounded to whole episodes."""
+    gait: Literal["v1", "v0"] = "v1"
+    """Ant policy of the package, and version of the dataset; v0 hardly ever falls (results/data)."""
     policy: Path | None = None
-    """File of a goal-reaching ant policy; none: the one that ships with the package."""
+    """File of a goal-reaching ant policy to walk instead."""
     noise: float | None = None
     """Deviation of the noise on its actions; none: the policy's own."""
     processes: int = 2
@@ -167,7 +169,7 @@ class OneDataset:
     """A Minari dataset."""
 
     id: Annotated[str, tyro.conf.Positional]
-    """Such as iqlft/antmaze/umaze-v0."""
+    """Such as iqlft/antmaze/umaze-v1."""
 
 
 @dataclass(frozen=True)

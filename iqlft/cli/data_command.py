@@ -12,6 +12,13 @@ from iqlft.cli.outputs import writing
 from iqlft.cli.parsing import no_arguments, parse
 from iqlft.config.errors import ConfigError, nearest
 
+_PUBLISHED = {
+    True: "\nIt is the published dataset, bit by bit.",
+    False: "\nIt is another dataset than the published one of this id, and labelled so.",
+    None: "",
+}
+"""What there is to say of a dataset that was made."""
+
 
 def run(arguments: list[str]) -> str:
     """Runs an action.
@@ -63,7 +70,6 @@ def _make(arguments: list[str]) -> str:
     chosen = parse("data make", MakeData, arguments)
     from iqlft.datasets.antmaze.generation import make_dataset  # noqa: PLC0415
 
-    policy = {} if chosen.policy is None else {"policy": chosen.policy}
     with GenerationProgress(Console()) as progress:
         made = make_dataset(
             chosen.task,
@@ -71,14 +77,15 @@ def _make(arguments: list[str]) -> str:
             noise=chosen.noise,
             processes=chosen.processes,
             seed=chosen.seed,
+            gait=chosen.gait,
+            policy=chosen.policy,
             force=chosen.force,
             progress=progress,
-            **policy,
         )
     resumed = f" ({made.resumed_episodes} were there already)" if made.resumed_episodes else ""
     return (
         f"Made {made.id}: {made.transitions:,} transitions in {made.episodes:,} whole episodes"
-        f"{resumed}, in {made.seconds:.0f} s."
+        f"{resumed}, in {made.seconds:.0f} s.{_PUBLISHED[made.published]}"
     )
 
 

@@ -42,7 +42,7 @@ class TaskConfig:
 
     task: str = "antmaze-umaze"
     """Name of a file in configs/, which sets the fields below and the hyperparameters."""
-    dataset: tuple[str, ...] = ("iqlft/antmaze/umaze-v0",)
+    dataset: tuple[str, ...] = ("iqlft/antmaze/umaze-v1",)
     """Minari ids of the offline datasets; several are read as one."""
     environment: str = ""
     """Gymnasium id for evaluation and fine-tuning; empty: the dataset's own evaluation spec."""

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from iqlft.datasets.antmaze.published import ContentHash, is_published
+from iqlft.datasets.antmaze.tasks import generated
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.recorded import (
     Goal,
@@ -78,7 +80,8 @@ class OfflineDataset:
         self.goal = goal
         self.num_episodes = num_episodes
         self.reference_scores = reference_scores
-        self.label = label
+        self._label = label
+        self._published: bool | None = None
         self.notes = notes
         self._statistics: RowStatistics | None = None
 
@@ -100,8 +103,9 @@ class OfflineDataset:
         """
         chunk = np.empty((min(CHUNK_ROWS, self.num_transitions), self.layout.width), np.float32)
         statistics, filled = RowStatistics(self.layout.observation_dim), 0
+        content = ContentHash() if self._can_be_published else None
         for source in self._sources:
-            for episode in source.episodes(self.environment):
+            for episode in source.episodes(self.environment, content):
                 rows = episode
                 while len(rows):
                     part = rows[: len(chunk) - filled]
@@ -115,6 +119,24 @@ class OfflineDataset:
             statistics.add(chunk[:filled])
             yield chunk[:filled]
         self._statistics = statistics
+        if content is not None:
+            self._published = is_published(self.id, content.digest)
+
+    @property
+    def _can_be_published(self) -> bool:
+        """Whether it is one generated dataset, of which all that belongs to its hash is read."""
+        return self.id in generated() and self.goal != "stored"
+
+    @property
+    def published(self) -> bool | None:
+        """Whether it is the published dataset of its id; None where that cannot be told."""
+        _ = self.statistics
+        return self._published
+
+    @property
+    def label(self) -> str:
+        """What figures and tables call the data."""
+        return self._label + (", not the published set" if self.published is False else "")
 
     @property
     def statistics(self) -> RowStatistics:
@@ -146,7 +168,7 @@ def load_dataset(
     """Opens Minari datasets of the local Minari folder.
 
     Args:
-        dataset_ids: Minari ids, such as `iqlft/antmaze/medium-play-v0`; several are read one after
+        dataset_ids: Minari ids, such as `iqlft/antmaze/medium-play-v1`; several are read one after
             another and must fit together.
         goal: the goal mode.
         after_success: `drop` ends every episode at its first success (goal modes `evaluation` and

@@ -11,7 +11,8 @@ import minari
 import numpy as np
 from minari.dataset.minari_dataset import DATASET_ID_RE
 
-from iqlft.datasets.antmaze.tasks import TASKS
+from iqlft.datasets.antmaze.gait import LATEST
+from iqlft.datasets.antmaze.tasks import TASKS, generated
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.storage import dataset_path
 from iqlft_workers import environment as environments
@@ -61,11 +62,15 @@ def open_dataset(dataset_id: str) -> minari.MinariDataset:
 
 def _absence(dataset_id: str) -> str:
     """Says that a dataset is absent, which command brings it, and what is there instead."""
-    task = next((t.name for t in TASKS.values() if dataset_id in {t.dataset_id, t.name}), None)
-    if task is not None:
-        advice = f"make it with `iqlft data make {task}`"
+    ids = generated()
+    if dataset_id in TASKS:
+        advice = f"make it with `iqlft data make {dataset_id}`"
+    elif dataset_id in ids:
+        task, version = ids[dataset_id]
+        other = "" if version == LATEST else f" --gait {version}"
+        advice = f"make it with `iqlft data make {task.name}{other}`"
     elif dataset_id.startswith(("iqlft/", "antmaze-")):
-        near = difflib.get_close_matches(dataset_id, [t.dataset_id for t in TASKS.values()], 1, 0.4)
+        near = difflib.get_close_matches(dataset_id, ids, 1, 0.4)
         advice = f"did you mean {near[0]}?" if near else "list the known ones: `iqlft data list`"
     elif not DATASET_ID_RE.fullmatch(dataset_id):
         advice = "its id is not of the form namespace/name-v0; list those here: `iqlft data list`"

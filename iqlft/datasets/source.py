@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import minari
     from numpy.typing import NDArray
 
+    from iqlft.datasets.antmaze.published import ContentHash
     from iqlft.datasets.recorded import Goal
     from iqlft_workers.environment import EnvironmentSpec
 
@@ -115,17 +116,22 @@ class Source:
         rewards = read_column(self._dataset, "rewards")
         return np.array([np.sum(each, dtype=np.float64) for each in rewards])
 
-    def episodes(self, environment: EnvironmentSpec) -> Iterator[NDArray[np.float32]]:
+    def episodes(
+        self, environment: EnvironmentSpec, content: ContentHash | None = None
+    ) -> Iterator[NDArray[np.float32]]:
         """Every episode's rows `(T, width)`, in order.
 
         Args:
             environment: its reward transform is used.
+            content: takes every episode into account, if given.
 
         Raises:
             DatasetError: an episode is not of the right form, or some are missing.
         """
         count = 0
         for index, episode in enumerate(read_episodes(self._dataset, self._needed_keys())):
+            if content is not None:
+                content.add(episode)
             rows = self._rows(episode, index, environment)
             count += len(rows)
             yield rows

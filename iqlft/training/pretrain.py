@@ -197,7 +197,11 @@ def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict
         "algorithm": config.algorithm,
         "variant": name_without_seed(config.name, config.seed),
         "seed": config.seed,
-        "dataset": {"id": dataset.id, "hash": dataset.statistics.hash},
+        "dataset": {
+            "id": dataset.id,
+            "hash": dataset.statistics.hash,
+            "published": dataset.published,
+        },
         "dataset_label": dataset.label,
         "environment": dataset.environment.to_dict(),
         **learner_machine(stack),

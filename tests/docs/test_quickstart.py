@@ -24,7 +24,7 @@ def test_the_quick_start_script_trains_acts_and_saves(corner: str, tmp_path: Pat
         capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert (result.returncode, result.stderr) == (0, "")
-    assert "iqlft/antmaze/corner-v0: 903 transitions" in result.stdout
+    assert "iqlft/antmaze/corner-v1: 903 transitions" in result.stdout
     assert "after 10 updates: value loss " in result.stdout
     assert re.search(r"an episode of \d+ steps, return [01]\.0", result.stdout)
     policy = iqlft.load_policy(tmp_path / "my-policy")

@@ -6,6 +6,7 @@ made by an ant that is much better or worse make another benchmark.
 
 from __future__ import annotations
 
+from iqlft.datasets.antmaze.gait import GAITS
 from iqlft.datasets.antmaze.tasks import TASKS
 from iqlft.datasets.audit.findings import Band
 
@@ -30,7 +31,8 @@ _HARD = {REACH: Band(0.6, 0.85), TOUCH: Band(0.03, 0.25)}
 """In the medium and the large maze."""
 
 BANDS: dict[str, dict[str, Band]] = {
-    TASKS[name].dataset_id: bands
+    TASKS[name].dataset_id(version): bands
+    for version in GAITS
     for name, bands in {
         "antmaze-umaze": _EVERY | _FAR | _EASY | {TOUCH: Band(0.9, strict=True)},
         "antmaze-umaze-diverse": _EVERY | _EASY,

@@ -4,10 +4,16 @@ An MLP of three layers maps the ant's 27 observations and the direction to its w
 and log standard deviation of a Gaussian, whose sample is squashed by tanh. Two file formats are
 read: this project's (`w0, b0, w1, b1, w2, b2`) and D4RL's (`policy/fc0/weight` ...
 `last_fc_log_std/bias`).
+
+A dataset has to come out the same on every processor, and a BLAS library sums in an order that
+depends on the processor. So weights, biases and all that passes from layer to layer are multiples
+of 2^-16: every product and every sum of them is then a float64 without rounding, whatever the
+order. What follows the last layer uses no operation but those that IEEE 754 rounds in one way.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import itertools
@@ -25,11 +31,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-SHIPPED_GAIT = Path(__file__).with_name("ant_gait.npz")
-"""The gait that comes with the package."""
+LATEST = "v1"
+"""The version of the gait, and so of the datasets, that is made unless another is asked for."""
+GAITS = {version: Path(__file__).with_name("gaits") / f"{version}.npz" for version in ("v0", "v1")}
+"""The gaits that come with the package, by the version of the datasets that they walk."""
 
 OBSERVATION_DIM, ACTION_DIM = 29, 8
 """Values that the policy observes, the direction among them, and values of an action."""
+_NOISE = 0.2
+"""Standard deviation of the action noise in D4RL's procedure."""
+_GRID = 2**16
+"""One over the distance between neighbouring numbers in the policy's arithmetic."""
 _PROJECT_KEYS = ("w0", "b0", "w1", "b1", "w2", "b2")
 """The arrays of this project's files."""
 _D4RL_LAYERS = ("policy/fc0", "policy/fc1", "policy/last_fc", "policy/last_fc_log_std")
@@ -41,18 +53,18 @@ class Gait:
     """A goal-reaching ant policy and what belongs to it.
 
     Attributes:
-        weights: `(29, H)`, `(H, H)` and `(H, 16)` float32; the last gives means and log
-            standard deviations.
-        biases: `(H,)`, `(H,)` and `(16,)` float32.
+        weights: `(29, H)`, `(H, H)` and `(H, 16)` float64 multiples of 2^-16; the last gives means
+            and log standard deviations.
+        biases: `(H,)`, `(H,)` and `(16,)` float64 multiples of 2^-16.
         log_std_min: least log standard deviation; the greatest is 2.
         direction_scale: length of the direction that the policy was trained with.
         noise: standard deviation of the noise that data generation adds to its actions by default.
-        name: of the file, without its ending.
+        name: the version of one that comes with the package, else of the file without its ending.
         sha256: hash of the file.
     """
 
-    weights: tuple[NDArray[np.float32], ...]
-    biases: tuple[NDArray[np.float32], ...]
+    weights: tuple[NDArray[np.float64], ...]
+    biases: tuple[NDArray[np.float64], ...]
     log_std_min: float
     direction_scale: float
     noise: float
@@ -60,9 +72,9 @@ class Gait:
     sha256: str
 
     @property
-    def is_shipped(self) -> bool:
-        """Whether it is the gait that comes with the package, wherever its file lies."""
-        return self.sha256 == hashlib.sha256(SHIPPED_GAIT.read_bytes()).hexdigest()
+    def version(self) -> str | None:
+        """Which of the gaits in the package it is, wherever its file lies; None for others."""
+        return _versions().get(self.sha256)
 
     def sample(
         self, observation: NDArray[np.float32], normals: NDArray[np.float32]
@@ -76,17 +88,44 @@ class Gait:
         Returns:
             `(8,)` float32 in [-1, 1].
         """
-        hidden = observation
+        hidden = _on_grid(observation)
         for weights, bias in zip(self.weights[:2], self.biases[:2], strict=True):
-            hidden = np.maximum(hidden @ weights + bias, 0)
+            hidden = _on_grid(np.maximum(hidden @ weights + bias, 0))
         output = hidden @ self.weights[2] + self.biases[2]
         # np.minimum and np.maximum, for np.clip costs as much as a layer at this size.
         log_std = np.minimum(np.maximum(output[ACTION_DIM:], self.log_std_min), 2)
-        action: NDArray[np.float32] = np.tanh(output[:ACTION_DIM] + np.exp(log_std) * normals)
-        return action
+        return _tanh(output[:ACTION_DIM] + _exp(log_std) * normals).astype(np.float32)
 
 
-def load_gait(path: str | Path = SHIPPED_GAIT) -> Gait:
+def _on_grid(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The multiples of 2^-16 nearest to the values: sums of products below 2^21 stay exact."""
+    grid: NDArray[np.float64] = np.rint(values * np.float64(_GRID)) / _GRID
+    return grid
+
+
+def _exp(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """e^x to a relative 1e-7, for |x| up to 20: (e^(x / 1024))^1024 by Taylor's series."""
+    x = x / 1024
+    power: NDArray[np.float64] = 1 + x * (1 + x / 2 * (1 + x / 3 * (1 + x / 4)))
+    for _ in range(10):
+        power = power * power
+    return power
+
+
+def _tanh(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The hyperbolic tangent to 1e-7."""
+    # Beyond 9 it is 1 in float32.
+    return 1 - 2 / (_exp(2 * np.minimum(np.maximum(x, -9), 9)) + 1)
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """The versions of the package's gaits by their hashes."""
+    files = {version: path.read_bytes() for version, path in GAITS.items()}
+    return {hashlib.sha256(content).hexdigest(): version for version, content in files.items()}
+
+
+def load_gait(path: str | Path = GAITS[LATEST]) -> Gait:
     """Reads a gait of either format; nothing in the file is ever unpickled.
 
     Args:
@@ -113,8 +152,8 @@ def load_gait(path: str | Path = SHIPPED_GAIT) -> Gait:
 def _gait(arrays: Mapping[str, NDArray[np.float32]], sha256: str, path: Path) -> Gait:
     if set(_PROJECT_KEYS) <= arrays.keys():
         layers = [arrays[key] for key in _PROJECT_KEYS]
-        # With less, more of the walk is spent rubbing along walls (results/data/README.md).
-        weights, biases, settings = layers[::2], layers[1::2], (-5.0, 1.0, 0.3)
+        noise = float(arrays.get("noise", _NOISE))
+        weights, biases, settings = layers[::2], layers[1::2], (-5.0, 1.0, noise)
     elif {f"{layer}/{part}" for layer in _D4RL_LAYERS for part in ("weight", "bias")} <= set(
         arrays
     ):
@@ -122,7 +161,7 @@ def _gait(arrays: Mapping[str, NDArray[np.float32]], sha256: str, path: Path) ->
         vectors = [arrays[f"{layer}/bias"] for layer in _D4RL_LAYERS]
         weights = [*matrices[:2], np.concatenate(matrices[2:], axis=-1)]
         biases = [*vectors[:2], np.concatenate(vectors[2:], axis=-1)]
-        settings = (-20.0, 10.0, 0.2)
+        settings = (-20.0, 10.0, _NOISE)
     else:
         raise PolicyFileError(
             f"{path} holds the arrays {sorted(arrays)[:8]}; needed are {', '.join(_PROJECT_KEYS)}, "
@@ -130,8 +169,8 @@ def _gait(arrays: Mapping[str, NDArray[np.float32]], sha256: str, path: Path) ->
         )
     _check_shapes(weights, biases, path)
     return Gait(
-        tuple(np.ascontiguousarray(w, np.float32) for w in weights),
-        tuple(np.ascontiguousarray(b, np.float32) for b in biases),
+        tuple(np.ascontiguousarray(_on_grid(w)) for w in weights),
+        tuple(_on_grid(b) for b in biases),
         *settings,
         path.stem,
         sha256,

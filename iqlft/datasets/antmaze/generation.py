@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import iqlft_workers
 from iqlft.datasets.antmaze.episodes import EpisodeMaker, save_episode
-from iqlft.datasets.antmaze.gait import SHIPPED_GAIT, Gait, load_gait
+from iqlft.datasets.antmaze.gait import GAITS, LATEST, Gait, load_gait
 from iqlft.datasets.antmaze.tasks import AntMazeTask, find_task
 from iqlft.datasets.errors import DatasetError
 
@@ -47,6 +47,7 @@ class MadeDataset:
         episodes: number of episodes.
         transitions: number of transitions.
         resumed_episodes: how many were there already from an interrupted run.
+        published: whether it is the published dataset; None where none of that id is.
         seconds: wall time taken.
     """
 
@@ -55,6 +56,7 @@ class MadeDataset:
     episodes: int
     transitions: int
     resumed_episodes: int
+    published: bool | None
     seconds: float
 
 
@@ -62,7 +64,8 @@ def make_dataset(
     task_name: str,
     *,
     transitions: int = 1_000_000,
-    policy: str | Path = SHIPPED_GAIT,
+    gait: str = LATEST,
+    policy: str | Path | None = None,
     noise: float | None = None,
     processes: int = 1,
     seed: int = 0,
@@ -77,7 +80,9 @@ def make_dataset(
     Args:
         task_name: such as `antmaze-medium-play`.
         transitions: how many are wanted.
-        policy: file of the goal-reaching ant policy.
+        gait: version of the goal-reaching ant policy that comes with the package, and of the
+            dataset: `v1`, or `v0`, which hardly ever falls.
+        policy: file of a goal-reaching ant policy to walk in its place.
         noise: standard deviation of the noise on its actions; the policy's own when absent.
         processes: how many run at once; they do not change the result.
         seed: determines the dataset, together with the task, the policy and the noise.
@@ -91,29 +96,39 @@ def make_dataset(
     """
     # Minari and what it imports are needed here, but not in the generating processes.
     from iqlft.datasets import storage  # noqa: PLC0415
-    from iqlft.datasets.antmaze import writing  # noqa: PLC0415
+    from iqlft.datasets.antmaze import published, writing  # noqa: PLC0415
+    from iqlft.datasets.recorded import open_dataset  # noqa: PLC0415
 
     started = time.perf_counter()
-    task, gait = find_task(task_name), load_gait(policy)
-    noise = gait.noise if noise is None else noise
+    task, dataset_id = find_task(task_name), _dataset_id(task_name, gait)
+    file = policy or GAITS[gait]
+    walker = load_gait(file)
+    noise = walker.noise if noise is None else noise
     _check_numbers(transitions, noise, processes, seed)
     if not force:
-        storage.require_absent(task.dataset_id)
-    work = storage.work_folder(f"{task.name}-{_fingerprint(gait, noise, seed)}")
+        storage.require_absent(dataset_id)
+    work = storage.work_folder(f"{task.name}-{_fingerprint(walker, noise, seed)}")
     shards = [work / f"episode-{index:06d}.npz" for index in range(task.num_episodes(transitions))]
     missing = [index for index, path in enumerate(shards) if not path.exists()]
-    arguments = (task.name, str(policy), noise, seed, str(work))
+    arguments = (task.name, str(file), noise, seed, str(work))
     _run(task, arguments, missing, len(shards), processes, progress)
-    writing.write_dataset(task, shards, work, gait=gait, noise=noise, seed=seed)
+    writing.write_dataset(dataset_id, task, shards, work, gait=walker, noise=noise, seed=seed)
     storage.remove_work(work)
     return MadeDataset(
-        task.dataset_id,
-        storage.dataset_path(task.dataset_id),
+        dataset_id,
+        storage.dataset_path(dataset_id),
         len(shards),
         len(shards) * task.episode_steps,
         len(shards) - len(missing),
+        published.is_published(dataset_id, published.content_digest(open_dataset(dataset_id))),
         time.perf_counter() - started,
     )
+
+
+def _dataset_id(task_name: str, gait: str) -> str:
+    if gait not in GAITS:
+        raise DatasetError(f"There is no gait {gait!r}; known are {', '.join(GAITS)}.")
+    return find_task(task_name).dataset_id(gait)
 
 
 def _check_numbers(transitions: int, noise: float, processes: int, seed: int) -> None:

@@ -6,6 +6,7 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from iqlft.datasets.antmaze.gait import GAITS, LATEST
 from iqlft.datasets.errors import DatasetError
 from iqlft_workers.registration import EPISODE_STEPS
 
@@ -42,10 +43,9 @@ class AntMazeTask:
         """Gymnasium id of the evaluation environment."""
         return f"iqlft/AntMaze-{self.maze}-v0"
 
-    @property
-    def dataset_id(self) -> str:
-        """Minari id of the generated dataset."""
-        return f"iqlft/antmaze/{self.name.removeprefix('antmaze-')}-v0"
+    def dataset_id(self, version: str = LATEST) -> str:
+        """Minari id of the dataset that the gait of a version walks."""
+        return f"iqlft/antmaze/{self.name.removeprefix('antmaze-')}-{version}"
 
     @property
     def episode_steps(self) -> int:
@@ -83,6 +83,13 @@ def find_task(name: str) -> AntMazeTask:
     near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}? Known are" if near else "known are"
     raise DatasetError(f"There is no task {name!r}; {hint} {', '.join(TASKS)}.")
+
+
+def generated() -> dict[str, tuple[AntMazeTask, str]]:
+    """Task and gait's version of every dataset that can be made, by its Minari id."""
+    return {
+        task.dataset_id(version): (task, version) for task in TASKS.values() for version in GAITS
+    }
 
 
 def choose_cells(rule: str, maze: D4RLMaze) -> list[Cell]:

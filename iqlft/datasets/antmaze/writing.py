@@ -24,11 +24,19 @@ if TYPE_CHECKING:
 
 
 def write_dataset(
-    task: AntMazeTask, shards: Sequence[Path], work: Path, *, gait: Gait, noise: float, seed: int
+    dataset_id: str,
+    task: AntMazeTask,
+    shards: Sequence[Path],
+    work: Path,
+    *,
+    gait: Gait,
+    noise: float,
+    seed: int,
 ) -> None:
     """Writes shards as the task's Minari dataset, one episode in memory at a time.
 
     Args:
+        dataset_id: Minari id to write.
         task: whose dataset this is.
         shards: files of `save_episode`, in the order of the episodes.
         work: folder for the unfinished dataset, on the file system of the datasets.
@@ -46,7 +54,7 @@ def write_dataset(
         "seed": seed,
     }
     create_dataset(
-        task.dataset_id,
+        dataset_id,
         (_generated(index, path) for index, path in enumerate(shards)),
         work,
         environment=environment,
@@ -88,9 +96,8 @@ def evaluation_spec(task: AntMazeTask) -> EnvSpec:
 
 def _label(gait: Gait, noise: float) -> str:
     # Sets walked otherwise are other data: figures and tables tell them by this.
-    label = REGENERATED
-    if not gait.is_shipped:
-        label += f", walked by {gait.name}"
+    walker = gait.version or f"walked by {gait.name}"
+    label = f"{REGENERATED}, {walker}"
     if noise != gait.noise:
         label += f", action noise {noise:g}"
     return label

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iqlft.datasets.antmaze.tasks import TASKS
+from iqlft.datasets.antmaze.published import ContentHash, is_published
+from iqlft.datasets.antmaze.tasks import generated
 from iqlft.datasets.audit.findings import Finding
 from iqlft.datasets.audit.measures import MazeMeasures
 from iqlft.datasets.audit.replay_check import replay_check
@@ -39,21 +40,33 @@ def check(dataset_id: str) -> list[Finding]:
     dataset = open_dataset(dataset_id)
     schema = SchemaCheck(dataset)
     measures, reason = _measures(dataset)
+    content = ContentHash() if dataset_id in generated() else None
     unreadable = ""
     try:
         for episode in read_episodes(dataset, schema.keys):
             schema.add(episode)
             if measures is not None:
                 measures.add(episode)
+            if content is not None:
+                content.add(episode)
     except (KeyError, OSError) as error:
         unreadable = f"the next one cannot be read: {error}"
     findings = schema.findings(unreadable)
     if unreadable or not schema.num_transitions:
         return findings
     findings.append(replay_check(dataset))
+    if content is not None:
+        findings.append(_identity(dataset_id, content.digest))
     if reason:
         findings.append(Finding("ways through the maze", None, note=reason))
     return findings if measures is None else findings + measures.findings()
+
+
+def _identity(dataset_id: str, digest: str) -> Finding:
+    """Whether it is the published dataset, which others may have but need not."""
+    answers = {True: "is it", False: "another one", None: "none is published under this id"}
+    answer = answers[is_published(dataset_id, digest)]
+    return Finding("the published dataset", None, note=f"{answer} (hash of its content {digest})")
 
 
 def _measures(dataset: minari.MinariDataset) -> tuple[MazeMeasures | None, str]:
@@ -69,7 +82,7 @@ def _measures(dataset: minari.MinariDataset) -> tuple[MazeMeasures | None, str]:
 
 def _episode_steps(dataset: minari.MinariDataset) -> int | None:
     """The length that all episodes have by D4RL's procedure; None for datasets made otherwise."""
-    if dataset.id not in {task.dataset_id for task in TASKS.values()} or dataset.env_spec is None:
+    if dataset.id not in generated() or dataset.env_spec is None:
         return None
     steps: int | None = dataset.env_spec.max_episode_steps
     return steps

@@ -236,10 +236,10 @@ def test_a_failed_audit_prints_its_table_and_exits_with_1(
 ) -> None:
     shutil.copytree(corner_root, tmp_path / "minari")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    path = tmp_path / "minari/iqlft/antmaze/corner-v0/data/main_data.hdf5"
+    path = tmp_path / "minari/iqlft/antmaze/corner-v1/data/main_data.hdf5"
     with h5py.File(path, "a") as file:
         file["episode_0/truncations"][100] = True
-    code, output, errors = main("data", "check", "iqlft/antmaze/corner-v0")
+    code, output, errors = main("data", "check", "iqlft/antmaze/corner-v1")
     assert code == 1
     assert output.startswith("check ")
     assert "is not as it should be: episodes that end before their last step." in errors
@@ -458,7 +458,7 @@ def test_a_task_named_in_a_file_brings_its_dataset(main: Main, tmp_path: Path) -
     (tmp_path / "mine.yaml").write_text("task: antmaze-medium-play\nexpectile: 0.8\n")
     _, output, _ = main("pretrain", "--config", tmp_path / "mine.yaml", "--print-config")
     settings = yaml.safe_load(output)
-    assert settings["dataset"] == ["iqlft/antmaze/medium-play-v0"]
+    assert settings["dataset"] == ["iqlft/antmaze/medium-play-v1"]
     assert settings["expectile"] == 0.8
 
 

@@ -227,9 +227,9 @@ def test_a_dataset_without_goals_says_which_mode_it_needs() -> None:
 @pytest.mark.parametrize(
     ("dataset_id", "advice"),
     [
-        ("iqlft/antmaze/umaze-v0", "make it with `iqlft data make antmaze-umaze`"),
+        ("iqlft/antmaze/umaze-v1", "make it with `iqlft data make antmaze-umaze`"),
         ("antmaze-umaze", "make it with `iqlft data make antmaze-umaze`"),
-        ("iqlft/antmaze/umase-v0", "did you mean iqlft/antmaze/umaze-v0?"),
+        ("iqlft/antmaze/umase-v1", "did you mean iqlft/antmaze/umaze-v1?"),
         ("D4RL/antmaze/umaze-v1", "iqlft data download D4RL/antmaze/umaze-v1"),
         ("no id at all", "not of the form"),
     ],
@@ -245,7 +245,7 @@ def test_a_missing_dataset_is_answered_with_the_command_that_brings_it(
 
 def test_a_missing_dataset_is_answered_with_the_nearest_local_ones(corner: str) -> None:
     with pytest.raises(DatasetError, match=f"Nearest local datasets: {corner}"):
-        load_dataset("iqlft/antmaze/corners-v0")
+        load_dataset("iqlft/antmaze/corners-v1")
 
 
 def test_a_damaged_dataset_says_where_it_is(

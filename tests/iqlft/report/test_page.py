@@ -275,7 +275,7 @@ def test_without_the_dataset_the_rest_is_shown(
     text = write_report([read_run(finetuned)], tmp_path / "out").read_text()
     advantages, visits, values = left_out(text)
     for reason in (advantages, visits, values):
-        assert "iqlft/antmaze/corner-v0 is not on this machine; make it with" in reason
+        assert "iqlft/antmaze/corner-v1 is not on this machine; make it with" in reason
     assert advantages.startswith("The advantages are left out: ")
     assert visits.startswith("The dataset's visits are left out: ")
     assert len(Page(text).attributes("img")) == 3

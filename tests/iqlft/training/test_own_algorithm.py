@@ -57,7 +57,7 @@ class Nothing:
     pass
 '''
 TINY = (
-    "--task", "antmaze-corner", "--dataset", "iqlft/antmaze/corner-v0", "--hidden-size", "16",
+    "--task", "antmaze-corner", "--dataset", "iqlft/antmaze/corner-v1", "--hidden-size", "16",
     "--batch-size", "16", "--num-updates", "20", "--eval-every", "20", "--checkpoint-every", "10",
 )  # fmt: skip
 MACHINE = (

@@ -14,7 +14,7 @@ import pytest
 
 from iqlft.datasets.antmaze import generation
 from iqlft.datasets.antmaze.episodes import make_environment
-from iqlft.datasets.antmaze.gait import SHIPPED_GAIT, load_gait
+from iqlft.datasets.antmaze.gait import GAITS, load_gait
 from iqlft.datasets.antmaze.generation import make_dataset
 from iqlft.datasets.antmaze.tasks import REGENERATED, find_task
 from iqlft.datasets.catalogue import list_local
@@ -28,7 +28,7 @@ def episodes(dataset_id: str) -> list[Any]:
     return list(minari.load_dataset(dataset_id).iterate_episodes())
 
 
-def content(root: Path, dataset_id: str = "iqlft/antmaze/corner-v0") -> dict[str, Any]:
+def content(root: Path, dataset_id: str = "iqlft/antmaze/corner-v1") -> dict[str, Any]:
     """Every array of a dataset by its name in the file."""
     arrays = {}
     with h5py.File(root / dataset_id / "data" / "main_data.hdf5") as file:
@@ -98,7 +98,7 @@ def test_the_evaluation_environment_is_recovered_without_importing_this_package(
     corner_root: Path,
 ) -> None:
     code = (
-        "import minari; dataset = minari.load_dataset('iqlft/antmaze/corner-v0');"
+        "import minari; dataset = minari.load_dataset('iqlft/antmaze/corner-v1');"
         "spec = dataset.recover_environment(eval_env=True).spec;"
         "assert spec.kwargs == {'maze': 'Corner', 'continuing_task': False}, spec;"
         "assert (spec.id, spec.max_episode_steps) == ('iqlft/AntMaze-Corner-v0', 300);"
@@ -110,18 +110,18 @@ def test_the_evaluation_environment_is_recovered_without_importing_this_package(
 
 
 def test_the_metadata_say_how_the_dataset_was_made(corner_root: Path) -> None:
-    path = corner_root / "iqlft/antmaze/corner-v0/data/metadata.json"
+    path = corner_root / "iqlft/antmaze/corner-v1/data/metadata.json"
     metadata = json.loads(path.read_text())
     gait = load_gait()
     assert (metadata["ref_min_score"], metadata["ref_max_score"]) == (0, 1)
     assert metadata["iqlft"] == {
-        "label": REGENERATED,
-        "policy": "ant_gait",
+        "label": f"{REGENERATED}, v1",
+        "policy": "v1",
         "policy_sha256": gait.sha256,
-        "noise": 0.3,
+        "noise": 0.2,
         "seed": 5,
     }
-    for words in (gait.sha256, "noise 0.3", "seed 5", "regenerated with the D4RL procedure"):
+    for words in (gait.sha256, "noise 0.2", "seed 5", "regenerated with the D4RL procedure"):
         assert words in metadata["description"]
     assert any(requirement.startswith("mujoco") for requirement in metadata["requirements"])
     assert "author_email" not in metadata
@@ -133,16 +133,18 @@ def test_a_set_that_another_policy_walked_is_not_called_like_the_shipped_gaits(
     tmp_path: Path,
 ) -> None:
     copy, strider = tmp_path / "copy.npz", tmp_path / "strider.npz"
-    copy.write_bytes(SHIPPED_GAIT.read_bytes())
-    arrays = dict(np.load(SHIPPED_GAIT))
+    copy.write_bytes(GAITS["v1"].read_bytes())
+    arrays = dict(np.load(GAITS["v1"]))
     np.savez(strider, **{**arrays, "w2": 1.5 * arrays["w2"]})
 
     def label(policy: Path, noise: float | None = None) -> str:
         make_dataset("antmaze-corner", transitions=301, policy=policy, noise=noise, force=True)
-        return load_dataset("iqlft/antmaze/corner-v0").label
+        label = load_dataset("iqlft/antmaze/corner-v1").label
+        assert label.endswith(", not the published set")
+        return label.removesuffix(", not the published set")
 
-    assert label(copy) == REGENERATED
-    assert label(copy, 0.1) == f"{REGENERATED}, action noise 0.1"
+    assert label(copy) == f"{REGENERATED}, v1"
+    assert label(copy, 0.1) == f"{REGENERATED}, v1, action noise 0.1"
     assert label(strider) == f"{REGENERATED}, walked by strider"
     assert label(strider, 0.1) == f"{REGENERATED}, walked by strider, action noise 0.1"
 
@@ -203,7 +205,7 @@ def test_an_existing_dataset_is_kept_unless_it_is_to_be_replaced(minari_root: Pa
     make_dataset("antmaze-corner", transitions=301, seed=2, force=True)
     second = content(minari_root)
     assert not np.array_equal(first["episode_0/actions"], second["episode_0/actions"])
-    assert [dataset.id for dataset in list_local()] == ["iqlft/antmaze/corner-v0"]
+    assert [dataset.id for dataset in list_local()] == ["iqlft/antmaze/corner-v1"]
 
 
 @pytest.mark.usefixtures("minari_root")

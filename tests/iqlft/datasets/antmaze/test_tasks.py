@@ -8,13 +8,14 @@ from iqlft_workers.mazes import MAZES, D4RLMaze
 
 
 def test_the_six_tasks_of_d4rl_and_a_small_one_have_ids_by_name() -> None:
-    assert {task.dataset_id for task in TASKS.values()} == {
-        f"iqlft/antmaze/{name}-v0"
+    assert {task.dataset_id() for task in TASKS.values()} == {
+        f"iqlft/antmaze/{name}-v1"
         for name in (
             "umaze", "umaze-diverse", "medium-play", "medium-diverse",
             "large-play", "large-diverse", "corner",
         )
     }  # fmt: skip
+    assert find_task("antmaze-umaze").dataset_id("v0") == "iqlft/antmaze/umaze-v0"
     assert find_task("antmaze-large-play").environment_id == "iqlft/AntMaze-Large-v0"
 
 

@@ -18,7 +18,7 @@ from iqlft.datasets.audit.audit import check
 from iqlft.datasets.audit.findings import AuditFailedError, Finding, failures
 from iqlft.datasets.errors import DatasetError
 
-CORNER = TASKS["antmaze-corner"].dataset_id
+CORNER = TASKS["antmaze-corner"].dataset_id()
 Episode = Any
 Edit = Callable[[Episode], None]
 
@@ -172,7 +172,7 @@ def test_any_minari_dataset_is_held_against_its_schema() -> None:
 @pytest.mark.usefixtures("minari_root")
 def test_an_absent_dataset_says_how_to_make_it() -> None:
     with pytest.raises(DatasetError, match="iqlft data make antmaze-umaze"):
-        check("iqlft/antmaze/umaze-v0")
+        check("iqlft/antmaze/umaze-v1")
 
 
 # -- the command --------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from iqlft.datasets.antmaze.tasks import TASKS
 from iqlft.datasets.audit.findings import Finding
 from iqlft.datasets.audit.replay_check import replay_check
 
-CORNER = TASKS["antmaze-corner"].dataset_id
+CORNER = TASKS["antmaze-corner"].dataset_id()
 Replay = Callable[..., Finding]
 
 

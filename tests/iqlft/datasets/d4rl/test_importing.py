@@ -255,7 +255,7 @@ def test_the_result_has_the_form_of_a_generated_dataset(
 ) -> None:
     shutil.copytree(corner_root, minari_root)
     imported = minari.load_dataset(import_corner(tmp_path, d4rl_arrays(episodes)).id)
-    generated = minari.load_dataset("iqlft/antmaze/corner-v0")
+    generated = minari.load_dataset("iqlft/antmaze/corner-v1")
     assert imported.observation_space == generated.observation_space
     assert imported.action_space == generated.action_space
     assert imported.env_spec == generated.env_spec
@@ -316,7 +316,7 @@ def test_an_existing_dataset_is_kept_unless_it_is_to_be_replaced(
     assert not (minari_root / ".iqlft-work").exists()
 
 
-@pytest.mark.parametrize("dataset_id", ["D4RL/antmaze/medium-play-v1", "iqlft/antmaze/corner-v0"])
+@pytest.mark.parametrize("dataset_id", ["D4RL/antmaze/medium-play-v1", "iqlft/antmaze/corner-v1"])
 @pytest.mark.usefixtures("minari_root")
 def test_an_id_that_others_have_is_refused(
     dataset_id: str, episodes: list[Episode], tmp_path: Path
