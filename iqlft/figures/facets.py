@@ -73,7 +73,7 @@ def panels_of(groups: Sequence[Group], width: float) -> list[Panel]:
     panels = []
     for task in tasks:
         mine = tuple(group for group in groups if group.task == task)
-        title = _title(mine, groups, tasks, width)
+        title = _title(mine, groups, tasks, roomy=width > 5 and len(series) <= TOLD_APART)
         whole = Panel(task, title, mine, tuple(looks[group.series] for group in mine))
         if len(series) <= TOLD_APART:
             panels.append(whole)
@@ -92,11 +92,11 @@ def panels_of(groups: Sequence[Group], width: float) -> list[Panel]:
 
 
 def _title(
-    mine: Sequence[Group], groups: Sequence[Group], tasks: Sequence[str], width: float
+    mine: Sequence[Group], groups: Sequence[Group], tasks: Sequence[str], *, roomy: bool
 ) -> str:
     """The task, and that it has one seed where others have several."""
     task = mine[0].task
-    name = short_task(task, tasks) if len(tasks) > 2 or width <= 5 else task
+    name = task if roomy and len(tasks) <= 2 else short_task(task, tasks)
     sizes = {len(group.runs) for group in groups}
     alone = len(sizes) > 1 and all(len(group.runs) == 1 for group in mine)
     return f"{name} (1 seed)" if alone else name

@@ -139,11 +139,10 @@ def _intervals(
 ) -> list[Artist]:
     """Intervals, as what they are: of seeds, or of one seed's episodes.
 
-    With a band's sign where bands are drawn; in words where the dumbbell alone has any.
+    With a band's sign where all bands look alike; else in words.
     """
     if not banded and not any(group.tuned for group in groups):
         return []
-    colour = ALONE.colour if len(looks) == 1 else GREY
     single = [group for group in groups if len(group.runs) == 1]
     labels = []
     if len(single) < len(groups):
@@ -155,6 +154,8 @@ def _intervals(
         if any(group.tuned for group in single):
             where += "; change: Newcombe"
         labels.append(f"95 % Wilson interval of {episodes} episodes ({where})")
-    if not banded:
-        return [_words(f"pale bars: {label}") for label in labels]
-    return [Patch(facecolor=colour, alpha=0.25, linewidth=0, label=label) for label in labels]
+    if banded and len(looks) == 1:
+        return [
+            Patch(facecolor=ALONE.colour, alpha=0.25, linewidth=0, label=label) for label in labels
+        ]
+    return [_words(f"{'bands' if banded else 'pale bars'}: {label}") for label in labels]

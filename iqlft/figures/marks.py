@@ -142,7 +142,7 @@ def name_margin(axes: Axes, marks: Iterable[Mark], task: str, taken: float = 0) 
     if not beyond:
         return
     words = "at " + ", ".join(map(short_count, beyond))
-    axes.annotate(words, (1, 0), xytext=(MARGIN + taken, -5), xycoords="axes fraction",
+    axes.annotate(words, (1, 0), xytext=(MARGIN + taken, -6.5), xycoords="axes fraction",
                   textcoords="offset points", ha="center", va="top",
                   fontsize=axes.xaxis.get_ticklabels()[0].get_fontsize())  # fmt: skip
     axes.annotate("", (1, 0), xytext=(MARGIN + taken + 8, 0), xycoords="axes fraction",

@@ -440,9 +440,12 @@ def test_the_legend_has_a_band_only_where_one_is_drawn(
     runs = [read_run(make_run(variant=name, online=[0.5, 0.6])) for name in names]
     figure = before_after_figure(runs, smoothing=smoothing)
 
-    drawn = bool(figure.axes[0].collections)
-    assert drawn == (len(names) < 3 and not smoothing)
-    assert bool(figure.legends[0].get_patches()) == drawn
+    drawn = {
+        tuple(colour[:3]) for band in figure.axes[0].collections for colour in band.get_facecolor()
+    }
+    assert len(drawn) == (len(names) if len(names) < 3 and not smoothing else 0)
+    signs = {tuple(patch.get_facecolor())[:3] for patch in figure.legends[0].get_patches()}
+    assert signs == (drawn if len(names) == 1 else set())
     assert any("Wilson interval of 100 episodes" in word for word in words(figure))
 
 
