@@ -1,10 +1,11 @@
-"""Writes how runs proceed beside CORL's: `python results/course.py > results/course.md`.
+"""Prints how runs proceed beside CORL's: `python results/course.py FOLDER`, which holds runs.
 
 Rows are evaluations, every 50k updates and then every 50k environment steps, empty where there was
-none. Ours are those of `results/runs`; CORL's four seeds come from its public logs (`corl.csv`).
+none. CORL's four seeds come from its public logs (`corl.csv`).
 """
 
 import csv
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,16 +13,16 @@ from pathlib import Path
 from iqlft.analysis.summary import group_runs
 from iqlft.runs.curves import find_runs, read_run
 
-FOLDER = Path(__file__).parent
+CORL = Path(__file__).parent / "corl.csv"
 EVERY, LAST = 50_000, 1_000_000
 
 Course = dict[tuple[str, str, int], list[float]]
 """Success in per cent of every seed, by task, phase and steps of that phase."""
 
 
-def ours() -> Course:
-    """The course of the kept runs, of which each task has one kind."""
-    groups = group_runs(map(read_run, find_runs(FOLDER / "runs")))
+def ours(folder: Path) -> Course:
+    """The course of a folder's runs, of which each task has one kind."""
+    groups = group_runs(map(read_run, find_runs(folder)))
     if len({group.task for group in groups}) < len(groups):
         raise ValueError("A task has several series of runs; the table has a place for one.")
     course: Course = defaultdict(list)
@@ -36,7 +37,7 @@ def ours() -> Course:
 def corl() -> Course:
     """The course of CORL's seeds."""
     course: Course = defaultdict(list)
-    with (FOLDER / "corl.csv").open(newline="", encoding="utf-8") as lines:
+    with CORL.open(newline="", encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
             key = f"antmaze-{row['task']}", row["phase"], int(row["steps"])
             course[key].append(100 * float(row["success"]))
@@ -51,9 +52,9 @@ def span(values: list[float]) -> str:
     return " to ".join(texts)
 
 
-def table() -> Iterator[str]:
-    """The lines of a Markdown table."""
-    here, there = ours(), corl()
+def table(folder: Path) -> Iterator[str]:
+    """The lines of a Markdown table of a folder's runs."""
+    here, there = ours(folder), corl()
     tasks = [
         each
         for each in dict.fromkeys(task for task, *_ in there)
@@ -72,5 +73,5 @@ def table() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    for line in table():
+    for line in table(Path(sys.argv[1])):
         print(line)

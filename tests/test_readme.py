@@ -1,17 +1,9 @@
-"""What the README points to is there."""
+"""The commands that the README names are those of the program."""
 
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-
-
-def test_every_file_that_the_readme_links_to_exists() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    links = re.findall(r"\]\(([^)#:]+)\)", text)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
-    assert "@@" not in text
 
 
 def test_every_command_of_the_readme_exists() -> None:

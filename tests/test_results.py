@@ -1,6 +1,7 @@
 """The commands that `results/` gives are ones that the program takes; tables are of its runs."""
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -20,8 +21,8 @@ from iqlft.runs.curves import find_runs, read_run
 from iqlft.runs.folder import Run
 
 RESULTS = Path(__file__).parents[1] / "results"
-FOLDERS = ("runs", "ablations", "divergence", "cloning", "continued")
-KEPT = [run for folder in FOLDERS for run in find_runs(RESULTS / folder)]
+V0 = RESULTS / "v0"
+KEPT = find_runs(RESULTS)
 
 
 def commands(script: str) -> list[list[str]]:
@@ -39,7 +40,7 @@ def commands(script: str) -> list[list[str]]:
     return [shlex.split(line) for line in lines]
 
 
-TABLE, ABLATIONS = commands("table.sh"), commands("ablations.sh")
+TABLE, ABLATIONS = commands("table.sh"), commands("v0/ablations.sh")
 CELLS = [command for command in TABLE if command[0] == "run"]
 BASE, COSINE, RAW = (
     [f"runs-ablations/antmaze-umaze/{name}-s{seed}" for seed in (0, 1)]
@@ -153,18 +154,83 @@ def test_a_run_with_another_path_of_its_machine_is_not_kept(
 
 
 def test_the_course_is_the_one_of_the_kept_runs() -> None:
-    written = (RESULTS / "course.md").read_text(encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, RESULTS / "course.py"], check=True, capture_output=True, text=True
-    )
+    written = (V0 / "course.md").read_text(encoding="utf-8")
+    course = [sys.executable, RESULTS / "course.py", V0 / "runs"]
+    done = subprocess.run(course, check=True, capture_output=True, text=True)
     assert written == done.stdout
-    run = read_run(RESULTS / "runs" / "antmaze-umaze" / "iql-s0")
+    run = read_run(V0 / "runs" / "antmaze-umaze" / "iql-s0")
     assert run.after is not None
     last = f"| 1000k environment steps | {run.after.score('success'):.0f} | 95 to 98 |"
     assert written.splitlines()[-1].startswith(last)
 
 
 def test_the_table_is_the_one_of_the_kept_runs() -> None:
-    runs = [read_run(run) for run in find_runs(RESULTS / "runs")]
-    written = (RESULTS / "table.md").read_text(encoding="utf-8")
+    runs = [read_run(run) for run in find_runs(V0 / "runs")]
+    written = (V0 / "table.md").read_text(encoding="utf-8")
     assert written == format_table(runs, style="markdown")
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    """A folder with the scripts and the page as they are, and no runs."""
+    for name in ("page.py", "keep.py", "course.py", "corl.csv", "README.md"):
+        shutil.copy(RESULTS / name, tmp_path)
+    return tmp_path
+
+
+def make_page(folder: Path, *runs: Path) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, folder / "page.py", *runs]
+    return subprocess.run(program, check=False, capture_output=True, text=True)
+
+
+def test_the_page_is_the_one_of_the_kept_runs(page: Path) -> None:
+    if (RESULTS / "runs").exists():
+        shutil.copytree(RESULTS / "runs", page / "runs")
+    assert make_page(page).returncode == 0
+    for name in ("README.md", "table.md", "course.md"):
+        made, kept = page / name, RESULTS / name
+        assert made.exists() == kept.exists()
+        assert not made.exists() or made.read_text() == kept.read_text()
+
+
+def on_v1_data(task: str, folder: Path, *, num_rows: int | None = None) -> Path:
+    """A run that says it is of v1 data, cut off after some evaluations."""
+    run = folder / "runs" / task / "iql-s0"
+    shutil.copytree(V0 / "runs" / task / "iql-s0", run)
+    meta = json.loads((run / "meta.json").read_text())
+    meta["dataset"]["id"] = meta["dataset"]["id"].replace("-v0", "-v1")
+    (run / "meta.json").write_text(json.dumps(meta))
+    lines = (run / "curves.csv").read_text().splitlines(keepends=True)
+    (run / "curves.csv").write_text("".join(lines[: num_rows and num_rows + 1]))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "cells"),
+    [
+        (3, "69.0 [59, 77] | - | - | 1 | 150k of 1M + 0 of 1M"),
+        (22, "73.0 [64, 81] | 74.0 [65, 82] | +1.0 [-11, 13] | 1 | 1M + 50k of 1M"),
+        (None, "73.0 [64, 81] | 99.0 [95, 100] | +26.0 [17, 35] | 1 | 1M + 1M"),
+    ],
+)
+def test_a_row_of_the_page_stands_there_with_the_steps_that_it_has_reached(
+    num_rows: int | None, cells: str, page: Path, tmp_path: Path
+) -> None:
+    run = on_v1_data("antmaze-medium-play", tmp_path / "lab", num_rows=num_rows)
+    done = make_page(page, run)
+    assert done.returncode == 0, done.stderr
+    text = (page / "README.md").read_text()
+    assert f"| medium-play | {cells} | 72.0 -> 95.0 | 71.8 -> 89.8 |" in text
+    assert text.count("| not begun |") == 5
+    links = re.findall(r"\]\(([a-z_]+\.(?:png|md))\)", text)
+    assert {"before_after.png", "table.md", "course.md"} <= set(links)
+    assert all((page / link).exists() or (RESULTS / link).exists() for link in links)
+    assert make_page(page).returncode == 0
+    assert (page / "README.md").read_text() == text
+
+
+def test_the_page_takes_no_runs_of_other_data(page: Path) -> None:
+    done = make_page(page, V0 / "runs" / "antmaze-umaze" / "iql-s0")
+    assert done.returncode != 0
+    assert "learned from iqlft/antmaze/umaze-v0" in done.stderr
+    assert (page / "README.md").read_text() == (RESULTS / "README.md").read_text()

@@ -1,9 +1,11 @@
-"""The before/after figure: one panel per task, then the change of each task and of their mean."""
+"""The before/after figure: curves per task, then the change of each task and of their mean.
+
+A task has a panel; where its series are many, each of them has one (`iqlft.figures.facets`).
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -13,9 +15,10 @@ from iqlft.analysis.names import series_name, short_task
 from iqlft.analysis.published import fine_tuning_results
 from iqlft.analysis.summary import Group, Series, Summary, count_range, group_runs, summarise, total
 from iqlft.figures.dumbbell import draw_dumbbell
+from iqlft.figures.facets import looks_of, name_lines, named_directly, panels_of
 from iqlft.figures.legend import legend_of
-from iqlft.figures.marks import place_marks
-from iqlft.figures.panels import ALONE, LOOKS, draw_curves
+from iqlft.figures.marks import name_margin, place_marks, reaching
+from iqlft.figures.panels import BANDED, draw_curves, timeline_of
 from iqlft.figures.style import WIDE, save_figure, style
 from iqlft.runs.folder import RunError
 from iqlft.runs.scores import METRIC_NAMES
@@ -51,8 +54,7 @@ def plot_before_after(
         out_folder: where the files go; made if missing.
         smoothing: odd number of evaluations to average over; None (or 1) draws them as they are.
             The dumbbell is never smoothed.
-        published: which published results to mark in the curves, where their protocol ends: only
-            in panels whose runs are as long.
+        published: which published results to mark in the curves, where their protocol ends.
         width: of the figure, in inches: `WIDE` or `NARROW`.
         name: of the files, without their ending.
 
@@ -82,34 +84,40 @@ def before_after_figure(
     groups = group_runs(runs)
     tasks = list(dict.fromkeys(group.task for group in groups))
     series = list(dict.fromkeys(group.series for group in groups))
-    panels = {task: [group for group in groups if group.task == task] for task in tasks}
-    looks = dict(zip(series, itertools.cycle(LOOKS), strict=False))
-    if len(series) == 1:
-        looks = {series[0]: ALONE}
-    marks = place_marks(panels, fine_tuning_results(published, {one.algorithm for one in series}))
+    panels = panels_of(groups, width)
+    by_task = {task: [group for group in groups if group.task == task] for task in tasks}
+    marks = place_marks(by_task, fine_tuning_results(published, {one.algorithm for one in series}))
+    columns = _columns(len(panels), width)
+    direct = named_directly(series, width / columns)
+    banded = len(series) <= BANDED and smoothing is None
     rows, means = _dumbbell_rows(groups, series)
-    legend = legend_of(
-        groups, looks, marks, means=[mean for _, mean in means], smoothing=smoothing, width=width
-    )
+    legend = legend_of(groups, looks_of(series), marks, named=direct, banded=banded,
+                       means=[mean for _, mean in means], smoothing=smoothing,
+                       width=width)  # fmt: skip
     rows += means
     # Names of series are long: with several of them the dumbbell has the foot of the figure.
     beside = width > 5 and len(tasks) <= 2 and len(series) == 1
     curves_part, dumbbell_part, figure = _layout(
-        len(tasks), len(rows), legend.num_lines, width, beside=beside
+        len(panels), len(rows), legend.num_lines, width, beside=beside
     )
-    columns = _columns(len(tasks), width)
-    grid = curves_part.subplots(-(-len(tasks) // columns), columns, squeeze=False)
-    places = dict(zip(tasks, grid.flat, strict=False))
-    for task, axes in places.items():
-        mine = panels[task]
-        mine_looks = [looks[group.series] for group in mine]
-        narrow = width / columns < 2
-        draw_curves(axes, mine, mine_looks, smoothing=smoothing, narrow=narrow)
+    if len(tasks) == 1 < len(panels):
+        curves_part.suptitle(tasks[0])
+    grid = curves_part.subplots(-(-len(panels) // columns), columns, squeeze=False)
+    for panel, axes in zip(panels, grid.flat, strict=False):
+        timeline = reaching(timeline_of(panel.all_groups), marks, panel.task)
+        draw_curves(axes, panel.groups, panel.looks, timeline, behind=panel.behind,
+                    banded=banded,
+                    smoothing=smoothing, narrow=width / columns < 2)  # fmt: skip
+        axes.set_title(panel.title, pad=13)
+    used = list(grid.flat[: len(panels)])
+    _share_scales(used, [panel.groups[0].metric for panel in panels], columns)
+    names = {one: series_name(one, series) for one in series}
+    for panel, axes in zip(panels, used, strict=True):
+        taken = name_lines(axes, panel, names) if direct else 0
         for mark in marks:
-            mark.draw(axes, task)
-        axes.set_title(_title(mine, groups, width), pad=13)
-    _share_scales(list(places.values()), [panels[task][0].metric for task in tasks], columns)
-    for axes in grid.flat[len(tasks) :]:
+            mark.draw(axes, panel.task, taken)
+        name_margin(axes, marks, panel.task, taken)
+    for axes in grid.flat[len(panels) :]:
         axes.remove()
     if dumbbell_part is not None:
         draw_dumbbell(dumbbell_part.subplots(), rows, narrow=width <= 5 or beside)
@@ -117,21 +125,24 @@ def before_after_figure(
     return figure
 
 
-def _columns(num_tasks: int, width: float) -> int:
+def _columns(num_panels: int, width: float) -> int:
+    """Of so many panels; four a row where they are many."""
     if width <= 5:
-        return min(num_tasks, 2)
-    return 2 if num_tasks == 4 else min(num_tasks, 3)
+        return min(num_panels, 2)
+    if num_panels in {7, 8} or num_panels > 9:
+        return 4
+    return 2 if num_panels == 4 else min(num_panels, 3)
 
 
 def _layout(
-    num_tasks: int, num_rows: int, num_lines: int, width: float, *, beside: bool
+    num_panels: int, num_rows: int, num_lines: int, width: float, *, beside: bool
 ) -> tuple[SubFigure, SubFigure | None, Figure]:
     """A figure of the right size, its part for the curves and, with rows, for the dumbbell.
 
     The legend below them has `num_lines`, its title's among them.
     """
-    columns = _columns(num_tasks, width)
-    panel_rows = -(-num_tasks // columns)
+    columns = _columns(num_panels, width)
+    panel_rows = -(-num_panels // columns)
     panels = panel_rows * (2.05 if beside else 1.85 if columns < 3 else 1.75)
     legend = 0.3 + 0.14 * max(0, num_lines - 3)
     foot = 0.0 if beside or not num_rows else 0.7 + 0.24 * num_rows
@@ -141,7 +152,7 @@ def _layout(
         return figure.add_subfigure(figure.add_gridspec(1, 1)[0]), None, figure
     if beside:
         grid = figure.add_gridspec(
-            1, 2, width_ratios=(width - DUMBBELL_WIDTHS[num_tasks], DUMBBELL_WIDTHS[num_tasks])
+            1, 2, width_ratios=(width - DUMBBELL_WIDTHS[num_panels], DUMBBELL_WIDTHS[num_panels])
         )
     else:
         grid = figure.add_gridspec(2, 1, height_ratios=(panels, foot))
@@ -207,12 +218,3 @@ def _dumbbell_rows(groups: Sequence[Group], series: Sequence[Series]) -> tuple[R
             )
             means.append((label(f"mean of {len(parts)} tasks", one), mean))
     return rows, means
-
-
-def _title(mine: Sequence[Group], groups: Sequence[Group], width: float) -> str:
-    """The task, and that it has one seed where others have several."""
-    tasks = list(dict.fromkeys(group.task for group in groups))
-    name = short_task(mine[0].task, tasks) if len(tasks) > 2 or width <= 5 else mine[0].task
-    sizes = {len(group.runs) for group in groups}
-    alone = len(sizes) > 1 and all(len(group.runs) == 1 for group in mine)
-    return f"{name} (1 seed)" if alone else name

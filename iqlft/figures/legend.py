@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from matplotlib.lines import Line2D
@@ -11,8 +10,8 @@ from matplotlib.patches import Patch
 
 from iqlft.analysis.names import series_name
 from iqlft.analysis.summary import count_range
-from iqlft.figures.panels import ALONE, BANDED
-from iqlft.figures.style import DARK, GREY
+from iqlft.figures.panels import ALONE
+from iqlft.figures.style import FAINT, GREY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,6 +54,8 @@ def legend_of(
     looks: Mapping[Series, Look],
     marks: Sequence[Mark],
     *,
+    named: bool,
+    banded: bool,
     means: Sequence[Summary],
     smoothing: int | None,
     width: float,
@@ -65,17 +66,18 @@ def legend_of(
         groups: what is drawn.
         looks: of every series.
         marks: published results that have a place.
+        named: whether lines carry the names of their series.
+        banded: whether means have the band of their interval.
         means: means over tasks that stand in the dumbbell.
         smoothing: evaluations that were averaged over; None for none.
         width: of the figure, in inches.
     """
-    handles = [*_lines(groups, looks, smoothing)]
-    if not smoothing:
-        handles += _bands(groups, looks)
+    handles = _lines(groups, looks, smoothing, named=named)
+    handles += _intervals(groups, looks, banded=banded)
     if means:
         paired = all(min(mean.num_seeds) > 1 for mean in means)
         kind = "bootstrap paired by seed" if paired else "combined from theirs"
-        handles.append(Line2D([], [], linestyle="none", label=f"mean of tasks: {kind}"))
+        handles.append(_words(f"mean of tasks: {kind}"))
     handles += [mark.handle() for mark in marks]
     labels = dict.fromkeys(group.label for group in groups)
     origins = dict.fromkeys(group.series.origin for group in groups)
@@ -85,45 +87,75 @@ def legend_of(
 
 
 def _lines(
-    groups: Sequence[Group], looks: Mapping[Series, Look], smoothing: int | None
+    groups: Sequence[Group],
+    looks: Mapping[Series, Look],
+    smoothing: int | None,
+    *,
+    named: bool,
 ) -> list[Artist]:
-    """The mean of every series, and the seeds behind it."""
-    handles: list[Artist] = []
+    """The mean of every series, the seeds behind it, and other series behind those.
+
+    Lines of several colours have no one sign in common: what holds for all of them is words alone.
+    """
+    several = any(len(group.runs) > 1 for group in groups)
+    tail = f", smoothed over {smoothing} evaluations" if smoothing else ""
+    faceted = len(looks) > 1 and set(looks.values()) == {ALONE}
+    if len(looks) == 1 or faceted:
+        handles: list[Artist] = [_line(ALONE, _seeds(groups) + tail)]
+        if several:
+            colour = ALONE.colour if faceted else GREY
+            handles.append(Line2D([], [], color=colour, linewidth=0.8, label="each seed"))
+        if faceted:
+            handles.append(Line2D([], [], color=FAINT, linewidth=0.8, label="the others"))
+        return handles
+    if named:
+        return [_words(("bold: " if several else "each line: ") + _seeds(groups) + tail
+                       + "; thin: each seed" * several)]  # fmt: skip
+    handles = []
     for one, look in looks.items():
-        sizes = sorted({len(group.runs) for group in groups if group.series == one})
-        label = "1 seed" if sizes == [1] else f"mean ({count_range(sizes)} seeds)"
-        if smoothing:
-            label += f", smoothed over {smoothing} evaluations"
-        if len(looks) > 1:
-            label = f"{series_name(one, [*looks])}: {label}"
-        handles.append(Line2D([], [], color=look.colour, linestyle=look.linestyle, linewidth=1.6,
-                              marker="" if look == ALONE else look.marker, markersize=2.6,
-                              label=label))  # fmt: skip
-    if any(len(group.runs) > 1 for group in groups):
-        colour, label = (GREY, "each seed") if len(looks) == 1 else (DARK, "thin: each seed")
-        handles.append(Line2D([], [], color=colour, linewidth=0.8, label=label))
-    return handles
+        label = _seeds([group for group in groups if group.series == one])
+        handles.append(_line(look, f"{series_name(one, [*looks])}: {label}{tail}"))
+    return handles + [_words("thin: each seed")] * several
 
 
-def _bands(groups: Sequence[Group], looks: Mapping[Series, Look]) -> list[Artist]:
-    """Intervals, as what they are: of seeds, or of one seed's episodes."""
-    crowded = min(Counter(group.task for group in groups).values()) > BANDED
-    if crowded and not any(group.tuned for group in groups):
-        return []  # Neither bands nor a dumbbell.
-    colour = ALONE.colour if len(looks) == 1 else GREY
+def _seeds(groups: Sequence[Group]) -> str:
+    sizes = sorted({len(group.runs) for group in groups})
+    return "1 seed" if sizes == [1] else f"mean ({count_range(sizes)} seeds)"
+
+
+def _line(look: Look, label: str) -> Line2D:
+    return Line2D([], [], color=look.colour, linestyle=look.linestyle, linewidth=1.6,
+                  marker="" if look == ALONE else look.marker, markersize=2.6,
+                  label=label)  # fmt: skip
+
+
+def _words(label: str) -> Line2D:
+    """An entry without a sign."""
+    return Line2D([], [], linestyle="none", label=label)
+
+
+def _intervals(
+    groups: Sequence[Group], looks: Mapping[Series, Look], *, banded: bool
+) -> list[Artist]:
+    """Intervals, as what they are: of seeds, or of one seed's episodes.
+
+    With a band's sign where all bands look alike; else in words.
+    """
+    if not banded and not any(group.tuned for group in groups):
+        return []
     single = [group for group in groups if len(group.runs) == 1]
-    handles: list[Artist] = []
+    labels = []
     if len(single) < len(groups):
-        handles.append(_band(colour, "95 % Student-t interval over seeds"))
+        labels.append("95 % Student-t interval over seeds")
     if any(group.metric == "success" for group in single):
         rows = (row for group in single for row in group.runs[0].rows)
         episodes = count_range(sorted({row.episodes for row in rows}))
         where = "one seed" if len(single) == len(groups) else "where one seed"
         if any(group.tuned for group in single):
             where += "; change: Newcombe"
-        handles.append(_band(colour, f"95 % Wilson interval of {episodes} episodes ({where})"))
-    return handles
-
-
-def _band(colour: str, label: str) -> Patch:
-    return Patch(facecolor=colour, alpha=0.25, linewidth=0, label=label)
+        labels.append(f"95 % Wilson interval of {episodes} episodes ({where})")
+    if banded and len(looks) == 1:
+        return [
+            Patch(facecolor=ALONE.colour, alpha=0.25, linewidth=0, label=label) for label in labels
+        ]
+    return [_words(f"{'bands' if banded else 'pale bars'}: {label}") for label in labels]

@@ -13,11 +13,11 @@ from iqlft.analysis.summary import estimate_scores, short_count
 from iqlft.figures.style import (
     BLUE,
     DARK,
+    FAINT,
     GREEN,
     GREY,
     PURPLE,
     SHADE,
-    SKY,
     VERMILION,
 )
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from iqlft.analysis.statistics import Estimate
     from iqlft.analysis.summary import Group
     from iqlft.runs.curves import RunCurve
     from iqlft.runs.scores import Metric, Score
@@ -48,16 +47,8 @@ LOOKS = (
     Look(GREEN, "--", "s"),
     Look(PURPLE, "-.", "^"),
     Look("black", ":", "D"),
-    Look(SKY, "--", "v"),
-    Look("0.4", "-.", "P"),
-    Look(VERMILION, ":", "X"),
-    Look(GREEN, "-", "d"),
-    Look(PURPLE, "--", "<"),
-    Look("black", "-.", "p"),
-    Look(SKY, "-", "*"),
-    Look("0.4", ":", ">"),
 )
-"""How several series are drawn; they leave blue and orange to before and after."""
+"""How several series of one panel are drawn; they leave blue and orange to before and after."""
 BANDED = 2
 """Bands of more series than this would cover each other and the lines."""
 
@@ -65,7 +56,7 @@ BANDED = 2
 class Point(NamedTuple):
     """One evaluation of one run at its place on the axis."""
 
-    x: int
+    x: float
     row: Score
 
 
@@ -130,11 +121,33 @@ def smooth(values: Sequence[float], window: int | None) -> list[float]:
     return [float(np.mean(values[i - k : i + k + 1])) for i, k in enumerate(ends)]
 
 
+def shared_points(
+    lines: Sequence[Sequence[Point]], metric: Metric, window: int | None = None
+) -> list[tuple[float, float]]:
+    """The mean over seeds, only where every one was evaluated: nothing is interpolated.
+
+    Args:
+        lines: of one phase, one per seed.
+        metric: what to read.
+        window: see `smooth`.
+    """
+    values = [
+        dict(zip([p.x for p in line], smooth([p.row.score(metric) for p in line], window),
+                 strict=True))
+        for line in lines
+    ]  # fmt: skip
+    grid = sorted(set.intersection(*map(set, values)))
+    return [(x, float(np.mean([each[x] for each in values]))) for x in grid]
+
+
 def draw_curves(
     axes: Axes,
     groups: Sequence[Group],
     looks: Sequence[Look],
+    timeline: Timeline,
     *,
+    behind: Sequence[Group] = (),
+    banded: bool,
     smoothing: int | None,
     narrow: bool,
 ) -> None:
@@ -144,11 +157,19 @@ def draw_curves(
         axes: empty axes.
         groups: the task's series.
         looks: one per group.
+        timeline: the axis, at least as long as all runs.
+        behind: other series of the task, whose means alone are drawn, thin and grey.
+        banded: whether means have the band of their interval.
         smoothing: see `smooth`; per seed and phase, before the mean.
         narrow: whether there is room for few and short words only.
     """
-    timeline = timeline_of(groups)
     metric = groups[0].metric
+    for group in behind:
+        for phase in ("offline", "online"):
+            lines = [phase_points(run, phase, timeline) for run in group.runs]
+            points = shared_points(lines, metric, smoothing)
+            axes.plot([x for x, _ in points], [y for _, y in points], color=FAINT, linewidth=0.7,
+                      clip_on=False, zorder=1.8, gid="behind")  # fmt: skip
     for group, look in zip(groups, looks, strict=True):
         phases = [
             [phase_points(run, phase, timeline) for run in group.runs]
@@ -157,7 +178,8 @@ def draw_curves(
         # Markers show single evaluations while those are few, and tell several series apart.
         few = all(len(line) <= 12 for lines in phases for line in lines)
         for lines in phases:
-            _draw_phase(axes, lines, metric, look, smoothing, few=few, banded=len(groups) <= BANDED)
+            thin = GREY if look == ALONE and not behind else look.colour
+            _draw_phase(axes, lines, metric, look, smoothing, thin=thin, few=few, banded=banded)
     if metric != "return":
         low, high = axes.dataLim.intervaly
         axes.set_ylim(min(0.0, low), max(100.0, high))
@@ -174,6 +196,7 @@ def _draw_phase(
     look: Look,
     window: int | None,
     *,
+    thin: str,
     few: bool,
     banded: bool,
 ) -> None:
@@ -185,29 +208,23 @@ def _draw_phase(
             if not line:
                 continue
             xs = [point.x for point in line]
-            axes.plot(xs, values, color=GREY if alone else look.colour, linestyle=look.linestyle,
-                      linewidth=0.6, alpha=0.8, clip_on=False, zorder=2, gid="seed")  # fmt: skip
-    # The mean stands only where every seed was evaluated: nothing is interpolated.
-    grid = sorted(set.intersection(*({point.x for point in line} for line in lines)))
-    if not grid:
+            axes.plot(xs, values, color=thin, linestyle=look.linestyle, linewidth=0.6, alpha=0.8,
+                      clip_on=False, zorder=2, gid="seed")  # fmt: skip
+    points = shared_points(lines, metric, window)
+    if not points:
         return
-    picked = [[[p.x for p in line].index(x) for line in lines] for x in grid]
-    bands = [
-        _band([line[i].row for line, i in zip(lines, at, strict=True)],
-              [values[i] for values, i in zip(smoothed, at, strict=True)], metric)
-        for at in picked
-    ]  # fmt: skip
-    axes.plot(grid, [band.value for band in bands], color=look.colour, linestyle=look.linestyle,
+    places = [x for x, _ in points]
+    axes.plot(places, [mean for _, mean in points], color=look.colour, linestyle=look.linestyle,
               linewidth=1.6, marker=look.marker if few or not alone else "", markersize=2.6,
-              markevery=1 if few else -(-len(grid) // 6), clip_on=False, zorder=3,
+              markevery=1 if few else -(-len(points) // 6), clip_on=False, zorder=3,
               gid="mean")  # fmt: skip
-    if banded and window is None and any(band.has_interval for band in bands):
-        axes.fill_between(grid, [band.lower for band in bands], [band.upper for band in bands],
+    if not banded:
+        return
+    rows = [{point.x: point.row for point in line} for line in lines]
+    bands = [estimate_scores([each[x] for each in rows], metric) for x in places]
+    if any(band.has_interval for band in bands):
+        axes.fill_between(places, [band.lower for band in bands], [band.upper for band in bands],
                           color=look.colour, alpha=0.2, linewidth=0, zorder=1.5)  # fmt: skip
-
-
-def _band(rows: Sequence[Score], values: Sequence[float], metric: Metric) -> Estimate:
-    return estimate_scores(rows, metric)._replace(value=float(np.mean(values)))
 
 
 def format_axis(axes: Axes, timeline: Timeline, *, narrow: bool) -> None:

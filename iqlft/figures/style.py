@@ -21,8 +21,8 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E
 """Colours of Okabe and Ito's palette, which the colour-blind can tell apart."""
 SKY = "#56B4E9"
 """Another colour of that palette."""
-DARK, GREY, SHADE = "0.25", "0.6", "0.95"
-"""Greys of thin lines, of single seeds, and of the ground of the offline phase."""
+DARK, GREY, FAINT, SHADE = "0.25", "0.6", "0.8", "0.95"
+"""Greys of thin lines, of single seeds, of what stands behind, of the offline phase's ground."""
 
 
 def style(width: float) -> Any:  # noqa: ANN401  (of some 300 literal keys)

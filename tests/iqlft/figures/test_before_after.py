@@ -261,15 +261,6 @@ def test_bands_of_many_series_do_not_cover_each_other(
     assert any("interval" in word for word in words(figure)) == bool(bands)
 
 
-def test_intervals_of_a_dumbbell_are_named_where_there_are_no_bands(make_run: MakeRun) -> None:
-    names = ["", "half", "third"]
-    runs = [read_run(make_run(variant=name, online=[0.5, 0.6])) for name in names]
-    figure = before_after_figure(runs)
-
-    assert not figure.axes[0].collections
-    assert any("Wilson interval of 100 episodes" in word for word in words(figure))
-
-
 @pytest.mark.parametrize(("num_tasks", "num_axes"), [(1, 2), (2, 3), (4, 5), (6, 7), (7, 8)])
 def test_any_number_of_tasks_has_a_panel_each(
     make_run: MakeRun, num_tasks: int, num_axes: int
@@ -307,13 +298,12 @@ def test_published_results_are_marked_where_their_protocol_ends(make_run: MakeRu
         (0, 86.7), (1_000_000, 96.0), (0, 77.0), (1_000_000, 96.5),
     ]  # fmt: skip
     assert len({line.get_marker() for line in marks}) == 2
-    # They stand beside each other, and all on their phase's side of its end.
-    places = [line.get_transform().transform(line.get_xydata())[0][0] for line in marks]
-    ends = figure.axes[0].transData.transform([(0, 0), (1_000_000, 0)])[:, 0]
-    assert places[0] < places[2] < ends[0] < places[1] < places[3] < ends[1]
+    # No shift: what is drawn stands where the axis has those numbers.
+    assert all(line.get_transform() == figure.axes[0].transData for line in marks)
     assert words(figure)[-2:] == [
-        "IQL paper (ICLR 2022), IQL, antmaze-v0", "CORL README, 4 seeds, IQL, antmaze-v2",
-    ]  # fmt: skip
+        "IQL paper (ICLR 2022), IQL, antmaze-v0, 1M + 1M",
+        "CORL README, 4 seeds, IQL, antmaze-v2, 1M + 1M",
+    ]
 
 
 def test_a_run_without_an_online_phase_is_marked_at_its_end(make_run: MakeRun) -> None:
@@ -327,7 +317,6 @@ def test_a_run_without_an_online_phase_is_marked_at_its_end(make_run: MakeRun) -
     ("settings", "published"),
     [
         ({}, "none"),
-        ({"updates": 200_000, "env_steps": 30_000}, "same"),
         ({"task": "mujoco-hopper-medium"}, "same"),
         ({"metric": "normalized_score"}, "same"),
     ],
@@ -342,37 +331,122 @@ def test_no_mark_stands_where_it_would_mislead(
     assert not any("IQL paper" in word for word in words(figure))
 
 
-def test_a_shorter_fine_tuning_is_compared_before_it_alone(make_run: MakeRun) -> None:
-    figure = before_after_figure([read_run(make_run(online=[0.5, 0.9], env_steps=800_000))])
+@pytest.mark.parametrize("updates", [200_000, 1_000_000])
+def test_an_axis_reaches_to_the_marks_of_a_longer_fine_tuning(
+    make_run: MakeRun, updates: int
+) -> None:
+    run = make_run(online=[0.5, 0.9], updates=updates, env_steps=300_000)
+    axes = before_after_figure([read_run(run)]).axes[0]
 
-    marks = lines_of(figure.axes[0], "published")
-    assert [points_of(line)[0] for line in marks] == [(0, 86.7), (0, 77.0)]
+    marks = lines_of(axes, "published")
+    assert [points_of(line)[0][0] for line in marks] == [0, 1_000_000, 0, 1_000_000]
+    assert axes.get_xlim() == (-updates, 1_000_000)
+    assert not lines_of(axes, "published beyond")
+
+
+@pytest.mark.parametrize(
+    ("settings", "inside"),
+    [({"online": [0.1, 0.2], "updates": 200_000}, [86.7, 77.0]), ({"updates": 30_000}, [])],
+)
+def test_marks_that_would_squeeze_the_runs_stand_beside_the_panel(
+    make_run: MakeRun, settings: dict[str, Any], inside: list[float]
+) -> None:
+    figure = before_after_figure([read_run(make_run(env_steps=30_000, **settings))])
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+
+    assert axes.get_xlim()[1] == 30_000
+    assert [points_of(line)[0] for line in lines_of(axes, "published")] == [
+        (0, score) for score in inside
+    ]
+    beyond = lines_of(axes, "published beyond")
+    assert [points_of(line)[0][1] for line in beyond] == ([96.0, 96.5] if inside else [86.7, 77.0])
+    assert all(mark.get_window_extent().x0 > axes.bbox.x1 for mark in beyond)
+    assert all(mark.get_window_extent().x1 < figure.bbox.x1 for mark in beyond)
+    (named,) = (text for text in axes.texts if text.get_text() == "at 1M")
+    middle = beyond[0].get_window_extent()
+    assert (named.get_window_extent().x0 + named.get_window_extent().x1) / 2 == pytest.approx(
+        (middle.x0 + middle.x1) / 2, abs=1
+    )
 
 
 def test_a_longer_fine_tuning_is_marked_where_it_passes_the_place(make_run: MakeRun) -> None:
-    figure = before_after_figure([read_run(make_run(online=[0.5, 0.9], env_steps=2_000_000))])
+    axes = before_after_figure([read_run(make_run(online=[0.5, 0.9], env_steps=2_000_000))]).axes[0]
 
-    marks = lines_of(figure.axes[0], "published")
+    marks = lines_of(axes, "published")
     assert [points_of(line)[0][0] for line in marks] == [0, 1_000_000, 0, 1_000_000]
+    assert axes.get_xlim()[1] == 2_000_000
 
 
-def test_marks_are_not_for_panels_with_runs_of_another_length(make_run: MakeRun) -> None:
+def test_up_to_four_series_are_named_at_the_ends_of_their_lines(make_run: MakeRun) -> None:
+    names = ["a", "b", "c", "d"]
     runs = [
-        read_run(make_run(online=[0.5, 0.9])),
-        read_run(make_run(variant="short", updates=200_000, env_steps=30_000, online=[0.1, 0.2])),
-        read_run(make_run("antmaze-medium-play", online=[0.5, 0.9])),
+        read_run(make_run(variant=name, online=[0.1, 0.9], env_steps=steps))
+        for name, steps in zip(names, [1_000_000, 1_000_000, 1_000_000, 500_000], strict=True)
+    ]
+    with mpl.rc_context(style(WIDE)):
+        figure = before_after_figure(runs, published="none")
+        figure.draw_without_rendering()
+    axes = figure.axes[0]
+    labels = {text.get_text(): text for text in axes.texts if text.get_gid() == "name"}
+
+    assert sorted(labels) == names
+    means = {line.get_color(): line for line in lines_of(axes, "mean")}
+    assert len(means) == 4
+    ends = {name: max(points_of(means[text.get_color()]))[0] for name, text in labels.items()}
+    assert ends == {"a": 1e6, "b": 1e6, "c": 1e6, "d": 5e5}
+    boxes = [text.get_window_extent() for text in labels.values()]
+    assert [box.x0 > axes.bbox.x1 for box in boxes] == [True, True, True, False]
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[i + 1 :])
+    assert words(figure)[0] == "each line: 1 seed"
+    assert not any(name in word.split() for name in names for word in words(figure))
+
+
+def test_names_that_take_too_much_of_a_panel_stand_in_the_legend(make_run: MakeRun) -> None:
+    long = "a variant with a name of many words, longer than its panel"
+    runs = [read_run(make_run(variant=name)) for name in ("", long)]
+    figure = before_after_figure(runs, width=NARROW)
+
+    assert not [text for text in figure.axes[0].texts if text.get_gid() == "name"]
+    assert f"{long}: 1 seed" in words(figure)
+
+
+def test_many_series_have_a_panel_each_with_the_others_behind(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(variant=f"v{i}", seed=seed, online=[0.1, i / 10]))
+        for i in range(8)
+        for seed in range(2)
     ]
     figure = before_after_figure(runs)
+    *panels, _ = figure.axes
 
-    panels = {axes.get_title(): axes for axes in figure.axes}
-    assert not lines_of(panels["antmaze-umaze"], "published")
-    assert len(lines_of(panels["antmaze-medium-play"], "published")) == 4
+    assert [axes.get_title() for axes in panels] == [f"v{i}" for i in range(8)]
+    for i, axes in enumerate(panels):
+        assert max(points_of(lines_of(axes, "mean")[-1])) == (1_000_000, pytest.approx(10 * i))
+        assert len(lines_of(axes, "seed")) == 4
+        assert len(lines_of(axes, "behind")) == 2 * 7
+    drawn = {line.get_color() for axes in panels for line in axes.lines if line.get_gid()}
+    signs = figure.legends[0].get_lines()
+    named = {sign.get_color() for sign in signs if sign.get_linestyle() != "None"}
+    assert named <= drawn
+    assert words(figure)[:3] == ["mean (2 seeds)", "each seed", "the others"]
 
 
-def test_fine_tuning_after_another_pretraining_has_no_mark(make_run: MakeRun) -> None:
-    figure = before_after_figure([read_run(make_run(online=[0.5, 0.9], updates=200_000))])
+@pytest.mark.parametrize("names", [[""], ["", "half"], ["", "half", "third"]])
+@pytest.mark.parametrize("smoothing", [None, 3])
+def test_the_legend_has_a_band_only_where_one_is_drawn(
+    make_run: MakeRun, names: list[str], smoothing: int | None
+) -> None:
+    runs = [read_run(make_run(variant=name, online=[0.5, 0.6])) for name in names]
+    figure = before_after_figure(runs, smoothing=smoothing)
 
-    assert not lines_of(figure.axes[0], "published")
+    drawn = {
+        tuple(colour[:3]) for band in figure.axes[0].collections for colour in band.get_facecolor()
+    }
+    assert len(drawn) == (len(names) if len(names) < 3 and not smoothing else 0)
+    signs = {tuple(patch.get_facecolor())[:3] for patch in figure.legends[0].get_patches()}
+    assert signs == (drawn if len(names) == 1 else set())
+    assert any("Wilson interval of 100 episodes" in word for word in words(figure))
 
 
 def test_a_run_that_has_just_come_online_ends_at_its_last_update(make_run: MakeRun) -> None:
@@ -445,7 +519,7 @@ def test_smoothing_averages_within_a_phase_and_is_named(make_run: MakeRun) -> No
 
     assert [y for _, y in offline] == [0, 40, 90]
     assert [y for _, y in online] == [90, 90]
-    assert words(figure) == ["1 seed, smoothed over 3 evaluations"]
+    assert words(figure)[0] == "1 seed, smoothed over 3 evaluations"
     with pytest.raises(RunError, match="odd number of evaluations, not 4"):
         before_after_figure([run], smoothing=4)
 

@@ -1,4 +1,4 @@
-"""Prints what each variant comes to while it is fine-tuned: `python results/ablations/means.py`.
+"""Prints what each variant comes to while it is fine-tuned: `python results/v0/ablations/means.py`.
 
 With evaluations that jump by tens of points from one to the next, the mean over all of them says
 more than the last.

@@ -1,4 +1,4 @@
-"""Writes how Q and V of runs proceed: `python results/divergence/estimates.py NAME=RUN... > FILE`.
+"""Prints how Q and V of runs proceed: `python results/v0/divergence/estimates.py NAME=RUN...`.
 
 Rows are those of the runs' `metrics.jsonl` (see `docs/metrics.md`): every 50k offline updates, and
 the first row of every 10k environment steps.

@@ -1,6 +1,6 @@
 """Finds where V is past every possible return.
 
-`python results/divergence/overestimated.py NAME=RUN [CHECKPOINT]` prints a line of
+`python results/v0/divergence/overestimated.py NAME=RUN [CHECKPOINT]` prints a line of
 `overestimated.md`: mean V over the run's whole dataset in a checkpoint (the one at which
 pretraining ended unless another is named), how many transitions have V > 30, and of which episodes
 most, the greatest V, and how many transitions and episodes have an ant on its back near the goal.

@@ -2,10 +2,10 @@
 # Every algorithm on the maze with one corner, two seeds each; BC, AWAC and IQL are then fine-tuned.
 # About half an hour on one core of an AMD EPYC, 4 MB; `results/keep.py` keeps the small files.
 #
-#     iqlft data make antmaze-corner --transitions 100000 && results/algorithms.sh
+#     iqlft data make antmaze-corner --gait v0 --transitions 100000 && results/v0/algorithms.sh
 set -euo pipefail
 common="--threads 1 --eval-episodes 50 --log-every 500 --no-tensorboard --runs runs/algorithms"
-offline="--task antmaze-corner --seeds 0 1 --num-updates 10000 --eval-every 1000 --checkpoint-every 10000"
+offline="--task antmaze-corner --dataset iqlft/antmaze/corner-v0 --seeds 0 1 --num-updates 10000 --eval-every 1000 --checkpoint-every 10000"
 for algorithm in iql onestep awac td3bc bc; do
     iqlft pretrain --algorithm $algorithm $offline $common
 done
