@@ -115,7 +115,7 @@ def _check(learner: Learner) -> None:
     """Warms up, and sees that every network learns and that losses are finite."""
     before = {name: np.array(each) for name, each in learner.parameters().items()}
     losses: Mapping[str, float] = {}
-    for _ in range(WARM_UPDATES):
+    for _ in range(WARM_UPDATES // learner.updates_per_call):
         losses = _floats(learner.update())
     if not all(map(np.isfinite, losses.values())):
         raise SystemExit(f"Losses are not finite: {losses}")
