@@ -312,8 +312,8 @@ NOTES = """\
 An update has batch 256, two critics, V and an actor of 256-256, Adam, and samples from 100,000
 random transitions. JAX makes eight updates in each call. *Losses differ by* compares those of one
 update from the same weights on the same batch with iqlft's in float32; where it is empty a library
-brings its own weights. rlox's actor has no standard deviation and a squared error; torchrl, d3rlpy
-and eager PyTorch take the advantage before V's step. SubprocVecEnv steps in lockstep and stores
+brings its own weights. rlox's actor has no standard deviation and a squared error; torchrl and
+eager PyTorch take the advantage before V's step. SubprocVecEnv steps in lockstep and stores
 nothing; torchrl's collector and iqlft's workers deliver batches to the learner's process.
 """
 
