@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import os
 import select
+import signal
 import statistics
 import subprocess
 import sys
@@ -144,7 +145,7 @@ class Process:
         self._process = subprocess.Popen(
             [python, HERE / "peers" / script, *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
-            env=environment_variables(peer, count, threads),
+            env=environment_variables(peer, count, threads), process_group=0,
         )  # fmt: skip
 
     def read(self, seconds: float) -> dict[str, Any]:
@@ -173,10 +174,11 @@ class Process:
         return float(self.read(seconds + SPARE_SECONDS)["rate"])
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends it, and what it has started."""
         with contextlib.suppress(BrokenPipeError, subprocess.TimeoutExpired):
             self._process.communicate(timeout=10)
-        self._process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._log.close()
 
