@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actors import gaussian
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
 from iqlft_workers.actor import ActorWeights
@@ -21,6 +20,7 @@ from iqlft_workers.transition import RowLayout
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
+from actors import gaussian
 from synthetic_worker import ID, PROCESS, started
 
 LAYOUT, SEED = RowLayout(29, 8), 0

@@ -9,26 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
+from timing import rate
+
 from iqlft_workers.transition import RowLayout
 
 OBSERVATION_DIM, ACTION_DIM, BATCH = 29, 8, 256
 """AntMaze's dimensions, and the published batch."""
 LAYOUT = RowLayout(OBSERVATION_DIM, ACTION_DIM)
-
-
-def rate(
-    action: Callable[[], object],
-    seconds: float,
-    clock: Callable[[], float] = time.perf_counter,
-    settle: Callable[[], object] = lambda: None,
-) -> float:
-    """Calls per second over about so many seconds; `settle` waits for what they left under way."""
-    count, began = 0, clock()
-    while clock() - began < seconds:
-        action()
-        count += 1
-    settle()
-    return count / (clock() - began)
 
 
 def alternate(
@@ -99,16 +86,23 @@ def parser(
     """Options that every benchmark has."""
     made = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     made.add_argument("--seconds", type=float, default=seconds, help="length of a block")
-    made.add_argument("--rounds", type=int, default=rounds, help="blocks of each contender")
+    made.add_argument(
+        "--rounds", "--blocks", type=int, default=rounds, help="blocks of each contender"
+    )
     made.add_argument("--out", type=Path, help="a file for the tables, in Markdown")
     return made
+
+
+def heading(title: str) -> str:
+    """Title, command, date and machine, in Markdown."""
+    script = Path(sys.argv[0])
+    command = " ".join(["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]])
+    return f"# {title}\n\n`{command}`, {date.today()}, {machine()}.\n"
 
 
 def write(title: str, tables: Iterable[Table], out: Path | None) -> None:
     """Writes the tables with command, date and machine."""
     if out is None:
         return
-    script = Path(sys.argv[0])
-    command = " ".join(["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]])
     bodies = "\n\n".join("```\n" + "\n".join(table.lines) + "\n```" for table in tables)
-    out.write_text(f"# {title}\n\n`{command}`, {date.today()}, {machine()}.\n\n{bodies}\n")
+    out.write_text(f"{heading(title)}\n{bodies}\n")
