@@ -44,9 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         training diverged, 130 after an interruption, 141 when nobody reads the output any more.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # torch's threads share the cores with the workers: a thread that spins while it waits for the
-    # others would take the time that they need. Read when torch is imported, which is later.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     name, *rest = arguments or ["--help"]
     try:
         if name in ("-h", "--help"):
