@@ -254,14 +254,23 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
         return state | counters
 
     @torch.no_grad()
-    def load_state(self, state: Mapping[str, Tensor], member: int = 0) -> None:
+    def load_state(
+        self, state: Mapping[str, Tensor], member: int = 0, *, optimizers: bool = True
+    ) -> None:
         """Restores `state()`.
+
+        Args:
+            state: of a member.
+            member: to restore.
+            optimizers: whether their moments are restored too; who only looks needs none.
 
         Raises:
             KeyError: a tensor is missing.
             RuntimeError: a tensor's shape does not fit these networks.
         """
         for key, tensor in self._tensors(member).items():
+            if key.startswith("adam.") and not optimizers:
+                continue
             if state[key].shape != tensor.shape:
                 raise RuntimeError(
                     f"{key} is {tuple(state[key].shape)}, but {tuple(tensor.shape)} is needed"

@@ -124,7 +124,7 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
     if config.dry_run:
         from iqlft.training.dry_run import dry_run_pretraining  # noqa: PLC0415
 
-        _say(result_commands.aligned(dry_run_pretraining(offline)))
+        _say(result_commands.aligned(dry_run_pretraining(offline, online)))
         return
     from iqlft.training.finetune import finetune  # noqa: PLC0415
     from iqlft.training.pretrain import pretrain  # noqa: PLC0415
@@ -234,6 +234,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "data": _data,
     "worker": _worker,
     "keys": _keys,
+    "clean": _saying(result_commands.clean),
     "export": _saying(result_commands.export),
     "doctor": _doctor,
     "demo": _demo,
