@@ -20,6 +20,7 @@ from iqlft.training.build import (
     pick_device,
     select_rows,
 )
+from iqlft.training.divergence import bound_targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,6 +120,7 @@ class Algorithm:
             precision=precision,
         )
         select_rows(self._algorithm, self._replay)
+        bound_targets(self._algorithm, self._replay)
         self._policy: Policy | None = None
 
     @property
