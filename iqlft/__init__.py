@@ -10,9 +10,14 @@
 
 What is imported here is imported on first use, so that `import iqlft` alone is quick and
 `iqlft.load_policy` never needs torch.
+
+It sets `OMP_WAIT_POLICY=PASSIVE`, unless it is set: a thread of torch's that spins while it waits
+for the others takes the time that they and the workers need. torch reads it once, when it is
+imported itself: import iqlft first.
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import iqlft_workers  # noqa: F401 -- registers the environments with Gymnasium
@@ -41,6 +46,8 @@ _HOMES = {
 }
 __all__ = ["IQL", "Algorithm", "load_dataset"]
 __all__ += ["FinetuneConfig", "Policy", "PretrainConfig", "finetune", "load_policy", "pretrain"]
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

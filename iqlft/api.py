@@ -14,10 +14,13 @@ from iqlft.runs.policy import Policy, save_policy
 from iqlft.training.build import (
     build_algorithm,
     build_replay,
+    flushed_denormals,
     load_task_dataset,
+    own_threads,
     pick_device,
     select_rows,
 )
+from iqlft.training.divergence import bound_targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,13 +71,14 @@ class Algorithm:
         dataset: from `load_dataset`.
         seed: of initial weights and batches.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        threads: of torch on the CPU while it trains; by default as on the command line.
         precision: arithmetic of the hidden layers.
         normalize_observations: subtract the dataset's mean and divide by its standard deviation.
         hyperparameters: fields of the algorithm's dataclass in `iqlft.config.algorithms`.
 
     Raises:
         ConfigError: there is no such algorithm, or a hyperparameter does not exist or has no
-            sensible value.
+            sensible value; or the dataset is a name instead of what `load_dataset` opens.
     """
 
     def __init__(
@@ -84,18 +88,26 @@ class Algorithm:
         *,
         seed: int = 0,
         device: str = "auto",
+        threads: int = configs.MachineConfig.threads,
         precision: Precision = "float32",
         normalize_observations: bool = False,
         **hyperparameters: Any,  # noqa: ANN401
     ) -> None:
+        if isinstance(dataset, str):
+            raise configs.ConfigError(
+                f"The dataset is the name {dataset!r}; open it first: "
+                f"iqlft.load_dataset({dataset!r})."
+            )
         self._settings = _override(registered(name).hyperparameters(), hyperparameters, name)
         validation.check(self._settings)
+        machine = _override(configs.MachineConfig(), {"threads": threads}, name)
+        validation.check(machine)
         if getattr(self._settings, "actor_schedule", "constant") != "constant":
             raise configs.ConfigError(
                 "An actor_schedule other than constant needs the number of updates in advance; use "
                 "`iqlft.pretrain`, or keep it constant."
             )
-        self._dataset = dataset
+        self._dataset, self._threads = dataset, machine.threads
         place = pick_device(device)
         self._replay = build_replay(dataset, [seed], device=place)
         self._algorithm = build_algorithm(
@@ -108,6 +120,7 @@ class Algorithm:
             precision=precision,
         )
         select_rows(self._algorithm, self._replay)
+        bound_targets(self._algorithm, self._replay)
         self._policy: Policy | None = None
 
     @property
@@ -139,10 +152,11 @@ class Algorithm:
             raise configs.ConfigError(f"num_updates is {num_updates}, but must be at least 1.")
         self._policy = None
         batch_size = self._settings.batch_size * self._algorithm.batches_per_update
-        for index in range(num_updates):
-            metrics = self._algorithm.update(self._replay.sample(batch_size))
-            if callback is not None and (index + 1) % log_every == 0:
-                callback({"updates": self.updates, **reduce(metrics)[0]})
+        with own_threads(self._threads), flushed_denormals():
+            for index in range(num_updates):
+                metrics = self._algorithm.update(self._replay.sample(batch_size))
+                if callback is not None and (index + 1) % log_every == 0:
+                    callback({"updates": self.updates, **reduce(metrics)[0]})
         return {"updates": self.updates, **reduce(metrics)[0]}
 
     @property

@@ -23,9 +23,15 @@ class NumpyNetworks:
     Args:
         state: of the algorithm, before its first update.
         names: of its networks.
+        normalized: those with LayerNorm.
     """
 
-    def __init__(self, state: Mapping[str, torch.Tensor], *names: str) -> None:
+    def __init__(
+        self,
+        state: Mapping[str, torch.Tensor],
+        *names: str,
+        normalized: Sequence[str] = (),
+    ) -> None:
         def layers(name: str) -> list[tuple[Array, Array]]:
             depth = sum(key.startswith(f"{name}.weights.") for key in state)
             kinds = ("weights", "biases")
@@ -34,6 +40,7 @@ class NumpyNetworks:
                 for i in range(depth)
             ]
 
+        self._normalized = normalized
         self.networks = {name: layers(name) for name in names}
         if (log_std := state.get("actor.log_std")) is not None:
             self.log_std = log_std.numpy().astype(float)
@@ -44,7 +51,10 @@ class NumpyNetworks:
         *hidden, (weight, bias) = self.networks[name]
         layers = [inputs]
         for (w, b), mask in itertools.zip_longest(hidden, masks, fillvalue=1.0):
-            layers.append(np.maximum(layers[-1] @ w + b, 0) * mask)
+            inner = layers[-1] @ w + b
+            if name in self._normalized:
+                inner = layer_norm(inner)[0]
+            layers.append(np.maximum(inner, 0) * mask)
         return [*layers, layers[-1] @ weight + bias]
 
     def descend(
@@ -76,6 +86,9 @@ class NumpyNetworks:
             gradient = gradient @ np.swapaxes(weight, 1, 2)
             if index:  # The inputs are whole, and pass no ReLU.
                 gradient = gradient * (below > 0) * (masks[index - 1] if masks else 1.0)
+                if name in self._normalized:
+                    w, b = self.networks[name][index - 1]
+                    gradient = layer_norm_gradient(layers[index - 1] @ w + b, gradient)
         return gradients[::-1], gradient
 
     def descend_log_std(self, gradient: Array) -> None:
@@ -113,6 +126,19 @@ class NumpyNetworks:
         if "actor.log_std" in state:
             actual = state["actor.log_std"].numpy()
             np.testing.assert_allclose(actual, self.log_std, rtol=tolerance, atol=tolerance)
+
+
+def layer_norm(inputs: Array) -> tuple[Array, Array]:
+    """LayerNorm without gain and shift, and the standard deviations that it divides by."""
+    std = np.sqrt(inputs.var(-1, keepdims=True) + 1e-5)
+    return (inputs - inputs.mean(-1, keepdims=True)) / std, std
+
+
+def layer_norm_gradient(inputs: Array, gradient: Array) -> Array:
+    """D loss / d inputs, from that of the normalised ones."""
+    normal, std = layer_norm(inputs)
+    along = (gradient * normal).mean(-1, keepdims=True)
+    return (gradient - gradient.mean(-1, keepdims=True) - normal * along) / std
 
 
 def log_prob_and_gradients(

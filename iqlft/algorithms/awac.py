@@ -44,7 +44,9 @@ class AWAC(Algorithm[AWACHyperparameters]):
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **options)
         o, a = self.spec.observation_dim, self.spec.action_dim
-        self.critic = self.learned("critic", Critic(self.mlp(o + a, 1, NUM_CRITICS)))
+        norm = self.hyperparameters.critic_layer_norm
+        critic = Critic(self.mlp(o + a, 1, NUM_CRITICS, layer_norm=norm))
+        self.critic = self.learned("critic", critic)
         actor = GaussianActor(
             self.mlp(o, a), log_std_min=LOG_STD_MIN, log_std_max=LOG_STD_MAX, tanh_mean=False
         )
@@ -62,6 +64,7 @@ class AWAC(Algorithm[AWACHyperparameters]):
             next_pairs = torch.cat([next_observations, self._sample(next_observations)], -1)
             next_values = self.target_critic(next_pairs).amin(1)
             targets = batch.rewards + h.discount * (1 - batch.terminated) * next_values
+            targets = self.clipped(targets)
         critic_loss = losses.critic_loss(self.critic(pairs), targets)
         self.minimize("critic", critic_loss, h.learning_rate)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -133,14 +134,26 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
         mean = torch.zeros(spec.observation_dim) if mean is None else mean
         std = torch.ones(spec.observation_dim) if std is None else std
         self.observation_mean, self.observation_std = mean.to(device, dtype), std.to(device, dtype)
+        self._returns = [(-math.inf, math.inf)] * len(seeds)
+        # `(2, M, 1)`: a tensor, so that an update that was recorded follows it.
+        self._return_bounds = torch.tensor(self._returns, device=device, dtype=dtype).T.unsqueeze(2)
 
     # -- what a subclass builds with ---------------------------------------------------------
 
-    def mlp(self, inputs: int, outputs: int, copies: int = 1) -> StackedMLP:
+    def mlp(
+        self, inputs: int, outputs: int, copies: int = 1, *, layer_norm: bool = False
+    ) -> StackedMLP:
         """`copies` perceptrons for each member, from its random stream."""
         streams = [generator for generator in self.generators for _ in range(copies)]
         sizes = [inputs, *self.hidden_sizes, outputs]
-        return StackedMLP(sizes, streams, self._dtype, self.hidden_dtype, self._device)
+        return StackedMLP(
+            sizes,
+            streams,
+            self._dtype,
+            self.hidden_dtype,
+            self._device,
+            layer_norm=layer_norm,
+        )
 
     def learned(self, name: str, network: AnyNetwork) -> AnyNetwork:
         """Registers a network that gradients train."""
@@ -164,6 +177,21 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
         """One Adam step of a network along its gradients."""
         self._optimizers[name].step(learning_rate)
         self._networks[name].changed()
+
+    @property
+    def clips_targets(self) -> bool:
+        """Whether the critics' targets are kept among the possible returns."""
+        return getattr(self.hyperparameters, "clip_targets", False)
+
+    def set_possible_returns(self, least: float, greatest: float, member: int = 0) -> None:
+        """Says between which returns lie; to be called before an update when that has changed."""
+        if self._returns[member] != (least, greatest):
+            self._returns[member] = least, greatest
+            self._return_bounds[:, member, 0] = self._return_bounds.new_tensor([least, greatest])
+
+    def clipped(self, targets: Tensor) -> Tensor:
+        """The critics' targets `(M, B)`, kept among the possible returns if that is wanted."""
+        return targets.clamp(*self._return_bounds) if self.clips_targets else targets
 
     def normal(self, shape: Sequence[int]) -> Tensor:
         """Standard normals `(M, *shape)`, each member's from its own stream."""
@@ -254,14 +282,23 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
         return state | counters
 
     @torch.no_grad()
-    def load_state(self, state: Mapping[str, Tensor], member: int = 0) -> None:
+    def load_state(
+        self, state: Mapping[str, Tensor], member: int = 0, *, optimizers: bool = True
+    ) -> None:
         """Restores `state()`.
+
+        Args:
+            state: of a member.
+            member: to restore.
+            optimizers: whether their moments are restored too; who only looks needs none.
 
         Raises:
             KeyError: a tensor is missing.
             RuntimeError: a tensor's shape does not fit these networks.
         """
         for key, tensor in self._tensors(member).items():
+            if key.startswith("adam.") and not optimizers:
+                continue
             if state[key].shape != tensor.shape:
                 raise RuntimeError(
                     f"{key} is {tuple(state[key].shape)}, but {tuple(tensor.shape)} is needed"

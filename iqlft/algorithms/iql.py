@@ -42,8 +42,10 @@ class IQL(Algorithm[IQLHyperparameters]):
         h, o, a = self.hyperparameters, self.spec.observation_dim, self.spec.action_dim
         if h.actor_schedule != "constant" and self.spec.num_updates is None:
             raise ValueError("A cosine schedule needs num_updates, the length of its way to 0.")
-        self.value = self.learned("value", Value(self.mlp(o, 1)))
-        self.critic = self.learned("critic", Critic(self.mlp(o + a, 1, NUM_CRITICS)))
+        norm = h.critic_layer_norm
+        self.value = self.learned("value", Value(self.mlp(o, 1, layer_norm=norm)))
+        critic = Critic(self.mlp(o + a, 1, NUM_CRITICS, layer_norm=norm))
+        self.critic = self.learned("critic", critic)
         self.actor: GaussianActor = self.learned("actor", GaussianActor(self.mlp(o, a)))
         self.target_critic = self.target("target_critic", self.critic)
         self._dropout = Dropout(h.dropout, self.hidden_sizes, self.generators)
@@ -70,6 +72,7 @@ class IQL(Algorithm[IQLHyperparameters]):
         self.descend("actor", self._actor_learning_rate())
 
         targets = batch.rewards + h.discount * (1 - batch.terminated) * next_values
+        targets = self.clipped(targets)
         critic_values = self.critic.forward(pairs, learn=True)
         self.critic.backward(critic_gradient(critic_values, targets))
         self.descend("critic", h.learning_rate)

@@ -37,7 +37,9 @@ class TD3BC(Algorithm[TD3BCHyperparameters]):
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **options)
         o, a = self.spec.observation_dim, self.spec.action_dim
-        self.critic = self.learned("critic", Critic(self.mlp(o + a, 1, NUM_CRITICS)))
+        norm = self.hyperparameters.critic_layer_norm
+        critic = Critic(self.mlp(o + a, 1, NUM_CRITICS, layer_norm=norm))
+        self.critic = self.learned("critic", critic)
         actor = DeterministicActor(self.mlp(o, a), self.hyperparameters.exploration_noise)
         self.actor: DeterministicActor = self.learned("actor", actor)
         self.target_critic = self.target("target_critic", self.critic)
@@ -80,7 +82,8 @@ class TD3BC(Algorithm[TD3BCHyperparameters]):
         noise = (h.policy_noise * self.normal(actions.shape[1:])).clamp(-h.noise_clip, h.noise_clip)
         next_pairs = torch.cat([next_observations, (actions + noise).clamp(-1, 1)], -1)
         next_values = self.target_critic(next_pairs).amin(1)
-        return batch.rewards + h.discount * (1 - batch.terminated) * next_values
+        targets = batch.rewards + h.discount * (1 - batch.terminated) * next_values
+        return self.clipped(targets)
 
     @torch.no_grad()
     def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:

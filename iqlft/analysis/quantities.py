@@ -1,4 +1,4 @@
-"""Durations and numbers as texts, for console, report, figures and films alike."""
+"""Durations, sizes and numbers as texts, for console, report, figures and films alike."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def clock(seconds: float | None, unknown: str = "unknown time") -> str:
 def with_minus(number: str) -> str:
     """A number's text with a true minus sign, as wide as a plus."""
     return number.replace("-", "\N{MINUS SIGN}")
+
+
+def mebibytes(size: float) -> str:
+    """Bytes as `4.03 MiB`."""
+    return f"{size / 2**20:,.2f} MiB"

@@ -37,7 +37,7 @@ def restored(run: Run, policy: Policy, name: str | None = None) -> Algorithm[Any
     algorithm = algorithm_class(config.algorithm)(spec, config.hyperparameters)
     saved = checkpoint.load(run.folder / "checkpoints", name)
     with checkpoint.fitting(run.folder):
-        algorithm.load_state(checkpoint.algorithm_tensors(saved.tensors))
+        algorithm.load_state(checkpoint.algorithm_tensors(saved.tensors), optimizers=False)
     return algorithm
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import safetensors.numpy
+
+from iqlft.datasets.goal_maze import maze_in
+from iqlft_workers.environment import Environment
+from iqlft_workers.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from iqlft.datasets.goal_maze import GoalMaze
+    from iqlft_workers.environment import EnvironmentSpec
     from iqlft_workers.transition import RowLayout
 
 FINENESS = 8
@@ -32,6 +40,14 @@ class MazeTask(NamedTuple):
     maze: GoalMaze
     position: slice
     goal: slice | None
+
+
+def maze_task(environment: EnvironmentSpec) -> MazeTask | None:
+    """The maze of an environment and where its places are observed; None where it has none."""
+    with closing(Environment(environment)) as probe:
+        maze = maze_in(probe.gym)
+        position, goal = probe.columns("achieved_goal"), probe.columns("desired_goal")
+    return None if maze is None or position is None else MazeTask(maze, position, goal)
 
 
 class Survey(NamedTuple):
@@ -75,3 +91,23 @@ def survey(
             visits += fine.count(layout.unpack(chunk)[0][:, task.position])
     observations, actions, *_ = layout.unpack(sample)
     return Survey(observations, actions, visits, num_transitions)
+
+
+def write_survey(path: Path, found: Survey) -> None:
+    """Writes a survey to a file, atomically."""
+    # The columns of a survey are views, which safetensors would write as they lie in memory.
+    parts = found._asdict().items()
+    arrays = {name: np.array(each, order="C") for name, each in parts if each is not None}
+    with replacing(path) as temporary:
+        safetensors.numpy.save_file(arrays, temporary)
+
+
+def read_survey(path: Path) -> Survey:
+    """Reads what `write_survey` wrote."""
+    arrays = safetensors.numpy.load_file(path)
+    return Survey(
+        arrays["observations"],
+        arrays["actions"],
+        arrays.get("visits"),
+        int(arrays["num_transitions"]),
+    )

@@ -88,6 +88,19 @@ class ResumeRun:
 
 
 @dataclass(frozen=True)
+class CleanRuns:
+    """Remove from finished runs what only a resumed one needs; all else works as before.
+
+    The journal and the optimisers' state go. A pretrained run can still be fine-tuned.
+    """
+
+    run: Folders
+    """Run folders."""
+    dry_run: bool = False
+    """Only say what would be removed."""
+
+
+@dataclass(frozen=True)
 class EvaluateRun(OneRun):
     """Evaluate the newest policy of a run."""
 

@@ -44,9 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         training diverged, 130 after an interruption, 141 when nobody reads the output any more.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # torch's threads share the cores with the workers: a thread that spins while it waits for the
-    # others would take the time that they need. Read when torch is imported, which is later.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     name, *rest = arguments or ["--help"]
     try:
         if name in ("-h", "--help"):
@@ -127,7 +124,7 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
     if config.dry_run:
         from iqlft.training.dry_run import dry_run_pretraining  # noqa: PLC0415
 
-        _say(result_commands.aligned(dry_run_pretraining(offline)))
+        _say(result_commands.aligned(dry_run_pretraining(offline, online)))
         return
     from iqlft.training.finetune import finetune  # noqa: PLC0415
     from iqlft.training.pretrain import pretrain  # noqa: PLC0415
@@ -237,6 +234,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "data": _data,
     "worker": _worker,
     "keys": _keys,
+    "clean": _saying(result_commands.clean),
     "export": _saying(result_commands.export),
     "doctor": _doctor,
     "demo": _demo,

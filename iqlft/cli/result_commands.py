@@ -1,4 +1,4 @@
-"""`iqlft evaluate`, `plot`, `table`, `report`, `video`, `export`: what is made of runs.
+"""`iqlft evaluate`, `plot`, `table`, `report`, `video`, `clean`, `export`: what is made of runs.
 
 Each takes its own arguments and returns what there is to say.
 """
@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from iqlft.cli.arguments import EvaluateRun, ExportRun, FilmRun, PlotRuns, ReportRuns, TableRuns
+from iqlft.cli.arguments import (
+    CleanRuns,
+    EvaluateRun,
+    ExportRun,
+    FilmRun,
+    PlotRuns,
+    ReportRuns,
+    TableRuns,
+)
 from iqlft.cli.outputs import writing
 from iqlft.cli.parsing import parse
 from iqlft_workers.files import write_atomically
@@ -72,6 +80,27 @@ def video(arguments: list[str]) -> str:
     with console_reporter() as reporter, writing(out):
         filmed = film_run(chosen.run, out, chosen.episodes, chosen.workers, reporter.event)
     return "\n".join(f"Filmed {path}" for path in filmed)
+
+
+def clean(arguments: list[str]) -> str:
+    """Remove from finished runs what only a resumed one needs."""
+    chosen = parse("clean", CleanRuns, arguments)
+    from iqlft.analysis.quantities import mebibytes  # noqa: PLC0415
+    from iqlft.runs.folder import Run, RunError  # noqa: PLC0415
+    from iqlft.training.clean import clean as clean_run  # noqa: PLC0415
+    from iqlft.training.clean import require_finished  # noqa: PLC0415
+
+    if not chosen.run:
+        raise RunError("Name the runs to clean: `iqlft clean RUN...`; `iqlft doctor` lists them.")
+    runs, said = [Run.open(folder) for folder in chosen.run], []
+    for run in runs:
+        require_finished(run)
+    for run in runs:
+        parts = clean_run(run, dry_run=chosen.dry_run)
+        freed = f"{'Would free' if chosen.dry_run else 'Freed'} {mebibytes(sum(parts.values()))}"
+        names = ", ".join(f"{name} {mebibytes(size)}" for name, size in parts.items())
+        said.append(f"{run.folder}: {f'{freed}: {names}' if parts else 'nothing to free'}")
+    return "\n".join(said)
 
 
 def export(arguments: list[str]) -> str:

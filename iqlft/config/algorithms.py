@@ -42,6 +42,10 @@ class CriticHyperparameters(Hyperparameters):
     """Discount of future rewards."""
     target_update_rate: Share = 0.005
     """Share by which the target networks move towards the networks at each update."""
+    clip_targets: bool = False
+    """Clip the critics' targets to the returns that rewards so far allow, against divergence."""
+    critic_layer_norm: bool = False
+    """LayerNorm in the hidden layers of critics and values, against divergence."""
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,10 @@ class MachineConfig:
     """Updates between rows of metrics.jsonl."""
     checkpoint_every: Count = 50_000
     """Updates between checkpoints."""
+    keep_checkpoints: Count = 2
+    """Newest checkpoints that stay, beside the end of pretraining; with 1 there is none to fall
+    back on where the last one is damaged.
+    """
     runs: Path = Path("runs")
     """Folder that holds the run folders."""
     port: Annotated[int, Interval(ge=0, le=65534)] = 0

@@ -21,7 +21,8 @@ import msgpack
 import numpy as np
 
 from iqlft_workers.errors import UserError
-from iqlft_workers.wire import decode
+from iqlft_workers.messages import Batch
+from iqlft_workers.wire import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from iqlft_workers.messages import Batch
     from iqlft_workers.transition import RowLayout
     from iqlft_workers.wire import Frame
 
@@ -109,8 +109,7 @@ class Journal:
         Raises:
             OSError: it cannot be written; what is in the journal stays.
         """
-        payload = msgpack.packb([worker_id, *frames])
-        record = _PREFIX.pack(len(payload), zlib.crc32(payload)) + payload
+        record = _record(worker_id, frames)
         if self._torn:
             self._file.truncate(self.length)
         self._torn = True
@@ -144,6 +143,24 @@ class Journal:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+def _record(worker_id: int, frames: Sequence[Frame]) -> bytes:
+    payload: bytes = msgpack.packb([worker_id, *frames])
+    return _PREFIX.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def bytes_per_step(layout: RowLayout, transitions: int) -> float:
+    """What a journal takes for an environment step.
+
+    Args:
+        layout: of a transition.
+        transitions: in a batch, which has a header.
+    """
+    rows = np.zeros((transitions, layout.width), np.float32)
+    session, sequence, episode = "0" * 36, 2**16, 2**8
+    batch = Batch(session, sequence, episode, None, 0.0, *layout.transitions(rows))
+    return len(_record(0, encode(batch))) / transitions
 
 
 def read_entries(path: Path) -> Iterator[Entry]:

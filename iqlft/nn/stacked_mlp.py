@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     Masks = Sequence[Tensor]
 
+LAYER_NORM_EPSILON = 1e-5
+"""Added to the variance of a hidden layer that is normalised."""
+
 
 def orthogonal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     """A `(rows, columns)` semi-orthogonal matrix with gain sqrt(2), the authors' initialisation.
@@ -51,6 +54,8 @@ class StackedMLP:
         hidden_dtype: arithmetic of the hidden layers; bfloat16 is faster where the machine has it.
             The output layer never uses it: a value near -70 would be rounded to steps of 0.5.
         device: where the parameters live.
+        layer_norm: whether each hidden layer is normalised before its ReLU, without gain and shift
+            of its own.
 
     Attributes:
         parameters: `(P,)` everything that is learned, side by side.
@@ -67,7 +72,10 @@ class StackedMLP:
         dtype: torch.dtype = torch.float32,
         hidden_dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
+        *,
+        layer_norm: bool = False,
     ) -> None:
+        self._layer_norm = layer_norm
         n, pairs = len(generators), list(itertools.pairwise(sizes))
         self._shapes = [shape for i, o in pairs for shape in ((n, i, o), (n, 1, o))]
         self.parameters = torch.zeros(sum(map(math.prod, self._shapes)), dtype=dtype, device=device)
@@ -147,15 +155,19 @@ class StackedMLP:
         n, spread = len(self.weights[0]), self._layer_class.spread
         layers: list[Activations] = [spread(inputs.to(self._rounded.dtype), n)]
         dropped = [spread(mask, n) for mask in masks]
+        normalized: list[list[_Normalized]] = []
         for index, layer in enumerate(self._hidden):
-            activations = layer.forward(layers[-1], relu=True)
+            activations = layer.forward(layers[-1], relu=not self._layer_norm)
+            if self._layer_norm:
+                normalized.append([_Normalized(each) for each in activations])
+                activations = [each.outputs for each in normalized[-1]]
             if dropped:
                 for each, mask in zip(activations, dropped[index], strict=True):
                     each.mul_(mask)
             layers.append(activations)
         top = [each.to(self.parameters.dtype) for each in layers[-1]]
         outputs = self._layer_class.stack(self._last.forward(top, relu=False))
-        return outputs, _Pass(layers, top, dropped)
+        return outputs, _Pass(layers, top, dropped, normalized)
 
     def backward(self, gradient: Tensor) -> None:
         """Writes `gradients` for the last `forward`, which was one to learn from.
@@ -171,7 +183,7 @@ class StackedMLP:
         self, passed: _Pass, gradient: Tensor, *, learn: bool = True, to_inputs: bool = False
     ) -> Activations:
         """Writes `gradients` if it is to learn; returns the gradient of the inputs if asked."""
-        layers, top, dropped = passed
+        layers, top, dropped, normalized = passed
         kind, last = self._rounded.dtype, self._layer_class.spread(gradient, len(gradient))
         if learn:
             self._last.backward(top, last)
@@ -181,6 +193,9 @@ class StackedMLP:
                 torch.ops.aten.threshold_backward(each, activation, 0, grad_input=each)
                 if dropped:
                     each.mul_(dropped[index][number])
+            if normalized:
+                pairs = zip(normalized[index], below, strict=True)
+                below = [layer.input_gradient(each) for layer, each in pairs]
             if learn:
                 self._hidden[index].backward(layers[index], below)
             if index or to_inputs:
@@ -210,11 +225,36 @@ class _Pass(NamedTuple):
         layers: inputs and hidden activations, from below to the top.
         top: the highest of them as the output layer sees it.
         dropped: the masks of each hidden layer.
+        normalized: each hidden layer's normalisation, if there is one.
     """
 
     layers: list[Activations]
     top: Activations
     dropped: list[Activations]
+    normalized: list[list[_Normalized]]
+
+
+class _Normalized:
+    """LayerNorm of activations `(..., width)` and its ReLU, and the way back through LayerNorm.
+
+    Attributes:
+        outputs: after the ReLU.
+    """
+
+    def __init__(self, inputs: Tensor) -> None:
+        self._inputs, self._shape = inputs, inputs.shape[-1:]
+        normal, self._mean, self._inverse_std = torch.native_layer_norm(
+            inputs, self._shape, None, None, LAYER_NORM_EPSILON
+        )
+        self.outputs: Tensor = normal.relu_()
+
+    def input_gradient(self, gradient: Tensor) -> Tensor:
+        """The gradient of the inputs; `gradient` is that of what enters the ReLU."""
+        found: Tensor = torch.ops.aten.native_layer_norm_backward(
+            gradient, self._inputs, self._shape, self._mean, self._inverse_std, None, None,
+            [True, False, False],
+        )[0]  # fmt: skip
+        return found
 
 
 class _Differentiable(torch.autograd.Function):

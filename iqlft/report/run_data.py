@@ -8,30 +8,26 @@ from __future__ import annotations
 
 import functools
 import json
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from iqlft.analysis.critics import Critics
 from iqlft.analysis.evaluation_paths import evaluation_paths
 from iqlft.analysis.restored import restored
-from iqlft.analysis.survey import MazeTask, survey
+from iqlft.analysis.survey import maze_task, survey
 from iqlft.datasets.errors import DatasetError
-from iqlft.datasets.goal_maze import maze_in
-from iqlft.gateway.journal import read_rows
-from iqlft.runs.folder import JOURNAL, RunError, pretrain_config
+from iqlft.runs.folder import pretrain_config
 from iqlft.runs.metrics_log import read_history
 from iqlft.runs.policy import load_policy
 from iqlft.training.build import load_task_dataset
 from iqlft.training.evaluation import FIRST_SEED
+from iqlft.training.new_transitions import survey_new
 from iqlft.training.pretrain import require_same_dataset
-from iqlft_workers.environment import Environment
-from iqlft_workers.transition import RowLayout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from iqlft.analysis.evaluation_paths import EvaluationPath
-    from iqlft.analysis.survey import Survey
+    from iqlft.analysis.survey import MazeTask, Survey
     from iqlft.runs.folder import Run
     from iqlft.runs.metrics_log import History
     from iqlft.runs.policy import Policy
@@ -70,11 +66,7 @@ class RunData:
     @functools.cached_property
     def task(self) -> MazeTask | None:
         """The maze and where its places are observed; None where the task has none."""
-        with closing(Environment(self.policy.environment)) as environment:
-            maze = maze_in(environment.gym)
-            position = environment.columns("achieved_goal")
-            goal = environment.columns("desired_goal")
-        return None if maze is None or position is None else MazeTask(maze, position, goal)
+        return maze_task(self.policy.environment)
 
     @functools.cached_property
     def dataset(self) -> Survey:
@@ -107,16 +99,7 @@ class RunData:
     @functools.cached_property
     def new(self) -> Survey | None:
         """The new transitions; None where there are none."""
-        path = self._run.folder / JOURNAL
-        if not path.is_file():
-            return None
-        weights = self.policy.weights
-        layout = RowLayout(weights.observation_dim, weights.action_dim)
-        try:
-            found = survey(read_rows(path, layout), layout, self.task)
-        except OSError as error:
-            raise RunError(f"{path} cannot be read ({error.strerror}).") from error
-        return found if found.num_transitions else None
+        return survey_new(self._run.folder, self.policy, self.task)
 
     @functools.cached_property
     def paths(self) -> Sequence[EvaluationPath]:

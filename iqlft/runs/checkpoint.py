@@ -31,8 +31,10 @@ TENSORS, STATE, MANIFEST, LAST = "tensors.safetensors", "state.json", "manifest.
 """The files of a checkpoint, and the one beside the checkpoints that names the newest."""
 ALGORITHM_PREFIX = "algorithm."
 """What the names of an algorithm's tensors begin with; others are the replay's, or evaluations'."""
+OPTIMIZER_PREFIX = "adam."
+"""What the names of an optimiser's tensors begin with, among the algorithm's."""
 KEPT = 2
-"""Checkpoints that stay, apart from those marked to be kept."""
+"""Checkpoints that stay if nothing else is said, apart from those marked to be kept."""
 
 
 class CheckpointError(UserError):
@@ -51,7 +53,9 @@ class Checkpoint(NamedTuple):
     state: dict[str, Any]
 
 
-def save(folder: Path, updates: int, checkpoint: Checkpoint, *, keep: bool = False) -> Path:
+def save(
+    folder: Path, updates: int, checkpoint: Checkpoint, *, keep: bool = False, kept: int = KEPT
+) -> Path:
     """Writes a checkpoint atomically and makes it the last one.
 
     Args:
@@ -59,6 +63,7 @@ def save(folder: Path, updates: int, checkpoint: Checkpoint, *, keep: bool = Fal
         updates: names the checkpoint.
         checkpoint: what to write.
         keep: never remove it to make room, as for the end of pretraining.
+        kept: how many of the others stay, this one included.
 
     Raises:
         CheckpointError: the disk is full or the folder not writable; the last one still loads.
@@ -75,7 +80,7 @@ def save(folder: Path, updates: int, checkpoint: Checkpoint, *, keep: bool = Fal
             f"The checkpoint {folder / name} could not be written ({error}); the previous one is "
             "intact: free some space or fix the permissions, then resume."
         ) from error
-    _prune(folder, name)
+    _prune(folder, name, kept)
     return folder / name
 
 
@@ -122,6 +127,18 @@ def algorithm_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for key, each in tensors.items()
         if key.startswith(ALGORITHM_PREFIX)
     }
+
+
+def networks_alone(checkpoint: Checkpoint) -> Checkpoint:
+    """A checkpoint without what only further updates need; itself if it has nothing of that."""
+    tensors = {
+        ALGORITHM_PREFIX + key: each
+        for key, each in algorithm_tensors(checkpoint.tensors).items()
+        if not key.startswith(OPTIMIZER_PREFIX)
+    }
+    if tensors.keys() == checkpoint.tensors.keys():
+        return checkpoint
+    return Checkpoint(tensors, {**checkpoint.state, "evaluation": []})
 
 
 def _upgraded(checkpoint: Checkpoint) -> Checkpoint:
@@ -218,7 +235,7 @@ def _free_name(folder: Path, updates: int) -> str:
     return name
 
 
-def _prune(folder: Path, newest: str) -> None:
+def _prune(folder: Path, newest: str, kept: int) -> None:
     removable = []
     for name in names(folder):
         try:
@@ -227,7 +244,7 @@ def _prune(folder: Path, newest: str) -> None:
             keep = True  # Damaged evidence is the user's to remove.
         if not keep and name != newest:
             removable.append(name)
-    for name in removable[: max(0, len(removable) - (KEPT - 1))]:
+    for name in removable[: max(0, len(removable) - (kept - 1))]:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

@@ -32,11 +32,29 @@ def flushed_denormals() -> Iterator[None]:
     Adam's moments of weights that hardly matter decay into them, and a CPU is slow with them. The
     caller's arithmetic is as before afterwards: the setting belongs to the thread.
     """
+    # torch tells nobody how it is set, so that half of the smallest normal number must.
+    before = bool(torch.full((1,), torch.finfo(torch.float32).tiny).div_(2) == 0)
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(before)
+
+
+def set_threads(threads: int) -> None:
+    """Sets how many threads torch computes with; 0: leaves it as it is."""
+    torch.set_num_threads(threads or torch.get_num_threads())
+
+
+@contextmanager
+def own_threads(threads: int) -> Iterator[None]:
+    """As `set_threads` inside the block; the caller's number is as before afterwards."""
+    before = torch.get_num_threads()
+    set_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def pick_device(name: str) -> torch.device:

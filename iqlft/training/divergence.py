@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from iqlft.algorithms.base import Algorithm
+    from iqlft.training.replay import Replay
+
 MARGIN = 0.05
 """Share of the range of returns by which a mean of 1,024 estimates may lie outside."""
 _PARTS = {"dataset/q": "dataset", "new/q": "new"}
@@ -35,6 +38,14 @@ def possible_returns(rewards: Range, discount: float) -> Range:
     )
 
 
+def bound_targets(algorithm: Algorithm[Any], replay: Replay) -> None:
+    """Tells an algorithm that clips its targets between which returns lie by now."""
+    if algorithm.clips_targets and algorithm.discount is not None:
+        for member in range(algorithm.num_members):
+            returns = possible_returns(replay.rewards(member), algorithm.discount)
+            algorithm.set_possible_returns(*returns, member)
+
+
 def impossible_value(row: Mapping[str, Any], returns: Range) -> str:
     """A sentence if the mean Q of dataset or new transitions is no possible return, else "".
 
@@ -50,6 +61,7 @@ def impossible_value(row: Mapping[str, Any], returns: Range) -> str:
                 f"Q of {part} transitions is {q:.4g} on average, where no return lies outside "
                 f"[{returns.least:.4g}, {returns.greatest:.4g}]: the critics have diverged, and "
                 "the policy follows them. Stop, and look at what states the data lack, at "
-                "rewards and at the learning rate."
+                "rewards and at the learning rate; remedies for a new run are --clip-targets and "
+                "--critic-layer-norm."
             )
     return ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from iqlft.analysis.quantities import duration
 from iqlft.config.validation import check
 from iqlft.training.build import load_task_dataset
+from iqlft.training.disk import finetuning_need, pretraining_need
 from iqlft.training.pacing import updates_for
 from iqlft.training.pretrain import build
 
@@ -20,14 +21,23 @@ TIMED_UPDATES = 50
 WARM_UP_UPDATES = 10
 
 
-def dry_run_pretraining(config: PretrainConfig) -> list[tuple[str, str]]:
-    """What `iqlft pretrain` would do, as names and texts; leaves nothing behind."""
+def dry_run_pretraining(
+    config: PretrainConfig, online: FinetuneConfig | None = None
+) -> list[tuple[str, str]]:
+    """What `iqlft pretrain` would do, as names and texts; leaves nothing behind.
+
+    Args:
+        config: of pretraining.
+        online: of the fine-tuning that follows, which counts on the disk alone.
+    """
     check(config)
     dataset = load_task_dataset(config)
     stack = build(config, dataset, config.seeds or [config.seed])
     rate = _updates_per_second(stack)
+    need = finetuning_need(online, stack) if online else pretraining_need(config, stack)
     return [
         *_sizes(config.task, stack, dataset),
+        ("disk", need.describe()),
         ("updates", f"{config.num_updates:,}, about {rate:,.0f} per second"),
         ("predicted time", f"{duration(config.num_updates / rate)} and the evaluations"),
     ]
@@ -41,6 +51,7 @@ def dry_run_finetuning(
     updates = updates_for(config.env_steps, config.utd_ratio)
     return [
         *_sizes(pretrained.task, stack, dataset),
+        ("disk", finetuning_need(config, stack).describe()),
         ("environment steps", f"{config.env_steps:,} by {config.workers} workers"),
         ("updates", f"{updates:,}, about {rate:,.0f} per second"),
         ("predicted time", f"at least {duration(updates / rate)}, if workers keep up"),

@@ -18,6 +18,7 @@ from iqlft.training.build import (
     load_task_dataset,
     pick_device,
     select_rows,
+    set_threads,
     with_settled_precision,
 )
 from iqlft.training.cuda_graph import UpdateGraph
@@ -133,7 +134,7 @@ def build(
     Raises:
         ConfigError: there is no such device, or the networks are too large to be sent to workers.
     """
-    torch.set_num_threads(config.threads or torch.get_num_threads())
+    set_threads(config.threads)
     device = pick_device(config.device)
     # The replay first: reading the dataset into it also measures what the algorithm normalises by.
     replay = build_replay(

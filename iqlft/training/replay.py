@@ -50,7 +50,6 @@ class Replay:
         dataset_size: see above.
         capacity: see above.
         added: new transitions that each member has had.
-        rewards: least and greatest reward so far.
     """
 
     def __init__(
@@ -72,10 +71,11 @@ class Replay:
         self._selected: Tensor | None = None
         shape = (self.dataset_size + capacity * len(seeds), layout.width)
         self._rows = torch.empty(shape, device=device)
-        self.rewards = Range(math.inf, -math.inf)
+        self._rewards = [Range(math.inf, -math.inf)] * len(seeds)
         first = 0
         for chunk in dataset:
-            self._look_at(chunk)
+            for member in range(len(seeds)):
+                self._look_at(chunk, member)
             self._rows[first : first + len(chunk)] = torch.from_numpy(chunk)
             first += len(chunk)
         if first != dataset_size:
@@ -117,17 +117,21 @@ class Replay:
         """Appends rows of `(n, width)`; only the newest `capacity` of them are kept."""
         first = self.added[member]
         self.added[member] += len(rows)
-        self._look_at(rows)
+        self._look_at(rows, member)
         kept = torch.from_numpy(rows[-self.capacity :])
         places = torch.arange(self.added[member] - len(kept), first + len(rows)) % self.capacity
         start = self.dataset_size + member * self.capacity
         self._rows[on_device(start + places, self.device)] = on_device(kept, self.device)
 
-    def _look_at(self, rows: NDArray[np.float32]) -> None:
-        rewards = self.layout.unpack(rows)[2]
-        self.rewards = Range(
-            min(self.rewards.least, float(rewards.min(initial=math.inf))),
-            max(self.rewards.greatest, float(rewards.max(initial=-math.inf))),
+    def rewards(self, member: int = 0) -> Range:
+        """Least and greatest reward of the dataset and of a member's new transitions so far."""
+        return self._rewards[member]
+
+    def _look_at(self, rows: NDArray[np.float32], member: int) -> None:
+        rewards, before = self.layout.unpack(rows)[2], self._rewards[member]
+        self._rewards[member] = Range(
+            min(before.least, float(rewards.min(initial=math.inf))),
+            max(before.greatest, float(rewards.max(initial=-math.inf))),
         )
 
     def sample(self, batch_size: int) -> Batch:

@@ -249,7 +249,13 @@ class Session(Generic[PhaseType]):
             "last": self.last,
         }
         content = checkpoint.Checkpoint(learned | evaluation_tensors, state)
-        checkpoint.save(run.folder / "checkpoints", self.member.updates, content, keep=keep)
+        checkpoint.save(
+            run.folder / "checkpoints",
+            self.member.updates,
+            content,
+            keep=keep,
+            kept=self.plan.config.keep_checkpoints,
+        )
         about = {
             "task": self.plan.learned.task,
             "dataset": self.dataset.id,

@@ -13,7 +13,7 @@ import torch
 
 from iqlft.algorithms.base import reduce
 from iqlft.runs.checkpoint import ALGORITHM_PREFIX, algorithm_tensors
-from iqlft.training.divergence import possible_returns
+from iqlft.training.divergence import bound_targets, possible_returns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +56,7 @@ class Stack:
     def update(self) -> None:
         """One update of every member."""
         size = self.batch_size * self.algorithm.batches_per_update
+        bound_targets(self.algorithm, self.replay)
         if self.graph is None:
             self._metrics = self.algorithm.update(self.replay.sample(size))
         else:
@@ -121,7 +122,11 @@ class Member:
     def possible_returns(self) -> Range | None:
         """Between which returns lie, by the rewards so far; None where nothing estimates them."""
         discount = self._algorithm.discount
-        return None if discount is None else possible_returns(self._replay.rewards, discount)
+        return (
+            None
+            if discount is None
+            else possible_returns(self._replay.rewards(self._index), discount)
+        )
 
     def actor_weights(self) -> ActorWeights:
         """The actor for the workers; its version is the number of updates."""

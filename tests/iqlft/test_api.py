@@ -1,6 +1,9 @@
 """The quick start in Python: load, build, train, act, save."""
 
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium
@@ -84,6 +87,11 @@ def test_a_wrong_hyperparameter_is_named(
         iqlft.IQL(iqlft.load_dataset(corner), **settings)
 
 
+def test_the_name_of_a_dataset_is_no_dataset() -> None:
+    with pytest.raises(ConfigError, match=r"iqlft.load_dataset\('iqlft/antmaze/umaze-v0'\)"):
+        iqlft.IQL("iqlft/antmaze/umaze-v0")  # type: ignore[arg-type]
+
+
 def test_a_hyperparameter_of_a_command_is_none_of_the_algorithm(corner: str) -> None:
     with pytest.raises(ConfigError, match="num_updates"):
         iqlft.IQL(iqlft.load_dataset(corner), num_updates=5)
@@ -122,3 +130,31 @@ def test_every_algorithm_learns_and_acts_from_python(
     assert algorithm.act(observation).shape == (dataset.layout.action_dim,)
     with pytest.raises(ConfigError, match="expectil"):
         iqlft.Algorithm(name, dataset, expectil=0.9)
+
+
+@pytest.mark.parametrize(("own", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_importing_the_package_keeps_waiting_threads_from_spinning(
+    own: str | None, found: str
+) -> None:
+    environment = {key: each for key, each in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    if own is not None:
+        environment["OMP_WAIT_POLICY"] = own
+    program = "import iqlft, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == [found, "False"]
+
+
+def test_training_takes_its_own_threads_and_leaves_those_of_the_caller(corner: str) -> None:
+    iql = iqlft.IQL(iqlft.load_dataset(corner), hidden_size=8, device="cpu", threads=2)
+    seen: list[int] = []
+    before = torch.get_num_threads()
+    iql.train(1, log_every=1, callback=lambda _: seen.append(torch.get_num_threads()))
+    assert seen == [2]
+    assert torch.get_num_threads() == before != 2
+
+
+def test_a_number_of_threads_that_makes_no_sense_is_refused(corner: str) -> None:
+    with pytest.raises(ConfigError, match="--threads is -1"):
+        iqlft.Algorithm("bc", iqlft.load_dataset(corner), threads=-1)

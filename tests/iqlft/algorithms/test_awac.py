@@ -1,5 +1,7 @@
 """AWAC against a NumPy float64 transcription."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +27,8 @@ SMALL = AWACHyperparameters(hidden_size=12, batch_size=BATCH)
 class NumpyAWAC(NumpyNetworks):
     """CORL's update in float64, for one member; the actor's mean is not squashed."""
 
+    returns = -np.inf, np.inf
+
     def sample(self, observations: Array, noise: Array) -> Array:
         """Actions `(B, A)` of the actor."""
         mean, std = self.forward("actor", observations[None])[-1][0], np.exp(self.log_std[0, 0])
@@ -38,7 +42,7 @@ class NumpyAWAC(NumpyNetworks):
         self, s: Array, a: Array, r: Array, s2: Array, terminated: Array, noise: list[Array]
     ) -> dict[str, float]:
         next_q = self.q("target_critic", s2, self.sample(s2, noise[0]))[-1].min(0)[:, 0]
-        y = r + 0.99 * (1 - terminated) * next_q
+        y = np.clip(r + 0.99 * (1 - terminated) * next_q, *self.returns)
         layers = self.q("critic", s, a)
         error = layers[-1][..., 0] - y
         self.descend("critic", layers, (2 * error / len(s))[..., None])
@@ -62,9 +66,15 @@ class NumpyAWAC(NumpyNetworks):
         }
 
 
-def test_six_updates_equal_a_numpy_float64_transcription() -> None:
-    algorithm, rng = AWAC(SPEC, SMALL, (3,), dtype=torch.float64), np.random.default_rng(0)
-    twin = NumpyAWAC(algorithm.state(), "critic", "actor", "target_critic")
+@pytest.mark.parametrize("remedied", [False, True])
+def test_six_updates_equal_a_numpy_float64_transcription(remedied: bool) -> None:
+    settings = dataclasses.replace(SMALL, clip_targets=remedied, critic_layer_norm=remedied)
+    algorithm, rng = AWAC(SPEC, settings, (3,), dtype=torch.float64), np.random.default_rng(0)
+    normalized = ("critic", "target_critic") if remedied else ()
+    names = ("critic", "actor", "target_critic")
+    twin = NumpyAWAC(algorithm.state(), *names, normalized=normalized)
+    algorithm.set_possible_returns(-0.7, 0.4)
+    twin.returns = (-0.7, 0.4) if remedied else twin.returns
     assert len(twin.networks["actor"]) == 4
     clipped = 0.0
     for _ in range(6):

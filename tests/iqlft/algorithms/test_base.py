@@ -28,7 +28,7 @@ from numpy_networks import (
 )
 
 SMALL = {"hidden_size": 12, "batch_size": BATCH}
-VARIANTS = {"dropout": 0.25, "best_share": 0.5}
+VARIANTS = {"dropout": 0.25, "best_share": 0.5, "critic_layer_norm": True}
 """Settings that an algorithm may have, and that change what its updates do."""
 
 

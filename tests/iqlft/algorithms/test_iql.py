@@ -25,6 +25,10 @@ from numpy_networks import (
 )
 
 SMALL = IQLHyperparameters(hidden_size=12, batch_size=BATCH)
+NORMALIZED = dataclasses.replace(SMALL, critic_layer_norm=True)
+CLIPPED = dataclasses.replace(NORMALIZED, clip_targets=True, dropout=0.25)
+RETURNS = -0.7, 0.4
+"""Bounds that some targets are beyond."""
 DROPPING = dataclasses.replace(SMALL, dropout=0.25)
 
 
@@ -33,6 +37,8 @@ DROPPING = dataclasses.replace(SMALL, dropout=0.25)
 
 class NumpyIQL(NumpyNetworks):
     """The recipe's table in float64, with a backward pass derived by hand for one member."""
+
+    returns = -np.inf, np.inf
 
     def update(
         self, s: Array, a: Array, r: Array, s2: Array, terminated: Array, masks: Masks
@@ -56,6 +62,7 @@ class NumpyIQL(NumpyNetworks):
         self.descend_log_std(to_log_std)
 
         y = r + 0.99 * (1 - terminated) * self.forward("value", s2)[-1][0, :, 0]
+        y = np.clip(y, *self.returns)
         layers = self.forward("critic", both)
         error = layers[-1][..., 0] - y
         self.descend("critic", layers, (2 * error / n)[..., None])
@@ -68,13 +75,23 @@ def critic_loss(metrics: Metrics) -> float:
     return figures(metrics)["critic/loss"]
 
 
-@pytest.mark.parametrize("settings", [SMALL, DROPPING], ids=["whole", "dropout"])
+@pytest.mark.parametrize(
+    "settings",
+    [SMALL, DROPPING, NORMALIZED, CLIPPED],
+    ids=["whole", "dropout", "layer norm", "clipped"],
+)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 2e-4)])
 def test_ten_updates_equal_a_numpy_float64_transcription(
     dtype: torch.dtype, tolerance: float, settings: IQLHyperparameters
 ) -> None:
     algorithm = IQL(SPEC, settings, (3,), dtype=dtype)
-    twin = NumpyIQL(algorithm.state(), "value", "actor", "critic", "target_critic")
+    normalized = ("value", "critic", "target_critic") if settings.critic_layer_norm else ()
+    twin = NumpyIQL(
+        algorithm.state(), "value", "actor", "critic", "target_critic", normalized=normalized
+    )
+    algorithm.set_possible_returns(*RETURNS)
+    if settings.clip_targets:
+        twin.returns = RETURNS
     rng = np.random.default_rng(0)
     for _ in range(10):
         arrays, masks = random_arrays(rng), masks_of_one_update(algorithm)
@@ -97,6 +114,16 @@ def test_a_terminated_transition_learns_its_reward_alone() -> None:
     algorithm = IQL(SPEC, SMALL)
     other = critic_loss(algorithm.update(as_batch((s, a, r, far, terminated), torch.float32)))
     assert one == other
+
+
+def test_a_target_that_no_return_reaches_is_clipped_for_each_member_by_its_own_bounds() -> None:
+    algorithm = IQL(SPEC, CLIPPED, (0, 1))
+    algorithm.set_possible_returns(-1.0, 0.0, 1)
+    targets = torch.tensor([[-3.0, 5.0, -0.5], [-3.0, 5.0, -0.5]])
+    assert algorithm.clipped(targets).tolist() == [[-3.0, 5.0, -0.5], [-1.0, 0.0, -0.5]]
+    algorithm.set_possible_returns(-2.0, 0.0, 1)
+    assert algorithm.clipped(targets)[1, 0] == -2
+    assert IQL(SPEC, SMALL).clipped(targets) is targets
 
 
 # -- schedule, dropout, metrics ----------------------------------------------------------------

@@ -29,6 +29,7 @@ class NumpyTD3BC(NumpyNetworks):
     """The authors' update in float64, with a backward pass derived by hand for one member."""
 
     updates = 0
+    returns = -np.inf, np.inf
 
     def q(self, name: str, observations: Array, actions: Array) -> list[Array]:
         """The layers of both critics."""
@@ -39,7 +40,7 @@ class NumpyTD3BC(NumpyNetworks):
         smoothing = np.clip(0.2 * noise, -0.5, 0.5)
         action = np.clip(np.tanh(self.forward("target_actor", s2[None])[-1][0]) + smoothing, -1, 1)
         next_q = self.q("target_critic", s2, action)[-1].min(0)[:, 0]
-        return r + 0.99 * (1 - terminated) * next_q
+        return np.clip(r + 0.99 * (1 - terminated) * next_q, *self.returns)
 
     def update_actor(self, s: Array, a: Array) -> float:
         """A step along lambda mean Q_1(s, pi(s)) - mean (pi(s) - a)^2, and of the targets."""
@@ -70,9 +71,14 @@ class NumpyTD3BC(NumpyNetworks):
         return (error**2).mean(-1).sum(), actor_loss
 
 
-def test_seven_updates_equal_a_numpy_float64_transcription() -> None:
-    algorithm, rng = TD3BC(SPEC, SMALL, (3,), dtype=torch.float64), np.random.default_rng(0)
-    twin = NumpyTD3BC(algorithm.state(), *NETWORKS)
+@pytest.mark.parametrize("remedied", [False, True])
+def test_seven_updates_equal_a_numpy_float64_transcription(remedied: bool) -> None:
+    settings = dataclasses.replace(SMALL, clip_targets=remedied, critic_layer_norm=remedied)
+    algorithm, rng = TD3BC(SPEC, settings, (3,), dtype=torch.float64), np.random.default_rng(0)
+    normalized = ("critic", "target_critic") if remedied else ()
+    twin = NumpyTD3BC(algorithm.state(), *NETWORKS, normalized=normalized)
+    algorithm.set_possible_returns(-0.7, 0.4)
+    twin.returns = (-0.7, 0.4) if remedied else twin.returns
     last_loss, wide = 0.0, 0
     for _ in range(7):
         arrays, (noise,) = random_arrays(rng), noise_of_one_update(algorithm, 1)

@@ -278,7 +278,13 @@ def test_a_dry_run_says_what_would_be_and_leaves_nothing(
         assert part in output
     code, output, errors = main("finetune", fresh, "--env-steps", "1000", "--dry-run")
     assert (code, errors) == (0, "")
-    for part in ("1,000 by 2 workers", "1,000, about", "replay", "predicted time"):
+    for part in (
+        "1,000 by 2 workers",
+        "1,000, about",
+        "replay",
+        "predicted time",
+        "in the journal",
+    ):
         assert part in output
     assert everything(tmp_path) == before
 

@@ -25,11 +25,16 @@ def plain_forward(
     biases: Sequence[torch.Tensor],
     inputs: torch.Tensor,
     masks: Sequence[torch.Tensor],
+    *,
+    layer_norm: bool,
 ) -> torch.Tensor:
     """What autograd would differentiate."""
     hidden = inputs
     for weight, bias, mask in zip(weights[:-1], biases[:-1], masks, strict=True):
-        hidden = mask * torch.relu(hidden @ weight + bias)
+        hidden = hidden @ weight + bias
+        if layer_norm:
+            hidden = torch.nn.functional.layer_norm(hidden, hidden.shape[-1:])
+        hidden = mask * torch.relu(hidden)
     return hidden @ weights[-1] + biases[-1]
 
 
@@ -40,15 +45,16 @@ def test_orthogonal_matrices_have_gain_sqrt_two_in_both_orientations() -> None:
     torch.testing.assert_close(tall.T @ tall, 2 * torch.eye(3, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("outputs", [1, 3, 19])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.usefixtures("each_layer")
 def test_forward_and_backward_pass_equal_autograd_s(
-    dtype: torch.dtype, outputs: int, dropout: float
+    dtype: torch.dtype, outputs: int, dropout: float, layer_norm: bool
 ) -> None:
     # Wide and narrow layers: their products are different ones.
-    mlp = StackedMLP([4, 20, 18, outputs], generators(4), dtype)
+    mlp = StackedMLP([4, 20, 18, outputs], generators(4), dtype, layer_norm=layer_norm)
     mlp.biases[0].normal_()
     # Two members with two perceptrons each.
     inputs, weight = torch.randn(2, 7, 4, dtype=dtype), torch.randn(4, 7, outputs, dtype=dtype)
@@ -56,7 +62,9 @@ def test_forward_and_backward_pass_equal_autograd_s(
     weights, biases = ([each.clone() for each in kind] for kind in (mlp.weights, mlp.biases))
     leaves = [each.requires_grad_() for each in [*weights, *biases]]
     shared = inputs.repeat_interleave(2, 0)
-    expected = plain_forward(weights, biases, shared, masks or [torch.ones(1)] * 2)
+    expected = plain_forward(
+        weights, biases, shared, masks or [torch.ones(1)] * 2, layer_norm=layer_norm
+    )
     (expected * weight).sum().backward()
     torch.testing.assert_close(mlp.forward(inputs, masks, learn=True), expected)
     mlp.backward(weight)

@@ -24,6 +24,9 @@ OFFLINE, ONLINE = 60, 60
 """Updates of each phase; they are stopped between two checkpoints."""
 
 
+REMEDIED = {"clip_targets": True, "critic_layer_norm": True}
+
+
 def settings(pretraining: PretrainConfig, name: str, runs: Path) -> PretrainConfig:
     """Those of a pretraining of a moment."""
     return with_settings(
@@ -71,9 +74,12 @@ def assert_same_end(run: Path, other: Path) -> None:
         assert (run / "policy" / name).read_bytes() == (other / "policy" / name).read_bytes()
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize(
+    ("name", "own"), [*((name, {}) for name in ALGORITHMS), ("iql", REMEDIED), ("awac", REMEDIED)]
+)
 def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
     name: str,
+    own: dict[str, bool],
     corner: str,
     pretraining: PretrainConfig,
     lockstep: FinetuneConfig,
@@ -81,11 +87,15 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert corner
-    (whole,) = pretrain(settings(pretraining, name, tmp_path / "whole"))
+    whole_settings, stopped_settings = (
+        with_settings(settings(pretraining, name, tmp_path / each), **own)
+        for each in ("whole", "stopped")
+    )
+    (whole,) = pretrain(whole_settings)
     with monkeypatch.context() as patch:
         stop_after(33, name, patch)
         with pytest.raises(Interrupted) as caught:
-            pretrain(settings(pretraining, name, tmp_path / "stopped"))
+            pretrain(stopped_settings)
     (run,) = caught.value.folders
     assert Run.open(run).meta["algorithm"] == name
     assert checkpoint.load(run / "checkpoints").state["updates"] < OFFLINE

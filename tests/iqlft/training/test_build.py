@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from iqlft.config.settings import Precision
-from iqlft.training.build import hidden_dtype
+from iqlft.training.build import flushed_denormals, hidden_dtype
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,18 @@ def test_auto_is_bf16_on_a_processor_that_has_it(
 ) -> None:
     monkeypatch.setattr("iqlft.training.build.processor_has_bf16", lambda: processor)
     assert hidden_dtype(precision, torch.device(device)) == expected
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_denormals_are_flushed_inside_and_as_the_caller_had_them_afterwards(before: bool) -> None:
+    torch.set_flush_denormal(before)
+    try:
+        with flushed_denormals():
+            assert flushes()
+        assert flushes() == before
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def flushes() -> bool:
+    return bool(torch.tensor([1.5e-38]) * 0.5 == 0)

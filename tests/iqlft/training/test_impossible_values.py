@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from iqlft.algorithms.base import Spec, algorithm_class
+from iqlft.config.algorithms import IQLHyperparameters
 from iqlft.config.settings import PretrainConfig, with_settings
-from iqlft.training.divergence import Range, impossible_value, possible_returns
+from iqlft.training.divergence import Range, bound_targets, impossible_value, possible_returns
 from iqlft.training.pretrain import pretrain
 from iqlft.training.replay import Replay
 from iqlft_workers.transition import RowLayout
@@ -47,12 +50,30 @@ def test_the_replay_knows_the_rewards_of_dataset_and_new_transitions() -> None:
     rows = np.zeros((4, layout.width), np.float32)
     layout.unpack(rows)[2][:] = [-1, 0, -1, -0.5]
     replay = Replay([rows[:2], rows[2:3]], 3, layout, capacity=2)
-    assert replay.rewards == (-1, 0)
+    assert replay.rewards() == (-1, 0)
     layout.unpack(rows)[2][:] = 3
     replay.add_rows(rows[:0])
-    assert replay.rewards == (-1, 0)
+    assert replay.rewards() == (-1, 0)
     replay.add_rows(rows[:1])
-    assert replay.rewards == (-1, 3)
+    assert replay.rewards() == (-1, 3)
+
+
+def test_targets_are_clipped_to_the_returns_that_a_member_s_rewards_allow() -> None:
+    layout = RowLayout(1, 1)
+    rows = np.zeros((2, layout.width), np.float32)
+    layout.unpack(rows)[2][:] = [-1, 0]
+    replay = Replay([rows], 2, layout, (0, 1), capacity=2)
+    settings = IQLHyperparameters(hidden_size=4, discount=0.9, clip_targets=True)
+    algorithm = algorithm_class("iql")(Spec(1, 1), settings, (0, 1))
+    targets = torch.tensor([[-99.0, 99.0], [-99.0, 99.0]])
+    assert torch.equal(algorithm.clipped(targets), targets)
+    bound_targets(algorithm, replay)
+    torch.testing.assert_close(algorithm.clipped(targets), torch.tensor([[-10.0, 0.0]] * 2))
+    layout.unpack(rows)[2][:] = 3
+    replay.add_rows(rows, 1)
+    bound_targets(algorithm, replay)
+    expected = torch.tensor([[-10.0, 0.0], [-10.0, 30.0]])
+    torch.testing.assert_close(algorithm.clipped(targets), expected)
 
 
 def test_a_run_with_impossible_values_says_so_once(
@@ -69,3 +90,4 @@ def test_a_run_with_impossible_values_says_so_once(
     told = [each.get("incidents", []) for each in rows]
     assert [len(each) for each in told] == [0, 1, 0]  # What one row shows is told in the next.
     assert "the critics have diverged" in told[1][0]
+    assert "--clip-targets" in told[1][0]

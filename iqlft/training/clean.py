@@ -1,0 +1,133 @@
+"""`iqlft clean`: a finished run gives back what only a resumed one needs.
+
+Every step leaves a run that can be read and cleaned again: what is new is written beside and
+renamed before what it stands for is removed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from iqlft.analysis.restored import end_of_pretraining
+from iqlft.analysis.survey import maze_task, write_survey
+from iqlft.runs import checkpoint
+from iqlft.runs.folder import ENDPOINT, JOURNAL, Run, RunError
+from iqlft.runs.policy import load_policy
+from iqlft.training.new_transitions import SURVEY, survey_new
+from iqlft_workers.files import TEMPORARY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REST = "left by a crash"
+"""What temporary files and folders are."""
+
+
+def clean(run: Run, *, dry_run: bool = False) -> dict[str, int]:
+    """Removes what only resuming needs.
+
+    The end of pretraining stays whole, so that it can be fine-tuned; of the end of fine-tuning the
+    networks stay, of the journal a survey, and all that is shown of a run.
+
+    Args:
+        run: finished.
+        dry_run: only says what it would remove.
+
+    Returns:
+        Bytes that are freed, by what they were.
+
+    Raises:
+        RunError: it is not finished, another process trains in it, or it cannot be written.
+        CheckpointError: a checkpoint that stays is damaged.
+    """
+    require_finished(run)
+    if dry_run:
+        return _removable(run)
+    run.claim()
+    try:
+        require_finished(run)  # Another process may have begun since this was asked first.
+        before = _removable(run)
+        _remove(run)
+        after = _removable(run)
+        return {name: size - after.get(name, 0) for name, size in before.items()}
+    except OSError as error:
+        raise RunError(
+            f"{run.folder} cannot be cleaned ({error}); it is still whole enough to be read: free "
+            "some space or mend the permissions, then repeat the command."
+        ) from error
+    finally:
+        run.close()
+
+
+def require_finished(run: Run) -> None:
+    """Raises `RunError` where a run has not come to its end."""
+    status = run.meta.get("status")
+    if status != "finished":
+        raise RunError(
+            f"{run.folder} is not finished (its status is {status}), and what would be removed is "
+            f"what it goes on with; finish it with `iqlft resume {run.folder}` first."
+        )
+
+
+def _removable(run: Run) -> dict[str, int]:
+    """What could be removed, in bytes by its name; nothing of that needs no name."""
+    checkpoints, folder = run.folder / "checkpoints", run.folder
+    surplus = [
+        checkpoints / name for name in checkpoint.names(checkpoints) if name not in _kept(run)
+    ]
+    parts = {
+        "journal": _size(folder / JOURNAL),
+        "checkpoints": sum(map(_size, surplus)),
+        "optimiser": _optimizer_bytes(run),
+        "endpoint": _size(folder / ENDPOINT),
+        REST: sum(map(_size, _temporary(folder))),
+    }
+    return {name: size for name, size in parts.items() if size}
+
+
+def _remove(run: Run) -> None:
+    folder, checkpoints = run.folder, run.folder / "checkpoints"
+    for path in _temporary(folder):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if (folder / JOURNAL).is_file():
+        policy = load_policy(folder)
+        found = survey_new(folder, policy, maze_task(policy.environment))
+        if found is not None:
+            write_survey(folder / SURVEY, found)
+        (folder / JOURNAL).unlink()
+    (folder / ENDPOINT).unlink(missing_ok=True)
+    if _optimizer_bytes(run):
+        saved = checkpoint.networks_alone(checkpoint.load(checkpoints))
+        checkpoint.save(checkpoints, saved.state["updates"], saved, keep=True)
+    for name in set(checkpoint.names(checkpoints)) - set(_kept(run)):
+        shutil.rmtree(checkpoints / name)
+
+
+def _kept(run: Run) -> tuple[str, ...]:
+    """The checkpoints that stay: the end of pretraining, and the last one, which may be it."""
+    folder = run.folder / "checkpoints"
+    if not checkpoint.names(folder):
+        return ()  # A run of which only the results were kept.
+    return end_of_pretraining(run), (folder / checkpoint.LAST).read_text(encoding="utf-8").strip()
+
+
+def _optimizer_bytes(run: Run) -> int:
+    """What the last checkpoint holds beside networks; 0 where fine-tuning may begin with it."""
+    if len(set(_kept(run))) < 2:
+        return 0
+    saved = checkpoint.load(run.folder / "checkpoints")
+    return _tensor_bytes(saved) - _tensor_bytes(checkpoint.networks_alone(saved))
+
+
+def _tensor_bytes(content: checkpoint.Checkpoint) -> int:
+    return sum(each.numel() * each.element_size() for each in content.tensors.values())
+
+
+def _temporary(folder: Path) -> list[Path]:
+    return [*folder.glob(TEMPORARY), *folder.glob(f"*/{TEMPORARY}")]
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(each.stat().st_size for each in files if each.is_file())

@@ -1,0 +1,77 @@
+"""What a run needs on disk: its journal and its checkpoints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import safetensors.torch
+
+from iqlft.analysis.quantities import mebibytes
+from iqlft.gateway.journal import bytes_per_step
+from iqlft_workers.loop import FLUSH_TRANSITIONS
+
+if TYPE_CHECKING:
+    from iqlft.config.settings import FinetuneConfig, PretrainConfig
+    from iqlft.training.stack import Stack
+
+
+class DiskNeed(NamedTuple):
+    """What is left of a stack's runs when they are finished; metrics and logs are small beside it.
+
+    Attributes:
+        runs: how many.
+        env_steps: of each.
+        step_bytes: of the journal, at most.
+        checkpoints: of each.
+        checkpoint_bytes: of each of them.
+    """
+
+    runs: int
+    env_steps: int
+    step_bytes: float
+    checkpoints: int
+    checkpoint_bytes: int
+
+    @property
+    def total(self) -> float:
+        """Bytes of all."""
+        journal = self.env_steps * self.step_bytes
+        return self.runs * (journal + self.checkpoints * self.checkpoint_bytes)
+
+    def describe(self) -> str:
+        """As a text."""
+        each = f"{self.checkpoints} checkpoints of {mebibytes(self.checkpoint_bytes)}"
+        if self.env_steps:
+            each = (
+                f"{self.env_steps:,} steps of {self.step_bytes:,.0f} bytes in the journal, {each}"
+            )
+        return f"about {mebibytes(self.total)}: {each}{' for each seed' if self.runs > 1 else ''}"
+
+
+def pretraining_need(config: PretrainConfig, stack: Stack) -> DiskNeed:
+    """What pretraining leaves: the first checkpoint, those since, and the end, if so many stay."""
+    written = 2 + config.num_updates // config.checkpoint_every
+    checkpoints = min(config.keep_checkpoints, written)
+    return DiskNeed(stack.algorithm.num_members, 0, 0.0, checkpoints, _checkpoint_bytes(stack))
+
+
+def finetuning_need(config: FinetuneConfig, stack: Stack) -> DiskNeed:
+    """What a run takes after fine-tuning, with the end of its pretraining."""
+    return DiskNeed(
+        stack.algorithm.num_members,
+        config.env_steps,
+        bytes_per_step(stack.replay.layout, _batch(config)),
+        1 + config.keep_checkpoints,
+        _checkpoint_bytes(stack),
+    )
+
+
+def _batch(config: FinetuneConfig) -> int:
+    """Transitions that a batch has at least: a worker sends what its credit allows at once."""
+    if config.lockstep:
+        return 1
+    return min(FLUSH_TRANSITIONS, max(1, int(1 / config.utd_ratio)))
+
+
+def _checkpoint_bytes(stack: Stack) -> int:
+    return len(safetensors.torch.save(stack.member(0).state()))
