@@ -94,25 +94,16 @@ class _Child:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
             env=importing(Path(__file__).parents[2]), process_group=0,
         )  # fmt: skip
-        self._write(
-            json.dumps(
-                {
-                    "command": job.command,
-                    "arguments": job.arguments,
-                    "folder": str(job.folder),
-                    "argv": sys.argv,
-                    "path": sys.path,
-                }
-            )
-            + "\n"
-        )
+        order = {**vars(job), "folder": str(job.folder), "argv": sys.argv, "path": sys.path}
+        self._write(json.dumps(order) + "\n")
         threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
 
     def _listen(self, inbox: queue.SimpleQueue[tuple[_Child, Message]]) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as said:
             for line in said:
-                if line.endswith("\n"):  # Else it was killed within a word.
+                # It may be killed within a word; and a library may print while it is imported.
+                with contextlib.suppress(ValueError):
                     inbox.put((self, json.loads(line)))
         inbox.put((self, None))
 
@@ -158,6 +149,7 @@ class _Child:
             self._process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait()
 
 
 class Parallel:
@@ -183,6 +175,8 @@ class Parallel:
             Interrupted: a stop was requested, and something is left to do.
             RunsFailedError: runs have failed; the others are finished.
         """
+        about = f"{len(self._waiting)} runs, each in a process of its own, {self._at_once} at once."
+        self._reporter.event(about)
         with self._stop.listening():
             try:
                 while self._running or (self._waiting and not self._stop.requested):
