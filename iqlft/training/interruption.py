@@ -28,7 +28,7 @@ class Interrupted(Stopped):
             parts.append(f"continue with `iqlft resume {' '.join(map(str, folders))}`")
         if not_begun:
             names = ", ".join(folder.name for folder in not_begun)
-            parts.append(f"begin what has not begun ({names}) by the same command for it alone")
+            parts.append(f"begin what has not begun ({names}) by a command of its own")
         super().__init__(f"Interrupted; {', and '.join(parts)}.")
         self.folders = folders
 

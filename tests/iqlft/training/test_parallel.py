@@ -170,7 +170,7 @@ def test_an_interrupt_lets_every_seed_checkpoint_and_says_how_to_go_on(
     first, second, third = folders(several)
     assert errors == (
         f"Interrupted; continue with `iqlft resume {first} {second}`, and begin what has not begun "
-        "(iql-s2) by the same command for it alone.\n"
+        "(iql-s2) by a command of its own.\n"
     )
     assert process.returncode == 130
     assert [Run.open(each).meta["status"] for each in (first, second)] == ["interrupted"] * 2
