@@ -162,7 +162,8 @@ class Parallel:
     """
 
     def __init__(self, jobs: Sequence[Job], at_once: int, reporter: Reporter) -> None:
-        self._waiting, self._at_once, self._reporter = deque(jobs), at_once, reporter
+        self._jobs, self._waiting = jobs, deque(jobs)
+        self._at_once, self._reporter = at_once, reporter
         self._running: list[_Child] = []
         self._ended: list[_Child] = []
         self._inbox: queue.SimpleQueue[tuple[_Child, Message]] = queue.SimpleQueue()
@@ -218,8 +219,7 @@ class Parallel:
 
     def _conclude(self) -> None:
         stopped = [each.job for each in self._ended if each.exit_code == Stopped.exit_code]
-        left = [job.folder for job in [*stopped, *self._waiting]]
-        if left:
+        if left := [job.folder for job in self._jobs if job in [*stopped, *self._waiting]]:
             # The failures were told when they came.
             begun = [folder for folder in left if _can_resume(folder)]
             raise Interrupted(begun, [folder for folder in left if folder not in begun])
