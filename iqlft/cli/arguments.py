@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from iqlft.analysis.published import Marked, Published
+from iqlft.config.settings import Stacking
 
 Folders = Annotated[tuple[Path, ...], tyro.conf.Positional]
 Folder = Annotated[Path, tyro.conf.Positional]
@@ -73,14 +74,16 @@ class OneRun:
 
 @dataclass(frozen=True)
 class ResumeRun:
-    """Continue interrupted runs from their last checkpoint; several learn together."""
+    """Continue interrupted runs from their last checkpoint; several as they began."""
 
     run: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Run folders, which differ in their seeds alone."""
+    """Run folders; those of one stack differ in their seeds alone."""
     device: str | None = None
     """Another device than before."""
     threads: int | None = None
     """Another number of torch threads."""
+    stack: Stacking | None = None
+    """Another way than they began; always needs runs that are equally far."""
     workers: int | None = None
     """Another number of workers."""
     port: int | None = None
@@ -148,7 +151,7 @@ class MakeData:
     transitions: int = 1_000_000
     """How many; rounded to whole episodes."""
     gait: Literal["v1", "v0"] = "v1"
-    """Ant policy of the package, and version of the dataset; v0 hardly ever falls (results/data)."""
+    """Ant policy of the package, and version of the dataset; v0 hardly ever falls."""
     policy: Path | None = None
     """File of a goal-reaching ant policy to walk instead."""
     noise: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -23,6 +24,8 @@ from iqlft.analysis.quantities import clock
 from iqlft.analysis.statistics import wilson_interval
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
     from iqlft.training.progress import Status
 
 LINE_SECONDS = 30.0
+"""Between two lines about a run."""
+REFRESH_SECONDS = 0.4
+"""Between two pictures of the panel, of however many runs it tells."""
 
 
 class ConsoleReporter:
@@ -42,8 +48,8 @@ class ConsoleReporter:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-        self._next_line = 0.0
-        self._eta = Eta()
+        self._runs: dict[Path, _Shown] = {}
+        self._next_refresh = 0.0
 
     def __enter__(self) -> Self:
         if self._live:
@@ -66,13 +72,22 @@ class ConsoleReporter:
         )
 
     def status(self, status: Status) -> None:
-        """Refreshes the panel, or prints a line when the last one is old enough."""
-        remaining = self._eta.remaining(status)
+        """Refreshes the panel, or prints a line when the run's last one is old enough."""
+        now, run = time.monotonic(), self._runs.setdefault(status.folder, _Shown(status))
+        run.status, run.remaining = status, run.eta.remaining(status)
         if self._live:
-            self._live.update(panel(status, remaining), refresh=True)
-        elif time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + LINE_SECONDS
-            self.event(line(status, remaining))
+            refresh = now >= self._next_refresh
+            self._next_refresh = now + REFRESH_SECONDS if refresh else self._next_refresh
+            self._live.update(self._panel(), refresh=refresh)
+        elif now >= run.next_line:
+            run.next_line = now + LINE_SECONDS
+            self.event(line(status, run.remaining))
+
+    def _panel(self) -> Panel:
+        if len(self._runs) > 1:
+            return panel_of_several([(run.status, run.remaining) for run in self._runs.values()])
+        (run,) = self._runs.values()
+        return panel(run.status, run.remaining)
 
 
 class Eta:
@@ -90,6 +105,16 @@ class Eta:
         if not made:
             return None
         return (now - self._began) / made * (status.total - status.done)
+
+
+@dataclass
+class _Shown:
+    """What is shown of a run."""
+
+    status: Status
+    remaining: float | None = None
+    next_line: float = 0.0
+    eta: Eta = field(default_factory=Eta)
 
 
 def line(status: Status, remaining: float | None) -> str:
@@ -135,6 +160,22 @@ def panel(status: Status, remaining: float | None) -> Panel:
     bar = ProgressBar(total=max(1, status.total), completed=status.done)
     title = f"iqlft {status.task}, {'pretraining' if status.phase == 'offline' else 'fine-tuning'}"
     return Panel(Group(bar, rows), title=title, title_align="left", width=86)
+
+
+def panel_of_several(runs: Sequence[tuple[Status, float | None]]) -> Panel:
+    """Statuses of runs that learn at the same time, and how much time is left, a row each."""
+    rows = Table.grid(padding=(0, 2))
+    for status, remaining in runs:
+        score = _score(status.last) + _change(status) if status.last else "no score yet"
+        rows.add_row(
+            status.task,
+            f"{status.done / max(1, status.total):.1%} of {status.total:,} {_unit(status)}",
+            f"{clock(remaining)} left",
+            f"{status.updates_per_second:,.0f} updates/s" + _env_speed(status),
+            _workers(status),
+            score,
+        )
+    return Panel(rows, title=f"iqlft, {len(runs)} runs", title_align="left")
 
 
 def _unit(status: Status) -> str:

@@ -11,7 +11,7 @@ import torch
 from iqlft.config.settings import task_names
 from iqlft.datasets.catalogue import list_local
 from iqlft.runs.folder import versions
-from iqlft.training.build import processor_has_bf16
+from iqlft.training.build import processor_has_bf16, usable_cores
 from iqlft.video.encode import find_ffmpeg
 from iqlft.video.opengl import find_backend
 from iqlft_workers.errors import UserError
@@ -21,7 +21,7 @@ def examine(runs: Path = Path("runs")) -> list[tuple[str, str]]:
     """The findings, as names and texts."""
     rows = [("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
     rows += list(versions().items())
-    rows.append(("cores", f"{os.cpu_count()}; torch uses {torch.get_num_threads()} threads"))
+    rows.append(("cores", f"{os.cpu_count()}, of which {usable_cores()} may be used"))
     rows.append(("device", _device()))
     rows += [("bf16", _bf16()), _video()]
     datasets = list_local()

@@ -32,6 +32,8 @@ from iqlft.config.values import read
 Config = TypeVar("Config")
 Precision = Literal["float32", "bf16", "auto"]
 """Arithmetic of the hidden layers; auto: what the processor is fast in."""
+Stacking = Literal["auto", "always", "never"]
+"""Whether several runs learn in one process."""
 Judge = Literal["success", "return"]
 """What an episode is judged by."""
 
@@ -80,8 +82,15 @@ class MachineConfig:
     """Arithmetic of the hidden layers; output layers, losses and optimiser are always float32.
     auto: bf16 on a processor that has it, else float32.
     """
-    threads: Size = 0
-    """torch threads on the CPU; 0: one per core."""
+    threads: Size = 1
+    """torch threads of a learner on the CPU; a second one gains next to nothing with networks of
+    this size, and loses as soon as anything else runs; 0: one per core.
+    """
+    stack: Stacking = "auto"
+    """always: several seeds learn in one process, every update one operation for all; never: each
+    in a process of its own, as many at once as cores / threads, the rest after them; auto: always
+    on a GPU, never on a CPU.
+    """
     cuda_graph: bool = False
     """On a GPU, launch every update as one recorded graph; not with dropout or a cosine."""
     eval_every: Count = 100_000
@@ -117,9 +126,11 @@ class OfflineConfig:
     seed: Size = 0
     """Seed of initial weights, batches and training episodes."""
     seeds: tuple[int, ...] = ()
-    """Several seeds that learn together in one process, each in a run folder of its own."""
+    """Several seeds, each in a run folder of its own; --stack says whether in one process."""
     workers: Count = 2
-    """Processes that run the evaluation episodes, shared among the seeds; at least one for each."""
+    """Processes that run the evaluation episodes, shared evenly among the seeds that learn at the
+    same time, rounded down; one each at least.
+    """
     name: str = ""
     """Name of the run folder under runs/<task>/; empty: <algorithm>-s<seed>; -s<seed> follows
     --seeds.
@@ -171,7 +182,9 @@ class SourceConfig:
     algorithm: str = ""
     """Where no run is named: the newest one of this algorithm; empty: of any."""
     workers: Count = 2
-    """Rollout worker processes, shared evenly among the runs, rounded down; one each at least."""
+    """Rollout worker processes, shared evenly among the runs that learn at the same time, rounded
+    down; one each at least.
+    """
     into: str = ""
     """Fine-tune a copy of the run under this name beside it, of several runs under the name and
     their seeds; empty: continue the runs themselves.

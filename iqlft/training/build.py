@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -100,6 +101,13 @@ def with_settled_precision(config: Training) -> Training:
 def processor_has_bf16() -> bool:
     """Whether this processor has instructions for bf16; others compute in it too, but slowly."""
     return torch.cpu._is_avx512_bf16_supported()
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def load_task_dataset(config: TaskConfig) -> OfflineDataset:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
+
+import torch
 
 from iqlft.analysis.quantities import duration
 from iqlft.config.validation import check
@@ -11,9 +14,10 @@ from iqlft.training.build import load_task_dataset
 from iqlft.training.disk import finetuning_need, pretraining_need
 from iqlft.training.pacing import updates_for
 from iqlft.training.pretrain import build
+from iqlft.training.seeds import at_once, stacked
 
 if TYPE_CHECKING:
-    from iqlft.config.settings import FinetuneConfig, PretrainConfig
+    from iqlft.config.settings import FinetuneConfig, MachineConfig, PretrainConfig
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.training.stack import Stack
 
@@ -32,33 +36,48 @@ def dry_run_pretraining(
     """
     check(config)
     dataset = load_task_dataset(config)
-    stack = build(config, dataset, config.seeds or [config.seed])
+    seeds = config.seeds or (config.seed,)
+    stack = build(config, dataset, seeds if stacked(config, len(seeds)) else seeds[:1])
     rate = _updates_per_second(stack)
+    seconds = config.num_updates / rate * _turns(config, len(seeds))
     need = finetuning_need(online, stack) if online else pretraining_need(config, stack)
     return [
-        *_sizes(config.task, stack, dataset),
-        ("disk", need.describe()),
+        *_sizes(config, config.task, stack, dataset, len(seeds)),
+        ("disk", need._replace(runs=len(seeds)).describe()),
         ("updates", f"{config.num_updates:,}, about {rate:,.0f} per second"),
-        ("predicted time", f"{duration(config.num_updates / rate)} and the evaluations"),
+        ("predicted time", f"{duration(seconds)} and the evaluations"),
     ]
 
 
 def dry_run_finetuning(
-    config: FinetuneConfig, pretrained: PretrainConfig, stack: Stack, dataset: OfflineDataset
+    config: FinetuneConfig, task: str, stack: Stack, dataset: OfflineDataset, runs: int
 ) -> list[tuple[str, str]]:
-    """What `iqlft finetune` would do, as names and texts; leaves nothing behind."""
+    """What `iqlft finetune` would do with so many runs, as names and texts."""
     rate = _updates_per_second(stack)
     updates = updates_for(config.env_steps, config.utd_ratio)
+    seconds = updates / rate * _turns(config, runs)
     return [
-        *_sizes(pretrained.task, stack, dataset),
-        ("disk", finetuning_need(config, stack).describe()),
+        *_sizes(config, task, stack, dataset, runs),
+        ("disk", finetuning_need(config, stack)._replace(runs=runs).describe()),
         ("environment steps", f"{config.env_steps:,} by {config.workers} workers"),
         ("updates", f"{updates:,}, about {rate:,.0f} per second"),
-        ("predicted time", f"at least {duration(updates / rate)}, if workers keep up"),
+        ("predicted time", f"at least {duration(seconds)}, if workers keep up"),
     ]
 
 
-def _sizes(task: str, stack: Stack, dataset: OfflineDataset) -> list[tuple[str, str]]:
+def _turns(config: MachineConfig, runs: int) -> int:
+    """How often a run's time passes until all are done."""
+    return math.ceil(runs / at_once(config, runs))
+
+
+def _sizes(
+    config: MachineConfig, task: str, stack: Stack, dataset: OfflineDataset, runs: int
+) -> list[tuple[str, str]]:
+    apart = "" if stacked(config, runs) else f", {at_once(config, runs)} at once, a process each"
+    threads = torch.get_num_threads()
+    device = str(stack.member(0).device)
+    if device == "cpu":
+        device += f", {threads} thread{'s' * (threads > 1)} a process"
     algorithm, replay = stack.algorithm, stack.replay
     state = algorithm.state()
     numbers = sum(each.numel() for key, each in state.items() if not key.startswith("adam"))
@@ -71,10 +90,10 @@ def _sizes(task: str, stack: Stack, dataset: OfflineDataset) -> list[tuple[str, 
             "dimensions",
             f"{dataset.layout.observation_dim} observation, {dataset.layout.action_dim} action",
         ),
-        ("device", str(stack.member(0).device)),
-        ("seeds", f"{algorithm.num_members}"),
+        ("device", device),
+        ("seeds", f"{runs}{apart}"),
         ("parameters", f"{numbers:,} for each seed, targets included"),
-        ("replay", f"{replay.num_bytes / 2**20:,.0f} MiB"),
+        ("replay", f"{replay.num_bytes / 2**20:,.0f} MiB" + " for each process" * bool(apart)),
     ]
 
 

@@ -27,6 +27,7 @@ from iqlft.training.build import flushed_denormals, load_task_dataset, with_sett
 from iqlft.training.dry_run import dry_run_finetuning
 from iqlft.training.online import first_evaluation, train_online
 from iqlft.training.pacing import Pacing, updates_for
+from iqlft.training.parallel import Job, Parallel
 from iqlft.training.phases import Online
 from iqlft.training.plan import RunPlan
 from iqlft.training.pretrain import build, learner_machine, require_same_dataset
@@ -34,12 +35,15 @@ from iqlft.training.progress import Silent
 from iqlft.training.seeds import (
     alike,
     apportion,
+    at_once,
     learned,
     load_together,
     require_alike,
     rewind,
     shared,
     shares,
+    stacked,
+    with_settled_stack,
 )
 from iqlft.training.session import Session
 from iqlft.training.sessions import Sessions
@@ -59,7 +63,10 @@ if TYPE_CHECKING:
 
 
 def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[Path]:
-    """Fine-tunes pretrained runs: those that differ in their seeds alone in one stack.
+    """Fine-tunes pretrained runs.
+
+    Those that differ in their seeds alone learn in one stack, or each run in a process of its own
+    (`config.stack`).
 
     Args:
         config: what to do; without runs the newest under `config.runs` is taken.
@@ -75,6 +82,7 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
     check(config)
     config = with_settled_precision(config)
     runs = [Run.open(folder) for folder in _chosen(config)]
+    config = with_settled_stack(config, len(runs))
     # All mistakes show before the first run's hours.
     for run in runs:
         _start(run, config)
@@ -83,6 +91,10 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
             "Two of the runs are the same, or have the same seed and would be copied to the same "
             "folder; fine-tune them one at a time, with different --into."
         )
+    if not stacked(config, len(runs)):
+        jobs = _jobs(runs, config)
+        Parallel(jobs, at_once(config, len(jobs)), reporter or Silent()).run()
+        return [job.folder for job in jobs]
     folders = []
     for group in alike(runs):
         plans = [
@@ -91,6 +103,17 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
         ]
         folders += _train(plans, reporter or Silent(), fresh=True)
     return folders
+
+
+def _jobs(runs: Sequence[Run], config: FinetuneConfig) -> list[Job]:
+    """The same command for each run alone."""
+    jobs = []
+    for run, part in zip(runs, shares(config, len(runs)), strict=True):
+        target = _target(run, config)
+        into = target.name if config.into else ""
+        alone = dataclasses.replace(part, run=(run.folder,), into=into)
+        jobs.append(Job(target, "finetune", to_dict(alone)))
+    return jobs
 
 
 def _chosen(config: FinetuneConfig) -> tuple[Path, ...]:
@@ -107,12 +130,15 @@ def _target(run: Run, config: FinetuneConfig) -> Path:
 def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
     """What `finetune` would do with the first runs that learn together, as names and texts."""
     check(config)
-    group = alike([Run.open(folder) for folder in _chosen(config)])[0]
+    runs = [Run.open(folder) for folder in _chosen(config)]
+    group = alike(runs)[0] if stacked(config, len(runs)) else runs
     for run in group:
         end_of_pretraining(run)
-    plans = [RunPlan(run, pretrain_config(run), config) for run in group]
+    together = group if stacked(config, len(group)) else group[:1]
+    plans = [RunPlan(run, pretrain_config(run), config) for run in together]
     dataset = load_task_dataset(plans[0].learned)
-    return dry_run_finetuning(config, plans[0].learned, _build(plans, dataset), dataset)
+    stack = _build(plans, dataset)
+    return dry_run_finetuning(config, plans[0].learned.task, stack, dataset, len(group))
 
 
 def resume_finetuning(

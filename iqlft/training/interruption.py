@@ -19,11 +19,17 @@ class Interrupted(Stopped):
 
     Args:
         folders: the run folders.
+        not_begun: folders of runs that were still to come.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        names = " ".join(map(str, folders))
-        super().__init__(f"Interrupted; continue with `iqlft resume {names}`.")
+    def __init__(self, folders: Sequence[Path], not_begun: Sequence[Path] = ()) -> None:
+        parts = []
+        if folders:
+            parts.append(f"continue with `iqlft resume {' '.join(map(str, folders))}`")
+        if not_begun:
+            names = ", ".join(folder.name for folder in not_begun)
+            parts.append(f"begin what has not begun ({names}) by a command of its own")
+        super().__init__(f"Interrupted; {', and '.join(parts)}.")
         self.folders = folders
 
 

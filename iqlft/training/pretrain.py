@@ -22,17 +22,21 @@ from iqlft.training.build import (
     with_settled_precision,
 )
 from iqlft.training.cuda_graph import UpdateGraph
+from iqlft.training.parallel import Job, Parallel
 from iqlft.training.phases import Offline
 from iqlft.training.plan import RunPlan
 from iqlft.training.progress import Silent
 from iqlft.training.seeds import (
     apportion,
+    at_once,
     load_together,
     member_configs,
     require_alike,
     rewind,
     run_folder,
     shared,
+    stacked,
+    with_settled_stack,
 )
 from iqlft.training.session import Session
 from iqlft.training.sessions import Sessions
@@ -51,7 +55,9 @@ if TYPE_CHECKING:
 
 @flushed_denormals()
 def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[Path]:
-    """Pretrains from scratch in new run folders, one per seed; several seeds learn in one stack.
+    """Pretrains from scratch in new run folders, one per seed.
+
+    Several seeds learn in one stack, or each in a process of its own (`config.stack`).
 
     Args:
         config: what to do.
@@ -66,12 +72,19 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[P
         Interrupted: stopped by a signal; the runs can be resumed.
     """
     check(config)
-    config = with_settled_precision(config)
+    config = with_settled_stack(with_settled_precision(config), len(config.seeds) or 1)
     configs = member_configs(config)
     folders = [run_folder(each) for each in configs]
     for folder in folders:
         refuse_existing(folder)
     dataset, reporter = load_task_dataset(config), reporter or Silent()
+    if not stacked(config, len(configs)):
+        jobs = [
+            Job(folder, "pretrain", to_dict(each))
+            for folder, each in zip(folders, configs, strict=True)
+        ]
+        Parallel(jobs, at_once(config, len(jobs)), reporter).run()
+        return folders
     stack = build(config, dataset, [each.seed for each in configs])
     with ExitStack() as opened:
         gateways = [

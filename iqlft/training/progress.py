@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from iqlft.runs.scores import Score
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from iqlft.runs.scores import Score
+    from typing import Self
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,21 @@ class Status:
     before: Score | None = None
     last: Score | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON data, for another process."""
+        workers = list(self.workers.items())
+        return {**vars(self), "folder": str(self.folder), "workers": workers}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """A status from `to_json()`, through JSON."""
+        kinds: dict[str, Callable[[Any], Any]] = {
+            "folder": Path, "workers": dict, "evaluation": tuple,
+            "before": Score._make, "last": Score._make,
+        }  # fmt: skip
+        read = {key: kind(data[key]) for key, kind in kinds.items() if data[key] is not None}
+        return cls(**{**data, **read})
+
 
 class Reporter(Protocol):
     """Receives what happens; must return quickly."""
@@ -78,17 +94,15 @@ class Voice:
     Args:
         reporter: of all of them.
         name: of the run.
-        leads: whether this run's status stands for all at the moment.
     """
 
-    def __init__(self, reporter: Reporter, name: str, leads: Callable[[], bool]) -> None:
-        self._reporter, self._name, self._leads = reporter, name, leads
+    def __init__(self, reporter: Reporter, name: str) -> None:
+        self._reporter, self._name = reporter, name
 
     def status(self, status: Status) -> None:
-        """Passes the leading run's status on."""
-        if self._leads():
-            task = f"{status.task} {self._name}"
-            self._reporter.status(dataclasses.replace(status, task=task))
+        """Passes a status on."""
+        task = f"{status.task} {self._name}"
+        self._reporter.status(dataclasses.replace(status, task=task))
 
     def event(self, sentence: str) -> None:
         """Passes an event on."""

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from iqlft.config.settings import MachineConfig, config_fields, override
+from iqlft.config.validation import check
 from iqlft.runs.folder import Run, RunError
 from iqlft.training.finetune import resume_finetuning
+from iqlft.training.parallel import Job, Parallel
 from iqlft.training.pretrain import resume_pretraining
+from iqlft.training.progress import Silent
+from iqlft.training.seeds import apportion, at_once, stacked
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from iqlft.training.progress import Reporter
 
 
 def resume(*folders: Path, reporter: Reporter | None = None, **changes: Any) -> None:  # noqa: ANN401
-    """Continues runs, several in one stack.
+    """Continues runs; several as they began, in one stack or each in a process of its own.
 
     Args:
-        folders: the run folders; they differ in their seeds alone.
+        folders: the run folders; those of a stack differ in their seeds alone.
         reporter: told what happens meanwhile.
-        changes: settings that differ from before: device, threads, workers, port.
+        changes: settings that differ from before: device, threads, stack, workers, port.
 
     Raises:
         ConfigError: a changed setting makes no sense, or the runs differ.
         RunError: there is no run, one is named twice, or nothing is left to do.
         CheckpointError: there is no checkpoint, or it is damaged.
+        RunsFailedError: runs in processes of their own have failed.
+        Interrupted: stopped by a signal; the runs can be resumed.
     """
     if not folders:
         raise RunError("Name the runs to resume: `iqlft resume RUN...`; `iqlft doctor` lists them.")
@@ -34,6 +42,15 @@ def resume(*folders: Path, reporter: Reporter | None = None, **changes: Any) -> 
     runs = [Run.open(folder) for folder in folders]
     for run in runs:
         _require_unfinished(run)
+    machines = [_machine(run, changes) for run in runs]
+    if not any(stacked(each, len(runs)) for each in machines):
+        together = at_once(machines[0], len(runs))
+        jobs = [
+            Job(run.folder, "resume", apportion(changes, index, together))
+            for index, run in enumerate(runs)
+        ]
+        Parallel(jobs, together, reporter or Silent()).run()
+        return
     online = {run.config("finetune") is not None for run in runs}
     if len(online) > 1:
         raise RunError(
@@ -43,6 +60,16 @@ def resume(*folders: Path, reporter: Reporter | None = None, **changes: Any) -> 
         resume_finetuning(runs, reporter, **changes)
     else:
         resume_pretraining(runs, reporter, **changes)
+
+
+def _machine(run: Run, changes: Mapping[str, Any]) -> MachineConfig:
+    """How a run goes on; runs of before there was a choice were stacked."""
+    recorded = run.config("finetune") or run.config("pretrain") or {}
+    values = {"stack": "always"} | recorded | {**changes}
+    own = {key: each for key, each in values.items() if key in config_fields(MachineConfig)}
+    config = override(MachineConfig(), own, "resume")
+    check(config)
+    return config
 
 
 def _require_unfinished(run: Run) -> None:

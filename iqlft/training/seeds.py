@@ -1,4 +1,4 @@
-"""Which runs learn together in one stack, and from where they go on."""
+"""Which runs learn in one stack, which side by side, and from where they go on."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from iqlft.config.settings import (
 )
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import pretrain_config
+from iqlft.training.build import pick_device, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from iqlft.config.settings import FinetuneConfig
+    from iqlft.config.settings import FinetuneConfig, MachineConfig
     from iqlft.runs.checkpoint import Checkpoint
     from iqlft.runs.folder import Run
 
@@ -52,22 +53,45 @@ def run_folder(config: PretrainConfig) -> Path:
 
 
 def shares(config: Config, members: int) -> list[Config]:
-    """A configuration for each member, with its part of the workers and ports."""
+    """A configuration for each run, with its part of the workers and ports."""
     machine = {"workers": config.workers, "port": config.port}
+    together = at_once(config, members)
     return [
-        dataclasses.replace(config, **apportion(machine, index, members))
+        dataclasses.replace(config, **apportion(machine, index, together))
         for index in range(members)
     ]
 
 
-def apportion(machine: Mapping[str, Any], index: int, members: int) -> dict[str, Any]:
-    """One member's part of the workers and ports among some settings."""
+def apportion(machine: Mapping[str, Any], index: int, together: int) -> dict[str, Any]:
+    """One run's part of workers and ports among some settings, of which some learn at once."""
     part = dict(machine)
     if part.get("workers"):
-        part["workers"] = max(1, part["workers"] // members)
+        part["workers"] = max(1, part["workers"] // together)
     if part.get("port"):
         part["port"] += 2 * index  # A gateway takes two ports next to each other.
     return part
+
+
+def stacked(config: MachineConfig, count: int) -> bool:
+    """Whether so many runs learn in one process, and not each in one of its own."""
+    if count > 1 and config.stack == "auto":
+        return pick_device(config.device).type != "cpu"
+    return count == 1 or config.stack == "always"
+
+
+def with_settled_stack(config: Config, count: int) -> Config:
+    """So that several runs are resumed as they began."""
+    if count == 1:
+        return config
+    return dataclasses.replace(config, stack="always" if stacked(config, count) else "never")
+
+
+def at_once(config: MachineConfig, count: int) -> int:
+    """How many of so many runs learn at the same time."""
+    if stacked(config, count):
+        return count
+    cores = usable_cores()
+    return min(count, max(1, cores // (config.threads or cores)))
 
 
 def learned(config: PretrainConfig) -> dict[str, Any]:

@@ -60,8 +60,7 @@ class Sessions(Generic[PhaseType]):
         """Opens one more, restored where its plan goes on from a checkpoint."""
         reporter, folder = self._reporter, plan.run.folder
         if self._count > 1:
-            leads = lambda: [each.plan for each in self.living[:1]] == [plan]  # noqa: E731
-            reporter = Voice(reporter, folder.name, leads)
+            reporter = Voice(reporter, folder.name)
         session = Session(plan, gateway, phase, member, self._dataset, reporter, self.stop)
         exits = self._exits[folder] = self._all.enter_context(ExitStack())
         exits.enter_context(open_session(session))

@@ -19,6 +19,7 @@
     |-- PolicyFileError            (iqlft.datasets.errors)
     |-- RenderingError             (iqlft.video.opengl)
     |-- RunError                   (iqlft.runs.folder)
+    |-- RunsFailedError            (iqlft.training.parallel)
     |-- TrainingDivergedError      (iqlft.training.session)
     `-- VideoError                 (iqlft.video.encode)
 

@@ -126,7 +126,7 @@ class WorkerPool:
         pause = BACK_OFF_SECONDS * 2 ** (local.restarts - 1) if local.restarts else 0.0
         local.process, local.restart_at = None, now + pause
         local.restarts += 1
-        reason, local.reason = local.reason or _exit_reason(code), ""
+        reason, local.reason = local.reason or exit_reason(code), ""
         return [f"Worker {local.worker_id} {reason}; it is started again."]
 
     def replace(self, worker_id: int, reason: str) -> bool:
@@ -173,7 +173,7 @@ class WorkerPool:
         self.stop()
 
 
-def _exit_reason(code: int) -> str:
+def exit_reason(code: int) -> str:
     """How a process ended, in words."""
     if code == -signal.SIGKILL:
         return "was killed (signal 9), perhaps because the machine ran out of memory"
@@ -184,9 +184,17 @@ def _exit_reason(code: int) -> str:
 
 def environment_variables() -> dict[str, str]:
     """This process's variables, with one thread per worker and this package importable."""
-    variables = {**os.environ, **dict.fromkeys(_ONE_THREAD, "1")}
-    root = Path(iqlft_workers.__file__).parents[1]
-    if "site-packages" not in root.parts:
-        known = variables.get("PYTHONPATH")
-        variables["PYTHONPATH"] = os.pathsep.join([known, str(root)] if known else [str(root)])
-    return variables
+    return {**importing(), **dict.fromkeys(_ONE_THREAD, "1")}
+
+
+def importing(*roots: Path) -> dict[str, str]:
+    """This process's variables, with this package importable where it is not installed.
+
+    Args:
+        roots: folders of further packages.
+    """
+    own = Path(iqlft_workers.__file__).parents[1]
+    added = [str(root) for root in (*roots, own) if "site-packages" not in root.parts]
+    known = os.environ.get("PYTHONPATH")
+    path = [known, *added] if known else added
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)} if path else dict(os.environ)

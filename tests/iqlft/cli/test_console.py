@@ -8,7 +8,14 @@ import pytest
 from rich.console import Console
 
 from iqlft.cli import console
-from iqlft.cli.console import ConsoleReporter, Eta, GenerationProgress, line, panel
+from iqlft.cli.console import (
+    ConsoleReporter,
+    Eta,
+    GenerationProgress,
+    line,
+    panel,
+    panel_of_several,
+)
 from iqlft.runs.scores import Score
 from iqlft.training.progress import Status
 
@@ -126,6 +133,32 @@ def test_elsewhere_than_on_a_terminal_a_line_comes_now_and_then(
     assert sum("antmaze-corner online" in each for each in lines) == 3  # At 0, 30 and 60 s.
     assert lines[-1].endswith("Worker 0 died.")
     assert len(lines) == 4  # Not wrapped, however narrow the console.
+
+
+def test_runs_that_learn_at_the_same_time_have_a_row_each() -> None:
+    both = [
+        (status(task=f"antmaze-corner iql-s{seed}", folder=Path(f"iql-s{seed}")), 60.0 * seed)
+        for seed in (1, 2)
+    ]
+    text = rendered(panel_of_several(both), width=200)
+    rows = [each for each in text.splitlines() if "iql-s" in each]
+    assert "iqlft, 2 runs" in text
+    for row, seed in zip(rows, (1, 2), strict=True):
+        assert f"antmaze-corner iql-s{seed}" in row
+        assert f"25.0% of 8,000 env steps  0:0{seed}:00 left" in row
+        assert "321 updates/s, 123 env steps/s" in row
+        assert "success 75% [66%, 82%], +25 points since the switch" in row
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_every_run_is_shown(terminal: bool) -> None:
+    stream = io.StringIO()
+    with ConsoleReporter(Console(file=stream, width=200, force_terminal=terminal)) as reporter:
+        for seed in (0, 1):
+            task = f"antmaze-corner iql-s{seed}"
+            reporter.status(status(task=task, folder=Path(f"iql-s{seed}")))
+    last = stream.getvalue().splitlines()[-4 if terminal else -2 :]
+    assert ["iql-s0" in each for each in last if "iql-s" in each] == [True, False]
 
 
 def test_on_a_terminal_the_panel_is_live_and_events_stand_above_it() -> None:

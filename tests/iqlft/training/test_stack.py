@@ -35,7 +35,13 @@ SEEDS = (0, 1, 2)
 def stack(pretraining: PretrainConfig, corner: str, tmp_path: Path) -> PretrainConfig:
     """Settings of a pretraining of three seeds."""
     assert corner
-    return dataclasses.replace(pretraining, seeds=SEEDS, runs=tmp_path / "runs")
+    return dataclasses.replace(pretraining, seeds=SEEDS, stack="always", runs=tmp_path / "runs")
+
+
+@pytest.fixture
+def lockstep(lockstep: FinetuneConfig) -> FinetuneConfig:
+    """Settings of a fine-tuning of several runs in one process."""
+    return dataclasses.replace(lockstep, stack="always")
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +52,7 @@ def stacked_once(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINARI_DATASETS_PATH", str(corner_root))
         runs = tmp_path_factory.mktemp("stacked")
-        return pretrain(dataclasses.replace(pretraining, seeds=SEEDS, runs=runs))
+        return pretrain(dataclasses.replace(pretraining, seeds=SEEDS, stack="always", runs=runs))
 
 
 @pytest.fixture

@@ -1,0 +1,240 @@
+"""Several runs side by side, each in a process of its own; further ones wait for a free place.
+
+A process does the very same as a command for its run alone (`child.py`), so that the run is what it
+would be alone, bit for bit. What it says comes through its standard output, a line of JSON each;
+a byte on its standard input is a Ctrl-C for it, and so is the end of that input, as when this
+process is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from iqlft.runs.folder import Run
+from iqlft.training.interruption import Interrupted, StopSignal
+from iqlft.training.progress import Status, Voice
+from iqlft_workers.errors import Stopped, UserError
+from iqlft_workers.pool import exit_reason, importing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from iqlft.training.progress import Reporter
+
+    Message = dict[str, Any] | None
+    """What a process says; None when it has ended."""
+
+LOOK_SECONDS = 0.2
+"""Between two looks at whether a stop is requested."""
+LEAVE_SECONDS = 10.0
+"""For leaving when this process leaves, before a process is killed."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process does.
+
+    Attributes:
+        folder: of the run that it trains.
+        command: the function of the same name.
+        arguments: JSON; the settings of the command, or those that `resume` changes.
+    """
+
+    folder: Path
+    command: Literal["pretrain", "finetune", "resume"]
+    arguments: Mapping[str, Any]
+
+
+class RunsFailedError(UserError):
+    """Of several runs side by side some have failed; the others went on.
+
+    Args:
+        sentence: which ones, why, and what to do.
+        exit_code: that of the first one.
+    """
+
+    def __init__(self, sentence: str, exit_code: int = 2) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+class _Child:
+    """The process of a job.
+
+    Args:
+        job: what it does.
+        reporter: told what it says.
+        inbox: receives its messages.
+
+    Attributes:
+        job: see above.
+        voice: speaks for it.
+        failure: why it has failed; empty while it has not.
+        exit_code: of the process, once it has ended.
+    """
+
+    def __init__(
+        self, job: Job, reporter: Reporter, inbox: queue.SimpleQueue[tuple[_Child, Message]]
+    ) -> None:
+        self.job, self.voice = job, Voice(reporter, job.folder.name)
+        self.failure, self.exit_code, self._asked = "", 0, False
+        # In a group of its own it does not see the terminal's Ctrl-C: it is told.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "iqlft.training.child"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+            env=importing(Path(__file__).parents[2]), process_group=0,
+        )  # fmt: skip
+        order = {**vars(job), "folder": str(job.folder), "argv": sys.argv, "path": sys.path}
+        self._write(json.dumps(order) + "\n")
+        threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
+
+    def _listen(self, inbox: queue.SimpleQueue[tuple[_Child, Message]]) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as said:
+            for line in said:
+                # It may be killed within a word; and a library may print while it is imported.
+                with contextlib.suppress(ValueError):
+                    inbox.put((self, json.loads(line)))
+        inbox.put((self, None))
+
+    def _write(self, text: str) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(text)
+            self._process.stdin.flush()
+
+    def ask_to_stop(self) -> None:
+        """As Ctrl-C, once."""
+        if not self._asked:
+            self._asked = True
+            self._write("\n")
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """Passes on what the process says."""
+        match message:
+            case {"status": status}:
+                self.voice.status(Status.from_json(status))
+            case {"event": sentence}:
+                self.voice.event(sentence)
+            case {"failure": sentence}:
+                self.failure = sentence
+
+    def reap(self) -> None:
+        """Notes how the process has ended."""
+        self.exit_code = self._process.wait()
+        self.leave()
+        if self.exit_code not in (0, Stopped.exit_code) and not self.failure:
+            self.failure = f"Its process {exit_reason(self.exit_code)}."
+            self.exit_code = UserError.exit_code
+
+    def leave(self) -> None:
+        """Ends the connection, upon which the process leaves as after one more Ctrl-C."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+
+    def end(self, timeout_seconds: float) -> None:
+        """Waits for the end of the process, and brings it about after so long."""
+        try:
+            self._process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Parallel:
+    """Jobs side by side.
+
+    Args:
+        jobs: each of a run of its own.
+        at_once: how many processes there may be.
+        reporter: told what happens.
+    """
+
+    def __init__(self, jobs: Sequence[Job], at_once: int, reporter: Reporter) -> None:
+        self._jobs, self._waiting = jobs, deque(jobs)
+        self._at_once, self._reporter = at_once, reporter
+        self._running: list[_Child] = []
+        self._ended: list[_Child] = []
+        self._inbox: queue.SimpleQueue[tuple[_Child, Message]] = queue.SimpleQueue()
+        self._stop = StopSignal()
+
+    def run(self) -> None:
+        """Does all jobs; one that fails leaves the others at work.
+
+        Raises:
+            Interrupted: a stop was requested, and something is left to do.
+            RunsFailedError: runs have failed; the others are finished.
+        """
+        about = f"{len(self._waiting)} runs, each in a process of its own, {self._at_once} at once."
+        self._reporter.event(about)
+        with self._stop.listening():
+            try:
+                while self._running or (self._waiting and not self._stop.requested):
+                    self._proceed()
+            finally:
+                self._leave()
+        self._conclude()
+
+    def _proceed(self) -> None:
+        if self._stop.requested:
+            for child in self._running:
+                child.ask_to_stop()
+        elif self._waiting and len(self._running) < self._at_once:
+            job = self._waiting.popleft()
+            self._running.append(_Child(job, self._reporter, self._inbox))
+            return
+        with contextlib.suppress(queue.Empty):
+            child, message = self._inbox.get(timeout=LOOK_SECONDS)
+            if message is None:
+                self._part_from(child)
+            else:
+                child.hear(message)
+
+    def _part_from(self, child: _Child) -> None:
+        child.reap()
+        self._running.remove(child)
+        self._ended.append(child)
+        if child.failure:
+            rest = ", the others go on" if self._running or self._waiting else ""
+            child.voice.event(f"It has failed{rest}. {child.failure}")
+
+    def _leave(self) -> None:
+        """What still runs is not wanted any more: this process leaves by an exception."""
+        for child in self._running:
+            child.leave()
+        deadline = time.monotonic() + LEAVE_SECONDS
+        for child in self._running:
+            child.end(max(0.0, deadline - time.monotonic()))
+
+    def _conclude(self) -> None:
+        stopped = [each.job for each in self._ended if each.exit_code == Stopped.exit_code]
+        if left := [job.folder for job in self._jobs if job in [*stopped, *self._waiting]]:
+            # The failures were told when they came.
+            begun = [folder for folder in left if _can_resume(folder)]
+            raise Interrupted(begun, [folder for folder in left if folder not in begun])
+        if failed := [each for each in self._ended if each.failure]:
+            raise RunsFailedError(_failures(failed), failed[0].exit_code)
+
+
+def _failures(failed: Sequence[_Child]) -> str:
+    """Which runs have failed, why, and how they go on."""
+    lines = [f"{each.job.folder.name} has failed: {each.failure}" for each in failed]
+    if begun := [str(each.job.folder) for each in failed if _can_resume(each.job.folder)]:
+        lines.append(f"When that is mended, continue with `iqlft resume {' '.join(begun)}`.")
+    return "\n".join(lines)
+
+
+def _can_resume(folder: Path) -> bool:
+    """Whether a run has begun what it was to do, and not finished it."""
+    return (folder / "meta.json").is_file() and Run.open(folder).meta.get("status") != "finished"
