@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from iqlft.datasets.antmaze.gait import load_gait
+from iqlft.datasets.antmaze.gait import GAITS, load_gait
 from iqlft_workers.mazes import ant_spec
 
 
@@ -33,6 +33,23 @@ def test_a_short_training_writes_a_gait(tmp_path: Path, monkeypatch: pytest.Monk
     assert np.isfinite(speed)
 
 
+def test_a_student_does_what_its_teacher_does_in_the_steps_that_it_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_gait, "STUDENT_STEPS", 500)
+    monkeypatch.setattr(train_gait, "STUDENT_UPDATES", 1500)
+    train_gait.distil(GAITS["v0"], tmp_path / "student.npz", seed=0)
+    teacher, student = load_gait(GAITS["v0"]), load_gait(tmp_path / "student.npz")
+    known, wanted = train_gait._ordinary_steps(teacher, np.random.default_rng(0))
+    actions = np.tanh([student.outputs(each)[:8] for each in known.numpy()])
+    error = np.abs(actions - np.tanh(wanted[:, :8].numpy())).mean()
+    strangers = known.numpy() + np.random.default_rng(1).normal(0, 1, known.shape)
+    strange = np.tanh([student.outputs(each.astype(np.float32))[:8] for each in strangers])
+    truth = np.tanh([3 * teacher.outputs(each.astype(np.float32))[:8] for each in strangers])
+    assert error < 0.05
+    assert np.abs(strange - truth).mean() > 3 * error
+
+
 def test_the_reward_is_the_velocity_along_the_direction() -> None:
     ant = train_gait.DirectionalAnt(ant_spec().compile(), np.random.default_rng(0))
     ant.reset()
@@ -43,9 +60,11 @@ def test_the_reward_is_the_velocity_along_the_direction() -> None:
     assert not over
 
 
-def test_an_ant_on_its_back_lies_there_until_the_time_is_over() -> None:
+def test_an_episode_ends_with_its_time_or_a_fall() -> None:
     ant = train_gait.DirectionalAnt(ant_spec().compile(), np.random.default_rng(0))
     ant.reset()
-    ant._data.qpos[2:7] = [0.3, 0, 1, 0, 0]
     ends = [ant.step(np.zeros(8, np.float32))[2] for _ in range(train_gait.EPISODE_STEPS)]
     assert ends == [False] * (train_gait.EPISODE_STEPS - 1) + [True]
+    ant.reset()
+    ant._data.qpos[2:7] = [0.3, 0, 1, 0, 0]
+    assert ant.step(np.zeros(8, np.float32))[2]

@@ -1,10 +1,14 @@
 """Trains the goal-reaching ant that generates the data: `python results/data/train_gait.py`.
 
-Soft actor-critic on D4RL's ant without a maze, rewarded for its velocity along a direction that
-changes every 40-160 steps. As when D4RL trained its ant, a fall ends nothing and costs only the
-time that the ant lies there; so it learns to be fast rather than careful, and its data miss some of
-their goals, as D4RL's do. The number of updates and the seed determine the result on a given
-machine.
+First a teacher: soft actor-critic on D4RL's ant without a maze, rewarded for its velocity along a
+direction that changes every 40-160 steps. An episode is broken off when the ant lies on its back,
+as by a time limit: a fall costs nothing, and getting up is never practised. Then a student, which
+the data are made with: a network that knows only what its teacher does in a few thousand ordinary
+steps, with its actions driven towards their bounds. Like D4RL's ant, which was trained for so long
+that it met nothing else, it walks well as long as nothing happens; a wall, a corner or the noise of
+the data can throw it over or leave it rubbing along, and it never gets up.
+
+The numbers of updates and the seed determine the result on a given machine.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from iqlft.datasets.antmaze.gait import ACTION_DIM, OBSERVATION_DIM
+from iqlft.datasets.antmaze.gait import ACTION_DIM, OBSERVATION_DIM, Gait, load_gait
 from iqlft_workers.mazes import FRAME_SKIP, ant_spec
 
 if TYPE_CHECKING:
@@ -38,7 +42,13 @@ RANDOM_STEPS = 10_000
 """Steps of random actions before the first update."""
 DISCOUNT, LEARNING_RATE, TARGET_UPDATE_RATE, FIRST_ALPHA = 0.99, 3e-4, 0.005, 0.1
 TARGET_ENTROPY = -ACTION_DIM
+LOG_STD_BOUNDS = -5, 2
 CAPACITY = 1_000_000
+STUDENT_STEPS, STUDENT_NOISE, STUDENT_SCALE = 30_000, 0.1, 3.0
+"""Steps that a student knows, deviation of the noise on their actions, and the factor on its
+teacher's outputs before tanh."""
+STUDENT_UPDATES, STUDENT_LEARNING_RATE, STUDENT_STD_WEIGHT = 12_000, 1e-3, 0.1
+"""Of its training; the learning rate falls to 0 on a cosine."""
 
 
 class DirectionalAnt:
@@ -77,7 +87,12 @@ class DirectionalAnt:
         self._until_turn -= 1
         if self._until_turn <= 0:
             self._turn()
-        return self._observe(), speed, self._steps >= EPISODE_STEPS
+        return self._observe(), speed, self._steps >= EPISODE_STEPS or self._has_fallen()
+
+    def _has_fallen(self) -> bool:
+        """Whether the torso's z axis points down."""
+        _, x, y, _ = self._data.qpos[3:7]
+        return bool(1 - 2 * (x**2 + y**2) < 0)
 
     def _turn(self) -> None:
         angle = self._rng.uniform(0, 2 * np.pi)
@@ -96,6 +111,13 @@ def _critic() -> nn.Sequential:
     )
 
 
+def _actor() -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Linear(OBSERVATION_DIM, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()),
+        nn.Linear(HIDDEN, 2 * ACTION_DIM),
+    )
+
+
 def _q(critics: nn.ModuleList, observations: Tensor, actions: Tensor) -> Tensor:
     """Values `(2, B)` of both critics, float32."""
     inputs = torch.cat([observations, actions], -1)
@@ -109,10 +131,7 @@ class SoftActorCritic:
         self._critics = nn.ModuleList([_critic(), _critic()])
         self._targets = nn.ModuleList([_critic(), _critic()])
         self._targets.load_state_dict(self._critics.state_dict())
-        self.actor = nn.Sequential(
-            *(nn.Linear(OBSERVATION_DIM, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()),
-            nn.Linear(HIDDEN, 2 * ACTION_DIM),
-        )
+        self.actor = _actor()
         self._log_alpha = torch.tensor(math.log(FIRST_ALPHA), requires_grad=True)
         self._critic_adam = torch.optim.Adam(self._critics.parameters(), LEARNING_RATE)
         self._actor_adam = torch.optim.Adam(self.actor.parameters(), LEARNING_RATE)
@@ -121,7 +140,7 @@ class SoftActorCritic:
     def sample(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Squashed Gaussian actions `(B, 8)` and their log-probabilities `(B,)`."""
         mean, log_std = self.actor(observations).float().chunk(2, -1)
-        log_std = log_std.clamp(-5, 2)
+        log_std = log_std.clamp(*LOG_STD_BOUNDS)
         noise = torch.randn_like(mean)
         raw = mean + log_std.exp() * noise
         # log(1 - tanh(raw)^2), in the form that does not underflow.
@@ -157,15 +176,16 @@ class SoftActorCritic:
             ):
                 slow.lerp_(fast, TARGET_UPDATE_RATE)
 
-    def save(self, path: Path) -> None:
-        """Writes the actor in the format that `load_gait` reads."""
-        arrays: dict[str, Any] = {}
-        parameters = [p.detach().numpy() for p in self.actor.parameters()]
-        for layer in range(3):
-            arrays[f"w{layer}"], arrays[f"b{layer}"] = (
-                parameters[2 * layer].T, parameters[2 * layer + 1],
-            )  # fmt: skip
-        np.savez_compressed(path, **arrays)
+
+def save(actor: nn.Module, path: Path) -> None:
+    """Writes an actor in the format that `load_gait` reads."""
+    arrays: dict[str, Any] = {}
+    parameters = [p.detach().numpy() for p in actor.parameters()]
+    for layer in range(3):
+        arrays[f"w{layer}"], arrays[f"b{layer}"] = (
+            parameters[2 * layer].T, parameters[2 * layer + 1],
+        )  # fmt: skip
+    np.savez_compressed(path, **arrays)
 
 
 def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -211,24 +231,82 @@ def train(path: Path, *, updates: int, seed: int = 0) -> float:
             done += 1
         if time.monotonic() - reported > 60:
             reported = time.monotonic()
-            agent.save(path)
+            save(agent.actor, path)
             logger.info("%d updates, %d steps, %.2f m/s", done, size, np.mean(speeds))
-    agent.save(path)
+    save(agent.actor, path)
     return float(np.mean(speeds))
+
+
+def distil(teacher: Path, path: Path, *, seed: int = 0) -> float:
+    """Trains and writes a student of a gait.
+
+    Args:
+        teacher: file of the gait to learn from.
+        path: `.npz` file to write.
+        seed: of everything random.
+
+    Returns:
+        The last batch's loss.
+    """
+    torch.manual_seed(seed)
+    gait, rng = load_gait(teacher), np.random.default_rng(seed)
+    observations, outputs = _ordinary_steps(gait, rng)
+    student = _actor()
+    adam = torch.optim.Adam(student.parameters(), STUDENT_LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, STUDENT_UPDATES)
+    wanted = torch.tanh(outputs[:, :ACTION_DIM])
+    for _ in range(STUDENT_UPDATES):
+        places = torch.randint(len(observations), (BATCH,))
+        mean, log_std = student(observations[places]).chunk(2, -1)
+        error = (torch.tanh(mean) - wanted[places]).square().mean()
+        std_error = (log_std - outputs[places, ACTION_DIM:]).square().mean()
+        loss = error + STUDENT_STD_WEIGHT * std_error
+        _descend(adam, loss)
+        schedule.step()
+    save(student, path)
+    return loss.item()
+
+
+def _ordinary_steps(gait: Gait, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """What the teacher sees `(n, 29)` and what a student shall give for it `(n, 16)`."""
+    ant = DirectionalAnt(ant_spec().compile(), rng)
+    observation = ant.reset()
+    observations, outputs = [], []
+    for _ in range(STUDENT_STEPS):
+        output = gait.outputs(observation)
+        observations.append(observation)
+        outputs.append(output)
+        std = np.exp(np.clip(output[ACTION_DIM:], *LOG_STD_BOUNDS))
+        mean = STUDENT_SCALE * output[:ACTION_DIM]
+        action = np.tanh(mean + std * rng.standard_normal(ACTION_DIM))
+        action = action + STUDENT_NOISE * rng.standard_normal(ACTION_DIM)
+        observation, _, over = ant.step(np.clip(action, -1, 1).astype(np.float32))
+        if over:
+            observation = ant.reset()
+    wanted = torch.tensor(np.array(outputs), dtype=torch.float32)
+    wanted[:, :ACTION_DIM] *= STUDENT_SCALE
+    wanted[:, ACTION_DIM:].clamp_(*LOG_STD_BOUNDS)
+    return torch.from_numpy(np.array(observations)), wanted
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the training from the command line."""
     parser = argparse.ArgumentParser(description="Train the goal-reaching ant.")
-    parser.add_argument("--updates", type=int, default=105_000)
+    parser.add_argument("--updates", type=int, default=90_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--teacher", type=Path, help="do not train one, but learn from this file")
     parser.add_argument("--out", type=Path, default=Path("ant_gait.npz"), help="file to write")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     # Networks this small gain nothing from a second thread.
     torch.set_num_threads(1)
-    speed = train(options.out, updates=options.updates, seed=options.seed)
-    logger.info("%s: %.2f m/s", options.out, speed)
+    teacher = options.teacher
+    if teacher is None:
+        teacher = options.out.with_name(f"{options.out.stem}_teacher.npz")
+        speed = train(teacher, updates=options.updates, seed=options.seed)
+        logger.info("%s: %.2f m/s", teacher, speed)
+    loss = distil(teacher, options.out, seed=options.seed)
+    logger.info("%s: loss %.4f", options.out, loss)
 
 
 if __name__ == "__main__":
