@@ -41,11 +41,11 @@ def test_a_student_does_what_its_teacher_does_in_the_steps_that_it_knows(
     train_gait.distil(GAITS["v0"], tmp_path / "student.npz", seed=0)
     teacher, student = load_gait(GAITS["v0"]), load_gait(tmp_path / "student.npz")
     known, wanted = train_gait._ordinary_steps(teacher, np.random.default_rng(0))
-    actions = np.tanh([student.outputs(each)[:8] for each in known.numpy()])
+    actions = np.tanh([train_gait.outputs_of(student, each)[:8] for each in known.numpy()])
     error = np.abs(actions - np.tanh(wanted[:, :8].numpy())).mean()
     strangers = known.numpy() + np.random.default_rng(1).normal(0, 1, known.shape)
-    strange = np.tanh([student.outputs(each.astype(np.float32))[:8] for each in strangers])
-    truth = np.tanh([3 * teacher.outputs(each.astype(np.float32))[:8] for each in strangers])
+    strange = np.tanh([train_gait.outputs_of(student, each)[:8] for each in strangers])
+    truth = np.tanh([3 * train_gait.outputs_of(teacher, each)[:8] for each in strangers])
     assert error < 0.05
     assert np.abs(strange - truth).mean() > 3 * error
 

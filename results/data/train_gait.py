@@ -267,13 +267,22 @@ def distil(teacher: Path, path: Path, *, seed: int = 0) -> float:
     return loss.item()
 
 
+def outputs_of(gait: Gait, observation: NDArray[np.float32]) -> NDArray[np.float64]:
+    """A gait's means before tanh and log standard deviations `(16,)`."""
+    hidden = observation.astype(np.float64)
+    for weights, bias in zip(gait.weights[:2], gait.biases[:2], strict=True):
+        hidden = np.maximum(hidden @ weights + bias, 0)
+    outputs: NDArray[np.float64] = hidden @ gait.weights[2] + gait.biases[2]
+    return outputs
+
+
 def _ordinary_steps(gait: Gait, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """What the teacher sees `(n, 29)` and what a student shall give for it `(n, 16)`."""
     ant = DirectionalAnt(ant_spec().compile(), rng)
     observation = ant.reset()
     observations, outputs = [], []
     for _ in range(STUDENT_STEPS):
-        output = gait.outputs(observation)
+        output = outputs_of(gait, observation)
         observations.append(observation)
         outputs.append(output)
         std = np.exp(np.clip(output[ACTION_DIM:], *LOG_STD_BOUNDS))

@@ -88,18 +88,13 @@ class Gait:
         Returns:
             `(8,)` float32 in [-1, 1].
         """
-        output = self.outputs(observation)
-        # np.minimum and np.maximum, for np.clip costs as much as a layer at this size.
-        log_std = np.minimum(np.maximum(output[ACTION_DIM:], self.log_std_min), 2)
-        return _tanh(output[:ACTION_DIM] + _exp(log_std) * normals).astype(np.float32)
-
-    def outputs(self, observation: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Means before tanh and log standard deviations `(16,)` for an observation `(29,)`."""
         hidden = _on_grid(observation)
         for weights, bias in zip(self.weights[:2], self.biases[:2], strict=True):
             hidden = _on_grid(np.maximum(hidden @ weights + bias, 0))
-        outputs: NDArray[np.float64] = hidden @ self.weights[2] + self.biases[2]
-        return outputs
+        output = hidden @ self.weights[2] + self.biases[2]
+        # np.minimum and np.maximum, for np.clip costs as much as a layer at this size.
+        log_std = np.minimum(np.maximum(output[ACTION_DIM:], self.log_std_min), 2)
+        return _tanh(output[:ACTION_DIM] + _exp(log_std) * normals).astype(np.float32)
 
 
 def _on_grid(values: NDArray[np.floating]) -> NDArray[np.float64]:
