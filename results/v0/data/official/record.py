@@ -1,6 +1,6 @@
-"""Records a set of the form of the official AntMaze sets, walked by the shipped gait.
+"""Records a set of the form of the official AntMaze sets, walked by the gait of v0.
 
-python results/data/official/record.py D4RL/antmaze/medium-play-v1
+python results/v0/data/official/record.py D4RL/antmaze/medium-play-v1
 """
 
 import argparse
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import gymnasium
 
-sys.path.append(str(Path(__file__).parents[3] / "tests"))
+sys.path.append(str(Path(__file__).parents[4] / "tests"))
 
-from iqlft.datasets.antmaze.gait import load_gait
+from iqlft.datasets.antmaze.gait import GAITS, load_gait
 from iqlft_workers.registration import any_version
 from recorded_episodes import walk_stock_ant
 from recording import ANTMAZE_SETS, record_antmaze
@@ -28,5 +28,5 @@ record_antmaze(
     options.dataset,
     episodes=max(1, options.transitions // steps),
     seed=options.seed,
-    policy=partial(walk_stock_ant, gait=load_gait()),
+    policy=partial(walk_stock_ant, gait=load_gait(GAITS["v0"])),
 )

@@ -28,7 +28,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def draw_corl(axes: Axes, task: str) -> None:
     """CORL's four seeds on D4RL's own data."""
-    evaluations = rows(FOLDER.parents[1] / "corl.csv")
+    evaluations = rows(FOLDER.parents[2] / "corl.csv")
     published = [row for row in evaluations if (row["task"], row["phase"]) == (task, "offline")]
     for seed in sorted({row["seed"] for row in published}):
         line = [row for row in published if row["seed"] == seed]
