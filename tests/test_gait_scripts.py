@@ -1,4 +1,4 @@
-"""The gait's training script writes what the data generation reads."""
+"""The gait's training script writes what data generation reads; the other script measures it."""
 
 import importlib.util
 from pathlib import Path
@@ -7,13 +7,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from iqlft.datasets.antmaze.episodes import Episode
 from iqlft.datasets.antmaze.gait import GAITS, load_gait
 from iqlft_workers.mazes import ant_spec
 
 
-def _script() -> ModuleType:
-    path = Path(__file__).parents[1] / "results" / "data" / "train_gait.py"
-    spec = importlib.util.spec_from_file_location("train_gait", path)
+def _script(name: str) -> ModuleType:
+    path = Path(__file__).parents[1] / "results" / "data" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -21,7 +22,7 @@ def _script() -> ModuleType:
     return module
 
 
-train_gait = _script()
+train_gait, measure_gait = _script("train_gait"), _script("measure_gait")
 
 
 def test_a_short_training_writes_a_gait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,3 +69,27 @@ def test_an_episode_ends_with_its_time_or_a_fall() -> None:
     ant.reset()
     ant._data.qpos[2:7] = [0.3, 0, 1, 0, 0]
     assert ant.step(np.zeros(8, np.float32))[2]
+
+
+def test_a_walk_is_measured_up_to_the_goal_and_falls_in_the_whole_episode() -> None:
+    steps = 200
+    qpos = np.zeros((steps + 1, 15))
+    qpos[:, 3] = 1
+    # 60 steps of 0.11 m, 60 on the spot, 30 more; there is the goal, and then it falls for a while.
+    way = np.r_[np.full(60, 0.11), np.zeros(60), np.full(30, 0.11), np.zeros(50)]
+    qpos[1:, 0] = np.cumsum(way)
+    qpos[160:180, 3:7] = [0, 1, 0, 0]
+    success = np.arange(steps + 1) >= 150
+    actions = np.zeros((steps, 8), np.float32)
+    actions[:, 0] = -1
+    episode = Episode(
+        np.array(0), np.zeros(2), np.zeros(2), qpos, np.zeros((steps + 1, 14)),
+        np.zeros((steps + 1, 2)), success, actions, np.zeros(steps),
+    )  # fmt: skip
+    walk = measure_gait.follow(episode)
+    assert (walk.first_hit, walk.rewarded, walk.fallen, walk.upside_down) == (150, 51, False, False)
+    assert (walk.falls, walk.rises, walk.on_feet) == (1, 1, steps + 1 - 20)
+    assert walk.metres == pytest.approx(9.9)
+    assert walk.at_bounds == 1 / 8
+    # In 50 steps it gets 0.11 (60 - k) m from step k on, and later 0.11 (k - 70) m.
+    assert walk.stuck == len(range(54, 77))
