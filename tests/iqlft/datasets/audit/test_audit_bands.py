@@ -40,18 +40,19 @@ def test_d4rls_bands_are_those_of_its_own_policy() -> None:
         for name in ("umaze", "medium", "large")
     }
     assert families == {
-        "umaze": {"umaze-v0", "umaze-diverse-v0"},
-        "medium": {"medium-play-v0", "medium-diverse-v0"},
-        "large": {"large-play-v0", "large-diverse-v0"},
+        "umaze": {"umaze-v0", "umaze-diverse-v0", "umaze-v1", "umaze-diverse-v1"},
+        "medium": {"medium-play-v0", "medium-diverse-v0", "medium-play-v1", "medium-diverse-v1"},
+        "large": {"large-play-v0", "large-diverse-v0", "large-play-v1", "large-diverse-v1"},
     }
     for dataset_id, bands in BANDS.items():
-        umaze = dataset_id.endswith("/umaze-v0")
-        near = dataset_id.endswith("/umaze-diverse-v0")
-        assert str(bands[REACH]) == (">= 0.9" if umaze or near else "0.6 to 0.85")
+        umaze = "/umaze-v" in dataset_id
+        near = "/umaze-diverse-v" in dataset_id
+        reach = "0.7 to 0.9" if umaze else ">= 0.9" if near else "0.6 to 0.85"
+        assert str(bands[REACH]) == reach
         assert str(bands.get(FIRST_HIT)) == ("None" if near else "150 to 320")
         assert str(bands[PACE]) == "0.075 to 0.11"
         assert str(bands[UPSIDE_DOWN]) == "< 0.4"
-        touch = "> 0.9" if umaze else "None" if near else "0.03 to 0.25"
+        touch = "0.7 to 0.9" if umaze else "None" if near else "0.03 to 0.25"
         assert str(bands.get(TOUCH)) == touch
 
 
