@@ -15,6 +15,7 @@ import iqlft
 from iqlft.analysis.critics import Critics
 from iqlft.analysis.restored import pretrained_policy, restored
 from iqlft.analysis.table import format_table
+from iqlft.datasets.antmaze.generation import make_dataset
 from iqlft.figures.before_after import plot_before_after
 from iqlft.report.page import write_report
 from iqlft.runs import checkpoint
@@ -27,16 +28,26 @@ from iqlft.training.resume import resume
 ARCHIVE = Path(__file__).parent / "old_runs" / "iqlft-0.1.tar.gz"
 
 
+@pytest.fixture(scope="module")
+def old_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Minari folder with a dataset as 0.1 made it."""
+    root = tmp_path_factory.mktemp("old")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(root))
+        make_dataset("antmaze-corner", transitions=3 * 301, gait="v0", processes=2, seed=5)
+    return root
+
+
 @pytest.fixture
-def old(corner: str, tmp_path: Path) -> Path:
+def old(old_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Those runs, in a folder of their own, as if made from this machine's dataset.
 
-    Walking ants differ in their last bits from one processor to another, and so do the hashes of
-    what they did.
+    0.1 rounded the gait's arithmetic otherwise, by the processor, so its sets had other hashes.
     """
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(old_root))
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")
-    found = iqlft.load_dataset(corner).statistics.hash
+    found = iqlft.load_dataset("iqlft/antmaze/corner-v0").statistics.hash
     for path in tmp_path.glob("runs/*/*/meta.json"):
         meta = json.loads(path.read_text())
         meta["dataset"]["hash"] = found

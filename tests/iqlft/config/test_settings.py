@@ -290,5 +290,5 @@ def test_a_config_as_data_holds_nothing_but_yaml_types() -> None:
 
 
 def test_a_task_with_the_dataset_of_another_is_refused() -> None:
-    with pytest.raises(ConfigError, match="medium-play-v0"):
+    with pytest.raises(ConfigError, match="medium-play-v1"):
         check(PretrainConfig(task="antmaze-medium-play"))

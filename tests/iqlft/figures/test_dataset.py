@@ -40,7 +40,7 @@ def test_the_command_draws_a_png_and_a_pdf(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     said = run(["plot", corner, *([] if out is None else ["--out", out])])
-    stem = "iqlft-antmaze-corner-v0" if out is None else str(Path(out).with_suffix(""))
+    stem = "iqlft-antmaze-corner-v1" if out is None else str(Path(out).with_suffix(""))
     assert said.splitlines() == [f"Drew {stem}.png", f"Drew {stem}.pdf"]
     with Image.open(f"{stem}.png") as image:
         assert image.width == 2160

@@ -19,7 +19,9 @@ def test_a_run_tells_its_commands_data_machine_and_versions(finetuned: Path) -> 
     run = Run.open(finetuned)
     told = dict(facts(run))
     assert told["seed"] == "0"
-    assert told["data"] == "iqlft/antmaze/corner-v1, regenerated with the D4RL procedure"
+    assert told["data"] == (
+        "iqlft/antmaze/corner-v1, regenerated with the D4RL procedure, v1, not the published set"
+    )
     assert told["data's hash"] == run.meta["dataset"]["hash"]
     assert told["status"] == "finished, online phase"
     assert "1 torch thread" in told["machine"]

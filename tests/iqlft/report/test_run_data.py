@@ -55,7 +55,7 @@ def test_a_dataset_that_cannot_be_read_is_named(
     (file,) = root.rglob("main_data.hdf5")
     os.truncate(file, 20_000)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
-    with pytest.raises(DatasetError, match=r"antmaze/corner-v0.* cannot be read"):
+    with pytest.raises(DatasetError, match=r"antmaze/corner-v1.* cannot be read"):
         _ = RunData(Run.open(finetuned)).dataset
 
 

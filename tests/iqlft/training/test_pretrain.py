@@ -64,7 +64,7 @@ def test_a_finished_pretraining_has_its_evaluations_metrics_checkpoints_and_poli
     assert (run.meta["device"], run.meta["hidden_dtype"]) == ("cpu", "float32")
     assert (run.meta["variant"], run.meta["dataset_label"]) == (
         "",
-        "regenerated with the D4RL procedure",
+        "regenerated with the D4RL procedure, v1, not the published set",
     )
     settings = override(PretrainConfig(), run.config("pretrain") or {}, "config.yaml")
     assert dataclasses.replace(settings, runs=pretraining.runs) == pretraining
@@ -132,7 +132,7 @@ def test_a_run_is_not_resumed_on_other_data(
 ) -> None:
     shutil.copytree(corner_root, tmp_path / "changed")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "changed"))
-    data = tmp_path / "changed" / "iqlft" / "antmaze" / "corner-v0" / "data" / "main_data.hdf5"
+    data = tmp_path / "changed" / "iqlft" / "antmaze" / "corner-v1" / "data" / "main_data.hdf5"
     with h5py.File(data, "r+") as file:
         file["episode_1/actions"][7, 0] *= 0.5
     run = Run.open(fresh)
