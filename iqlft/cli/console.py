@@ -85,7 +85,8 @@ class ConsoleReporter:
 
     def _panel(self) -> Panel:
         if len(self._runs) > 1:
-            return panel_of_several([(run.status, run.remaining) for run in self._runs.values()])
+            runs = [run for _, run in sorted(self._runs.items())]
+            return panel_of_several([(run.status, run.remaining) for run in runs])
         (run,) = self._runs.values()
         return panel(run.status, run.remaining)
 
