@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check chaos clean
+.PHONY: demo test lint check chaos clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -19,13 +19,15 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
-## Format, lint, types, import contracts, tests: what CI runs.
-check: $(READY)
+## Format, lint, types and import contracts.
+lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+
+## Those and the tests: what CI runs.
+check: lint test
 
 ## Workers and learners killed, cut off, frozen and attacked: the demonstrations of the wire, with a
 ## table of figures.
