@@ -3,10 +3,9 @@
 import d3rlpy
 import numpy as np
 import peer
-import torch
 from d3rlpy.algos import IQLConfig
 from d3rlpy.dataset import MDPDataset
-from torch.nn.utils import parameters_to_vector
+from flattened import flattened
 
 EPISODE = 1000
 
@@ -37,17 +36,7 @@ def build() -> peer.Learner:
     iql.build_with_dataset(dataset)
     modules = iql.impl.modules
 
-    def parameters() -> dict[str, torch.Tensor]:
-        networks = {
-            "value": modules.value_func,
-            "critic": modules.q_funcs,
-            "actor": modules.policy,
-        }
-        return {
-            name: parameters_to_vector(network.parameters()).detach()
-            for name, network in networks.items()
-        }
-
+    parameters = flattened(value=modules.value_func, critic=modules.q_funcs, actor=modules.policy)
     return peer.Learner(lambda: iql.update(dataset.sample_transition_batch(peer.BATCH)), parameters)
 
 

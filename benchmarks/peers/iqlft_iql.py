@@ -8,15 +8,13 @@ import iqlft  # noqa: F401  # isort: skip
 
 import argparse
 
-import numpy as np
 import peer
 import torch
 from learner import KINDS, learner
-from measuring import LAYOUT
+from packed import packed
 
 from iqlft.algorithms.base import reduce
 from iqlft.nn.networks import Network
-from iqlft_workers.transition import Transitions
 
 
 def load(network: Network, *perceptrons: peer.Layers) -> None:
@@ -32,11 +30,7 @@ def load(network: Network, *perceptrons: peer.Layers) -> None:
 def build(kind: str) -> peer.Learner:
     """The learner over the data."""
     torch.set_flush_denormal(True)  # As a run does.
-    data = peer.random_data()
-    never = np.zeros(len(data.rewards), bool)
-    fields = data._replace(terminated=data.terminated > 0)
-    rows = LAYOUT.pack(Transitions(*fields, never, never.astype(np.uint32)))
-    stack = learner(rows, 1, KINDS[kind])
+    stack = learner(packed(), 1, KINDS[kind])
     iql, weights = stack.algorithm, peer.first_weights()
 
     def first_losses() -> dict[str, float]:

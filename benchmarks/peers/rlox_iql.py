@@ -4,10 +4,9 @@ Its actor learns a mean alone, by a weighted squared error.
 """
 
 import peer
-import torch
+from flattened import flattened
 from rlox import OfflineDatasetBuffer
 from rlox.algorithms.iql import IQL
-from torch.nn.utils import parameters_to_vector
 
 UPDATES_PER_CALL = 8
 
@@ -37,13 +36,7 @@ def build() -> peer.Learner:
         batch_size=peer.BATCH,
     )
 
-    def parameters() -> dict[str, torch.Tensor]:
-        networks = {"value": iql.value_fn, "critic": iql.q1, "actor": iql.actor}
-        return {
-            name: parameters_to_vector(network.parameters()).detach()
-            for name, network in networks.items()
-        }
-
+    parameters = flattened(value=iql.value_fn, critic=iql.q1, actor=iql.actor)
     return peer.Learner(
         lambda: iql.train(UPDATES_PER_CALL), parameters, updates_per_call=UPDATES_PER_CALL
     )

@@ -2,6 +2,7 @@
 
 import peer
 import torch
+from flattened import flattened
 from peer import ACTION_DIM, BATCH, HIDDEN, OBSERVATION_DIM, Data, Layers
 from tensordict import TensorDict
 from tensordict.nn import AddStateIndependentNormalScale, TensorDictModule
@@ -82,16 +83,11 @@ def build() -> peer.Learner:
         tracking.step()
         return {name: found[key].detach() for name, key in LOSSES.items()}
 
-    def parameters() -> dict[str, torch.Tensor]:
-        networks = {
-            "value": loss.value_network_params,
-            "critic": loss.qvalue_network_params,
-            "actor": loss.actor_network_params,
-        }
-        return {
-            name: nn.utils.parameters_to_vector(network.parameters()).detach()
-            for name, network in networks.items()
-        }
+    parameters = flattened(
+        value=loss.value_network_params,
+        critic=loss.qvalue_network_params,
+        actor=loss.actor_network_params,
+    )
 
     def first_losses() -> dict[str, torch.Tensor]:
         # In the order of iqlft, whose actor and critics see the value after its step.
