@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from iqlft.config.algorithms import Hyperparameters, registered
-from iqlft.nn.adam import Adam
+from iqlft.nn.adam import STATE_PREFIX, Adam
 from iqlft.nn.networks import Actor, Network
 from iqlft.nn.stacked_mlp import StackedMLP
 
@@ -297,7 +297,7 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
             RuntimeError: a tensor's shape does not fit these networks.
         """
         for key, tensor in self._tensors(member).items():
-            if key.startswith("adam.") and not optimizers:
+            if key.startswith(STATE_PREFIX) and not optimizers:
                 continue
             if state[key].shape != tensor.shape:
                 raise RuntimeError(
@@ -320,10 +320,11 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
         for name, optimizer in self._optimizers.items():
             for moment, flat in (("mean", optimizer.means), ("square", optimizer.squares)):
                 for key, tensor in self._networks[name].named(flat).items():
-                    tensors[f"adam.{name}.{key}.{moment}"] = tensor
+                    tensors[f"{STATE_PREFIX}{name}.{key}.{moment}"] = tensor
         tensors |= self.extra_tensors()
         parts = {key: tensor.chunk(self.num_members)[member] for key, tensor in tensors.items()}
-        return parts | {f"adam.{name}.steps": o.steps for name, o in self._optimizers.items()}
+        steps = {f"{STATE_PREFIX}{name}.steps": o.steps for name, o in self._optimizers.items()}
+        return parts | steps
 
     def extra_tensors(self) -> dict[str, Tensor]:
         """Further tensors `(M, ...)` of a checkpoint, by name."""

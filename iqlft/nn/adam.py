@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+STATE_PREFIX = "adam."
+"""What the names of its tensors begin with in an algorithm's state."""
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 _PIECES, _SMALLEST = 32, 4096
 """Into how many pieces a tensor is cut for a GPU at most, and how large one is at least."""

@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from iqlft.nn.adam import STATE_PREFIX
 from iqlft_workers.errors import UserError
 from iqlft_workers.files import TEMPORARY, new_folder, sync, write_atomically
 
@@ -31,8 +32,6 @@ TENSORS, STATE, MANIFEST, LAST = "tensors.safetensors", "state.json", "manifest.
 """The files of a checkpoint, and the one beside the checkpoints that names the newest."""
 ALGORITHM_PREFIX = "algorithm."
 """What the names of an algorithm's tensors begin with; others are the replay's, or evaluations'."""
-OPTIMIZER_PREFIX = "adam."
-"""What the names of an optimiser's tensors begin with, among the algorithm's."""
 KEPT = 2
 """Checkpoints that stay if nothing else is said, apart from those marked to be kept."""
 
@@ -134,7 +133,7 @@ def networks_alone(checkpoint: Checkpoint) -> Checkpoint:
     tensors = {
         ALGORITHM_PREFIX + key: each
         for key, each in algorithm_tensors(checkpoint.tensors).items()
-        if not key.startswith(OPTIMIZER_PREFIX)
+        if not key.startswith(STATE_PREFIX)
     }
     if tensors.keys() == checkpoint.tensors.keys():
         return checkpoint

@@ -73,9 +73,7 @@ def require_finished(run: Run) -> None:
 def _removable(run: Run) -> dict[str, int]:
     """What could be removed, in bytes by its name; nothing of that needs no name."""
     checkpoints, folder = run.folder / "checkpoints", run.folder
-    surplus = [
-        checkpoints / name for name in checkpoint.names(checkpoints) if name not in _kept(run)
-    ]
+    surplus = [checkpoints / name for name in _surplus(run)]
     parts = {
         "journal": _size(folder / JOURNAL),
         "checkpoints": sum(map(_size, surplus)),
@@ -100,7 +98,7 @@ def _remove(run: Run) -> None:
     if _optimizer_bytes(run):
         saved = checkpoint.networks_alone(checkpoint.load(checkpoints))
         checkpoint.save(checkpoints, saved.state["updates"], saved, keep=True)
-    for name in set(checkpoint.names(checkpoints)) - set(_kept(run)):
+    for name in _surplus(run):
         shutil.rmtree(checkpoints / name)
 
 
@@ -110,6 +108,11 @@ def _kept(run: Run) -> tuple[str, ...]:
     if not checkpoint.names(folder):
         return ()  # A run of which only the results were kept.
     return end_of_pretraining(run), (folder / checkpoint.LAST).read_text(encoding="utf-8").strip()
+
+
+def _surplus(run: Run) -> set[str]:
+    """The checkpoints that need not stay."""
+    return set(checkpoint.names(run.folder / "checkpoints")) - set(_kept(run))
 
 
 def _optimizer_bytes(run: Run) -> int:

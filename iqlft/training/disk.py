@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class DiskNeed(NamedTuple):
-    """What is left of a stack's runs when they are finished; metrics and logs are small beside it.
+    """What is left of runs when they are finished; metrics and logs are small beside it.
 
     Attributes:
         runs: how many.
@@ -48,17 +48,17 @@ class DiskNeed(NamedTuple):
         return f"about {mebibytes(self.total)}: {each}{' for each seed' if self.runs > 1 else ''}"
 
 
-def pretraining_need(config: PretrainConfig, stack: Stack) -> DiskNeed:
+def pretraining_need(config: PretrainConfig, stack: Stack, runs: int = 1) -> DiskNeed:
     """What pretraining leaves: the first checkpoint, those since, and the end, if so many stay."""
     written = 2 + config.num_updates // config.checkpoint_every
     checkpoints = min(config.keep_checkpoints, written)
-    return DiskNeed(stack.algorithm.num_members, 0, 0.0, checkpoints, _checkpoint_bytes(stack))
+    return DiskNeed(runs, 0, 0.0, checkpoints, _checkpoint_bytes(stack))
 
 
-def finetuning_need(config: FinetuneConfig, stack: Stack) -> DiskNeed:
-    """What a run takes after fine-tuning, with the end of its pretraining."""
+def finetuning_need(config: FinetuneConfig, stack: Stack, runs: int = 1) -> DiskNeed:
+    """What runs take after fine-tuning, with the end of its pretraining."""
     return DiskNeed(
-        stack.algorithm.num_members,
+        runs,
         config.env_steps,
         bytes_per_step(stack.replay.layout, _batch(config)),
         1 + config.keep_checkpoints,

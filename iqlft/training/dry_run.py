@@ -10,6 +10,7 @@ import torch
 
 from iqlft.analysis.quantities import duration
 from iqlft.config.validation import check
+from iqlft.nn.adam import STATE_PREFIX
 from iqlft.training.build import load_task_dataset
 from iqlft.training.disk import finetuning_need, pretraining_need
 from iqlft.training.pacing import updates_for
@@ -40,10 +41,14 @@ def dry_run_pretraining(
     stack = build(config, dataset, seeds if stacked(config, len(seeds)) else seeds[:1])
     rate = _updates_per_second(stack)
     seconds = config.num_updates / rate * _turns(config, len(seeds))
-    need = finetuning_need(online, stack) if online else pretraining_need(config, stack)
+    need = (
+        finetuning_need(online, stack, len(seeds))
+        if online
+        else pretraining_need(config, stack, len(seeds))
+    )
     return [
         *_sizes(config, config.task, stack, dataset, len(seeds)),
-        ("disk", need._replace(runs=len(seeds)).describe()),
+        ("disk", need.describe()),
         ("updates", f"{config.num_updates:,}, about {rate:,.0f} per second"),
         ("predicted time", f"{duration(seconds)} and the evaluations"),
     ]
@@ -58,7 +63,7 @@ def dry_run_finetuning(
     seconds = updates / rate * _turns(config, runs)
     return [
         *_sizes(config, task, stack, dataset, runs),
-        ("disk", finetuning_need(config, stack)._replace(runs=runs).describe()),
+        ("disk", finetuning_need(config, stack, runs).describe()),
         ("environment steps", f"{config.env_steps:,} by {config.workers} workers"),
         ("updates", f"{updates:,}, about {rate:,.0f} per second"),
         ("predicted time", f"at least {duration(seconds)}, if workers keep up"),
@@ -80,7 +85,7 @@ def _sizes(
         device += f", {threads} thread{'s' * (threads > 1)} a process"
     algorithm, replay = stack.algorithm, stack.replay
     state = algorithm.state()
-    numbers = sum(each.numel() for key, each in state.items() if not key.startswith("adam"))
+    numbers = sum(each.numel() for key, each in state.items() if not key.startswith(STATE_PREFIX))
     return [
         ("task", task),
         ("dataset", f"{dataset.id}: {dataset.num_transitions:,} transitions"),
