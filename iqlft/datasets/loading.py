@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from iqlft.datasets.antmaze.published import ContentHash, is_published
-from iqlft.datasets.antmaze.tasks import generated
+from iqlft.datasets.antmaze.published import ContentHash, is_published, published_hashes
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.recorded import (
     Goal,
@@ -124,8 +123,8 @@ class OfflineDataset:
 
     @property
     def _can_be_published(self) -> bool:
-        """Whether it is one generated dataset, of which all that belongs to its hash is read."""
-        return self.id in generated() and self.goal != "stored"
+        """Whether one of its id is published, and all that belongs to its hash is read."""
+        return self.id in published_hashes() and self.goal != "stored"
 
     @property
     def published(self) -> bool | None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iqlft.datasets.antmaze.episodes import Episode, EpisodeMaker
 from iqlft.datasets.antmaze.gait import GAITS, LATEST, load_gait
 from iqlft.datasets.antmaze.tasks import find_task
+from iqlft.datasets.audit.measures import upside_down
 
 STUCK_STEPS, STUCK_METRES = 50, 0.7
 """An ant on its feet that gets less far in so many steps is stuck."""
@@ -50,15 +50,9 @@ class Walk(NamedTuple):
     at_bounds: float
 
 
-def lies(qpos: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether the torso's z axis points down, of states `(T, 15)`."""
-    down: NDArray[np.bool_] = 1 - 2 * (qpos[:, 4] ** 2 + qpos[:, 5] ** 2) < 0
-    return down
-
-
 def follow(episode: Episode) -> Walk:
     """Measures an episode."""
-    positions, down = episode.qpos[:, :2], lies(episode.qpos)
+    positions, down = episode.qpos[:, :2], upside_down(episode.qpos[:, 3:7])
     hits = np.flatnonzero(episode.success)
     way = int(hits[0]) if len(hits) else len(episode.actions)
     ahead = positions[STUCK_STEPS : way + 1] - positions[: max(0, way + 1 - STUCK_STEPS)]

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from iqlft.datasets.antmaze.gait import ACTION_DIM, OBSERVATION_DIM, Gait, load_gait
+from iqlft.datasets.audit.measures import upside_down
 from iqlft_workers.mazes import FRAME_SKIP, ant_spec
 
 if TYPE_CHECKING:
@@ -87,12 +88,8 @@ class DirectionalAnt:
         self._until_turn -= 1
         if self._until_turn <= 0:
             self._turn()
-        return self._observe(), speed, self._steps >= EPISODE_STEPS or self._has_fallen()
-
-    def _has_fallen(self) -> bool:
-        """Whether the torso's z axis points down."""
-        _, x, y, _ = self._data.qpos[3:7]
-        return bool(1 - 2 * (x**2 + y**2) < 0)
+        fallen = bool(upside_down(self._data.qpos[None, 3:7])[0])
+        return self._observe(), speed, self._steps >= EPISODE_STEPS or fallen
 
     def _turn(self) -> None:
         angle = self._rng.uniform(0, 2 * np.pi)

@@ -100,9 +100,9 @@ def make_dataset(
     from iqlft.datasets.recorded import open_dataset  # noqa: PLC0415
 
     started = time.perf_counter()
-    task, dataset_id = find_task(task_name), _dataset_id(task_name, gait)
-    file = policy or GAITS[gait]
-    walker = load_gait(file)
+    _check_gait(gait)
+    task, file = find_task(task_name), policy or GAITS[gait]
+    dataset_id, walker = task.dataset_id(gait), load_gait(file)
     noise = walker.noise if noise is None else noise
     _check_numbers(transitions, noise, processes, seed)
     if not force:
@@ -120,15 +120,14 @@ def make_dataset(
         len(shards),
         len(shards) * task.episode_steps,
         len(shards) - len(missing),
-        published.is_published(dataset_id, published.content_digest(open_dataset(dataset_id))),
+        published.find_out(open_dataset(dataset_id)),
         time.perf_counter() - started,
     )
 
 
-def _dataset_id(task_name: str, gait: str) -> str:
+def _check_gait(gait: str) -> None:
     if gait not in GAITS:
         raise DatasetError(f"There is no gait {gait!r}; known are {', '.join(GAITS)}.")
-    return find_task(task_name).dataset_id(gait)
 
 
 def _check_numbers(transitions: int, noise: float, processes: int, seed: int) -> None:

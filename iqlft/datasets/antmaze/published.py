@@ -58,6 +58,13 @@ def is_published(dataset_id: str, digest: str) -> bool | None:
     return hashes[dataset_id] == digest if dataset_id in hashes else None
 
 
+def find_out(dataset: minari.MinariDataset) -> bool | None:
+    """`is_published` of a dataset, which is read only where one of its id is published."""
+    if dataset.id not in published_hashes():
+        return None
+    return is_published(dataset.id, content_digest(dataset))
+
+
 def content_digest(dataset: minari.MinariDataset) -> str:
     """Reads a generated dataset and returns its `ContentHash`."""
     content = ContentHash()

@@ -52,7 +52,9 @@ class MazeMeasures:
         self._episodes += 1
         self._transitions += len(episode.rewards)
         self._other_lengths += len(episode.rewards) != self._steps
-        self._upside_down += self._has_ant and _is_upside_down(episode.observations["observation"])
+        if self._has_ant:
+            end = episode.observations["observation"][-1:, 1:5]
+            self._upside_down += int(upside_down(end).any())
         if not len(positions):
             return
         steps = np.linalg.norm(np.diff(positions, axis=0), axis=-1)
@@ -103,10 +105,14 @@ def _finite(*arrays: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
     return tuple(together[:, np.isfinite(together).all((0, 2))])
 
 
-def _is_upside_down(observations: NDArray[np.float64]) -> bool:
-    """Whether the torso's z axis points down: 1 - 2 (qx^2 + qy^2) < 0 for a unit quaternion."""
-    squares = np.square(observations[-1:, 1:5])
-    return bool((squares[:, 1:3].sum(-1) > squares.sum(-1) / 2).any())
+def upside_down(quaternions: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether the torso's z axis points down, `(T,)`, by the torso's quaternions `(T, 4)`.
+
+    For unit ones that is 1 - 2 (qx^2 + qy^2) < 0.
+    """
+    squares = np.square(quaternions)
+    down: NDArray[np.bool_] = squares[:, 1:3].sum(-1) > squares.sum(-1) / 2
+    return down
 
 
 def _histogram(name: str, counts: NDArray[np.int64]) -> Finding:
