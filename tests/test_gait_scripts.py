@@ -87,9 +87,10 @@ def test_a_walk_is_measured_up_to_the_goal_and_falls_in_the_whole_episode() -> N
         np.zeros((steps + 1, 2)), success, actions, np.zeros(steps),
     )  # fmt: skip
     walk = measure_gait.follow(episode)
-    assert (walk.first_hit, walk.rewarded, walk.fallen, walk.upside_down) == (150, 51, False, False)
-    assert (walk.falls, walk.rises, walk.on_feet) == (1, 1, steps + 1 - 20)
+    assert (walk.first_hit, walk.rewarded) == (150, 51)
+    assert (walk.ant.fallen, walk.ant.upside_down) == (False, False)
+    assert (walk.ant.falls, walk.ant.rises, walk.ant.on_feet) == (1, 1, steps + 1 - 20)
     assert walk.metres == pytest.approx(9.9)
     assert walk.at_bounds == 1 / 8
     # In 50 steps it gets 0.11 (60 - k) m from step k on, and later 0.11 (k - 70) m.
-    assert walk.stuck == len(range(54, 77))
+    assert walk.ant.stuck == len(range(54, 77))

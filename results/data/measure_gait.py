@@ -14,10 +14,7 @@ import numpy as np
 from iqlft.datasets.antmaze.episodes import Episode, EpisodeMaker
 from iqlft.datasets.antmaze.gait import GAITS, LATEST, load_gait
 from iqlft.datasets.antmaze.tasks import find_task
-from iqlft.datasets.audit.measures import upside_down
-
-STUCK_STEPS, STUCK_METRES = 50, 0.7
-"""An ant on its feet that gets less far in so many steps is stuck."""
+from iqlft.datasets.audit.ant_walk import AntWalk, follow_ant
 
 
 class Walk(NamedTuple):
@@ -26,48 +23,29 @@ class Walk(NamedTuple):
     Attributes:
         first_hit: step of the first success; None where there is none.
         metres: of the way up to there.
-        steps: of that way.
         rewarded: steps on the commanded goal.
-        fallen: whether the ant lay on its back on that way.
-        upside_down: whether it does so at the end.
-        falls: how often it fell in the whole episode.
-        rises: how often it got up.
-        on_feet: steps on its feet.
-        stuck: steps of the way on which it is stuck.
+        ant: falls, and being stuck.
         at_bounds: share of action values at their bounds.
     """
 
     first_hit: int | None
     metres: float
-    steps: int
     rewarded: int
-    fallen: bool
-    upside_down: bool
-    falls: int
-    rises: int
-    on_feet: int
-    stuck: int
+    ant: AntWalk
     at_bounds: float
 
 
 def follow(episode: Episode) -> Walk:
     """Measures an episode."""
-    positions, down = episode.qpos[:, :2], upside_down(episode.qpos[:, 3:7])
+    positions = episode.qpos[:, :2]
     hits = np.flatnonzero(episode.success)
-    way = int(hits[0]) if len(hits) else len(episode.actions)
-    ahead = positions[STUCK_STEPS : way + 1] - positions[: max(0, way + 1 - STUCK_STEPS)]
-    slow = np.hypot(*ahead.T) < STUCK_METRES
+    first_hit = int(hits[0]) if len(hits) else None
+    ant = follow_ant(positions, episode.qpos[:, 3:7], first_hit)
     return Walk(
-        first_hit=way if len(hits) else None,
-        metres=float(np.hypot(*np.diff(positions[: way + 1], axis=0).T).sum()),
-        steps=way,
+        first_hit=first_hit,
+        metres=float(np.hypot(*np.diff(positions[: ant.steps + 1], axis=0).T).sum()),
         rewarded=int(episode.success[1:].sum()),
-        fallen=bool(down[:way].any()),
-        upside_down=bool(down[-1]),
-        falls=int((down[1:] & ~down[:-1]).sum()),
-        rises=int((~down[1:] & down[:-1]).sum()),
-        on_feet=int((~down).sum()),
-        stuck=int((slow & ~down[: len(slow)]).sum()),
+        ant=ant,
         at_bounds=float((np.abs(episode.actions) >= 1).mean()),
     )
 
@@ -75,19 +53,19 @@ def follow(episode: Episode) -> Walk:
 def describe(walks: list[Walk], episode_steps: int) -> dict[str, float]:
     """The figures of the tables in `results/data/README.md`."""
     hits = [walk.first_hit for walk in walks if walk.first_hit is not None]
-    way = sum(walk.steps for walk in walks)
+    way = sum(walk.ant.steps for walk in walks)
     return {
         "reach": len(hits) / len(walks),
         "first hit (median)": float(np.median(hits)) if hits else float("nan"),
         "metres a step on the way": sum(walk.metres for walk in walks) / max(way, 1),
         "rewarded": sum(walk.rewarded for walk in walks) / (len(walks) * episode_steps),
-        "upside down at the end": float(np.mean([walk.upside_down for walk in walks])),
+        "upside down at the end": float(np.mean([walk.ant.upside_down for walk in walks])),
         "falls in 1,000 steps on its feet": 1000
-        * sum(walk.falls for walk in walks)
-        / sum(walk.on_feet for walk in walks),
-        "times it got up": float(sum(walk.rises for walk in walks)),
-        "fallen before the goal": float(np.mean([walk.fallen for walk in walks])),
-        "stuck": sum(walk.stuck for walk in walks) / max(way, 1),
+        * sum(walk.ant.falls for walk in walks)
+        / sum(walk.ant.on_feet for walk in walks),
+        "times it got up": float(sum(walk.ant.rises for walk in walks)),
+        "fallen before the goal": float(np.mean([walk.ant.fallen for walk in walks])),
+        "stuck": sum(walk.ant.stuck for walk in walks) / max(way, 1),
         "at bounds": float(np.mean([walk.at_bounds for walk in walks])),
     }
 

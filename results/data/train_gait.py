@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from iqlft.datasets.antmaze.gait import ACTION_DIM, OBSERVATION_DIM, Gait, load_gait
-from iqlft.datasets.audit.measures import upside_down
+from iqlft.datasets.audit.ant_walk import upside_down
 from iqlft_workers.mazes import FRAME_SKIP, ant_spec
 
 if TYPE_CHECKING:

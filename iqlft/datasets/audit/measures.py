@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iqlft.datasets.antmaze.bands import BANDS, FIRST_HIT, PACE, REACH, TOUCH, UPSIDE_DOWN
+from iqlft.datasets.antmaze.bands import (
+    BANDS,
+    FALLEN,
+    FALLS,
+    FIRST_HIT,
+    PACE,
+    REACH,
+    REWARDED,
+    STUCK,
+    TOUCH,
+    UPSIDE_DOWN,
+)
+from iqlft.datasets.audit.ant_walk import AntWalk, follow_ant
 from iqlft.datasets.audit.findings import Finding, form, measurement
 
 if TYPE_CHECKING:
@@ -37,7 +49,7 @@ class MazeMeasures:
         self._has_ant = dataset.observation_space["observation"].shape == (_ANT,)
         self._episodes = self._transitions = 0
         self._other_lengths = self._jumps = self._touching = self._rewarded = 0
-        self._upside_down = 0
+        self._walks: list[AntWalk] = []
         self._metres = 0.0
         self._first_hits: list[int] = []
         self._visits, self._starts, self._goals = (
@@ -52,17 +64,16 @@ class MazeMeasures:
         self._episodes += 1
         self._transitions += len(episode.rewards)
         self._other_lengths += len(episode.rewards) != self._steps
-        if self._has_ant:
-            end = episode.observations["observation"][-1:, 1:5]
-            self._upside_down += int(upside_down(end).any())
         if not len(positions):
             return
         steps = np.linalg.norm(np.diff(positions, axis=0), axis=-1)
         self._jumps += int(np.count_nonzero(steps > JUMP))
         self._metres += float(steps.sum())
-        hits = np.linalg.norm(positions - goals, axis=-1) <= self._maze.radius
-        if hits.any():
-            self._first_hits.append(int(hits.argmax()))
+        hits = np.flatnonzero(np.linalg.norm(positions - goals, axis=-1) <= self._maze.radius)
+        self._first_hits.extend(hits[:1].tolist())
+        if self._has_ant and len(positions) == len(episode.observations["observation"]):
+            torso = episode.observations["observation"][:, 1:5]
+            self._walks.append(follow_ant(positions, torso, int(hits[0]) if len(hits) else None))
         if self._maze.goal is not None:
             touches = int(np.count_nonzero(self._maze.goal.reached(positions[1:])))
             self._touching += touches > 0
@@ -80,9 +91,9 @@ class MazeMeasures:
         }
         if self._maze.goal is not None:
             values[TOUCH] = self._touching / self._episodes
-            values["share of transitions rewarded there"] = self._rewarded / self._transitions
-        if self._has_ant:
-            values[UPSIDE_DOWN] = self._upside_down / self._episodes
+            values[REWARDED] = self._rewarded / self._transitions
+        if self._walks:
+            values |= _describe(self._walks)
         visited = np.count_nonzero(self._visits[~self._maze.walls])
         return [
             form(f"steps that jump over {JUMP} m", self._jumps),
@@ -105,14 +116,16 @@ def _finite(*arrays: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
     return tuple(together[:, np.isfinite(together).all((0, 2))])
 
 
-def upside_down(quaternions: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether the torso's z axis points down, `(T,)`, by the torso's quaternions `(T, 4)`.
-
-    For unit ones that is 1 - 2 (qx^2 + qy^2) < 0.
-    """
-    squares = np.square(quaternions)
-    down: NDArray[np.bool_] = squares[:, 1:3].sum(-1) > squares.sum(-1) / 2
-    return down
+def _describe(walks: list[AntWalk]) -> dict[str, float | None]:
+    """What an ant's walks show together."""
+    on_feet = sum(walk.on_feet for walk in walks)
+    way = sum(walk.steps for walk in walks)
+    return {
+        UPSIDE_DOWN: float(np.mean([walk.upside_down for walk in walks])),
+        FALLEN: float(np.mean([walk.fallen for walk in walks])),
+        FALLS: 1000 * sum(walk.falls for walk in walks) / on_feet if on_feet else None,
+        STUCK: sum(walk.stuck for walk in walks) / way if way else None,
+    }
 
 
 def _histogram(name: str, counts: NDArray[np.int64]) -> Finding:

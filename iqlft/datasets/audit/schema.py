@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 
-from iqlft.datasets.audit.findings import Finding, form, measurement, show
+from iqlft.datasets.antmaze.bands import AT_BOUNDS, BANDS
+from iqlft.datasets.audit.findings import Band, Finding, form, measurement, show
 from iqlft_workers.environment import vector_leaves
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class SchemaCheck:
         self._terminated = 0
         self._lengths: list[int] = []
         self._returns: list[float] = []
-        self._actions = _ActionStatistics(dataset.action_space)
+        band = BANDS.get(dataset.id, {}).get(AT_BOUNDS)
+        self._actions = _ActionStatistics(dataset.action_space, band)
 
     def add(self, episode: RecordedEpisode) -> None:
         """Looks at the next episode."""
@@ -100,9 +102,11 @@ class _ActionStatistics:
 
     Args:
         space: the action space; statistics are taken of vectors only.
+        band: of the share at the bounds.
     """
 
-    def __init__(self, space: spaces.Space[Any]) -> None:
+    def __init__(self, space: spaces.Space[Any], band: Band | None) -> None:
+        self._band = band
         self._space = space if isinstance(space, spaces.Box) else None
         self._values = self._clipped = 0
         self._moments = np.zeros((3, *(space.shape or ())))
@@ -127,7 +131,7 @@ class _ActionStatistics:
         note = f"{show(deviations.min())} to {show(deviations.max())} by dimension"
         return [
             measurement("mean standard deviation of an action value", mean, note=note),
-            measurement("share of action values at their bounds", self._clipped / self._values),
+            measurement(AT_BOUNDS, self._clipped / self._values, self._band),
         ]
 
 

@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from iqlft.datasets.antmaze.bands import BANDS, FIRST_HIT, PACE, REACH, TOUCH, UPSIDE_DOWN
+from iqlft.datasets.audit.ant_walk import follow_ant
 from iqlft.datasets.audit.findings import (
     Band,
     Finding,
@@ -54,6 +56,17 @@ def test_d4rls_bands_are_those_of_its_own_policy() -> None:
         assert str(bands[UPSIDE_DOWN]) == "< 0.4"
         touch = "0.7 to 0.9" if umaze else "None" if near else "0.03 to 0.25"
         assert str(bands.get(TOUCH)) == touch
+
+
+def test_an_ant_s_way_has_falls_and_stuck_steps() -> None:
+    positions = np.zeros((201, 2))
+    positions[1:, 0] = np.cumsum(np.r_[np.full(60, 0.11), np.zeros(60), np.full(80, 0.11)])
+    torso = np.tile([1.0, 0, 0, 0], (201, 1))
+    torso[90:95] = [0, 1, 0, 0]
+    walk = follow_ant(positions, torso, 150)
+    assert walk == (150, True, False, 1, 1, 196, len(range(54, 77)))
+    torso[180:] = [0, 1, 0, 0]
+    assert follow_ant(positions, torso, None)[:5] == (200, True, True, 2, 1)
 
 
 def test_only_what_is_broken_or_outside_fails() -> None:
