@@ -86,6 +86,7 @@ def serving(
         seed=SEED,
         num_workers=num_workers,
         keys=LearnerKeys.load(folder / "keys") if mode.curve else None,
+        insecure=not mode.curve,
     )
     if mode.journal:
         gateway.recover(Journal(folder / "journal"))

@@ -84,7 +84,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             gateway = Gateway(environment=environment, **options)
             if journal is not None:
                 gateway.recover(journal)
-            pool = WorkerPool(workers, gateway.endpoint, tmp_path / "logs")
+            pool = WorkerPool(workers, gateway.endpoint, tmp_path / "logs", gateway.own_keys)
             # The gateway is closed first, so that the workers are told to stop.
             stack.callback(pool.stop)
             stack.callback(gateway.close)

@@ -3,7 +3,8 @@
 A malformed message is a valid one that something was done to: in its frames, in its bytes, or in
 its header, where anything msgpack can say is put in the place of anything. As a program:
 
-    python tests/hostile_peer.py --connect tcp://host:port --messages 1000 --per-second 500
+    python tests/hostile_peer.py --connect tcp://host:port --keys DIR --messages 1000 \\
+        --per-second 500
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import zmq
 
 import iqlft_workers
 from iqlft_workers.episode import EpisodeResult
+from iqlft_workers.keys import WorkerKeys
 from iqlft_workers.messages import NAMES, Message
 from iqlft_workers.wire import MAX_FRAMES, encode
 
@@ -175,12 +177,12 @@ def _replaced(part: Any, rng: random.Random) -> Any:  # noqa: ANN401
 
 @contextmanager
 def started(
-    endpoint: str, *, messages: int, per_second: float
+    endpoint: str, keys: Path | None, *, messages: int, per_second: float
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that sends so many malformed messages; it is gone afterwards."""
+    """A process with a key that sends so many malformed messages; it is gone afterwards."""
     process = subprocess.Popen(
-        [sys.executable, __file__, "--connect", endpoint, "--messages", str(messages),
-         "--per-second", str(per_second)]
+        [sys.executable, __file__, "--connect", endpoint, "--keys", str(keys),
+         "--messages", str(messages), "--per-second", str(per_second)]
     )  # fmt: skip
     try:
         yield process
@@ -189,25 +191,30 @@ def started(
         process.wait()
 
 
-def send(endpoint: str, messages: int, per_second: float) -> None:
+def send(endpoint: str, keys: WorkerKeys, messages: int, per_second: float) -> None:
     """Sends malformed messages over several connections, each of which is made anew in its turn."""
     rng, valid, began = random.Random(0), valid_messages(), time.monotonic()
     with zmq.Context() as context:
-        dealers = [_connect(context, endpoint) for _ in range(CONNECTIONS)]
+        dealers = [_connect(context, endpoint, keys) for _ in range(CONNECTIONS)]
         for sent in range(messages):
             time.sleep(max(0.0, began + sent / per_second - time.monotonic()))
             turn, place = divmod(sent, CONNECTIONS)
             if turn and turn % PER_CONNECTION == 0:
                 dealers[place].close()
-                dealers[place] = _connect(context, endpoint)
+                dealers[place] = _connect(context, endpoint, keys)
             # A message without any frame cannot be sent.
             dealers[place].send_multipart(malformed(rng.choice(valid), rng) or [b""])
         for dealer in dealers:
             dealer.close()
 
 
-def _connect(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
+def _connect(
+    context: zmq.Context[zmq.Socket[bytes]], endpoint: str, keys: WorkerKeys
+) -> zmq.Socket[bytes]:
     dealer = context.socket(zmq.DEALER)
+    dealer.set(zmq.CURVE_SERVERKEY, keys.learner)
+    dealer.set(zmq.CURVE_PUBLICKEY, keys.public)
+    dealer.set(zmq.CURVE_SECRETKEY, keys.secret)
     dealer.set(zmq.LINGER, 5_000)
     dealer.connect(endpoint)
     return dealer
@@ -217,11 +224,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Sends, at the lowest priority: the processor time would be another machine's."""
     parser = argparse.ArgumentParser(Path(__file__).name)
     parser.add_argument("--connect", required=True, metavar="tcp://HOST:PORT")
+    parser.add_argument("--keys", type=Path, required=True, metavar="DIR")
     parser.add_argument("--messages", type=int, required=True)
     parser.add_argument("--per-second", type=float, required=True)
     options = parser.parse_args(argv)
     os.nice(19)
-    send(options.connect, options.messages, options.per_second)
+    send(options.connect, WorkerKeys.load(options.keys), options.messages, options.per_second)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import numpy as np
 from gymnasium import spaces
 
 from iqlft_workers.client import Client
+from iqlft_workers.discovery import Discovery
 from iqlft_workers.keys import WorkerKeys
 from iqlft_workers.loop import EXCHANGE_SECONDS, Worker
 from iqlft_workers.session import WorkerSession
@@ -123,7 +124,7 @@ class SyntheticWorker(Worker):
         batch: int,
         seconds_per_step: float,
     ) -> None:
-        super().__init__(client, session, wanted, lambda: None)
+        super().__init__(client, session, wanted, Discovery(lambda: client.address))
         self._batch, self._seconds_per_step = batch, seconds_per_step
         self._free_at = self._weights_came_at = 0.0
 

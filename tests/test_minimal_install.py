@@ -12,6 +12,7 @@ import pytest
 
 from iqlft.gateway.gateway import Gateway
 from iqlft_workers.actor import ActorWeights
+from iqlft_workers.discovery import write_endpoint
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.transition import RowLayout
 
@@ -56,7 +57,8 @@ def work(
     gateway = Gateway(
         environment=SPEC, layout=RowLayout(29, 8), run_id="test", seed=0, num_workers=1
     )
-    command = [*program, "--connect", gateway.endpoint]
+    write_endpoint(folder / "endpoint", gateway.endpoint, gateway.own_keys)
+    command = [*program, "--connect", "endpoint"]
     with (
         gateway,
         subprocess.Popen(command, cwd=folder, env=variables) as process,

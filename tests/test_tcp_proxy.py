@@ -223,7 +223,7 @@ def test_real_workers_go_on_where_a_partition_left_them(
     gateway, proxy, endpoint = behind_proxy
     path = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
-    with WorkerPool(2, endpoint, tmp_path) as pool:
+    with WorkerPool(2, endpoint, tmp_path, gateway.own_keys) as pool:
         first = set_to_work(gateway, 2)
         allowed = first.num_transitions + 1000
         gateway.allow(allowed)
@@ -256,7 +256,16 @@ def test_synthetic_workers_send_whole_batches_at_their_own_speed(
     behind_proxy: tuple[Gateway, TcpProxy, str],
 ) -> None:
     gateway, _, endpoint = behind_proxy
-    arguments = ("--connect", endpoint, "--batch", "64", "--seconds-per-step", "0.001")
+    arguments = (
+        "--connect",
+        endpoint,
+        "--keys",
+        str(gateway.own_keys),
+        "--batch",
+        "64",
+        "--seconds-per-step",
+        "0.001",
+    )
     parts: list[Transitions] = []
     with started(2, *arguments) as processes:
         gateway.allow(10**9)

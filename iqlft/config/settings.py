@@ -164,9 +164,11 @@ class OnlineConfig:
     host: str = "127.0.0.1"
     """Address to listen on; one that other machines can reach needs --keys."""
     keys: Path | None = None
-    """Folder of keys, see `iqlft keys`: workers without one of them are turned away."""
+    """Folder of keys, see `iqlft keys`: workers without one of them are turned away; none: the run
+    makes its own, for workers of this user on this machine.
+    """
     insecure: bool = False
-    """Listen on any --host without keys: whoever reaches the port can feed the replay."""
+    """Listen without keys, on any --host: whoever reaches the port can feed the replay."""
     publish_every: Count = 10
     """Updates between broadcasts of the actor weights."""
 

@@ -11,6 +11,8 @@ ENDPOINT = "inproc://zeromq.zap.01"
 """Where ZeroMQ asks who may connect."""
 DOMAIN = b"iqlft"
 """The ZAP domain of the learner's sockets."""
+ANY_ID = "any"
+"""The user id of a connection whose key stands for no worker's id alone."""
 
 _VERSION = b"1.0"
 """Of the ZeroMQ Authentication Protocol."""
@@ -28,17 +30,19 @@ class AuthReply(NamedTuple):
     rejected: str
 
 
-def authenticate(request: Sequence[bytes], workers: Mapping[bytes, int]) -> AuthReply:
+def authenticate(request: Sequence[bytes], workers: Mapping[bytes, int | None]) -> AuthReply:
     """Decides on a connection.
 
     Args:
         request: version, number, domain, address, routing id, mechanism and public key.
-        workers: worker ids by public key, of 32 bytes.
+        workers: worker ids by public key, of 32 bytes; None for any id.
     """
     number, domain, address, _, mechanism, *credentials = request[1:]
-    worker_id = workers.get(b"".join(credentials))
-    if domain != DOMAIN or mechanism != b"CURVE" or worker_id is None:
+    key = b"".join(credentials)
+    if domain != DOMAIN or mechanism != b"CURVE" or key not in workers:
         # The reason is not told: a stranger learns nothing about the keys that are known.
         whence = address.decode("ascii", "replace")
         return AuthReply([_VERSION, number, b"400", b"", b"", b""], whence)
-    return AuthReply([_VERSION, number, b"200", b"", b"%d" % worker_id, b""], "")
+    worker_id = workers[key]
+    user_id = ANY_ID if worker_id is None else str(worker_id)
+    return AuthReply([_VERSION, number, b"200", b"", user_id.encode(), b""], "")

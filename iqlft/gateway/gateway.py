@@ -10,6 +10,7 @@ import logging
 import math
 import threading
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from iqlft.gateway.admission import Service
@@ -19,9 +20,11 @@ from iqlft.gateway.roster import WorkerStatus
 from iqlft.gateway.sockets import GatewayError, LearnerSockets, PortInUseError
 from iqlft.gateway.state import GatewayState
 from iqlft_workers.episode import EpisodeResult
+from iqlft_workers.keys import temporary_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
     from typing import Self
 
     from iqlft.gateway.journal import Journal
@@ -59,14 +62,18 @@ class Gateway:
         port: to listen on, weights on the next one; 0 takes any two free ones.
         lockstep: one step of one worker at a time, chosen by exactly the newest weights.
         last_version: the number of updates that the run will come to.
-        keys: who may connect; None for anybody.
+        keys: who may connect; None for whom `own_keys` are for.
+        insecure: whether there are no keys at all then, and anybody may connect.
 
     Attributes:
         endpoint: what a worker connects to.
+        own_keys: folder of keys for workers of this user on this machine, which is gone after
+            `close`; None where others were given, or there are to be none.
 
     Raises:
         PortInUseError: another program listens there.
         GatewayError: the host is not an address of this machine, or lockstep has several workers.
+        KeyFileError: no keys can be made.
     """
 
     def __init__(
@@ -82,13 +89,19 @@ class Gateway:
         lockstep: bool = False,
         last_version: int = 0,
         keys: LearnerKeys | None = None,
+        insecure: bool = False,
     ) -> None:
         if num_workers < 1 or (lockstep and num_workers > 1):
             raise GatewayError(
                 f"{num_workers} workers cannot be served: at least one is needed, and exactly one "
                 "in lockstep."
             )
-        self._sockets = LearnerSockets(host, port, keys)
+        with ExitStack() as exits:
+            self.own_keys: Path | None = None
+            if keys is None and not insecure:
+                keys, self.own_keys = exits.enter_context(temporary_keys(num_workers))
+            self._sockets = LearnerSockets(host, port, keys)
+            self._forget_keys = exits.pop_all().close
         self.endpoint = self._sockets.endpoint
         weights_port = self._sockets.weights_port
         service = Service(
@@ -227,6 +240,7 @@ class Gateway:
         else:
             self._thread.join()
         self._sockets.terminate()
+        self._forget_keys()
         if self._journal is not None:
             self._journal.close()
 

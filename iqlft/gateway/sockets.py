@@ -50,7 +50,8 @@ class Arrival(NamedTuple):
     Attributes:
         route: routing id of its connection.
         frames: not checked yet.
-        worker_id: the worker whose key the connection was made with; None where keys are not used.
+        worker_id: the worker whose key the connection was made with; None where it is the key of
+            no single one, or keys are not used.
     """
 
     route: bytes
@@ -172,7 +173,8 @@ class LearnerSockets:
         # Only frames that are not copied tell whose they are, and the first one is small.
         first = self._router.recv(zmq.NOBLOCK, copy=False)
         rest = self._router.recv_multipart(zmq.NOBLOCK)
-        return Arrival(first.bytes, rest, int(first.get("User-Id")))
+        user_id = str(first.get("User-Id"))
+        return Arrival(first.bytes, rest, None if user_id == curve_auth.ANY_ID else int(user_id))
 
     def _authenticate_connections(self) -> None:
         """Answers who may connect."""
@@ -242,23 +244,23 @@ def reachable(endpoint: str, host: str) -> str:
 
 
 def require_safe_host(host: str, keys: LearnerKeys | None, *, insecure: bool) -> None:
-    """Sees to it that other machines are not served by accident.
+    """Sees to it that nobody is served without keys by accident.
 
     Args:
         host: address to listen on.
-        keys: who may connect; None for anybody.
-        insecure: whether the user wants it so.
+        keys: who may connect; None where the user names nobody.
+        insecure: whether anybody may connect then; else workers of this machine alone may.
 
     Raises:
-        GatewayError: anybody could connect from another machine.
+        GatewayError: workers of other machines would have no keys.
     """
-    if keys is not None or _is_loopback(host):
+    if keys is not None or (_is_loopback(host) and not insecure):
         return
     if not insecure:
         raise GatewayError(
-            f"Anybody who reaches {host} could send transitions and read weights; make keys with "
+            f"Workers that reach {host} from other machines need keys; make some with "
             "`iqlft keys new DIR` and give them with --keys DIR, or stay on 127.0.0.1 (--insecure "
-            "takes the risk)."
+            "lets anybody send transitions and read weights)."
         )
     _log.warning(
         "INSECURE: the learner listens on %s without keys; anybody who reaches it can send "

@@ -78,7 +78,7 @@ def run_episodes(policy: Policy, name: str, episodes: int, num_workers: int) -> 
         num_workers=num_workers,
     )
     with tempfile.TemporaryDirectory() as logs:
-        pool = WorkerPool(num_workers, gateway.endpoint, Path(logs))
+        pool = WorkerPool(num_workers, gateway.endpoint, Path(logs), gateway.own_keys)
         try:
             gateway.start()
             pool.start()

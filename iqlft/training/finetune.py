@@ -47,7 +47,7 @@ from iqlft.training.seeds import (
 )
 from iqlft.training.session import Session
 from iqlft.training.sessions import Sessions
-from iqlft_workers.files import write_atomically
+from iqlft_workers.discovery import write_endpoint
 from iqlft_workers.keys import LearnerKeys
 
 if TYPE_CHECKING:
@@ -223,6 +223,12 @@ def _train(plans: Sequence[FinetunePlan], reporter: Reporter, *, fresh: bool) ->
         require_same_dataset(plan.run, dataset)
     stack = _build(plans, dataset)
     with ExitStack() as opened:
+        if not fresh:
+            for plan in plans:
+                opened.callback(plan.run.close)
+                plan.run.claim()
+                # A worker that waits here must not take the next learner for the last one.
+                (plan.run.folder / ENDPOINT).unlink(missing_ok=True)
         gateways = [opened.enter_context(closing(_open_gateway(each, dataset))) for each in plans]
         if fresh:
             plans = [dataclasses.replace(each, run=_claim(each, stack)) for each in plans]
@@ -247,7 +253,7 @@ def _take_up(plan: FinetunePlan, gateway: Gateway) -> Journal:
     journal = Journal(plan.run.folder / JOURNAL, plan.saved.state["journal"])
     gateway.recover(journal)
     endpoint = reachable(gateway.endpoint, plan.config.host)
-    write_atomically(plan.run.folder / ENDPOINT, endpoint + "\n")
+    write_endpoint(plan.run.folder / ENDPOINT, endpoint, gateway.own_keys)
     return journal
 
 
@@ -281,11 +287,13 @@ def _phase(plan: FinetunePlan) -> Online:
 
 def _invitation(run: Run, config: FinetuneConfig, gateway: Gateway) -> str:
     """How further workers join."""
-    keys = " --keys DIR" if config.keys else ""
+    keys, file = " --keys DIR" if config.keys else "", run.folder / ENDPOINT
+    if gateway.own_keys:
+        return f"Further workers, on this machine: iqlft worker --connect {file}"
     endpoint = reachable(gateway.endpoint, config.host)
     return (
-        f"Further workers: iqlft worker --connect {endpoint}{keys} (or --connect "
-        f"{run.folder / ENDPOINT}, where they can read it)."
+        f"Further workers: iqlft worker --connect {endpoint}{keys} (or --connect {file}{keys}, "
+        "where they can read it)."
     )
 
 
@@ -302,6 +310,7 @@ def _open_gateway(plan: FinetunePlan, dataset: OfflineDataset) -> Gateway:
         host=config.host,
         port=config.port,
         keys=keys,
+        insecure=config.insecure,
         num_workers=config.workers + config.remote_workers,
         lockstep=config.lockstep,
         last_version=plan.learned.num_updates + updates_for(config.env_steps, config.utd_ratio),

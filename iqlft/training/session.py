@@ -96,7 +96,7 @@ class Session(Generic[PhaseType]):
         scoring = Scoring(task.score == "success", dataset.reference_scores)
         self.evaluator = Evaluator(gateway, run, config.eval_episodes, scoring)
         self.metrics = MetricsLog(run, tensorboard=config.tensorboard)
-        keys: Path | None = getattr(config, "keys", None)
+        keys: Path | None = getattr(config, "keys", None) or gateway.own_keys
         self.pool = WorkerPool(config.workers, gateway.endpoint, run.folder / "logs", keys)
         self.before: Score | None = None
         self.last: Score | None = None

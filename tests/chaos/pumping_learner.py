@@ -23,6 +23,7 @@ from chaos import tallying
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
 from iqlft_workers.environment import EnvironmentSpec
+from iqlft_workers.keys import LearnerKeys
 from iqlft_workers.transition import RowLayout
 from synthetic_worker import INDEX, PROCESS, SESSION
 
@@ -175,7 +176,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     leaving: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: leaving.append(number))
     signal.signal(signal.SIGUSR1, lambda *_: hold_the_interpreter(options.hold_seconds))
-    with open_gateway(options.folder, options.workers, port=options.port) as gateway:
+    keys = LearnerKeys.load(options.folder / "keys")
+    with open_gateway(options.folder, options.workers, port=options.port, keys=keys) as gateway:
         learner = PumpingLearner(gateway)
         while not leaving:
             learner.turn()

@@ -18,6 +18,7 @@ from chaos.tallying import SECONDS_PER_STEP, tally
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.state import CREDIT
 from iqlft.gateway.watchdog import Incident, Watchdog
+from iqlft_workers.keys import new_keys
 from iqlft_workers.pool import WorkerPool
 from tcp_proxy import HOST, TcpProxy, free_ports
 
@@ -50,7 +51,8 @@ def wait_for(condition: Callable[[], bool]) -> float:
 
 @contextmanager
 def learner_process(folder: Path, port: int, hold_seconds: float) -> Iterator[Process]:
-    """A learner that pumps; it leaves in good order afterwards."""
+    """A learner that pumps, and its folder of keys; it leaves in good order afterwards."""
+    new_keys(folder / "keys", WORKERS)
     command = [
         sys.executable, pumping_learner.__file__, str(folder), f"--port={port}",
         f"--workers={WORKERS}", f"--hold-seconds={hold_seconds:.0f}",
@@ -91,7 +93,9 @@ def test_a_frozen_learner_and_its_workers_go_on_where_they_were(
         learner_process(tmp_path, ports[0], seconds) as learner,
         # It counts the connections that the workers make.
         TcpProxy(ports) as proxy,
-        WorkerPool(WORKERS, f"tcp://{HOST}:{ports[0]}", tmp_path / "logs") as pool,
+        WorkerPool(
+            WORKERS, f"tcp://{HOST}:{ports[0]}", tmp_path / "logs", tmp_path / "keys"
+        ) as pool,
     ):
         wait_for(lambda: tallies.exists() and len(tally(tallies)) == WORKERS)
         time.sleep(SETTLED_SECONDS)
@@ -142,7 +146,7 @@ def slow_worker(gateway: Gateway, folder: Path) -> Iterator[Process]:
     """A worker process with the last id."""
     command = [
         sys.executable, "-m", "iqlft_workers", "--connect", gateway.endpoint,
-        "--worker-id", str(OTHERS), "--parent", str(os.getpid()),
+        "--worker-id", str(OTHERS), "--parent", str(os.getpid()), "--keys", str(gateway.own_keys),
     ]  # fmt: skip
     variables = {**os.environ, SECONDS_PER_STEP: str(SLOW)}
     with (
@@ -161,7 +165,7 @@ def test_a_worker_ten_times_slower_is_named_and_does_not_slow_the_others(
     seconds = scaled(COMPARED_SECONDS) / (2 * TURNS)
     with (
         open_gateway(tmp_path, OTHERS + 1, seconds_per_step=FAST) as gateway,
-        WorkerPool(OTHERS, gateway.endpoint, tmp_path / "logs") as pool,
+        WorkerPool(OTHERS, gateway.endpoint, tmp_path / "logs", gateway.own_keys) as pool,
         slow_worker(gateway, tmp_path) as slow,
     ):
         learner, watchdog = PumpingLearner(gateway, pool), Watchdog()

@@ -32,7 +32,9 @@ def test_a_partition_pauses_the_workers_and_costs_nothing(
     with (
         open_gateway(tmp_path, WORKERS, port=ports[0]) as gateway,
         TcpProxy(ports) as proxy,
-        WorkerPool(WORKERS, f"tcp://{HOST}:{ports[0]}", tmp_path / "logs") as pool,
+        WorkerPool(
+            WORKERS, f"tcp://{HOST}:{ports[0]}", tmp_path / "logs", gateway.own_keys
+        ) as pool,
     ):
         learner = PumpingLearner(gateway, pool)
         learner.pump_until(lambda: len(learner.account.steps) == WORKERS, PATIENCE_SECONDS)

@@ -49,7 +49,7 @@ def test_a_random_worker_is_killed_every_three_seconds(
     rates: list[float] = []
     with (
         open_gateway(tmp_path, WORKERS) as gateway,
-        WorkerPool(WORKERS, gateway.endpoint, tmp_path / "logs") as pool,
+        WorkerPool(WORKERS, gateway.endpoint, tmp_path / "logs", gateway.own_keys) as pool,
     ):
         learner = PumpingLearner(gateway, pool)
         learner.pump_until(all_at_work(pool, learner), PATIENCE_SECONDS)

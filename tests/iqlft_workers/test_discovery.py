@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from iqlft_workers import discovery, worker
-from iqlft_workers.discovery import Discovery, LearnerLostError
+from iqlft_workers.discovery import Address, Discovery, LearnerLostError
 
-HERE, THERE = "tcp://127.0.0.1:5555", "tcp://127.0.0.1:6666"
+HERE, THERE = Address("tcp://127.0.0.1:5555"), Address("tcp://127.0.0.1:6666")
 
 
 @pytest.fixture(autouse=True)
@@ -26,36 +26,36 @@ def ago(seconds: float) -> float:
 
 def test_a_learner_that_comes_later_is_found(caplog: pytest.LogCaptureFixture) -> None:
     addresses = iter([None, None, HERE])
-    assert Discovery(lambda: next(addresses)).wait_for_endpoint(lambda: True) == HERE
-    assert caplog.messages == [f"Looking for the learner at {HERE}."]
+    assert Discovery(lambda: next(addresses)).wait_for_address(lambda: True) == HERE
+    assert caplog.messages == [f"Looking for the learner at {HERE.endpoint}."]
 
 
 def test_a_worker_that_is_not_wanted_looks_no_longer() -> None:
     wanted = iter([True, True, False])
-    assert Discovery(lambda: None).wait_for_endpoint(lambda: next(wanted)) is None
+    assert Discovery(lambda: None).wait_for_address(lambda: next(wanted)) is None
 
 
 def test_a_silence_is_reported_once_and_the_next_one_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     learner = Discovery(lambda: HERE)
-    assert learner.moved_endpoint(HERE, ago(5)) is None
+    assert learner.moved_address(HERE, ago(5)) is None
     assert caplog.messages == []
     for silent_since in (ago(30), ago(20)):
         for _ in range(3):
-            assert learner.moved_endpoint(HERE, silent_since) is None
-    report = f"No learner answers at {HERE}; looking on for 60 minutes."
+            assert learner.moved_address(HERE, silent_since) is None
+    report = f"No learner answers at {HERE.endpoint}; looking on for 60 minutes."
     assert caplog.messages == [report, report]
 
 
 def test_a_learner_that_has_moved_is_found_and_named(caplog: pytest.LogCaptureFixture) -> None:
-    assert Discovery(lambda: THERE).moved_endpoint(HERE, ago(4)) == THERE
-    assert caplog.messages == [f"The learner is at {THERE} now."]
+    assert Discovery(lambda: THERE).moved_address(HERE, ago(4)) == THERE
+    assert caplog.messages == [f"The learner is at {THERE.endpoint} now."]
 
 
 def test_nobody_looks_for_longer_than_an_hour() -> None:
     with pytest.raises(LearnerLostError, match="away for 60 minutes; start the worker again"):
-        Discovery(lambda: HERE).moved_endpoint(HERE, ago(3601))
+        Discovery(lambda: HERE).moved_address(HERE, ago(3601))
 
 
 def test_a_worker_that_lost_its_learner_leaves_as_one_to_be_started_again(

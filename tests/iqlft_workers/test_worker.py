@@ -16,6 +16,7 @@ from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
 from iqlft_workers import pool as pool_module
 from iqlft_workers.actor import ActorWeights
+from iqlft_workers.discovery import write_endpoint
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.pool import WorkerError, WorkerPool
 from iqlft_workers.transition import RowLayout, Transitions, concatenate
@@ -64,6 +65,12 @@ def started(endpoint: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+def file_of(gateway: Gateway, folder: Path) -> str:
+    """The path of an endpoint file, by which workers of this machine join without flags."""
+    write_endpoint(folder / "endpoint", gateway.endpoint, gateway.own_keys)
+    return str(folder / "endpoint")
 
 
 def last_words(process: subprocess.Popen[str]) -> str:
@@ -199,12 +206,12 @@ def test_local_workers_leave_the_interrupt_to_the_learner(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_remote_worker_takes_a_free_id_and_leaves_on_a_signal(
-    number: signal.Signals, serve: Serve, make_weights: MakeWeights
+    number: signal.Signals, serve: Serve, make_weights: MakeWeights, tmp_path: Path
 ) -> None:
     gateway, _ = serve(0, num_workers=1)
     gateway.publish(make_weights(3, 1))
     gateway.allow(10)
-    with started(gateway.endpoint) as process:
+    with started(file_of(gateway, tmp_path)) as process:
         receive(gateway, 10)
         assert gateway.worker_status()[0].worker_id == 0
         process.send_signal(number)
@@ -213,10 +220,11 @@ def test_a_remote_worker_takes_a_free_id_and_leaves_on_a_signal(
     wait_until(lambda: not gateway.worker_status()[0].alive, 1)
 
 
-def test_a_worker_without_a_place_is_told_so(serve: Serve) -> None:
+def test_a_worker_without_a_place_is_told_so(serve: Serve, tmp_path: Path) -> None:
     gateway, _ = serve(1)
     wait_until(gateway.worker_status)
-    with started(gateway.endpoint) as full, started(gateway.endpoint, "--worker-id", "0") as double:
+    file = file_of(gateway, tmp_path)
+    with started(file) as full, started(file, "--worker-id", "0") as double:
         assert "has no place" in last_words(full)
         assert "Another worker with the id 0 is at work" in last_words(double)
     assert (full.returncode, double.returncode) == (2, 2)
@@ -258,7 +266,7 @@ def test_an_address_that_is_none_is_refused_in_one_sentence(endpoint: str) -> No
 
 
 def test_a_worker_of_another_protocol_version_is_rejected(serve: Serve) -> None:
-    gateway, _ = serve(0)
+    gateway, _ = serve(0, insecure=True)
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.linger = 0
         dealer.connect(gateway.endpoint)
@@ -307,7 +315,7 @@ def test_a_worker_goes_on_with_a_learner_that_was_killed_and_started_again(
     # With a named port the next one is the weights', which must be the first learner's already.
     port = free_ports()[0] if same_port else 0
     with learner(journal, port) as first:
-        file.write_text(first.endpoint)
+        write_endpoint(file, first.endpoint, first.own_keys)
         with started(str(file)) as process:
             first.publish(make_weights(3, 1, version=90))
             first.allow(100)
@@ -318,7 +326,7 @@ def test_a_worker_goes_on_with_a_learner_that_was_killed_and_started_again(
                 )
             first.close()
             with learner(journal, port) as second:
-                file.write_text(second.endpoint)
+                write_endpoint(file, second.endpoint, second.own_keys)
                 second.publish(make_weights(3, 1, version=2))
                 second.allow(200)
                 after = receive(second, 200)
@@ -346,7 +354,7 @@ def test_a_worker_waits_for_a_learner_that_is_not_there_yet(
         time.sleep(1.5)
         assert process.poll() is None
         with learner(tmp_path / "journal") as gateway:
-            (tmp_path / "endpoint").write_text(gateway.endpoint + "\n")
+            file_of(gateway, tmp_path)
             gateway.publish(make_weights(3, 1, version=2))
             gateway.allow(64)
             receive(gateway, 64)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from iqlft_workers.discovery import Address
 from iqlft_workers.errors import UserError
 from iqlft_workers.wire import MAX_BYTES
 
@@ -56,19 +57,23 @@ class Client:
         keys: to know the learner and be known by it; None for a learner without keys.
 
     Attributes:
-        endpoint: see above; another one after `move`.
+        address: of the learner; another one after `move`.
 
     Raises:
         EndpointError: the endpoint is no such address.
     """
 
     def __init__(self, endpoint: str, keys: WorkerKeys | None = None) -> None:
-        self._keys = keys
-        self._open_sockets(endpoint)
+        self._open_sockets(Address(endpoint, keys))
 
-    def _open_sockets(self, endpoint: str) -> None:
-        self._host = _host(endpoint)
-        self.endpoint = endpoint
+    @property
+    def endpoint(self) -> str:
+        """`tcp://host:port` of the learner."""
+        return self.address.endpoint
+
+    def _open_sockets(self, address: Address) -> None:
+        self._host = _host(address.endpoint)
+        self.address, self._keys = address, address.keys
         self._context = zmq.Context()
         self._poller = zmq.Poller()
         self._subscription: zmq.Socket[bytes] | None = None
@@ -77,7 +82,7 @@ class Client:
         self._monitor = self._monitor_handshakes(self._dealer)
         # Nothing is queued for a learner that is not there: the session repeats what matters.
         self._dealer.set(zmq.IMMEDIATE, 1)
-        self._connect(self._dealer, endpoint)
+        self._connect(self._dealer, address.endpoint)
 
     def _new_socket(self, kind: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
@@ -117,14 +122,14 @@ class Client:
             raise EndpointError(f"Cannot connect to {endpoint}: {error.strerror}.") from error
         self._poller.register(socket, zmq.POLLIN)
 
-    def move(self, endpoint: str) -> None:
+    def move(self, address: Address) -> None:
         """Leaves the learner's old address for a new one, where nothing is subscribed to yet.
 
         Raises:
-            EndpointError: the endpoint is no such address.
+            EndpointError: its endpoint is no such address.
         """
         self._close_sockets(0)
-        self._open_sockets(endpoint)
+        self._open_sockets(address)
 
     def subscribe(self, port: int) -> None:
         """Follows the weights that are published on a port, and no other; keeps the newest."""
@@ -204,7 +209,10 @@ class Client:
                 f"The learner at {self.endpoint} works without keys; start it with --keys DIR, or "
                 "leave them out here."
             )
-        return f"The learner at {self.endpoint} asks for keys; give this worker's with --keys DIR."
+        return (
+            f"The learner at {self.endpoint} asks for keys; give this worker's with --keys DIR, or "
+            "connect to its run's endpoint file where its own keys are for this machine alone."
+        )
 
     def published_weights(self) -> bytes | None:
         """The weights published since the last call, packed; None if there are none."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from iqlft_workers.errors import UserError
+from iqlft_workers.files import write_atomically
+from iqlft_workers.keys import KeyFileError, WorkerKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,47 +28,94 @@ class LearnerLostError(UserError):
     """The learner was away for too long."""
 
 
+class Address(NamedTuple):
+    """Where a learner is, and how it and a worker know each other.
+
+    Attributes:
+        endpoint: `tcp://host:port`.
+        keys: None for a learner without keys.
+    """
+
+    endpoint: str
+    keys: WorkerKeys | None = None
+
+
+def write_endpoint(path: Path, endpoint: str, keys: Path | None) -> None:
+    """Writes where a learner is, and where the keys for workers of its user lie, if it made any."""
+    write_atomically(path, "".join(f"{line}\n" for line in (endpoint, keys) if line))
+
+
+def read_endpoint(path: Path, worker_id: int | None, keys: WorkerKeys | None) -> Address | None:
+    """The address in a learner's endpoint file; None where there is no such learner at present.
+
+    Args:
+        path: of the file.
+        worker_id: whose keys are read, where the learner made some; None for those of any.
+        keys: those to use instead.
+
+    Raises:
+        KeyFileError: the keys are another user's.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return None
+    endpoint, folder = lines[0].strip(), "".join(lines[1:2])
+    try:
+        if keys is None and folder:
+            keys = WorkerKeys.load(Path(folder), worker_id)
+    except KeyFileError:
+        # The folder goes when its learner does; the file stays.
+        if Path(folder).is_dir():
+            raise
+        return None
+    return Address(endpoint, keys) if endpoint else None
+
+
 class Discovery:
     """Discovers where the learner is.
 
     Args:
-        address: asked for `tcp://host:port` of the learner; None while there is none.
+        address: asked for the learner's; None while there is none.
+
+    Attributes:
+        address: see above.
     """
 
-    def __init__(self, address: Callable[[], str | None]) -> None:
-        self._address = address
+    def __init__(self, address: Callable[[], Address | None]) -> None:
+        self.address = address
         self._reported: float | None = None
 
-    def wait_for_endpoint(self, wanted: Callable[[], bool]) -> str | None:
-        """The learner's endpoint as soon as there is one; None when the worker is unwanted.
+    def wait_for_address(self, wanted: Callable[[], bool]) -> Address | None:
+        """The learner's address as soon as there is one; None when the worker is unwanted.
 
         Raises:
             LearnerLostError: there is none for too long.
         """
         began = time.monotonic()
         while wanted():
-            if (endpoint := self._address()) is not None:
-                _log.info("Looking for the learner at %s.", endpoint)
-                return endpoint
+            if (address := self.address()) is not None:
+                _log.info("Looking for the learner at %s.", address.endpoint)
+                return address
             self._handle_silence(began, "There is no learner yet")
             time.sleep(ASK_SECONDS)
         return None
 
-    def moved_endpoint(self, endpoint: str, silent_since: float) -> str | None:
-        """The learner's endpoint if it is another one than where it has been silent.
+    def moved_address(self, silent: Address, silent_since: float) -> Address | None:
+        """The learner's address if it is another one than where it has been silent.
 
         Args:
-            endpoint: where nobody answers.
+            silent: where nobody answers.
             silent_since: since when, on the monotonic clock.
 
         Raises:
             LearnerLostError: the silence lasts too long.
         """
-        self._handle_silence(silent_since, f"No learner answers at {endpoint}")
-        address = self._address()
-        if address in {None, endpoint}:
+        self._handle_silence(silent_since, f"No learner answers at {silent.endpoint}")
+        address = self.address()
+        if address is None or address == silent:
             return None
-        _log.info("The learner is at %s now.", address)
+        _log.info("The learner is at %s now.", address.endpoint)
         return address
 
     def _handle_silence(self, since: float, sentence: str) -> None:

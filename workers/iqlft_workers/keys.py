@@ -5,16 +5,23 @@
     worker-0.public   to the learner's machine: the list of who may connect
     worker-0.secret   to the machine of worker 0 only
 
+A learner that is given no such folder makes keys for its own machine at every start, in a folder
+that vanishes with it; there a `worker.secret` is for workers without an id of their own.
+
 Keys come from files alone, never from arguments, and no message or `repr` shows one.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import struct
+import tempfile
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import zmq
 from zmq.utils import z85
@@ -22,14 +29,15 @@ from zmq.utils import z85
 from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
     from typing import Self
 
 _CHARACTERS = 40
 """Length of a key in Z85."""
 _WORKER_FILE = re.compile(r"worker-(0|[1-9]\d{0,8})")
 """Name of a worker's file, without its suffix."""
+_SHARED = "worker.secret"
+"""The secret of every worker that has no id of its own."""
 
 
 class KeyFileError(UserError):
@@ -42,11 +50,12 @@ class LearnerKeys:
 
     Attributes:
         secret: its own key, in Z85.
-        workers: worker ids by their public keys; each of these is 32 bytes, as in a handshake.
+        workers: worker ids by their public keys; each of these is 32 bytes, as in a handshake. None
+            stands for any id.
     """
 
     secret: bytes = field(repr=False)
-    workers: Mapping[bytes, int] = field(repr=False)
+    workers: Mapping[bytes, int | None] = field(repr=False)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -57,7 +66,7 @@ class LearnerKeys:
                 workers share a key.
         """
         _require_folder(folder)
-        workers: dict[bytes, int] = {}
+        workers: dict[bytes, int | None] = {}
         for path in sorted(folder.glob("worker-*.public")):
             key, worker_id = z85.decode(_read(path)), _worker_id(path)
             if key in workers:
@@ -79,33 +88,34 @@ class WorkerKeys:
     """What a worker needs.
 
     Attributes:
-        worker_id: the id that its key stands for.
+        worker_id: the id that its key stands for; None for any.
         learner: the public key of its learner, in Z85.
         public: its own public key, in Z85.
         secret: its own secret key, in Z85.
     """
 
-    worker_id: int
+    worker_id: int | None
     learner: bytes = field(repr=False)
     public: bytes = field(repr=False)
     secret: bytes = field(repr=False)
 
     @classmethod
     def load(cls, folder: Path, worker_id: int | None = None) -> Self:
-        """Reads `learner.public` and one `worker-<id>.secret`.
+        """Reads `learner.public` and one `worker-<id>.secret`, or `worker.secret`.
 
         Args:
             folder: of the keys.
-            worker_id: which worker's; None where the folder has one only.
+            worker_id: which worker's; None for that of any, or where the folder has one only.
 
         Raises:
             KeyFileError: a file is missing, is no key, or is a secret that others can read; or
                 there are several workers' secrets, and no id was given.
         """
         _require_folder(folder)
-        if worker_id is None:
+        if worker_id is None and not (folder / _SHARED).exists():
             worker_id = _only_worker(folder)
-        secret = _read_secret(folder / f"worker-{worker_id}.secret")
+        name = _SHARED if worker_id is None else f"worker-{worker_id}.secret"
+        secret = _read_secret(folder / name)
         learner = _read(folder / "learner.public")
         return cls(worker_id, learner, zmq.curve_public(secret), secret)
 
@@ -125,6 +135,7 @@ def new_keys(folder: Path, num_workers: int) -> None:
     _require_curve()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_others(folder, folder.stat())
         if any(path.suffix in {".public", ".secret"} for path in folder.iterdir()):
             raise KeyFileError(f"{folder} has keys already; name another folder.")
         for name in ("learner", *(f"worker-{index}" for index in range(num_workers))):
@@ -135,6 +146,60 @@ def new_keys(folder: Path, num_workers: int) -> None:
         raise KeyFileError(f"Cannot write keys into {folder}: {error.strerror}.") from error
 
 
+class TemporaryKeys(NamedTuple):
+    """Keys of one start of a learner, for workers on its own machine.
+
+    Attributes:
+        learner: in this process alone.
+        folder: for `WorkerKeys.load`, by this user alone.
+    """
+
+    learner: LearnerKeys
+    folder: Path
+
+
+@contextmanager
+def temporary_keys(num_workers: int) -> Iterator[TemporaryKeys]:
+    """Keys for the workers of this machine, whose folder is gone at the end of the block.
+
+    Args:
+        num_workers: how many have ids, from 0; the others share a key that stands for none.
+
+    Raises:
+        KeyFileError: this pyzmq has no CURVE, or the folder cannot be written.
+    """
+    _require_curve()
+    with ExitStack() as exits:
+        try:
+            made = exits.enter_context(
+                tempfile.TemporaryDirectory(prefix="iqlft-keys-", ignore_cleanup_errors=True)
+            )
+            descriptor = os.open(made, os.O_RDONLY)
+            exits.callback(os.close, descriptor)
+            # systemd leaves a locked folder alone when it tidies up what is old.
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            learner = _write_worker_keys(Path(made), num_workers)
+        except OSError as error:
+            raise KeyFileError(
+                f"Keys for the workers cannot be written into {tempfile.gettempdir()} "
+                f"({error.strerror}); name another folder with the variable TMPDIR."
+            ) from error
+        yield TemporaryKeys(learner, Path(made))
+
+
+def _write_worker_keys(folder: Path, num_workers: int) -> LearnerKeys:
+    """Writes what workers need; the learner's secret is written nowhere."""
+    own_public, own_secret = zmq.curve_keypair()
+    _write(folder / "learner.public", own_public, 0o600)
+    workers: dict[bytes, int | None] = {}
+    names = {_SHARED: None} | {f"worker-{each}.secret": each for each in range(num_workers)}
+    for name, worker_id in names.items():
+        public, secret = zmq.curve_keypair()
+        _write(folder / name, secret, 0o600)
+        workers[z85.decode(public)] = worker_id
+    return LearnerKeys(own_secret, workers)
+
+
 def _write(path: Path, key: bytes, mode: int) -> None:
     """Writes a new file that has its mode from its first moment."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -142,23 +207,37 @@ def _write(path: Path, key: bytes, mode: int) -> None:
         file.write(key + b"\n")
 
 
-def _read(path: Path, forbidden_mode: int = 0) -> bytes:
+def _read(path: Path, *, secret: bool = False) -> bytes:
     try:
         with path.open("rb") as file:
-            # The mode of what is read, whatever the path names a moment later.
-            mode = os.fstat(file.fileno()).st_mode
+            # Of what is read, whatever the path names a moment later.
+            status = os.fstat(file.fileno())
             key = file.read(2 * _CHARACTERS).strip()
     except OSError as error:
         raise KeyFileError(f"Cannot read the key {path}: {error.strerror}.") from error
-    if mode & forbidden_mode:
+    if secret and status.st_mode & 0o077:
         raise KeyFileError(f"Others can read the secret {path}; run `chmod 600 {path}`.")
+    _refuse_others(path, status)
     if not _is_key(key):
         raise KeyFileError(f"{path} is no key, or a damaged one; copy it again.")
     return key
 
 
 def _read_secret(path: Path) -> bytes:
-    return _read(path, forbidden_mode=0o077)
+    return _read(path, secret=True)
+
+
+def _refuse_others(path: Path, status: os.stat_result) -> None:
+    """Refuses what others than this user and root could replace by keys of theirs."""
+    if status.st_uid not in {os.geteuid(), 0}:
+        raise KeyFileError(
+            f"{path} belongs to another user, who could change it; copy the keys into a folder of "
+            "your own."
+        )
+    if status.st_mode & 0o022:
+        raise KeyFileError(
+            f"Others can write to {path}, and so choose whom to trust; run `chmod go-w {path}`."
+        )
 
 
 def _is_key(text: bytes) -> bool:
@@ -199,6 +278,7 @@ def _require_folder(folder: Path) -> None:
             f"There is no folder {folder}; make keys with `iqlft keys new {folder}`, or copy them "
             "from where they were made."
         )
+    _refuse_others(folder, folder.stat())
 
 
 def _require_curve() -> None:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from iqlft_workers.actor import make_actor
-from iqlft_workers.client import Client
+from iqlft_workers.client import Client, KeyRefusedError
 from iqlft_workers.discovery import ASK_SECONDS, Discovery
 from iqlft_workers.environment import Environment, EnvironmentSpec
 from iqlft_workers.errors import UserError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from iqlft_workers.actor import ActorWeights
-    from iqlft_workers.keys import WorkerKeys
+    from iqlft_workers.discovery import Address
     from iqlft_workers.messages import Evaluate, Welcome
 
 FLUSH_TRANSITIONS = 128
@@ -47,28 +47,23 @@ class _EvaluationAbortedError(Exception):
 
 
 def work(
-    address: Callable[[], str | None],
-    worker_id: int | None,
-    wanted: Callable[[], bool],
-    keys: WorkerKeys | None = None,
+    address: Callable[[], Address | None], worker_id: int | None, wanted: Callable[[], bool]
 ) -> None:
     """Works for a learner until it says stop, or until the worker is not wanted any more.
 
     Args:
-        address: asked for `tcp://host:port` of the learner when that is silent; None while there
-            is none.
+        address: asked for the learner's when that is silent; None while there is none.
         worker_id: the id to ask for; None for any free one.
         wanted: asked about every second.
-        keys: to know the learner and be known by it; None for a learner without keys.
 
     Raises:
         UserError: the learner rejects this worker or is away for too long, or the environment
             cannot be built.
     """
     discovery = Discovery(address)
-    if (endpoint := discovery.wait_for_endpoint(wanted)) is None:
+    if (found := discovery.wait_for_address(wanted)) is None:
         return
-    with Client(endpoint, keys) as client:
+    with Client(*found) as client:
         while wanted():
             with Worker(client, WorkerSession(worker_id), wanted, discovery) as worker:
                 if worker.run() == "stopped":
@@ -148,7 +143,7 @@ class Worker:
     def _exchange(self, timeout_seconds: float) -> None:
         """Sends, takes in what comes, says what is due, and asks whether to go on."""
         self._send()
-        received = self._client.receive(timeout_seconds)
+        received = self._receive(timeout_seconds)
         now = self._exchanged_at = time.monotonic()
         try:
             for frames in received:
@@ -162,6 +157,27 @@ class Worker:
         if now - self._asked_at >= ASK_SECONDS:
             self._check_wanted(now)
 
+    def _receive(self, timeout_seconds: float) -> list[list[bytes]]:
+        """What has come; nothing while the learner there is another than that of these keys.
+
+        Raises:
+            KeyRefusedError: and there is no other learner to look for.
+        """
+        try:
+            return self._client.receive(timeout_seconds)
+        except KeyRefusedError:
+            # One that was started again has keys of its own, as soon as it says where.
+            address = self._discovery.address()
+            if address == self._client.address:
+                raise
+            if address is not None:
+                self._move(address)
+            return []
+
+    def _move(self, address: Address) -> None:
+        self._client.move(address)
+        self._weights_port = 0
+
     def _send(self) -> None:
         for message in self._session.outbox:
             self._client.send(encode(message))
@@ -173,10 +189,9 @@ class Worker:
             self._leave(now)
         heard_at = max(self._session.heard_at, self._began_at)
         if now - heard_at > SILENCE_SECONDS:
-            endpoint = self._discovery.moved_endpoint(self._client.endpoint, heard_at)
-            if endpoint is not None:
-                self._client.move(endpoint)
-                self._weights_port = 0
+            address = self._discovery.moved_address(self._client.address, heard_at)
+            if address is not None:
+                self._move(address)
 
     def _leave(self, now: float) -> None:
         """Leaves when all is acknowledged, or when nobody acknowledges anything."""

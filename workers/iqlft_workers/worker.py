@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import os
 import re
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iqlft_workers.client import EndpointError
-from iqlft_workers.discovery import LearnerLostError
+from iqlft_workers.discovery import Address, LearnerLostError, read_endpoint
 from iqlft_workers.errors import UserError
 from iqlft_workers.keys import WorkerKeys
 from iqlft_workers.loop import work
@@ -42,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         keys = WorkerKeys.load(arguments.keys, arguments.worker_id) if arguments.keys else None
-        work(_address(arguments.connect), arguments.worker_id, wanted, keys)
+        address = _address(arguments.connect, arguments.worker_id, keys)
+        work(address, arguments.worker_id, wanted)
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         # A learner that was frozen for so long starts its worker again, but not one it rejects.
@@ -50,28 +50,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _address(connect: str) -> Callable[[], str | None]:
+def _address(
+    connect: str, worker_id: int | None, keys: WorkerKeys | None
+) -> Callable[[], Address | None]:
     """Where the learner is: always here, or where its endpoint file says at the moment.
 
     Raises:
         EndpointError: it is neither an address nor a file in a folder that there is.
     """
     if "://" in connect:
-        return lambda: connect
+        return lambda: Address(connect, keys)
     path = Path(connect)
     if re.fullmatch(r"[^/]+:\d+", connect) or not path.absolute().parent.is_dir():
         raise EndpointError(
             f"--connect is {connect!r}, but must be tcp://HOST:PORT, or the path of a run's "
             "endpoint file in a folder that there is."
         )
-
-    def read() -> str | None:
-        # A learner that has not begun, or is being started again, has no such file yet.
-        with contextlib.suppress(OSError):
-            return path.read_text(encoding="utf-8").strip() or None
-        return None
-
-    return read
+    return lambda: read_endpoint(path, worker_id, keys)
 
 
 def _parser() -> argparse.ArgumentParser:

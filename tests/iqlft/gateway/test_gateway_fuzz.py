@@ -50,7 +50,7 @@ def open_gateway(make_weights: MakeWeights) -> Gateway:
 
 def honest_workers(gateway: Gateway) -> AbstractContextManager[object]:
     return synthetic_worker.started(
-        2, "--connect", gateway.endpoint, "--batch", "16",
+        2, "--connect", gateway.endpoint, "--keys", str(gateway.own_keys), "--batch", "16",
         "--seconds-per-step", str(SECONDS_PER_STEP),
     )  # fmt: skip
 
@@ -92,7 +92,9 @@ def test_honest_batches_are_all_accepted_among_malformed_messages(
     with open_gateway(make_weights) as gateway, honest_workers(gateway):
         learner = Learner(gateway)
         learner.receive_while(lambda: not learner.both_work, 20)
-        with hostile_peer.started(gateway.endpoint, messages=2_000, per_second=4_000) as hostile:
+        with hostile_peer.started(
+            gateway.endpoint, gateway.own_keys, messages=2_000, per_second=4_000
+        ) as hostile:
             # The sender has the lowest priority: on a busy machine it takes its time.
             learner.receive_while(lambda: hostile.poll() is None, 80)
         assert hostile.returncode == 0
@@ -129,7 +131,9 @@ def test_a_hundred_thousand_malformed_messages_cost_neither_memory_nor_honest_wo
         until = time.monotonic() + 10
         quiet_rate = learner.receive_while(lambda: time.monotonic() < until, 20)
         memory = [resident_bytes()]
-        with hostile_peer.started(gateway.endpoint, messages=100_000, per_second=4_000) as hostile:
+        with hostile_peer.started(
+            gateway.endpoint, gateway.own_keys, messages=100_000, per_second=4_000
+        ) as hostile:
 
             def under_attack() -> bool:
                 memory.append(resident_bytes())
