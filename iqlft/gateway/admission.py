@@ -42,6 +42,8 @@ class Service(NamedTuple):
         lockstep: one step of one worker at a time.
         weights_port: where weights are published.
         last_version: the number of updates that the run will come to, and no weights are beyond.
+        local_workers: ids below are those of the learner's own workers, and nobody else's.
+        keyed: whether connections have keys, so that an id can be proved.
     """
 
     run_id: str
@@ -52,6 +54,8 @@ class Service(NamedTuple):
     lockstep: bool
     weights_port: int
     last_version: int
+    local_workers: int = 0
+    keyed: bool = False
 
 
 class Admission:
@@ -83,27 +87,30 @@ class Admission:
             )
         worker_id = self._roster.assign_id(hello.worker_id)
         if worker_id is None:
-            served = self._service.num_workers
-            raise Rejection(
-                "FULL",
-                f"The learner serves {served} workers, with the ids 0 to {served - 1}, and has no "
-                "place for this one; start the learner with more --workers.",
-            )
+            raise Rejection("FULL", self._full())
         holder = self._roster.holder(worker_id)
         if holder is not None:
             self._challenge(holder)
             return None
         return Session(worker_id, hello.session, route, began_at=now)
 
+    def _full(self) -> str:
+        served, local = self._service.num_workers, self._service.local_workers
+        own = f", of which {local} are its own" if local else ""
+        return (
+            f"The learner serves {served} workers{own}, with the ids 0 to {served - 1}, and has no "
+            "place for this one; start the learner with more --remote-workers."
+        )
+
     def authenticate(
-        self, hello: messages.Hello, known: Session | None, authenticated: int
+        self, hello: messages.Hello, known: Session | None, authenticated: int | None
     ) -> messages.Hello:
         """Checks that a HELLO comes from the worker that it names.
 
         Args:
             hello: what was said.
             known: the session that it names, if there is one.
-            authenticated: the worker id that the connection's key stands for.
+            authenticated: the worker id that the connection's key stands for; None if for none.
 
         Returns:
             The HELLO with that id.
@@ -112,13 +119,26 @@ class Admission:
             Rejection: it names another worker's id, or another worker's session.
         """
         for worker_id in (hello.worker_id, known.worker_id if known else None):
-            if worker_id not in {None, authenticated}:
+            if authenticated is None:
+                self._require_unreserved(worker_id)
+            elif worker_id not in {None, authenticated}:
                 raise Rejection(
                     "UNAUTHORISED",
                     f"This key is that of worker {authenticated}, not of worker {worker_id}; start "
                     "the worker with its own key, or without --worker-id.",
                 )
-        return replace(hello, worker_id=authenticated)
+        return hello if authenticated is None else replace(hello, worker_id=authenticated)
+
+    def _require_unreserved(self, worker_id: int | None) -> None:
+        """Keeps the ids of the learner's own workers for those who have the keys of them."""
+        local = self._service.local_workers
+        if self._service.keyed and worker_id in range(local):
+            raise Rejection(
+                "RESERVED",
+                f"The worker id {worker_id} is reserved: the learner's own workers have the ids "
+                f"below {local}; start this worker without --worker-id, or with one from {local} "
+                "on.",
+            )
 
     def _challenge(self, holder: Session) -> None:
         """A newcomer wants the id of a session that is not known to be lost.

@@ -58,6 +58,7 @@ class Gateway:
         run_id: of the run.
         seed: of the run.
         num_workers: the most that are served; their ids are 0 to `num_workers - 1`.
+        local_workers: how many of these are the learner's own; the first ids are reserved for them.
         host: address to listen on; the default is reached from this machine only.
         port: to listen on, weights on the next one; 0 takes any two free ones.
         lockstep: one step of one worker at a time, chosen by exactly the newest weights.
@@ -86,6 +87,7 @@ class Gateway:
         host: str = "127.0.0.1",
         port: int = 0,
         num_workers: int,
+        local_workers: int = 0,
         lockstep: bool = False,
         last_version: int = 0,
         keys: LearnerKeys | None = None,
@@ -105,8 +107,9 @@ class Gateway:
         self.endpoint = self._sockets.endpoint
         weights_port = self._sockets.weights_port
         service = Service(
-            run_id, environment, layout, seed, num_workers, lockstep, weights_port, last_version
-        )
+            run_id, environment, layout, seed, num_workers, lockstep, weights_port, last_version,
+            local_workers, keyed=keys is not None,
+        )  # fmt: skip
         self._state = GatewayState(service)
         self._journal: Journal | None = None
         self._changed = threading.Condition()

@@ -26,8 +26,6 @@ RETRY_SECONDS = 1.0
 
 MAX_BATCH = 1024
 """The most transitions in a batch."""
-_MAX_EPISODE = 2**32
-"""Indices of episodes are less."""
 
 
 class BatchError(WireError):
@@ -60,8 +58,6 @@ def check_batch(batch: Batch, layout: RowLayout, newest_version: int) -> None:
     if int(batch.versions.max()) > newest_version:
         raise BatchError(f"Version {batch.versions.max()} has not been published yet.")
     # What follows is written to curves, or counted on, after the batch is accepted.
-    if not 0 <= batch.episode < _MAX_EPISODE:
-        raise BatchError(f"{batch.episode} is no index of an episode.")
     numbers = (batch.stepping_seconds, batch.finished.episode_return if batch.finished else 0.0)
     if not np.isfinite(numbers).all() or batch.stepping_seconds < 0:
         raise BatchError("A return or a time is not a finite number.")
@@ -128,6 +124,7 @@ class Ingestion:
         """
         newest = self._service.last_version if session.recovered else newest_version
         check_batch(batch, self._service.layout, newest)
+        self._check_episode(batch.episode, self._ledger.progress(session.worker_id).episode)
         try:
             end = self._journal.append(session.worker_id, frames) if self._journal else 0
         except OSError as error:
@@ -140,6 +137,16 @@ class Ingestion:
         session.add_accepted(len(batch.rewards))
         session.record_speed(len(batch.rewards), batch.stepping_seconds, now)
         return True
+
+    def _check_episode(self, episode: int, next_episode: int) -> None:
+        """Refuses an index that leaves episodes out: no batch may use up a worker's numbers.
+
+        Raises:
+            BatchError: it is neither the next one's, nor that of one that has begun.
+        """
+        first = next_episode if self._service.lockstep else 0
+        if not first <= episode <= next_episode:
+            raise BatchError(f"Episode {episode} is not the worker's next, {next_episode}.")
 
     def retry_due(self, now: float) -> bool:
         """Whether it is time to ask for what could not be written, once."""

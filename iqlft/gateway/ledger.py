@@ -109,7 +109,7 @@ class Ledger:
             actions = np.concatenate([progress.actions, batch.actions])
             return WorkerProgress(env_steps, batch.episode, actions)
         # Without lockstep an episode that has begun is never begun again.
-        return WorkerProgress(env_steps, batch.episode + 1, self._none)
+        return WorkerProgress(env_steps, max(progress.episode, batch.episode + 1), self._none)
 
     def waiting(self, allowed: int) -> bool:
         """Whether there is something to be delivered, see `deliver`."""

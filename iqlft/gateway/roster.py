@@ -175,10 +175,11 @@ class Roster:
 
     Args:
         num_workers: ids from 0 to `num_workers - 1` are served.
+        local_workers: as many of the first ids are given to those only who ask for them.
     """
 
-    def __init__(self, num_workers: int) -> None:
-        self._num_workers = num_workers
+    def __init__(self, num_workers: int, local_workers: int = 0) -> None:
+        self._num_workers, self._local_workers = num_workers, local_workers
         self._sessions: dict[int, Session] = {}
         self._routes: dict[bytes, Session] = {}
 
@@ -216,7 +217,7 @@ class Roster:
         """The worker id for a newcomer; None if there is none for it."""
         if wanted is not None:
             return wanted if 0 <= wanted < self._num_workers else None
-        ids = range(self._num_workers)
+        ids = range(self._local_workers, self._num_workers)
         return next((worker_id for worker_id in ids if self.holder(worker_id) is None), None)
 
     def holder(self, worker_id: int) -> Session | None:

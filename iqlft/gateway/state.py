@@ -67,7 +67,7 @@ class GatewayState:
         self.broadcast = b""
         self.ledger = Ledger(service.layout.action_dim, lockstep=service.lockstep)
         self.evaluations = EvaluationQueue()
-        self.roster = Roster(service.num_workers)
+        self.roster = Roster(service.num_workers, service.local_workers)
         self.rate_limiter = RateLimiter()
         self._admission = Admission(service, self.roster, self._ping)
         self._service = service
@@ -211,8 +211,7 @@ class GatewayState:
         self, route: bytes, hello: messages.Hello, now: float, authenticated: int | None
     ) -> None:
         session = self.roster.known(hello.session)
-        if authenticated is not None:
-            hello = self._admission.authenticate(hello, session, authenticated)
+        hello = self._admission.authenticate(hello, session, authenticated)
         # What was on its way over an old connection may never arrive, and a worker that begins a
         # new session over the same connection has left its old one.
         for old in (session, self.roster.at(route)):

@@ -76,6 +76,7 @@ def run_episodes(policy: Policy, name: str, episodes: int, num_workers: int) -> 
         run_id=name,
         seed=0,
         num_workers=num_workers,
+        local_workers=num_workers,
     )
     with tempfile.TemporaryDirectory() as logs:
         pool = WorkerPool(num_workers, gateway.endpoint, Path(logs), gateway.own_keys)

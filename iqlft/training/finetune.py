@@ -312,6 +312,7 @@ def _open_gateway(plan: FinetunePlan, dataset: OfflineDataset) -> Gateway:
         keys=keys,
         insecure=config.insecure,
         num_workers=config.workers + config.remote_workers,
+        local_workers=config.workers,
         lockstep=config.lockstep,
         last_version=plan.learned.num_updates + updates_for(config.env_steps, config.utd_ratio),
     )

@@ -201,6 +201,7 @@ def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -
         seed=config.seed,
         port=config.port,
         num_workers=config.workers,
+        local_workers=config.workers,
     )
 
 

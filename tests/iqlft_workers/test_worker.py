@@ -231,6 +231,44 @@ def test_a_worker_without_a_place_is_told_so(serve: Serve, tmp_path: Path) -> No
     assert gateway.worker_status()[0].alive
 
 
+def test_a_foreign_worker_that_was_there_first_leaves_the_local_ones_their_places(
+    make_weights: MakeWeights, tmp_path: Path
+) -> None:
+    with learner(tmp_path / "journal", num_workers=2, local_workers=1) as gateway:
+        gateway.publish(make_weights(3, 1))
+        gateway.allow(10**9)
+        with started(gateway.endpoint):
+            wait_until(gateway.worker_status)
+            with WorkerPool(1, gateway.endpoint, tmp_path) as pool:
+                wait_until(lambda: len(gateway.worker_status()) == 2)
+                assert pool.watch() == []
+                wait_until(lambda: all(each.env_steps for each in gateway.worker_status()))
+
+
+def test_a_local_worker_that_is_rejected_tries_again_and_the_run_goes_on(
+    make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pool_module, "BACK_OFF_SECONDS", 0.01)
+    events: list[str] = []
+    with learner(tmp_path / "journal") as gateway:
+        gateway.publish(make_weights(3, 1))
+        gateway.allow(10**9)
+        with started(gateway.endpoint, "--worker-id", "0") as other:
+            wait_until(gateway.worker_status)
+            with WorkerPool(1, gateway.endpoint, tmp_path) as pool:
+                # More often than a worker that dies is started again.
+                wait_until(lambda: events.extend(pool.watch()) or len(events) > 6, 60)
+                other.terminate()
+                other.wait(5)
+                before = gateway.worker_status()[0].env_steps
+                wait_until(
+                    lambda: (
+                        events.extend(pool.watch()) or gateway.worker_status()[0].env_steps > before
+                    )
+                )
+    assert all("was rejected" in event and "id 0 is at work" in event for event in events)
+
+
 def test_an_environment_of_other_dimensions_ends_the_pool_with_the_reason(serve: Serve) -> None:
     _, pool = serve(1, layout=RowLayout(29, 8))
     with pytest.raises(WorkerError, match=r"3 observation and 1 action .* expects 29 and 8"):
@@ -290,7 +328,9 @@ def test_a_worker_leaves_a_learner_of_another_protocol_version() -> None:
     assert "IQLP/3" in words
 
 
-def learner(path: Path, port: int = 0, position: int = 0) -> Gateway:
+def learner(
+    path: Path, port: int = 0, position: int = 0, num_workers: int = 1, local_workers: int = 0
+) -> Gateway:
     """A learner of the same run, whenever it is started."""
     gateway = Gateway(
         environment=EnvironmentSpec("Pendulum-v1"),
@@ -298,7 +338,8 @@ def learner(path: Path, port: int = 0, position: int = 0) -> Gateway:
         run_id="test",
         seed=0,
         port=port,
-        num_workers=1,
+        num_workers=num_workers,
+        local_workers=local_workers,
         last_version=100,
     )
     gateway.recover(Journal(path, position))

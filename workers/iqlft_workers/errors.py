@@ -28,6 +28,11 @@ is a fault of the program and keeps its traceback. Beside the tree stands `Stopp
 error: the user asked for it.
 """
 
+UNFIT = 2
+"""Exit code of a worker that cannot do the work, and no second try will change that."""
+REJECTED = 3
+"""Exit code of a local worker that the learner rejected for a reason that may pass."""
+
 
 class UserError(Exception):
     """What went wrong, why, and what to do, in one sentence.

@@ -39,7 +39,16 @@ _log = logging.getLogger(__name__)
 
 
 class RejectedError(UserError):
-    """The learner does not want this worker; the sentence is the learner's."""
+    """The learner does not want this worker; the sentence is the learner's.
+
+    Args:
+        sentence: see above.
+        code: of its REJECT; empty where there was none.
+    """
+
+    def __init__(self, sentence: str, code: str = "") -> None:
+        super().__init__(sentence)
+        self.may_pass = code not in {"", "VERSION", "ENVIRONMENT"}
 
 
 class _EvaluationAbortedError(Exception):
@@ -119,7 +128,7 @@ class Worker:
             with contextlib.suppress(_EvaluationAbortedError):
                 self._work()
         if session.outcome == "rejected":
-            raise RejectedError(session.sentence)
+            raise RejectedError(session.sentence, session.code)
         if session.outcome == "stopped":
             self._flush()
             session.leave()

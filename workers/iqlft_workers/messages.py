@@ -74,7 +74,7 @@ class Reject:
     """Learner: no; the worker shows the sentence, exits with 2 and does not try again.
 
     Attributes:
-        code: `VERSION`, `ENVIRONMENT`, `DUPLICATE`, `FULL`, `UNAUTHORISED` or `BATCH`.
+        code: `VERSION`, `ENVIRONMENT`, `DUPLICATE`, `FULL`, `RESERVED`, `UNAUTHORISED` or `BATCH`.
         sentence: what is wrong and what to do.
     """
 

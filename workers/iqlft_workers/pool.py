@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import iqlft_workers
-from iqlft_workers.errors import UserError
+from iqlft_workers.errors import REJECTED, UNFIT, UserError
 
 if TYPE_CHECKING:
     from typing import Self
@@ -25,8 +25,8 @@ BACK_OFF_SECONDS = 0.5
 """Pause before the second restart; it doubles with each further one."""
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables that limit a worker to one thread."""
-_REJECTED = 2
-"""Exit code of a worker that the learner does not want."""
+REJECTED_BACK_OFF_SECONDS = 60.0
+"""The longest pause before a rejected worker is started again."""
 
 
 class WorkerError(UserError):
@@ -40,6 +40,7 @@ class _Local:
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     restarts: int = 0
+    rejections: int = 0
     restart_at: float = field(default=0.0)
     reason: str = ""
 
@@ -102,7 +103,7 @@ class WorkerPool:
             What has happened since the last call, one sentence each.
 
         Raises:
-            WorkerError: a worker was rejected by the learner or keeps dying.
+            WorkerError: a worker cannot do the work or keeps dying.
         """
         events = [event for local in self._locals for event in self._reap(local)]
         for local in self._locals:
@@ -114,10 +115,12 @@ class WorkerPool:
         if local.process is None or (code := local.process.poll()) is None:
             return []
         now = time.monotonic()
-        if code == _REJECTED:
+        if code == UNFIT:
             raise WorkerError(f"Worker {local.worker_id} cannot work: {local.last_lines()}")
         if now - local.started_at > HEALTHY_SECONDS:
-            local.restarts = 0
+            local.restarts = local.rejections = 0
+        if code == REJECTED:
+            return [self._handle_rejection(local, now)]
         if local.restarts == MAX_RESTARTS:
             raise WorkerError(
                 f"Worker {local.worker_id} died {MAX_RESTARTS + 1} times in a row, last with "
@@ -128,6 +131,16 @@ class WorkerPool:
         local.restarts += 1
         reason, local.reason = local.reason or exit_reason(code), ""
         return [f"Worker {local.worker_id} {reason}; it is started again."]
+
+    def _handle_rejection(self, local: _Local, now: float) -> str:
+        """Tries again after a while: whoever it is that made the learner reject it will leave."""
+        pause = min(REJECTED_BACK_OFF_SECONDS, BACK_OFF_SECONDS * 2**local.rejections)
+        local.process, local.restart_at = None, now + pause
+        local.rejections += 1
+        return (
+            f"Worker {local.worker_id} was rejected, and is started again in {pause:.1f} s: "
+            f"{local.last_lines().splitlines()[-1]}"
+        )
 
     def replace(self, worker_id: int, reason: str) -> bool:
         """Kills a worker that does not work as it should; `watch` starts it again.

@@ -50,6 +50,7 @@ class WorkerSession:
         steps: the same, with those of evaluations.
         draining: whether to send what is there, and leave.
         outcome: why the session is over; None while it is not.
+        code: of the rejection, see `messages.Reject`; empty where there was none.
         sentence: why the worker was rejected.
     """
 
@@ -61,7 +62,7 @@ class WorkerSession:
         self.env_steps = self.steps = 0
         self.outcome: Outcome | None = None
         self.draining = False
-        self.sentence = ""
+        self.code = self.sentence = ""
         self.heard_at = -SILENCE_SECONDS
         self._hello = messages.Hello(worker_id, str(uuid4()), iqlft_workers.__version__)
         self._hello_at, self._hello_pause = 0.0, HELLO_SECONDS[0]
@@ -140,8 +141,8 @@ class WorkerSession:
 
     def _handle_end(self, message: Message) -> None:
         match message:
-            case messages.Reject(sentence=sentence):
-                self.outcome, self.sentence = "rejected", sentence
+            case messages.Reject(code=code, sentence=sentence):
+                self.outcome, self.code, self.sentence = "rejected", code, sentence
             case messages.Drain(over=over):
                 self.drain(over=over)
             case messages.ByeOk() if self.draining:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from iqlft_workers.client import EndpointError
 from iqlft_workers.discovery import Address, LearnerLostError, read_endpoint
-from iqlft_workers.errors import UserError
+from iqlft_workers.errors import REJECTED, UNFIT, UserError
 from iqlft_workers.keys import WorkerKeys
-from iqlft_workers.loop import work
+from iqlft_workers.loop import RejectedError, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 when the learner or a signal ended the work, 1 when the learner was away
-        for too long, 2 when the work could not be done.
+        for too long, 2 when the work could not be done; 3 when the learner rejected a worker of its
+        own, for a reason that may pass.
     """
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
@@ -45,8 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         work(address, arguments.worker_id, wanted)
     except UserError as error:
         sys.stderr.write(f"{error}\n")
-        # A learner that was frozen for so long starts its worker again, but not one it rejects.
-        return 1 if isinstance(error, LearnerLostError) else 2
+        if isinstance(error, RejectedError) and error.may_pass and arguments.parent is not None:
+            return REJECTED
+        # A learner that was frozen for so long starts its worker again, but not one that is unfit.
+        return 1 if isinstance(error, LearnerLostError) else UNFIT
     return 0
 
 

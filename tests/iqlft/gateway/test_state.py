@@ -30,9 +30,14 @@ LAST_VERSION = 50
 class Peers:
     """A gateway's state, the clock, and what every connection has been told."""
 
-    def __init__(self, num_workers: int = 2, *, lockstep: bool = False) -> None:
+    def __init__(
+        self, num_workers: int = 2, *, lockstep: bool = False, local_workers: int = 0
+    ) -> None:
         spec, layout = EnvironmentSpec("Pendulum-v1"), RowLayout(2, 1)
-        service = Service("run", spec, layout, 0, num_workers, lockstep, 5556, LAST_VERSION)
+        service = Service(
+            "run", spec, layout, 0, num_workers, lockstep, 5556, LAST_VERSION, local_workers,
+            keyed=local_workers > 0,
+        )  # fmt: skip
         self.state = GatewayState(service)
         self.now = 100.0
         self.told: list[tuple[bytes, Message]] = []
@@ -392,6 +397,37 @@ def test_an_id_that_is_not_served_is_rejected(peers: Peers, worker_id: int) -> N
     assert peers.heard(b"a", messages.Reject)[0].code == "FULL"
 
 
+def test_the_ids_of_local_workers_are_given_to_nobody_else_and_wait_for_them() -> None:
+    peers = Peers(3, local_workers=2)
+    assert peers.join(b"early").worker_id == 2
+    for worker_id in (0, 1):
+        peers.say(b"late", messages.Hello(worker_id, "late", iqlft_workers.__version__))
+        (reject,) = peers.heard(b"late", messages.Reject)
+        assert reject.code == "RESERVED"
+        assert "without --worker-id, or with one from 2 on" in reject.sentence
+    local = encode(messages.Hello(1, "local", iqlft_workers.__version__))
+    peers.state.receive(b"local", local, peers.now, 1)
+    peers.tick()
+    assert peers.heard(b"local", messages.Welcome)[0].worker_id == 1
+
+
+def test_where_all_places_are_the_learners_own_a_foreign_worker_is_told_what_to_do() -> None:
+    peers = Peers(2, local_workers=2)
+    peers.say(b"a", messages.Hello(None, "a", iqlft_workers.__version__))
+    (reject,) = peers.heard(b"a", messages.Reject)
+    assert "2 workers, of which 2 are its own" in reject.sentence
+    assert "--remote-workers" in reject.sentence
+
+
+def test_nobody_else_comes_back_with_the_session_of_a_reserved_id(journal: Journal) -> None:
+    """As after a resume with more local workers."""
+    accepted(journal, [4])
+    peers = Peers(2, local_workers=1)
+    peers.state.recover(journal)
+    peers.say(b"a", messages.Hello(None, "a", iqlft_workers.__version__))
+    assert peers.heard(b"a", messages.Reject)[0].code == "RESERVED"
+
+
 def result(seed: int) -> EpisodeResult:
     return EpisodeResult(seed, 0.0, 1, False, (), (), -1)
 
@@ -502,10 +538,32 @@ def test_the_same_weights_are_sent_over_a_connection_once(peers: Peers) -> None:
     assert peers.heard(b"a", messages.Weights) == []
 
 
+def test_an_episode_is_the_next_one_or_has_begun_and_none_is_begun_again(peers: Peers) -> None:
+    peers.join(b"a", 0)
+    for sequence, episode in enumerate((0, 0, 1, 2, 0), 1):
+        peers.say(b"a", batch("a", sequence, episode=episode))
+    assert rewards(peers) == [1, 2, 3, 4, 5]
+    peers.state.unreachable(b"a")
+    assert peers.join(b"b", 0).episode == 3
+
+
+def test_a_journal_with_the_last_number_of_an_earlier_version_leaves_its_seat_usable(
+    peers: Peers, journal: Journal
+) -> None:
+    last = 2**32 - 1
+    journal.append(0, encode(batch("a", 1, episode=last)))
+    peers.state.recover(journal)
+    assert peers.join(b"b", 0).episode == last + 1
+    peers.say(b"b", batch("b", 1, episode=last + 1))
+    assert peers.state.ledger.env_steps == 8
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"episode": 2**64 - 1},
+        {"episode": 2**32 - 1},
+        {"episode": 1},
         {"episode": -1},
         {"stepping_seconds": float("nan")},
         {"stepping_seconds": -1.0},
