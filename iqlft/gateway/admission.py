@@ -12,6 +12,7 @@ from iqlft_workers import messages
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from iqlft.datasets.value_bounds import ValueBounds
     from iqlft.gateway.ledger import WorkerProgress
     from iqlft_workers.environment import EnvironmentSpec
     from iqlft_workers.transition import RowLayout
@@ -42,6 +43,7 @@ class Service(NamedTuple):
         lockstep: one step of one worker at a time.
         weights_port: where weights are published.
         last_version: the number of updates that the run will come to, and no weights are beyond.
+        bounds: between which the values of transitions lie; None: any finite ones.
     """
 
     run_id: str
@@ -52,6 +54,7 @@ class Service(NamedTuple):
     lockstep: bool
     weights_port: int
     last_version: int
+    bounds: ValueBounds | None = None
 
 
 class Admission:
