@@ -24,7 +24,7 @@ from iqlft.config.algorithms import (
     owners,
     registered,
 )
-from iqlft.config.bounds import Count, Positive, Real, Share, Size
+from iqlft.config.bounds import Count, Positive, Real, Share, Size, Spread
 from iqlft.config.errors import ConfigError as ConfigError  # noqa: PLC0414 -- of this interface
 from iqlft.config.errors import nearest
 from iqlft.config.values import read
@@ -171,6 +171,10 @@ class OnlineConfig:
     """Listen without keys, on any --host: whoever reaches the port can feed the replay."""
     publish_every: Count = 10
     """Updates between broadcasts of the actor weights."""
+    value_bounds: Spread = 100.0
+    """Refuse a batch with an observation or a reward that lies further outside of the dataset's
+    range than so many times its width; 0: any finite number is taken.
+    """
 
 
 @dataclass(frozen=True)

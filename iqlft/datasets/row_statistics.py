@@ -1,4 +1,4 @@
-"""Hash, mean and standard deviation of a stream of rows, gathered while they pass."""
+"""Hash, mean, standard deviation and extremes of a stream of rows, gathered while they pass."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ class RowStatistics:
 
     Args:
         width: how many leading values of a row are the observation, O.
+
+    Attributes:
+        least: of each value of a row, `(W,)`; a single infinity before the first row.
+        greatest: the same.
     """
 
     def __init__(self, width: int) -> None:
@@ -26,10 +30,13 @@ class RowStatistics:
         self._count = 0
         self._mean = np.zeros(width)
         self._squares = np.zeros(width)
+        self.least, self.greatest = np.full(1, np.inf), np.full(1, -np.inf)
 
     def add(self, rows: NDArray[np.float32]) -> None:
         """Takes rows `(n, width of a row)` into account; contiguous, n at least 1."""
         self._hash.update(rows.data)
+        self.least = np.minimum(self.least, rows.min(0))
+        self.greatest = np.maximum(self.greatest, rows.max(0))
         observations = rows[:, : len(self._mean)].astype(np.float64)
         mean, count = observations.mean(0), self._count + len(rows)
         gap = mean - self._mean

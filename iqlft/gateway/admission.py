@@ -12,6 +12,7 @@ from iqlft_workers import messages
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from iqlft.datasets.value_bounds import ValueBounds
     from iqlft.gateway.ledger import WorkerProgress
     from iqlft_workers.environment import EnvironmentSpec
     from iqlft_workers.transition import RowLayout
@@ -44,6 +45,7 @@ class Service(NamedTuple):
         last_version: the number of updates that the run will come to, and no weights are beyond.
         local_workers: ids below are those of the learner's own workers, and nobody else's.
         keyed: whether connections have keys, so that an id can be proved.
+        bounds: between which the values of transitions lie; None: any finite ones.
     """
 
     run_id: str
@@ -56,6 +58,7 @@ class Service(NamedTuple):
     last_version: int
     local_workers: int = 0
     keyed: bool = False
+    bounds: ValueBounds | None = None
 
 
 class Admission:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
+    from iqlft.datasets.value_bounds import ValueBounds
     from iqlft.gateway.journal import Journal
     from iqlft_workers.actor import ActorWeights
     from iqlft_workers.environment import EnvironmentSpec
@@ -65,6 +66,7 @@ class Gateway:
         last_version: the number of updates that the run will come to.
         keys: who may connect; None for whom `own_keys` are for.
         insecure: whether there are no keys at all then, and anybody may connect.
+        bounds: between which the values of transitions lie; None: any finite ones.
 
     Attributes:
         endpoint: what a worker connects to.
@@ -92,6 +94,7 @@ class Gateway:
         last_version: int = 0,
         keys: LearnerKeys | None = None,
         insecure: bool = False,
+        bounds: ValueBounds | None = None,
     ) -> None:
         if num_workers < 1 or (lockstep and num_workers > 1):
             raise GatewayError(
@@ -107,9 +110,18 @@ class Gateway:
         self.endpoint = self._sockets.endpoint
         weights_port = self._sockets.weights_port
         service = Service(
-            run_id, environment, layout, seed, num_workers, lockstep, weights_port, last_version,
-            local_workers, keyed=keys is not None,
-        )  # fmt: skip
+            run_id=run_id,
+            environment=environment,
+            layout=layout,
+            seed=seed,
+            num_workers=num_workers,
+            lockstep=lockstep,
+            weights_port=weights_port,
+            last_version=last_version,
+            local_workers=local_workers,
+            keyed=keys is not None,
+            bounds=bounds,
+        )
         self._state = GatewayState(service)
         self._journal: Journal | None = None
         self._changed = threading.Condition()
@@ -199,6 +211,11 @@ class Gateway:
         """How many messages were rejected so far, malformed ones and impossible ones."""
         with self._changed:
             return self._state.rate_limiter.bad_messages
+
+    def refused_batches(self) -> tuple[int, str]:
+        """How many batches could not be learned from so far, and why the last one could not."""
+        with self._changed:
+            return self._state.ingestion.refused, self._state.ingestion.refusal
 
     def journal_error(self) -> str:
         """Why the journal cannot be written, so that workers wait; empty while it can."""

@@ -12,6 +12,7 @@ from iqlft_workers.wire import WireError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from iqlft.datasets.value_bounds import ValueBounds
     from iqlft.gateway.admission import Service
     from iqlft.gateway.journal import Journal
     from iqlft.gateway.ledger import Ledger
@@ -32,13 +33,16 @@ class BatchError(WireError):
     """A batch whose content cannot be learned from."""
 
 
-def check_batch(batch: Batch, layout: RowLayout, newest_version: int) -> None:
+def check_batch(
+    batch: Batch, layout: RowLayout, newest_version: int, bounds: ValueBounds | None = None
+) -> None:
     """Refuses what must not reach the replay.
 
     Args:
         batch: as decoded, its dtypes and byte lengths checked.
         layout: the dimensions that the learner expects.
         newest_version: of the weights published so far.
+        bounds: between which values lie; None: any finite ones.
 
     Raises:
         BatchError: a shape, a value or a version is not possible.
@@ -53,6 +57,8 @@ def check_batch(batch: Batch, layout: RowLayout, newest_version: int) -> None:
     for name in ("observations", "actions", "rewards", "next_observations"):
         if not np.isfinite(getattr(batch, name)).all():
             raise BatchError(f"The {name} are not all finite: the simulation may have diverged.")
+    if bounds is not None and (violation := bounds.violation(batch.transitions)):
+        raise BatchError(f"The {violation}: the simulation may have diverged.")
     if np.abs(batch.actions).max() > 1:
         raise BatchError("An action lies outside [-1, 1].")
     if int(batch.versions.max()) > newest_version:
@@ -73,12 +79,15 @@ class Ingestion:
     Attributes:
         journal_error: why the journal cannot be written; empty while it can.
         retry_at: when it is to be tried again; infinite while it is not waited for.
+        refused: batches that could not be learned from.
+        refusal: whose the last one was, and why, in a sentence.
     """
 
     def __init__(self, service: Service, ledger: Ledger) -> None:
         self._service, self._ledger = service, ledger
         self._journal: Journal | None = None
         self.journal_error, self.retry_at = "", math.inf
+        self.refused, self.refusal = 0, ""
 
     def recover(self, journal: Journal, roster: Roster) -> None:
         """Recovers what was accepted before, and writes there from now on.
@@ -122,9 +131,7 @@ class Ingestion:
         Raises:
             BatchError: it cannot be learned from.
         """
-        newest = self._service.last_version if session.recovered else newest_version
-        check_batch(batch, self._service.layout, newest)
-        self._check_episode(batch.episode, self._ledger.progress(session.worker_id).episode)
+        self._check(session, batch, newest_version)
         try:
             end = self._journal.append(session.worker_id, frames) if self._journal else 0
         except OSError as error:
@@ -147,6 +154,20 @@ class Ingestion:
         first = next_episode if self._service.lockstep else 0
         if not first <= episode <= next_episode:
             raise BatchError(f"Episode {episode} is not the worker's next, {next_episode}.")
+    def _check(self, session: Session, batch: Batch, newest_version: int) -> None:
+        service = self._service
+        newest = service.last_version if session.recovered else newest_version
+        try:
+            check_batch(batch, service.layout, newest, service.bounds)
+            next_episode = self._ledger.progress(session.worker_id).episode
+            self._check_episode(batch.episode, next_episode)
+        except BatchError as error:
+            self.refused += 1
+            self.refusal = (
+                f"Batch {batch.sequence} of worker {session.worker_id}, of its episode "
+                f"{batch.episode}, is refused, and nothing of it is recorded: {error}"
+            )
+            raise
 
     def retry_due(self, now: float) -> bool:
         """Whether it is time to ask for what could not be written, once."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from iqlft.algorithms.base import Spec, algorithm_class
-from iqlft.config.settings import ConfigError, MachineConfig
+from iqlft.config.settings import ConfigError, MachineConfig, OnlineConfig
 from iqlft.datasets.loading import check_fits, load_dataset
 from iqlft.training.replay import Replay
 from iqlft_workers.environment import Environment, EnvironmentSpec
@@ -174,6 +174,7 @@ def build_replay(
     *,
     capacity: int = 0,
     offline_ratio: float | None = None,
+    value_bounds: float = OnlineConfig.value_bounds,
     device: torch.device | str = "cpu",
 ) -> Replay:
     """A replay over a dataset, with room for new transitions."""
@@ -184,5 +185,6 @@ def build_replay(
         seeds,
         capacity=capacity,
         offline_ratio=offline_ratio,
+        value_bounds=value_bounds,
         device=device,
     )

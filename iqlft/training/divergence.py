@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from iqlft.datasets.value_bounds import Range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,13 +17,6 @@ MARGIN = 0.05
 """Share of the range of returns by which a mean of 1,024 estimates may lie outside."""
 _PARTS = {"dataset/q": "dataset", "new/q": "new"}
 """What a mean Q is of, by its key in a row."""
-
-
-class Range(NamedTuple):
-    """Least and greatest of some numbers."""
-
-    least: float
-    greatest: float
 
 
 def possible_returns(rewards: Range, discount: float) -> Range:

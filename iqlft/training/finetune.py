@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from iqlft.analysis.restored import end_of_pretraining
 from iqlft.config.settings import FinetuneConfig, override, to_dict
 from iqlft.config.validation import check
+from iqlft.datasets.value_bounds import ValueBounds
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.sockets import reachable, require_safe_host
@@ -315,6 +316,7 @@ def _open_gateway(plan: FinetunePlan, dataset: OfflineDataset) -> Gateway:
         local_workers=config.workers,
         lockstep=config.lockstep,
         last_version=plan.learned.num_updates + updates_for(config.env_steps, config.utd_ratio),
+        bounds=ValueBounds.of_dataset(dataset.statistics, dataset.layout, config.value_bounds),
     )
 
 
@@ -330,5 +332,10 @@ def _build(plans: Sequence[FinetunePlan], dataset: OfflineDataset) -> Stack:
     )
     seeds = [plan.learned.seed for plan in plans]
     return build(
-        learner, dataset, seeds, capacity=config.env_steps, offline_ratio=config.offline_ratio
+        learner,
+        dataset,
+        seeds,
+        capacity=config.env_steps,
+        offline_ratio=config.offline_ratio,
+        value_bounds=config.value_bounds,
     )

@@ -85,12 +85,19 @@ class MetricsLog:
         """Notes that a worker, or the journal, was in trouble."""
         self._incidents.append(sentence)
 
-    def write(self, row: dict[str, Any], *, bad_messages: int | None = None) -> None:
+    def write(
+        self,
+        row: dict[str, Any],
+        *,
+        bad_messages: int | None = None,
+        refused_batches: int = 0,
+    ) -> None:
         """Writes a row about what happened since the last one.
 
         Args:
             row: phase, counts, time and the learner's figures.
             bad_messages: that the gateway has refused; None while nobody sends transitions.
+            refused_batches: of these, the batches that could not be learned from.
         """
         now, updates, env_steps = time.monotonic(), row["updates"], row["env_steps"]
         elapsed = max(now - self._row_time, 1e-9)
@@ -102,6 +109,7 @@ class MetricsLog:
                 "workers_waiting_share": _mean(self._worker_samples),
                 "policy_lag": _mean(self._lags),
                 "bad_messages": bad_messages,
+                "refused_batches": refused_batches,
                 "training_success": _mean(self._recent_success),
             }
         if self._incidents:

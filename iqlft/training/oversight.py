@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from iqlft.gateway.watchdog import Watchdog
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from iqlft.gateway.gateway import Gateway
     from iqlft.gateway.roster import WorkerStatus
     from iqlft_workers.pool import WorkerPool
+
+REFUSALS_SECONDS = 60.0
+"""Refused batches are told of this often: who sends them in masses shall not fill the metrics."""
 
 
 class Oversight:
@@ -26,6 +30,7 @@ class Oversight:
     def __init__(self, gateway: Gateway, pool: WorkerPool, journal: str) -> None:
         self._gateway, self._pool, self._journal = gateway, pool, journal
         self._watchdog, self._journal_error = Watchdog(), ""
+        self._refused, self._refusals_at = 0, 0.0
 
     def incidents(self, workers: Sequence[WorkerStatus]) -> Iterator[str]:
         """What has happened since the last call, one sentence each; to be called often."""
@@ -33,6 +38,7 @@ class Oversight:
             if not self._pool.replace(incident.worker_id, incident.reason):
                 yield f"Worker {incident.worker_id} {incident.reason}."
         yield from self._pool.watch()
+        yield from self._refusals()
         error = self._gateway.journal_error()
         if error != self._journal_error:
             self._journal_error = error
@@ -42,3 +48,12 @@ class Oversight:
                 if error
                 else f"{self._journal} is written again."
             )
+
+    def _refusals(self) -> Iterator[str]:
+        """Batches that were refused, the first at once and the rest now and then."""
+        now, (refused, refusal) = time.monotonic(), self._gateway.refused_batches()
+        if refused == self._refused or now < self._refusals_at:
+            return
+        more = refused - self._refused - 1
+        self._refused, self._refusals_at = refused, now + REFUSALS_SECONDS
+        yield refusal + (f" {more:,} more were refused before it." if more else "")

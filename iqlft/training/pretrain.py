@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from iqlft.config.settings import ConfigError, PretrainConfig, override, to_dict
+from iqlft.config.settings import ConfigError, OnlineConfig, PretrainConfig, override, to_dict
 from iqlft.config.validation import check
 from iqlft.gateway.gateway import Gateway
 from iqlft.runs.folder import Run, RunError, name_without_seed, pretrain_config, refuse_existing
@@ -141,6 +141,7 @@ def build(
     *,
     capacity: int = 0,
     offline_ratio: float | None = None,
+    value_bounds: float = OnlineConfig.value_bounds,
 ) -> Stack:
     """The learner of one or more seeds, on the right device.
 
@@ -151,7 +152,12 @@ def build(
     device = pick_device(config.device)
     # The replay first: reading the dataset into it also measures what the algorithm normalises by.
     replay = build_replay(
-        dataset, seeds, capacity=capacity, offline_ratio=offline_ratio, device=device
+        dataset,
+        seeds,
+        capacity=capacity,
+        offline_ratio=offline_ratio,
+        value_bounds=value_bounds,
+        device=device,
     )
     algorithm = build_algorithm(
         config.algorithm,

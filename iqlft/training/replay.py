@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from iqlft.algorithms.base import Batch
-from iqlft.training.divergence import Range
+from iqlft.config.settings import OnlineConfig
+from iqlft.datasets.value_bounds import Range, widened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from iqlft_workers.transition import RowLayout, Transitions
+
+_NO_RANGE = Range(math.inf, -math.inf)
+"""That of no numbers."""
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -43,6 +47,8 @@ class Replay:
         capacity: C, places for new transitions per member; the oldest are overwritten when full.
         offline_ratio: None samples uniformly over the union of dataset and new transitions, as
             IQL's authors do; a share in [0, 1] fixes how much of a batch comes from the dataset.
+        value_bounds: how far beyond the dataset's rewards new ones are believed, see `widened`; 0:
+            however far.
         device: where the block lives.
 
     Attributes:
@@ -61,6 +67,7 @@ class Replay:
         *,
         capacity: int = 0,
         offline_ratio: float | None = None,
+        value_bounds: float = OnlineConfig.value_bounds,
         device: torch.device | str = "cpu",
     ) -> None:
         self.layout = layout
@@ -71,7 +78,8 @@ class Replay:
         self._selected: Tensor | None = None
         shape = (self.dataset_size + capacity * len(seeds), layout.width)
         self._rows = torch.empty(shape, device=device)
-        self._rewards = [Range(math.inf, -math.inf)] * len(seeds)
+        self._believed = Range(-math.inf, math.inf)
+        self._rewards = [_NO_RANGE] * len(seeds)
         first = 0
         for chunk in dataset:
             for member in range(len(seeds)):
@@ -80,6 +88,8 @@ class Replay:
             first += len(chunk)
         if first != dataset_size:
             raise ValueError(f"The dataset has {first} rows, but {dataset_size} were announced.")
+        if value_bounds and dataset_size:
+            self._believed = widened(self._rewards[0], value_bounds)
         # On the CPU wherever the block is, so that a checkpoint continues on any device; and apart
         # from the stream that initialises the networks, although the seed is the same.
         self._generators = [
@@ -124,11 +134,16 @@ class Replay:
         self._rows[on_device(start + places, self.device)] = on_device(kept, self.device)
 
     def rewards(self, member: int = 0) -> Range:
-        """Least and greatest reward of the dataset and of a member's new transitions so far."""
+        """Least and greatest reward of the dataset and of a member's new transitions so far.
+
+        A new reward that is not possible does not count: diverged critics would seem sound by it.
+        """
         return self._rewards[member]
 
     def _look_at(self, rows: NDArray[np.float32], member: int) -> None:
         rewards, before = self.layout.unpack(rows)[2], self._rewards[member]
+        least, greatest = self._believed
+        rewards = rewards[(rewards >= least) & (rewards <= greatest)]
         self._rewards[member] = Range(
             min(before.least, float(rewards.min(initial=math.inf))),
             max(before.greatest, float(rewards.max(initial=-math.inf))),

@@ -142,6 +142,7 @@ class Session(Generic[PhaseType]):
                 **figures,
             },
             bad_messages=self.gateway.bad_messages() if online else None,
+            refused_batches=self.gateway.refused_batches()[0],
         )
         self._require_finite(all(map(math.isfinite, losses)), "A loss is")
         self._tell_divergence(figures)

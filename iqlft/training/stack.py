@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from iqlft.algorithms.base import Algorithm, Metrics
+    from iqlft.datasets.value_bounds import Range
     from iqlft.training.cuda_graph import UpdateGraph
-    from iqlft.training.divergence import Range
     from iqlft.training.replay import Replay
     from iqlft_workers.actor import ActorWeights
     from iqlft_workers.transition import RowLayout, Transitions

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import iqlft_workers
+from iqlft.datasets.value_bounds import Range, ValueBounds
 from iqlft.gateway.admission import Service
 from iqlft.gateway.ingestion import RETRY_SECONDS, BatchError, check_batch
 from iqlft.gateway.journal import Journal
@@ -31,12 +32,17 @@ class Peers:
     """A gateway's state, the clock, and what every connection has been told."""
 
     def __init__(
-        self, num_workers: int = 2, *, lockstep: bool = False, local_workers: int = 0
+        self,
+        num_workers: int = 2,
+        *,
+        lockstep: bool = False,
+        local_workers: int = 0,
+        bounds: ValueBounds | None = None,
     ) -> None:
         spec, layout = EnvironmentSpec("Pendulum-v1"), RowLayout(2, 1)
         service = Service(
-            "run", spec, layout, 0, num_workers, lockstep, 5556, LAST_VERSION, local_workers,
-            keyed=local_workers > 0,
+            "run", spec, layout, 0, num_workers, lockstep, 5556, LAST_VERSION,
+            local_workers=local_workers, keyed=local_workers > 0, bounds=bounds,
         )  # fmt: skip
         self.state = GatewayState(service)
         self.now = 100.0
@@ -146,6 +152,28 @@ def test_what_must_not_reach_the_replay_is_rejected_on_admission(peers: Peers, n
     assert reject.code == "BATCH"
     assert rewards(peers) == []
     assert peers.state.ledger.env_steps == 0
+
+
+@pytest.mark.parametrize("name", ["observations", "next_observations", "rewards"])
+def test_a_batch_with_values_far_outside_of_the_dataset_is_refused_counted_and_not_recorded(
+    name: str, journal: Journal, make_weights: MakeWeights
+) -> None:
+    peers = Peers(bounds=ValueBounds(Range(-10, 10), Range(-3, 3)))
+    peers.state.publish(make_weights(2, 1, version=3))
+    peers.state.recover(journal)
+    peers.join(b"a")
+    peers.say(b"a", batch("a", 1))
+    values = getattr(batch("a", 2, episode=7), name) + np.float32(1e30)
+    peers.say(b"a", batch("a", 2, episode=7, **{name: values}))
+    (reject,) = peers.heard(b"a", messages.Reject)
+    assert reject.code == "BATCH"
+    assert f"The {name} hold 1e+30, far outside of the dataset's range" in reject.sentence
+    assert peers.state.ingestion.refused == 1
+    assert peers.state.ingestion.refusal.startswith("Batch 2 of worker 0, of its episode 7, is ref")
+    assert [entry.batch.sequence for entry in journal.entries()] == [1]
+    assert peers.state.ledger.env_steps == 4
+    # Without bounds any finite number is a number.
+    check_batch(batch("a", 2, **{name: values}), RowLayout(2, 1), newest_version=3)
 
 
 def test_a_batch_has_1_to_1024_transitions() -> None:

@@ -11,7 +11,8 @@ import torch
 from iqlft.algorithms.base import Spec, algorithm_class
 from iqlft.config.algorithms import IQLHyperparameters
 from iqlft.config.settings import PretrainConfig, with_settings
-from iqlft.training.divergence import Range, bound_targets, impossible_value, possible_returns
+from iqlft.datasets.value_bounds import Range
+from iqlft.training.divergence import bound_targets, impossible_value, possible_returns
 from iqlft.training.pretrain import pretrain
 from iqlft.training.replay import Replay
 from iqlft_workers.transition import RowLayout
@@ -56,6 +57,11 @@ def test_the_replay_knows_the_rewards_of_dataset_and_new_transitions() -> None:
     assert replay.rewards() == (-1, 0)
     replay.add_rows(rows[:1])
     assert replay.rewards() == (-1, 3)
+    # What cannot be a reward of the task must not make diverged critics seem sound.
+    layout.unpack(rows)[2][:] = [1e30, 4, -1e30, -102]
+    replay.add_rows(rows)
+    assert replay.rewards() == (-1, 4)
+    assert replay.new_size() == 2
 
 
 def test_targets_are_clipped_to_the_returns_that_a_member_s_rewards_allow() -> None:
