@@ -1,9 +1,13 @@
-"""Intervals for few seeds and few episodes: Student-t, Wilson, Newcombe, and a paired bootstrap.
+"""Intervals for few seeds and few episodes: Student-t, Wilson, Newcombe, and two bootstraps.
 
 Three to five seeds are what a paper has. A percentile bootstrap over them covers the truth in
 75 to 90 % of cases where it promises 95 %, a Student-t interval in 95 %; so a task's mean gets the
 latter. Sums over tasks pool many runs, and get a bootstrap that keeps each run's columns together
-and is widened for how few they still are.
+and is widened for how few they still are; so does their interquartile mean.
+
+Seeds that agree, as all do where nothing is left to fail, say nothing of how far others lie: their
+spread alone gives no interval. A share of episodes is never surer than all its episodes together
+make it (`Estimate.at_least`).
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 """Two-sided confidence of every interval in figures and tables."""
+ENOUGH_SEEDS = 4
+"""Of each task, for an interquartile mean: of fewer a quarter is no whole seed."""
 
 
 class Estimate(NamedTuple):
@@ -44,6 +50,12 @@ class Estimate(NamedTuple):
     def scaled(self, factor: float) -> Estimate:
         """All three numbers times a positive factor."""
         return Estimate(*(factor * number for number in self))
+
+    def at_least(self, other: Estimate) -> Estimate:
+        """The same value; its interval reaches as far as either's, where only one has any that."""
+        lower = [each.lower for each in (self, other) if each.has_interval]
+        upper = [each.upper for each in (self, other) if each.has_interval]
+        return Estimate(self.value, min(lower, default=math.nan), max(upper, default=math.nan))
 
     def clipped(self, low: float, high: float) -> Estimate:
         """The bounds cut at the range of possible values, which costs no coverage."""
@@ -100,13 +112,13 @@ def t_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
         confidence: two-sided.
 
     Returns:
-        The mean and its interval; NaN bounds for a single value. Values that all agree give an
-        interval of no width.
+        The mean and its interval; NaN bounds for a single value, and for values that all agree,
+        of which a spread of nothing would be believed.
     """
     array = np.asarray(values, np.float64)
     mean = float(array.mean())
-    if array.size == 1:
-        return Estimate(mean, math.nan, math.nan)
+    if np.ptp(array) == 0:
+        return _bare(mean)
     t = student_t_quantile((1 + confidence) / 2, array.size - 1)
     half = t * float(array.std(ddof=1)) / math.sqrt(array.size)
     return Estimate(mean, mean - half, mean + half)
@@ -170,7 +182,7 @@ def paired_difference(
         confidence: two-sided.
 
     Returns:
-        The mean change and its interval; NaN bounds for one seed.
+        The mean change and its interval; NaN bounds for one seed, or where all changed alike.
 
     Raises:
         ValueError: the two differ in shape.
@@ -221,7 +233,7 @@ def bootstrap_sums(
         seed: of the draws, so that a table is the same each time.
 
     Returns:
-        K sums with their intervals.
+        K sums with their intervals; NaN bounds for a column in which all seeds of each task agree.
 
     Raises:
         ValueError: a task with fewer than two seeds.
@@ -239,7 +251,83 @@ def bootstrap_sums(
     z = NormalDist().inv_cdf(1 - tail)
     widening = [student_t_quantile(1 - tail, each) / z for each in _degrees_of_freedom(tasks)]
     bounds = values + widening * (np.quantile(sums, [tail, 1 - tail], axis=0) - values)
-    return [Estimate(*map(float, row)) for row in np.stack([values, *bounds], axis=1)]
+    return _estimates(values, bounds, tasks)
+
+
+def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
+    """The mean without the lowest and the highest quarter, rounded down, along the last axis.
+
+    Args:
+        values: `(..., N)`; of fewer than four it is the plain mean.
+    """
+    array = np.sort(np.asarray(values, np.float64), axis=-1)
+    cut = array.shape[-1] // 4
+    middle: NDArray[np.float64] = array[..., cut : array.shape[-1] - cut].mean(axis=-1)
+    return middle
+
+
+def bootstrap_interquartile(
+    tasks: Sequence[NDArray[np.float64]],
+    *,
+    confidence: float = CONFIDENCE,
+    num_resamples: int = 5_000,
+    seed: int = 0,
+) -> list[Estimate]:
+    """Interquartile means (IQM) of all runs of all tasks, with a stratified bootstrap.
+
+    After Agarwal et al. (2021): seeds are drawn anew within each task, a seed with all its columns,
+    and all that are drawn are sorted together. Their percentiles cover too seldom where seeds are
+    few, so the distances are widened: by sqrt(S / (S - 1)), S being the fewest seeds of a task, for
+    S draws spread too little, and by t / z at N - T degrees of freedom for N runs of T tasks.
+
+    Args:
+        tasks: one array `(S, K)` per task: S seeds of at least `ENOUGH_SEEDS`, the same K columns.
+        confidence: two-sided.
+        num_resamples: number of bootstrap draws.
+        seed: of the draws, so that a table is the same each time.
+
+    Returns:
+        K interquartile means with their intervals, and at the end, where K is 2, their difference
+        with its own; NaN bounds for a column in which all seeds of each task agree.
+
+    Raises:
+        ValueError: a task with fewer seeds.
+    """
+    if any(len(task) < ENOUGH_SEEDS for task in tasks):
+        raise ValueError(f"An IQM needs at least {ENOUGH_SEEDS} seeds of each task.")
+    rng = np.random.default_rng(seed)
+    drawn = [task[rng.integers(len(task), size=(num_resamples, len(task)))] for task in tasks]
+    resampled = with_difference(interquartile_mean(np.concatenate(drawn, axis=1).swapaxes(1, 2)))
+    values = with_difference(interquartile_mean(np.concatenate(tasks).T))
+    tail, fewest = (1 - confidence) / 2, min(map(len, tasks))
+    t = student_t_quantile(1 - tail, sum(map(len, tasks)) - len(tasks))
+    widening = math.sqrt(fewest / (fewest - 1)) * t / NormalDist().inv_cdf(1 - tail)
+    bounds = values + widening * (np.quantile(resampled, [tail, 1 - tail], axis=0) - values)
+    return _estimates(values, bounds, [with_difference(task) for task in tasks])
+
+
+def with_difference(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`(..., 2)` with the second minus the first as a third column; others as they are."""
+    if columns.shape[-1] != 2:
+        return columns
+    return np.concatenate([columns, np.diff(columns, axis=-1)], axis=-1)
+
+
+def _estimates(
+    values: NDArray[np.float64],
+    bounds: NDArray[np.float64],
+    tasks: Sequence[NDArray[np.float64]],
+) -> list[Estimate]:
+    """Values `(K,)` with bounds `(2, K)`, which mean nothing where seeds `(S, K)` all agree."""
+    spread = np.max([np.ptp(task, axis=0) for task in tasks], axis=0)
+    return [
+        Estimate(float(value), float(low), float(high)) if width else _bare(value)
+        for value, low, high, width in zip(values, *bounds, spread, strict=True)
+    ]
+
+
+def _bare(value: float) -> Estimate:
+    return Estimate(float(value), math.nan, math.nan)
 
 
 def _degrees_of_freedom(tasks: Sequence[NDArray[np.float64]]) -> list[int]:

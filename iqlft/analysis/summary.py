@@ -10,13 +10,16 @@ import numpy as np
 
 from iqlft.analysis.published import task_order
 from iqlft.analysis.statistics import (
+    ENOUGH_SEEDS,
     Estimate,
+    bootstrap_interquartile,
     bootstrap_sums,
     newcombe_difference,
     paired_difference,
     sum_of_estimates,
     t_interval,
     wilson_interval,
+    with_difference,
 )
 from iqlft.config.algorithms import title
 from iqlft.runs.curves import common_metric
@@ -100,6 +103,7 @@ class Summary:
         after: the same after it; None while no run has an online evaluation.
         change: mean change, paired by seed; None without both.
         pairs: `(S, 1)` or `(S, 2)`: each seed's values behind them.
+        pooled: episodes of all seeds behind each column of `pairs`.
         episodes: numbers of episodes per evaluation that occur, ascending.
         offline_updates: numbers of offline updates that occur, ascending.
         env_steps: numbers of online environment steps that occur, ascending; empty without any.
@@ -114,6 +118,7 @@ class Summary:
     after: Estimate | None
     change: Estimate | None
     pairs: NDArray[np.float64]
+    pooled: tuple[int, ...]
     episodes: tuple[int, ...]
     offline_updates: tuple[int, ...]
     env_steps: tuple[int, ...]
@@ -175,12 +180,18 @@ def estimate_scores(rows: Sequence[Score], metric: Metric) -> Estimate:
         metric: what to read.
 
     Returns:
-        Student-t over several seeds; for one seed, Wilson over its episodes where the metric is
-        the success rate, and no interval otherwise.
+        Student-t over several seeds; of success rates never narrower than Wilson over the episodes
+        of all seeds together, which alone are the interval of one seed, or of seeds that agree.
     """
-    if len(rows) == 1 and metric == "success":
-        return wilson_interval(rows[0].success or 0.0, rows[0].episodes).scaled(100)
-    return clip(t_interval([row.score(metric) for row in rows]), metric)
+    estimate = clip(t_interval([row.score(metric) for row in rows]), metric)
+    if metric != "success":
+        return estimate
+    return estimate.at_least(_wilson(estimate.value, sum(row.episodes for row in rows)))
+
+
+def _wilson(percent: float, episodes: int) -> Estimate:
+    """Of a success rate in per cent, which rounding may have put beyond 100."""
+    return wilson_interval(min(percent / 100, 1.0), episodes).scaled(100)
 
 
 def summarise(group: Group) -> Summary:
@@ -199,7 +210,9 @@ def summarise(group: Group) -> Summary:
     afters = _last_shared([run.online for run in tuned], lambda row: row.env_steps)
     before = estimate_scores(befores, metric) if befores else None
     after = estimate_scores(afters, metric) if afters else None
-    columns = [[row.score(metric) for row in rows] for rows in (befores, afters) if rows]
+    evaluated = [rows for rows in (befores, afters) if rows]
+    columns = [[row.score(metric) for row in rows] for rows in evaluated]
+    pooled = tuple(sum(row.episodes for row in rows) for rows in evaluated)
     return Summary(
         task=group.task,
         series=group.series,
@@ -207,8 +220,9 @@ def summarise(group: Group) -> Summary:
         metric=metric,
         before=before,
         after=after,
-        change=_change(before, after, columns, metric),
+        change=_change(columns, pooled, metric),
         pairs=np.array(columns, np.float64).T if columns else np.empty((0, 2)),
+        pooled=pooled,
         episodes=_distinct(row.episodes for row in befores + afters),
         offline_updates=_distinct(row.updates for row in befores),
         env_steps=_distinct(row.env_steps for row in afters),
@@ -220,7 +234,8 @@ def total(summaries: Sequence[Summary]) -> Summary | None:
     """The sum over tasks, as the papers report it; None if there is nothing to add up.
 
     With two or more seeds of every task the intervals are a bootstrap paired by seed; with a
-    single seed of any, they combine the tasks' own intervals.
+    single seed of any, they combine the tasks' own intervals. Of success rates they are never
+    narrower than the episodes alone make them.
 
     Args:
         summaries: one per task, all of one series.
@@ -231,41 +246,89 @@ def total(summaries: Sequence[Summary]) -> Summary | None:
         common scale), and unless every task has an evaluation before fine-tuning, after as many
         offline updates.
     """
-    metrics = {summary.metric for summary in summaries}
-    befores = [summary.before for summary in summaries if summary.before]
-    if len(summaries) < 2 or len(metrics) > 1 or "return" in metrics:
+    tables = _tables(summaries) if len(summaries) > 1 else None
+    if tables is None:
         return None
-    if len(befores) < len(summaries) or not _alike(s.offline_updates for s in summaries):
-        return None
-    afters = [summary.after for summary in summaries if summary.after]
-    changes = [summary.change for summary in summaries if summary.change]
-    whole = len(afters) == len(summaries) and _alike(s.env_steps for s in summaries)
-    parts = [befores, afters, changes] if whole else [befores]
-    if min(len(summary.pairs) for summary in summaries) > 1:
-        tables = [s.pairs if len(parts) == 3 else s.pairs[:, :1] for s in summaries]
-        if len(parts) == 3:
-            tables = [np.column_stack([table, table[:, 1] - table[:, 0]]) for table in tables]
-        sums = bootstrap_sums(tables)
+    if min(map(len, tables)) > 1:
+        sums = bootstrap_sums([with_difference(table) for table in tables])
     else:
-        sums = [sum_of_estimates(part) for part in parts]
-    metric, most = summaries[0].metric, 100.0 * len(summaries)
+        own = [(s.before, s.after, s.change) for s in summaries]
+        stages = list(zip(*own, strict=True))[: 3 if tables[0].shape[1] == 2 else 1]
+        sums = [sum_of_estimates([each for each in stage if each]) for stage in stages]
+    if summaries[0].metric == "success":
+        alone = [
+            _of_episodes(table.mean(axis=0).tolist(), summary.pooled[: table.shape[1]])
+            for table, summary in zip(tables, summaries, strict=True)
+        ]
+        floors = map(sum_of_estimates, zip(*alone, strict=True))
+        sums = [each.at_least(floor) for each, floor in zip(sums, floors, strict=True)]
+    name = f"total of {len(summaries)} tasks"
+    return _joined(summaries, name, sums, most=100.0 * len(summaries))
+
+
+def interquartile(summaries: Sequence[Summary]) -> Summary | None:
+    """The interquartile mean (IQM) of all seeds of all tasks; None where there are too few.
+
+    It stands beside the mean, which one seed that fails altogether can decide. Intervals are a
+    stratified bootstrap; of success rates they are never narrower than the episodes of the middle
+    half of the runs make them.
+
+    Args:
+        summaries: one per task, all of one series.
+
+    Returns:
+        The IQM, as `total` returns a sum. None for fewer than `ENOUGH_SEEDS` seeds of any task too.
+    """
+    tables = _tables(summaries)
+    if tables is None or min(map(len, tables)) < ENOUGH_SEEDS:
+        return None
+    means = bootstrap_interquartile(tables)
+    if summaries[0].metric == "success":
+        count = tables[0].shape[1]
+        middle = [sum(s.pooled[column] for s in summaries) // 2 for column in range(count)]
+        floors = _of_episodes([each.value for each in means[:count]], middle)
+        means = [each.at_least(floor) for each, floor in zip(means, floors, strict=True)]
+    alone = f"IQM of {summaries[0].task}"
+    name = alone if len(summaries) == 1 else f"IQM of {len(summaries)} tasks"
+    return _joined(summaries, name, means, most=100.0)
+
+
+def _tables(summaries: Sequence[Summary]) -> list[NDArray[np.float64]] | None:
+    """Each task's values by seed, before `(S, 1)`, or also after `(S, 2)` where all have come.
+
+    None where tasks cannot be put together: see `total`.
+    """
+    metrics = {summary.metric for summary in summaries}
+    if len(metrics) > 1 or ("return" in metrics and len(summaries) > 1):
+        return None
+    if not all(s.before for s in summaries) or not _alike(s.offline_updates for s in summaries):
+        return None
+    whole = all(s.after for s in summaries) and _alike(s.env_steps for s in summaries)
+    return [summary.pairs[:, : 2 if whole else 1] for summary in summaries]
+
+
+def _joined(
+    summaries: Sequence[Summary], name: str, estimates: Sequence[Estimate], most: float
+) -> Summary:
+    """A summary of several tasks: before, and where they are after and change, within `most`."""
     clipped: list[Estimate | None] = [
-        clip(each, metric, low=low, high=most)
-        for each, low in zip(sums, (0.0, 0.0, -most), strict=False)
+        clip(each, summaries[0].metric, low=low, high=most)
+        for each, low in zip(estimates, (0.0, 0.0, -most), strict=False)
     ]
     before, after, change = clipped + [None] * (3 - len(clipped))
     labels = {summary.label for summary in summaries}
     return dataclasses.replace(
         summaries[0],
-        task=f"total of {len(summaries)} tasks",
+        task=name,
         label=labels.pop() if len(labels) == 1 else summaries[0].series.origin,
         before=before,
         after=after,
         change=change,
         pairs=np.empty((0, 2)),
+        pooled=(),
         episodes=_distinct(n for s in summaries for n in s.episodes),
         offline_updates=_distinct(n for s in summaries for n in s.offline_updates),
-        env_steps=_distinct(n for s in summaries for n in s.env_steps if len(parts) == 3),
+        env_steps=_distinct(n for s in summaries for n in s.env_steps if after),
         num_seeds=_distinct(n for s in summaries for n in s.num_seeds),
     )
 
@@ -294,16 +357,21 @@ def count_range(numbers: Sequence[int]) -> str:
 
 
 def _change(
-    before: Estimate | None,
-    after: Estimate | None,
-    columns: list[list[float]],
-    metric: Metric,
+    columns: Sequence[Sequence[float]], pooled: Sequence[int], metric: Metric
 ) -> Estimate | None:
-    if before is None or after is None:
+    """The change paired by seed; of success rates never narrower than the episodes make it."""
+    if len(columns) < 2:
         return None
-    if len(columns[0]) == 1:
-        return newcombe_difference(before, after)
-    return clip(paired_difference(columns[0], columns[1]), metric, low=-100.0)
+    change = clip(paired_difference(columns[0], columns[1]), metric, low=-100.0)
+    if metric != "success":
+        return change
+    return change.at_least(_of_episodes([float(np.mean(each)) for each in columns], pooled)[-1])
+
+
+def _of_episodes(values: Sequence[float], episodes: Sequence[int]) -> list[Estimate]:
+    """Success rates as sure as their episodes alone make them, and their change where two are."""
+    stages = [_wilson(*each) for each in zip(values, episodes, strict=True)]
+    return stages if len(stages) < 2 else [*stages, newcombe_difference(*stages)]
 
 
 def _alike(counts: Iterable[tuple[int, ...]]) -> bool:

@@ -2,7 +2,9 @@
 
 Every number says which data it comes from: `antmaze-v0` and `antmaze-v2` are not the same data,
 and ours are made anew. Intervals are 95 %: Student-t over seeds, with changes paired by seed; of a
-single seed Wilson over its episodes, and Newcombe for the change. Totals are sums over tasks.
+single seed Wilson over its episodes, and Newcombe for the change, which are also the least that
+several seeds have. Totals are sums over tasks; beside them stands the interquartile mean (IQM)
+of all runs where there are seeds enough.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from iqlft.analysis.summary import (
     Summary,
     count_range,
     group_runs,
+    interquartile,
     rounded,
     summarise,
     total,
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 Style = Literal["text", "markdown", "csv"]
 """How a table is written."""
+Kind = Literal["task", "total", "iqm"]
+"""What a line is about."""
 COLUMNS = (
     "task", "result", "data", "before", "after", "change",
     "seeds", "episodes", "offline updates", "env steps",
@@ -44,7 +49,7 @@ class TableRow(NamedTuple):
     """One line of the table: a result of ours, or a published one.
 
     Attributes:
-        task: the task, or `total of N tasks`.
+        task: the task, `total of N tasks`, or `IQM of` it or of them.
         result: the algorithm and whose it is.
         data: the dataset version or origin.
         metric: what the numbers are, in words.
@@ -56,7 +61,7 @@ class TableRow(NamedTuple):
         updates: offline updates, alike.
         env_steps: online environment steps, alike.
         ours: whether it is a result of these runs.
-        is_total: whether it sums over tasks.
+        kind: a task's mean over seeds, a sum over tasks, or an interquartile mean of all runs.
     """
 
     task: str
@@ -71,7 +76,7 @@ class TableRow(NamedTuple):
     updates: tuple[int, ...]
     env_steps: tuple[int, ...]
     ours: bool
-    is_total: bool
+    kind: Kind
 
 
 def format_table(
@@ -116,11 +121,15 @@ def table_rows(runs: Sequence[RunCurve], published: Published = "same") -> list[
         # Published AntMaze numbers are success rates: beside another metric they would mislead.
         if metric == "success":
             rows += [_published_row(task, [row]) for r in results for row in r if row.task == task]
-    return rows + _total_rows(tasks, series, found, results)
+    return (
+        rows
+        + _total_rows(tasks, series, found, results)
+        + _interquartile_rows(tasks, series, found)
+    )
 
 
 def _our_row(
-    task: str, series: Series, metric: str, summary: Summary | None, *, is_total: bool = False
+    task: str, series: Series, metric: str, summary: Summary | None, kind: Kind = "task"
 ) -> TableRow:
     name = f"iqlft {series.name}"
     if summary is None:
@@ -137,7 +146,7 @@ def _our_row(
             updates=(),
             env_steps=(),
             ours=True,
-            is_total=is_total,
+            kind=kind,
         )
     return TableRow(
         task,
@@ -152,7 +161,7 @@ def _our_row(
         summary.offline_updates,
         summary.env_steps,
         ours=True,
-        is_total=is_total,
+        kind=kind,
     )
 
 
@@ -173,7 +182,7 @@ def _published_row(task: str, parts: Sequence[PublishedRow]) -> TableRow:
         updates=first.phase_length("offline"),
         env_steps=first.phase_length("online"),
         ours=False,
-        is_total=len(parts) > 1,
+        kind="total" if len(parts) > 1 else "task",
     )
 
 
@@ -192,11 +201,24 @@ def _total_rows(
     for one in series:
         parts = [found[task, one] for task in tasks if (task, one) in found]
         summed = total(parts) if len(parts) == len(tasks) else None
-        rows.append(_our_row(name, one, metric, summed, is_total=True))
+        rows.append(_our_row(name, one, metric, summed, "total"))
     for result in results:
         matching = [row for row in result if row.task in tasks]
         if len(matching) == len(tasks):
             rows.append(_published_row(name, matching))
+    return rows
+
+
+def _interquartile_rows(
+    tasks: Sequence[str], series: Sequence[Series], found: dict[tuple[str, Series], Summary]
+) -> list[TableRow]:
+    """Interquartile means of the series that have every task shown, with seeds enough."""
+    rows = []
+    for one in series:
+        parts = [found[task, one] for task in tasks if (task, one) in found]
+        iqm = interquartile(parts) if len(parts) == len(tasks) else None
+        if iqm is not None:
+            rows.append(_our_row(iqm.task, one, METRIC_NAMES[iqm.metric], iqm, "iqm"))
     return rows
 
 
@@ -232,15 +254,21 @@ def caption(rows: Sequence[TableRow]) -> str:
     ours = [row for row in rows if row.ours]
     several = any(max(row.seeds, default=0) > 1 for row in ours)
     single = [row for row in ours if row.seeds == (1,) and row.metric == METRIC_NAMES["success"]]
-    kinds = ["Student-t over seeds"] * several
+    kinds = []
+    if several:
+        rates = any(row.metric == METRIC_NAMES["success"] for row in ours)
+        least = ", at least Wilson over all their episodes" * rates
+        kinds.append(f"Student-t over seeds{least}")
     if single:
         changed = ", Newcombe for its change" * any(row.change is not None for row in single)
         kinds.append(f"Wilson over the episodes of a single seed{changed}")
-    totals = [row for row in ours if row.is_total and row.before]
+    totals = [row for row in ours if row.kind == "total" and row.before]
     if any(min(row.seeds) > 1 for row in totals):
         kinds.append("bootstrap paired by seed for totals")
     if any(min(row.seeds) == 1 for row in totals):
         kinds.append("combined from the tasks' own for totals that hold a single seed")
+    if any(row.kind == "iqm" for row in ours):
+        kinds.append("stratified bootstrap for interquartile means (IQM) of all runs")
     intervals = f"; 95 % intervals: {', '.join(kinds)}" if kinds else ""
     shared = " that all seeds have" * several
     return f"Before and after fine-tuning: {metrics}, last evaluation{shared}{intervals}."
@@ -266,7 +294,9 @@ def _effort(row: TableRow) -> str:
     counts = f"{count_range(row.episodes)} episodes, {count_range(row.updates)} offline updates"
     if row.env_steps:
         return f"{seeds}, {counts}, {count_range(row.env_steps)} environment steps"
-    return f"{seeds}, {counts}, {'tasks not equally far' if row.is_total else 'not fine-tuned'}"
+    return (
+        f"{seeds}, {counts}, {'tasks not equally far' if row.kind != 'task' else 'not fine-tuned'}"
+    )
 
 
 def _markdown(rows: Sequence[TableRow]) -> str:

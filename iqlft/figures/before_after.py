@@ -13,7 +13,16 @@ from matplotlib.figure import Figure
 
 from iqlft.analysis.names import series_name, short_task
 from iqlft.analysis.published import fine_tuning_results
-from iqlft.analysis.summary import Group, Series, Summary, count_range, group_runs, summarise, total
+from iqlft.analysis.summary import (
+    Group,
+    Series,
+    Summary,
+    count_range,
+    group_runs,
+    interquartile,
+    summarise,
+    total,
+)
 from iqlft.figures.dumbbell import draw_dumbbell
 from iqlft.figures.facets import looks_of, name_lines, named_directly, panels_of
 from iqlft.figures.legend import legend_of
@@ -90,11 +99,11 @@ def before_after_figure(
     columns = _columns(len(panels), width)
     direct = named_directly(series, width / columns)
     banded = len(series) <= BANDED and smoothing is None
-    rows, means = _dumbbell_rows(groups, series)
+    rows, means, iqms = _dumbbell_rows(groups, series)
     legend = legend_of(groups, looks_of(series), marks, named=direct, banded=banded,
-                       means=[mean for _, mean in means], smoothing=smoothing,
+                       means=[mean for _, mean in means], iqm=bool(iqms), smoothing=smoothing,
                        width=width)  # fmt: skip
-    rows += means
+    rows += means + iqms
     # Names of series are long: with several of them the dumbbell has the foot of the figure.
     beside = width > 5 and len(tasks) <= 2 and len(series) == 1
     curves_part, dumbbell_part, figure = _layout(
@@ -178,14 +187,14 @@ Rows = list[tuple[str, Summary]]
 """Names and summaries of the dumbbell, from the top down."""
 
 
-def _dumbbell_rows(groups: Sequence[Group], series: Sequence[Series]) -> tuple[Rows, Rows]:
-    """Rows of the tasks, and of the means over them.
+def _dumbbell_rows(groups: Sequence[Group], series: Sequence[Series]) -> tuple[Rows, Rows, Rows]:
+    """Rows of the tasks, of the means over them, and of the interquartile means of all runs.
 
     Empty where no run has been fine-tuned, and where tasks have no metric and so no axis in common.
     """
     summaries = [summarise(group) for group in groups]
     if len({s.metric for s in summaries}) > 1 or not any(s.change for s in summaries):
-        return [], []
+        return [], [], []
     tasks = list(dict.fromkeys(group.task for group in groups))
     longest = max(s.env_steps for s in summaries)
 
@@ -205,10 +214,25 @@ def _dumbbell_rows(groups: Sequence[Group], series: Sequence[Series]) -> tuple[R
         if summary.env_steps and summary.env_steps < longest:
             behind.append(f"{count_range(summary.env_steps)} steps")
         rows.append((f"{name} ({', '.join(behind)})".lstrip() if behind else name, summary))
+    means, iqms = _means(series, summaries, tasks)
+    if iqms and len(rows) == 1:
+        rows = [(rows[0][0] or "mean", rows[0][1])]
+    return rows, means, iqms
+
+
+def _means(
+    series: Sequence[Series], summaries: Sequence[Summary], tasks: Sequence[str]
+) -> tuple[Rows, Rows]:
+    """Rows of the means over tasks, and of interquartile means, of the series that have all."""
     means: Rows = []
+    iqms: Rows = []
     for one in series:
         parts = [s for s in summaries if s.series == one]
-        summed = total(parts) if len(parts) == len(tasks) else None
+        if len(parts) < len(tasks):
+            continue
+        of = "" if len(series) == 1 else f", {series_name(one, series)}"
+        over = f" of {len(parts)} tasks" if len(parts) > 1 else ""
+        summed, iqm = total(parts), interquartile(parts)
         if summed is not None and summed.change is not None:
             mean = dataclasses.replace(
                 summed,
@@ -216,5 +240,7 @@ def _dumbbell_rows(groups: Sequence[Group], series: Sequence[Series]) -> tuple[R
                 after=summed.after and summed.after.scaled(1 / len(parts)),
                 change=summed.change.scaled(1 / len(parts)),
             )
-            means.append((label(f"mean of {len(parts)} tasks", one), mean))
-    return rows, means
+            means.append((f"mean{over}{of}", mean))
+        if iqm is not None and iqm.change is not None:
+            iqms.append((f"IQM{over}{of}", iqm))
+    return means, iqms

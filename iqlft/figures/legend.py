@@ -57,6 +57,7 @@ def legend_of(
     named: bool,
     banded: bool,
     means: Sequence[Summary],
+    iqm: bool = False,
     smoothing: int | None,
     width: float,
 ) -> Legend:
@@ -69,6 +70,7 @@ def legend_of(
         named: whether lines carry the names of their series.
         banded: whether means have the band of their interval.
         means: means over tasks that stand in the dumbbell.
+        iqm: whether interquartile means stand there too.
         smoothing: evaluations that were averaged over; None for none.
         width: of the figure, in inches.
     """
@@ -78,6 +80,8 @@ def legend_of(
         paired = all(min(mean.num_seeds) > 1 for mean in means)
         kind = "bootstrap paired by seed" if paired else "combined from theirs"
         handles.append(_words(f"mean of tasks: {kind}"))
+    if iqm:
+        handles.append(_words("IQM, interquartile mean of all runs: stratified bootstrap"))
     handles += [mark.handle() for mark in marks]
     labels = dict.fromkeys(group.label for group in groups)
     origins = dict.fromkeys(group.series.origin for group in groups)
@@ -146,7 +150,9 @@ def _intervals(
     single = [group for group in groups if len(group.runs) == 1]
     labels = []
     if len(single) < len(groups):
-        labels.append("95 % Student-t interval over seeds")
+        rates = any(group.metric == "success" for group in groups if group not in single)
+        least = ", at least Wilson's" if rates else ""
+        labels.append(f"95 % Student-t interval over seeds{least}")
     if any(group.metric == "success" for group in single):
         rows = (row for group in single for row in group.runs[0].rows)
         episodes = count_range(sorted({row.episodes for row in rows}))

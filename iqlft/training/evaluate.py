@@ -41,13 +41,14 @@ def evaluate(run: Path, episodes: int, num_workers: int) -> list[tuple[str, str]
     results = run_episodes(policy, run.name, episodes, num_workers)
     success = wilson_interval(float(np.mean([each.success for each in results])), episodes)
     returns = t_interval([each.episode_return for each in results])
+    between = f" [{returns.lower:.2f}, {returns.upper:.2f}], 95 % t" if returns.has_interval else ""
     lengths = [each.length for each in results]
     return [
         ("policy", f"{run}, {policy.weights.version:,} updates"),
         ("environment", policy.environment.id),
         ("episodes", f"{episodes}, mean action, seeds from {FIRST_SEED}"),
         ("success", f"{success.value:.1%} [{success.lower:.1%}, {success.upper:.1%}], 95 % Wilson"),
-        ("return", f"{returns.value:.2f} [{returns.lower:.2f}, {returns.upper:.2f}], 95 % t"),
+        ("return", f"{returns.value:.2f}{between}"),
         ("length", f"mean {np.mean(lengths):.0f} steps"),
     ]
 

@@ -1,6 +1,8 @@
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from iqlft.analysis.statistics import (
@@ -9,9 +11,19 @@ from iqlft.analysis.statistics import (
     t_interval,
     wilson_interval,
 )
-from iqlft.analysis.summary import count_range, group_runs, rounded, short_count, summarise, total
+from iqlft.analysis.summary import (
+    count_range,
+    estimate_scores,
+    group_runs,
+    interquartile,
+    rounded,
+    short_count,
+    summarise,
+    total,
+)
 from iqlft.runs.curves import read_run
 from iqlft.runs.folder import RunError
+from iqlft.runs.scores import Score
 
 MakeRun = Callable[..., Path]
 
@@ -19,14 +31,14 @@ MakeRun = Callable[..., Path]
 def test_several_seeds_are_summarised_by_student_t_paired_by_seed(make_run: MakeRun) -> None:
     runs = [
         read_run(make_run(seed=seed, online=[before, after]))
-        for seed, before, after in [(0, 0.4, 0.5), (1, 0.5, 0.62), (2, 0.6, 0.68)]
+        for seed, before, after in [(0, 0.4, 0.5), (1, 0.5, 0.75), (2, 0.6, 0.65)]
     ]
     (group,) = group_runs(runs)
     summary = summarise(group)
 
     assert summary.before == pytest.approx(t_interval([40, 50, 60]))
-    assert summary.after == pytest.approx(t_interval([50, 62, 68]))
-    assert summary.change == pytest.approx(paired_difference([40, 50, 60], [50, 62, 68]))
+    assert summary.after == pytest.approx(t_interval([50, 75, 65]))
+    assert summary.change == pytest.approx(paired_difference([40, 50, 60], [50, 75, 65]))
     assert (summary.num_seeds, summary.episodes) == ((3,), (100,))
     assert (summary.offline_updates, summary.env_steps) == ((1_000_000,), (1_000_000,))
 
@@ -235,7 +247,10 @@ def test_a_total_is_the_sum_over_tasks(make_run: MakeRun) -> None:
     assert summed.task == "total of 2 tasks"
     assert summed.before.value == pytest.approx(50 + 20)
     assert summed.before.lower < 70 < summed.before.upper
-    assert summed.change == pytest.approx((40, 40, 40))
+    assert summed.change is not None
+    assert summed.change.value == pytest.approx(40)
+    # All seeds changed alike: what is left is how sure 300 episodes of each task are.
+    assert 5 < 40 - summed.change.lower < 15
 
 
 def test_a_total_with_single_seeds_combines_the_tasks_own_intervals(make_run: MakeRun) -> None:
@@ -272,3 +287,97 @@ def test_counts_are_written_short() -> None:
 
     assert written == ["0", "500", "25k", "250k", "1M", "1M", "1.25M"]
     assert [count_range(n) for n in ((), (3,), (100, 200, 5000))] == ["-", "3", "100-5k"]
+
+
+def scores(rates: list[float], episodes: int = 100) -> list[Score]:
+    return [Score("online", 1, 1, 0.0, rate, 0.0, None, episodes) for rate in rates]
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 5])
+@pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
+def test_seeds_that_agree_are_as_sure_as_all_their_episodes(seeds: int, rate: float) -> None:
+    estimate = estimate_scores(scores([rate] * seeds), "success")
+
+    assert estimate == pytest.approx(wilson_interval(rate, 100 * seeds).scaled(100))
+    assert estimate.lower < estimate.upper
+
+
+def test_seeds_of_several_lengths_pool_their_episodes() -> None:
+    rows = [*scores([1.0], 10), *scores([1.0], 90)]
+
+    assert estimate_scores(rows, "success") == wilson_interval(1.0, 100).scaled(100)
+
+
+def test_seeds_that_differ_by_more_than_their_episodes_do_keep_student_t() -> None:
+    assert estimate_scores(scores([0.3, 0.5, 0.7]), "success") == pytest.approx(
+        t_interval([30, 50, 70]).clipped(0, 100)
+    )
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("rate", [0.01, 0.03, 0.5, 0.97, 0.99])
+def test_the_interval_of_a_rate_covers_up_to_the_ends_of_the_scale(seeds: int, rate: float) -> None:
+    """Seeds whose own rates hardly differ; Student-t alone covers 50 % of two at 99.5 %."""
+    rng, covered = np.random.default_rng(0), []
+    own = rng.beta(200 * rate, 200 * (1 - rate), (1000, seeds))
+    for drawn in rng.binomial(100, own) / 100:
+        estimate = estimate_scores(scores(drawn.tolist()), "success")
+        covered.append(estimate.lower <= 100 * rate <= estimate.upper)
+
+    assert np.mean(covered) > 0.94
+
+
+@pytest.mark.parametrize("rates", [(0.5, 0.5), (0.02, 0.98), (0.98, 0.995)])
+@pytest.mark.parametrize("seeds", [2, 4])
+def test_the_interval_of_a_change_and_of_a_total_cover_up_to_the_ends(
+    rates: tuple[float, float], seeds: int, make_run: MakeRun, tmp_path: Path
+) -> None:
+    rng, tasks = np.random.default_rng(0), ("antmaze-umaze", "antmaze-large-play")
+    runs = [
+        read_run(make_run(task, seed=seed, online=[0.0, 0.0], root=tmp_path))
+        for task in tasks
+        for seed in range(seeds)
+    ]
+    covered: list[list[bool]] = []
+    for _ in range(100):
+        drawn = []
+        for run in runs:
+            before, after = rng.binomial(100, rates) / 100
+            first, last = run.online
+            rows = (first._replace(success=float(before)), last._replace(success=float(after)))
+            drawn.append(dataclasses.replace(run, rows=rows))
+        summaries = [summarise(group) for group in group_runs(drawn)]
+        summed, change = total(summaries), 100 * (rates[1] - rates[0])
+        assert summed is not None
+        expected = [(summaries[0].change, change), (summed.change, 2 * change)]
+        expected += [(summed.before, 200 * rates[0]), (summed.after, 200 * rates[1])]
+        covered.append([bool(e and e.lower <= truth <= e.upper) for e, truth in expected])
+
+    assert (np.mean(covered, axis=0) >= 0.9).all()
+
+
+def test_an_interquartile_mean_stands_beside_the_mean_where_there_are_four_seeds(
+    make_run: MakeRun,
+) -> None:
+    runs = [
+        read_run(make_run(task, seed=seed, online=[0.5, after]))
+        for task in ("antmaze-umaze", "antmaze-large-play")
+        for seed, after in enumerate([0.0, 0.8, 0.9, 0.9])
+    ]
+    groups = group_runs(runs)
+    iqm = interquartile([summarise(group) for group in groups])
+
+    assert iqm is not None
+    assert iqm.task == "IQM of 2 tasks"
+    assert iqm.before is not None
+    assert iqm.after is not None
+    assert iqm.change is not None
+    assert iqm.after.value == pytest.approx(85)  # Without the two that failed and two of the best.
+    assert iqm.change.value == pytest.approx(35)
+    # All seeds agree: sure as half of the 800 episodes.
+    assert iqm.before == pytest.approx(wilson_interval(0.5, 400).scaled(100))
+    one = interquartile([summarise(groups[0])])
+    assert one is not None
+    assert one.task == "IQM of antmaze-umaze"
+    few = [summarise(group) for group in group_runs(runs[:-1])]
+    assert interquartile(few) is None

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from iqlft.analysis.published import published_rows
+from iqlft.analysis.statistics import newcombe_difference, wilson_interval
 from iqlft.analysis.table import format_table, table_rows
 from iqlft.runs.curves import RunCurve, read_run
 
@@ -66,7 +67,10 @@ def test_csv_parses_back_to_values_worked_out_by_hand(two_tasks: list[RunCurve])
     assert float(umaze["before"]) == pytest.approx(80)
     assert float(umaze["before_lower"]) == pytest.approx(80 - 24.8414, abs=1e-3)
     assert float(umaze["before_upper"]) == 100
-    assert [float(umaze[f"change{end}"]) for end in ("", "_lower", "_upper")] == [10, 10, 10]
+    # All seeds changed alike, so what is left is Newcombe's of 240 and 270 among 300 episodes.
+    change = newcombe_difference(wilson_interval(0.8, 300), wilson_interval(0.9, 300)).scaled(100)
+    found = [float(umaze[f"change{end}"]) for end in ("", "_lower", "_upper")]
+    assert found == pytest.approx(list(change), abs=1e-3)
     assert (umaze["seeds"], umaze["episodes"]) == ("3", "100")
     assert (umaze["offline_updates"], umaze["env_steps"]) == ("1000000", "1000000")
 
@@ -135,10 +139,11 @@ def test_an_unknown_task_and_other_metrics_have_no_published_rows(make_run: Make
 def test_text_names_intervals_seeds_and_effort(two_tasks: list[RunCurve]) -> None:
     text = format_table(two_tasks)
 
-    assert "Student-t over seeds, bootstrap paired by seed for totals" in text
+    least = "Student-t over seeds, at least Wilson over all their episodes"
+    assert f"{least}, bootstrap paired by seed for totals" in text
     assert "3 seeds, 100 episodes, 1M offline updates, 1M environment steps" in text
     assert "50.0 [25, 75]" in text
-    assert "+20.0 [20, 20]" in text
+    assert "+20.0 [12, 27]" in text
     assert max(map(len, text.splitlines()[1:])) <= 102
 
 
@@ -199,3 +204,28 @@ def test_markdown_is_a_table_of_equal_rows(two_tasks: list[RunCurve], make_run: 
 
     assert cells == {11}
     assert any("a\\|b" in line for line in lines)
+
+
+def test_interquartile_means_stand_beside_means_where_there_are_four_seeds(
+    make_run: MakeRun,
+) -> None:
+    runs = [
+        read_run(make_run(task, seed=seed, online=[0.5, after]))
+        for task in ("antmaze-umaze", "antmaze-medium-play")
+        for seed, after in enumerate([0.0, 0.8, 0.9, 0.9])
+    ]
+    text = format_table(runs)
+
+    assert "stratified bootstrap for interquartile means (IQM) of all runs" in text
+    (row,) = [row for row in table_rows(runs) if row.kind == "iqm"]
+    assert row.task == "IQM of 2 tasks"
+    assert row.after is not None
+    assert row.after.value == pytest.approx(85)
+    assert not [row for row in table_rows(runs[1:]) if row.kind == "iqm"]
+
+
+def test_seeds_that_agree_are_not_shown_as_certain(make_run: MakeRun) -> None:
+    runs = [read_run(make_run(seed=seed, online=[0.9, 1.0])) for seed in range(2)]
+
+    assert "100.0 [98, 100]" in format_table(runs)
+    assert "100.0 [100, 100]" not in format_table(runs)

@@ -88,7 +88,7 @@ def test_the_band_is_student_t_over_seeds(three_seeds: list[RunCurve]) -> None:
 
     expected = t_interval([50, 55, 60])
     assert last == pytest.approx([expected.lower, expected.upper])
-    assert "95 % Student-t interval over seeds" in words(figure)
+    assert "95 % Student-t interval over seeds, at least Wilson's" in words(figure)
 
 
 def test_one_seed_has_a_wilson_band_and_the_figure_says_so(make_run: MakeRun) -> None:
@@ -544,3 +544,17 @@ def test_ticks_are_round_and_within_the_phase() -> None:
 def test_no_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no runs"):
         plot_before_after([], tmp_path)
+
+
+def test_an_interquartile_mean_has_a_row_of_its_own_where_there_are_four_seeds(
+    make_run: MakeRun,
+) -> None:
+    runs = [
+        read_run(make_run(seed=seed, online=[0.5, after]))
+        for seed, after in enumerate([0.0, 0.8, 0.9, 0.9])
+    ]
+    figure = before_after_figure(runs)
+
+    assert [label.get_text() for label in figure.axes[1].get_yticklabels()] == ["mean", "IQM"]
+    assert "IQM, interquartile mean of all runs: stratified bootstrap" in words(figure)
+    assert "IQM" not in " ".join(words(before_after_figure(runs[1:])))
