@@ -154,6 +154,7 @@ class Ingestion:
         first = next_episode if self._service.lockstep else 0
         if not first <= episode <= next_episode:
             raise BatchError(f"Episode {episode} is not the worker's next, {next_episode}.")
+
     def _check(self, session: Session, batch: Batch, newest_version: int) -> None:
         service = self._service
         newest = service.last_version if session.recovered else newest_version
