@@ -15,9 +15,9 @@ $(READY): pyproject.toml
 demo: $(READY)
 	$(BIN)/iqlft demo
 
-## The default test suite.
+## The default test suite, in two processes.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 ## Format, lint, types and import contracts.
 lint: $(READY)

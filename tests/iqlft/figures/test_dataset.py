@@ -34,7 +34,7 @@ def cells(axes: Axes) -> list[tuple[float, float, str]]:
     return [(*text.get_position(), text.get_text()) for text in axes.texts]
 
 
-@pytest.mark.parametrize("out", [None, "pictures/mine.png", "mine.pdf", "mine"])
+@pytest.mark.parametrize("out", [None, "pictures/mine.png", "mine"])
 def test_the_command_draws_a_png_and_a_pdf(
     corner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str | None
 ) -> None:

@@ -60,7 +60,12 @@ def test_as_many_checkpoints_stay_as_are_wanted(
 ) -> None:
     assert corner
     config = dataclasses.replace(
-        pretraining, runs=tmp_path, num_updates=50, eval_every=50, checkpoint_every=10
+        pretraining,
+        runs=tmp_path,
+        num_updates=50,
+        eval_every=50,
+        eval_episodes=1,
+        checkpoint_every=10,
     )
     for wanted, found in ((1, 1), (4, 4), (20, 7)):
         config = dataclasses.replace(config, keep_checkpoints=wanted, name=f"keep-{wanted}")

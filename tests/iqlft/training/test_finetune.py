@@ -90,7 +90,7 @@ def test_a_learner_that_is_ahead_of_its_workers_says_how_long_it_waits(
     fresh: Path, lockstep: FinetuneConfig
 ) -> None:
     # In lockstep it has nothing to do until the next step has come.
-    config = dataclasses.replace(lockstep, run=(fresh,), utd_ratio=1.0, env_steps=200, log_every=50)
+    config = dataclasses.replace(lockstep, run=(fresh,), utd_ratio=1.0, env_steps=60, log_every=20)
     (run,) = finetune(config)
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     online = [row for row in map(json.loads, lines) if row["phase"] == "online"]

@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from iqlft.cli import main as cli
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import Run
 
@@ -64,33 +65,50 @@ MACHINE = (
     "--device", "cpu", "--threads", "1", "--eval-episodes", "1", "--log-every", "10",
     "--workers", "1",
 )  # fmt: skip
-Command = Callable[..., subprocess.CompletedProcess[str]]
+Main = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def command(corner: str, tmp_path: Path) -> Command:
-    """Runs `iqlft` as a user does, in a folder beside that of the user's module."""
-    assert corner
+def code(tmp_path: Path) -> Path:
+    """A folder with the user's module."""
     package = tmp_path / "code" / "mine"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "algorithms.py").write_text(SOURCE)
-    folders = [tmp_path / "code", ROOT, ROOT / "workers"]
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+    return package.parent
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "iqlft", *arguments],
-            cwd=tmp_path, env=variables, text=True, capture_output=True, timeout=120, check=False,
-        )  # fmt: skip
 
-    return run
+@pytest.fixture
+def main(
+    code: Path, corner: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Main]:
+    """Runs a command where the user's module can be imported; exit code, output and errors."""
+    assert corner
+    monkeypatch.syspath_prepend(code)
+    monkeypatch.chdir(code.parent)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        try:
+            exit_code = cli.main([*arguments])
+        except SystemExit as error:
+            exit_code = int(error.code or 0)
+        return exit_code, *capsys.readouterr()
+
+    yield run
+    for name in ("mine", "mine.algorithms"):
+        sys.modules.pop(name, None)
 
 
 def test_an_own_algorithm_is_pretrained_evaluated_and_fine_tuned(
-    command: Command, tmp_path: Path
+    main: Main, code: Path, tmp_path: Path
 ) -> None:
-    done = command("pretrain", "--algorithm", MINE, "--laziness", "0.5", *TINY, *MACHINE)
+    # As a user does it, who has the module's folder in PYTHONPATH.
+    path = os.pathsep.join(map(str, [code, ROOT, ROOT / "workers"]))
+    arguments = ("pretrain", "--algorithm", MINE, "--laziness", "0.5", *TINY, *MACHINE)
+    done = subprocess.run(
+        [sys.executable, "-m", "iqlft", *arguments], cwd=tmp_path, text=True, capture_output=True,
+        env={**os.environ, "PYTHONPATH": path}, timeout=120, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "antmaze-corner" / "mine-s0"
     run = Run.open(folder)
@@ -99,25 +117,22 @@ def test_an_own_algorithm_is_pretrained_evaluated_and_fine_tuned(
     assert yaml.safe_load((folder / "config.yaml").read_text())
     assert run.meta["status"] == "finished"
 
-    done = command("evaluate", str(folder), "--episodes", "1")
-    assert done.returncode == 0, done.stderr
-
-    done = command("finetune", "--env-steps", "20", "--eval-every", "20", *MACHINE)
-    assert done.returncode == 0, done.stderr
+    assert main("evaluate", str(folder), "--episodes", "1")[0] == 0
+    assert main("finetune", "--env-steps", "20", "--eval-every", "20", *MACHINE)[0] == 0
     assert Run.open(folder).meta["phase"] == "online"
     state = checkpoint.load(folder / "checkpoints").state
     assert state["updates"] == 40
 
-    done = command("resume", str(folder))
-    assert done.returncode == 2
-    assert "finished" in done.stderr
+    exit_code, _, errors = main("resume", str(folder))
+    assert exit_code == 2
+    assert "finished" in errors
 
 
-def test_the_help_of_an_own_algorithm_shows_its_flags(command: Command) -> None:
-    done = command("pretrain", "--algorithm", MINE, "--help")
-    assert done.returncode == 0, done.stderr
-    assert "--laziness" in done.stdout
-    assert "--expectile" not in done.stdout
+def test_the_help_of_an_own_algorithm_shows_its_flags(main: Main) -> None:
+    exit_code, output, errors = main("pretrain", "--algorithm", MINE, "--help")
+    assert (exit_code, errors) == (0, "")
+    assert "--laziness" in output
+    assert "--expectile" not in output
 
 
 @pytest.mark.parametrize(
@@ -129,11 +144,11 @@ def test_the_help_of_an_own_algorithm_shows_its_flags(command: Command) -> None:
     ],
 )
 def test_what_is_no_algorithm_is_refused_in_a_sentence(
-    name: str, words: str, command: Command, tmp_path: Path
+    name: str, words: str, main: Main, tmp_path: Path
 ) -> None:
-    done = command("pretrain", "--algorithm", name, *TINY, *MACHINE)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    exit_code, _, errors = main("pretrain", "--algorithm", name, *TINY, *MACHINE)
+    assert exit_code == 2
+    assert words in errors
+    assert "Traceback" not in errors
+    assert len(errors.strip().splitlines()) == 1
     assert not (tmp_path / "runs").exists()

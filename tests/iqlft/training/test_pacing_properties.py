@@ -296,32 +296,34 @@ def world_of(num_workers: int, ratio: float, weights: ActorWeights) -> Iterator[
             world.journal.close()
 
 
-@pytest.mark.parametrize("ratio", [0.25, 1.0, 4.0])
-@pytest.mark.parametrize("num_workers", [1, 4, 8])
-class TestPacing:
-    """For numbers of workers and ratios."""
+several = st.sampled_from([1, 4, 8])
+"""Numbers of workers."""
+ratios = st.sampled_from([0.25, 1.0, 4.0])
 
-    @settings(max_examples=10, deadline=None)
-    @given(happening=events(KILLS))
-    def test_workers_that_are_killed_leave_their_credit_to_the_others(
-        self, num_workers: int, ratio: float, make_weights: MakeWeights, happening: list[Event]
-    ) -> None:
-        with world_of(num_workers, ratio, make_weights(2, 1)) as world:
-            live(world, happening, strays=0)
 
-    @settings(max_examples=10, deadline=None)
-    @given(happening=events(CUTS))
-    def test_a_worker_that_was_cut_off_is_ahead_by_no_more_than_its_credit(
-        self, num_workers: int, ratio: float, make_weights: MakeWeights, happening: list[Event]
-    ) -> None:
-        # Its credit was given to others, but what it had stepped is not thrown away.
-        with world_of(num_workers, ratio, make_weights(2, 1)) as world:
-            live(world, happening, strays=num_workers * CREDIT)
+@settings(max_examples=30, deadline=None)
+@given(num_workers=several, ratio=ratios, happening=events(KILLS))
+def test_workers_that_are_killed_leave_their_credit_to_the_others(
+    num_workers: int, ratio: float, make_weights: MakeWeights, happening: list[Event]
+) -> None:
+    with world_of(num_workers, ratio, make_weights(2, 1)) as world:
+        live(world, happening, strays=0)
 
-    @settings(max_examples=10, deadline=None)
-    @given(happening=events(RESTARTS))
-    def test_a_learner_that_begins_again_takes_in_no_faster_what_it_had_accepted(
-        self, num_workers: int, ratio: float, make_weights: MakeWeights, happening: list[Event]
-    ) -> None:
-        with world_of(num_workers, ratio, make_weights(2, 1)) as world:
-            live(world, happening, strays=math.inf)
+
+@settings(max_examples=30, deadline=None)
+@given(num_workers=several, ratio=ratios, happening=events(CUTS))
+def test_a_worker_that_was_cut_off_is_ahead_by_no_more_than_its_credit(
+    num_workers: int, ratio: float, make_weights: MakeWeights, happening: list[Event]
+) -> None:
+    # Its credit was given to others, but what it had stepped is not thrown away.
+    with world_of(num_workers, ratio, make_weights(2, 1)) as world:
+        live(world, happening, strays=num_workers * CREDIT)
+
+
+@settings(max_examples=30, deadline=None)
+@given(num_workers=several, ratio=ratios, happening=events(RESTARTS))
+def test_a_learner_that_begins_again_takes_in_no_faster_what_it_had_accepted(
+    num_workers: int, ratio: float, make_weights: MakeWeights, happening: list[Event]
+) -> None:
+    with world_of(num_workers, ratio, make_weights(2, 1)) as world:
+        live(world, happening, strays=math.inf)

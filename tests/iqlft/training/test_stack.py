@@ -44,15 +44,41 @@ def lockstep(lockstep: FinetuneConfig) -> FinetuneConfig:
     return dataclasses.replace(lockstep, stack="always")
 
 
-@pytest.fixture(scope="session")
+class Listening:
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.tasks: set[str] = set()
+
+    def status(self, status: Status) -> None:
+        """Remembers which run spoke."""
+        self.tasks.add(status.task)
+
+    def event(self, sentence: str) -> None:
+        """Remembers an event."""
+        self.events.append(sentence)
+
+
+@pytest.fixture(scope="module")
+def said() -> Listening:
+    """What was said while three runs were pretrained together."""
+    return Listening()
+
+
+@pytest.fixture(scope="module")
 def stacked_once(
-    pretraining: PretrainConfig, corner_root: Path, tmp_path_factory: pytest.TempPathFactory
+    pretraining: PretrainConfig,
+    corner_root: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    said: Listening,
 ) -> list[Path]:
-    """Three runs that were pretrained together; to be read, not changed."""
+    """Those runs; to be read, not changed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINARI_DATASETS_PATH", str(corner_root))
         runs = tmp_path_factory.mktemp("stacked")
-        return pretrain(dataclasses.replace(pretraining, seeds=SEEDS, stack="always", runs=runs))
+        config = dataclasses.replace(pretraining, seeds=SEEDS, stack="always", runs=runs)
+        return pretrain(config, said)
 
 
 @pytest.fixture
@@ -128,16 +154,17 @@ def test_members_are_fine_tuned_together_each_with_workers_and_transitions_of_it
 ) -> None:
     alone = stacked[1].with_name("alone")
     shutil.copytree(stacked[1], alone)
-    finetune(dataclasses.replace(lockstep, run=tuple(stacked)))
-    finetune(dataclasses.replace(lockstep, run=(alone,)))
+    config = dataclasses.replace(lockstep, env_steps=120, eval_every=120)
+    finetune(dataclasses.replace(config, run=tuple(stacked)))
+    finetune(dataclasses.replace(config, run=(alone,)))
     rows = []
     for folder in [*stacked, alone]:
-        assert [row["env_steps"] for row in curves(folder)[3:]] == ["0", "170", "340"]
+        assert [row["env_steps"] for row in curves(folder)[3:]] == ["0", "120"]
         journal = Journal(folder / JOURNAL)
         rewards = [entry.batch.rewards for entry in journal.entries()]
         rows.append(np.concatenate([entry.batch.observations for entry in journal.entries()]))
         journal.close()
-        assert sum(map(len, rewards)) == 340
+        assert sum(map(len, rewards)) == 120
     # In lockstep the learner's arithmetic decides every step of the environment.
     np.testing.assert_allclose(rows[1], rows[3], rtol=1e-3, atol=1e-3)
     assert not np.array_equal(rows[0], rows[1])
@@ -225,12 +252,12 @@ def test_a_member_that_fails_leaves_the_others_at_work(
 def test_where_all_members_fail_each_says_why(
     stack: PretrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poison({0: 120, 1: 40, 2: 220}, monkeypatch)
+    poison({0: 60, 1: 20, 2: 80}, monkeypatch)
     said = Listening()
     with pytest.raises(TrainingDivergedError, match="iql-s1"):
         pretrain(stack, said)
     folders = [stack.runs / stack.task / f"iql-s{seed}" for seed in SEEDS]
-    assert states(folders) == [("failed", 120), ("failed", 40), ("failed", 220)]
+    assert states(folders) == [("failed", 60), ("failed", 20), ("failed", 80)]
     failures = [each.partition(".")[0] for each in said.events if "failed" in each]
     assert failures == [
         "iql-s1: It has failed, the others go on",
@@ -243,47 +270,31 @@ def test_an_interrupt_after_a_failure_tells_how_to_resume_the_others(
     stack: PretrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        poison({1: 60}, patch, stop_at=150)
+        poison({1: 20}, patch, stop_at=70)
         with pytest.raises(Interrupted) as caught:
-            pretrain(stack)
+            pretrain(dataclasses.replace(stack, num_updates=100))
     assert [folder.name for folder in caught.value.folders] == ["iql-s0", "iql-s2"]
     folders = [stack.runs / stack.task / f"iql-s{seed}" for seed in SEEDS]
-    with pytest.raises(CheckpointError, match="iql-s1 is 91 updates behind the others"):
+    with pytest.raises(CheckpointError, match="iql-s1 is 51 updates behind the others"):
         resume(*folders)
     resume(folders[0], folders[2])
-    assert states(folders) == [("finished", 300), ("failed", 60), ("finished", 300)]
+    assert states(folders) == [("finished", 100), ("failed", 20), ("finished", 100)]
 
 
 def test_a_member_that_fails_online_leaves_the_others_at_work(
     stacked: list[Path], lockstep: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poison({0: 340}, monkeypatch)
+    config = dataclasses.replace(lockstep, env_steps=160, eval_every=160)
     with pytest.raises(TrainingDivergedError, match="iql-s0"):
-        finetune(dataclasses.replace(lockstep, run=tuple(stacked[:2])))
+        finetune(dataclasses.replace(config, run=tuple(stacked[:2])))
     (failed, before), finished = states(stacked[:2])
-    assert (failed, finished) == ("failed", ("finished", 470))
+    assert (failed, finished) == ("failed", ("finished", 380))
     assert 300 <= before <= 340
 
 
-class Listening:
-    """A reporter that remembers."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-        self.tasks: set[str] = set()
-
-    def status(self, status: Status) -> None:
-        """Remembers which run spoke."""
-        self.tasks.add(status.task)
-
-    def event(self, sentence: str) -> None:
-        """Remembers an event."""
-        self.events.append(sentence)
-
-
-def test_what_is_said_tells_of_which_run(stack: PretrainConfig) -> None:
-    said = Listening()
-    pretrain(stack, said)
+def test_what_is_said_tells_of_which_run(said: Listening, stacked_once: list[Path]) -> None:
+    assert stacked_once
     evaluations = sorted(each.partition(" in")[0] for each in said.events if "Evaluated" in each)
     assert len(evaluations) == 9
     assert all(each.startswith(f"iql-s{index // 3}: ") for index, each in enumerate(evaluations))
