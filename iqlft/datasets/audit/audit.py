@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     import minari
 
 
-def check(dataset_id: str) -> list[Finding]:
+def check(dataset_id: str, *, trust: bool = False) -> list[Finding]:
     """Audits a dataset.
 
     Args:
         dataset_id: Minari id of a local dataset.
+        trust: whether its environment may be run though no installed package registers it.
 
     Returns:
         What was found, in the order in which it is best read.
@@ -39,7 +40,7 @@ def check(dataset_id: str) -> list[Finding]:
     """
     dataset = open_dataset(dataset_id)
     schema = SchemaCheck(dataset)
-    measures, reason = _measures(dataset)
+    measures, reason = _measures(dataset, trust)
     content = ContentHash() if dataset_id in generated() else None
     unreadable = ""
     try:
@@ -54,7 +55,7 @@ def check(dataset_id: str) -> list[Finding]:
     findings = schema.findings(unreadable)
     if unreadable or not schema.num_transitions:
         return findings
-    findings.append(replay_check(dataset))
+    findings.append(replay_check(dataset, trust=trust))
     if content is not None:
         findings.append(_identity(dataset_id, content.digest))
     if reason:
@@ -69,10 +70,10 @@ def _identity(dataset_id: str, digest: str) -> Finding:
     return Finding("the published dataset", None, note=f"{answer} (hash of its content {digest})")
 
 
-def _measures(dataset: minari.MinariDataset) -> tuple[MazeMeasures | None, str]:
+def _measures(dataset: minari.MinariDataset, trust: bool) -> tuple[MazeMeasures | None, str]:
     """What measures the ways through the dataset's maze, or why nothing can."""
     try:
-        maze = recorded_maze(dataset)
+        maze = recorded_maze(dataset, trust=trust)
     except UserError as error:
         return None, f"not measured: {error}"
     if maze is None:
