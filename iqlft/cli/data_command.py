@@ -57,7 +57,9 @@ def _list(arguments: list[str]) -> str:
 
     return (
         "\n".join(
-            f"{each.id:34s}{each.transitions:>12,} transitions{each.episodes:>8,} episodes"
+            f"{each.id:34s}  damaged: {each.damage}"
+            if each.damage
+            else f"{each.id:34s}{each.transitions:>12,} transitions{each.episodes:>8,} episodes"
             f"{each.size_bytes / 2**20:>8,.0f} MiB"
             for each in list_local()
         )

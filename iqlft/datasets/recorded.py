@@ -14,7 +14,9 @@ from minari.dataset.minari_dataset import DATASET_ID_RE
 from iqlft.datasets.antmaze.gait import LATEST
 from iqlft.datasets.antmaze.tasks import TASKS, generated
 from iqlft.datasets.errors import DatasetError
-from iqlft.datasets.storage import dataset_path
+from iqlft.datasets.metadata import AGAIN, read_metadata
+from iqlft.datasets.reading import require_episodes
+from iqlft.datasets.storage import dataset_path, local_ids
 from iqlft_workers import environment as environments
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.fixed_goal import ROBOTICS_SUCCESS_RADIUS
@@ -55,13 +57,17 @@ def open_dataset(dataset_id: str) -> minari.MinariDataset:
     """
     if not DATASET_ID_RE.fullmatch(dataset_id) or not (dataset_path(dataset_id) / "data").exists():
         raise DatasetError(_absence(dataset_id))
+    read_metadata(dataset_id)
     try:
-        return minari.load_dataset(dataset_id)
-    except (OSError, ValueError, KeyError, AssertionError) as error:
+        dataset = minari.load_dataset(dataset_id)
+    except Exception as error:  # Minari has no errors of its own
+        reason = f"{type(error).__name__}: {error}"
         raise DatasetError(
-            f"The dataset {dataset_id} at {dataset_path(dataset_id)} cannot be read ({error}); "
-            "make or download it again with --force."
+            f"The dataset {dataset_id} at {dataset_path(dataset_id)} cannot be read "
+            f"({reason:.300}); {AGAIN} with --force."
         ) from error
+    require_episodes(dataset)
+    return dataset
 
 
 def _absence(dataset_id: str) -> str:
@@ -80,7 +86,7 @@ def _absence(dataset_id: str) -> str:
         advice = "its id is not of the form namespace/name-v0; list those here: `iqlft data list`"
     else:
         advice = f"download it with `iqlft data download {dataset_id}`"
-    local = difflib.get_close_matches(dataset_id, minari.list_local_datasets(), n=3, cutoff=0.3)
+    local = difflib.get_close_matches(dataset_id, local_ids(), n=3, cutoff=0.3)
     nearest = f" Nearest local datasets: {', '.join(local)}." if local else ""
     return f"The dataset {dataset_id} is not on this machine; {advice}.{nearest}".replace("?.", "?")
 
@@ -182,7 +188,13 @@ def has_mirrored_map(dataset: minari.MinariDataset) -> bool:
     maps = [spec.kwargs.get("maze_map") for spec in specs if spec is not None]
     if len(maps) != len(specs) or None in maps:
         return False
-    made, evaluated = (np.array([[cell == 1 for cell in row] for row in each]) for each in maps)
+    try:
+        made, evaluated = (np.array([[cell == 1 for cell in row] for row in each]) for each in maps)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{dataset.id} records a maze_map that is no table ({error}); name the environment in "
+            "the configuration (environment)."
+        ) from error
     if np.array_equal(made, evaluated):
         return False
     if np.array_equal(made, np.fliplr(evaluated)):

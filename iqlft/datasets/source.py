@@ -126,17 +126,22 @@ class Source:
             DatasetError: an episode is not of the right form, or some are missing.
         """
         count = 0
-        for index, episode in enumerate(read_episodes(self._dataset, self._needed_keys())):
+        for episode in read_episodes(self._dataset, self._needed_keys()):
             if content is not None:
                 content.add(episode)
-            rows = self._rows(episode, index, environment)
+            rows = self._rows(episode, environment)
             count += len(rows)
+            if count > self.num_transitions:
+                self._refuse_number(f"more than {self.num_transitions}")
             yield rows
         if count != self.num_transitions or count == 0:
-            raise DatasetError(
-                f"{self._dataset.id} announces {self.num_transitions} transitions and holds "
-                f"{count}; make or download it again."
-            )
+            self._refuse_number(f"{count}")
+
+    def _refuse_number(self, held: str) -> None:
+        raise DatasetError(
+            f"{self._dataset.id} announces {self.num_transitions} transitions and holds {held}; "
+            "make or download it again."
+        )
 
     def _needed_keys(self) -> tuple[str, ...]:
         return self.keys if self._goal == "stored" else _GOAL_KEYS
@@ -155,23 +160,17 @@ class Source:
         """Which transitions lead to the goal that counts, `(T,)`, from `(T+1, 2)` each."""
         if self._target is not None:
             return self._target.reached(positions[1:])
-        distance = np.linalg.norm(positions[1:] - goals[1:], axis=-1)
+        shared = min(len(positions), len(goals))  # They differ in damaged data, refused later.
+        distance = np.linalg.norm(positions[1:shared] - goals[1:shared], axis=-1)
         reached: NDArray[np.bool_] = distance <= self._radius
         return reached
 
-    def _rows(
-        self, episode: RecordedEpisode, index: int, environment: EnvironmentSpec
-    ) -> NDArray[np.float32]:
+    def _rows(self, episode: RecordedEpisode, environment: EnvironmentSpec) -> NDArray[np.float32]:
         steps = len(episode.rewards)
         rows = np.empty((steps, self.layout.width), np.float32)
         fields = self.layout.unpack(rows)
         observations, actions, rewards, next_observations, terminated, truncated, versions = fields
         flat = flatten_observation(episode.observations, self.keys)
-        if len(flat) != steps + 1:
-            raise DatasetError(
-                f"Episode {index} of {self._dataset.id} has {len(flat)} observations for "
-                f"{steps} transitions; one more than transitions is needed."
-            )
         observations[...], next_observations[...] = flat[:-1], flat[1:]
         scaled = self.action_range.to_unit(episode.actions)
         np.clip(scaled, -ACTION_LIMIT, ACTION_LIMIT, out=actions)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import warnings
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_log = logging.getLogger(__name__)
 WEIGHTS, DESCRIPTION = "actor.safetensors", "policy.json"
 """The files of a policy folder."""
 
@@ -44,7 +45,7 @@ class Policy:
 
     def __init__(self, weights: ActorWeights, environment: EnvironmentSpec) -> None:
         self.weights, self.environment = weights, environment
-        self._range = environment.action_range
+        self._range, self._said = environment.action_range, False
         self._actor = make_actor(weights)
 
     def __call__(
@@ -56,8 +57,8 @@ class Policy:
     ) -> NDArray[np.float32]:
         """The action for an observation, in the environment's units.
 
-        A policy that was saved before its folder held the bounds of actions acts in [-1, 1] and
-        warns that it does.
+        A policy that was saved before its folder held the bounds of actions acts in [-1, 1], and
+        says so in the log.
 
         Args:
             observation: as the environment gives it (a mapping, for Dict observations), or flat
@@ -92,11 +93,12 @@ class Policy:
         """An action in [-1, 1] in the environment's units."""
         if self._range is not None:
             return self._range.to_environment(action)
-        warnings.warn(
-            "This policy was saved without the bounds of its actions, which are in [-1, 1] now: "
-            "rescale them for an environment with others, and say raw=True.",
-            stacklevel=3,
-        )
+        if not self._said:
+            self._said = True
+            _log.warning(
+                "This policy was saved without the bounds of its actions, which are therefore in "
+                "[-1, 1]: rescale them for an environment with others (say raw=True)."
+            )
         return action
 
 

@@ -15,6 +15,7 @@ from iqlft.datasets.audit.findings import Finding
 from iqlft.datasets.audit.measures import MazeMeasures
 from iqlft.datasets.audit.replay_check import replay_check
 from iqlft.datasets.audit.schema import SchemaCheck
+from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.goal_maze import recorded_maze
 from iqlft.datasets.reading import read_episodes
 from iqlft.datasets.recorded import open_dataset
@@ -42,18 +43,18 @@ def check(dataset_id: str, *, trust: bool = False) -> list[Finding]:
     schema = SchemaCheck(dataset)
     measures, reason = _measures(dataset, trust)
     content = ContentHash() if dataset_id in generated() else None
-    unreadable = ""
+    unreadable, sound = "", True
     try:
-        for episode in read_episodes(dataset, schema.keys):
-            schema.add(episode)
-            if measures is not None:
+        for episode in read_episodes(dataset, schema.keys, sound=False):
+            sound = schema.add(episode) and sound
+            if measures is not None and sound:
                 measures.add(episode)
             if content is not None:
                 content.add(episode)
-    except (KeyError, OSError) as error:
+    except DatasetError as error:
         unreadable = f"the next one cannot be read: {error}"
     findings = schema.findings(unreadable)
-    if unreadable or not schema.num_transitions:
+    if unreadable or not sound or not schema.num_transitions:
         return findings
     findings.append(replay_check(dataset, trust=trust))
     if content is not None:

@@ -73,8 +73,7 @@ def replay_check(dataset: minari.MinariDataset, *, trust: bool = False) -> Findi
     except UserError as error:
         return Finding(NAME, None, note=f"not possible: {error}")
     except Exception as error:  # noqa: BLE001  (what another version recorded fails in any way)
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Finding(NAME, None, note=f"not possible: {dataset.env_spec.id} raises {reason}")
+        return _impossible(dataset.env_spec.id, error)
     try:
         simulator = _simulator(environment.unwrapped)
         if simulator is None:
@@ -84,11 +83,18 @@ def replay_check(dataset: minari.MinariDataset, *, trust: bool = False) -> Findi
             _replay(environment.unwrapped, simulator, transition)
             for transition in _sample(dataset, simulator.model)
         ]
+    except Exception as error:  # noqa: BLE001  (and so do states that are none)
+        return _impossible(dataset.env_spec.id, error)
     finally:
         environment.close()
     if not differences:
         return Finding(NAME, None, note="not possible: qpos and qvel are not recorded")
     return _judge(dataset, max(differences), len(differences))
+
+
+def _impossible(environment_id: str, error: Exception) -> Finding:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return Finding(NAME, None, note=f"not possible: {environment_id} raises {reason:.300}")
 
 
 def _judge(dataset: minari.MinariDataset, difference: float, count: int) -> Finding:
