@@ -60,6 +60,10 @@ def open_dataset(dataset_id: str) -> minari.MinariDataset:
     read_metadata(dataset_id)
     try:
         dataset = minari.load_dataset(dataset_id)
+    except ImportError as error:
+        raise DatasetError(
+            f"{dataset_id} is kept in Arrow, which needs pyarrow: pip install 'minari[arrow]'."
+        ) from error
     except Exception as error:  # Minari has no errors of its own
         reason = f"{type(error).__name__}: {error}"
         raise DatasetError(
