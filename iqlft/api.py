@@ -170,9 +170,14 @@ class Algorithm:
         self,
         observation: Any,  # noqa: ANN401
         rng: np.random.Generator | None = None,
+        *,
+        raw: bool = False,
     ) -> NDArray[np.float32]:
-        """The mean action for an observation, or with `rng` a sampled one; see `Policy`."""
-        return self.policy(observation, rng)
+        """The mean action for an observation, or with `rng` a sampled one; see `Policy`.
+
+        It is in the environment's units, or with `raw` in [-1, 1].
+        """
+        return self.policy(observation, rng, raw=raw)
 
     def save(self, folder: Path | str) -> None:
         """Writes the policy to a folder that `iqlft.load_policy` reads."""

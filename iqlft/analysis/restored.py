@@ -41,15 +41,19 @@ def restored(run: Run, policy: Policy, name: str | None = None) -> Algorithm[Any
     return algorithm
 
 
-def pretrained_policy(run: Run) -> Policy:
+def pretrained_policy(run: Run, newest: Policy | None = None) -> Policy:
     """The policy that fine-tuning begins with, whether it has begun or not.
+
+    Args:
+        run: an existing run.
+        newest: its newest policy, where that is loaded already.
 
     Raises:
         RunError: pretraining is not finished.
         CheckpointError: its checkpoint is damaged, or does not fit the run's configuration.
         PolicyError: the run's policy folder is missing or damaged.
     """
-    newest = load_policy(run.folder)
+    newest = newest or load_policy(run.folder)
     algorithm = restored(run, newest, end_of_pretraining(run))
     return Policy(algorithm.actor_weights(), newest.environment)
 

@@ -111,6 +111,8 @@ class EvaluateRun(OneRun):
     """Evaluation episodes."""
     workers: int = 2
     """Worker processes."""
+    trust: bool = False
+    """Run the environment that the policy names though no installed package registers it."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,8 @@ class CheckData(OneDataset):
 
     style: Literal["text", "markdown"] = "text"
     """Form of the table."""
+    trust: bool = False
+    """Run the environment that the dataset names though no installed package registers it."""
     out: Path | None = None
     """File to write; none: the terminal."""
 
@@ -204,3 +208,5 @@ class PlotData(OneDataset):
 
     out: Path | None = None
     """File to draw into, as PNG and as PDF; none: one here that is named after the dataset."""
+    trust: bool = False
+    """Run the environment that the dataset names though no installed package registers it."""

@@ -57,7 +57,9 @@ def _list(arguments: list[str]) -> str:
 
     return (
         "\n".join(
-            f"{each.id:34s}{each.transitions:>12,} transitions{each.episodes:>8,} episodes"
+            f"{each.id:34s}  damaged: {each.damage}"
+            if each.damage
+            else f"{each.id:34s}{each.transitions:>12,} transitions{each.episodes:>8,} episodes"
             f"{each.size_bytes / 2**20:>8,.0f} MiB"
             for each in list_local()
         )
@@ -133,7 +135,7 @@ def _check(arguments: list[str]) -> str:
         format_findings,
     )
 
-    findings = check(chosen.id)
+    findings = check(chosen.id, trust=chosen.trust)
     report = format_findings(findings, chosen.style)
     if chosen.style == "markdown":
         report = f"# {chosen.id}\n\n{report}"
@@ -155,5 +157,5 @@ def _plot(arguments: list[str]) -> str:
     out = chosen.out or Path(chosen.id.replace("/", "-"))
     name = out.stem if out.suffix in {".png", ".pdf"} else out.name
     with writing(out):
-        drawn = plot_dataset(chosen.id, out.parent, name)
+        drawn = plot_dataset(chosen.id, out.parent, name, trust=chosen.trust)
     return "\n".join(f"Drew {path}" for path in drawn)

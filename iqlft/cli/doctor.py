@@ -25,7 +25,12 @@ def examine(runs: Path = Path("runs")) -> list[tuple[str, str]]:
     rows.append(("device", _device()))
     rows += [("bf16", _bf16()), _video()]
     datasets = list_local()
-    rows += [("dataset", f"{each.id}: {each.transitions:,} transitions") for each in datasets]
+    rows += [
+        ("damaged", f"{each.id}: {each.damage}")
+        if each.damage
+        else ("dataset", f"{each.id}: {each.transitions:,} transitions")
+        for each in datasets
+    ]
     if not datasets:
         rows.append(("missing", "datasets: make one with `iqlft data make antmaze-umaze`"))
     rows.append(("tasks", ", ".join(task_names())))

@@ -35,7 +35,7 @@ def evaluate(arguments: list[str]) -> str:
     chosen = parse("evaluate", EvaluateRun, arguments)
     from iqlft.training.evaluate import evaluate as run_evaluation  # noqa: PLC0415
 
-    return aligned(run_evaluation(chosen.run, chosen.episodes, chosen.workers))
+    return aligned(run_evaluation(chosen.run, chosen.episodes, chosen.workers, trust=chosen.trust))
 
 
 def plot(arguments: list[str]) -> str:
@@ -78,7 +78,9 @@ def video(arguments: list[str]) -> str:
 
     out = chosen.out or chosen.run / "plots"
     with console_reporter() as reporter, writing(out):
-        filmed = film_run(chosen.run, out, chosen.episodes, chosen.workers, reporter.event)
+        filmed = film_run(
+            chosen.run, out, chosen.episodes, chosen.workers, reporter.event, trust=chosen.trust
+        )
     return "\n".join(f"Filmed {path}" for path in filmed)
 
 

@@ -50,6 +50,10 @@ class TaskConfig:
     """Gymnasium id for evaluation and fine-tuning; empty: the dataset's own evaluation spec."""
     environment_kwargs: Annotated[dict[str, Any], tyro.conf.Fixed] = field(default_factory=dict)
     """Arguments of that environment, over the recorded ones; in a file only."""
+    trust: bool = False
+    """Run the environment that the data name though no installed package registers it: its code is
+    imported and called, here and in the workers.
+    """
     goal: Literal["evaluation", "observed", "stored"] = "evaluation"
     """evaluation: rewards relabelled to the evaluation goal, which is not observed; observed: the
     desired goal is part of the observation; stored: observations and rewards as they are."""
@@ -187,6 +191,10 @@ class SourceConfig:
     """Where no run is named: the newest one of this task; empty: of any."""
     algorithm: str = ""
     """Where no run is named: the newest one of this algorithm; empty: of any."""
+    trust: bool = False
+    """Run the environment that the data name though no installed package registers it; a run that
+    was pretrained so goes on so.
+    """
     workers: Count = 2
     """Rollout worker processes, shared evenly among the runs that learn at the same time, rounded
     down; one each at least.

@@ -9,7 +9,8 @@ import minari
 from minari.dataset.minari_dataset import DATASET_ID_RE
 
 from iqlft.datasets.errors import DatasetError
-from iqlft.datasets.storage import dataset_path, require_absent
+from iqlft.datasets.metadata import read_metadata
+from iqlft.datasets.storage import dataset_path, local_ids, require_absent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +26,7 @@ class LocalDataset:
         episodes: number of episodes.
         size_bytes: of its files.
         path: its folder.
+        damage: why it cannot be read, or empty.
     """
 
     id: str
@@ -32,20 +34,22 @@ class LocalDataset:
     episodes: int
     size_bytes: int
     path: Path
+    damage: str = ""
 
 
 def list_local() -> list[LocalDataset]:
     """All datasets in the local Minari folder, by id."""
-    return [
-        LocalDataset(
-            dataset_id,
-            int(metadata["total_steps"]),
-            int(metadata["total_episodes"]),
-            _size_bytes(dataset_path(dataset_id)),
-            dataset_path(dataset_id),
-        )
-        for dataset_id, metadata in sorted(minari.list_local_datasets().items())
-    ]
+    return [_local(dataset_id) for dataset_id in local_ids()]
+
+
+def _local(dataset_id: str) -> LocalDataset:
+    path, sizes, damage = dataset_path(dataset_id), (0, 0), ""
+    try:
+        metadata = read_metadata(dataset_id)
+        sizes = metadata["total_steps"], metadata["total_episodes"]
+    except DatasetError as error:
+        damage = str(error)
+    return LocalDataset(dataset_id, *sizes, _size_bytes(path), path, damage)
 
 
 def _size_bytes(folder: Path) -> int:

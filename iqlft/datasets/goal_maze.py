@@ -116,16 +116,21 @@ def distance_to_goal(environment: Environment, place: Sequence[float]) -> float 
     return math.dist(place[:PLACE_DIM], environment.gym.unwrapped.goal)  # type: ignore[attr-defined]
 
 
-def recorded_maze(dataset: minari.MinariDataset) -> GoalMaze | None:
+def recorded_maze(dataset: minari.MinariDataset, *, trust: bool = False) -> GoalMaze | None:
     """The maze of a dataset; None where its environment is none.
+
+    Args:
+        dataset: an opened one.
+        trust: whether code that no installed package registers may be run.
 
     Raises:
         DatasetError: the dataset records no environment.
         EnvironmentMismatchError: the environment cannot be made here.
+        UntrustedError: it names code that is neither registered nor trusted.
     """
     if not is_goal_conditioned(dataset.observation_space):
         return None
-    return maze_of(recorded_environment(dataset, reward_scale=1, reward_shift=0))
+    return maze_of(recorded_environment(dataset, trust=trust))
 
 
 def maze_of(spec: EnvironmentSpec) -> GoalMaze | None:

@@ -90,6 +90,11 @@ class OfflineDataset:
         return self._sources[0].layout
 
     @property
+    def observation_bounds(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Lower and upper bounds of an observation, `(O,)` each."""
+        return self._sources[0].observation_bounds
+
+    @property
     def num_transitions(self) -> int:
         """N, the number of transitions."""
         return sum(each.num_transitions for each in self._sources)
@@ -160,6 +165,7 @@ def load_dataset(
     after_success: AfterSuccess = "keep",
     environment: EnvironmentSpec | None = None,
     environment_kwargs: Mapping[str, Any] | None = None,
+    trust: bool = False,
     reward_scale: float | Literal["return_range"] = 1.0,
     reward_shift: float = 0.0,
     reference_scores: tuple[float, float] | None = None,
@@ -175,6 +181,8 @@ def load_dataset(
         environment: evaluation environment that replaces the recorded one; its observation keys are
             set by the goal mode, its reward transform by the following arguments.
         environment_kwargs: arguments of the environment, over its own.
+        trust: whether the recorded environment may be run though no installed package registers
+            it, see `iqlft_workers.trust`.
         reward_scale: factor on rewards; `return_range`: 1000 / (greatest - least return of an
             episode), as IQL's authors do for locomotion.
         reward_shift: added to rewards after scaling.
@@ -193,7 +201,7 @@ def load_dataset(
         )
     datasets = [open_dataset(each) for each in dataset_ids]
     observation_keys(datasets[0], goal)  # Says that there are no goals before they are looked for.
-    spec, target = _evaluation(datasets, goal, environment, environment_kwargs or {})
+    spec, target = _evaluation(datasets, goal, environment, environment_kwargs or {}, trust)
     sources = [Source(each, goal, target, _radius(spec, goal), after_success) for each in datasets]
     _require_alike(dataset_ids, sources)
     if reward_scale == "return_range":
@@ -203,6 +211,8 @@ def load_dataset(
         observation_keys=sources[0].keys,
         reward_scale=reward_scale,
         reward_shift=reward_shift,
+        action_low=tuple(sources[0].action_range.low.tolist()),
+        action_high=tuple(sources[0].action_range.high.tolist()),
     )
     labels = (_label(name, each) for name, each in zip(dataset_ids, datasets, strict=True))
     return OfflineDataset(
@@ -218,7 +228,10 @@ def load_dataset(
 
 
 def check_fits(dataset: OfflineDataset, environment: Environment) -> None:
-    """Raises `EnvironmentMismatchError` unless dataset and environment have equal dimensions."""
+    """Raises `EnvironmentMismatchError` unless data and environment have equal spaces.
+
+    The bounds of actions are compared where the environment is made.
+    """
     for name, recorded, actual in (
         ("observations", dataset.layout.observation_dim, environment.observation_dim),
         ("actions", dataset.layout.action_dim, environment.action_dim),
@@ -229,6 +242,18 @@ def check_fits(dataset: OfflineDataset, environment: Environment) -> None:
                 f"but those of {environment.spec.id} have {actual}; choose the dataset's own "
                 "environment, or another goal mode."
             )
+    bounds = zip(dataset.observation_bounds, environment.observation_bounds, strict=True)
+    places = [np.flatnonzero(~np.isclose(recorded, actual)) for recorded, actual in bounds]
+    if (place := next((int(each[0]) for each in places if len(each)), None)) is not None:
+        ranges = (
+            "[{:g}, {:g}]".format(*(end[place] for end in each.observation_bounds))
+            for each in (dataset, environment)
+        )
+        raise EnvironmentMismatchError(
+            f"Value {place} of the observations of {dataset.id} lies in {next(ranges)}, but in "
+            f"{environment.spec.id} in {next(ranges)}; choose the dataset's own environment, "
+            "or wrap this one so that it observes the same."
+        )
 
 
 def _evaluation(
@@ -236,10 +261,11 @@ def _evaluation(
     goal: GoalMode,
     environment: EnvironmentSpec | None,
     arguments: Mapping[str, Any],
+    trust: bool,
 ) -> tuple[EnvironmentSpec, Goal | None]:
     """The environment to evaluate in, and the goal that rewards are relabelled to, if any."""
     if environment is None:
-        environment, *others = [recorded_environment(each, 1.0, 0.0) for each in datasets]
+        environment, *others = [recorded_environment(each, trust=trust) for each in datasets]
         for dataset, other in zip(datasets[1:], others, strict=True):
             if other != environment:
                 raise DatasetError(

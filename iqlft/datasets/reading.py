@@ -7,11 +7,15 @@ is read directly; other formats go through Minari.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
 import numpy as np
+
+from iqlft.datasets.errors import DatasetError
+from iqlft.datasets.metadata import AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +25,12 @@ if TYPE_CHECKING:
 
 _FILE = "main_data.hdf5"
 """Minari's file of a set's episodes."""
+_UNREADABLE = (KeyError, OSError, ValueError, TypeError, RuntimeError, MemoryError)
+"""What h5py raises where a file or an array is damaged."""
+
+
+_GREATEST = float(np.finfo(np.float32).max)
+"""Greatest number of float32."""
 
 
 class RecordedEpisode(NamedTuple):
@@ -42,7 +52,7 @@ class RecordedEpisode(NamedTuple):
 
 
 def read_episodes(
-    dataset: minari.MinariDataset, keys: tuple[str, ...]
+    dataset: minari.MinariDataset, keys: tuple[str, ...], *, sound: bool = True
 ) -> Iterator[RecordedEpisode]:
     """Reads a dataset's episodes in order, one at a time.
 
@@ -50,22 +60,54 @@ def read_episodes(
         dataset: where from.
         keys: the keys of a Dict observation that are needed, nested ones with slashes between;
             empty for a Box observation.
+        sound: refuses episodes that nothing can be learned from: arrays of other lengths or widths
+            than they must have, or values that are not finite.
+
+    Raises:
+        DatasetError: an episode cannot be read, or is not sound; with the file, the episode and the
+            array.
     """
+    for index, episode in enumerate(_episodes(dataset, keys)):
+        if sound:
+            _require_sound(dataset, keys, index, episode)
+        yield episode
+
+
+def _episodes(dataset: minari.MinariDataset, keys: tuple[str, ...]) -> Iterator[RecordedEpisode]:
     path = _hdf5_file(dataset)
     if path is None:
-        for episode in dataset.iterate_episodes():
-            yield RecordedEpisode(*(getattr(episode, name) for name in RecordedEpisode._fields))
+        for index, episode in enumerate(_through_minari(dataset)):
+            place = _place(dataset, index)
+            arrays = (getattr(episode, name) for name in RecordedEpisode._fields[2:])
+            named = zip(RecordedEpisode._fields[2:], arrays, strict=True)
+            columns = [_column(np.asarray(array), f"{place}/{name}") for name, array in named]
+            yield _with_flags(episode.observations, episode.actions, *columns, place=place)
         return
-    with h5py.File(path, "r") as file:
+    with _opened(path) as file:
         for index in dataset.episode_indices:
-            group = f"episode_{index}"
+            place, read = f"{path}: episode_{index}", _Reader(file, f"episode_{index}", dataset)
             observations: Any = (
-                _nested({key: _read(file, f"{group}/observations/{key}") for key in keys})
+                _nested({key: read(f"observations/{key}") for key in keys})
                 if keys
-                else _read(file, f"{group}/observations")
+                else read("observations")
             )
-            others = (_read(file, f"{group}/{name}") for name in RecordedEpisode._fields[1:])
-            yield RecordedEpisode(observations, *others)
+            columns = [_column(read(n), f"{place}/{n}") for n in RecordedEpisode._fields[2:]]
+            yield _with_flags(observations, read("actions"), *columns, place=place)
+
+
+def _with_flags(
+    observations: Any,  # noqa: ANN401
+    actions: NDArray[Any],
+    rewards: NDArray[Any],
+    *flags: NDArray[Any],
+    place: str,
+) -> RecordedEpisode:
+    """The episode, with flags that are true or false."""
+    for flag in flags:
+        if flag.dtype != np.bool_ and not np.isin(flag, (0, 1)).all():
+            raise DatasetError(f"{place} has flags that are neither 0 nor 1; {AGAIN}.")
+    terminations, truncations = (each.astype(np.bool_, copy=False) for each in flags)
+    return RecordedEpisode(observations, actions, rewards, terminations, truncations)
 
 
 def read_column(dataset: minari.MinariDataset, name: str) -> Iterator[NDArray[Any]]:
@@ -74,17 +116,153 @@ def read_column(dataset: minari.MinariDataset, name: str) -> Iterator[NDArray[An
     Args:
         dataset: where from.
         name: such as `rewards`, or `observations/achieved_goal`.
+
+    Raises:
+        DatasetError: an array cannot be read, or holds values that are not finite.
     """
+    for index, column in enumerate(_columns(dataset, name)):
+        place, (field, _, key) = f"{_place(dataset, index)}/{name}", name.partition("/")
+        array = column if key else _column(column, place)
+        if field == "observations":
+            _require_width(array, leaf(dataset.observation_space, key), place)
+        _require_finite(array, place)
+        yield array
+
+
+def _columns(dataset: minari.MinariDataset, name: str) -> Iterator[NDArray[Any]]:
     path = _hdf5_file(dataset)
     if path is None:
         field, _, key = name.partition("/")
-        for episode in dataset.iterate_episodes():
+        for episode in _through_minari(dataset):
             column = getattr(episode, field)
-            yield column[key] if key else column
+            yield np.asarray(column[key] if key else column)
         return
-    with h5py.File(path, "r") as file:
+    with _opened(path) as file:
         for index in dataset.episode_indices:
-            yield _read(file, f"episode_{index}/{name}")
+            yield _Reader(file, f"episode_{index}", dataset)(name)
+
+
+def require_episodes(dataset: minari.MinariDataset) -> None:
+    """Raises `DatasetError` unless the file can be opened and holds the announced episodes."""
+    path = _hdf5_file(dataset)
+    if path is None:
+        return
+    with _opened(path) as file:
+        missing = next((i for i in dataset.episode_indices if f"episode_{i}" not in file), None)
+        held = len(file)
+    if missing is not None:
+        raise DatasetError(
+            f"{path} holds {held:,} of the {dataset.total_episodes:,} episodes that its metadata "
+            f"announce; the first that is missing is episode_{missing}: {AGAIN}."
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """The file, open for reading."""
+    try:
+        file = h5py.File(path, "r")
+    except _UNREADABLE as error:
+        advice = AGAIN
+        if "lock" in str(error):
+            advice = "end the process that writes it, or set HDF5_USE_FILE_LOCKING=FALSE"
+        raise DatasetError(f"{path} cannot be opened ({_line(error)}); {advice}.") from error
+    with file:
+        yield file
+
+
+def _through_minari(dataset: minari.MinariDataset) -> Iterator[minari.EpisodeData]:
+    """Episodes of other formats than HDF5."""
+    episodes = iter(dataset.iterate_episodes())
+    for index in range(len(dataset)):
+        try:
+            episode = next(episodes)
+        except Exception as error:  # each format has errors of its own
+            raise DatasetError(
+                f"{_place(dataset, index)} cannot be read ({_line(error)}); {AGAIN}."
+            ) from error
+        yield episode
+
+
+def _place(dataset: minari.MinariDataset, index: int) -> str:
+    path = _hdf5_file(dataset) or dataset.storage.data_path
+    return f"{path}: episode_{dataset.episode_indices[index]}"
+
+
+def _line(error: Exception) -> str:
+    """What an error says, in one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"{text:.200}"
+
+
+def _column(array: NDArray[Any], place: str) -> NDArray[Any]:
+    """Rewards or flags as `(T,)`; they are a single column at times."""
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise DatasetError(
+            f"{place} has the shape {array.shape}, but one value per step is needed; {AGAIN}."
+        )
+    return array
+
+
+def _require_sound(
+    dataset: minari.MinariDataset, keys: tuple[str, ...], index: int, episode: RecordedEpisode
+) -> None:
+    """Refuses an episode that nothing can be learned from."""
+    steps, place = len(episode.rewards), _place(dataset, index)
+    if not steps:
+        raise DatasetError(f"{place} has no transitions; {AGAIN}.")
+    arrays = {"actions": (episode.actions, dataset.action_space)}
+    for key in keys or ("",):
+        name = f"observations/{key}".rstrip("/")
+        arrays[name] = leaf(episode.observations, key), leaf(dataset.observation_space, key)
+    for name, (array, space) in arrays.items():
+        length = steps + name.startswith("observations")
+        if array.shape[:1] != (length,):
+            raise DatasetError(
+                f"{place}/{name} has {len(array) if array.ndim else 0} rows for {steps} "
+                f"transitions; {length} are needed: {AGAIN}."
+            )
+        _require_width(array, space, f"{place}/{name}")
+        _require_finite(array, f"{place}/{name}")
+    _require_finite(episode.rewards, f"{place}/rewards")
+    for name in RecordedEpisode._fields[3:]:
+        if len(getattr(episode, name)) != steps:
+            raise DatasetError(
+                f"{place}/{name} has {len(getattr(episode, name))} values for {steps} "
+                f"transitions; {AGAIN}."
+            )
+
+
+def _require_width(array: NDArray[Any], space: Any, place: str) -> None:  # noqa: ANN401
+    if array.shape[1:] != space.shape:
+        raise DatasetError(
+            f"{place} has rows of the shape {array.shape[1:]}, but its space is {space}; {AGAIN}."
+        )
+
+
+def usable(array: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which values are finite numbers of float32, in which everything is learned."""
+    fits: NDArray[np.bool_] = np.abs(array) <= _GREATEST
+    return fits
+
+
+def _require_finite(array: NDArray[Any], place: str) -> None:
+    finite = usable(array)
+    if not finite.all():
+        step = int(np.argwhere(~finite)[0][0])
+        raise DatasetError(
+            f"{place} holds {array[step].ravel()[~finite[step].ravel()][0]:g} in row {step}, which "
+            f"nothing can be learned from: {AGAIN}, or leave that episode out."
+        )
+
+
+def leaf(tree: Any, key: str) -> Any:  # noqa: ANN401
+    """The leaf of a Dict space, or of a mapping, under a key such as `achieved_goal/kettle`."""
+    for name in key.split("/") if key else ():
+        tree = tree[name]
+    return tree
 
 
 def _hdf5_file(dataset: minari.MinariDataset) -> Path | None:
@@ -104,9 +282,36 @@ def _nested(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     return nested
 
 
-def _read(file: h5py.File, name: str) -> NDArray[Any]:
-    """A whole array by HDF5's own functions, which skips most of h5py's work per array."""
-    stored = h5py.h5d.open(file.id, name.encode())
-    array = np.empty(stored.shape, stored.dtype)
-    stored.read(h5py.h5s.ALL, h5py.h5s.ALL, array)
-    return array
+class _Reader:
+    """Reads whole arrays of an episode by HDF5's own functions, skipping most of h5py's work.
+
+    Args:
+        file: open.
+        episode: name of its group.
+        dataset: whose it is.
+    """
+
+    def __init__(self, file: h5py.File, episode: str, dataset: minari.MinariDataset) -> None:
+        self._file, self._episode = file, episode
+        self._most = int(dataset.total_steps) + 1
+
+    def __call__(self, name: str) -> NDArray[Any]:
+        """The array of this name.
+
+        Raises:
+            DatasetError: it is missing, damaged, or holds no numbers.
+        """
+        place = f"{self._file.filename}: {self._episode}/{name}"
+        try:
+            stored = h5py.h5d.open(self._file.id, f"{self._episode}/{name}".encode())
+            shape, dtype = stored.shape, stored.dtype
+            if dtype.kind in "biuf" and shape and shape[0] <= self._most:
+                array = np.empty(shape, dtype)
+                stored.read(h5py.h5s.ALL, h5py.h5s.ALL, array)
+                return array
+        except _UNREADABLE as error:
+            raise DatasetError(f"{place} cannot be read ({_line(error)}); {AGAIN}.") from error
+        raise DatasetError(
+            f"{place} is of {dtype} and the shape {shape}, but numbers, a row for each step, are "
+            f"needed; {AGAIN}."
+        )

@@ -14,13 +14,19 @@ from minari.dataset.minari_dataset import DATASET_ID_RE
 from iqlft.datasets.antmaze.gait import LATEST
 from iqlft.datasets.antmaze.tasks import TASKS, generated
 from iqlft.datasets.errors import DatasetError
-from iqlft.datasets.storage import dataset_path
+from iqlft.datasets.metadata import AGAIN, read_metadata
+from iqlft.datasets.reading import require_episodes
+from iqlft.datasets.storage import dataset_path, local_ids
 from iqlft_workers import environment as environments
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.fixed_goal import ROBOTICS_SUCCESS_RADIUS
 from iqlft_workers.registration import FIXED_GOAL_MAZE, current_module
+from iqlft_workers.trust import is_registered, require_trust
+from iqlft_workers.wrapping import RecordedWrapper
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gymnasium.envs.registration import EnvSpec
     from numpy.typing import NDArray
 
@@ -51,13 +57,21 @@ def open_dataset(dataset_id: str) -> minari.MinariDataset:
     """
     if not DATASET_ID_RE.fullmatch(dataset_id) or not (dataset_path(dataset_id) / "data").exists():
         raise DatasetError(_absence(dataset_id))
+    read_metadata(dataset_id)
     try:
-        return minari.load_dataset(dataset_id)
-    except (OSError, ValueError, KeyError, AssertionError) as error:
+        dataset = minari.load_dataset(dataset_id)
+    except ImportError as error:
         raise DatasetError(
-            f"The dataset {dataset_id} at {dataset_path(dataset_id)} cannot be read ({error}); "
-            "make or download it again with --force."
+            f"{dataset_id} is kept in Arrow, which needs pyarrow: pip install 'minari[arrow]'."
         ) from error
+    except Exception as error:  # Minari has no errors of its own
+        reason = f"{type(error).__name__}: {error}"
+        raise DatasetError(
+            f"The dataset {dataset_id} at {dataset_path(dataset_id)} cannot be read "
+            f"({reason:.300}); {AGAIN} with --force."
+        ) from error
+    require_episodes(dataset)
+    return dataset
 
 
 def _absence(dataset_id: str) -> str:
@@ -76,21 +90,32 @@ def _absence(dataset_id: str) -> str:
         advice = "its id is not of the form namespace/name-v0; list those here: `iqlft data list`"
     else:
         advice = f"download it with `iqlft data download {dataset_id}`"
-    local = difflib.get_close_matches(dataset_id, minari.list_local_datasets(), n=3, cutoff=0.3)
+    local = difflib.get_close_matches(dataset_id, local_ids(), n=3, cutoff=0.3)
     nearest = f" Nearest local datasets: {', '.join(local)}." if local else ""
     return f"The dataset {dataset_id} is not on this machine; {advice}.{nearest}".replace("?.", "?")
 
 
-def recorded_environment(
-    dataset: minari.MinariDataset, reward_scale: float, reward_shift: float
-) -> EnvironmentSpec:
+WINDOW_SETTINGS = {
+    "render_mode", "window_size", "window_width", "window_height", "screen_size", "screen_width",
+    "screen_height", "render", "gui", "GUI", "show_viewer", "has_renderer",
+}  # fmt: skip
+"""Arguments of a recording that say how it was shown, and are not taken over."""
+
+
+def recorded_environment(dataset: minari.MinariDataset, *, trust: bool = False) -> EnvironmentSpec:
     """The dataset's evaluation environment, or else the one that it was recorded in.
 
-    A recorded evaluation map that is the mirror image of the map in which the data were made, as in
-    `D4RL/antmaze/umaze-v1`, is put right.
+    It is built as `gymnasium.make(spec)` builds it: the recorded class with the recorded arguments,
+    time limit and wrappers. A recorded evaluation map that is the mirror image of the map in which
+    the data were made, as in `D4RL/antmaze/umaze-v1`, is put right.
+
+    Args:
+        dataset: an opened one.
+        trust: whether code that no installed package registers may be run.
 
     Raises:
         DatasetError: it records none, or one with another maze.
+        UntrustedError: it names code that is neither registered nor trusted.
     """
     # Minari has no public accessor for the evaluation spec short of building the environment.
     recorded: EnvSpec | None = dataset._eval_env_spec or dataset.env_spec
@@ -101,11 +126,52 @@ def recorded_environment(
     kwargs = dict(recorded.kwargs)
     if has_mirrored_map(dataset):
         kwargs["maze_map"] = _right_map(dataset.env_spec, kwargs["maze_map"])
-    name = _importable_id(recorded)
-    registered = gymnasium.registry.get(recorded.id)
-    if registered is None or registered.max_episode_steps != recorded.max_episode_steps:
+    return environment_of(recorded, kwargs, trust=trust)
+
+
+def environment_of(
+    recorded: EnvSpec, kwargs: Mapping[str, Any] | None = None, *, trust: bool = False
+) -> EnvironmentSpec:
+    """What builds a recorded environment, checked by the rule of trust.
+
+    Args:
+        recorded: as Minari has it.
+        kwargs: other arguments than the recorded ones.
+        trust: see `recorded_environment`.
+
+    Raises:
+        DatasetError: it does not say where the environment's code is.
+        UntrustedError: it names code that is neither registered nor trusted.
+    """
+    if not isinstance(recorded.entry_point, str) or ":" not in recorded.entry_point:
+        raise DatasetError(
+            f"The recorded environment {recorded.id!r:.99} has the entry point "
+            f"{recorded.entry_point!r:.99}, which is no module:class; name an environment "
+            "(--environment ID)."
+        )
+    kwargs = {k: v for k, v in (kwargs or recorded.kwargs).items() if k not in WINDOW_SETTINGS}
+    entry_point = _current_entry_point(recorded.id, current_module(recorded.entry_point))
+    require_trust(recorded.id, [entry_point], kwargs, trust=trust)
+    if recorded.max_episode_steps is not None:
         kwargs["max_episode_steps"] = recorded.max_episode_steps
-    return EnvironmentSpec(name, kwargs, reward_scale=reward_scale, reward_shift=reward_shift)
+    return EnvironmentSpec(
+        _importable_id(recorded.id, entry_point),
+        kwargs,
+        entry_point=entry_point,
+        wrappers=tuple(RecordedWrapper(**vars(each)) for each in recorded.additional_wrappers),
+        trust=trust,
+    )
+
+
+def _current_entry_point(environment_id: str, entry_point: str) -> str:
+    """The entry point, or where its package registers the same class of the same id today."""
+    if is_registered(entry_point) or environment_id not in gymnasium.registry:
+        return entry_point
+    today = gymnasium.registry[environment_id].entry_point
+    ends = (entry_point.partition(".")[0], entry_point.rpartition(":")[2])
+    if isinstance(today, str) and (today.partition(".")[0], today.rpartition(":")[2]) == ends:
+        return today
+    return entry_point
 
 
 def _right_map(made_in: EnvSpec | None, mirrored: list[list[Any]]) -> list[list[Any]]:
@@ -126,7 +192,13 @@ def has_mirrored_map(dataset: minari.MinariDataset) -> bool:
     maps = [spec.kwargs.get("maze_map") for spec in specs if spec is not None]
     if len(maps) != len(specs) or None in maps:
         return False
-    made, evaluated = (np.array([[cell == 1 for cell in row] for row in each]) for each in maps)
+    try:
+        made, evaluated = (np.array([[cell == 1 for cell in row] for row in each]) for each in maps)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{dataset.id} records a maze_map that is no table ({error}); name the environment in "
+            "the configuration (environment)."
+        ) from error
     if np.array_equal(made, evaluated):
         return False
     if np.array_equal(made, np.fliplr(evaluated)):
@@ -137,12 +209,11 @@ def has_mirrored_map(dataset: minari.MinariDataset) -> bool:
     )
 
 
-def _importable_id(spec: EnvSpec) -> str:
-    """The id, with the module that registers it where importing `iqlft_workers` does not."""
-    if not isinstance(spec.entry_point, str) or ":" in spec.id:
-        return spec.id
-    package = current_module(spec.entry_point).partition(":")[0].partition(".")[0]
-    return spec.id if package in {"gymnasium", "iqlft_workers"} else f"{package}:{spec.id}"
+def _importable_id(environment_id: str, entry_point: str) -> str:
+    """The id, with the package that registers it where importing `iqlft_workers` does not."""
+    package = entry_point.partition(":")[0].partition(".")[0]
+    own = package in {"gymnasium", "iqlft_workers"} or ":" in environment_id
+    return environment_id if own else f"{package}:{environment_id}"
 
 
 def evaluation_goal(spec: EnvironmentSpec) -> tuple[EnvironmentSpec, Goal]:
@@ -170,7 +241,7 @@ def evaluation_goal(spec: EnvironmentSpec) -> tuple[EnvironmentSpec, Goal]:
         return spec, goal
     steps = environment.spec.max_episode_steps if environment.spec is not None else None
     kwargs = {**spec.kwargs, "maze_id": spec.id, "max_episode_steps": steps}
-    return dataclasses.replace(spec, id=FIXED_GOAL_MAZE, kwargs=kwargs), goal
+    return dataclasses.replace(spec, id=FIXED_GOAL_MAZE, kwargs=kwargs, entry_point=""), goal
 
 
 def goal_in(environment: gymnasium.Env[Any, Any]) -> Goal | None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from gymnasium import spaces
 
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.reading import RecordedEpisode, read_column, read_episodes
-from iqlft_workers.environment import EnvironmentMismatchError, flatten_observation, vector_leaves
+from iqlft_workers.environment import (
+    ActionRange,
+    EnvironmentMismatchError,
+    flatten_observation,
+    is_bounded_vector,
+    observation_bounds,
+    vector_leaves,
+)
 from iqlft_workers.transition import RowLayout
 
 if TYPE_CHECKING:
@@ -57,18 +64,6 @@ def observation_keys(dataset: minari.MinariDataset, goal: GoalMode) -> tuple[str
     return _GOAL_KEYS[: 2 if goal == "evaluation" else 3]
 
 
-class ActionRange(NamedTuple):
-    """What maps a recorded action to [-1, 1].
-
-    Attributes:
-        centre: `(A,)` float32.
-        half_range: `(A,)` float32.
-    """
-
-    centre: NDArray[np.float32]
-    half_range: NDArray[np.float32]
-
-
 class Source:
     """A Minari dataset, read in a goal mode.
 
@@ -82,7 +77,8 @@ class Source:
     Attributes:
         keys: see `observation_keys`.
         layout: where the fields stand in a row.
-        action_range: of the recorded actions.
+        action_range: what maps recorded actions to [-1, 1].
+        observation_bounds: lower and upper bounds of an observation, `(O,)` each.
         recorded_transitions: how many the dataset holds.
         useful_transitions: how many of them lead up to an episode's first success, the tails
             behind it left out; all of them in the mode `stored`.
@@ -102,7 +98,8 @@ class Source:
         leaves = vector_leaves(dataset.observation_space)
         self.action_range = _action_range(dataset.id, dataset.action_space)
         observation_dim = sum(leaves[key] for key in self.keys or ("",))
-        self.layout = RowLayout(observation_dim, len(self.action_range.centre))
+        self.layout = RowLayout(observation_dim, len(self.action_range.low))
+        self.observation_bounds = observation_bounds(dataset.observation_space, self.keys)
         self.recorded_transitions = int(dataset.total_steps)
         self.useful_transitions = self._count_useful()
 
@@ -129,17 +126,22 @@ class Source:
             DatasetError: an episode is not of the right form, or some are missing.
         """
         count = 0
-        for index, episode in enumerate(read_episodes(self._dataset, self._needed_keys())):
+        for episode in read_episodes(self._dataset, self._needed_keys()):
             if content is not None:
                 content.add(episode)
-            rows = self._rows(episode, index, environment)
+            rows = self._rows(episode, environment)
             count += len(rows)
+            if count > self.num_transitions:
+                self._refuse_number(f"more than {self.num_transitions}")
             yield rows
         if count != self.num_transitions or count == 0:
-            raise DatasetError(
-                f"{self._dataset.id} announces {self.num_transitions} transitions and holds "
-                f"{count}; make or download it again."
-            )
+            self._refuse_number(f"{count}")
+
+    def _refuse_number(self, held: str) -> None:
+        raise DatasetError(
+            f"{self._dataset.id} announces {self.num_transitions} transitions and holds {held}; "
+            "make or download it again."
+        )
 
     def _needed_keys(self) -> tuple[str, ...]:
         return self.keys if self._goal == "stored" else _GOAL_KEYS
@@ -158,25 +160,19 @@ class Source:
         """Which transitions lead to the goal that counts, `(T,)`, from `(T+1, 2)` each."""
         if self._target is not None:
             return self._target.reached(positions[1:])
-        distance = np.linalg.norm(positions[1:] - goals[1:], axis=-1)
+        shared = min(len(positions), len(goals))  # They differ in damaged data, refused later.
+        distance = np.linalg.norm(positions[1:shared] - goals[1:shared], axis=-1)
         reached: NDArray[np.bool_] = distance <= self._radius
         return reached
 
-    def _rows(
-        self, episode: RecordedEpisode, index: int, environment: EnvironmentSpec
-    ) -> NDArray[np.float32]:
+    def _rows(self, episode: RecordedEpisode, environment: EnvironmentSpec) -> NDArray[np.float32]:
         steps = len(episode.rewards)
         rows = np.empty((steps, self.layout.width), np.float32)
         fields = self.layout.unpack(rows)
         observations, actions, rewards, next_observations, terminated, truncated, versions = fields
         flat = flatten_observation(episode.observations, self.keys)
-        if len(flat) != steps + 1:
-            raise DatasetError(
-                f"Episode {index} of {self._dataset.id} has {len(flat)} observations for "
-                f"{steps} transitions; one more than transitions is needed."
-            )
         observations[...], next_observations[...] = flat[:-1], flat[1:]
-        scaled = (episode.actions - self.action_range.centre) / self.action_range.half_range
+        scaled = self.action_range.to_unit(episode.actions)
         np.clip(scaled, -ACTION_LIMIT, ACTION_LIMIT, out=actions)
         raw_rewards, terminated[...] = episode.rewards, episode.terminations
         truncated[...], versions[...] = episode.truncations, 0
@@ -200,9 +196,9 @@ def _first(reached: NDArray[np.bool_]) -> int:
 
 
 def _action_range(dataset_id: str, space: spaces.Space[Any]) -> ActionRange:
-    if not isinstance(space, spaces.Box) or len(space.shape) != 1 or not space.is_bounded():
+    if not is_bounded_vector(space):
         raise DatasetError(
             f"{dataset_id} has the action space {space}; a bounded vector of reals is needed."
         )
-    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    return ActionRange(((high + low) / 2).astype(np.float32), ((high - low) / 2).astype(np.float32))
+    assert isinstance(space, spaces.Box)
+    return ActionRange.of(space.low, space.high)

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minari.dataset.minari_dataset import parse_dataset_id
+from minari.dataset.minari_dataset import DATASET_ID_RE, parse_dataset_id
 from minari.namespace import create_namespace, list_local_namespaces
 from minari.storage.datasets_root_dir import get_dataset_path
 
@@ -25,6 +25,14 @@ WORK_FOLDER = ".iqlft-work"
 def dataset_path(dataset_id: str) -> Path:
     """Folder of a dataset, whether it exists or not."""
     return Path(get_dataset_path(dataset_id))
+
+
+def local_ids() -> list[str]:
+    """The ids of all sets in the local Minari folder, damaged ones included."""
+    root = dataset_path("")
+    folders = sorted(each.parent for each in root.glob("**/data") if each.is_dir())
+    ids = (folder.relative_to(root).as_posix() for folder in folders)
+    return [each for each in ids if DATASET_ID_RE.fullmatch(each)]  # none of unfinished work
 
 
 def work_folder(name: str) -> Path:

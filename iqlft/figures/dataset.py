@@ -80,13 +80,16 @@ class Coverage(NamedTuple):
     transitions: int
 
 
-def plot_dataset(dataset_id: str, out_folder: Path, name: str) -> list[Path]:
+def plot_dataset(
+    dataset_id: str, out_folder: Path, name: str, *, trust: bool = False
+) -> list[Path]:
     """Draws a dataset and saves the figure as PNG and as PDF.
 
     Args:
         dataset_id: Minari id of a local dataset.
         out_folder: where the files go; made if missing.
         name: of the files, without their ending.
+        trust: whether its environment may be run though no installed package registers it.
 
     Returns:
         The PNG (300 dots per inch) and the PDF.
@@ -96,12 +99,12 @@ def plot_dataset(dataset_id: str, out_folder: Path, name: str) -> list[Path]:
         EnvironmentMismatchError: the recorded maze cannot be made here.
     """
     with mpl.rc_context(style(WIDE)):
-        return save_figure(dataset_figure(open_dataset(dataset_id)), out_folder, name)
+        return save_figure(dataset_figure(open_dataset(dataset_id), trust=trust), out_folder, name)
 
 
-def dataset_figure(dataset: minari.MinariDataset) -> Figure:
+def dataset_figure(dataset: minari.MinariDataset, *, trust: bool = False) -> Figure:
     """The figure of `plot_dataset`, not yet saved."""
-    maze = recorded_maze(dataset)
+    maze = recorded_maze(dataset, trust=trust)
     figure = _episodes_figure(dataset) if maze is None else _maze_figure(dataset, maze)
     figure.suptitle(
         f"{dataset.id}: {int(dataset.total_steps):,} transitions in "

@@ -362,6 +362,19 @@ def _csv(values: Iterable[object]) -> bytes:
     return (",".join("" if each is None else str(each) for each in values) + "\n").encode()
 
 
+def vouches(folder: Path) -> bool:
+    """Whether whoever made the run in a folder trusts its environment's code.
+
+    That is so where it was made with `--trust`, or with an environment of the user's own choice.
+    """
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        parts = [config[each] for each in ("pretrain", "finetune") if config.get(each)]
+        return any(each.get("trust") is True or bool(each.get("environment")) for each in parts)
+    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError):
+        return False  # What is no run, or a damaged one, vouches for nothing.
+
+
 def pretrain_config(run: Run) -> PretrainConfig:
     """The configuration that a run was pretrained with."""
     data = run.config("pretrain")

@@ -5,7 +5,9 @@ Nothing here imports torch: a policy runs wherever NumPy does.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from iqlft.runs.folder import vouches
 from iqlft_workers.actor import TANH_GAUSSIAN, ActorWeights, check_weights, make_actor
 from iqlft_workers.environment import EnvironmentSpec, flatten_observation
 from iqlft_workers.errors import UserError
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_log = logging.getLogger(__name__)
 WEIGHTS, DESCRIPTION = "actor.safetensors", "policy.json"
 """The files of a policy folder."""
 
@@ -41,22 +45,29 @@ class Policy:
 
     def __init__(self, weights: ActorWeights, environment: EnvironmentSpec) -> None:
         self.weights, self.environment = weights, environment
+        self._range, self._said = environment.action_range, False
         self._actor = make_actor(weights)
 
     def __call__(
         self,
         observation: Any,  # noqa: ANN401
         rng: np.random.Generator | None = None,
+        *,
+        raw: bool = False,
     ) -> NDArray[np.float32]:
-        """The action for an observation.
+        """The action for an observation, in the environment's units.
+
+        A policy that was saved before its folder held the bounds of actions acts in [-1, 1], and
+        says so in the log.
 
         Args:
             observation: as the environment gives it (a mapping, for Dict observations), or flat
                 `(O,)`; with a leading batch axis if wanted.
             rng: samples as in training; without it the mean action is taken.
+            raw: gives the actor's own action, in [-1, 1].
 
         Returns:
-            `(A,)` float32 in [-1, 1].
+            `(A,)` float32.
 
         Raises:
             PolicyError: the observation has another width, or other keys, than in training.
@@ -75,7 +86,20 @@ class Policy:
                 f"The policy observes {self.weights.observation_dim} values, but was given "
                 f"{flat.shape[-1]}; it was trained for {self.environment.id}."
             )
-        return self._actor.mean(flat) if rng is None else self._actor.sample(flat, rng)
+        action = self._actor.mean(flat) if rng is None else self._actor.sample(flat, rng)
+        return action if raw else self._executed(action)
+
+    def _executed(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
+        """An action in [-1, 1] in the environment's units."""
+        if self._range is not None:
+            return self._range.to_environment(action)
+        if not self._said:
+            self._said = True
+            _log.warning(
+                "This policy was saved without the bounds of its actions, which are therefore in "
+                "[-1, 1]: rescale them for an environment with others (say raw=True)."
+            )
+        return action
 
 
 def save_policy(
@@ -111,11 +135,13 @@ def save_policy(
         ) from error
 
 
-def load_policy(run: Path | str) -> Policy:
+def load_policy(run: Path | str, *, trust: bool = False) -> Policy:
     """Loads the policy of a run, or of an exported folder.
 
     Args:
         run: a run folder, or a folder that `iqlft export` wrote.
+        trust: whether its environment may be made though no installed package registers it; a run
+            folder says so where it was made so.
 
     Raises:
         PolicyError: there is no policy, or its files are damaged.
@@ -130,7 +156,11 @@ def load_policy(run: Path | str) -> Policy:
         weights = ActorWeights(
             kind, arrays, TANH_GAUSSIAN if settings is None else settings, description["version"]
         )
-        return Policy(check_weights(weights), EnvironmentSpec.from_dict(description["environment"]))
+        environment = dataclasses.replace(
+            EnvironmentSpec.from_dict(description["environment"]),
+            trust=trust or vouches(Path(run)),  # A policy does not vouch for itself.
+        )
+        return Policy(check_weights(weights), environment)
     except FileNotFoundError as error:
         raise PolicyError(
             f"There is no policy in {run}; give a run folder in which training has reached its "

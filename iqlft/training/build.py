@@ -110,20 +110,26 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def load_task_dataset(config: TaskConfig) -> OfflineDataset:
+def load_task_dataset(config: TaskConfig, *, trust: bool = False) -> OfflineDataset:
     """The datasets that a task names, opened to be read as the task says.
+
+    Args:
+        config: the task.
+        trust: whether their environment may be run, whatever the task says of that.
 
     Raises:
         DatasetError: it is not here, or cannot be read so.
         EnvironmentMismatchError: its dimensions are not those of the environment.
     """
-    environment = EnvironmentSpec(config.environment) if config.environment else None
+    # Whoever names an environment vouches for it.
+    named = EnvironmentSpec(config.environment, trust=True) if config.environment else None
     dataset = load_dataset(
         *config.dataset,
         goal=config.goal,
         after_success=config.after_success,
-        environment=environment,
+        environment=named,
         environment_kwargs=config.environment_kwargs,
+        trust=config.trust or trust,
         reward_scale=config.reward_scale,
         reward_shift=config.reward_shift,
         reference_scores=config.reference_scores,

@@ -13,6 +13,7 @@ from iqlft.config.settings import ConfigError
 from iqlft.gateway.gateway import Gateway
 from iqlft.runs.policy import load_policy
 from iqlft.training.evaluation import FIRST_SEED
+from iqlft_workers.environment import Environment
 from iqlft_workers.pool import WorkerPool
 from iqlft_workers.transition import RowLayout
 
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 
 
-def evaluate(run: Path, episodes: int, num_workers: int) -> list[tuple[str, str]]:
+def evaluate(
+    run: Path, episodes: int, num_workers: int, *, trust: bool = False
+) -> list[tuple[str, str]]:
     """Evaluates the newest policy of a run.
 
     Args:
         run: a run folder, or an exported policy.
         episodes: how many.
         num_workers: local worker processes.
+        trust: whether the policy's environment may be made though nobody registers it.
 
     Returns:
         Names and texts: success with its Wilson interval, return and length.
@@ -37,7 +41,7 @@ def evaluate(run: Path, episodes: int, num_workers: int) -> list[tuple[str, str]
     Raises:
         UserError: there is no policy, or a number makes no sense.
     """
-    policy = load_policy(run)
+    policy = load_policy(run, trust=trust)
     results = run_episodes(policy, run.name, episodes, num_workers)
     success = wilson_interval(float(np.mean([each.success for each in results])), episodes)
     returns = t_interval([each.episode_return for each in results])
@@ -71,6 +75,8 @@ def run_episodes(policy: Policy, name: str, episodes: int, num_workers: int) -> 
     """
     if episodes < 1 or num_workers < 1:
         raise ConfigError("--episodes and --workers must be at least 1.")
+    # What cannot be made is told before the workers start.
+    Environment(policy.environment).close()
     gateway = Gateway(
         environment=policy.environment,
         layout=RowLayout(policy.weights.observation_dim, policy.weights.action_dim),

@@ -137,7 +137,7 @@ def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
         end_of_pretraining(run)
     together = group if stacked(config, len(group)) else group[:1]
     plans = [RunPlan(run, pretrain_config(run), config) for run in together]
-    dataset = load_task_dataset(plans[0].learned)
+    dataset = load_task_dataset(plans[0].learned, trust=plans[0].config.trust)
     stack = _build(plans, dataset)
     return dry_run_finetuning(config, plans[0].learned.task, stack, dataset, len(group))
 
@@ -219,7 +219,7 @@ def _train(plans: Sequence[FinetunePlan], reporter: Reporter, *, fresh: bool) ->
         reporter: told what happens meanwhile.
         fresh: whether this is the first time.
     """
-    dataset = load_task_dataset(plans[0].learned)
+    dataset = load_task_dataset(plans[0].learned, trust=plans[0].config.trust)
     for plan in plans:
         require_same_dataset(plan.run, dataset)
     stack = _build(plans, dataset)

@@ -46,6 +46,7 @@ class Scene:
         title: what stands above.
         colour: of the trail, such as `#0072B2`.
         judged_by: what the task is scored by, and so what the caption ends with.
+        trust: whether the policy's environment may be made though nobody registers it.
     """
 
     policy: str
@@ -54,6 +55,7 @@ class Scene:
     title: str
     colour: str
     judged_by: Judge
+    trust: bool = False
 
 
 def film(scene: Scene) -> Iterator[NDArray[np.uint8]]:
@@ -69,7 +71,7 @@ def film(scene: Scene) -> Iterator[NDArray[np.uint8]]:
         PolicyError: there is no such policy.
         RenderingError: its environment cannot be drawn.
     """
-    policy = load_policy(scene.policy)
+    policy = load_policy(scene.policy, trust=scene.trust)
     actor, environment = make_actor(policy.weights), Environment(policy.environment)
     with closing(environment), Camera(environment) as camera:
         trail = []

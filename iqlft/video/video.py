@@ -60,6 +60,8 @@ def film_run(
     episodes: int,
     num_workers: int,
     say: Callable[[str], None] = lambda _: None,
+    *,
+    trust: bool = False,
 ) -> list[Path]:
     """Runs the evaluation episodes of a run's policies again, and films three of each.
 
@@ -69,6 +71,7 @@ def film_run(
         episodes: how many, from the seeds that training uses.
         num_workers: local worker processes that run them.
         say: takes a sentence; told what happens meanwhile.
+        trust: whether the policy's environment may be made though nobody registers it.
 
     Returns:
         The video and its last picture: `video.mp4`, `video.png`.
@@ -80,7 +83,7 @@ def film_run(
     if episodes < len(RANKS):
         raise ConfigError(f"--episodes must be at least {len(RANKS)}: {', '.join(RANKS)}.")
     run, shown = Run.open(folder), read_run(folder)
-    phases, judged_by = phases_of(run), pretrain_config(run).score
+    phases, judged_by = phases_of(run, trust=trust), pretrain_config(run).score
     # What is missing is told before the episodes take their time.
     find_ffmpeg()
     backend = find_backend()
@@ -110,16 +113,16 @@ def film_run(
     return [video, poster]
 
 
-def phases_of(run: Run) -> list[Phase]:
+def phases_of(run: Run, *, trust: bool = False) -> list[Phase]:
     """The policies to compare: before and after where a run has been fine-tuned, else its newest.
 
     Raises:
         UserError: a policy is missing or damaged.
     """
-    newest, settings = load_policy(run.folder), run.config("finetune")
+    newest, settings = load_policy(run.folder, trust=trust), run.config("finetune")
     if settings is None:
         return [Phase(f"after {newest.weights.version:,} offline updates", newest)]
-    first = Phase("before fine-tuning", pretrained_policy(run))
+    first = Phase("before fine-tuning", pretrained_policy(run, newest))
     updates = newest.weights.version - first.policy.weights.version
     config = override(FinetuneConfig(), settings, f"{run.folder}/config.yaml")
     after = Phase(f"after {updates / config.utd_ratio:,.0f} environment steps", newest)
@@ -177,7 +180,9 @@ def _scenes(
         policy, (_, colour) = place / str(index), LOOKS[index]
         save_policy(policy, phase.policy.weights, phase.policy.environment, {})
         for title, result in zip(RANKS, row, strict=True):
-            scenes.append(Scene(str(policy), result.seed, stride, title, colour, judged_by))
+            trust = phase.policy.environment.trust
+            scene = Scene(str(policy), result.seed, stride, title, colour, judged_by, trust)
+            scenes.append(scene)
     return scenes
 
 

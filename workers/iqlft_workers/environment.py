@@ -18,9 +18,12 @@ import gymnasium
 import mujoco
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 
 from iqlft_workers.errors import UserError
 from iqlft_workers.registration import any_version, current_module
+from iqlft_workers.trust import require_trust
+from iqlft_workers.wrapping import RecordedWrapper, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +49,11 @@ class EnvironmentSpec:
             observation.
         reward_scale: factor on the environment's reward.
         reward_shift: added after scaling; -1 turns AntMaze's 0/1 into -1/0.
+        entry_point: `module:Class` as recorded; empty: what is registered under the id.
+        wrappers: that were recorded around it, from the inside out.
+        action_low: lower bounds of the data's actions, `(A,)`; empty: not known.
+        action_high: upper bounds.
+        trust: whether the user has said that code which nobody registers may be run.
     """
 
     id: str
@@ -53,6 +61,16 @@ class EnvironmentSpec:
     observation_keys: tuple[str, ...] = ()
     reward_scale: float = 1.0
     reward_shift: float = 0.0
+    entry_point: str = ""
+    wrappers: tuple[RecordedWrapper, ...] = ()
+    action_low: tuple[float, ...] = ()
+    action_high: tuple[float, ...] = ()
+    trust: bool = False
+
+    @property
+    def action_range(self) -> ActionRange | None:
+        """Of the data's actions; None where it is not known."""
+        return ActionRange.of(self.action_low, self.action_high) if self.action_low else None
 
     def transform_reward(self, rewards: Any) -> Any:  # noqa: ANN401
         """Applies the task's reward transform to a scalar or an array."""
@@ -60,16 +78,83 @@ class EnvironmentSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON- and msgpack-ready data."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"wrappers": [each._asdict() for each in self.wrappers]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> EnvironmentSpec:
         """The inverse of `to_dict`; unknown keys and values of other types raise `TypeError`."""
-        for key, kind in (("id", str), ("kwargs", dict), ("observation_keys", (list, tuple))):
+        for key, kind in _TYPES.items():
             if key in data and not isinstance(data[key], kind):
                 raise TypeError(f"The {key} of an environment cannot be {data[key]!r:.99}.")
-        keys = tuple(data.get("observation_keys", ()))
-        return cls(**{**data, "observation_keys": keys, "kwargs": dict(data.get("kwargs", {}))})
+        lists = {key: tuple(data.get(key, ())) for key in _LISTS}
+        if not all(isinstance(each, (int, float)) for key in _LISTS[1:] for each in lists[key]):
+            raise TypeError("The bounds of an environment's actions must be numbers.")
+        wrappers = tuple(map(RecordedWrapper.from_dict, data.get("wrappers", ())))
+        kwargs = dict(data.get("kwargs", {}))
+        return cls(**{**data, **lists, "kwargs": kwargs, "wrappers": wrappers})
+
+
+_LISTS = "observation_keys", "action_low", "action_high"
+"""Fields of a spec that are lists as JSON."""
+_TYPES: dict[str, Any] = {
+    "id": str, "kwargs": dict, "entry_point": str, "trust": bool, "wrappers": (list, tuple),
+    **dict.fromkeys(_LISTS, (list, tuple)),
+}  # fmt: skip
+"""Of the fields of a spec as JSON."""
+
+
+class ActionRange(NamedTuple):
+    """What maps actions in an environment's units to [-1, 1] and back, for data and steps alike.
+
+    Centre and half range keep an action as it is, to the last bit, where the bounds are +-1.
+
+    Attributes:
+        low: `(A,)` float32.
+        high: `(A,)` float32.
+        centre: `(A,)` float32.
+        half: `(A,)` float32, half of the range.
+    """
+
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    centre: NDArray[np.float32]
+    half: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, low: Any, high: Any) -> ActionRange:  # noqa: ANN401
+        """From bounds `(A,)` of any type of number."""
+        low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+        ends = low, high, (high + low) / 2, (high - low) / 2
+        return cls(*(each.astype(np.float32) for each in ends))
+
+    def to_environment(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Actions `(..., A)` in [-1, 1] in the environment's units, within its bounds."""
+        scaled = self.centre + actions * self.half
+        # Rounding must not lead out of the bounds.
+        inside: NDArray[np.float32] = np.minimum(np.maximum(scaled, self.low), self.high)
+        return inside
+
+    def to_unit(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """The inverse; 0 where lower and upper bound are the same."""
+        scaled: NDArray[Any] = (actions - self.centre) / np.where(self.half > 0, self.half, 1)
+        return scaled
+
+    def differs(self, other: ActionRange) -> bool:
+        """Whether the bounds are others, of as many values."""
+        return self.low.shape == other.low.shape and not (
+            np.allclose(self.low, other.low) and np.allclose(self.high, other.high)
+        )
+
+    def __str__(self) -> str:
+        return f"[{_few(self.low)}, {_few(self.high)}]"
+
+
+def _few(values: NDArray[Any]) -> str:
+    """A number, where all are the same; else the first ones."""
+    if len(values) and (values == values[0]).all():
+        return f"{values[0]:g}"
+    shown = ", ".join(f"{each:g}" for each in values[:4])
+    return f"({shown}{', ...' if len(values) > 4 else ''})"
 
 
 class Step(NamedTuple):
@@ -141,6 +226,25 @@ def vector_leaves(space: spaces.Space[Any]) -> dict[str, int]:
     return {"": int(space.shape[0])}
 
 
+def is_bounded_vector(space: spaces.Space[Any]) -> bool:
+    """Whether actions of this space can be learned: vectors with finite bounds."""
+    return isinstance(space, spaces.Box) and len(space.shape) == 1 and space.is_bounded()
+
+
+def observation_bounds(
+    space: spaces.Space[Any], keys: tuple[str, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Lower and upper bounds of a flat observation, `(O,)` each.
+
+    Args:
+        space: whose leaves are vectors; see `vector_leaves`.
+        keys: see `EnvironmentSpec`.
+    """
+    leaves: list[Any] = [_leaf(space, key) for key in keys] or [space]
+    low, high = (np.concatenate([getattr(each, end) for each in leaves]) for end in ("low", "high"))
+    return low.astype(np.float32), high.astype(np.float32)
+
+
 def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  # noqa: ANN401
     """Builds the Gymnasium environment of `spec`.
 
@@ -151,12 +255,17 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
     Raises:
         EnvironmentMismatchError: the id is unknown, and the message names the nearest known one; or
             the environment cannot be made with these keyword arguments.
+        UntrustedError: data name code in it that nobody has vouched for.
+        WrapperError: a recorded wrapper cannot be put on again.
     """
     mujoco.set_mju_user_warning(_log_warning)
+    named = [current_module(each) for each in (spec.entry_point, spec.id) if ":" in each]
+    require_trust(spec.id, named[:1], spec.kwargs, trust=spec.trust)
+    kwargs = {**spec.kwargs, **overrides}
     try:
         with any_version():
-            name = current_module(spec.id) if ":" in spec.id else spec.id
-            made = gymnasium.make(name, disable_env_checker=True, **{**spec.kwargs, **overrides})
+            bare = gymnasium.make(_target(spec), disable_env_checker=True, **kwargs)
+        made = wrap(bare, spec.wrappers, trust=spec.trust)
     except gymnasium.error.UnregisteredEnv as error:
         near = difflib.get_close_matches(spec.id, list(gymnasium.registry), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -172,6 +281,13 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
     if leftover := getattr(made.unwrapped, "tmp_xml_file_path", None):
         Path(leftover).unlink(missing_ok=True)
     return made
+
+
+def _target(spec: EnvironmentSpec) -> str | EnvSpec:
+    """What `gymnasium.make` is given: the recorded class itself, or an id to look up."""
+    if spec.entry_point:
+        return EnvSpec(spec.id.rpartition(":")[2], current_module(spec.entry_point))
+    return current_module(spec.id) if ":" in spec.id else spec.id
 
 
 def _log_warning(text: str) -> None:
@@ -192,17 +308,29 @@ class Environment:
     def __init__(self, spec: EnvironmentSpec) -> None:
         self.spec = spec
         self.gym = make(spec)
-        action_space = self.gym.action_space
-        if not isinstance(action_space, spaces.Box) or len(action_space.shape) != 1:
+        action_space: Any = self.gym.action_space
+        if not is_bounded_vector(action_space):
+            self.gym.close()
             raise EnvironmentMismatchError(
-                f"{spec.id} has the action space {action_space}; a vector of reals is needed."
+                f"{spec.id} has the action space {action_space}; a bounded vector of reals is "
+                "needed."
             )
         self.action_dim = int(action_space.shape[0])
         self.observation_dim = self._flat_dim()
         # The actor's actions live in [-1, 1]; an environment with other bounds sees them rescaled.
-        # Centre and half range keep an action as it is, to the last bit, where the bounds are +-1.
-        self._centre = ((action_space.high + action_space.low) / 2).astype(np.float32)
-        self._half_range = ((action_space.high - action_space.low) / 2).astype(np.float32)
+        self.action_range = ActionRange.of(action_space.low, action_space.high)
+        known = spec.action_range
+        if known is not None and known.differs(self.action_range):
+            raise EnvironmentMismatchError(
+                f"The data have actions in {known}, but {spec.id} takes those in "
+                f"{self.action_range}; choose the environment of the data, or wrap it in "
+                "gymnasium.wrappers.RescaleAction."
+            )
+
+    @property
+    def observation_bounds(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Lower and upper bounds of a flat observation, `(O,)` each."""
+        return observation_bounds(self.gym.observation_space, self.spec.observation_keys)
 
     def columns(self, key: str) -> slice | None:
         """Where the values of an observation key stand in a flat observation; None if nowhere."""
@@ -234,7 +362,7 @@ class Environment:
 
     def step(self, action: NDArray[np.float32]) -> Step:
         """Executes an action `(A,)` in [-1, 1]."""
-        executed = self._centre + action * self._half_range
+        executed = self.action_range.to_environment(action)
         observation, reward, terminated, truncated, info = self.gym.step(executed)
         raw_reward = float(reward)
         return Step(

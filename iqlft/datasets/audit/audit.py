@@ -15,6 +15,7 @@ from iqlft.datasets.audit.findings import Finding
 from iqlft.datasets.audit.measures import MazeMeasures
 from iqlft.datasets.audit.replay_check import replay_check
 from iqlft.datasets.audit.schema import SchemaCheck
+from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.goal_maze import recorded_maze
 from iqlft.datasets.reading import read_episodes
 from iqlft.datasets.recorded import open_dataset
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     import minari
 
 
-def check(dataset_id: str) -> list[Finding]:
+def check(dataset_id: str, *, trust: bool = False) -> list[Finding]:
     """Audits a dataset.
 
     Args:
         dataset_id: Minari id of a local dataset.
+        trust: whether its environment may be run though no installed package registers it.
 
     Returns:
         What was found, in the order in which it is best read.
@@ -39,22 +41,22 @@ def check(dataset_id: str) -> list[Finding]:
     """
     dataset = open_dataset(dataset_id)
     schema = SchemaCheck(dataset)
-    measures, reason = _measures(dataset)
+    measures, reason = _measures(dataset, trust)
     content = ContentHash() if dataset_id in generated() else None
-    unreadable = ""
+    unreadable, sound = "", True
     try:
-        for episode in read_episodes(dataset, schema.keys):
-            schema.add(episode)
-            if measures is not None:
+        for episode in read_episodes(dataset, schema.keys, sound=False):
+            sound = schema.add(episode) and sound
+            if measures is not None and sound:
                 measures.add(episode)
             if content is not None:
                 content.add(episode)
-    except (KeyError, OSError) as error:
+    except DatasetError as error:
         unreadable = f"the next one cannot be read: {error}"
     findings = schema.findings(unreadable)
-    if unreadable or not schema.num_transitions:
+    if unreadable or not sound or not schema.num_transitions:
         return findings
-    findings.append(replay_check(dataset))
+    findings.append(replay_check(dataset, trust=trust))
     if content is not None:
         findings.append(_identity(dataset_id, content.digest))
     if reason:
@@ -69,10 +71,10 @@ def _identity(dataset_id: str, digest: str) -> Finding:
     return Finding("the published dataset", None, note=f"{answer} (hash of its content {digest})")
 
 
-def _measures(dataset: minari.MinariDataset) -> tuple[MazeMeasures | None, str]:
+def _measures(dataset: minari.MinariDataset, trust: bool) -> tuple[MazeMeasures | None, str]:
     """What measures the ways through the dataset's maze, or why nothing can."""
     try:
-        maze = recorded_maze(dataset)
+        maze = recorded_maze(dataset, trust=trust)
     except UserError as error:
         return None, f"not measured: {error}"
     if maze is None:

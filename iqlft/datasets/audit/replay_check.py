@@ -12,13 +12,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import gymnasium
 import mujoco
 import numpy as np
 
 from iqlft.datasets.audit.findings import Band, Finding
 from iqlft.datasets.goal_maze import is_goal_conditioned
-from iqlft_workers.registration import current_spec
+from iqlft.datasets.recorded import environment_of
+from iqlft_workers.environment import make
+from iqlft_workers.errors import UserError
+from iqlft_workers.wrapping import effective
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,12 +50,13 @@ class _Transition(NamedTuple):
     actions: NDArray[Any]
 
 
-def replay_check(dataset: minari.MinariDataset) -> Finding:
+def replay_check(dataset: minari.MinariDataset, *, trust: bool = False) -> Finding:
     """Replays transitions of episodes all over a dataset in the environment that recorded them.
 
     Args:
         dataset: a Minari dataset; with qpos and qvel among its infos, or of a maze whose
             observations hold them.
+        trust: whether its environment may be run though no installed package registers it.
 
     Returns:
         The largest difference of a position. It is judged where it is below 1e-9, and where the
@@ -62,10 +65,15 @@ def replay_check(dataset: minari.MinariDataset) -> Finding:
     if dataset.env_spec is None:
         return Finding(NAME, None, note="not possible: no environment is recorded")
     try:
-        environment = gymnasium.make(current_spec(dataset.env_spec), disable_env_checker=True)
+        spec = environment_of(dataset.env_spec, trust=trust)
+        if changed_by := effective(spec.wrappers):
+            note = f"not possible: recorded behind {', '.join(each.name for each in changed_by)}"
+            return Finding(NAME, None, note=note)
+        environment = make(spec)
+    except UserError as error:
+        return Finding(NAME, None, note=f"not possible: {error}")
     except Exception as error:  # noqa: BLE001  (what another version recorded fails in any way)
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Finding(NAME, None, note=f"not possible: {dataset.env_spec.id} raises {reason}")
+        return _impossible(dataset.env_spec.id, error)
     try:
         simulator = _simulator(environment.unwrapped)
         if simulator is None:
@@ -75,11 +83,18 @@ def replay_check(dataset: minari.MinariDataset) -> Finding:
             _replay(environment.unwrapped, simulator, transition)
             for transition in _sample(dataset, simulator.model)
         ]
+    except Exception as error:  # noqa: BLE001  (and so do states that are none)
+        return _impossible(dataset.env_spec.id, error)
     finally:
         environment.close()
     if not differences:
         return Finding(NAME, None, note="not possible: qpos and qvel are not recorded")
     return _judge(dataset, max(differences), len(differences))
+
+
+def _impossible(environment_id: str, error: Exception) -> Finding:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return Finding(NAME, None, note=f"not possible: {environment_id} raises {reason:.300}")
 
 
 def _judge(dataset: minari.MinariDataset, difference: float, count: int) -> Finding:

@@ -9,6 +9,7 @@ from gymnasium import spaces
 
 from iqlft.datasets.antmaze.bands import AT_BOUNDS, BANDS
 from iqlft.datasets.audit.findings import Band, Finding, form, measurement, show
+from iqlft.datasets.reading import leaf, usable
 from iqlft_workers.environment import vector_leaves
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _MISALIGNED = "episodes without T+1 observations"
 _UNTYPED = "arrays of another dtype or shape"
 """Than the spaces announce."""
 _NOT_FINITE = "values that are not finite"
-"""In observations, actions and rewards."""
+"""In observations, actions and rewards; or too great for float32."""
 _ENDS_WITHIN = "episodes that end before their last step"
 """Terminated or truncated, and going on."""
 _ENDLESS = "episodes without an end"
@@ -51,10 +52,10 @@ class SchemaCheck:
         band = BANDS.get(dataset.id, {}).get(AT_BOUNDS)
         self._actions = _ActionStatistics(dataset.action_space, band)
 
-    def add(self, episode: RecordedEpisode) -> None:
-        """Looks at the next episode."""
-        observations = [_at(episode.observations, key) for key in self.keys or ("",)]
-        declared = [_at(self._dataset.observation_space, key) for key in self.keys or ("",)]
+    def add(self, episode: RecordedEpisode) -> bool:
+        """Looks at the next episode; says whether its arrays have the right lengths and shapes."""
+        observations = [leaf(episode.observations, key) for key in self.keys or ("",)]
+        declared = [leaf(self._dataset.observation_space, key) for key in self.keys or ("",)]
         steps = len(episode.rewards)
         aligned = [len(array) == steps + 1 for array in observations]
         ends = episode.terminations, episode.truncations
@@ -62,14 +63,17 @@ class SchemaCheck:
         arrays, expected = [*observations, episode.actions], [*declared, self._dataset.action_space]
         self._count(_MISALIGNED, not all(aligned))
         self._count(_UNTYPED, sum(map(_differs, arrays, expected)))
+        shaped = all(a.shape[1:] == e.shape for a, e in zip(arrays, expected, strict=True))
         for array in (*arrays, episode.rewards):
-            self._count(_NOT_FINITE, np.count_nonzero(~np.isfinite(array)))
+            self._count(_NOT_FINITE, np.count_nonzero(~usable(array)))
         self._count(_ENDS_WITHIN, any(end[:-1].any() for end in ends))
         self._count(_ENDLESS, not any(end[-1:].any() for end in ends))
         self._terminated += bool(episode.terminations[-1:].any())
         self._lengths.append(steps)
-        self._returns.append(float(episode.rewards.sum(dtype=np.float64)))
-        self._actions.add(episode.actions)
+        with np.errstate(all="ignore"):
+            self._returns.append(float(episode.rewards.sum(dtype=np.float64)))
+            self._actions.add(episode.actions)
+        return all(aligned) and shaped and steps > 0
 
     def _count(self, name: str, number: Any) -> None:  # noqa: ANN401  (bools and NumPy's integers)
         self._counts[name] += int(number)
@@ -133,13 +137,6 @@ class _ActionStatistics:
             measurement("mean standard deviation of an action value", mean, note=note),
             measurement(AT_BOUNDS, self._clipped / self._values, self._band),
         ]
-
-
-def _at(tree: Any, key: str) -> Any:  # noqa: ANN401
-    """The leaf of a Dict space, or of a mapping, under a key such as `achieved_goal/kettle`."""
-    for name in key.split("/") if key else ():
-        tree = tree[name]
-    return tree
 
 
 def _differs(array: NDArray[Any], space: spaces.Space[Any]) -> bool:

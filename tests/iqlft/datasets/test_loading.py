@@ -119,7 +119,13 @@ def test_stored_mode_reads_vectors_and_rescales_actions_to_unit_bounds() -> None
     np.testing.assert_array_equal(transitions.terminated, [False, False, True])
     assert not transitions.truncated.any()
     np.testing.assert_array_equal(transitions.next_observations[0], [3, 4, 5])
-    assert dataset.environment == EnvironmentSpec("Pendulum-v1")
+    assert dataset.environment == EnvironmentSpec(
+        "Pendulum-v1",
+        {"max_episode_steps": 200},
+        entry_point="gymnasium.envs.classic_control.pendulum:PendulumEnv",
+        action_low=(-2.0,),
+        action_high=(2.0,),
+    )
     check_fits(dataset, Environment(dataset.environment))
 
 
@@ -149,9 +155,12 @@ def test_generated_data_load_with_the_environment_that_they_are_for(corner: str)
     assert dataset.rows().flags.c_contiguous
     assert dataset.environment == EnvironmentSpec(
         "iqlft/AntMaze-Corner-v0",
-        {"maze": "Corner", "continuing_task": False},
+        {"maze": "Corner", "continuing_task": False, "max_episode_steps": 300},
         ("achieved_goal", "observation"),
         reward_shift=-1,
+        entry_point="iqlft_workers.antmaze:AntMazeEnv",
+        action_low=(-1.0,) * 8,
+        action_high=(1.0,) * 8,
     )
     assert dataset.reference_scores == (0, 1)
     environment = Environment(dataset.environment)
@@ -177,7 +186,11 @@ def test_a_given_environment_replaces_the_recorded_one(corner: str) -> None:
     spec = EnvironmentSpec("iqlft/AntMaze-UMaze-v0")
     dataset = load_dataset(corner, environment=spec, reward_shift=-1)
     assert dataset.environment == dataclasses.replace(
-        spec, observation_keys=("achieved_goal", "observation"), reward_shift=-1
+        spec,
+        observation_keys=("achieved_goal", "observation"),
+        reward_shift=-1,
+        action_low=(-1.0,) * 8,
+        action_high=(1.0,) * 8,
     )
     # The ant never leaves the corner, so umaze's goal (0.75, 8.75) is never reached.
     np.testing.assert_array_equal(dataset.layout.transitions(dataset.rows()).rewards, -1)
