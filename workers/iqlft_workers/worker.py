@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         keys = WorkerKeys.load(arguments.keys, arguments.worker_id) if arguments.keys else None
         work(_address(arguments.connect), arguments.worker_id, wanted, keys)
     except UserError as error:
-        sys.stderr.write(f"{error}\n")
+        # Whoever reads it may be gone.
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"{error}\n")
         # A learner that was frozen for so long starts its worker again, but not one it rejects.
         return 1 if isinstance(error, LearnerLostError) else 2
     return 0
@@ -94,11 +96,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _leave_on_signals(*, local: bool) -> list[int]:
-    """Collects the signals that end the work; a local worker leaves Ctrl-C to the learner."""
+    """Collects the signals that end the work.
+
+    A local worker leaves all but SIGTERM to the learner, which hears them too. What was ignored
+    before, as by `nohup`, stays so.
+    """
     received: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
-    if local:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    else:
-        signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    for each in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        if local:
+            signal.signal(each, signal.SIG_IGN)
+        elif each == signal.SIGINT or signal.getsignal(each) != signal.SIG_IGN:
+            signal.signal(each, lambda number, _: received.append(number))
     return received
