@@ -6,8 +6,8 @@ Imports late, so that `--help` and the light commands start without torch.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,14 @@ from rich.console import Console
 from iqlft.cli import result_commands
 from iqlft.cli.arguments import NewKeys, ResumeRun
 from iqlft.cli.parsing import Training, no_arguments, parse, settings
+from iqlft.cli.streams import lasting_streams
 from iqlft.config import settings as configs
 from iqlft.config import validation
 from iqlft.config.algorithms import ALGORITHMS
 from iqlft.config.errors import nearest
 from iqlft_workers import __version__
 from iqlft_workers.errors import Stopped, UserError
+from iqlft_workers.files import is_full, unwritten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 """Exit codes that no error says of itself."""
+_MAKING = {
+    "pretrain", "finetune", "run", "resume", "demo", "data", "plot", "report", "video", "worker",
+    "keys", "clean", "export",
+}  # fmt: skip
+"""Commands whose work is in files: nobody needs to hear of it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,10 +47,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; those of the process when absent.
 
     Returns:
-        The exit code: 0, 1 for a check that found something, 2 for what the user can mend, 3 when
-        training diverged, 130 after an interruption, 141 when nobody reads the output any more.
+        The exit code: 0, 1 for a check that found something, 2 for what the user can mend, a full
+        disk among it, 3 when training diverged, 130 after an interruption, 141 when nobody has read
+        the output of a command that only prints.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    with lasting_streams() as output:
+        try:
+            code = _obey(arguments)
+        except SystemExit as exit_:
+            # `--help`, and flags that tyro refuses.
+            code = exit_.code if isinstance(exit_.code, int) else FAILED if exit_.code else 0
+        output.flush()
+        if code == 0 and output.failure and _only_prints(arguments):
+            code = _unheard(output.failure)
+    return code
+
+
+def _obey(arguments: list[str]) -> int:
     name, *rest = arguments or ["--help"]
     try:
         if name in ("-h", "--help"):
@@ -59,19 +80,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if error.report:
             _say(error.report)
-        _errors().print(f"iqlft {name}: {error}", markup=False, highlight=False, soft_wrap=True)
+        _complain(f"iqlft {name}: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        _errors().print("Stopped.")
+        _complain("Stopped.")
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader, such as `head`, has seen enough; what is left goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
     except Stopped as stopped:
-        _errors().print(str(stopped), markup=False, highlight=False, soft_wrap=True)
+        _complain(str(stopped))
         return stopped.exit_code
+    except OSError as error:
+        if not is_full(error):
+            raise
+        _complain(f"iqlft {name}: {unwritten(error)}")
+        return FAILED
     return 0
+
+
+def _only_prints(arguments: list[str]) -> bool:
+    """Whether what a command prints is all that is wanted of it."""
+    name, *rest = arguments or ["--help"]
+    asked = {"-h", "--help", "--print-config", "--dry-run"} & set(rest)
+    listing = name == "data" and rest[:1] in (["list"], ["check"])
+    making = name in _MAKING or any(each.startswith("--out") for each in rest)
+    return bool(asked) or listing or not making
+
+
+def _unheard(failure: OSError) -> int:
+    """The exit code where what was printed has not arrived."""
+    if failure.errno == errno.EPIPE:
+        return BROKEN_PIPE
+    _complain(f"iqlft: the standard output cannot be written ({failure.strerror}).")
+    return FAILED
 
 
 # -- training -----------------------------------------------------------------------------------
@@ -268,8 +307,8 @@ def _summary(command: Callable[[list[str]], None]) -> str:
     return (command.__doc__ or "").strip()
 
 
-def _errors() -> Console:
-    return Console(stderr=True)
+def _complain(sentence: str) -> None:
+    Console(stderr=True).print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def _say(text: str) -> None:

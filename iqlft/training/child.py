@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from iqlft.config.settings import FinetuneConfig, PretrainConfig, override
 from iqlft.training.finetune import finetune
+from iqlft.training.interruption import leave_to_parent
 from iqlft.training.pretrain import pretrain
 from iqlft.training.resume import resume
 from iqlft_workers.errors import Stopped, UserError
@@ -54,6 +55,7 @@ def main() -> int:
     Returns:
         The exit code, as that of the command for this run alone.
     """
+    leave_to_parent()
     # What a library prints goes elsewhere: the parent expects messages.
     parent = Parent(os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8"))
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""Stopping politely: what Ctrl-C and SIGTERM do to a training command."""
+"""Stopping politely: what Ctrl-C, SIGTERM and their like do to a training command."""
 
 from __future__ import annotations
 
@@ -33,26 +33,42 @@ class Interrupted(Stopped):
         self.folders = folders
 
 
+IMPATIENT = (signal.SIGINT, signal.SIGTERM)
+"""Of these the second one stops at once, whoever asked first."""
+STOPPING = (*IMPATIENT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that ask to stop: of a user, a closed terminal, a scheduler before its time is over."""
+
+
 class StopSignal:
-    """The first SIGINT or SIGTERM asks to stop; the second one stops at once."""
+    """The first signal asks to stop; a second SIGINT or SIGTERM stops at once.
+
+    A terminal that closes and a scheduler may say it several times, and mean no more by it.
+    """
 
     def __init__(self) -> None:
         self.requested = False
+        self._impatient = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if number in IMPATIENT:
+            if self._impatient:
+                raise KeyboardInterrupt
+            self._impatient = True
+        self.requested = True
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handles the signals inside the block, where the main thread is ours to ask."""
+        """Handles the signals inside the block, where the main thread is ours to ask.
 
-        def handle(number: int, frame: FrameType | None) -> None:
-            del number, frame
-            if self.requested:
-                raise KeyboardInterrupt
-            self.requested = True
-
+        What was ignored before, as by `nohup`, stays so; but for Ctrl-C, which a shell ignores for
+        what it starts in the background.
+        """
         before: dict[signal.Signals, Any] = {}
         try:
-            for each in (signal.SIGINT, signal.SIGTERM):
-                before[each] = signal.signal(each, handle)
+            for each in STOPPING:
+                if each == signal.SIGINT or signal.getsignal(each) != signal.SIG_IGN:
+                    before[each] = signal.signal(each, self._handle)
         except ValueError:  # Not the main thread: the caller owns the signals.
             before = {}
         try:
@@ -60,3 +76,13 @@ class StopSignal:
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
+
+
+def leave_to_parent() -> None:
+    """Ignores what a scheduler or a service manager sends to all processes of a command.
+
+    The parent hears it too, and tells its children in its own way; both would be two requests.
+    """
+    for each in STOPPING:
+        if each != signal.SIGINT:
+            signal.signal(each, signal.SIG_IGN)

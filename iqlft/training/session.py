@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from iqlft.training.stack import Member
     from iqlft_workers.actor import ActorWeights
 
+_log = logging.getLogger(__name__)
 STATUS_SECONDS = 0.5
 """Between two looks at workers and evaluations, and two reports of the status."""
 PhaseType = TypeVar("PhaseType", bound=Offline | Online)
@@ -170,7 +171,8 @@ class Session(Generic[PhaseType]):
         self.reporter.status(self.status())
 
     def _incident(self, sentence: str) -> None:
-        """Tells what has gone wrong, here and in `metrics.jsonl`."""
+        """Tells what has gone wrong, here, in the log and in `metrics.jsonl`."""
+        _log.warning("%s", sentence)
         self.metrics.observe_incident(sentence)
         self.reporter.event(sentence)
 
@@ -223,6 +225,7 @@ class Session(Generic[PhaseType]):
         if score.phase == "offline" or score.env_steps == 0:
             self.before = score
         self.metrics.write_score(score)
+        _log.info("%s", describe(score))
         self.reporter.event(describe(score))
 
     # -- checkpoints ------------------------------------------------------------------------
@@ -360,11 +363,13 @@ def _own_log(session: Session[PhaseType]) -> Iterator[None]:
         own.add(session.gateway.thread_name)
         log.addFilter(lambda record: record.threadName in own)
         log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logging.getLogger("iqlft").addHandler(log)
+        logger = logging.getLogger("iqlft")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(log)
         try:
             yield
         finally:
-            logging.getLogger("iqlft").removeHandler(log)
+            logger.removeHandler(log)
 
 
 def _write_end(session: Session[PhaseType], status: str) -> None:

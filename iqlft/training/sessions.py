@@ -38,7 +38,7 @@ class Sessions(Generic[PhaseType]):
         count: how many there will be.
 
     Attributes:
-        stop: whether Ctrl-C or SIGTERM has asked to stop.
+        stop: whether Ctrl-C, or a signal like it, has asked to stop.
         living: the sessions that have not failed.
     """
 

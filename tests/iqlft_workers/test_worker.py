@@ -199,12 +199,13 @@ def test_local_workers_leave_the_interrupt_to_the_learner(
     gateway.publish(make_weights(3, 1))
     gateway.allow(10)
     receive(gateway, 10)
-    os.kill(pool.process_ids[0], signal.SIGINT)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        os.kill(pool.process_ids[0], number)
     gateway.allow(20)
     assert receive(gateway, 10).num_transitions == 10
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_remote_worker_takes_a_free_id_and_leaves_on_a_signal(
     number: signal.Signals, serve: Serve, make_weights: MakeWeights, tmp_path: Path
 ) -> None:

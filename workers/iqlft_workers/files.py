@@ -6,17 +6,47 @@ they are whole and on the disk. After an error nothing is left of them.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 TEMPORARY = ".*.tmp"
 """Matches the temporary names, of which a process that was killed may leave some."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""No room on the disk, within a quota, or within the longest file allowed."""
+
+
+def is_full(error: OSError) -> bool:
+    """Whether there is no room: on the disk, within a quota, or within the longest file allowed."""
+    return error.errno in _FULL
+
+
+def unwritten(error: OSError, path: Path | str = "", *, needed_bytes: float = 0) -> str:
+    """What could not be written, where, why, and how much room is needed, without a full stop.
+
+    Args:
+        error: why.
+        path: of the file; the error's own where that is not known.
+        needed_bytes: what it would take; 0 where that is not known.
+    """
+    path = path or os.fsdecode(error.filename or "") or "A file"
+    said = f"{path} cannot be written ({error.strerror or error})"
+    if not is_full(error):
+        return f"{said}; mend what is wrong with its folder"
+    folder = next(each for each in (Path(path), *Path(path).parents) if each.exists())
+    free = shutil.disk_usage(folder).free
+    needed = f", and at least {_mebibytes(needed_bytes)} are needed" if needed_bytes else ""
+    return f"{said}: its disk has {_mebibytes(free)} free{needed}; free some space"
+
+
+def _mebibytes(size: float) -> str:
+    return f"{size / 2**20:,.1f} MiB"
 
 
 def write_atomically(path: Path, data: str | bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import re
@@ -45,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         address = _address(arguments.connect, arguments.worker_id, keys)
         work(address, arguments.worker_id, wanted)
     except UserError as error:
-        sys.stderr.write(f"{error}\n")
+        # Whoever reads it may be gone.
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"{error}\n")
         if isinstance(error, RejectedError) and error.may_pass and arguments.parent is not None:
             return REJECTED
         # A learner that was frozen for so long starts its worker again, but not one that is unfit.
@@ -92,11 +95,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _leave_on_signals(*, local: bool) -> list[int]:
-    """Collects the signals that end the work; a local worker leaves Ctrl-C to the learner."""
+    """Collects the signals that end the work.
+
+    A local worker leaves all but SIGTERM to the learner, which hears them too. What was ignored
+    before, as by `nohup`, stays so.
+    """
     received: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
-    if local:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    else:
-        signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    for each in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        if local:
+            signal.signal(each, signal.SIG_IGN)
+        elif each == signal.SIGINT or signal.getsignal(each) != signal.SIG_IGN:
+            signal.signal(each, lambda number, _: received.append(number))
     return received

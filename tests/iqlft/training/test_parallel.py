@@ -184,6 +184,25 @@ def test_an_interrupt_lets_every_seed_checkpoint_and_says_how_to_go_on(
 
 @pytest.mark.slow
 @two_cores
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_all_processes_at_once_lets_every_seed_checkpoint(
+    number: signal.Signals, several: PretrainConfig, start: Start
+) -> None:
+    process = start_two_of_three(start, several)
+    family = descendants(process.pid)
+    before = [updates(each) for each in folders(several)[:2]]
+    for each in reversed(family):  # As a scheduler or a service manager does, in any order.
+        os.kill(each, number)
+    process.communicate(timeout=60)
+    wait_for_their_end(family)
+    assert process.returncode == 130
+    for folder, least in zip(folders(several)[:2], before, strict=True):
+        assert Run.open(folder).meta["status"] == "interrupted"
+        assert updates(folder) >= least
+
+
+@pytest.mark.slow
+@two_cores
 def test_a_second_interrupt_stops_at_once(several: PretrainConfig, start: Start) -> None:
     process = start_two_of_three(start, several)
     family = descendants(process.pid)
