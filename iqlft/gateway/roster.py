@@ -31,7 +31,7 @@ class WorkerStatus(NamedTuple):
         env_steps: taken from it over the whole run.
         steps_per_second: over the last five seconds.
         version: of the weights that it acted with last; -1 before its first transition.
-        seconds_since_message: since it was heard.
+        seconds_since_message: since it was heard; 0 where this learner has never heard it.
         state: what it does.
         session: uuid of its session.
         seconds_without_progress: since it has done anything of what it should do.
@@ -59,7 +59,8 @@ class Session:
         uuid: of the session.
         route: routing id of its connection.
         began_at: when it was made, in seconds of a monotonic clock.
-        heard_at: when it was heard last.
+        heard_at: when it was heard last; None where it worked for a learner that is gone, and this
+            one has not heard it.
         phase: *joining* (welcomed), *ready* (its environment fits) or *lost* (gone or silent).
         sequence: the last batch accepted.
         accepted: environment steps accepted.
@@ -85,7 +86,7 @@ class Session:
     uuid: str
     route: bytes
     began_at: float
-    heard_at: float = 0.0
+    heard_at: float | None = None
     phase: Literal["joining", "ready", "lost"] = "lost"
     sequence: int = 0
     accepted: int = 0
@@ -152,12 +153,16 @@ class Session:
             env_steps=env_steps,
             steps_per_second=self.steps_per_second(now),
             version=self.version,
-            seconds_since_message=now - self.heard_at,
+            seconds_since_message=self.silence(now),
             state=self.state,
             session=self.uuid,
             seconds_without_progress=now - self.progressed_at,
             speed=self.speed,
         )
+
+    def silence(self, now: float) -> float:
+        """Seconds since it was heard, by a clock that begins when it is heard first."""
+        return 0.0 if self.heard_at is None else now - self.heard_at
 
     def _forget_history(self, now: float) -> None:
         while self.history and self.history[0][0] < now - RATE_SECONDS:

@@ -300,7 +300,7 @@ class GatewayState:
     def tick(self, now: float) -> None:
         """Pings, losses, evaluations, credit and acknowledgements; to be called after `receive`."""
         for session in self.roster.alive:
-            silence = now - session.heard_at
+            silence = session.silence(now)
             if silence > LOST_SECONDS:
                 self._reap(session)
             elif silence > PING_SECONDS and now - session.pinged_at > PING_SECONDS:

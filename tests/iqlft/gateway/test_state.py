@@ -13,6 +13,7 @@ from iqlft.gateway.admission import Service
 from iqlft.gateway.ingestion import RETRY_SECONDS, BatchError, check_batch
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.state import CREDIT, LOST_SECONDS, GatewayState
+from iqlft.gateway.watchdog import Watchdog
 from iqlft_workers import messages
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
@@ -340,6 +341,21 @@ def test_a_silent_worker_is_asked_and_then_lost(peers: Peers) -> None:
     assert peers.state.status(peers.now)[0].alive
     peers.tick(1.5)
     assert not peers.state.status(peers.now)[0].alive
+
+
+def test_a_learner_that_is_started_again_counts_no_silence_from_before_it_began(
+    peers: Peers, journal: Journal
+) -> None:
+    accepted(journal, [4])
+    peers.state.recover(journal)
+    peers.now += 7000.0
+    (status,) = peers.state.status(peers.now)
+    assert (status.state, status.seconds_since_message) == ("lost", 0.0)
+    assert Watchdog().check([status]) == []
+    peers.join(b"a", 0)
+    peers.state.unreachable(b"a")
+    (incident,) = Watchdog().check(peers.state.status(peers.now + 20.0))
+    assert (incident.reason, incident.seconds) == ("has been silent for 20 s", 20.0)
 
 
 def test_a_worker_that_answers_without_stepping_makes_no_progress(peers: Peers) -> None:
