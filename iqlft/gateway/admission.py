@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import iqlft_workers
+from iqlft.gateway.evaluation_queue import DEADLINE_SECONDS
 from iqlft.gateway.roster import Roster, Session
 from iqlft_workers import messages
 
@@ -44,6 +45,8 @@ class Service(NamedTuple):
         last_version: the number of updates that the run will come to, and no weights are beyond.
         local_workers: ids below are those of the learner's own workers, and nobody else's.
         keyed: whether connections have keys, so that an id can be proved.
+        evaluation_seconds: an evaluation episode that has not come for so long is given to another
+            worker too, until it is known how long they take.
     """
 
     run_id: str
@@ -56,6 +59,7 @@ class Service(NamedTuple):
     last_version: int
     local_workers: int = 0
     keyed: bool = False
+    evaluation_seconds: float = DEADLINE_SECONDS
 
 
 class Admission:

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from iqlft.gateway.admission import Service
-from iqlft.gateway.evaluation_queue import PendingEvaluation
+from iqlft.gateway.evaluation_queue import DEADLINE_SECONDS, PendingEvaluation
 from iqlft.gateway.ledger import TrainingEpisode
 from iqlft.gateway.roster import WorkerStatus
 from iqlft.gateway.sockets import GatewayError, LearnerSockets, PortInUseError
@@ -61,6 +61,8 @@ class Gateway:
         lockstep: one step of one worker at a time, chosen by exactly the newest weights.
         last_version: the number of updates that the run will come to.
         keys: who may connect; None for anybody.
+        evaluation_seconds: an evaluation episode that has not come for so long is given to another
+            worker too, until it is known how long they take.
 
     Attributes:
         endpoint: what a worker connects to.
@@ -84,6 +86,7 @@ class Gateway:
         lockstep: bool = False,
         last_version: int = 0,
         keys: LearnerKeys | None = None,
+        evaluation_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         if num_workers < 1 or (lockstep and num_workers > 1):
             raise GatewayError(
@@ -95,7 +98,7 @@ class Gateway:
         weights_port = self._sockets.weights_port
         service = Service(
             run_id, environment, layout, seed, num_workers, lockstep, weights_port, last_version,
-            local_workers, keyed=keys is not None,
+            local_workers, keys is not None, evaluation_seconds,
         )  # fmt: skip
         self._state = GatewayState(service)
         self._journal: Journal | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from iqlft.gateway.plausibility import ResultError, check_result, time_limit
 from iqlft_workers.wire import WireError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from iqlft.gateway.journal import Journal
     from iqlft.gateway.ledger import Ledger
     from iqlft.gateway.roster import Roster, Session
+    from iqlft_workers.episode import EpisodeResult
     from iqlft_workers.messages import Batch
     from iqlft_workers.transition import RowLayout
     from iqlft_workers.wire import Frame
@@ -58,9 +60,8 @@ def check_batch(batch: Batch, layout: RowLayout, newest_version: int) -> None:
     if int(batch.versions.max()) > newest_version:
         raise BatchError(f"Version {batch.versions.max()} has not been published yet.")
     # What follows is written to curves, or counted on, after the batch is accepted.
-    numbers = (batch.stepping_seconds, batch.finished.episode_return if batch.finished else 0.0)
-    if not np.isfinite(numbers).all() or batch.stepping_seconds < 0:
-        raise BatchError("A return or a time is not a finite number.")
+    if not 0 <= batch.stepping_seconds < math.inf:
+        raise BatchError("A time is not a finite number.")
 
 
 class Ingestion:
@@ -77,6 +78,7 @@ class Ingestion:
 
     def __init__(self, service: Service, ledger: Ledger) -> None:
         self._service, self._ledger = service, ledger
+        self._time_limit = time_limit(service.environment)
         self._journal: Journal | None = None
         self.journal_error, self.retry_at = "", math.inf
 
@@ -125,6 +127,7 @@ class Ingestion:
         newest = self._service.last_version if session.recovered else newest_version
         check_batch(batch, self._service.layout, newest)
         self._check_episode(batch.episode, self._ledger.progress(session.worker_id).episode)
+        self._check_finished(batch.finished)
         try:
             end = self._journal.append(session.worker_id, frames) if self._journal else 0
         except OSError as error:
@@ -147,6 +150,18 @@ class Ingestion:
         first = next_episode if self._service.lockstep else 0
         if not first <= episode <= next_episode:
             raise BatchError(f"Episode {episode} is not the worker's next, {next_episode}.")
+
+    def _check_finished(self, result: EpisodeResult | None) -> None:
+        """Refuses an end that no episode can have.
+
+        Raises:
+            BatchError: the episode cannot have come to this.
+        """
+        try:
+            if result is not None:
+                check_result(result, self._time_limit)
+        except ResultError as error:
+            raise BatchError(str(error)) from error
 
     def retry_due(self, now: float) -> bool:
         """Whether it is time to ask for what could not be written, once."""

@@ -74,6 +74,8 @@ class Session:
         sent_weights: the weights that were sent on its connection last.
         assignment: evaluation episodes that it was assigned.
         undone: places of those that have no result yet.
+        evaluating_since: when they were assigned, or the last of them came.
+        withholds: whether it has kept them for too long, so that others run them too.
         history: (time, steps accepted) of its newest batches.
         steps: what it has said that it has stepped, in training and evaluation.
         progressed_at: when it was last seen to get on, or had nothing to do.
@@ -99,6 +101,8 @@ class Session:
     sent_weights: bytes = b""
     assignment: Evaluate | None = None
     undone: set[int] = field(default_factory=set)
+    evaluating_since: float = 0.0
+    withholds: bool = False
     history: deque[tuple[float, int]] = field(default_factory=deque)
     steps: int = 0
     progressed_at: float = 0.0

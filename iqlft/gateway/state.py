@@ -16,6 +16,7 @@ from iqlft.gateway.admission import Admission, Rejection, Service
 from iqlft.gateway.evaluation_queue import EvaluationJob, EvaluationQueue
 from iqlft.gateway.ingestion import BatchError, Ingestion
 from iqlft.gateway.ledger import Ledger
+from iqlft.gateway.plausibility import ResultError, time_limit
 from iqlft.gateway.rate_limit import MAX_BAD_MESSAGES, RateLimiter
 from iqlft.gateway.roster import Roster, Session
 from iqlft_workers import messages
@@ -66,7 +67,8 @@ class GatewayState:
         self.outbox: list[tuple[bytes, list[Frame]]] = []
         self.broadcast = b""
         self.ledger = Ledger(service.layout.action_dim, lockstep=service.lockstep)
-        self.evaluations = EvaluationQueue()
+        limit = time_limit(service.environment)
+        self.evaluations = EvaluationQueue(limit, service.evaluation_seconds)
         self.roster = Roster(service.num_workers, service.local_workers)
         self.rate_limiter = RateLimiter()
         self._admission = Admission(service, self.roster, self._ping)
@@ -186,6 +188,11 @@ class GatewayState:
         elif isinstance(error, BatchError):
             sentence = f"The learner cannot use this batch: {error}"
             self._reject(route, Rejection("BATCH", sentence))
+        elif isinstance(error, ResultError):
+            if (session := self.roster.at(route)) is not None:
+                self._withhold(session)
+            sentence = f"The learner cannot use this evaluation: {error}"
+            self._reject(route, Rejection("EVALUATION", sentence))
         else:
             # Whoever sends these in masses shall not fill the log; they are counted.
             _log.debug("A message was dropped: %s", error)
@@ -236,7 +243,7 @@ class GatewayState:
                 # A connection loses nothing: who asks again for the same would only fill its queue.
                 self._send_weights(session)
             case messages.Evaluation():
-                self._handle_evaluation(session, message)
+                self._handle_evaluation(session, message, now)
             case messages.Pong(number=number, steps=steps):
                 session.record_steps(steps, now)
                 if number == session.challenge:
@@ -280,15 +287,19 @@ class GatewayState:
             # A worker that has sent gets its credit with the ACK.
             self._grant_due, self._grant_at = True, now
 
-    def _handle_evaluation(self, session: Session, evaluation: messages.Evaluation) -> None:
-        self.evaluations.record(evaluation.evaluation, evaluation.index, evaluation.result)
-        if (
-            session.assignment is not None
-            and session.assignment.evaluation == evaluation.evaluation
-        ):
-            session.undone.discard(evaluation.index)
+    def _handle_evaluation(
+        self, session: Session, evaluation: messages.Evaluation, now: float
+    ) -> None:
+        assignment, place = session.assignment, evaluation.index
+        if assignment is None or assignment.evaluation != evaluation.evaluation:
+            return  # It was asked of another, or in another session.
+        if session.phase == "ready" and place in session.undone:
+            seconds = now - session.evaluating_since
+            self.evaluations.record(assignment, place, evaluation.result, seconds)
+            session.undone.remove(place)
+            session.evaluating_since = now
             if not session.undone:
-                session.assignment = None
+                session.assignment, session.withholds = None, False
 
     # Timers.
 
@@ -306,8 +317,7 @@ class GatewayState:
             elif silence > PING_SECONDS and now - session.pinged_at > PING_SECONDS:
                 session.pinged_at = now
                 self._ping(session)
-        for session in self.roster.ready:
-            self._assign(session)
+        self._assign_evaluations(now)
         if self.ingestion.retry_due(now):
             for session in self.roster.ready:
                 self._send(session, messages.Rehello())
@@ -323,12 +333,31 @@ class GatewayState:
         due = min(self._grant_at if self._grant_due else math.inf, self.ingestion.retry_at)
         return min(1.0, max(0.0, due - now))
 
-    def _assign(self, session: Session) -> None:
-        if session.assignment is None:
-            session.assignment = self.evaluations.assign(len(self.roster.ready))
-            if session.assignment is not None:
-                session.undone = set(session.assignment.indices)
-                self._send(session, session.assignment)
+    def _assign_evaluations(self, now: float) -> None:
+        """Assigns episodes to who is free, those too that another has kept for too long."""
+        ready = self.roster.ready
+        for session in ready:
+            if (
+                session.assignment is not None
+                and not session.withholds
+                and now - session.evaluating_since > self.evaluations.deadline_seconds
+            ):
+                self._withhold(session)
+        # Whoever withholds is given no more until it has brought what it has.
+        ids = {session.worker_id for session in ready if not session.withholds}
+        for session in ready:
+            if session.assignment is None:
+                session.assignment = self.evaluations.assign(session.worker_id, ids)
+                if session.assignment is not None:
+                    session.undone = set(session.assignment.indices)
+                    session.evaluating_since = now
+                    self._send(session, session.assignment)
+
+    def _withhold(self, session: Session) -> None:
+        """Lets others run a worker's episodes; what it brings still counts if it is the first."""
+        if session.assignment is not None and not session.withholds:
+            session.withholds = True
+            self.evaluations.requeue(session.assignment, session.worker_id)
 
     def _grant_credit(self) -> None:
         """Gives the workers credit for what is allowed and not yet taken or given."""
@@ -348,9 +377,9 @@ class GatewayState:
     def _reap(self, session: Session) -> None:
         self.roster.reap(session)
         self._grant_due = True
-        if session.assignment is not None:
+        if session.assignment is not None and not session.withholds:
             self.evaluations.requeue(session.assignment)
-            session.assignment = None
+        session.assignment, session.withholds = None, False
 
     def _reject(self, route: bytes, rejection: Rejection) -> None:
         self.rejected += 1

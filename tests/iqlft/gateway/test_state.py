@@ -10,6 +10,11 @@ import pytest
 
 import iqlft_workers
 from iqlft.gateway.admission import Service
+from iqlft.gateway.evaluation_queue import (
+    DEADLINE_SECONDS,
+    LEAST_DEADLINE_SECONDS,
+    EvaluationQueue,
+)
 from iqlft.gateway.ingestion import RETRY_SECONDS, BatchError, check_batch
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.state import CREDIT, LOST_SECONDS, GatewayState
@@ -478,9 +483,117 @@ def test_results_of_an_unknown_evaluation_or_episode_are_ignored(
 ) -> None:
     peers.join(b"a")
     job = peers.state.evaluate(make_weights(2, 1), [5])
+    peers.tick()
     for number, index in ((2, 0), (1, 1), (1, -1)):
         peers.say(b"a", messages.Evaluation(number, index, result(9)))
     assert job.results == [None]
+
+
+def test_an_evaluation_is_taken_from_whom_it_was_assigned_to_and_once(
+    peers: Peers, make_weights: MakeWeights
+) -> None:
+    peers.join(b"a")
+    job = peers.state.evaluate(make_weights(2, 1), [5])
+    peers.tick()
+    mine, wonder = result(5), result(5)._replace(episode_return=1e6)
+    peers.say(b"b", messages.Hello(None, "b", iqlft_workers.__version__))
+    peers.say(b"b", messages.Evaluation(1, 0, wonder))  # Before READY.
+    peers.say(b"b", messages.Ready("b", 2, 1, "", ""))
+    peers.say(b"b", messages.Evaluation(1, 0, wonder))
+    assert job.results == [None]
+    peers.say(b"a", messages.Evaluation(1, 0, mine))
+    peers.say(b"a", messages.Evaluation(1, 0, wonder))
+    assert job.results == [mine]
+
+
+IMPOSSIBLE: dict[str, dict[str, object]] = {
+    "another seed": {"seed": 6},
+    "a return that is not finite": {"episode_return": float("nan")},
+    "a place that is not finite": {"end": (0.0, float("inf"))},
+    "a place of many values": {"end": (0.0, 0.0, 0.0)},
+    "more steps than the time limit": {"length": 201},
+    "no step": {"length": 0},
+    "a success without a step": {"success": True},
+    "a step without a success": {"first_hit": 1},
+    "a success after the end": {"success": True, "first_hit": 2},
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_a_result_that_cannot_be_is_refused_and_the_episode_goes_to_another(
+    peers: Peers, make_weights: MakeWeights, name: str
+) -> None:
+    peers.join(b"a")
+    job = peers.state.evaluate(make_weights(2, 1), [5])
+    peers.tick()
+    peers.join(b"b")
+    peers.say(b"a", messages.Evaluation(1, 0, result(5)._replace(**IMPOSSIBLE[name])))  # type: ignore[arg-type]
+    (reject,) = peers.heard(b"a", messages.Reject)
+    assert reject.code == "EVALUATION"
+    peers.join(b"a")
+    peers.say(b"b", messages.Evaluation(1, 0, result(5)))
+    assert job.results == [result(5)]
+
+
+def answer_pings(peers: Peers, *routes: bytes) -> None:
+    for route in routes:
+        for ping in peers.heard(route, messages.Ping):
+            peers.say(route, messages.Pong(ping.number, int(peers.now)))
+
+
+def test_a_withheld_episode_is_assigned_to_another_and_its_holder_gets_no_more(
+    peers: Peers, make_weights: MakeWeights
+) -> None:
+    for route in (b"a", b"b"):
+        peers.join(route)
+    job = peers.state.evaluate(make_weights(2, 1), range(8))
+    peers.tick()
+    (kept,) = peers.heard(b"a", messages.Evaluate)
+    began = peers.now
+    while job.episodes_done < 8:
+        for request in peers.heard(b"b", messages.Evaluate):
+            for place in request.indices:
+                peers.tick(0.5)
+                peers.say(b"b", messages.Evaluation(1, place, result(place)))
+        peers.tick(1.0)
+        answer_pings(peers, b"a", b"b")
+        assert peers.now < began + 30, "the whole run stands still"
+    assert peers.heard(b"a", messages.Evaluate) == []
+    # What it brings late is heard, and it may work again.
+    for place in kept.indices:
+        peers.say(b"a", messages.Evaluation(1, place, result(place)))
+    peers.state.evaluate(make_weights(2, 1), range(8))
+    peers.tick()
+    assert len(peers.heard(b"a", messages.Evaluate)) == 1
+
+
+def test_a_slow_worker_that_is_alone_is_waited_for(peers: Peers, make_weights: MakeWeights) -> None:
+    peers.join(b"a")
+    job = peers.state.evaluate(make_weights(2, 1), [5])
+    for _ in range(100):
+        peers.tick(1.0)
+        answer_pings(peers, b"a")
+    peers.join(b"b")
+    assert len(peers.heard(b"b", messages.Evaluate)) == 1
+    peers.say(b"a", messages.Evaluation(1, 0, result(5)))
+    peers.say(b"b", messages.Evaluation(1, 0, result(5)))
+    assert job.results == [result(5)]
+
+
+def test_the_deadline_follows_the_usual_time_of_an_episode(
+    peers: Peers, make_weights: MakeWeights
+) -> None:
+    assert EvaluationQueue(time_limit=4000).deadline_seconds == 200.0
+    peers.join(b"a")
+    assert peers.state.evaluations.deadline_seconds == DEADLINE_SECONDS
+    for seconds, deadline in ((0.1, LEAST_DEADLINE_SECONDS), (20.0, 5 * 20.0)):
+        for number in range(64):
+            job = peers.state.evaluate(make_weights(2, 1), [number])
+            peers.tick()
+            peers.now += seconds
+            peers.say(b"a", messages.Evaluation(job.number, 0, result(number)))
+            answer_pings(peers, b"a")
+        assert peers.state.evaluations.deadline_seconds == pytest.approx(deadline)
 
 
 def test_an_evaluation_of_no_episodes_is_finished(peers: Peers, make_weights: MakeWeights) -> None:
