@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import iqlft_workers
 from iqlft.gateway.evaluation_queue import DEADLINE_SECONDS
+from iqlft.gateway.rate_limit import SessionLimiter
 from iqlft.gateway.roster import Roster, Session
 from iqlft_workers import messages
 
@@ -73,6 +74,7 @@ class Admission:
 
     def __init__(self, service: Service, roster: Roster, ping: Callable[[Session], int]) -> None:
         self._service, self._roster, self._ping = service, roster, ping
+        self._limiter = SessionLimiter()
 
     def admit(self, route: bytes, hello: messages.Hello, now: float) -> Session | None:
         """A session for a worker that is not known.
@@ -95,6 +97,8 @@ class Admission:
         holder = self._roster.holder(worker_id)
         if holder is not None:
             self._challenge(holder)
+            return None
+        if not self._limiter.may_begin(worker_id, now):
             return None
         return Session(worker_id, hello.session, route, began_at=now)
 

@@ -163,8 +163,9 @@ class EvaluationQueue:
         """
         if (job := self._jobs.get(assignment.evaluation)) is not None:
             job.requeue(assignment.indices)
-            for place in assignment.indices if withheld_by is not None else ():
-                job.withheld[place].add(withheld_by)
+            if withheld_by is not None:
+                for place in assignment.indices:
+                    job.withheld[place].add(withheld_by)
 
 
 class PendingEvaluation:

@@ -101,25 +101,13 @@ class Ingestion:
         """Whether nothing is taken in, for the journal is waited for."""
         return self.retry_at < math.inf
 
-    def ingest(
-        self,
-        session: Session,
-        batch: Batch,
-        frames: Sequence[Frame],
-        newest_version: int,
-        now: float,
-    ) -> bool:
-        """Ingests the next batch of a session.
+    def check(self, session: Session, batch: Batch, newest_version: int) -> None:
+        """Refuses what is not the next batch of a session.
 
         Args:
             session: whose it is.
             batch: as decoded.
-            frames: of its message, for the journal.
             newest_version: of the weights published so far.
-            now: seconds of a monotonic clock.
-
-        Returns:
-            Whether it is in; if not, the worker keeps it, and is to be asked for it at `retry_at`.
 
         Raises:
             BatchError: it cannot be learned from.
@@ -128,6 +116,19 @@ class Ingestion:
         check_batch(batch, self._service.layout, newest)
         self._check_episode(batch.episode, self._ledger.progress(session.worker_id).episode)
         self._check_finished(batch.finished)
+
+    def ingest(self, session: Session, batch: Batch, frames: Sequence[Frame], now: float) -> bool:
+        """Ingests the next batch of a session.
+
+        Args:
+            session: whose it is.
+            batch: checked.
+            frames: of its message, for the journal.
+            now: seconds of a monotonic clock.
+
+        Returns:
+            Whether it is in; if not, the worker keeps it, and is to be asked for it at `retry_at`.
+        """
         try:
             end = self._journal.append(session.worker_id, frames) if self._journal else 0
         except OSError as error:
