@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import iqlft_workers
+from iqlft.gateway.evaluation_queue import DEADLINE_SECONDS
+from iqlft.gateway.rate_limit import SessionLimiter
 from iqlft.gateway.roster import Roster, Session
 from iqlft_workers import messages
 
@@ -46,6 +48,8 @@ class Service(NamedTuple):
         local_workers: ids below are those of the learner's own workers, and nobody else's.
         keyed: whether connections have keys, so that an id can be proved.
         bounds: between which the values of transitions lie; None: any finite ones.
+        evaluation_seconds: an evaluation episode that has not come for so long is given to another
+            worker too, until it is known how long they take.
     """
 
     run_id: str
@@ -59,6 +63,7 @@ class Service(NamedTuple):
     local_workers: int = 0
     keyed: bool = False
     bounds: ValueBounds | None = None
+    evaluation_seconds: float = DEADLINE_SECONDS
 
 
 class Admission:
@@ -72,6 +77,7 @@ class Admission:
 
     def __init__(self, service: Service, roster: Roster, ping: Callable[[Session], int]) -> None:
         self._service, self._roster, self._ping = service, roster, ping
+        self._limiter = SessionLimiter()
 
     def admit(self, route: bytes, hello: messages.Hello, now: float) -> Session | None:
         """A session for a worker that is not known.
@@ -94,6 +100,8 @@ class Admission:
         holder = self._roster.holder(worker_id)
         if holder is not None:
             self._challenge(holder)
+            return None
+        if not self._limiter.may_begin(worker_id, now):
             return None
         return Session(worker_id, hello.session, route, began_at=now)
 

@@ -1,23 +1,38 @@
-"""The queue of evaluation episodes: assigned to workers, and again when a worker is lost."""
+"""The queue of evaluation episodes: assigned to workers, and again when one is lost or too slow."""
 
 from __future__ import annotations
 
-from collections import deque
+import statistics
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from iqlft.gateway.plausibility import check_result
 from iqlft_workers.messages import Evaluate
 from iqlft_workers.wire import pack_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from iqlft_workers.actor import ActorWeights
     from iqlft_workers.episode import EpisodeResult
 
 MAX_ASSIGNED_EPISODES = 4
 """The most episodes that a worker is assigned at once."""
+DEADLINE_SECONDS = 60.0
+"""An episode that has not come for so long is assigned to another worker too, until it is known
+how long they take;"""
+DEADLINE_FACTOR = 5.0
+"""then it is after so many times the usual time,"""
+LEAST_DEADLINE_SECONDS = 10.0
+"""and this at least."""
+SLOW_STEP_SECONDS = 0.05
+"""Before anything is known, a step is taken to last so long at most."""
+_KNOWN_EPISODES = 4
+"""So many episodes say how long they take;"""
+_REMEMBERED_EPISODES = 64
+"""the newest ones do, and their median, which a single worker does not shift."""
 
 
 class EvaluationJob:
@@ -30,13 +45,15 @@ class EvaluationJob:
 
     Attributes:
         results: by the order of the seeds; None where an episode is not done yet.
-        pending: places of the episodes that are assigned to nobody.
+        pending: places of the episodes that are to be assigned.
+        withheld: worker ids that kept an episode for too long, by its place.
     """
 
     def __init__(self, number: int, weights: ActorWeights, seeds: Sequence[int]) -> None:
         self.number = number
         self.results: list[EpisodeResult | None] = [None] * len(seeds)
         self.pending = deque(range(len(seeds)))
+        self.withheld: dict[int, set[int]] = defaultdict(set)
         self._seeds = tuple(int(seed) for seed in seeds)
         self._packed = np.frombuffer(pack_weights(weights), np.uint8)
 
@@ -45,20 +62,56 @@ class EvaluationJob:
         """Episodes that have a result."""
         return sum(result is not None for result in self.results)
 
-    def assign(self, num_workers: int) -> Evaluate:
-        """Assigns the next episodes to one of `num_workers`; fewer at a time towards the end."""
-        size = min(MAX_ASSIGNED_EPISODES, max(1, len(self.pending) // (2 * num_workers)))
-        indices = tuple(self.pending.popleft() for _ in range(min(size, len(self.pending))))
-        seeds = tuple(self._seeds[index] for index in indices)
-        return Evaluate(self.number, indices, seeds, self._packed)
+    def assign(self, worker_id: int, ready: Collection[int]) -> Evaluate | None:
+        """Assigns the next episodes to a worker; fewer at a time towards the end.
+
+        Args:
+            worker_id: whose they are to be; not those that it has withheld, if there is another.
+            ready: ids of all workers that may evaluate.
+
+        Returns:
+            The episodes; None if there are none for this worker.
+        """
+        size = min(MAX_ASSIGNED_EPISODES, max(1, len(self.pending) // (2 * len(ready))))
+        fit = [place for place in self.pending if self._may_run(worker_id, place, ready)][:size]
+        for place in fit:
+            self.pending.remove(place)
+        seeds = tuple(self._seeds[place] for place in fit)
+        return Evaluate(self.number, tuple(fit), seeds, self._packed) if fit else None
+
+    def _may_run(self, worker_id: int, place: int, ready: Collection[int]) -> bool:
+        withheld = self.withheld.get(place, set())
+        return worker_id not in withheld or withheld.issuperset(ready)
+
+    def requeue(self, places: Collection[int]) -> None:
+        """Puts episodes that have no result back, in front."""
+        undone = {place for place in places if self.results[place] is None}
+        self.pending.extendleft(sorted(undone.difference(self.pending), reverse=True))
 
 
 class EvaluationQueue:
-    """Evaluations under way, first come, first served."""
+    """Evaluations under way, first come, first served.
 
-    def __init__(self) -> None:
+    Args:
+        time_limit: the most steps of an episode; None if that is not known.
+        deadline_seconds: see `DEADLINE_SECONDS`.
+    """
+
+    def __init__(
+        self, time_limit: int | None = None, deadline_seconds: float = DEADLINE_SECONDS
+    ) -> None:
         self._jobs: dict[int, EvaluationJob] = {}
         self._count = 0
+        self._time_limit, self._deadline_seconds = time_limit, deadline_seconds
+        self._seconds: deque[float] = deque(maxlen=_REMEMBERED_EPISODES)
+
+    @property
+    def deadline_seconds(self) -> float:
+        """An episode that has not come after so long is assigned to another worker too."""
+        if len(self._seconds) < _KNOWN_EPISODES:
+            return max(self._deadline_seconds, (self._time_limit or 0) * SLOW_STEP_SECONDS)
+        usual = DEADLINE_FACTOR * statistics.median(self._seconds)
+        return max(min(LEAST_DEADLINE_SECONDS, self._deadline_seconds), usual)
 
     def enqueue(self, weights: ActorWeights, seeds: Sequence[int]) -> EvaluationJob:
         """Appends an evaluation."""
@@ -68,25 +121,51 @@ class EvaluationQueue:
             self._jobs[job.number] = job
         return job
 
-    def assign(self, num_workers: int) -> Evaluate | None:
-        """Episodes for a worker that is free; None if all are assigned."""
-        job = next((job for job in self._jobs.values() if job.pending), None)
-        return job.assign(num_workers) if job else None
+    def assign(self, worker_id: int, ready: Collection[int]) -> Evaluate | None:
+        """Episodes for a worker that is free, see `EvaluationJob.assign`."""
+        for job in self._jobs.values():
+            if job.pending and (assignment := job.assign(worker_id, ready)) is not None:
+                return assignment
+        return None
 
-    def record(self, number: int, index: int, result: EpisodeResult) -> None:
-        """Keeps a result; one that comes twice, from a worker believed lost, is the same twice."""
-        job = self._jobs.get(number)
-        if job is None or not 0 <= index < len(job.results):
+    def record(
+        self, assignment: Evaluate, place: int, result: EpisodeResult, seconds: float
+    ) -> None:
+        """Keeps the first result of an episode; another worker's would be the same.
+
+        Args:
+            assignment: of the worker that it comes from.
+            place: of the episode in the evaluation; one of the assignment's.
+            result: what it came to.
+            seconds: that the worker had for it.
+
+        Raises:
+            ResultError: it is not possible.
+        """
+        seed = assignment.seeds[assignment.indices.index(place)]
+        check_result(result, self._time_limit, seed)
+        job = self._jobs.get(assignment.evaluation)
+        if job is None or job.results[place] is not None:
             return
-        job.results[index] = result
+        job.results[place] = result
+        self._seconds.append(seconds)
+        if place in job.pending:
+            job.pending.remove(place)
         if job.episodes_done == len(job.results):
-            del self._jobs[number]
+            del self._jobs[assignment.evaluation]
 
-    def requeue(self, assignment: Evaluate) -> None:
-        """Puts back, in front, what a lost worker has not done."""
+    def requeue(self, assignment: Evaluate, withheld_by: int | None = None) -> None:
+        """Lets others run what a worker that is lost, or too slow, has not done.
+
+        Args:
+            assignment: of the worker.
+            withheld_by: its id, where it is not lost.
+        """
         if (job := self._jobs.get(assignment.evaluation)) is not None:
-            undone = [index for index in assignment.indices if job.results[index] is None]
-            job.pending.extendleft(reversed(undone))
+            job.requeue(assignment.indices)
+            if withheld_by is not None:
+                for place in assignment.indices:
+                    job.withheld[place].add(withheld_by)
 
 
 class PendingEvaluation:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from iqlft.gateway.admission import Service
-from iqlft.gateway.evaluation_queue import PendingEvaluation
+from iqlft.gateway.evaluation_queue import DEADLINE_SECONDS, PendingEvaluation
 from iqlft.gateway.ledger import TrainingEpisode
 from iqlft.gateway.roster import WorkerStatus
 from iqlft.gateway.sockets import GatewayError, LearnerSockets, PortInUseError
@@ -67,6 +67,8 @@ class Gateway:
         keys: who may connect; None for whom `own_keys` are for.
         insecure: whether there are no keys at all then, and anybody may connect.
         bounds: between which the values of transitions lie; None: any finite ones.
+        evaluation_seconds: an evaluation episode that has not come for so long is given to another
+            worker too, until it is known how long they take.
 
     Attributes:
         endpoint: what a worker connects to.
@@ -95,6 +97,7 @@ class Gateway:
         keys: LearnerKeys | None = None,
         insecure: bool = False,
         bounds: ValueBounds | None = None,
+        evaluation_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         if num_workers < 1 or (lockstep and num_workers > 1):
             raise GatewayError(
@@ -120,6 +123,7 @@ class Gateway:
             last_version=last_version,
             local_workers=local_workers,
             keyed=keys is not None,
+            evaluation_seconds=evaluation_seconds,
             bounds=bounds,
         )
         self._state = GatewayState(service)

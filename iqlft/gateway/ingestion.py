@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from iqlft.gateway.plausibility import ResultError, check_result, time_limit
 from iqlft_workers.wire import WireError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from iqlft.gateway.journal import Journal
     from iqlft.gateway.ledger import Ledger
     from iqlft.gateway.roster import Roster, Session
+    from iqlft_workers.episode import EpisodeResult
     from iqlft_workers.messages import Batch
     from iqlft_workers.transition import RowLayout
     from iqlft_workers.wire import Frame
@@ -64,9 +66,8 @@ def check_batch(
     if int(batch.versions.max()) > newest_version:
         raise BatchError(f"Version {batch.versions.max()} has not been published yet.")
     # What follows is written to curves, or counted on, after the batch is accepted.
-    numbers = (batch.stepping_seconds, batch.finished.episode_return if batch.finished else 0.0)
-    if not np.isfinite(numbers).all() or batch.stepping_seconds < 0:
-        raise BatchError("A return or a time is not a finite number.")
+    if not 0 <= batch.stepping_seconds < math.inf:
+        raise BatchError("A time is not a finite number.")
 
 
 class Ingestion:
@@ -85,6 +86,7 @@ class Ingestion:
 
     def __init__(self, service: Service, ledger: Ledger) -> None:
         self._service, self._ledger = service, ledger
+        self._time_limit = time_limit(service.environment)
         self._journal: Journal | None = None
         self.journal_error, self.retry_at = "", math.inf
         self.refused, self.refusal = 0, ""
@@ -108,30 +110,46 @@ class Ingestion:
         """Whether nothing is taken in, for the journal is waited for."""
         return self.retry_at < math.inf
 
-    def ingest(
-        self,
-        session: Session,
-        batch: Batch,
-        frames: Sequence[Frame],
-        newest_version: int,
-        now: float,
-    ) -> bool:
-        """Ingests the next batch of a session.
+    def check(self, session: Session, batch: Batch, newest_version: int) -> None:
+        """Refuses what is not the next batch of a session.
 
         Args:
             session: whose it is.
             batch: as decoded.
-            frames: of its message, for the journal.
             newest_version: of the weights published so far.
-            now: seconds of a monotonic clock.
-
-        Returns:
-            Whether it is in; if not, the worker keeps it, and is to be asked for it at `retry_at`.
 
         Raises:
             BatchError: it cannot be learned from.
         """
-        self._check(session, batch, newest_version)
+        try:
+            self._check(session, batch, newest_version)
+        except BatchError as error:
+            self.refused += 1
+            self.refusal = (
+                f"Batch {batch.sequence} of worker {session.worker_id}, of its episode "
+                f"{batch.episode}, is refused, and nothing of it is recorded: {error}"
+            )
+            raise
+
+    def _check(self, session: Session, batch: Batch, newest_version: int) -> None:
+        service = self._service
+        newest = service.last_version if session.recovered else newest_version
+        check_batch(batch, service.layout, newest, service.bounds)
+        self._check_episode(batch.episode, self._ledger.progress(session.worker_id).episode)
+        self._check_finished(batch.finished)
+
+    def ingest(self, session: Session, batch: Batch, frames: Sequence[Frame], now: float) -> bool:
+        """Ingests the next batch of a session.
+
+        Args:
+            session: whose it is.
+            batch: checked.
+            frames: of its message, for the journal.
+            now: seconds of a monotonic clock.
+
+        Returns:
+            Whether it is in; if not, the worker keeps it, and is to be asked for it at `retry_at`.
+        """
         try:
             end = self._journal.append(session.worker_id, frames) if self._journal else 0
         except OSError as error:
@@ -155,20 +173,17 @@ class Ingestion:
         if not first <= episode <= next_episode:
             raise BatchError(f"Episode {episode} is not the worker's next, {next_episode}.")
 
-    def _check(self, session: Session, batch: Batch, newest_version: int) -> None:
-        service = self._service
-        newest = service.last_version if session.recovered else newest_version
+    def _check_finished(self, result: EpisodeResult | None) -> None:
+        """Refuses an end that no episode can have.
+
+        Raises:
+            BatchError: the episode cannot have come to this.
+        """
         try:
-            check_batch(batch, service.layout, newest, service.bounds)
-            next_episode = self._ledger.progress(session.worker_id).episode
-            self._check_episode(batch.episode, next_episode)
-        except BatchError as error:
-            self.refused += 1
-            self.refusal = (
-                f"Batch {batch.sequence} of worker {session.worker_id}, of its episode "
-                f"{batch.episode}, is refused, and nothing of it is recorded: {error}"
-            )
-            raise
+            if result is not None:
+                check_result(result, self._time_limit)
+        except ResultError as error:
+            raise BatchError(str(error)) from error
 
     def retry_due(self, now: float) -> bool:
         """Whether it is time to ask for what could not be written, once."""

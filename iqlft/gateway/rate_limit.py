@@ -1,10 +1,14 @@
-"""Rate limit on bad messages: who sends too many is blocked; no sockets, no clock."""
+"""Rate limits on bad messages, new sessions and lines in the log; no sockets, no clock."""
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import logging
 
 MAX_BAD_MESSAGES = 10
 """A peer that sends so many bad messages"""
@@ -14,6 +18,14 @@ BLOCK_SECONDS = 600.0
 """for so long: an attack is worn out, and a worker that was mended need not wait for a new run."""
 MAX_PEERS = 1024
 """The most peers that are remembered."""
+MAX_SESSIONS = 16
+"""A worker may begin so many sessions at once, which no machine that fails does,"""
+SESSION_SECONDS = 2.0
+"""and one more each time that so long has passed."""
+MAX_LINES = 10
+"""The most lines in the log about what others do wrong"""
+LINES_SECONDS = 60.0
+"""within so long; the others are counted."""
 
 
 @dataclass(eq=False)
@@ -71,3 +83,58 @@ class RateLimiter:
             now: seconds of a monotonic clock.
         """
         return peer in self._peers and now < self._peers[peer].until
+
+
+class SessionLimiter:
+    """Limits the rate at which a worker begins new sessions."""
+
+    def __init__(self) -> None:
+        self._free_at: dict[int, float] = {}
+
+    def may_begin(self, worker_id: int, now: float) -> bool:
+        """Counts a new session, if there may be one.
+
+        Args:
+            worker_id: whose; one that is served, so that there are few.
+            now: seconds of a monotonic clock.
+        """
+        full_at = max(now, self._free_at.get(worker_id, now)) + SESSION_SECONDS
+        if full_at > now + MAX_SESSIONS * SESSION_SECONDS:
+            return False
+        self._free_at[worker_id] = full_at
+        return True
+
+
+class LimitedLog:
+    """A log of what others do wrong, which they cannot fill.
+
+    Args:
+        log: where the lines go.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._since, self._lines, self._left_out = -math.inf, 0, 0
+
+    def warning(self, now: float, text: str, *values: object) -> None:
+        """Logs a line, or counts it as left out.
+
+        Args:
+            now: seconds of a monotonic clock.
+            text: with places for the values.
+            values: for these.
+        """
+        self.tick(now)
+        self._lines += 1
+        if self._lines > MAX_LINES:
+            self._left_out += 1
+        else:
+            self._log.warning(text, *values)
+
+    def tick(self, now: float) -> None:
+        """Begins anew where it is time to, and tells how many lines were left out."""
+        if now - self._since < LINES_SECONDS:
+            return
+        if self._left_out:
+            self._log.warning("%d more lines like these were left out.", self._left_out)
+        self._since, self._lines, self._left_out = now, 0, 0

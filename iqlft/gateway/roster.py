@@ -17,6 +17,12 @@ SPEED_SHARE = 0.1
 """its newest batch counts for so much of it."""
 RATE_SECONDS = 5.0
 """Speeds are measured over so long."""
+CREDIT = 1024
+"""The most steps that a worker may be ahead of what was accepted from it: its window.
+
+Several full batches, so that a fast worker need not wait for each acknowledgement."""
+CREDIT_SECONDS = 10.0
+"""Credit that has not been used for so long goes to others."""
 
 WorkerState = Literal["stepping", "waiting", "evaluating", "lost"]
 """What a worker does, as far as the learner knows."""
@@ -31,7 +37,7 @@ class WorkerStatus(NamedTuple):
         env_steps: taken from it over the whole run.
         steps_per_second: over the last five seconds.
         version: of the weights that it acted with last; -1 before its first transition.
-        seconds_since_message: since it was heard.
+        seconds_since_message: since it was heard; 0 where this learner has never heard it.
         state: what it does.
         session: uuid of its session.
         seconds_without_progress: since it has done anything of what it should do.
@@ -59,20 +65,30 @@ class Session:
         uuid: of the session.
         route: routing id of its connection.
         began_at: when it was made, in seconds of a monotonic clock.
-        heard_at: when it was heard last.
+        heard_at: when it was heard last; None where it worked for a learner that is gone, and this
+            one has not heard it.
         phase: *joining* (welcomed), *ready* (its environment fits) or *lost* (gone or silent).
         sequence: the last batch accepted.
         accepted: environment steps accepted.
         granted: environment steps that it may have taken in all; less again when it is lost.
+        limit: the most that may be outstanding: what was accepted in `CREDIT_SECONDS`, if
+            credit was left unused, and as much more as is accepted. The next session of its worker
+            inherits it, so that nobody gains by beginning anew.
+        marked: time, `granted` and `accepted` at the last look at what it makes of its credit.
         promised: the most that it was ever told it may take.
+        strays: steps accepted beyond that, which a learner that is gone may have promised.
+        wanted: steps of a batch for which there was no room; 0 if there is none.
         version: of the weights that it acted with last.
         ack_due: whether it waits for an ACK.
         pinged_at: when it was last asked whether it is there.
         challenge: number of the PING that a newcomer with the same id made necessary; None if
             there is none, 0 if it was answered.
         sent_weights: the weights that were sent on its connection last.
+        weights_due: whether it is to have newer ones when it has read those.
         assignment: evaluation episodes that it was assigned.
         undone: places of those that have no result yet.
+        evaluating_since: when they were assigned, or the last of them came.
+        withholds: whether it has kept them for too long, so that others run them too.
         history: (time, steps accepted) of its newest batches.
         steps: what it has said that it has stepped, in training and evaluation.
         progressed_at: when it was last seen to get on, or had nothing to do.
@@ -85,19 +101,26 @@ class Session:
     uuid: str
     route: bytes
     began_at: float
-    heard_at: float = 0.0
+    heard_at: float | None = None
     phase: Literal["joining", "ready", "lost"] = "lost"
     sequence: int = 0
     accepted: int = 0
     granted: int = 0
+    limit: int = CREDIT
+    marked: tuple[float, int, int] = (0.0, 0, 0)
     promised: int = 0
+    strays: int = 0
+    wanted: int = 0
     version: int = -1
     ack_due: bool = False
     pinged_at: float = 0.0
     challenge: int | None = None
     sent_weights: bytes = b""
+    weights_due: bool = False
     assignment: Evaluate | None = None
     undone: set[int] = field(default_factory=set)
+    evaluating_since: float = 0.0
+    withholds: bool = False
     history: deque[tuple[float, int]] = field(default_factory=deque)
     steps: int = 0
     progressed_at: float = 0.0
@@ -128,6 +151,38 @@ class Session:
         """Counts accepted steps; those that a learner that is gone had granted too."""
         self.accepted += steps
         self.granted = max(self.granted, self.accepted)
+        self.limit = min(CREDIT, self.limit + steps)
+
+    def expire_credit(self, now: float) -> bool:
+        """Takes back what was granted long ago and is not used; returns whether there is any."""
+        if self.assignment is not None and not self.withholds:
+            self._mark(now)  # It does as it was told.
+        marked_at, granted, _ = self.marked
+        if now - marked_at < CREDIT_SECONDS:
+            return False
+        if unused := self.accepted < granted:
+            self._reduce_credit()
+        self._mark(now)
+        return unused
+
+    def _mark(self, now: float) -> None:
+        self.marked = now, self.granted, self.accepted
+
+    def _reduce_credit(self) -> None:
+        """Lets no more be outstanding than it has used since the last look, but one step."""
+        self.limit = max(1, self.accepted - self.marked[2])
+        self.granted = min(self.granted, self.accepted + self.limit)
+
+    def begin_credit(self, now: float, before: Session | None) -> None:
+        """Begins to look at its credit, after another session of the same worker or itself."""
+        self.limit = before.limit if before is not None else CREDIT
+        self._mark(now)
+
+    def end_credit(self) -> None:
+        """What was granted to it counts no more."""
+        if self.outstanding:
+            self._reduce_credit()
+        self.granted = self.accepted
 
     def record_speed(self, steps: int, stepping_seconds: float, now: float) -> None:
         """Records how fast the worker is, from accepted steps."""
@@ -152,12 +207,16 @@ class Session:
             env_steps=env_steps,
             steps_per_second=self.steps_per_second(now),
             version=self.version,
-            seconds_since_message=now - self.heard_at,
+            seconds_since_message=self.silence(now),
             state=self.state,
             session=self.uuid,
             seconds_without_progress=now - self.progressed_at,
             speed=self.speed,
         )
+
+    def silence(self, now: float) -> float:
+        """Seconds since it was heard, by a clock that begins when it is heard first."""
+        return 0.0 if self.heard_at is None else now - self.heard_at
 
     def _forget_history(self, now: float) -> None:
         while self.history and self.history[0][0] < now - RATE_SECONDS:
@@ -229,8 +288,14 @@ class Roster:
         """Registers a session that joins, or comes back over another connection."""
         session.route, session.heard_at, session.phase = route, now, "joining"
         session.challenge, session.progressed_at, session.sent_weights = None, now, b""
+        session.begin_credit(now, self._sessions.get(session.worker_id))
         self._sessions[session.worker_id] = session
         self._routes[route] = session
+
+    @property
+    def outstanding(self) -> int:
+        """Steps granted to workers that are ready, whose transitions have not come yet."""
+        return sum(session.outstanding for session in self.ready)
 
     def grant_credit(self, room: int, limit: int) -> None:
         """Spreads credit over the workers that are ready, the most to those that have the least.
@@ -238,14 +303,14 @@ class Roster:
         Who has more than half of the limit gets nothing yet, which spares most of the messages.
 
         Args:
-            room: steps that may be outstanding in all.
+            room: steps that may be granted in all.
             limit: the most that may be outstanding at one worker.
         """
-        room -= sum(session.outstanding for session in self.ready)
-        low = [session for session in self.ready if session.outstanding <= limit // 2]
+        limits = {session: min(limit, session.limit) for session in self.ready}
+        low = [session for session in limits if session.outstanding <= limits[session] // 2]
         sessions = sorted(low, key=lambda session: session.outstanding, reverse=True)
         for index, session in enumerate(sessions):
-            share = min(limit - session.outstanding, room // (len(sessions) - index))
+            share = min(limits[session] - session.outstanding, room // (len(sessions) - index))
             if share > 0:
                 session.granted += share
                 session.ack_due = True
@@ -253,6 +318,6 @@ class Roster:
 
     def reap(self, session: Session) -> None:
         """Takes a session off whose connection is gone; what was granted to it counts no more."""
-        session.phase, session.ack_due = "lost", False
-        session.granted = session.accepted
+        session.phase, session.ack_due, session.wanted = "lost", False, 0
+        session.end_credit()
         self._routes.pop(session.route, None)

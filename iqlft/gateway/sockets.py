@@ -8,6 +8,7 @@ import logging
 import math
 import socket as tcp
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 import zmq
@@ -28,8 +29,16 @@ _MAX_MESSAGES = 256
 """The most messages received before anything is sent."""
 _LINGER_MILLISECONDS = 100
 """What was sent last has so long to leave."""
-_SUBSCRIPTION_BYTES = 1024
-"""A subscription has one byte."""
+_PROBE_BYTES = 1024
+"""A probe is empty, but the parts of a handshake are not."""
+_PROBE = [b""]
+"""What says that a connection wants weights."""
+_MAX_FOLLOWERS = 1024
+"""The most connections that weights are published to."""
+_QUEUED_MESSAGES = 64
+"""The most messages that wait for a peer that does not read, or of one that is not read;"""
+_QUEUED_WEIGHTS = 2
+"""the most weights do."""
 _WILDCARDS = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 """Hosts that stand for all addresses, and where they are reached from this machine."""
 
@@ -60,7 +69,10 @@ class Arrival(NamedTuple):
 
 
 class LearnerSockets:
-    """A ROUTER for the workers, a PUB for the weights, and a pair that wakes their thread.
+    """Two ROUTERs, for the workers and for the weights, and a pair that wakes their thread.
+
+    Weights are not published by a PUB, for that keeps each subscription that a peer thinks of. Here
+    a connection only says that it wants them, and a bounded number of connections is remembered.
 
     They belong to one thread; `wake` alone may be called by others, which take turns with
     `receive` under a lock of theirs.
@@ -84,6 +96,7 @@ class LearnerSockets:
         self.rejected = 0
         self._reported_at = -math.inf
         self._keys, self._woken = keys, False
+        self._followers: OrderedDict[bytes, None] = OrderedDict()
         self._context = zmq.Context()
         self._poller = zmq.Poller()
         self._monitors: list[zmq.Socket[bytes]] = []
@@ -94,12 +107,13 @@ class LearnerSockets:
             self._wake_receiver = self._listen(zmq.PAIR, "inproc://wake")
             self._wake_sender = self._context.socket(zmq.PAIR)
             self._wake_sender.connect("inproc://wake")
-            self._router, at = self._bind(zmq.ROUTER, host, port)
-            self._publisher, self.weights_port = self._bind(zmq.PUB, host, port and port + 1)
+            self._router, at = self._bind("messages", host, port)
+            self._publisher, self.weights_port = self._bind("weights", host, port and port + 1)
         except GatewayError:
             self._context.destroy(0)
             raise
-        self._poller.register(self._router, zmq.POLLIN)
+        for socket in (self._router, self._publisher):
+            self._poller.register(socket, zmq.POLLIN)
         self.endpoint = f"tcp://{_in_url(_WILDCARDS.get(host, host))}:{at}"
 
     def _listen(self, kind: int, endpoint: str) -> zmq.Socket[bytes]:
@@ -109,24 +123,25 @@ class LearnerSockets:
         self._poller.register(socket, zmq.POLLIN)
         return socket
 
-    def _bind(self, kind: int, host: str, port: int) -> tuple[zmq.Socket[bytes], int]:
-        """A bound socket and its port; limits, heartbeats and keys are set before it is bound."""
-        socket = self._context.socket(kind)
-        socket.set(zmq.MAXMSGSIZE, MAX_BYTES if kind == zmq.ROUTER else _SUBSCRIPTION_BYTES)
+    def _bind(self, what: str, host: str, port: int) -> tuple[zmq.Socket[bytes], int]:
+        """A bound ROUTER and its port; limits, heartbeats and keys are set before it is bound."""
+        socket, weights = self._context.socket(zmq.ROUTER), what == "weights"
+        socket.set(zmq.MAXMSGSIZE, _PROBE_BYTES if weights else MAX_BYTES)
+        socket.set(zmq.SNDHWM, _QUEUED_WEIGHTS if weights else _QUEUED_MESSAGES)
+        socket.set(zmq.RCVHWM, _QUEUED_MESSAGES)
         socket.set(zmq.HEARTBEAT_IVL, 2_000)
         socket.set(zmq.HEARTBEAT_TIMEOUT, 6_000)
         socket.set(zmq.HEARTBEAT_TTL, 10_000)
         socket.set(zmq.HANDSHAKE_IVL, 5_000)
         socket.set(zmq.IPV6, ":" in host)
-        if kind == zmq.ROUTER:
-            socket.set(zmq.ROUTER_MANDATORY, 1)
+        socket.set(zmq.ROUTER_MANDATORY, 1)
         if self._keys:
             socket.set(zmq.CURVE_SERVER, 1)
             socket.set(zmq.CURVE_SECRETKEY, self._keys.secret)
             socket.set(zmq.ZAP_DOMAIN, curve_auth.DOMAIN)
             # Without it anybody would be let in where nobody answers.
             socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
-        self._monitor_handshakes(socket, f"inproc://handshakes-{kind}")
+        self._monitor_handshakes(socket, f"inproc://handshakes-{what}")
         try:
             socket.bind(f"tcp://{_in_url(host)}:{port or '*'}")
         except zmq.ZMQError as error:
@@ -162,6 +177,7 @@ class LearnerSockets:
             self._wake_receiver.recv(zmq.NOBLOCK)
         self._authenticate_connections()
         self._count_failed_handshakes()
+        self._receive_probes()
         with contextlib.suppress(zmq.Again):
             for _ in range(_MAX_MESSAGES):
                 yield self._receive()
@@ -175,6 +191,16 @@ class LearnerSockets:
         rest = self._router.recv_multipart(zmq.NOBLOCK)
         user_id = str(first.get("User-Id"))
         return Arrival(first.bytes, rest, None if user_id == curve_auth.ANY_ID else int(user_id))
+
+    def _receive_probes(self) -> None:
+        """Follows the connections that want weights, and drops whatever else they say."""
+        with contextlib.suppress(zmq.Again):
+            for _ in range(_MAX_MESSAGES):
+                route, *frames = self._publisher.recv_multipart(zmq.NOBLOCK)
+                if frames == _PROBE:
+                    self._followers[route] = None
+                    if len(self._followers) > _MAX_FOLLOWERS:
+                        self._followers.popitem(last=False)
 
     def _authenticate_connections(self) -> None:
         """Answers who may connect."""
@@ -214,8 +240,16 @@ class LearnerSockets:
         return True
 
     def publish(self, packed: bytes) -> None:
-        """Sends weights to everybody who has subscribed."""
-        self._publisher.send(packed)
+        """Sends weights to every connection that wants them and takes them in."""
+        shared = zmq.Frame(packed)  # Copied once, whatever the number of connections.
+        for route in list(self._followers):
+            try:
+                self._publisher.send(route, zmq.SNDMORE | zmq.NOBLOCK)
+                self._publisher.send(shared, zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                pass  # It has older ones to read; what it misses, it asks for.
+            except zmq.ZMQError:
+                del self._followers[route]
 
     def close(self) -> None:
         """Closes all but what a `wake` under way sends with; what was sent may leave."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
+import secrets
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +18,9 @@ from iqlft.gateway.admission import Admission, Rejection, Service
 from iqlft.gateway.evaluation_queue import EvaluationJob, EvaluationQueue
 from iqlft.gateway.ingestion import BatchError, Ingestion
 from iqlft.gateway.ledger import Ledger
-from iqlft.gateway.rate_limit import MAX_BAD_MESSAGES, RateLimiter
-from iqlft.gateway.roster import Roster, Session
+from iqlft.gateway.plausibility import ResultError, time_limit
+from iqlft.gateway.rate_limit import MAX_BAD_MESSAGES, LimitedLog, RateLimiter
+from iqlft.gateway.roster import CREDIT, Roster, Session
 from iqlft_workers import messages
 from iqlft_workers.wire import ProtocolVersionError, WireError, decode, encode, pack_weights
 
@@ -37,10 +40,9 @@ PING_SECONDS = 1.0
 """A worker that is silent for so long is asked whether it is there."""
 GRANT_SECONDS = 0.02
 """Credit is given this often, so that a learner's single steps do not become single messages."""
-CREDIT = 1024
-"""The most steps that a worker may be ahead of what was accepted from it: its window.
 
-Several full batches, so that a fast worker need not wait for each acknowledgement."""
+MAX_ROUTES = 1024
+"""The most connections of which it is remembered that weights are on their way."""
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +68,8 @@ class GatewayState:
         self.outbox: list[tuple[bytes, list[Frame]]] = []
         self.broadcast = b""
         self.ledger = Ledger(service.layout.action_dim, lockstep=service.lockstep)
-        self.evaluations = EvaluationQueue()
+        limit = time_limit(service.environment)
+        self.evaluations = EvaluationQueue(limit, service.evaluation_seconds)
         self.roster = Roster(service.num_workers, service.local_workers)
         self.rate_limiter = RateLimiter()
         self._admission = Admission(service, self.roster, self._ping)
@@ -74,7 +77,9 @@ class GatewayState:
         self._weights, self._version = b"", -1
         self._allowed = 0
         self._grant_due, self._grant_at = False, 0.0
-        self._pings = 0
+        self._unread: OrderedDict[bytes, int] = OrderedDict()
+        self._strange = LimitedLog(_log)
+        self._now = 0.0
         self.rejected = 0
         self.ingestion = Ingestion(service, self.ledger)
 
@@ -162,6 +167,7 @@ class GatewayState:
             now: seconds of a monotonic clock.
             authenticated: the worker id that its key stands for; None without keys.
         """
+        self._now = now
         peer = route if authenticated is None else authenticated
         if self.rate_limiter.is_blocked(peer, now):
             return
@@ -186,6 +192,11 @@ class GatewayState:
         elif isinstance(error, BatchError):
             sentence = f"The learner cannot use this batch: {error}"
             self._reject(route, Rejection("BATCH", sentence))
+        elif isinstance(error, ResultError):
+            if (session := self.roster.at(route)) is not None:
+                self._withhold(session)
+            sentence = f"The learner cannot use this evaluation: {error}"
+            self._reject(route, Rejection("EVALUATION", sentence))
         else:
             # Whoever sends these in masses shall not fill the log; they are counted.
             _log.debug("A message was dropped: %s", error)
@@ -236,24 +247,37 @@ class GatewayState:
                 # A connection loses nothing: who asks again for the same would only fill its queue.
                 self._send_weights(session)
             case messages.Evaluation():
-                self._handle_evaluation(session, message)
+                self._handle_evaluation(session, message, now)
             case messages.Pong(number=number, steps=steps):
                 session.record_steps(steps, now)
-                if number == session.challenge:
-                    session.challenge = 0
+                self._handle_pong(session, number)
             case messages.Failed():
-                _log.warning("Worker %d: %.200r", session.worker_id, message.sentence)
+                text = "Worker %d: %.200r"
+                self._strange.warning(now, text, session.worker_id, message.sentence)
             case messages.Bye():
                 self._send(session, messages.ByeOk())
                 self._reap(session)
             case _:
                 pass  # What only learners say.
 
+    def _handle_pong(self, session: Session, number: int) -> None:
+        """A connection keeps the order: who answers has read what was sent before."""
+        if number == session.challenge:
+            session.challenge = 0
+        if number > 0 and number == self._unread.get(session.route):
+            self._handle_read(session)
+
+    def _handle_read(self, session: Session) -> None:
+        """A worker has read the weights that were sent to it; newer ones may follow."""
+        self._unread.pop(session.route, None)
+        if session.weights_due and session.phase == "ready":
+            self._send_weights(session)
+
     def _handle_ready(self, session: Session, ready: messages.Ready) -> None:
         self._admission.check_environment(ready)
         session.phase, session.ack_due = "ready", True
         self._grant_due = True
-        if self._weights:
+        if self._weights and session.sent_weights is not self._weights:
             self._send_weights(session)
 
     def _handle_batch(
@@ -273,22 +297,53 @@ class GatewayState:
     def _ingest(
         self, session: Session, batch: messages.Batch, frames: Sequence[Frame], now: float
     ) -> None:
-        if session.accepted + len(batch.rewards) > max(session.promised, CREDIT):
-            raise BatchError("It goes beyond the worker's credit.")
-        if self.ingestion.ingest(session, batch, frames, self._version, now):
+        self.ingestion.check(session, batch, self._version)
+        if not self._covers(session, len(batch.rewards)):
+            session.wanted = len(batch.rewards)
+        elif self.ingestion.ingest(session, batch, frames, now):
             session.ack_due = True
+            if self._service.lockstep:
+                self._handle_read(session)
             # A worker that has sent gets its credit with the ACK.
             self._grant_due, self._grant_at = True, now
 
-    def _handle_evaluation(self, session: Session, evaluation: messages.Evaluation) -> None:
-        self.evaluations.record(evaluation.evaluation, evaluation.index, evaluation.result)
-        if (
-            session.assignment is not None
-            and session.assignment.evaluation == evaluation.evaluation
-        ):
-            session.undone.discard(evaluation.index)
+    def _covers(self, session: Session, steps: int) -> bool:
+        """Whether the credit of a worker, or what is left of the run's, is enough for a batch.
+
+        A learner that is gone may have given a worker credit which this one does not know of. Its
+        steps are taken as soon as the run has room for them.
+
+        Raises:
+            BatchError: nobody can have given so much.
+        """
+        beyond = session.accepted + steps - session.promised
+        if beyond > 0:
+            if session.strays + beyond > CREDIT:
+                raise BatchError("It goes beyond the worker's credit.")
+            if beyond > self._room:
+                return False
+            session.strays += beyond
+            session.promised += beyond
+        return True
+
+    @property
+    def _room(self) -> int:
+        """Steps for which nobody has credit yet."""
+        return self._allowed - self.ledger.env_steps - self.roster.outstanding
+
+    def _handle_evaluation(
+        self, session: Session, evaluation: messages.Evaluation, now: float
+    ) -> None:
+        assignment, place = session.assignment, evaluation.index
+        if assignment is None or assignment.evaluation != evaluation.evaluation:
+            return  # It was asked of another, or in another session.
+        if session.phase == "ready" and place in session.undone:
+            seconds = now - session.evaluating_since
+            self.evaluations.record(assignment, place, evaluation.result, seconds)
+            session.undone.remove(place)
+            session.evaluating_since = now
             if not session.undone:
-                session.assignment = None
+                session.assignment, session.withholds = None, False
 
     # Timers.
 
@@ -299,15 +354,10 @@ class GatewayState:
 
     def tick(self, now: float) -> None:
         """Pings, losses, evaluations, credit and acknowledgements; to be called after `receive`."""
+        self._strange.tick(now)
         for session in self.roster.alive:
-            silence = now - session.heard_at
-            if silence > LOST_SECONDS:
-                self._reap(session)
-            elif silence > PING_SECONDS and now - session.pinged_at > PING_SECONDS:
-                session.pinged_at = now
-                self._ping(session)
-        for session in self.roster.ready:
-            self._assign(session)
+            self._check_alive(session, now)
+        self._assign_evaluations(now)
         if self.ingestion.retry_due(now):
             for session in self.roster.ready:
                 self._send(session, messages.Rehello())
@@ -318,27 +368,62 @@ class GatewayState:
             if session.ack_due:
                 self._acknowledge(session)
 
+    def _check_alive(self, session: Session, now: float) -> None:
+        """Asks who is silent, gives up who is lost, and takes back what is not used."""
+        silence = session.silence(now)
+        if silence > LOST_SECONDS:
+            self._reap(session)
+        elif silence > PING_SECONDS and now - session.pinged_at > PING_SECONDS:
+            session.pinged_at = now
+            self._ping(session)
+        if not self._service.lockstep and session.expire_credit(now):
+            self._grant_due = True
+
     def wait_seconds(self, now: float) -> float:
         """How long nothing is due, at most one second."""
         due = min(self._grant_at if self._grant_due else math.inf, self.ingestion.retry_at)
         return min(1.0, max(0.0, due - now))
 
-    def _assign(self, session: Session) -> None:
-        if session.assignment is None:
-            session.assignment = self.evaluations.assign(len(self.roster.ready))
-            if session.assignment is not None:
-                session.undone = set(session.assignment.indices)
-                self._send(session, session.assignment)
+    def _assign_evaluations(self, now: float) -> None:
+        """Assigns episodes to who is free, those too that another has kept for too long."""
+        ready = self.roster.ready
+        for session in ready:
+            if (
+                session.assignment is not None
+                and not session.withholds
+                and now - session.evaluating_since > self.evaluations.deadline_seconds
+            ):
+                self._withhold(session)
+        # Whoever withholds is given no more until it has brought what it has.
+        ids = {session.worker_id for session in ready if not session.withholds}
+        for session in ready:
+            if session.assignment is None:
+                session.assignment = self.evaluations.assign(session.worker_id, ids)
+                if session.assignment is not None:
+                    session.undone = set(session.assignment.indices)
+                    session.evaluating_since = now
+                    self._send(session, session.assignment)
+
+    def _withhold(self, session: Session) -> None:
+        """Lets others run a worker's episodes; what it brings still counts if it is the first."""
+        if session.assignment is not None and not session.withholds:
+            session.withholds = True
+            self.evaluations.requeue(session.assignment, session.worker_id)
 
     def _grant_credit(self) -> None:
         """Gives the workers credit for what is allowed and not yet taken or given."""
-        limit = 1 if self._service.lockstep else CREDIT
-        self.roster.grant_credit(self._allowed - self.ledger.env_steps, limit)
+        for session in self.roster.ready:
+            if 0 < session.wanted <= self._room:
+                session.wanted = 0
+                self._send(session, messages.Rehello())
+        self.roster.grant_credit(self._room, 1 if self._service.lockstep else CREDIT)
 
     def _acknowledge(self, session: Session) -> None:
         if self._service.lockstep and session.sent_weights is not self._weights:
             # The connection keeps the order, so the next step is chosen by these weights.
             self._send_weights(session)
+            if session.weights_due:
+                return
         self._send(session, messages.Ack(session.sequence, session.granted, self._version))
         session.promised = max(session.promised, session.granted)
         session.ack_due = False
@@ -348,24 +433,37 @@ class GatewayState:
     def _reap(self, session: Session) -> None:
         self.roster.reap(session)
         self._grant_due = True
-        if session.assignment is not None:
+        if session.assignment is not None and not session.withholds:
             self.evaluations.requeue(session.assignment)
-            session.assignment = None
+        session.assignment, session.withholds = None, False
 
     def _reject(self, route: bytes, rejection: Rejection) -> None:
         self.rejected += 1
-        _log.warning("A worker was sent away: %s", rejection)
+        self._strange.warning(self._now, "A worker was sent away: %s", rejection)
         self._enqueue(route, rejection.message)
         self.unreachable(route)
 
     def _ping(self, session: Session) -> int:
-        self._pings += 1
-        self._send(session, messages.Ping(self._pings))
-        return self._pings
+        number = 1 + secrets.randbits(62)  # Which nobody can answer who has not read it.
+        self._send(session, messages.Ping(number))
+        return number
 
     def _send_weights(self, session: Session) -> None:
+        """Sends the newest weights, or later if older ones were not read yet.
+
+        They are large, and a peer that reads nothing shall not make the learner keep many.
+        """
+        session.weights_due = session.route in self._unread
+        if session.weights_due:
+            # In lockstep the next batch tells that they were read, but it may not come any more.
+            self._unread[session.route] = self._unread[session.route] or self._ping(session)
+            return
         session.sent_weights = self._weights
         self._send(session, messages.Weights(np.frombuffer(self._weights, np.uint8)))
+        stepping = self._service.lockstep and session.outstanding > 0
+        self._unread[session.route] = 0 if stepping else self._ping(session)
+        if len(self._unread) > MAX_ROUTES:
+            self._unread.popitem(last=False)
 
     def _send(self, session: Session, message: Message) -> None:
         self._enqueue(session.route, message)

@@ -24,10 +24,12 @@ class Incident(NamedTuple):
     Attributes:
         worker_id: its id.
         reason: what is wrong with it, to be said after its name.
+        seconds: for how long it has been so.
     """
 
     worker_id: int
     reason: str
+    seconds: float = 0.0
 
 
 class Watchdog:
@@ -50,7 +52,8 @@ class Watchdog:
             reason = "" if worker.session in self._known else _reason(worker, workers)
             if reason:
                 self._known.add(worker.session)
-                found.append(Incident(worker.worker_id, reason))
+                silence = worker.seconds_since_message if worker.state == "lost" else 0.0
+                found.append(Incident(worker.worker_id, reason, silence))
         return found
 
 

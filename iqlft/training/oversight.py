@@ -35,7 +35,7 @@ class Oversight:
     def incidents(self, workers: Sequence[WorkerStatus]) -> Iterator[str]:
         """What has happened since the last call, one sentence each; to be called often."""
         for incident in self._watchdog.check(workers):
-            if not self._pool.replace(incident.worker_id, incident.reason):
+            if not self._pool.replace(incident.worker_id, incident.reason, incident.seconds):
                 yield f"Worker {incident.worker_id} {incident.reason}."
         yield from self._pool.watch()
         yield from self._refusals()

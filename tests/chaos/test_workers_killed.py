@@ -11,7 +11,7 @@ import pytest
 
 from chaos.pumping_learner import Account, PumpingLearner, open_gateway
 from chaos.tallying import tally
-from iqlft.gateway.state import CREDIT
+from iqlft.gateway.roster import CREDIT
 from iqlft_workers.loop import FLUSH_TRANSITIONS
 from iqlft_workers.pool import WorkerPool
 from iqlft_workers.session import WINDOW

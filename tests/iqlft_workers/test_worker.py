@@ -160,6 +160,16 @@ def test_no_process_is_left_after_the_end(serve: Serve, make_weights: MakeWeight
     pool.stop()
 
 
+def test_a_process_is_not_replaced_for_what_was_wrong_before_it_was_started(
+    tmp_path: Path,
+) -> None:
+    with WorkerPool(1, "tcp://127.0.0.1:9", tmp_path) as pool:
+        assert not pool.replace(0, "has been silent for 7084 s", 7084.0)
+        assert pool.watch() == []
+        assert pool.replace(0, "is stuck")
+        wait_until(lambda: pool.watch() == ["Worker 0 is stuck; it is started again."])
+
+
 @pytest.mark.parametrize("age_seconds", [0.0, 0.2, 1.0])
 def test_workers_without_a_learner_are_stopped_by_the_pool_at_any_age(
     age_seconds: float, tmp_path: Path

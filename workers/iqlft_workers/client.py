@@ -50,7 +50,7 @@ class KeyRefusedError(UserError):
 
 
 class Client:
-    """A DEALER to the learner and, after `subscribe`, a subscription to its weights.
+    """A DEALER to the learner and, after `subscribe`, another one for its weights.
 
     Args:
         endpoint: `tcp://host:port` of the learner.
@@ -136,10 +136,11 @@ class Client:
         if self._subscription is not None:
             self._poller.unregister(self._subscription)
             self._subscription.close()
-        socket = self._new_socket(zmq.SUB)
+        socket = self._new_socket(zmq.DEALER)
         # After `connect` it would have no effect on messages that are under way.
         socket.set(zmq.CONFLATE, 1)
-        socket.set(zmq.SUBSCRIBE, b"")
+        # Each new connection says that it is there, with an empty message.
+        socket.set(zmq.PROBE_ROUTER, 1)
         self._connect(socket, f"tcp://{self._host}:{port}")
         self._subscription = socket
 

@@ -74,7 +74,8 @@ class Reject:
     """Learner: no; the worker shows the sentence, exits with 2 and does not try again.
 
     Attributes:
-        code: `VERSION`, `ENVIRONMENT`, `DUPLICATE`, `FULL`, `RESERVED`, `UNAUTHORISED` or `BATCH`.
+        code: `VERSION`, `ENVIRONMENT`, `DUPLICATE`, `FULL`, `RESERVED`, `UNAUTHORISED`, `BATCH` or
+            `EVALUATION`.
         sentence: what is wrong and what to do.
     """
 

@@ -142,18 +142,21 @@ class WorkerPool:
             f"{local.last_lines().splitlines()[-1]}"
         )
 
-    def replace(self, worker_id: int, reason: str) -> bool:
+    def replace(self, worker_id: int, reason: str, seconds: float = 0.0) -> bool:
         """Kills a worker that does not work as it should; `watch` starts it again.
 
         Args:
             worker_id: any; nothing happens where it is not one of ours, or died already.
             reason: what `watch` will say of it, after its name.
+            seconds: for how long it has been so; a process that is younger is not the one meant.
 
         Returns:
             Whether it is killed.
         """
         local = next((each for each in self._locals if each.worker_id == worker_id), None)
         if local is None or local.process is None or local.process.poll() is not None:
+            return False
+        if time.monotonic() - local.started_at < seconds:
             return False
         local.reason = reason
         local.process.kill()

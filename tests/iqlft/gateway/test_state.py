@@ -11,16 +11,24 @@ import pytest
 import iqlft_workers
 from iqlft.datasets.value_bounds import Range, ValueBounds
 from iqlft.gateway.admission import Service
+from iqlft.gateway.evaluation_queue import (
+    DEADLINE_SECONDS,
+    LEAST_DEADLINE_SECONDS,
+    EvaluationQueue,
+)
 from iqlft.gateway.ingestion import RETRY_SECONDS, BatchError, check_batch
 from iqlft.gateway.journal import Journal
-from iqlft.gateway.state import CREDIT, LOST_SECONDS, GatewayState
+from iqlft.gateway.rate_limit import LINES_SECONDS, MAX_LINES, MAX_SESSIONS, SESSION_SECONDS
+from iqlft.gateway.roster import CREDIT, CREDIT_SECONDS
+from iqlft.gateway.state import LOST_SECONDS, GatewayState
+from iqlft.gateway.watchdog import Watchdog
 from iqlft_workers import messages
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.episode import EpisodeResult
 from iqlft_workers.messages import Message
 from iqlft_workers.transition import RowLayout
-from iqlft_workers.wire import PROTOCOL, decode, encode
+from iqlft_workers.wire import PROTOCOL, decode, encode, unpack_weights
 
 MakeWeights = Callable[..., ActorWeights]
 M = TypeVar("M", bound=Message)
@@ -70,6 +78,8 @@ class Peers:
         self.say(route, messages.Hello(worker_id, session, iqlft_workers.__version__))
         (welcome,) = self.heard(route, messages.Welcome)
         self.say(route, messages.Ready(session, 2, 1, "", ""))
+        for ping in self.heard(route, messages.Ping):
+            self.say(route, messages.Pong(ping.number, 0))
         return welcome
 
 
@@ -102,6 +112,7 @@ def rewards(peers: Peers) -> list[float]:
 
 
 def test_each_batch_is_accepted_once_and_in_order(peers: Peers) -> None:
+    peers.state.allow(10_000)
     peers.join(b"a")
     peers.heard(b"a", messages.Ack)
     for sequence in (1, 2, 1, 2):
@@ -122,6 +133,7 @@ def test_a_gap_or_another_session_asks_for_hello(peers: Peers) -> None:
 
 
 def test_a_session_that_comes_back_over_another_connection_continues(peers: Peers) -> None:
+    peers.state.allow(10_000)
     peers.join(b"a")
     peers.say(b"a", batch("a", 1))
     peers.say(b"other", messages.Hello(0, "a", iqlft_workers.__version__))
@@ -183,17 +195,96 @@ def test_a_batch_has_1_to_1024_transitions() -> None:
             check_batch(batch("a", 1, count), RowLayout(2, 1), newest_version=3)
 
 
-def test_a_worker_that_steps_beyond_its_credit_is_sent_away(peers: Peers) -> None:
+def test_no_session_brings_more_than_the_run_has_room_for(peers: Peers) -> None:
+    peers.state.allow(500)
+    for number in range(10):
+        route = b"%d" % number
+        peers.join(route, 0)
+        peers.say(route, batch(route.decode(), 1, 128))
+        peers.state.unreachable(route)
+    assert peers.state.ledger.env_steps == 384
+
+
+def test_a_batch_that_another_learner_gave_credit_for_waits_until_there_is_room(
+    peers: Peers,
+) -> None:
     peers.join(b"a")
-    peers.say(b"a", batch("a", 1, CREDIT))
-    peers.state.allow(CREDIT + 10)
+    peers.say(b"a", batch("a", 1, 128))
     peers.tick(1.0)
-    assert peers.heard(b"a", messages.Ack)[-1].credit == CREDIT + 10
-    peers.say(b"a", batch("a", 2, 10))
-    peers.say(b"a", batch("a", 3, 1))
+    assert rewards(peers) == []
+    assert peers.heard(b"a", messages.Rehello) == []
+    peers.state.allow(128)
+    peers.tick(1.0)
+    assert len(peers.heard(b"a", messages.Rehello)) == 1
+    peers.join(b"a")
+    peers.say(b"a", batch("a", 1, 128))
+    assert rewards(peers) == [1]
+
+
+def test_a_worker_that_steps_beyond_all_credit_is_sent_away(peers: Peers) -> None:
+    peers.state.allow(10**6)
+    peers.join(b"a")
+    peers.tick(1.0)
+    assert peers.heard(b"a", messages.Ack)[-1].credit == CREDIT
+    for sequence in (1, 2, 3):
+        peers.state.receive(b"a", encode(batch("a", sequence, CREDIT)), peers.now)
+    peers.tick()
     (reject,) = peers.heard(b"a", messages.Reject)
     assert "beyond the worker's credit" in reject.sentence
-    assert peers.state.ledger.env_steps == CREDIT + 10
+    assert peers.state.ledger.env_steps == 2 * CREDIT
+
+
+def answer_pings(peers: Peers, *routes: bytes) -> None:
+    for route in routes:
+        for ping in peers.heard(route, messages.Ping):
+            peers.say(route, messages.Pong(ping.number, int(peers.now)))
+
+
+def test_credit_that_is_not_used_goes_to_those_who_use_it(peers: Peers) -> None:
+    """A peer that answers and never steps, under ever new sessions, holds the others up once."""
+    peers.join(b"idle", 0)
+    peers.state.allow(100)
+    peers.tick(1.0)
+    assert peers.heard(b"idle", messages.Ack)[-1].credit == 100
+    peers.join(b"honest", 1)
+    credit = used = sequence = 0
+    idle, waited = b"idle", 0
+    for second in range(60):
+        peers.tick(1.0)
+        answer_pings(peers, idle, b"honest")
+        credit = max([credit, *(ack.credit for ack in peers.heard(b"honest", messages.Ack))])
+        waited = 0 if credit > used else waited + 1
+        assert waited <= CREDIT_SECONDS + 1
+        if credit > used:
+            sequence += 1
+            peers.say(b"honest", batch("honest", sequence, credit - used))
+            used = credit
+            peers.state.allow(100 + used)
+        if second % 7 == 6:
+            peers.state.unreachable(idle)
+            idle = b"idle %d" % second
+            peers.join(idle, 0)
+    assert used > 4000
+
+
+def test_a_worker_whose_credit_expired_has_all_of_it_again_after_a_few_batches(
+    peers: Peers,
+) -> None:
+    peers.state.allow(10**6)
+    peers.join(b"a")
+    for _ in range(2 * int(CREDIT_SECONDS)):
+        peers.tick(1.0)
+        answer_pings(peers, b"a")
+    # It has been told of so much, and may use it.
+    peers.say(b"a", batch("a", 1, CREDIT))
+    for sequence in range(2, 12):
+        peers.tick(0.1)
+        credit = peers.heard(b"a", messages.Ack)[-1].credit
+        accepted = peers.state.ledger.env_steps
+        if credit - accepted == CREDIT:
+            break
+        peers.say(b"a", batch("a", sequence, credit - accepted))
+    assert credit - accepted == CREDIT
 
 
 def test_a_goodbye_is_confirmed_and_drained_workers_get_no_credit(peers: Peers) -> None:
@@ -221,6 +312,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def test_a_batch_is_in_the_journal_before_it_is_acknowledged(
     peers: Peers, journal: Journal
 ) -> None:
+    peers.state.allow(10_000)
     peers.state.recover(journal)
     peers.join(b"a")
     peers.heard(b"a", messages.Ack)
@@ -234,6 +326,7 @@ def test_a_batch_is_in_the_journal_before_it_is_acknowledged(
 def test_a_full_disk_stops_the_acknowledgements_and_nothing_is_lost_when_there_is_room_again(
     peers: Peers, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    peers.state.allow(10_000)
     peers.state.recover(journal)
     peers.join(b"a")
     peers.say(b"a", batch("a", 1))
@@ -302,6 +395,7 @@ def test_a_learner_that_is_started_again_knows_its_sessions_and_delivers_what_ca
 
 
 def test_damaged_frames_are_dropped_and_the_worker_goes_on(peers: Peers) -> None:
+    peers.state.allow(10_000)
     peers.join(b"a")
     for frames in ([b""], [b"\x94\x01\xa3BYE"], [b"x"] * 11, []):
         peers.state.receive(b"a", frames, peers.now)
@@ -370,6 +464,21 @@ def test_a_silent_worker_is_asked_and_then_lost(peers: Peers) -> None:
     assert not peers.state.status(peers.now)[0].alive
 
 
+def test_a_learner_that_is_started_again_counts_no_silence_from_before_it_began(
+    peers: Peers, journal: Journal
+) -> None:
+    accepted(journal, [4])
+    peers.state.recover(journal)
+    peers.now += 7000.0
+    (status,) = peers.state.status(peers.now)
+    assert (status.state, status.seconds_since_message) == ("lost", 0.0)
+    assert Watchdog().check([status]) == []
+    peers.join(b"a", 0)
+    peers.state.unreachable(b"a")
+    (incident,) = Watchdog().check(peers.state.status(peers.now + 20.0))
+    assert (incident.reason, incident.seconds) == ("has been silent for 20 s", 20.0)
+
+
 def test_a_worker_that_answers_without_stepping_makes_no_progress(peers: Peers) -> None:
     peers.join(b"a")
     peers.state.allow(100)
@@ -382,6 +491,7 @@ def test_a_worker_that_answers_without_stepping_makes_no_progress(peers: Peers) 
 
 
 def test_a_workers_speed_is_of_its_stepping_alone(peers: Peers) -> None:
+    peers.state.allow(10_000)
     peers.join(b"a")
     for sequence in range(1, 9):
         peers.say(b"a", batch("a", sequence, 64, stepping_seconds=0.02))
@@ -392,6 +502,7 @@ def test_a_workers_speed_is_of_its_stepping_alone(peers: Peers) -> None:
 
 
 def test_an_id_that_answers_is_taken_and_one_that_does_not_is_free(peers: Peers) -> None:
+    peers.state.allow(10_000)
     peers.join(b"a", 0)
     hello = messages.Hello(0, "b", iqlft_workers.__version__)
     peers.say(b"b", hello)
@@ -410,6 +521,22 @@ def test_an_id_that_answers_is_taken_and_one_that_does_not_is_free(peers: Peers)
     peers.say(b"b", hello)
     # Episode 0 has begun, so it is not begun again.
     assert peers.heard(b"b", messages.Welcome)[0].episode == 1
+
+
+def test_who_begins_sessions_all_the_time_is_kept_waiting_and_others_are_not(
+    peers: Peers,
+) -> None:
+    began = []
+    for number in range(300):
+        route = b"%d" % number
+        peers.say(route, messages.Hello(0, route.decode(), iqlft_workers.__version__))
+        began += peers.heard(route, messages.Welcome)
+        peers.state.unreachable(route)
+        peers.tick(0.1)
+    assert len(began) == pytest.approx(MAX_SESSIONS + 30 / SESSION_SECONDS, abs=1)
+    peers.join(b"other", 1)
+    peers.tick(SESSION_SECONDS)
+    peers.join(b"again", 0)
 
 
 def test_another_package_version_is_rejected(peers: Peers) -> None:
@@ -490,9 +617,111 @@ def test_results_of_an_unknown_evaluation_or_episode_are_ignored(
 ) -> None:
     peers.join(b"a")
     job = peers.state.evaluate(make_weights(2, 1), [5])
+    peers.tick()
     for number, index in ((2, 0), (1, 1), (1, -1)):
         peers.say(b"a", messages.Evaluation(number, index, result(9)))
     assert job.results == [None]
+
+
+def test_an_evaluation_is_taken_from_whom_it_was_assigned_to_and_once(
+    peers: Peers, make_weights: MakeWeights
+) -> None:
+    peers.join(b"a")
+    job = peers.state.evaluate(make_weights(2, 1), [5])
+    peers.tick()
+    mine, wonder = result(5), result(5)._replace(episode_return=1e6)
+    peers.say(b"b", messages.Hello(None, "b", iqlft_workers.__version__))
+    peers.say(b"b", messages.Evaluation(1, 0, wonder))  # Before READY.
+    peers.say(b"b", messages.Ready("b", 2, 1, "", ""))
+    peers.say(b"b", messages.Evaluation(1, 0, wonder))
+    assert job.results == [None]
+    peers.say(b"a", messages.Evaluation(1, 0, mine))
+    peers.say(b"a", messages.Evaluation(1, 0, wonder))
+    assert job.results == [mine]
+
+
+IMPOSSIBLE: dict[str, dict[str, object]] = {
+    "another seed": {"seed": 6},
+    "a return that is not finite": {"episode_return": float("nan")},
+    "a place that is not finite": {"end": (0.0, float("inf"))},
+    "a place of many values": {"end": (0.0, 0.0, 0.0)},
+    "more steps than the time limit": {"length": 201},
+    "no step": {"length": 0},
+    "a success without a step": {"success": True},
+    "a step without a success": {"first_hit": 1},
+    "a success after the end": {"success": True, "first_hit": 2},
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_a_result_that_cannot_be_is_refused_and_the_episode_goes_to_another(
+    peers: Peers, make_weights: MakeWeights, name: str
+) -> None:
+    peers.join(b"a")
+    job = peers.state.evaluate(make_weights(2, 1), [5])
+    peers.tick()
+    peers.join(b"b")
+    peers.say(b"a", messages.Evaluation(1, 0, result(5)._replace(**IMPOSSIBLE[name])))  # type: ignore[arg-type]
+    (reject,) = peers.heard(b"a", messages.Reject)
+    assert reject.code == "EVALUATION"
+    peers.join(b"a")
+    peers.say(b"b", messages.Evaluation(1, 0, result(5)))
+    assert job.results == [result(5)]
+
+
+def test_a_withheld_episode_is_assigned_to_another_and_its_holder_gets_no_more(
+    peers: Peers, make_weights: MakeWeights
+) -> None:
+    for route in (b"a", b"b"):
+        peers.join(route)
+    job = peers.state.evaluate(make_weights(2, 1), range(8))
+    peers.tick()
+    (kept,) = peers.heard(b"a", messages.Evaluate)
+    began = peers.now
+    while job.episodes_done < 8:
+        for request in peers.heard(b"b", messages.Evaluate):
+            for place in request.indices:
+                peers.tick(0.5)
+                peers.say(b"b", messages.Evaluation(1, place, result(place)))
+        peers.tick(1.0)
+        answer_pings(peers, b"a", b"b")
+        assert peers.now < began + 30, "the whole run stands still"
+    assert peers.heard(b"a", messages.Evaluate) == []
+    # What it brings late is heard, and it may work again.
+    for place in kept.indices:
+        peers.say(b"a", messages.Evaluation(1, place, result(place)))
+    peers.state.evaluate(make_weights(2, 1), range(8))
+    peers.tick()
+    assert len(peers.heard(b"a", messages.Evaluate)) == 1
+
+
+def test_a_slow_worker_that_is_alone_is_waited_for(peers: Peers, make_weights: MakeWeights) -> None:
+    peers.join(b"a")
+    job = peers.state.evaluate(make_weights(2, 1), [5])
+    for _ in range(100):
+        peers.tick(1.0)
+        answer_pings(peers, b"a")
+    peers.join(b"b")
+    assert len(peers.heard(b"b", messages.Evaluate)) == 1
+    peers.say(b"a", messages.Evaluation(1, 0, result(5)))
+    peers.say(b"b", messages.Evaluation(1, 0, result(5)))
+    assert job.results == [result(5)]
+
+
+def test_the_deadline_follows_the_usual_time_of_an_episode(
+    peers: Peers, make_weights: MakeWeights
+) -> None:
+    assert EvaluationQueue(time_limit=4000).deadline_seconds == 200.0
+    peers.join(b"a")
+    assert peers.state.evaluations.deadline_seconds == DEADLINE_SECONDS
+    for seconds, deadline in ((0.1, LEAST_DEADLINE_SECONDS), (20.0, 5 * 20.0)):
+        for number in range(64):
+            job = peers.state.evaluate(make_weights(2, 1), [number])
+            peers.tick()
+            peers.now += seconds
+            peers.say(b"a", messages.Evaluation(job.number, 0, result(number)))
+            answer_pings(peers, b"a")
+        assert peers.state.evaluations.deadline_seconds == pytest.approx(deadline)
 
 
 def test_an_evaluation_of_no_episodes_is_finished(peers: Peers, make_weights: MakeWeights) -> None:
@@ -531,6 +760,7 @@ def offend(peers: Peers, route: bytes, count: int, worker_id: int | None = None)
 def test_the_tenth_bad_message_costs_a_peer_its_session_and_what_it_says_later_is_not_heard(
     peers: Peers,
 ) -> None:
+    peers.state.allow(10_000)
     peers.join(b"a")
     offend(peers, b"a", 9)
     peers.say(b"a", batch("a", 1))
@@ -558,6 +788,35 @@ def test_a_worker_with_a_key_is_blocked_on_all_its_connections(peers: Peers) -> 
     assert peers.heard(b"10", messages.Welcome) == []
 
 
+def test_a_peer_that_reads_nothing_is_sent_weights_once_whatever_it_says(
+    peers: Peers, make_weights: MakeWeights
+) -> None:
+    for number in range(200):
+        peers.say(b"a", messages.Hello(0, f"{number // 9}", iqlft_workers.__version__))
+        for _ in range(5):
+            peers.say(b"a", messages.Ready("a", 2, 1, "", ""))
+        peers.state.publish(make_weights(2, 1, version=number + 4))
+        peers.say(b"a", messages.GetWeights())
+        peers.say(b"a", messages.Pong(number, 0))
+        peers.tick(1.0)
+    assert len(peers.heard(b"a", messages.Weights)) == 1
+    ping = peers.heard(b"a", messages.Ping)[0]
+    peers.say(b"a", messages.Pong(ping.number, 0))
+    (newest,) = peers.heard(b"a", messages.Weights)
+    assert unpack_weights(newest.packed).version == 203
+
+
+def test_what_others_do_wrong_fills_no_log(peers: Peers, caplog: pytest.LogCaptureFixture) -> None:
+    peers.join(b"a")
+    for number in range(1000):
+        peers.say(b"b", messages.Hello(7, f"{number}", iqlft_workers.__version__))
+        peers.say(b"a", messages.Failed("x" * 1000))
+    assert len(caplog.records) == MAX_LINES
+    assert peers.state.rejected == 1000
+    peers.tick(LINES_SECONDS)
+    assert caplog.messages[MAX_LINES:] == ["1990 more lines like these were left out."]
+
+
 def test_the_same_weights_are_sent_over_a_connection_once(peers: Peers) -> None:
     peers.join(b"a")
     assert len(peers.heard(b"a", messages.Weights)) == 1
@@ -567,6 +826,7 @@ def test_the_same_weights_are_sent_over_a_connection_once(peers: Peers) -> None:
 
 
 def test_an_episode_is_the_next_one_or_has_begun_and_none_is_begun_again(peers: Peers) -> None:
+    peers.state.allow(10_000)
     peers.join(b"a", 0)
     for sequence, episode in enumerate((0, 0, 1, 2, 0), 1):
         peers.say(b"a", batch("a", sequence, episode=episode))
@@ -578,6 +838,7 @@ def test_an_episode_is_the_next_one_or_has_begun_and_none_is_begun_again(peers: 
 def test_a_journal_with_the_last_number_of_an_earlier_version_leaves_its_seat_usable(
     peers: Peers, journal: Journal
 ) -> None:
+    peers.state.allow(10_000)
     last = 2**32 - 1
     journal.append(0, encode(batch("a", 1, episode=last)))
     peers.state.recover(journal)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from iqlft.gateway.roster import WorkerStatus
-from iqlft.gateway.watchdog import SILENT_SECONDS, STUCK_SECONDS, Incident, Watchdog
+from iqlft.gateway.watchdog import SILENT_SECONDS, STUCK_SECONDS, Watchdog
 
 
 def worker(worker_id: int = 0, **changes: Any) -> WorkerStatus:  # noqa: ANN401
@@ -39,10 +39,10 @@ STUCK = {"seconds_without_progress": STUCK_SECONDS + 1}
 def test_what_is_wrong_is_said_once_for_a_session(changes: dict[str, Any], reason: str) -> None:
     watchdog = Watchdog()
     workers = [worker(0), worker(1, **changes), worker(2)]
-    assert watchdog.check(workers) == [Incident(1, reason)]
+    assert [found[:2] for found in watchdog.check(workers)] == [(1, reason)]
     assert watchdog.check(workers) == []
     again = worker(1, **changes, session="another")
-    assert watchdog.check([workers[0], again, workers[2]]) == [Incident(1, reason)]
+    assert [found[:2] for found in watchdog.check([workers[0], again, workers[2]])] == [(1, reason)]
 
 
 @pytest.mark.parametrize(
