@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         help="address of the learner, or its run's endpoint file",
     )  # fmt: skip
     parser.add_argument(
-        "--worker-id", type=int, metavar="N", help="id to work under (default: any free one)"
+        "--worker-id", type=_worker_id, metavar="N", help="id to work under (default: any free one)"
     )
     parser.add_argument(
         "--keys", type=Path, metavar="DIR",
@@ -86,6 +86,13 @@ def _parser() -> argparse.ArgumentParser:
         "--parent", type=int, metavar="PID", help="leave when this is no longer the parent process"
     )
     return parser
+
+
+def _worker_id(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is no id; ids count from 0")
+    return number
 
 
 def _leave_on_signals(*, local: bool) -> list[int]:
