@@ -23,6 +23,7 @@ from iqlft.config.algorithms import ALGORITHMS
 from iqlft.config.errors import nearest
 from iqlft_workers import __version__
 from iqlft_workers.errors import Stopped, UserError
+from iqlft_workers.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,17 +60,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if error.report:
             _say(error.report)
-        _errors().print(f"iqlft {name}: {error}", markup=False, highlight=False, soft_wrap=True)
+        _complain(f"iqlft {name}: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        _errors().print("Stopped.")
+        _complain("Stopped.")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough; what is left goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Stopped as stopped:
-        _errors().print(str(stopped), markup=False, highlight=False, soft_wrap=True)
+        _complain(str(stopped))
         return stopped.exit_code
     return 0
 
@@ -268,12 +269,13 @@ def _summary(command: Callable[[list[str]], None]) -> str:
     return (command.__doc__ or "").strip()
 
 
-def _errors() -> Console:
-    return Console(stderr=True)
+def _complain(text: str) -> None:
+    shown = printable(text, keep="\n\t")
+    Console(stderr=True).print(shown, markup=False, highlight=False, soft_wrap=True)
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 -- the one place
+    print(printable(text, keep="\n\t"), flush=True)  # noqa: T201 -- the one place
 
 
 def _progress() -> Any:  # noqa: ANN401

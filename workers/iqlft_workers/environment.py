@@ -21,6 +21,7 @@ from gymnasium import spaces
 
 from iqlft_workers.errors import UserError
 from iqlft_workers.registration import any_version, current_module
+from iqlft_workers.search_path import advice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -164,9 +165,11 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
             f"No environment is registered as {spec.id!r}.{hint}"
         ) from error
     except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
+        module = spec.id.rpartition(":")[0] or getattr(error, "name", None) or ""
         raise EnvironmentMismatchError(
             f"{spec.id!r} cannot be made with {dict(spec.kwargs)}: {error}. Check the keyword "
             "arguments, and that the package that has the environment is installed here."
+            f"{advice(module) if isinstance(error, ImportError) else ''}"
         ) from error
     # Gymnasium-Robotics writes a maze to a file at each construction and leaves it behind.
     if leftover := getattr(made.unwrapped, "tmp_xml_file_path", None):

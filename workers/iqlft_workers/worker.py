@@ -16,6 +16,7 @@ from iqlft_workers.discovery import Address, LearnerLostError, read_endpoint
 from iqlft_workers.errors import UserError
 from iqlft_workers.keys import WorkerKeys
 from iqlft_workers.loop import work
+from iqlft_workers.text import PlainFormatter, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for too long, 2 when the work could not be done.
     """
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    log = logging.StreamHandler(sys.stderr)
+    log.setFormatter(PlainFormatter("%(asctime)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[log])
     leaving = _leave_on_signals(local=arguments.parent is not None)
 
     def wanted() -> bool:
@@ -44,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         address = _address(arguments.connect, arguments.worker_id, keys)
         work(address, arguments.worker_id, wanted)
     except UserError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{printable(str(error))}\n")
         # A learner that was frozen for so long starts its worker again, but not one it rejects.
         return 1 if isinstance(error, LearnerLostError) else 2
     return 0
