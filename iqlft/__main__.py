@@ -1,13 +1,22 @@
 """`python -m iqlft` does what the command `iqlft` does."""
 
+# ruff: noqa: E402 -- before anything is imported that may lie in the current folder
+from iqlft_workers.search_path import forget_current_folder
+
+forget_current_folder()
+
+import logging
 import signal
 import sys
 
 from iqlft.cli.main import main
+from iqlft_workers.text import PlainFormatter
 
 
 def run() -> int:
     """Runs the command of this process's arguments, and returns its exit code."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(PlainFormatter())
     code = main()
     # The work is done: an interrupt while Python ends would only leave a traceback behind.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

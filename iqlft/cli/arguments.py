@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from iqlft.analysis.published import Marked, Published
+from iqlft.config.bounds import Count, Port, Size, Spread
 from iqlft.config.settings import Stacking
 
 Folders = Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -80,13 +81,13 @@ class ResumeRun:
     """Run folders; those of one stack differ in their seeds alone."""
     device: str | None = None
     """Another device than before."""
-    threads: int | None = None
+    threads: Size | None = None
     """Another number of torch threads."""
     stack: Stacking | None = None
     """Another way than they began; always needs runs that are equally far."""
-    workers: int | None = None
+    workers: Count | None = None
     """Another number of workers."""
-    port: int | None = None
+    port: Port | None = None
     """Another port."""
 
 
@@ -107,9 +108,9 @@ class CleanRuns:
 class EvaluateRun(OneRun):
     """Evaluate the newest policy of a run."""
 
-    episodes: int = 100
+    episodes: Count = 100
     """Evaluation episodes."""
-    workers: int = 2
+    workers: Count = 2
     """Worker processes."""
     trust: bool = False
     """Run the environment that the policy names though no installed package registers it."""
@@ -140,7 +141,7 @@ class NewKeys:
 
     folder: Folder
     """Where; made if it is not there."""
-    workers: int = 8
+    workers: Count = 8
     """How many workers, with the ids from 0, local ones included."""
 
 
@@ -150,17 +151,17 @@ class MakeData:
 
     task: Annotated[str, tyro.conf.Positional]
     """Such as antmaze-medium-play."""
-    transitions: int = 1_000_000
+    transitions: Count = 1_000_000
     """How many; rounded to whole episodes."""
     gait: Literal["v1", "v0"] = "v1"
     """Ant policy of the package, and version of the dataset; v0 hardly ever falls."""
     policy: Path | None = None
     """File of a goal-reaching ant policy to walk instead."""
-    noise: float | None = None
+    noise: Spread | None = None
     """Deviation of the noise on its actions; none: the policy's own."""
-    processes: int = 2
+    processes: Count = 2
     """How many work at once; they do not change the result."""
-    seed: int = 0
+    seed: Size = 0
     """Seed of the dataset."""
     force: bool = False
     """Replace a dataset of this name."""

@@ -19,9 +19,11 @@ from rich.progress import (
 )
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from iqlft.analysis.quantities import clock
 from iqlft.analysis.statistics import wilson_interval
+from iqlft_workers.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,9 +69,8 @@ class ConsoleReporter:
 
     def event(self, sentence: str) -> None:
         """Prints a sentence above the panel."""
-        self._console.print(
-            f"{time.strftime('%H:%M:%S')}  {sentence}", highlight=False, soft_wrap=True
-        )
+        words = printable(f"{time.strftime('%H:%M:%S')}  {sentence}", keep="\n\t")
+        self._console.print(words, markup=False, highlight=False, soft_wrap=True)
 
     def status(self, status: Status) -> None:
         """Refreshes the panel, or prints a line when the run's last one is old enough."""
@@ -157,10 +158,10 @@ def panel(status: Status, remaining: float | None) -> Panel:
         rows.add_row("evaluating", "{} of {} episodes".format(*status.evaluation))
     last = _score(status.last) + _change(status) if status.last else "none yet"
     rows.add_row("last score", last)
-    rows.add_row("run", f"{status.folder} on {status.device}")
+    rows.add_row("run", _words(f"{status.folder} on {status.device}"))
     bar = ProgressBar(total=max(1, status.total), completed=status.done)
     title = f"iqlft {status.task}, {'pretraining' if status.phase == 'offline' else 'fine-tuning'}"
-    return Panel(Group(bar, rows), title=title, title_align="left", width=86)
+    return Panel(Group(bar, rows), title=_words(title), title_align="left", width=86)
 
 
 def panel_of_several(runs: Sequence[tuple[Status, float | None]]) -> Panel:
@@ -169,7 +170,7 @@ def panel_of_several(runs: Sequence[tuple[Status, float | None]]) -> Panel:
     for status, remaining in runs:
         score = _score(status.last) + _change(status) if status.last else "no score yet"
         rows.add_row(
-            status.task,
+            _words(status.task),
             f"{status.done / max(1, status.total):.1%} of {status.total:,} {_unit(status)}",
             f"{clock(remaining)} left",
             f"{status.updates_per_second:,.0f} updates/s" + _env_speed(status),
@@ -177,6 +178,11 @@ def panel_of_several(runs: Sequence[tuple[Status, float | None]]) -> Panel:
             score,
         )
     return Panel(rows, title=f"iqlft, {len(runs)} runs", title_align="left")
+
+
+def _words(text: str) -> Text:
+    """Names of others, in which nothing is markup."""
+    return Text(printable(text))
 
 
 def _unit(status: Status) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,8 @@ from iqlft.cli.console import GenerationProgress
 from iqlft.cli.outputs import writing
 from iqlft.cli.parsing import no_arguments, parse
 from iqlft.config.errors import ConfigError, nearest
+from iqlft_workers.files import write_output
+from iqlft_workers.text import printable
 
 _PUBLISHED = {
     True: "\nIt is the published dataset, bit by bit.",
@@ -141,7 +144,7 @@ def _check(arguments: list[str]) -> str:
         report = f"# {chosen.id}\n\n{report}"
     if chosen.out is not None:
         with writing(chosen.out):
-            chosen.out.write_text(report + "\n", encoding="utf-8")
+            write_output(chosen.out, printable(report, keep="\n") + "\n")
         report = f"Wrote {chosen.out}"
     failed = [finding.name for finding in failures(findings)]
     if failed:
@@ -156,6 +159,9 @@ def _plot(arguments: list[str]) -> str:
 
     out = chosen.out or Path(chosen.id.replace("/", "-"))
     name = out.stem if out.suffix in {".png", ".pdf"} else out.name
-    with writing(out):
-        drawn = plot_dataset(chosen.id, out.parent, name, trust=chosen.trust)
-    return "\n".join(f"Drew {path}" for path in drawn)
+    with writing(out), tempfile.TemporaryDirectory() as folder:
+        drawn = plot_dataset(chosen.id, Path(folder), name, trust=chosen.trust)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for path in drawn:
+            write_output(out.parent / path.name, path.read_bytes())
+    return "\n".join(f"Drew {out.parent / path.name}" for path in drawn)

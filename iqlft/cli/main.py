@@ -25,6 +25,7 @@ from iqlft.config.errors import nearest
 from iqlft_workers import __version__
 from iqlft_workers.errors import Stopped, UserError
 from iqlft_workers.files import is_full, unwritten
+from iqlft_workers.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -307,12 +308,13 @@ def _summary(command: Callable[[list[str]], None]) -> str:
     return (command.__doc__ or "").strip()
 
 
-def _complain(sentence: str) -> None:
-    Console(stderr=True).print(sentence, markup=False, highlight=False, soft_wrap=True)
+def _complain(text: str) -> None:
+    shown = printable(text, keep="\n\t")
+    Console(stderr=True).print(shown, markup=False, highlight=False, soft_wrap=True)
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 -- the one place
+    print(printable(text, keep="\n\t"), flush=True)  # noqa: T201 -- the one place
 
 
 def _progress() -> Any:  # noqa: ANN401

@@ -11,6 +11,7 @@ import tyro
 from iqlft.cli.arguments import Nothing
 from iqlft.config import settings as configs
 from iqlft.config.algorithms import owners
+from iqlft.config.validation import check
 from iqlft.config.values import TYPES
 
 Training = TypeVar("Training", configs.PretrainConfig, configs.FinetuneConfig, configs.RunConfig)
@@ -37,7 +38,7 @@ def settings(default: Training, section: str, arguments: list[str]) -> tuple[Tra
 
     Raises:
         ConfigError: an algorithm, task, file or setting that does not exist, or a value of the
-            wrong type.
+            wrong type or out of its bounds.
     """
     arguments, file = _take(arguments, "--config")
     values = {} if file is None else configs.load_yaml(Path(file))
@@ -58,7 +59,9 @@ def settings(default: Training, section: str, arguments: list[str]) -> tuple[Tra
     printing = "--print-config" in arguments
     arguments = [each for each in arguments if each != "--print-config"]
     _refuse_foreign(arguments, default)
-    return parse_groups(section, default, arguments), printing
+    parsed = parse_groups(section, default, arguments)
+    check(parsed)
+    return parsed, printing
 
 
 def _take(arguments: list[str], flag: str) -> tuple[list[str], str | None]:
@@ -91,8 +94,14 @@ def _refuse_foreign(arguments: list[str], config: Any) -> None:  # noqa: ANN401
 
 
 def parse(command: str, kind: Any, arguments: list[str]) -> Any:  # noqa: ANN401
-    """Parses the arguments of a command into a dataclass of this kind; exits on `--help`."""
-    return tyro.cli(kind, args=arguments, prog=f"iqlft {command}", registry=TYPES)
+    """Parses the arguments of a command into a dataclass of this kind; exits on `--help`.
+
+    Raises:
+        ConfigError: a number is out of its bounds.
+    """
+    found = tyro.cli(kind, args=arguments, prog=f"iqlft {command}", registry=TYPES)
+    check(found)
+    return found
 
 
 def parse_groups(command: str, default: Training, arguments: list[str]) -> Training:

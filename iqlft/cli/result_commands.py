@@ -22,7 +22,8 @@ from iqlft.cli.arguments import (
 )
 from iqlft.cli.outputs import writing
 from iqlft.cli.parsing import parse
-from iqlft_workers.files import write_atomically
+from iqlft_workers.files import write_output
+from iqlft_workers.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,7 @@ def table(arguments: list[str]) -> str:
     if chosen.out is None:
         return text.rstrip("\n")
     with writing(chosen.out):
-        write_atomically(chosen.out, text)
+        write_output(chosen.out, printable(text, keep="\n"))
     return f"Wrote {chosen.out}"
 
 

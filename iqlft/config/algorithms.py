@@ -15,6 +15,7 @@ from annotated_types import Interval
 
 from iqlft.config.bounds import Count, Positive, Real, Share, Spread
 from iqlft.config.errors import ConfigError, nearest
+from iqlft_workers.search_path import advice
 
 ActorSchedule = Literal["constant", "cosine", "climbing-cosine"]
 """How an actor's learning rate goes on."""
@@ -178,7 +179,7 @@ def _imported(name: str) -> Any:  # noqa: ANN401
     except (ImportError, ValueError) as error:
         raise ConfigError(
             f"The algorithm {name} cannot be imported ({error}); check the name, and that its "
-            "folder is on PYTHONPATH."
+            f"folder is on PYTHONPATH.{advice(module)}"
         ) from error
     if not hasattr(found, attribute):
         raise ConfigError(f"The module {module} has no class {attribute!r}.")

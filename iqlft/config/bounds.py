@@ -12,6 +12,10 @@ Count = Annotated[int, Ge(1)]
 """How many there are of what cannot be missing."""
 Size = Annotated[int, Ge(0)]
 """How many, or 0 for none or for a default."""
+LAST_PORT = 65534
+"""The last TCP port that has a next one."""
+Port = Annotated[int, Interval(ge=0, le=LAST_PORT)]
+"""A TCP port of which the next one is taken too, or 0 for any two free ones."""
 Share = Annotated[float, Interval(ge=0, le=1)]
 """A share or a probability."""
 Positive = Annotated[float, Interval(ge=1e-6, lt=math.inf)]

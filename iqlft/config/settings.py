@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 import yaml
-from annotated_types import Interval
 
 from iqlft.config.algorithms import (
     ALGORITHMS,
@@ -24,7 +23,7 @@ from iqlft.config.algorithms import (
     owners,
     registered,
 )
-from iqlft.config.bounds import Count, Positive, Real, Share, Size, Spread
+from iqlft.config.bounds import Count, Port, Positive, Real, Share, Size, Spread
 from iqlft.config.errors import ConfigError as ConfigError  # noqa: PLC0414 -- of this interface
 from iqlft.config.errors import nearest
 from iqlft.config.values import read
@@ -111,7 +110,7 @@ class MachineConfig:
     """
     runs: Path = Path("runs")
     """Folder that holds the run folders."""
-    port: Annotated[int, Interval(ge=0, le=65534)] = 0
+    port: Port = 0
     """TCP port that workers connect to, weights on the next one; 0: any two free ones."""
     tensorboard: bool = True
     """Also write TensorBoard events."""

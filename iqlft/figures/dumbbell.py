@@ -10,7 +10,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from iqlft.analysis.quantities import with_minus
 from iqlft.analysis.summary import rounded
-from iqlft.figures.style import BLUE, DARK, ORANGE
+from iqlft.figures.style import BLUE, DARK, ORANGE, label
 from iqlft.runs.scores import METRIC_NAMES
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def draw_dumbbell(axes: Axes, rows: Sequence[tuple[str, Summary]], *, narrow: bo
     axes.annotate("change [95 % CI]", (1, 1), xytext=(8, 2), xycoords="axes fraction",
                   textcoords="offset points", color="0.4", fontsize="small",
                   va="bottom")  # fmt: skip
-    axes.set_yticks(range(0, -len(rows), -1), [name for name, _ in rows])
+    axes.set_yticks(range(0, -len(rows), -1), [label(name) for name, _ in rows])
     axes.set_ylim(-len(rows) + 0.4, 0.6)
     if metric != "return":
         low, high = axes.dataLim.intervalx

@@ -8,11 +8,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from matplotlib.axis import Tick
+from matplotlib.text import Text
+
 from iqlft_workers.files import replacing
+from iqlft_workers.text import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from matplotlib.artist import Artist
     from matplotlib.figure import Figure
 
 WIDE, NARROW = 7.2, 3.4
@@ -57,6 +62,21 @@ def with_minus_signs(text: str) -> str:
     return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text)
 
 
+def label(text: str) -> str:
+    r"""A name as Matplotlib shows it: what looks like a formula, `$\frac{`, is none."""
+    return printable(text, keep="\n").replace("$", r"\$")
+
+
+def _show_plainly(artist: Artist) -> None:
+    """Lets no text be a formula but the numbers at ticks, which Matplotlib writes so itself."""
+    if isinstance(artist, Text):
+        artist.set_parse_math(False)
+        artist.set_text(printable(artist.get_text(), keep="\n"))
+    if not isinstance(artist, Tick):
+        for child in artist.get_children():
+            _show_plainly(child)
+
+
 def save_figure(figure: Figure, out_folder: Path, name: str) -> list[Path]:
     """Saves a figure as PNG and PDF with nothing in them that changes from day to day.
 
@@ -68,6 +88,7 @@ def save_figure(figure: Figure, out_folder: Path, name: str) -> list[Path]:
     Returns:
         The PNG and the PDF.
     """
+    _show_plainly(figure)
     out_folder.mkdir(parents=True, exist_ok=True)
     nothing: dict[str, dict[str, Any]] = {
         "png": {"Software": None},

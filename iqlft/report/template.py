@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from PIL import Image
+
+from iqlft_workers.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,12 +75,19 @@ def render(**content: object) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"source": _source, "size": _size}
     return environment.get_template("page.html.jinja").render(content)
+
+
+def _shown(value: object) -> object:
+    """What stands in the page of a value; of text no control characters but the ends of lines."""
+    plain = isinstance(value, str) and not isinstance(value, Markup)
+    return printable(str(value), keep="\n\t") if plain else value
 
 
 def _source(png: Path) -> str:

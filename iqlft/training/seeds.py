@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from iqlft.config.algorithms import short_name
+from iqlft.config.bounds import LAST_PORT
 from iqlft.config.settings import (
     ConfigError,
     PretrainConfig,
@@ -63,12 +64,21 @@ def shares(config: Config, members: int) -> list[Config]:
 
 
 def apportion(machine: Mapping[str, Any], index: int, together: int) -> dict[str, Any]:
-    """One run's part of workers and ports among some settings, of which some learn at once."""
+    """One run's part of workers and ports among some settings, of which some learn at once.
+
+    Raises:
+        ConfigError: there are no more ports.
+    """
     part = dict(machine)
     if part.get("workers"):
         part["workers"] = max(1, part["workers"] // together)
     if part.get("port"):
         part["port"] += 2 * index  # A gateway takes two ports next to each other.
+        if part["port"] > LAST_PORT:
+            raise ConfigError(
+                f"--port is {machine['port']}, but each run takes two ports from there on, and "
+                f"the last one is {LAST_PORT + 1}; choose a lower one."
+            )
     return part
 
 

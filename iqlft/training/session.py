@@ -27,6 +27,7 @@ from iqlft.training.phases import Offline, Online
 from iqlft.training.progress import Status
 from iqlft_workers.errors import UserError
 from iqlft_workers.pool import WorkerPool
+from iqlft_workers.text import PlainFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -362,7 +363,7 @@ def _own_log(session: Session[PhaseType]) -> Iterator[None]:
         own = {threading.main_thread().name, threading.current_thread().name}
         own.add(session.gateway.thread_name)
         log.addFilter(lambda record: record.threadName in own)
-        log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger("iqlft")
         logger.setLevel(logging.INFO)
         logger.addHandler(log)

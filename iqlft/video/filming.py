@@ -103,7 +103,8 @@ def filming(
     Yields:
         The pictures of `film`. `RenderingError` is raised among them when the process fails.
     """
-    command = [sys.executable, "-m", "iqlft.video.filming", json.dumps(dataclasses.asdict(scene))]
+    described = json.dumps(dataclasses.asdict(scene))
+    command = [sys.executable, "-P", "-m", "iqlft.video.filming", described]
     with (
         log.open("wb") as errors,
         subprocess.Popen(

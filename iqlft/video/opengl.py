@@ -54,7 +54,7 @@ def _failure(backend: str) -> str:
     """Why MuJoCo cannot draw in this way; empty if it can."""
     try:
         trial = subprocess.run(
-            [sys.executable, "-c", _TRIAL], capture_output=True, text=True, check=False,
+            [sys.executable, "-P", "-c", _TRIAL], capture_output=True, text=True, check=False,
             env={**os.environ, "MUJOCO_GL": backend}, timeout=TRIAL_SECONDS,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

@@ -1,3 +1,4 @@
+import os
 import re
 import stat
 from collections.abc import Callable
@@ -134,6 +135,43 @@ def test_a_secret_that_others_can_read_is_not_used(folder: Path, name: str, mode
         LOADS[name](folder)
     path.chmod(0o400)
     LOADS[name](folder)
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+@pytest.mark.parametrize("load", [LearnerKeys.load, lambda folder: WorkerKeys.load(folder, 1)])
+def test_a_folder_that_others_can_write_to_is_not_used(
+    folder: Path, mode: int, load: Callable[[Path], object]
+) -> None:
+    folder.chmod(mode)
+    with pytest.raises(KeyFileError, match=f"Others can write to {folder}, .* `chmod go-w"):
+        load(folder)
+    folder.chmod(0o755)
+    load(folder)
+
+
+def test_keys_are_not_made_where_others_can_write(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(KeyFileError, match=f"Others can write to {tmp_path}"):
+        new_keys(tmp_path, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["learner.public", "worker-1.public"])
+def test_a_public_key_that_others_can_replace_is_not_used(folder: Path, name: str) -> None:
+    (folder / name).chmod(0o664)
+    with pytest.raises(KeyFileError, match=f"Others can write to .*{name}"):
+        LOADS[name](folder)
+
+
+def test_the_keys_of_another_user_are_not_used(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() == 0:
+        os.chown(folder, 12345, 12345)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(KeyFileError, match=f"{folder} belongs to another user"):
+        LearnerKeys.load(folder)
 
 
 @pytest.mark.parametrize("name", ["worker-a", "worker-01", "worker--1", "worker-"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
+import re
 import socket as tcp
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -247,9 +248,13 @@ class Client:
 
 def _host(endpoint: str) -> str:
     address = urlsplit(endpoint)
-    if address.scheme != "tcp" or not address.netloc.rpartition(":")[0]:
-        raise EndpointError(f"The learner's address is tcp://HOST:PORT, not {endpoint!r}.")
-    return address.netloc.rpartition(":")[0]
+    host, _, port = address.netloc.rpartition(":")
+    known = re.fullmatch(r"[1-9]\d{0,4}", port) and int(port) <= 65535
+    if address.scheme != "tcp" or not host or not known:
+        raise EndpointError(
+            f"The learner's address is tcp://HOST:PORT with a port in [1, 65535], not {endpoint!r}."
+        )
+    return host
 
 
 def _mechanism(endpoint: str) -> bytes:

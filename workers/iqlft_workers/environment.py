@@ -22,6 +22,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from iqlft_workers.errors import UserError
 from iqlft_workers.registration import any_version, current_module
+from iqlft_workers.search_path import advice
 from iqlft_workers.trust import require_trust
 from iqlft_workers.wrapping import RecordedWrapper, wrap
 
@@ -273,9 +274,11 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
             f"No environment is registered as {spec.id!r}.{hint}"
         ) from error
     except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
+        module = spec.id.rpartition(":")[0] or getattr(error, "name", None) or ""
         raise EnvironmentMismatchError(
             f"{spec.id!r} cannot be made with {dict(spec.kwargs)}: {error}. Check the keyword "
             "arguments, and that the package that has the environment is installed here."
+            f"{advice(module) if isinstance(error, ImportError) else ''}"
         ) from error
     # Gymnasium-Robotics writes a maze to a file at each construction and leaves it behind.
     if leftover := getattr(made.unwrapped, "tmp_xml_file_path", None):

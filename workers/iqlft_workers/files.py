@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +57,23 @@ def write_atomically(path: Path, data: str | bytes) -> None:
             temporary.write_text(data, encoding="utf-8")
         else:
             temporary.write_bytes(data)
+
+
+def write_output(path: Path, data: str | bytes) -> None:
+    """Writes a file where a user wants it: through a link or into a device, never in its place.
+
+    Raises:
+        OSError: it cannot be written; there may be a folder, or none to hold it.
+    """
+    try:
+        special = not stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        special = False
+    if not special:
+        write_atomically(path.resolve(), data)
+        return
+    with path.open("wb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
 
 
 @contextmanager

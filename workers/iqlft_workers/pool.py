@@ -8,13 +8,13 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import iqlft_workers
 from iqlft_workers.errors import REJECTED, UNFIT, UserError
+from iqlft_workers.search_path import importing
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Self
 
 MAX_RESTARTS = 5
@@ -201,16 +201,3 @@ def exit_reason(code: int) -> str:
 def environment_variables() -> dict[str, str]:
     """This process's variables, with one thread per worker and this package importable."""
     return {**importing(), **dict.fromkeys(_ONE_THREAD, "1")}
-
-
-def importing(*roots: Path) -> dict[str, str]:
-    """This process's variables, with this package importable where it is not installed.
-
-    Args:
-        roots: folders of further packages.
-    """
-    own = Path(iqlft_workers.__file__).parents[1]
-    added = [str(root) for root in (*roots, own) if "site-packages" not in root.parts]
-    known = os.environ.get("PYTHONPATH")
-    path = [known, *added] if known else added
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)} if path else dict(os.environ)

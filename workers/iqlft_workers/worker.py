@@ -17,6 +17,7 @@ from iqlft_workers.discovery import Address, LearnerLostError, read_endpoint
 from iqlft_workers.errors import REJECTED, UNFIT, UserError
 from iqlft_workers.keys import WorkerKeys
 from iqlft_workers.loop import RejectedError, work
+from iqlft_workers.text import PlainFormatter, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         own, for a reason that may pass.
     """
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    log = logging.StreamHandler(sys.stderr)
+    log.setFormatter(PlainFormatter("%(asctime)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[log])
     leaving = _leave_on_signals(local=arguments.parent is not None)
 
     def wanted() -> bool:
@@ -48,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         # Whoever reads it may be gone.
         with contextlib.suppress(OSError):
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.write(f"{printable(str(error))}\n")
         if isinstance(error, RejectedError) and error.may_pass and arguments.parent is not None:
             return REJECTED
         # A learner that was frozen for so long starts its worker again, but not one that is unfit.
@@ -82,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         help="address of the learner, or its run's endpoint file",
     )  # fmt: skip
     parser.add_argument(
-        "--worker-id", type=int, metavar="N", help="id to work under (default: any free one)"
+        "--worker-id", type=_worker_id, metavar="N", help="id to work under (default: any free one)"
     )
     parser.add_argument(
         "--keys", type=Path, metavar="DIR",
@@ -92,6 +95,13 @@ def _parser() -> argparse.ArgumentParser:
         "--parent", type=int, metavar="PID", help="leave when this is no longer the parent process"
     )
     return parser
+
+
+def _worker_id(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is no id; ids count from 0")
+    return number
 
 
 def _leave_on_signals(*, local: bool) -> list[int]:

@@ -26,6 +26,7 @@ from iqlft.datasets.antmaze.episodes import EpisodeMaker, save_episode
 from iqlft.datasets.antmaze.gait import GAITS, LATEST, Gait, load_gait
 from iqlft.datasets.antmaze.tasks import AntMazeTask, find_task
 from iqlft.datasets.errors import DatasetError
+from iqlft_workers.search_path import SAFE_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -186,9 +187,12 @@ def _run(
 
 @contextlib.contextmanager
 def _single_threaded() -> Iterator[None]:
-    """Processes started within it use one BLAS thread and leave Ctrl-C to this one."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    """Processes started within it use one BLAS thread and leave Ctrl-C to this one.
+
+    They find no modules in the current folder either.
+    """
+    before = {name: os.environ.get(name) for name in (*_THREAD_VARIABLES, SAFE_PATH)}
+    os.environ.update(dict.fromkeys(before, "1"))
     main = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try:

@@ -3,24 +3,29 @@
 import logging
 import os
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+import zmq
 
 import iqlft_workers
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.sockets import Arrival, GatewayError, LearnerSockets, require_safe_host
 from iqlft_workers import messages
+from iqlft_workers.actor import ActorWeights
 from iqlft_workers.client import Client, KeyRefusedError
 from iqlft_workers.environment import EnvironmentSpec
-from iqlft_workers.keys import LearnerKeys, WorkerKeys, new_keys
+from iqlft_workers.keys import KeyFileError, LearnerKeys, WorkerKeys, new_keys
 from iqlft_workers.messages import Message
 from iqlft_workers.transition import RowLayout
 from iqlft_workers.wire import decode, encode
@@ -285,22 +290,101 @@ def test_other_machines_are_served_only_with_keys_or_at_the_users_own_risk(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "[::1]", "localhost"])
-def test_this_machine_is_served_without_keys(host: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_this_machine_is_served_without_named_keys_and_insecurely_only_with_a_word_about_it(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
     require_safe_host(host, None, insecure=False)
     assert caplog.text == ""
+    require_safe_host(host, None, insecure=True)
+    assert f"INSECURE: the learner listens on {host}" in caplog.text
 
 
-@pytest.fixture
-def gateway(keys: Keys) -> Iterator[Gateway]:
-    with Gateway(
+def open_gateway(**options: Any) -> Gateway:  # noqa: ANN401
+    return Gateway(
         environment=EnvironmentSpec("Pendulum-v1"),
         layout=RowLayout(3, 1),
         run_id="test",
         seed=0,
         num_workers=2,
-        keys=keys.learner,
-    ) as gateway:
+        **options,
+    )
+
+
+@pytest.fixture
+def gateway(keys: Keys) -> Iterator[Gateway]:
+    with open_gateway(keys=keys.learner) as gateway:
         yield gateway
+
+
+def test_a_learner_makes_new_keys_at_every_start_for_its_user_alone(tmp_path: Path) -> None:
+    with open_gateway() as first, open_gateway() as second:
+        folders = [first.own_keys, second.own_keys]
+        assert folders[0]
+        assert folders[1]
+        assert stat.S_IMODE(folders[0].stat().st_mode) == 0o700
+        names = ["learner.public", "worker-0.secret", "worker-1.secret", "worker.secret"]
+        assert sorted(path.name for path in folders[0].iterdir()) == names
+        assert {stat.S_IMODE(path.stat().st_mode) for path in folders[0].iterdir()} == {0o600}
+        texts = [path.read_text() for folder in folders if folder for path in folder.iterdir()]
+        assert len(set(texts)) == 8
+        # Nothing is left to be found where there are other keys, or to be none.
+        new_keys(tmp_path / "keys", 2)
+        for options in ({"keys": LearnerKeys.load(tmp_path / "keys")}, {"insecure": True}):
+            with open_gateway(**options) as other:
+                assert other.own_keys is None
+    assert not any(folder.exists() for folder in folders if folder)
+
+
+def test_a_gateway_that_cannot_be_opened_leaves_no_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(GatewayError, match="Cannot listen"):
+        open_gateway(host="203.0.113.1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_this_machine_too_nobody_without_a_key_gets_a_place_or_the_weights(
+    make_weights: Callable[..., ActorWeights],
+) -> None:
+    with open_gateway() as gateway, zmq.Context() as context:
+        assert gateway.own_keys
+        with Client(gateway.endpoint, WorkerKeys.load(gateway.own_keys)) as worker:
+            welcome = answer(worker, hello(None, str(uuid.uuid4())))
+            assert isinstance(welcome, messages.Welcome)
+            worker.subscribe(welcome.weights_port)
+            with context.socket(zmq.SUB) as stranger:
+                stranger.set(zmq.LINGER, 0)
+                stranger.set(zmq.SUBSCRIBE, b"")
+                stranger.connect(f"tcp://127.0.0.1:{welcome.weights_port}")
+                deadline, version = time.monotonic() + 5.0, 0
+                while worker.published_weights() is None:
+                    assert time.monotonic() < deadline, "the worker got no weights"
+                    version += 1
+                    gateway.publish(make_weights(3, 1, version=version))
+                    time.sleep(0.01)
+                assert stranger.poll(300) == 0
+        with Client(gateway.endpoint) as stranger, pytest.raises(KeyRefusedError, match="--keys"):
+            answer(stranger, hello(None, str(uuid.uuid4())))
+        assert [each.worker_id for each in gateway.worker_status()] == [welcome.worker_id]
+        assert gateway.rejected() >= 1
+
+
+def test_a_worker_that_asks_for_an_id_has_the_key_of_that_id() -> None:
+    with open_gateway() as gateway:
+        assert gateway.own_keys
+        with Client(gateway.endpoint, WorkerKeys.load(gateway.own_keys, 1)) as one:
+            assert isinstance(answer(one, hello(0, str(uuid.uuid4()))), messages.Reject)
+            welcome = answer(one, hello(None, str(uuid.uuid4())))
+            assert isinstance(welcome, messages.Welcome)
+            assert welcome.worker_id == 1
+
+
+def test_without_curve_in_pyzmq_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zmq, "has", lambda _: False)
+    with pytest.raises(KeyFileError, match=r"pyzmq was built without CURVE.*from its wheel"):
+        open_gateway()
+    open_gateway(insecure=True).close()
 
 
 def answer(client: Client, hello: messages.Hello) -> Message:
