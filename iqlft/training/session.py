@@ -153,7 +153,7 @@ class Session(Generic[PhaseType]):
             return
         sentence = impossible_value(figures, returns)
         if sentence and not self._diverged:
-            self._incident(sentence)
+            self.incident(sentence)
         self._diverged = bool(sentence)
 
     def tick(self) -> None:
@@ -165,11 +165,11 @@ class Session(Generic[PhaseType]):
         self._collect(self.evaluator.poll())
         workers = self.gateway.worker_status()
         for sentence in self._oversight.incidents(workers):
-            self._incident(sentence)
+            self.incident(sentence)
         self.metrics.observe_workers([each.state for each in workers])
         self.reporter.status(self.status())
 
-    def _incident(self, sentence: str) -> None:
+    def incident(self, sentence: str) -> None:
         """Tells what has gone wrong, here and in `metrics.jsonl`."""
         self.metrics.observe_incident(sentence)
         self.reporter.event(sentence)
