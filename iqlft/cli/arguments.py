@@ -89,6 +89,8 @@ class ResumeRun:
     """Another number of workers."""
     port: Port | None = None
     """Another port."""
+    accept_loss: bool = False
+    """Go on without the batches that damage to the journal has cost; else it is only told."""
 
 
 @dataclass(frozen=True)

@@ -136,15 +136,17 @@ class Gateway:
         self.thread_name = f"gateway {run_id}"
         self._thread = threading.Thread(target=self._run, name=self.thread_name, daemon=True)
 
-    def recover(self, journal: Journal) -> None:
+    def recover(self, journal: Journal, env_steps: int | None = None) -> None:
         """Recovers what was accepted before from the write-ahead log; to be called before `start`.
 
         Args:
             journal: where batches are written before they are acknowledged; closed with the
                 gateway. Without it they are kept nowhere.
+            env_steps: that the learner has taken by its checkpoint; None: all that the journal has
+                up to its position.
         """
         self._journal = journal
-        self._state.recover(journal)
+        self._state.recover(journal, env_steps)
 
     def start(self) -> None:
         """Starts the thread; workers are served from now on."""

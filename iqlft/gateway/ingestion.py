@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from iqlft.gateway.plausibility import ResultError, check_result, time_limit
+from iqlft.gateway.records import Entry
 from iqlft_workers.wire import WireError
 
 if TYPE_CHECKING:
@@ -91,19 +92,34 @@ class Ingestion:
         self.journal_error, self.retry_at = "", math.inf
         self.refused, self.refusal = 0, ""
 
-    def recover(self, journal: Journal, roster: Roster) -> None:
+    def recover(self, journal: Journal, roster: Roster, env_steps: int | None = None) -> None:
         """Recovers what was accepted before, and writes there from now on.
 
         Args:
             journal: where batches are written before they are acknowledged.
             roster: learns of the sessions that there were.
+            env_steps: of the checkpoint; None: all that are in the journal up to its position.
         """
         self._journal = journal
-        for worker_id, batch, end in journal.entries():
-            session = roster.recover(worker_id, batch.session)
-            session.sequence = batch.sequence
-            session.add_accepted(len(batch.rewards))
-            self._ledger.record(worker_id, batch, end, delivered=end <= journal.position)
+        uncertain: set[str] = set()
+        for record in journal.records():
+            if (name := record.name) is None:
+                continue
+            session = roster.recover(name.worker_id, name.session)
+            if name.sequence > session.sequence + 1:
+                uncertain.add(name.session)
+            session.sequence = name.sequence
+            session.add_accepted(name.steps)
+            learned = record.end <= journal.position
+            if isinstance(record, Entry):
+                self._ledger.record(name.worker_id, record.batch, record.end, delivered=learned)
+            else:
+                self._ledger.forgo(name)
+        if env_steps is not None:
+            self._ledger.settle(env_steps, journal.position)
+        for uuid in uncertain:
+            # Nobody knows how many steps it took: its worker begins a new one.
+            roster.forget(uuid)
 
     @property
     def blocked(self) -> bool:

@@ -1,64 +1,59 @@
 """The journal, a write-ahead log: every accepted batch, on disk before it is acknowledged.
 
-A record is the length and the CRC-32 of what follows (`u32`, little endian), and then the worker
-id and the frames of the BATCH message, as they came, in msgpack. What was acknowledged is in the
-file, whatever kills the learner; a record that was being written at that moment is cut off at the
-next opening. A record holds a batch, not a transition, because a batch is what is numbered and
-acknowledged: there is never half of one.
+What was acknowledged is in the file, whatever kills the learner; a record that was being written at
+that moment is cut off at the next opening. A record holds a batch, not a transition, because a
+batch is what is numbered and acknowledged: there is never half of one. `records.py` has its bytes.
+
+Where a disk or a hand has damaged records, the others are still read. What is lost is named, and
+the run goes on without it only when that is said: then, as for batches that are dropped on purpose,
+records of the same size take their place, so that every other stays where checkpoints know it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
-import struct
-import zlib
-from typing import TYPE_CHECKING, NamedTuple, cast
+import shutil
+from typing import TYPE_CHECKING
 
-import msgpack
 import numpy as np
 
+from iqlft.gateway.records import (
+    SALT_BYTES,
+    BatchName,
+    Entry,
+    Lost,
+    Walk,
+    pack_given_up,
+    pack_record,
+    read_records,
+)
 from iqlft_workers.errors import UserError
+from iqlft_workers.files import replacing
 from iqlft_workers.messages import Batch
-from iqlft_workers.wire import decode, encode
+from iqlft_workers.wire import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from iqlft.datasets.value_bounds import ValueBounds
     from iqlft_workers.transition import RowLayout
     from iqlft_workers.wire import Frame
 
 CHUNK_ROWS = 65_536
 """Rows handed on at a time, or a batch more."""
-_PREFIX = struct.Struct("<II")
-"""Length and checksum of a record."""
-_OLDEST_PROTOCOL = 1
-"""BATCH has not changed since, so that journals of these learners can be read."""
+_SHOWN = 10
+"""The most losses that are named one by one."""
 
 _log = logging.getLogger(__name__)
 
 
 class JournalError(UserError):
-    """A journal that cannot be opened, or is damaged where it must not be."""
-
-
-class Entry(NamedTuple):
-    """An accepted batch.
-
-    Attributes:
-        worker_id: whose it is.
-        batch: as it was accepted.
-        end: the journal's length with it, in bytes.
-    """
-
-    worker_id: int
-    batch: Batch
-    end: int
+    """A journal that cannot be opened or changed, or is damaged."""
 
 
 class Journal:
@@ -67,34 +62,77 @@ class Journal:
     Args:
         path: the file; made when absent.
         position: its length in bytes when the last checkpoint was written, which it must have.
+        accept_loss: whether to go on without what is damaged.
 
     Attributes:
         position: see above.
         length: of all records, in bytes.
+        loss: what the damage that was accepted now has cost, in a sentence; else empty.
 
     Raises:
-        JournalError: it cannot be opened, or is not whole up to `position`; then it is left as is.
+        JournalError: it cannot be opened, is another run's, or is damaged and that is not accepted;
+            then it is left as is.
     """
 
-    def __init__(self, path: Path, position: int = 0) -> None:
-        self._path, self.position = path, position
+    def __init__(self, path: Path, position: int = 0, *, accept_loss: bool = False) -> None:
+        self._path, self.position, self.loss = path, position, ""
         try:
+            path.open("ab").close()
+            self._look(accept_loss=accept_loss)
             # Unbuffered, so that a record is the kernel's before the batch is acknowledged.
-            self._file = path.open("r+b" if path.exists() else "x+b", buffering=0)
+            self._file = path.open("r+b", buffering=0)
         except OSError as error:
             raise JournalError(
-                f"The journal {path} cannot be opened ({error.strerror}); mend the permissions."
+                f"The journal {path} cannot be opened ({error.strerror}); mend the permissions, or "
+                "free some space."
             ) from error
-        self.length = max((end for _, end in _payloads(path)), default=0)
-        if self.length < position:
-            self.close()
-            raise JournalError(
-                f"{path} is damaged after {self.length:,} bytes, of which the checkpoint needs "
-                f"{position:,}; restore it from a copy, or start a new run."
-            )
         if (rest := path.stat().st_size - self.length) > 0:
             _log.warning("%d bytes of a batch that was never acknowledged are cut off.", rest)
         self._torn = True
+
+    def _look(self, *, accept_loss: bool) -> None:
+        """Finds out how long it is, and what is damaged."""
+        walk, self.length, damaged, aligned = Walk(self._path), 0, False, self.position == 0
+        for record in walk:
+            if record.kind != "torn":
+                self.length = record.end
+                damaged |= record.kind == "damaged"
+                aligned |= record.end == self.position
+        self._salt = walk.salt or os.urandom(SALT_BYTES)
+        if not damaged and self.length >= self.position:
+            self._require_position(found=aligned)
+            return
+        lost = list(self._damaged(aligned=aligned))
+        named = describe(lost, missing(read_records(self._path)), self.position)
+        sentence = f"{self._path} is damaged. {named}"
+        if not accept_loss:
+            raise JournalError(
+                f"{sentence} Restore it from a copy, or resume with --accept-loss to go on without."
+            )
+        give_up(self._path, lost, self._salt)
+        self.length, self.loss = max(self.length, lost[-1].end), sentence
+        _log.warning("%s", sentence)
+
+    def _damaged(self, *, aligned: bool) -> Iterator[Lost]:
+        """What is lost and not given up yet; nothing reaches across the checkpoint's position."""
+        for each in read_records(self._path):
+            if isinstance(each, Lost) and not each.given_up:
+                if each.begin < self.position < each.end:
+                    aligned = True
+                    yield Lost(None, self.position, each.begin)
+                    each = Lost(None, each.end, self.position)  # noqa: PLW2901
+                yield each
+        if self.length < self.position:
+            yield Lost(None, self.position, self.length)
+        else:
+            self._require_position(found=aligned)
+
+    def _require_position(self, *, found: bool) -> None:
+        if not found:
+            raise JournalError(
+                f"{self._path} is not the one that the checkpoint was written with: no batch ends "
+                f"after its {self.position:,} bytes; restore it from a copy, or start a new run."
+            )
 
     def append(self, worker_id: int, frames: Sequence[Frame]) -> int:
         """Writes a record.
@@ -109,7 +147,7 @@ class Journal:
         Raises:
             OSError: it cannot be written; what is in the journal stays.
         """
-        record = _record(worker_id, frames)
+        record = pack_record(self._salt, worker_id, frames)
         if self._torn:
             self._file.truncate(self.length)
         self._torn = True
@@ -128,8 +166,12 @@ class Journal:
         """
         os.fsync(self._file.fileno())
 
+    def records(self) -> Iterator[Entry | Lost]:
+        """All batches, in the order in which they were accepted, and what was given up."""
+        return read_records(self._path)
+
     def entries(self) -> Iterator[Entry]:
-        """All records, in the order in which the batches were accepted."""
+        """All batches, in the order in which they were accepted."""
         return read_entries(self._path)
 
     def rows(self, layout: RowLayout) -> Iterator[NDArray[np.float32]]:
@@ -145,9 +187,112 @@ class Journal:
         self._file.close()
 
 
-def _record(worker_id: int, frames: Sequence[Frame]) -> bytes:
-    payload: bytes = msgpack.packb([worker_id, *frames])
-    return _PREFIX.pack(len(payload), zlib.crc32(payload)) + payload
+def missing(records: Iterable[Entry | Lost]) -> list[str]:
+    """Which batches are missing where damage does not say itself what it was.
+
+    Args:
+        records: of a journal; a session's numbers have no gap in one that is whole.
+    """
+    last: dict[str, tuple[int, int]] = {}
+    found, unnamed_at = [], -1
+    for record in records:
+        if (name := record.name) is None:
+            unnamed_at = unnamed_at if isinstance(record, Lost) and record.given_up else record.end
+            continue
+        sequence, end = last.get(name.session, (0, 0))
+        if name.sequence > sequence + 1 and unnamed_at > end:
+            found.append(
+                f"batches {sequence + 1:,} to {name.sequence - 1:,} of a session of worker "
+                f"{name.worker_id}"
+            )
+        last[name.session] = name.sequence, record.end
+    return found
+
+
+def describe(lost: Sequence[Lost], gaps: Sequence[str], position: float) -> str:
+    """What is lost, in sentences.
+
+    Args:
+        lost: at least one place in a journal.
+        gaps: see `missing`.
+        position: its length when the last checkpoint was written.
+    """
+    places = "1 place" if len(lost) == 1 else f"{len(lost):,} places"
+    named = _listed([_described(each, position) for each in lost])
+    rest = f" By the numbers there are missing: {_listed(gaps)}." if gaps else ""
+    return f"{places} in it cannot be read: {named}.{rest}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    more = f"; and {len(parts) - _SHOWN:,} more" if len(parts) > _SHOWN else ""
+    return "; ".join(parts[:_SHOWN]) + more
+
+
+def _described(lost: Lost, position: float) -> str:
+    learned = "learned from already" if lost.end <= position else "not learned from yet"
+    where = f"bytes {lost.begin:,} to {lost.end:,}"
+    if (name := lost.name) is None:
+        return f"{where}, which do not say which batches they were ({learned})"
+    return (
+        f"batch {name.sequence} of worker {name.worker_id} in its episode {name.episode}, "
+        f"{name.steps:,} step{'s' * (name.steps != 1)} ({learned}; {where})"
+    )
+
+
+def give_up(path: Path, lost: Iterable[Lost], salt: bytes) -> None:
+    """Puts a record of the same size in each place, in one move: a crash leaves all or none.
+
+    Args:
+        path: of a journal that nobody has open.
+        lost: the places.
+        salt: of its markers.
+
+    Raises:
+        OSError: it cannot be written; it is as before.
+    """
+    with replacing(path) as copy:
+        shutil.copyfile(path, copy)
+        with copy.open("r+b") as file:
+            for each in lost:
+                file.seek(each.begin)
+                file.write(pack_given_up(salt, each.end - each.begin, each.name))
+
+
+def drop_batches(
+    path: Path, chosen: Callable[[BatchName], bool], *, dry_run: bool = False
+) -> list[BatchName]:
+    """Takes batches out of a journal for good.
+
+    Args:
+        path: of a journal that nobody has open.
+        chosen: which ones.
+        dry_run: only says which ones they are.
+
+    Returns:
+        Those that were in it, in its order.
+
+    Raises:
+        OSError: it cannot be read or written; it is as before.
+    """
+    found = [each for each in read_entries(path) if chosen(each.name)]
+    if found and not dry_run:
+        walk = Walk(path)
+        for _ in walk:
+            pass
+        salt = walk.salt or os.urandom(SALT_BYTES)
+        give_up(path, (Lost(each.name, each.end, each.begin) for each in found), salt)
+    return [each.name for each in found]
+
+
+def outliers(path: Path, bounds: ValueBounds) -> list[BatchName]:
+    """The batches in a journal that admission would refuse today for their values.
+
+    Args:
+        path: the file; it is only read.
+        bounds: between which values lie.
+    """
+    entries = read_entries(path)
+    return [each.name for each in entries if bounds.violation(each.batch.transitions)]
 
 
 def bytes_per_step(layout: RowLayout, transitions: int) -> float:
@@ -160,18 +305,16 @@ def bytes_per_step(layout: RowLayout, transitions: int) -> float:
     rows = np.zeros((transitions, layout.width), np.float32)
     session, sequence, episode = "0" * 36, 2**16, 2**8
     batch = Batch(session, sequence, episode, None, 0.0, *layout.transitions(rows))
-    return len(_record(0, encode(batch))) / transitions
+    return len(pack_record(bytes(SALT_BYTES), 0, encode(batch))) / transitions
 
 
 def read_entries(path: Path) -> Iterator[Entry]:
-    """The records of a journal that nobody need have opened, in their order.
+    """The batches in a journal that nobody need have opened, in their order.
 
     Args:
         path: the file; it is only read.
     """
-    for payload, end in _payloads(path):
-        worker_id, *frames = msgpack.unpackb(payload)
-        yield Entry(worker_id, cast("Batch", decode(frames, oldest_protocol=_OLDEST_PROTOCOL)), end)
+    return (each for each in read_records(path) if isinstance(each, Entry))
 
 
 def read_rows(
@@ -196,17 +339,3 @@ def read_rows(
             rows, count = [], 0
     if rows:
         yield np.concatenate(rows)
-
-
-def _payloads(path: Path) -> Iterator[tuple[bytes, int]]:
-    """Contents and ends of the records that are whole."""
-    end = 0
-    with path.open("rb") as file, contextlib.suppress(struct.error):
-        while True:
-            length, checksum = _PREFIX.unpack(file.read(_PREFIX.size))
-            payload = file.read(length)
-            # Pages that a power failure has emptied would pass for records without content.
-            if not payload or len(payload) < length or zlib.crc32(payload) != checksum:
-                return
-            end += _PREFIX.size + length
-            yield payload, end

@@ -16,6 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from iqlft.gateway.records import BatchName
     from iqlft_workers.episode import EpisodeResult
     from iqlft_workers.messages import Batch
     from iqlft_workers.transition import Transitions
@@ -103,9 +104,27 @@ class Ledger:
         else:
             self._waiting.append(_Accepted(worker_id, batch, end))
 
+    def forgo(self, name: BatchName) -> None:
+        """Does without a batch of which only the name is left; its episode cannot be continued."""
+        progress = self.progress(name.worker_id)
+        episode = max(progress.episode, name.episode + 1)
+        self._progress[name.worker_id] = progress._replace(episode=episode, actions=self._none)
+
+    def settle(self, env_steps: int, position: int) -> None:
+        """Counts as delivered what the learner took, though the journal may have lost some of it.
+
+        Args:
+            env_steps: that it had taken.
+            position: the journal's length with them.
+        """
+        self.env_steps += env_steps - self.delivered
+        self.delivered, self.position = env_steps, position
+
     def _advance(self, progress: WorkerProgress, batch: Batch) -> WorkerProgress:
         env_steps = progress.env_steps + len(batch.rewards)
-        if batch.finished is None and self._lockstep:
+        going_on = self._lockstep and batch.finished is None
+        # An episode of which a batch is lost was left by `forgo`.
+        if going_on and batch.episode >= progress.episode:
             actions = np.concatenate([progress.actions, batch.actions])
             return WorkerProgress(env_steps, batch.episode, actions)
         # Without lockstep an episode that has begun is never begun again.

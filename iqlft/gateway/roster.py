@@ -272,6 +272,11 @@ class Roster:
             self._sessions[worker_id] = session
         return session
 
+    def forget(self, uuid: str) -> None:
+        """A session that cannot be continued: whoever comes back with it is a newcomer."""
+        if (session := self.known(uuid)) is not None:
+            del self._sessions[session.worker_id]
+
     def assign_id(self, wanted: int | None) -> int | None:
         """The worker id for a newcomer; None if there is none for it."""
         if wanted is not None:

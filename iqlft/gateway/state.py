@@ -83,9 +83,9 @@ class GatewayState:
         self.rejected = 0
         self.ingestion = Ingestion(service, self.ledger)
 
-    def recover(self, journal: Journal) -> None:
+    def recover(self, journal: Journal, env_steps: int | None = None) -> None:
         """Recovers what was accepted before, and writes there from now on."""
-        self.ingestion.recover(journal, self.roster)
+        self.ingestion.recover(journal, self.roster, env_steps)
         for session in self.roster:
             session.promised = session.accepted + CREDIT  # By the learner that is gone.
 

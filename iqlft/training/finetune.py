@@ -145,6 +145,8 @@ def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
 def resume_finetuning(
     runs: Sequence[Run],
     reporter: Reporter | None = None,
+    *,
+    accept_loss: bool = False,
     **changes: Any,  # noqa: ANN401
 ) -> None:
     """Continues the fine-tuning of runs in one stack from their last common checkpoint.
@@ -152,6 +154,7 @@ def resume_finetuning(
     Args:
         runs: that differ in their seeds alone.
         reporter: told what happens meanwhile.
+        accept_loss: whether to go on without what is damaged in a journal.
         changes: settings that differ from before.
     """
     configs = []
@@ -164,7 +167,7 @@ def resume_finetuning(
     require_alike(runs, [shared(each) for each in configs])
     saved = load_together(runs, configs[0].checkpoint_every)
     plans = list(map(RunPlan, runs, map(pretrain_config, runs), configs, saved))
-    _train(plans, reporter or Silent(), fresh=False)
+    _train(plans, reporter or Silent(), fresh=False, accept_loss=accept_loss)
 
 
 def _start(run: Run, config: FinetuneConfig) -> str:
@@ -211,13 +214,20 @@ def _claim(plan: FinetunePlan, stack: Stack) -> Run:
 
 
 @flushed_denormals()
-def _train(plans: Sequence[FinetunePlan], reporter: Reporter, *, fresh: bool) -> list[Path]:
+def _train(
+    plans: Sequence[FinetunePlan],
+    reporter: Reporter,
+    *,
+    fresh: bool,
+    accept_loss: bool = False,
+) -> list[Path]:
     """Fine-tunes runs in one stack from their checkpoints.
 
     Args:
         plans: what the runs are to do.
         reporter: told what happens meanwhile.
         fresh: whether this is the first time.
+        accept_loss: whether to go on without what is damaged in a journal.
     """
     dataset = load_task_dataset(plans[0].learned, trust=plans[0].config.trust)
     for plan in plans:
@@ -235,7 +245,9 @@ def _train(plans: Sequence[FinetunePlan], reporter: Reporter, *, fresh: bool) ->
             plans = [dataclasses.replace(each, run=_claim(each, stack)) for each in plans]
         for plan in plans:
             plan.run.claim()
-        journals = [_take_up(*each) for each in zip(plans, gateways, strict=True)]
+        journals = [
+            _take_up(*each, accept_loss=accept_loss) for each in zip(plans, gateways, strict=True)
+        ]
         with Sessions[Online](dataset, reporter, len(plans)) as sessions:
             for index, each in enumerate(zip(plans, gateways, journals, strict=True)):
                 _open(sessions, stack.member(index), *each)
@@ -247,12 +259,14 @@ def _train(plans: Sequence[FinetunePlan], reporter: Reporter, *, fresh: bool) ->
     return [plan.run.folder for plan in plans]
 
 
-def _take_up(plan: FinetunePlan, gateway: Gateway) -> Journal:
+def _take_up(plan: FinetunePlan, gateway: Gateway, *, accept_loss: bool) -> Journal:
     """Brings a run's files to its checkpoint, and gateway and workers to its journal."""
     assert plan.saved is not None
+    path, state = plan.run.folder / JOURNAL, plan.saved.state
+    # First, for it may be refused, and nothing is to be changed then.
+    journal = Journal(path, state["journal"], accept_loss=accept_loss)
+    gateway.recover(journal, state["env_steps"])
     rewind(plan.run, plan.saved)
-    journal = Journal(plan.run.folder / JOURNAL, plan.saved.state["journal"])
-    gateway.recover(journal)
     endpoint = reachable(gateway.endpoint, plan.config.host)
     write_endpoint(plan.run.folder / ENDPOINT, endpoint, gateway.own_keys)
     return journal
@@ -269,6 +283,8 @@ def _open(
     session = sessions.open(plan, gateway, _phase(plan), member)
     for rows in journal.rows(member.layout):
         member.add_rows(rows)
+    if journal.loss:
+        session.incident(f"The run goes on without what is lost: {journal.loss}")
     if plan.config.remote_workers:
         session.reporter.event(_invitation(plan.run, plan.config, gateway))
 

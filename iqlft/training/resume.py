@@ -20,18 +20,25 @@ if TYPE_CHECKING:
     from iqlft.training.progress import Reporter
 
 
-def resume(*folders: Path, reporter: Reporter | None = None, **changes: Any) -> None:  # noqa: ANN401
+def resume(
+    *folders: Path,
+    reporter: Reporter | None = None,
+    accept_loss: bool = False,
+    **changes: Any,  # noqa: ANN401
+) -> None:
     """Continues runs; several as they began, in one stack or each in a process of its own.
 
     Args:
         folders: the run folders; those of a stack differ in their seeds alone.
         reporter: told what happens meanwhile.
+        accept_loss: whether to go on without what is damaged in a journal of new transitions.
         changes: settings that differ from before: device, threads, stack, workers, port.
 
     Raises:
         ConfigError: a changed setting makes no sense, or the runs differ.
         RunError: there is no run, one is named twice, or nothing is left to do.
         CheckpointError: there is no checkpoint, or it is damaged.
+        JournalError: a journal is damaged, and that is not accepted.
         RunsFailedError: runs in processes of their own have failed.
         Interrupted: stopped by a signal; the runs can be resumed.
     """
@@ -45,8 +52,9 @@ def resume(*folders: Path, reporter: Reporter | None = None, **changes: Any) -> 
     machines = [_machine(run, changes) for run in runs]
     if not any(stacked(each, len(runs)) for each in machines):
         together = at_once(machines[0], len(runs))
+        how = changes | {"accept_loss": accept_loss}
         jobs = [
-            Job(run.folder, "resume", apportion(changes, index, together))
+            Job(run.folder, "resume", apportion(how, index, together))
             for index, run in enumerate(runs)
         ]
         Parallel(jobs, together, reporter or Silent()).run()
@@ -57,7 +65,7 @@ def resume(*folders: Path, reporter: Reporter | None = None, **changes: Any) -> 
             "Some of these runs are being fine-tuned and others are not; resume them apart."
         )
     if online == {True}:
-        resume_finetuning(runs, reporter, **changes)
+        resume_finetuning(runs, reporter, accept_loss=accept_loss, **changes)
     else:
         resume_pretraining(runs, reporter, **changes)
 

@@ -155,7 +155,7 @@ class Session(Generic[PhaseType]):
             return
         sentence = impossible_value(figures, returns)
         if sentence and not self._diverged:
-            self._incident(sentence)
+            self.incident(sentence)
         self._diverged = bool(sentence)
 
     def tick(self) -> None:
@@ -167,11 +167,11 @@ class Session(Generic[PhaseType]):
         self._collect(self.evaluator.poll())
         workers = self.gateway.worker_status()
         for sentence in self._oversight.incidents(workers):
-            self._incident(sentence)
+            self.incident(sentence)
         self.metrics.observe_workers([each.state for each in workers])
         self.reporter.status(self.status())
 
-    def _incident(self, sentence: str) -> None:
+    def incident(self, sentence: str) -> None:
         """Tells what has gone wrong, here, in the log and in `metrics.jsonl`."""
         _log.warning("%s", sentence)
         self.metrics.observe_incident(sentence)
