@@ -88,6 +88,8 @@ class ResumeRun:
     """Another number of workers."""
     port: int | None = None
     """Another port."""
+    edited: bool = False
+    """Go on with config.yaml as it is now, though the checkpoint was written with another one."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from iqlft.config.settings import MachineConfig, config_fields, override
 from iqlft.config.validation import check
 from iqlft.runs.folder import Run, RunError
+from iqlft.runs.recorded import settle
 from iqlft.training.finetune import resume_finetuning
 from iqlft.training.parallel import Job, Parallel
 from iqlft.training.pretrain import resume_pretraining
@@ -20,17 +21,24 @@ if TYPE_CHECKING:
     from iqlft.training.progress import Reporter
 
 
-def resume(*folders: Path, reporter: Reporter | None = None, **changes: Any) -> None:  # noqa: ANN401
+def resume(
+    *folders: Path,
+    reporter: Reporter | None = None,
+    edited: bool = False,
+    **changes: Any,  # noqa: ANN401
+) -> None:
     """Continues runs; several as they began, in one stack or each in a process of its own.
 
     Args:
         folders: the run folders; those of a stack differ in their seeds alone.
         reporter: told what happens meanwhile.
+        edited: whether a `config.yaml` is taken as it is, though the checkpoint knows another.
         changes: settings that differ from before: device, threads, stack, workers, port.
 
     Raises:
         ConfigError: a changed setting makes no sense, or the runs differ.
-        RunError: there is no run, one is named twice, or nothing is left to do.
+        RunError: there is no run, one is named twice, nothing is left to do, or config.yaml is not
+            the one that the checkpoint was written with.
         CheckpointError: there is no checkpoint, or it is damaged.
         RunsFailedError: runs in processes of their own have failed.
         Interrupted: stopped by a signal; the runs can be resumed.
@@ -40,13 +48,15 @@ def resume(*folders: Path, reporter: Reporter | None = None, **changes: Any) -> 
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise RunError("A run is named twice; name each once.")
     runs = [Run.open(folder) for folder in folders]
+    say = (reporter or Silent()).event
     for run in runs:
         _require_unfinished(run)
+        settle(run, say, edited=edited)
     machines = [_machine(run, changes) for run in runs]
     if not any(stacked(each, len(runs)) for each in machines):
         together = at_once(machines[0], len(runs))
         jobs = [
-            Job(run.folder, "resume", apportion(changes, index, together))
+            Job(run.folder, "resume", {**apportion(changes, index, together), "edited": edited})
             for index, run in enumerate(runs)
         ]
         Parallel(jobs, together, reporter or Silent()).run()
