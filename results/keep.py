@@ -31,6 +31,7 @@ def keep(folder: Path, run: Path, name: str = "") -> Path:
         for private in PRIVATE:
             settings.pop(private, None)
     meta = json.loads((run / "meta.json").read_text(encoding="utf-8"))
+    meta.pop("digest", None)  # It is another file from here on.
     if name:
         meta["variant"] = name
     texts = {

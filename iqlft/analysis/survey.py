@@ -6,9 +6,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import safetensors.numpy
 
 from iqlft.datasets.goal_maze import maze_in
+from iqlft.runs import seals
 from iqlft_workers.environment import Environment
 from iqlft_workers.files import replacing
 
@@ -95,16 +95,22 @@ def survey(
 
 def write_survey(path: Path, found: Survey) -> None:
     """Writes a survey to a file, atomically."""
-    # The columns of a survey are views, which safetensors would write as they lie in memory.
     parts = found._asdict().items()
-    arrays = {name: np.array(each, order="C") for name, each in parts if each is not None}
+    arrays = {name: np.asarray(each) for name, each in parts if each is not None}
     with replacing(path) as temporary:
-        safetensors.numpy.save_file(arrays, temporary)
+        seals.save_arrays(temporary, arrays)
 
 
 def read_survey(path: Path) -> Survey:
-    """Reads what `write_survey` wrote."""
-    arrays = safetensors.numpy.load_file(path)
+    """Reads what `write_survey` wrote.
+
+    Raises:
+        OSError: it cannot be read.
+        SafetensorError: it is no such file.
+        KeyError: something is missing in it.
+        ValueError: it was changed since.
+    """
+    arrays, _ = seals.load_arrays(path)
     return Survey(
         arrays["observations"],
         arrays["actions"],

@@ -91,6 +91,8 @@ class ResumeRun:
     """Another port."""
     accept_loss: bool = False
     """Go on without the batches that damage to the journal has cost; else it is only told."""
+    edited: bool = False
+    """Go on with config.yaml as it is now, though the checkpoint was written with another one."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from iqlft.cli import result_commands
 from iqlft.cli.arguments import NewKeys, ResumeRun
-from iqlft.cli.parsing import Training, no_arguments, parse, settings
+from iqlft.cli.parsing import Training, finetune_settings, no_arguments, parse, settings
 from iqlft.cli.streams import lasting_streams
 from iqlft.config import settings as configs
 from iqlft.config import validation
@@ -136,11 +136,14 @@ def _pretrain(arguments: list[str]) -> None:
 
 def _finetune(arguments: list[str]) -> None:
     """Fine-tune a pretrained run with rollout workers."""
-    config = _resolve(configs.FinetuneConfig(), "finetune", arguments)
-    if config is None:
+    config, printing, note = finetune_settings(arguments)
+    if printing:
+        _say("\n".join([f"# {note}"] * bool(note) + [configs.to_yaml(config).rstrip()]))
         return
     from iqlft.training.finetune import dry_run, finetune  # noqa: PLC0415
 
+    if note:
+        _say(note)
     if config.dry_run:
         _say(result_commands.aligned(dry_run(config)))
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tyro
 
@@ -13,25 +13,38 @@ from iqlft.config import settings as configs
 from iqlft.config.algorithms import owners
 from iqlft.config.validation import check
 from iqlft.config.values import TYPES
+from iqlft.runs.folder import newest_pretrained
+from iqlft.runs.inherited import inherited
+from iqlft_workers.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 Training = TypeVar("Training", configs.PretrainConfig, configs.FinetuneConfig, configs.RunConfig)
 """The config of a training command."""
 
 TRAINING_HELP = (
     "Settings come from the defaults of --algorithm NAME, whose hyperparameters are flags here, "
-    "then --task NAME (a file in configs/), then --config FILE, then the flags. --print-config "
-    "shows the result as YAML, which --config reads back."
+    "then --task NAME (a file in configs/; for finetune that of the run, and what the run was "
+    "pretrained with), then --config FILE, then the flags. --print-config shows the result as "
+    "YAML, which --config reads back."
 )
 """What `--help` of a training command begins with."""
 
 
-def settings(default: Training, section: str, arguments: list[str]) -> tuple[Training, bool]:
+def settings(
+    default: Training,
+    section: str,
+    arguments: list[str],
+    inherited: Mapping[str, Any] | None = None,
+) -> tuple[Training, bool]:
     """Resolves a training command's config.
 
     Args:
         default: the command's config with its defaults, and the task that it takes by default.
         section: the command's name, and its section in a run's `config.yaml`.
         arguments: from the command line.
+        inherited: from a run that the command goes on with; over the task's, under the file's.
 
     Returns:
         The config, and whether it is only to be printed.
@@ -55,6 +68,7 @@ def settings(default: Training, section: str, arguments: list[str]) -> tuple[Tra
         task = values.get("task", default.task)
     if task is not None:
         default = configs.override(default, configs.load_task(task), f"configs/{task}.yaml")
+    default = configs.override(default, dict(inherited or {}), "the pretrained run")
     default = configs.override(default, values, str(file))
     printing = "--print-config" in arguments
     arguments = [each for each in arguments if each != "--print-config"]
@@ -62,6 +76,44 @@ def settings(default: Training, section: str, arguments: list[str]) -> tuple[Tra
     parsed = parse_groups(section, default, arguments)
     check(parsed)
     return parsed, printing
+
+
+def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, bool, str]:
+    """Resolves the config of `finetune`, with what its runs bring along.
+
+    Returns:
+        The config, whether it is only to be printed, and what was inherited, as a sentence.
+
+    Raises:
+        UserError: as `settings`; or there is no such run.
+    """
+    first, printing = settings(configs.FinetuneConfig(), "finetune", arguments)
+    if not printing:
+        check(first)
+    try:
+        folders = first.run or (newest_pretrained(first.runs, first.task, first.algorithm),)
+        found = inherited(folders)
+    except UserError:
+        if printing:  # To look at settings nobody needs a run.
+            return first, printing, ""
+        raise
+    config, _ = settings(configs.FinetuneConfig(), "finetune", arguments, found.values)
+    _require_settled(found.disputed, arguments)
+    return config, printing, found.describe(config)
+
+
+def _require_settled(disputed: Sequence[str], arguments: list[str]) -> None:
+    """Refuses settings in which runs differ and that neither a flag nor a file decides."""
+    arguments, file = _take(arguments, "--config")
+    values = {} if file is None else configs.load_yaml(Path(file))
+    given = {each.partition("=")[0].removeprefix("--").replace("-", "_") for each in arguments}
+    given |= {*values, *(values.get("finetune") or ())}
+    given |= {key.removeprefix("no_") for key in given}
+    if left := [f"--{key.replace('_', '-')}" for key in disputed if key not in given]:
+        raise configs.ConfigError(
+            f"The runs bring along different settings of {', '.join(left)}; say it by these flags, "
+            "or fine-tune them apart."
+        )
 
 
 def _take(arguments: list[str], flag: str) -> tuple[list[str], str | None]:

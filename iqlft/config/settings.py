@@ -263,9 +263,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"There is no configuration file {path}; check the path.") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); check the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not readable YAML: {error}") from error
-    if not isinstance(data, dict):
+    if not (isinstance(data, dict) and all(isinstance(key, str) for key in data)):
         raise ConfigError(f"{path} must hold keys and values, but holds {type(data).__name__}.")
     return data
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING
 
 from matplotlib.patches import FancyArrowPatch
@@ -68,7 +69,11 @@ def _draw_row(axes: Axes, y: int, summary: Summary) -> None:
         axes.plot([estimate.value], [y], color=colour, marker=marker, markersize=5.5,
                   markeredgecolor="white", markeredgewidth=0.6, linestyle="none", clip_on=False,
                   zorder=4, gid=name, label=None if named else name)  # fmt: skip
-    if summary.before and summary.after:
+    if (
+        summary.before
+        and summary.after
+        and math.isfinite(summary.after.value - summary.before.value)
+    ):
         # The arrow stops short of both markers, and vanishes where they touch.
         arrow = FancyArrowPatch((summary.before.value, y), (summary.after.value, y),
                                 arrowstyle="-|>", mutation_scale=7, shrinkA=3.5, shrinkB=3.5,
@@ -84,6 +89,8 @@ def change_text(summary: Summary) -> str:
     change = summary.change
     if change is None:
         return "not fine-tuned"
+    if not math.isfinite(change.value):
+        return "no number"
     text = f"{rounded(change.value):+.0f}"
     if change.has_interval:
         text += f" [{rounded(change.lower):.0f}, {rounded(change.upper):.0f}]"

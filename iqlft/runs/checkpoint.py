@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +35,8 @@ ALGORITHM_PREFIX = "algorithm."
 """What the names of an algorithm's tensors begin with; others are the replay's, or evaluations'."""
 KEPT = 2
 """Checkpoints that stay if nothing else is said, apart from those marked to be kept."""
+_NAME = re.compile(r"\d{9,}(-\d{3,})?")
+"""What checkpoints are called: after their updates, and a number where there was one of these."""
 
 
 class CheckpointError(UserError):
@@ -99,16 +102,11 @@ def load(folder: Path, name: str | None = None) -> Checkpoint:
     Raises:
         CheckpointError: there is none, or a file is missing or differs from the manifest.
     """
-    try:
-        name = name or (folder / LAST).read_text().strip()
-    except OSError as error:
-        raise CheckpointError(
-            f"{folder} has no checkpoint yet, so there is nothing to continue; start anew."
-        ) from error
+    name = name or last(folder)
     path = folder / name
     try:
-        hashes = json.loads((path / MANIFEST).read_text())
-        damaged = [each for each in (TENSORS, STATE) if _digest(path / each) != hashes[each]]
+        hashes = _hashes(path)
+        damaged = [each for each in (TENSORS, STATE) if _digest(path / each) != hashes.get(each)]
         if damaged:
             raise CheckpointError(f"{path / damaged[0]} is damaged{_advice(folder, name)}")
         tensors = safetensors.torch.load_file(path / TENSORS)
@@ -117,6 +115,62 @@ def load(folder: Path, name: str | None = None) -> Checkpoint:
         raise CheckpointError(
             f"The checkpoint {path} cannot be read ({error}){_advice(folder, name)}"
         ) from error
+
+
+def last(folder: Path) -> str:
+    """The name that the file `last` holds.
+
+    Raises:
+        CheckpointError: it is missing or damaged, or names no checkpoint that is here.
+    """
+    path, found = folder / LAST, names(folder)
+    try:
+        name = path.read_text(encoding="utf-8").strip()
+        reason = f"{path} names no checkpoint that is here"
+    except (OSError, ValueError) as error:
+        name, reason = "", f"{path} cannot be read ({error})"
+    if name in found or (_NAME.fullmatch(name) and (folder / name).is_dir()):
+        return name
+    if not found:
+        raise CheckpointError(
+            f"{folder} has no checkpoint yet, so there is nothing to continue; start anew."
+        )
+    raise CheckpointError(
+        f"{reason}; there are {', '.join(found)}: write one of these names into it, or let "
+        "`iqlft resume` take the newest that is whole."
+    )
+
+
+def newest_whole(folder: Path) -> str:
+    """Name of the newest checkpoint that is not damaged.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if whole := [name for name in names(folder) if _is_whole(folder / name)]:
+        return whole[-1]
+    raise CheckpointError(f"{folder} has no whole checkpoint, so the run must be started anew.")
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        hashes = _hashes(path)
+        return all(_digest(path / each) == hashes.get(each) for each in (TENSORS, STATE))
+    except (OSError, ValueError):
+        return False
+
+
+def _hashes(path: Path) -> dict[str, Any]:
+    """What a checkpoint's manifest holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON object.
+    """
+    hashes = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    if not isinstance(hashes, dict):
+        raise ValueError(f"{MANIFEST} holds no hashes")
+    return hashes
 
 
 def algorithm_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -163,13 +217,15 @@ def fitting(run_folder: Path) -> Iterator[None]:
 
 
 def read_state(folder: Path, name: str) -> dict[str, Any]:
-    """The JSON part of a checkpoint alone; `load` checks it against the manifest.
+    """The JSON part of a checkpoint alone.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: it cannot be read, or differs from the manifest.
     """
     path = folder / name / STATE
     try:
+        if _digest(path) != _hashes(path.parent).get(STATE):
+            raise CheckpointError(f"{path} is damaged{_advice(folder, name)}")
         state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}){_advice(folder, name)}") from error
@@ -183,13 +239,14 @@ def make_last(folder: Path, name: str) -> None:
 
 def names(folder: Path) -> list[str]:
     """Names of the complete checkpoints, oldest first."""
-    return sorted(path.parent.name for path in folder.glob(f"[0-9]*/{MANIFEST}"))
+    found = (path.parent.name for path in folder.glob(f"[0-9]*/{MANIFEST}"))
+    return sorted(name for name in found if _NAME.fullmatch(name))
 
 
 def rewind(folder: Path, updates: int) -> None:
     """Makes the checkpoint after so many updates the last one, and removes those after it."""
     beyond = [name for name in names(folder) if _updates(name) > updates]
-    if (folder / LAST).read_text().strip() in beyond:
+    if last(folder) in beyond:
         make_last(folder, name_at(folder, updates))
         for name in beyond:
             shutil.rmtree(folder / name)
@@ -220,9 +277,9 @@ def name_at(folder: Path, updates: int) -> str:
 
 
 def _advice(folder: Path, name: str) -> str:
-    others = [each for each in names(folder) if each != name]
+    others = [each for each in names(folder) if each != name and _is_whole(folder / each)]
     if not others:
-        return "; there is no other checkpoint, so the run must be started anew."
+        return "; there is no other whole checkpoint, so the run must be started anew."
     return f"; to continue from the one before, write {others[-1]} into {folder / LAST}."
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from iqlft.runs.folder import RunError
+from iqlft.runs.folder import CURVES, RunError, read_meta, require_whole
 from iqlft.runs.scores import CURVE_COLUMNS, Metric, Score
 
 if TYPE_CHECKING:
@@ -78,7 +77,8 @@ def read_run(folder: Path | str) -> RunCurve:
     """
     folder = Path(folder)
     meta = _read_meta(folder)
-    rows = _read_rows(folder / "curves.csv")
+    rows = _read_rows(folder / CURVES)
+    require_whole(folder, CURVES)
     dataset = meta.get("dataset")
     dataset_id = dataset.get("id") if isinstance(dataset, dict) else None
     try:
@@ -110,9 +110,9 @@ def find_runs(root: Path | str) -> list[Path]:
     """
     found = []
     for path, folders, files in os.walk(root):
-        if "meta.json" in files and "curves.csv" in files:
+        if "meta.json" in files and CURVES in files:
             folders.clear()  # a run's checkpoints may hold files of the same names
-            with (Path(path) / "curves.csv").open(encoding="utf-8") as lines:
+            with (Path(path) / CURVES).open(encoding="utf-8", errors="replace") as lines:
                 if sum(1 for line in lines if line.strip()) > 1:
                     found.append(Path(path))
         else:
@@ -130,19 +130,12 @@ def common_metric(runs: Iterable[RunCurve]) -> Metric:
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:
-    path = folder / "meta.json"
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    if not (folder / "meta.json").is_file():
         raise RunError(
             f"{folder} is not a run folder (meta.json cannot be read); name a folder such as "
             "runs/antmaze-umaze/iql-s0."
-        ) from error
-    except ValueError as error:
-        raise RunError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(meta, dict):
-        raise RunError(f"{path} must hold a JSON object, not {type(meta).__name__}.")
-    return meta
+        )
+    return read_meta(folder)
 
 
 def _read_rows(path: Path) -> tuple[Score, ...]:
@@ -158,8 +151,10 @@ def _read_rows(path: Path) -> tuple[Score, ...]:
                     rows.append(Score.from_row(record))
                 except (ValueError, TypeError) as error:
                     raise RunError(f"{path}, line {reader.line_num}: {error}") from error
-    except OSError as error:
+    except FileNotFoundError as error:
         raise RunError(f"{path.parent} has no curves.csv: nothing has been evaluated.") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RunError(f"{path} cannot be read ({error}); restore it from a copy.") from error
     if not rows:
         raise RunError(f"{path} has no rows yet: wait for the run's first evaluation.")
     phases = [row.phase for row in rows]

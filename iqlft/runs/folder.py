@@ -1,15 +1,16 @@
 """The run folder, and its only writer.
 
 Files that grow (metrics, curves, episodes, new transitions) are append-only, and a checkpoint
-records how long each one was. Resuming cuts them back to those lengths, so that a run that was
-killed and resumed has the same ones as one that was not. (TensorBoard's events and the logs are
-for looking at: they just go on.)
+records how long each one was, and its digest. Resuming cuts them back to those lengths, so that a
+run that was killed and resumed has the same ones as one that was not. (TensorBoard's events and the
+logs are for looking at: they just go on.) `meta.json` and `config.yaml` carry their own digests.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import platform
 import shutil
@@ -21,9 +22,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import yaml
-
 from iqlft.config.settings import ConfigError, PretrainConfig, override
+from iqlft.runs import seals
 from iqlft.runs.scores import CURVE_COLUMNS
 from iqlft_workers.errors import UserError
 from iqlft_workers.files import new_folder, write_atomically
@@ -44,6 +44,13 @@ ENDPOINT = "endpoint"
 """Where the learner's workers connect to; written anew whenever it starts."""
 _PRODUCTS = ("replay", "policy", "plots", "tensorboard", "logs")
 """The folders that a copy of a run begins without."""
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("task", "algorithm", "status", "variant"), str),
+    **dict.fromkeys(("dataset", "environment", "finetune", "versions", "files"), dict),
+    **dict.fromkeys(("argv",), list),
+    "seed": int,
+}
+"""Of what kind the entries of `meta.json` are, where there are any."""
 _PACKAGES = ("iqlft", "torch", "gymnasium", "gymnasium-robotics", "mujoco", "minari", "numpy")
 """The packages that a result depends on."""
 
@@ -62,6 +69,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._files: dict[str, BinaryIO] = {}
+        self._prefixes: dict[str, seals.Prefix] = {}
         self._claim: weakref.finalize[..., Run] | None = None
 
     @classmethod
@@ -142,50 +150,70 @@ class Run:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The contents of `meta.json`."""
-        return self._read_json("meta.json")
+        """The contents of `meta.json`.
+
+        Raises:
+            RunError: it cannot be read, or is not as it was written.
+        """
+        return read_meta(self.folder)
 
     def write_meta(self, changes: Mapping[str, Any]) -> None:
         """Updates `meta.json` atomically."""
         path = self.folder / "meta.json"
         meta = self.meta if path.is_file() else {}
-        write_atomically(path, json.dumps({**meta, **changes}, indent=2) + "\n")
+        write_atomically(path, seals.to_json({**meta, **changes}))
 
     @property
     def config_text(self) -> str:
-        """The contents of `config.yaml`."""
+        """The contents of `config.yaml`, without the line with its digest."""
         try:
-            return (self.folder / "config.yaml").read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RunError(f"{self.folder}/config.yaml cannot be read ({error}).") from error
+            return seals.without_seal((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(self._unreadable(error)) from error
+
+    def configuration(self, *, whole: bool = True) -> dict[str, Any]:
+        """The sections of `config.yaml`.
+
+        Args:
+            whole: whether to refuse a file that is not as it was written.
+
+        Raises:
+            RunError: it is refused, or cannot be read.
+        """
+        try:
+            text = (self.folder / "config.yaml").read_text(encoding="utf-8")
+            return seals.from_yaml(text, whole=whole)
+        except (OSError, ValueError) as error:
+            raise RunError(self._unreadable(error)) from error
+
+    def _unreadable(self, error: Exception) -> str:
+        return (
+            f"{self.folder}/config.yaml cannot be read ({error}); restore it, or remove it and "
+            f"`iqlft resume {self.folder}` writes the one that the last checkpoint holds."
+        )
 
     def config(self, section: str) -> dict[str, Any] | None:
         """The resolved configuration of `pretrain` or `finetune`, None when there is none yet."""
-        try:
-            data = yaml.safe_load(self.config_text)
-        except yaml.YAMLError as error:
-            raise RunError(f"{self.folder}/config.yaml cannot be read ({error}).") from error
-        section_data: dict[str, Any] | None = data.get(section)
-        return section_data
+        return self.configuration().get(section)
 
     def write_config(self, section: str, config: Mapping[str, Any]) -> None:
         """Writes one command's section of `config.yaml`."""
-        path = self.folder / "config.yaml"
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        write_atomically(path, yaml.safe_dump({**data, section: dict(config)}, sort_keys=False))
+        there = (self.folder / "config.yaml").is_file()
+        self.write_configuration((self.configuration() if there else {}) | {section: dict(config)})
 
-    def _read_json(self, name: str) -> dict[str, Any]:
-        try:
-            data: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.folder / name} cannot be read ({error}).") from error
-        return data
+    def write_configuration(self, sections: Mapping[str, Any]) -> None:
+        """Writes `config.yaml`."""
+        write_atomically(self.folder / "config.yaml", seals.to_yaml(sections))
 
     # -- files that grow --------------------------------------------------------------------
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Appends a line to `metrics.jsonl`."""
-        self._append(METRICS, (json.dumps(row) + "\n").encode())
+        """Appends a line to `metrics.jsonl`; what is not finite is null there, as JSON has it."""
+        finite = {
+            key: None if isinstance(each, float) and not math.isfinite(each) else each
+            for key, each in row.items()
+        }
+        self._append(METRICS, (json.dumps(finite, allow_nan=False) + "\n").encode())
 
     def append_score(self, score: Score) -> None:
         """Appends a row to `curves.csv`."""
@@ -200,6 +228,30 @@ class Run:
         for file in self._files.values():
             os.fsync(file.fileno())
         return {name: (self.folder / name).stat().st_size for name in _GROWING}
+
+    def digests(self) -> dict[str, str]:
+        """Digests of the growing files, as long as they are, for a checkpoint."""
+        return {name: self._prefix(name).digest for name in _GROWING}
+
+    def record(self) -> None:
+        """Writes lengths and digests of the growing files to `meta.json`, for their readers.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        sizes, digests = self.sizes(), self.digests()
+        self._record({name: (sizes[name], digests[name]) for name in _GROWING})
+
+    def _record(self, files: Mapping[str, tuple[int, str]]) -> None:
+        try:
+            self.write_meta({"files": {name: list(each) for name, each in files.items()}})
+        except OSError as error:
+            raise RunError(_unwritten(self.folder / "meta.json", error.strerror)) from error
+
+    def _prefix(self, name: str) -> seals.Prefix:
+        if name not in self._prefixes:
+            self._prefixes[name] = seals.Prefix.of(self.folder / name)
+        return self._prefixes[name]
 
     def claim(self) -> None:
         """Keeps other processes from training in this folder, until `close` or the process's end.
@@ -222,23 +274,31 @@ class Run:
             ) from error
         self._claim = weakref.finalize(self, os.close, descriptor)
 
-    def truncate(self, sizes: Mapping[str, int]) -> None:
+    def truncate(self, sizes: Mapping[str, int], digests: Mapping[str, str] | None = None) -> None:
         """Claims the run and cuts the growing files back to a checkpoint's lengths.
 
+        Args:
+            sizes: bytes that each file had.
+            digests: of those bytes; checkpoints of version 0.1 have none.
+
         Raises:
-            RunError: another process trains in it, or a file is shorter than the checkpoint says.
+            RunError: another process trains in it, or a file is not what the checkpoint says.
         """
         self.claim()
         self._close_files()
+        prefixes = {}
         for name, size in sizes.items():
             path = self.folder / name
-            if not path.is_file() or path.stat().st_size < size:
-                raise RunError(
-                    f"{path} is shorter than the checkpoint says, so it was changed since; restore "
-                    "it from a copy, or start a new run."
-                )
+            prefixes[name] = prefix = _prefix(path, size)
+            if prefix.size < size:
+                raise RunError(_changed(path, "is shorter than the checkpoint says"))
+            if prefix.digest != (digests or {}).get(name, prefix.digest):
+                raise RunError(_changed(path, "does not hold what the checkpoint says"))
+        # Before they are cut: what a reader is told of is always there.
+        self._record({name: (each.size, each.digest) for name, each in prefixes.items()})
         for name, size in sizes.items():
             os.truncate(self.folder / name, size)
+        self._prefixes = prefixes
 
     def close(self) -> None:
         """Closes the files and gives up the claim."""
@@ -251,6 +311,7 @@ class Run:
         for file in self._files.values():
             file.close()
         self._files.clear()
+        self._prefixes.clear()
 
     def _append(self, name: str, data: bytes) -> None:
         try:
@@ -262,6 +323,52 @@ class Run:
             raise RunError(_unwritten(self.folder / name, error.strerror)) from error
         if written != len(data):
             raise RunError(_unwritten(self.folder / name, "only a part was written"))
+        if name in self._prefixes:
+            self._prefixes[name].add(data)
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """The contents of a run's `meta.json`.
+
+    Raises:
+        RunError: it cannot be read, is not as it was written, or an entry is of the wrong kind.
+    """
+    path = folder / "meta.json"
+    try:
+        meta = seals.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); restore it from a copy.") from error
+    for key, kind in _KINDS.items():
+        if key in meta and not isinstance(meta[key], kind):
+            raise RunError(f"{path}: {key} is {meta[key]!r}, but must be of type {kind.__name__}.")
+    return meta
+
+
+def require_whole(folder: Path, name: str) -> None:
+    """Refuses a growing file whose beginning is not what `meta.json` says, if it says anything.
+
+    Raises:
+        RunError: it was changed, or cannot be read.
+    """
+    if not (folder / "meta.json").is_file():
+        return
+    path, recorded = folder / name, read_meta(folder).get("files", {}).get(name)
+    match recorded:
+        case [int(size), str(digest)]:
+            found = _prefix(path, size)
+            if (found.size, found.digest) != (size, digest):
+                raise RunError(_changed(path, "does not hold what was written"))
+        case None:
+            return
+        case _:
+            raise RunError(f"{folder / 'meta.json'}: what it says of {name} cannot be read.")
+
+
+def _prefix(path: Path, size: int) -> seals.Prefix:
+    try:
+        return seals.Prefix.of(path, size)
+    except OSError as error:
+        raise RunError(_changed(path, f"cannot be read ({error.strerror})")) from error
 
 
 def name_without_seed(name: str, seed: int) -> str:
@@ -342,6 +449,13 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def _changed(path: Path, how: str) -> str:
+    return (
+        f"{path} {how}, so it was changed or damaged since; restore it from a copy, or start a new "
+        "run."
+    )
 
 
 def _unwritten(path: Path, reason: str | None) -> str:

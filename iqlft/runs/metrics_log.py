@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from iqlft.runs.folder import METRICS, RunError
+from iqlft.runs.folder import METRICS, RunError, require_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +73,7 @@ class History:
         """
         keys = (_CLOCKS[phase], key, *([minus] if minus else []))
         rows = [[row.get(each) for each in keys] for row in self.rows if row["phase"] == phase]
-        whole = [row for row in rows if None not in row]
+        whole = [row for row in rows if all(isinstance(each, int | float) for each in row)]
         table = np.array(whole, np.float64).reshape(-1, len(keys))
         return table[:, 0], table[:, 1] - table[:, 2:].sum(axis=1)
 
@@ -95,15 +96,22 @@ def read_history(folder: Path) -> History:
         ) from error
     if not lines:
         raise RunError(f"{path} has no rows yet: wait for the run's first ones (log_every).")
+    require_whole(folder, METRICS)
     return History(tuple(_row(path, number, line) for number, line in enumerate(lines, 1)))
 
 
 def _row(path: Path, number: int, line: str) -> Mapping[str, Any]:
     try:
         row: dict[str, Any] = json.loads(line)
-        row[_CLOCKS[row["phase"]]]
-    except (ValueError, KeyError, TypeError) as error:
+        if not isinstance(row[_CLOCKS[row["phase"]]], int):
+            raise ValueError("it counts nothing")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(
             f"{path}, line {number}, is no row of metrics ({error!r}); remove the line."
         ) from error
-    return {_RENAMED.get(key, key): value for key, value in row.items()}
+    return {_RENAMED.get(key, key): _finite(value) for key, value in row.items()}
+
+
+def _finite(value: object) -> object:
+    """A figure, or None: version 0.1 wrote what was not finite as it stood."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,20 +1,21 @@
 """A trained policy on disk: safetensors and JSON, and the NumPy function that they make.
 
+Each of the two files carries its digest, and the weights their version too: whatever interrupts
+the writing of a new policy, what lies there is whole.
+
 Nothing here imports torch: a policy runs wherever NumPy does.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import safetensors.numpy
 from safetensors import SafetensorError
 
+from iqlft.runs import seals
 from iqlft.runs.folder import vouches
 from iqlft_workers.actor import TANH_GAUSSIAN, ActorWeights, check_weights, make_actor
 from iqlft_workers.environment import EnvironmentSpec, flatten_observation
@@ -24,6 +25,7 @@ from iqlft_workers.files import replacing, write_atomically
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
 _log = logging.getLogger(__name__)
@@ -123,12 +125,11 @@ def save_policy(
         "environment": environment.to_dict(),
         **about,
     }
-    contiguous = {key: np.ascontiguousarray(each) for key, each in weights.arrays.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / WEIGHTS) as temporary:
-            safetensors.numpy.save_file(contiguous, temporary)
-        write_atomically(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+            seals.save_arrays(temporary, weights.arrays, {"version": str(weights.version)})
+        write_atomically(folder / DESCRIPTION, seals.to_json(description))
     except (OSError, SafetensorError) as error:
         raise PolicyError(
             f"The policy cannot be written to {folder} ({error}); choose a writable folder."
@@ -149,12 +150,13 @@ def load_policy(run: Path | str, *, trust: bool = False) -> Policy:
     folder = Path(run)
     folder = folder / "policy" if (folder / "policy" / DESCRIPTION).is_file() else folder
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        arrays = safetensors.numpy.load_file(folder / WEIGHTS)
+        description = seals.from_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        arrays, header = seals.load_arrays(folder / WEIGHTS)
         # Version 0.1 knew a single kind.
         kind, settings = description.get("kind", "gaussian"), description.get("settings")
+        version = int(header.get("version", description["version"]))
         weights = ActorWeights(
-            kind, arrays, TANH_GAUSSIAN if settings is None else settings, description["version"]
+            kind, arrays, TANH_GAUSSIAN if settings is None else settings, version
         )
         environment = dataclasses.replace(
             EnvironmentSpec.from_dict(description["environment"]),
@@ -168,5 +170,6 @@ def load_policy(run: Path | str, *, trust: bool = False) -> Policy:
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise PolicyError(
-            f"The policy in {folder} is damaged ({error}); export it again."
+            f"The policy in {folder} is damaged ({error}); export it again, or restore it from a "
+            "copy; a run that is resumed writes it anew."
         ) from error

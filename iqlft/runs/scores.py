@@ -44,8 +44,10 @@ class Score(NamedTuple):
         env_steps: online environment steps so far.
         seconds: training time so far.
         success: share of successful episodes in [0, 1]; None where the environment reports none.
-        mean_return: mean return of an episode, before the reward transform.
-        normalized_score: 0 to 100 between the dataset's reference scores; None without them.
+        mean_return: mean return of an episode, before the reward transform; NaN where an episode's
+            was not finite.
+        normalized_score: 0 to 100 between the dataset's reference scores; None without them, or
+            without a return.
         episodes: number of evaluation episodes.
     """
 
@@ -67,14 +69,11 @@ class Score(NamedTuple):
         return self.mean_return
 
     def row(self) -> tuple[object, ...]:
-        """The values in the order of `CURVE_COLUMNS`, rounded; None is left empty there."""
-        normalized = None if self.normalized_score is None else round(self.normalized_score, 4)
-        rounded = self._replace(
-            seconds=round(self.seconds, 1),
-            mean_return=round(self.mean_return, 6),
-            normalized_score=normalized,
-        )
-        return (*rounded, self.updates)
+        """The values in the order of `CURVE_COLUMNS`, rounded; None and NaN are left empty."""
+        rounded = self._replace(seconds=round(self.seconds, 1))._asdict()
+        rounded["mean_return"] = _rounded(self.mean_return, 6)
+        rounded["normalized_score"] = _rounded(self.normalized_score, 4)
+        return (*rounded.values(), self.updates)
 
     @classmethod
     def from_row(cls, row: Mapping[str, str | None]) -> Score:
@@ -87,13 +86,14 @@ class Score(NamedTuple):
             ValueError: the row is malformed, said in a sentence.
         """
         values = {name: _field(row, name) for name in CURVE_COLUMNS}
+        mean_return = _optional(values, "return")
         score = cls(
             phase=values["phase"],
             updates=_number(values, "updates", int),
             env_steps=_number(values, "env_steps", int),
             seconds=_number(values, "seconds", float),
             success=_optional(values, "success"),
-            mean_return=_number(values, "return", float),
+            mean_return=math.nan if mean_return is None else mean_return,
             normalized_score=_optional(values, "normalized_score"),
             episodes=_number(values, "episodes", int),
         )
@@ -113,8 +113,14 @@ def _field(row: Mapping[str, str | None], name: str) -> str:
     return value.strip()
 
 
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, digits)
+
+
 def _optional(values: Mapping[str, str], name: str) -> float | None:
-    return _number(values, name, float) if values[name] else None
+    # Version 0.1 wrote what was not finite as it stood.
+    missing = values[name] in {"", "nan", "inf", "-inf"}
+    return None if missing else _number(values, name, float)
 
 
 def _number(values: Mapping[str, str], name: str, kind: type[Number]) -> Number:

@@ -107,7 +107,7 @@ def _kept(run: Run) -> tuple[str, ...]:
     folder = run.folder / "checkpoints"
     if not checkpoint.names(folder):
         return ()  # A run of which only the results were kept.
-    return end_of_pretraining(run), (folder / checkpoint.LAST).read_text(encoding="utf-8").strip()
+    return end_of_pretraining(run), checkpoint.last(folder)
 
 
 def _surplus(run: Run) -> set[str]:

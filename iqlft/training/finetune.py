@@ -24,6 +24,7 @@ from iqlft.runs.folder import (
     refuse_existing,
     surroundings,
 )
+from iqlft.runs.recorded import require_recorded
 from iqlft.training.build import flushed_denormals, load_task_dataset, with_settled_precision
 from iqlft.training.dry_run import dry_run_finetuning
 from iqlft.training.online import first_evaluation, train_online
@@ -191,7 +192,10 @@ def _start(run: Run, config: FinetuneConfig) -> str:
 
 def _load_start(run: Run, config: FinetuneConfig) -> Checkpoint:
     """The checkpoint from which a run is to be fine-tuned; see `_start`."""
-    return checkpoint.load(run.folder / "checkpoints", _start(run, config))
+    name = _start(run, config)
+    saved = checkpoint.load(run.folder / "checkpoints", name)
+    require_recorded(run, name, saved.state)
+    return saved
 
 
 def _claim(plan: FinetunePlan, stack: Stack) -> Run:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from iqlft.runs.folder import Run
     from iqlft.runs.scores import Score
@@ -54,7 +54,8 @@ class MetricsLog:
         self.policy_lag: float | None = None
         self._learner_waited_seconds = 0.0
         self._worker_samples: list[float] = []
-        self._lags: list[float] = []
+        self._lag_sum, self._lag_count = 0.0, 0
+        self._recent_lags: deque[float] = deque(maxlen=20)
         self._recent_success: deque[bool] = deque(maxlen=RECENT_EPISODES)
         self._incidents: list[str] = []
 
@@ -74,8 +75,10 @@ class MetricsLog:
 
     def observe_transitions(self, transitions: Transitions, updates: int) -> None:
         """Notes by how many versions the actor of new transitions was behind."""
-        self._lags.append(float(np.mean(updates - transitions.versions.astype(np.int64))))
-        self.policy_lag = float(np.mean(self._lags[-20:]))
+        lag = float(np.mean(updates - transitions.versions.astype(np.int64)))
+        self._lag_sum, self._lag_count = self._lag_sum + lag, self._lag_count + 1
+        self._recent_lags.append(lag)
+        self.policy_lag = float(np.mean(self._recent_lags))
 
     def observe_episodes(self, successes: Sequence[bool]) -> None:
         """Notes finished training episodes."""
@@ -107,7 +110,7 @@ class MetricsLog:
                 "env_steps_per_second": (env_steps - self._row_env_steps) / elapsed,
                 "learner_waiting_share": min(1.0, self._learner_waited_seconds / elapsed),
                 "workers_waiting_share": _mean(self._worker_samples),
-                "policy_lag": _mean(self._lags),
+                "policy_lag": self._lag_sum / self._lag_count if self._lag_count else None,
                 "bad_messages": bad_messages,
                 "refused_batches": refused_batches,
                 "training_success": _mean(self._recent_success),
@@ -116,9 +119,23 @@ class MetricsLog:
             row["incidents"], self._incidents = self._incidents, []
         self.start(updates, env_steps)
         self._worker_samples.clear()
-        self._lags.clear()
+        self._lag_sum, self._lag_count = 0.0, 0
         self._run.append_metrics(row)
         self._write_events(row, updates)
+
+    def state(self) -> dict[str, Any]:
+        """What the next row owes to the time before a checkpoint, speeds excepted; JSON."""
+        return {
+            "recent_success": [bool(each) for each in self._recent_success],
+            "lags": [self._lag_sum, self._lag_count],
+            "incidents": list(self._incidents),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes up `state()`."""
+        self._recent_success.extend(state["recent_success"])
+        self._lag_sum, self._lag_count = state["lags"]
+        self._incidents = list(state["incidents"])
 
     def write_score(self, score: Score) -> None:
         """Adds an evaluation to the TensorBoard events."""

@@ -41,5 +41,5 @@ def survey_new(folder: Path, policy: Policy, task: MazeTask | None) -> Survey | 
         return read_survey(kept) if kept.is_file() else None
     except OSError as error:
         raise RunError(f"{journal} cannot be read ({error.strerror}).") from error
-    except (SafetensorError, KeyError) as error:
+    except (SafetensorError, KeyError, ValueError) as error:
         raise RunError(f"{kept} is damaged ({error}).") from error

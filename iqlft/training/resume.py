@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from iqlft.config.settings import MachineConfig, config_fields, override
 from iqlft.config.validation import check
 from iqlft.runs.folder import Run, RunError
+from iqlft.runs.recorded import settle
 from iqlft.training.finetune import resume_finetuning
 from iqlft.training.parallel import Job, Parallel
 from iqlft.training.pretrain import resume_pretraining
@@ -24,6 +25,7 @@ def resume(
     *folders: Path,
     reporter: Reporter | None = None,
     accept_loss: bool = False,
+    edited: bool = False,
     **changes: Any,  # noqa: ANN401
 ) -> None:
     """Continues runs; several as they began, in one stack or each in a process of its own.
@@ -32,11 +34,13 @@ def resume(
         folders: the run folders; those of a stack differ in their seeds alone.
         reporter: told what happens meanwhile.
         accept_loss: whether to go on without what is damaged in a journal of new transitions.
+        edited: whether a `config.yaml` is taken as it is, though the checkpoint knows another.
         changes: settings that differ from before: device, threads, stack, workers, port.
 
     Raises:
         ConfigError: a changed setting makes no sense, or the runs differ.
-        RunError: there is no run, one is named twice, or nothing is left to do.
+        RunError: there is no run, one is named twice, nothing is left to do, or config.yaml is not
+            the one that the checkpoint was written with.
         CheckpointError: there is no checkpoint, or it is damaged.
         JournalError: a journal is damaged, and that is not accepted.
         RunsFailedError: runs in processes of their own have failed.
@@ -47,12 +51,14 @@ def resume(
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise RunError("A run is named twice; name each once.")
     runs = [Run.open(folder) for folder in folders]
+    say = (reporter or Silent()).event
     for run in runs:
         _require_unfinished(run)
+        settle(run, say, edited=edited)
     machines = [_machine(run, changes) for run in runs]
     if not any(stacked(each, len(runs)) for each in machines):
         together = at_once(machines[0], len(runs))
-        how = changes | {"accept_loss": accept_loss}
+        how = changes | {"accept_loss": accept_loss, "edited": edited}
         jobs = [
             Job(run.folder, "resume", apportion(how, index, together))
             for index, run in enumerate(runs)

@@ -175,5 +175,5 @@ def load_together(runs: Sequence[Run], checkpoint_every: int) -> list[Checkpoint
 
 def rewind(run: Run, saved: Checkpoint) -> None:
     """Claims a run and brings its files to one of its checkpoints, which becomes its last one."""
-    run.truncate(saved.state["sizes"])
+    run.truncate(saved.state["sizes"], saved.state.get("digests"))
     checkpoint.rewind(run.folder / "checkpoints", saved.state["updates"])

@@ -17,7 +17,9 @@ import numpy as np
 import torch
 
 from iqlft.runs import checkpoint
+from iqlft.runs.folder import RunError
 from iqlft.runs.policy import save_policy
+from iqlft.runs.recorded import plain
 from iqlft.runs.scores import Score
 from iqlft.training.divergence import impossible_value
 from iqlft.training.evaluation import Evaluator, Scoring
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.gateway.gateway import Gateway
     from iqlft.runs.checkpoint import Checkpoint
+    from iqlft.runs.folder import Run
     from iqlft.training.interruption import StopSignal
     from iqlft.training.plan import RunPlan
     from iqlft.training.progress import Reporter
@@ -105,6 +108,8 @@ class Session(Generic[PhaseType]):
         self._oversight = Oversight(gateway, self.pool, f"The journal of {run.folder}")
         self._seconds_before, self._started, self._next_tick = 0.0, time.monotonic(), 0.0
         self._diverged = False
+        # As it is now, checked: an edit from outside shows at the next resume.
+        self._configuration = plain(run.configuration())
 
     @property
     def seconds(self) -> float:
@@ -250,6 +255,10 @@ class Session(Generic[PhaseType]):
             "evaluation": evaluation,
             "journal": self.gateway.journal_position(),
             "sizes": run.sizes(),
+            "digests": run.digests(),
+            "config": self._configuration,
+            "metrics": self.metrics.state(),
+            "diverged": self._diverged,
             "before": self.before,
             "last": self.last,
         }
@@ -268,6 +277,7 @@ class Session(Generic[PhaseType]):
         }
         weights, environment = self.member.actor_weights(), self.dataset.environment
         save_policy(run.folder / "policy", weights, environment, about)
+        run.record()
 
     def restore(self, saved: Checkpoint) -> None:
         """Brings member, scores and clock to a checkpoint.
@@ -282,6 +292,9 @@ class Session(Generic[PhaseType]):
         self.before = Score(*state["before"]) if state["before"] else None
         self.last = Score(*state["last"]) if state["last"] else None
         self.evaluator.restore(tensors, state["evaluation"])
+        if "metrics" in state:  # Version 0.1 forgot it.
+            self.metrics.restore(state["metrics"])
+            self._diverged = state["diverged"]
 
     def finish(self) -> None:
         """Waits for the evaluation under way and checkpoints, for good unless a stop is requested.
@@ -343,6 +356,7 @@ def open_session(session: Session[PhaseType]) -> Iterator[Session[PhaseType]]:
     with ExitStack() as exits:
         exits.callback(lambda: _write_end(session, status))
         exits.callback(run.close)
+        exits.callback(_record_end, run)
         exits.callback(session.metrics.close)
         exits.enter_context(_own_log(session))
         run.write_meta({"status": "running", "phase": session.phase.name})
@@ -371,6 +385,11 @@ def _own_log(session: Session[PhaseType]) -> Iterator[None]:
             yield
         finally:
             logger.removeHandler(log)
+
+
+def _record_end(run: Run) -> None:
+    with suppress(OSError, RunError):
+        run.record()
 
 
 def _write_end(session: Session[PhaseType], status: str) -> None:

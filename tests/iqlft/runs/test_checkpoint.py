@@ -96,7 +96,7 @@ def test_damage_is_noticed_and_the_one_before_is_named(
 def test_a_damaged_only_checkpoint_is_said_to_be_the_only_one(tmp_path: Path) -> None:
     path = save(tmp_path, 10, content(10)) / "state.json"
     path.write_text(path.read_text().replace("offline", "offlime"))
-    with pytest.raises(CheckpointError, match=r"state.json is damaged; there is no other"):
+    with pytest.raises(CheckpointError, match=r"state.json is damaged; there is no other whole"):
         load(tmp_path)
 
 

@@ -75,7 +75,7 @@ def test_a_run_without_evaluations_says_so(make_run: MakeRun) -> None:
         ("offline,x,0,1,0.5,1,,100,1", "line 4: updates must be a number, not 'x'"),
         ("offline,1,0,1,50,1,,100,1", r"line 4: success must lie in \[0, 1\], not 50"),
         ("later,1,0,1,0.5,1,,100,1", "line 4: phase must be offline or online, not 'later'"),
-        ("offline,1,0,1,0.5,nan,,100,1", "line 4: return must be finite"),
+        ("offline,1,0,inf,0.5,1,,100,1", "line 4: seconds must be finite"),
         ("offline,1,0,1,0.5,1,,0,1", "line 4: episodes must be at least 1"),
         ("offline,1,0,1", "line 4: the row has fewer values"),
     ],
@@ -112,7 +112,7 @@ def test_meta_without_a_task_or_that_is_no_object_is_refused(make_run: MakeRun) 
         read_run(folder)
 
     (folder / "meta.json").write_text("{")
-    with pytest.raises(RunError, match="not valid JSON"):
+    with pytest.raises(RunError, match="is not valid JSON"):
         read_run(folder)
 
 

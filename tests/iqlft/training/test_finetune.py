@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -62,8 +63,17 @@ def first(count: int, transitions: Transitions) -> Transitions:
     return Transitions(*(array[:count] for array in transitions))
 
 
+def metrics(run: Path) -> list[dict[str, object]]:
+    """The rows of metrics.jsonl without what a clock has measured and workers have met."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {key: row[key] for key in row if not re.search("second|waiting|incidents", key)}
+        for row in rows
+    ]
+
+
 def assert_same_end(run: Path, other: Path) -> None:
-    """Two runs have the same tensors, new transitions, episodes and curves, to the last bit."""
+    """Two runs have the same tensors, new transitions, episodes, curves and metrics, bit by bit."""
     one, two = (checkpoint.load(each / "checkpoints").tensors for each in (run, other))
     assert one.keys() == two.keys()
     assert [key for key in one if not torch.equal(one[key], two[key])] == []
@@ -71,6 +81,8 @@ def assert_same_end(run: Path, other: Path) -> None:
         assert (run / name).read_bytes() == (other / name).read_bytes()
     assert_same_transitions(new_transitions(run), new_transitions(other))
     assert curves(run) == curves(other)
+    for one_row, other_row in zip(metrics(run), metrics(other), strict=True):
+        assert one_row == other_row
 
 
 # -- lockstep -----------------------------------------------------------------------------------
@@ -147,6 +159,29 @@ def test_a_stopped_and_resumed_lockstep_run_equals_an_uninterrupted_one(
     assert_same_end(fresh, finetuned)
     with pytest.raises(RunError, match="there is no more to do"):
         resume(fresh)
+
+
+def test_a_row_of_metrics_that_a_stop_has_cut_in_two_is_as_if_it_had_not(
+    fresh: Path, lockstep: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Path(shutil.copytree(fresh, fresh.parents[1] / "other" / fresh.name))
+    config = dataclasses.replace(lockstep, log_every=7)
+    finetune(dataclasses.replace(config, run=(other,)))
+    original = IQL.update
+
+    def interrupted(self: IQL, batch: Batch) -> Metrics:
+        result = original(self, batch)
+        if self.updates == OFFLINE + 157:  # Between two rows, and after the end of an episode.
+            os.kill(os.getpid(), signal.SIGINT)
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(IQL, "update", interrupted)
+        with pytest.raises(Interrupted):
+            finetune(dataclasses.replace(config, run=(fresh,)))
+    resume(fresh)
+    assert_same_end(fresh, other)
+    assert metrics(fresh)[-1]["training_success"] is not None
 
 
 def test_a_stop_during_the_first_evaluation_does_not_lose_it(
