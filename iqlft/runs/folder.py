@@ -482,10 +482,10 @@ def vouches(folder: Path) -> bool:
     That is so where it was made with `--trust`, or with an environment of the user's own choice.
     """
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        config = seals.from_yaml((folder / "config.yaml").read_text(encoding="utf-8"))
         parts = [config[each] for each in ("pretrain", "finetune") if config.get(each)]
         return any(each.get("trust") is True or bool(each.get("environment")) for each in parts)
-    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError):
+    except (OSError, ValueError):
         return False  # What is no run, or a damaged one, vouches for nothing.
 
 

@@ -75,7 +75,7 @@ def test_a_run_under_nohup_outlives_its_terminal_and_leaves_its_time_in_order(
     finally:
         signal.signal(signal.SIGHUP, before)
     folder = tmp_path / "runs" / "antmaze-corner" / "iql-s0"
-    _wait_until(lambda: (folder / "checkpoints" / "last").exists(), 60)
+    _wait_until((folder / "checkpoints" / "last").exists, 60)
     process.send_signal(signal.SIGHUP)
     first = updates(folder)
     _wait_until(lambda: updates(folder) > first, 60)
