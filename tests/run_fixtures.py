@@ -155,7 +155,7 @@ def stop_at() -> Stop:
         workers = _children(process.pid)
         assert workers
         process.send_signal(number)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         _wait_until(lambda: not any(Path(f"/proc/{each}").exists() for each in workers))
         return process.returncode
 
@@ -167,7 +167,7 @@ def _children(process_id: int) -> list[int]:
     return [int(each) for each in text.split()]
 
 
-def _wait_until(condition: Callable[[], object], timeout_seconds: float = 30.0) -> None:
+def _wait_until(condition: Callable[[], object], timeout_seconds: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         assert time.monotonic() < deadline, "it took too long"

@@ -37,8 +37,8 @@ def test_a_short_training_writes_a_gait(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_student_does_what_its_teacher_does_in_the_steps_that_it_knows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_gait, "STUDENT_STEPS", 500)
-    monkeypatch.setattr(train_gait, "STUDENT_UPDATES", 1500)
+    monkeypatch.setattr(train_gait, "STUDENT_STEPS", 300)
+    monkeypatch.setattr(train_gait, "STUDENT_UPDATES", 1000)
     train_gait.distil(GAITS["v0"], tmp_path / "student.npz", seed=0)
     teacher, student = load_gait(GAITS["v0"]), load_gait(tmp_path / "student.npz")
     known, wanted = train_gait._ordinary_steps(teacher, np.random.default_rng(0))

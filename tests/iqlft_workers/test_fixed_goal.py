@@ -58,10 +58,10 @@ def test_the_time_limit_is_the_spec_s_and_observations_are_29_or_31_wide() -> No
     environment.close()
 
 
-def test_no_maze_file_is_left_behind() -> None:
-    before = set(Path(tempfile.gettempdir()).glob("ant_maze*.xml"))
+def test_no_maze_file_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     make(spec()).close()
-    assert set(Path(tempfile.gettempdir()).glob("ant_maze*.xml")) <= before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_maze_with_several_goal_cells_is_refused() -> None:
