@@ -162,7 +162,7 @@ def load_policy(run: Path | str, *, trust: bool = False) -> Policy:
             EnvironmentSpec.from_dict(description["environment"]),
             trust=trust or vouches(Path(run)),  # A policy does not vouch for itself.
         )
-        return Policy(check_weights(weights), environment)
+        return Policy(_with_bounds(check_weights(weights), environment), environment)
     except FileNotFoundError as error:
         raise PolicyError(
             f"There is no policy in {run}; give a run folder in which training has reached its "
@@ -173,3 +173,13 @@ def load_policy(run: Path | str, *, trust: bool = False) -> Policy:
             f"The policy in {folder} is damaged ({error}); export it again, or restore it from a "
             "copy; a run that is resumed writes it anew."
         ) from error
+
+
+def _with_bounds(weights: ActorWeights, environment: EnvironmentSpec) -> ActorWeights:
+    """The weights, if the bounds of actions are theirs, where there are any."""
+    low, high = np.array(environment.action_low), np.array(environment.action_high)
+    if low.shape != high.shape or len(low) not in {0, weights.action_dim}:
+        raise ValueError(f"{len(low)} and {len(high)} bounds for {weights.action_dim} actions")
+    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
+        raise ValueError("the bounds of its actions are not finite, or the wrong way round")
+    return weights

@@ -7,14 +7,18 @@ import sys
 from pathlib import Path
 
 import gymnasium
+import minari
 import numpy as np
 import pytest
 import torch
 
 import iqlft
+import own_environments
 from iqlft.config.settings import ConfigError
 from iqlft.datasets.loading import OfflineDataset
-from iqlft_workers.environment import make
+from iqlft_workers.actor import make_actor
+from iqlft_workers.environment import Environment, make
+from iqlft_workers.rollout import evaluate_episode
 
 
 def test_the_quick_start_trains_acts_and_saves(corner: str, tmp_path: Path) -> None:
@@ -33,6 +37,36 @@ def test_the_quick_start_trains_acts_and_saves(corner: str, tmp_path: Path) -> N
     assert environment.action_space.contains(action)
     np.testing.assert_array_equal(iqlft.load_policy(tmp_path / "my-policy")(observation), action)
     environment.close()
+
+
+@pytest.mark.usefixtures("minari_root")
+def test_the_readme_s_loop_and_a_worker_do_the_same_with_bounds_that_are_not_symmetric(
+    tmp_path: Path,
+) -> None:
+    recording = gymnasium.make(own_environments.ID)
+    with pytest.warns(UserWarning, match="is set to None"):
+        minari.create_dataset_from_buffers(
+            "own/skewed-v0", own_environments.episodes(recording), env=recording
+        )
+    dataset = iqlft.load_dataset("own/skewed-v0", goal="stored", reward_shift=0.0)
+    iql = iqlft.IQL(dataset, hidden_size=16, batch_size=16, device="cpu")
+    iql.train(num_updates=50)
+    iql.save(tmp_path)
+    policy, environment = iqlft.load_policy(tmp_path), gymnasium.make(own_environments.ID)
+    observation, _ = environment.reset(seed=3)
+    np.testing.assert_array_equal(iql.act(observation), policy(observation))
+    np.testing.assert_allclose(
+        policy(observation), [0.4, 0.65] + iql.act(observation, raw=True) * [0.3, 0.65], rtol=1e-6
+    )
+    episode_return, steps, done = 0.0, 0, False
+    while not done:  # The environment refuses actions outside its bounds.
+        observation, reward, terminated, truncated, _ = environment.step(policy(observation))
+        episode_return, steps = episode_return + float(reward), steps + 1
+        done = terminated or truncated
+    worker = Environment(policy.environment)
+    result = evaluate_episode(worker, make_actor(policy.weights), 3)
+    assert (result.episode_return, result.length) == (pytest.approx(episode_return), steps)
+    worker.close()
 
 
 def test_a_dataset_is_read_as_its_task_says_unless_told_otherwise(corner: str) -> None:

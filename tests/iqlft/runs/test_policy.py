@@ -1,5 +1,6 @@
 """A saved policy is the actor itself, runs without torch, and refuses what does not fit."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import pytest
 from actors import with_array
 from iqlft.runs.policy import PolicyError, load_policy, save_policy
 from iqlft_workers.actor import ActorWeights, GaussianActor
-from iqlft_workers.environment import EnvironmentSpec
+from iqlft_workers.environment import EnvironmentSpec, make
+from iqlft_workers.trust import UntrustedError
 
 MakeWeights = Callable[..., ActorWeights]
 DICT = EnvironmentSpec("iqlft/AntMaze-Corner-v0", {"a": 1}, ("achieved_goal", "observation"))
@@ -67,6 +69,70 @@ def test_with_a_random_generator_the_action_is_sampled(folder: Path) -> None:
     first, again, other = (policy(flat, np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_actions_are_in_the_environment_s_units_unless_raw_ones_are_asked_for(
+    tmp_path: Path, weights: ActorWeights
+) -> None:
+    bounds = {"action_low": (0.1, 0.0), "action_high": (0.7, 1.3)}
+    save_policy(tmp_path, weights, dataclasses.replace(FLAT, **bounds), {})
+    policy, seen = load_policy(tmp_path), np.zeros((50, 5), np.float32)
+    assert (policy.environment.action_low, policy.environment.action_high) == tuple(bounds.values())
+    for rng in (None, 0):
+        generators = (None, None) if rng is None else map(np.random.default_rng, (rng, rng))
+        raw, action = (
+            policy(seen, generator, raw=each)
+            for generator, each in zip(generators, (True, False), strict=True)
+        )
+        np.testing.assert_allclose(action, [0.4, 0.65] + raw * [0.3, 0.65], rtol=1e-6)
+        assert action.dtype == np.float32
+        assert (action >= np.float32([0.1, 0])).all()
+        assert (action <= np.float32([0.7, 1.3])).all()
+    np.testing.assert_array_equal(policy(seen, raw=True), GaussianActor(weights).mean(seen))
+
+
+def test_an_old_policy_without_bounds_says_once_that_it_acts_within_one(
+    folder: Path, weights: ActorWeights, caplog: pytest.LogCaptureFixture
+) -> None:
+    policy, flat = load_policy(folder), np.zeros(5, np.float32)
+    np.testing.assert_array_equal(policy(flat), GaussianActor(weights).mean(flat))
+    policy(flat)
+    assert len(caplog.messages) == 1
+    assert "saved without the bounds of its actions" in caplog.text
+    caplog.clear()
+    load_policy(folder)(flat, raw=True)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"action_low": [0.0], "action_high": [1.0]},
+        {"action_low": [0.0, 0.0]},
+        {"action_low": [1.0, 0.0], "action_high": [0.0, 1.0]},
+        {"action_low": [0.0, float("nan")], "action_high": [1.0, 1.0]},
+    ],
+)
+def test_bounds_that_are_none_are_damage(folder: Path, bounds: dict[str, list[float]]) -> None:
+    path = folder / "policy.json"
+    description = json.loads(path.read_text())
+    description["environment"] |= bounds
+    path.write_text(json.dumps(description))
+    with pytest.raises(PolicyError, match="is damaged"):
+        load_policy(folder)
+
+
+def test_a_policy_does_not_vouch_for_what_it_names(folder: Path, tmp_path: Path) -> None:
+    path = folder / "policy.json"
+    description = json.loads(path.read_text())
+    description["environment"] |= {"entry_point": "os:system", "kwargs": {}, "trust": True}
+    path.write_text(json.dumps(description))
+    with pytest.raises(UntrustedError, match="would run 'os:system'"):
+        make(load_policy(folder).environment)
+    assert load_policy(folder, trust=True).environment.trust
+    (tmp_path / "config.yaml").write_text("pretrain: {trust: true}\n")
+    assert load_policy(tmp_path).environment.trust
+    assert not load_policy(folder).environment.trust
 
 
 def test_an_observation_that_does_not_fit_is_refused(folder: Path, tmp_path: Path) -> None:
