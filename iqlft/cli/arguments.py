@@ -99,13 +99,18 @@ class ResumeRun:
 class CleanRuns:
     """Remove from finished runs what only a resumed one needs; all else works as before.
 
-    The journal and the optimisers' state go. A pretrained run can still be fine-tuned.
+    The journal and the optimisers' state go. A pretrained run can still be fine-tuned. With
+    --drop-batches nothing but these batches goes, from the journal of one run, finished or not.
     """
 
     run: Folders
     """Run folders."""
     dry_run: bool = False
     """Only say what would be removed."""
+    drop_batches: tuple[str, ...] = ()
+    """Batches to be taken out of the journal, such as those with values that no training survives:
+    WORKER:EPISODE:BATCH, or WORKER:EPISODE or WORKER for all of theirs.
+    """
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from iqlft.analysis.published import Marked
+    from iqlft.runs.folder import Run
 
 
 def evaluate(arguments: list[str]) -> str:
@@ -96,6 +97,8 @@ def clean(arguments: list[str]) -> str:
     if not chosen.run:
         raise RunError("Name the runs to clean: `iqlft clean RUN...`; `iqlft doctor` lists them.")
     runs, said = [Run.open(folder) for folder in chosen.run], []
+    if chosen.drop_batches:
+        return _drop(runs, chosen)
     for run in runs:
         require_finished(run)
     for run in runs:
@@ -104,6 +107,21 @@ def clean(arguments: list[str]) -> str:
         names = ", ".join(f"{name} {mebibytes(size)}" for name, size in parts.items())
         said.append(f"{run.folder}: {f'{freed}: {names}' if parts else 'nothing to free'}")
     return "\n".join(said)
+
+
+def _drop(runs: Sequence[Run], chosen: CleanRuns) -> str:
+    """Takes batches out of a run's journal."""
+    from iqlft.runs.folder import RunError  # noqa: PLC0415
+    from iqlft.training.clean import drop  # noqa: PLC0415
+
+    if len(runs) > 1:
+        raise RunError("Batches have names in one run alone; name one run with --drop-batches.")
+    dropped = drop(runs[0], chosen.drop_batches, dry_run=chosen.dry_run)
+    steps, folder = sum(each.steps for each in dropped), runs[0].folder
+    return (
+        f"{folder}: {'would drop' if chosen.dry_run else 'dropped'} {len(dropped):,} batches of "
+        f"{steps:,} steps: {' '.join(map(str, dropped))}"
+    )
 
 
 def export(arguments: list[str]) -> str:

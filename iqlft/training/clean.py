@@ -1,4 +1,4 @@
-"""`iqlft clean`: a finished run gives back what only a resumed one needs.
+"""`iqlft clean`: a finished run gives back what only a resumed one needs, or a journal bad batches.
 
 Every step leaves a run that can be read and cleaned again: what is new is written beside and
 renamed before what it stands for is removed.
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from iqlft.analysis.restored import end_of_pretraining
 from iqlft.analysis.survey import maze_task, write_survey
+from iqlft.config.settings import ConfigError
+from iqlft.gateway.journal import drop_batches, read_entries
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import ENDPOINT, JOURNAL, Run, RunError
 from iqlft.runs.policy import load_policy
@@ -18,7 +20,10 @@ from iqlft.training.new_transitions import SURVEY, survey_new
 from iqlft_workers.files import TEMPORARY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from iqlft.gateway.records import BatchName
 
 REST = "left by a crash"
 """What temporary files and folders are."""
@@ -58,6 +63,65 @@ def clean(run: Run, *, dry_run: bool = False) -> dict[str, int]:
         ) from error
     finally:
         run.close()
+
+
+def drop(run: Run, names: Sequence[str], *, dry_run: bool = False) -> list[BatchName]:
+    """Takes batches out of a run's journal in one move; the run goes on without them.
+
+    Args:
+        run: in which nobody trains.
+        names: `WORKER:EPISODE:BATCH`, or `WORKER:EPISODE` or `WORKER` for all of theirs.
+        dry_run: only says which ones they are.
+
+    Returns:
+        The batches.
+
+    Raises:
+        ConfigError: a name is none.
+        RunError: there is no such batch, another process trains in the run, or its journal cannot
+            be written; then it is as before.
+    """
+    wanted = [_name(each) for each in names]
+    journal = run.folder / JOURNAL
+    run.claim()
+    try:
+        if not journal.is_file():
+            raise RunError(f"{run.folder} has no journal of new transitions (any more).")
+        _require_batches(journal, wanted)
+        return drop_batches(journal, lambda name: _is_among(name, wanted), dry_run=dry_run)
+    except OSError as error:
+        raise RunError(
+            f"{journal} cannot be written ({error}) and is as before: free as much space as it "
+            "takes once more, or mend the permissions, then repeat the command."
+        ) from error
+    finally:
+        run.close()
+
+
+def _name(text: str) -> tuple[int, ...]:
+    parts = text.split(":")
+    if len(parts) > 3 or not all(part.isascii() and part.isdecimal() for part in parts):
+        raise ConfigError(
+            f"{text!r} names no batch; say WORKER:EPISODE:BATCH, or WORKER:EPISODE or WORKER for "
+            "all of theirs, in numbers."
+        )
+    return tuple(map(int, parts))
+
+
+def _is_among(name: BatchName, wanted: Sequence[tuple[int, ...]]) -> bool:
+    found = (name.worker_id, name.episode, name.sequence)
+    return any(found[: len(each)] == each for each in wanted)
+
+
+def _require_batches(journal: Path, wanted: Sequence[tuple[int, ...]]) -> None:
+    """Raises `RunError` where a name is that of no batch."""
+    there = [each.name for each in read_entries(journal)]
+    for each in wanted:
+        if not any(_is_among(name, [each]) for name in there):
+            raise RunError(
+                f"There is no batch {':'.join(map(str, each))} in {journal}, so none is dropped; "
+                "say WORKER:EPISODE:BATCH as the message says that named it."
+            )
 
 
 def require_finished(run: Run) -> None:

@@ -394,6 +394,76 @@ def test_a_learner_that_is_started_again_knows_its_sessions_and_delivers_what_ca
     again.close()
 
 
+def damaged(journal: Journal, path: Path, sequence: int, *, head: bool = False) -> None:
+    """Damages a batch's content, and its head too where nothing of it is to be known."""
+    entry = next(each for each in journal.entries() if each.batch.sequence == sequence)
+    with path.open("r+b") as file:
+        file.seek(entry.end - 20)
+        file.write(b"!")
+        if head:
+            file.seek(entry.begin)
+            file.write(b"!" * 100)
+
+
+@pytest.mark.parametrize("lost", [1, 3, 4])
+def test_a_learner_that_goes_on_without_a_lost_batch_neither_asks_for_it_nor_counts_wrong(
+    lost: int, peers: Peers, journal: Journal, tmp_path: Path
+) -> None:
+    accepted(journal, [4, 4])
+    position = journal.length
+    for sequence in (3, 4):
+        journal.append(0, encode(batch("a", sequence)))
+    damaged(journal, tmp_path / "journal", lost)
+    again = Journal(tmp_path / "journal", position, accept_loss=True)
+    assert f"batch {lost} of worker 0 in its episode 0, 4 steps" in again.loss
+    peers.state.recover(again, env_steps=8)
+    # The learner had learned from the first two; what came later and is lost is stepped again.
+    ledger, late = peers.state.ledger, [each for each in (3, 4) if each != lost]
+    assert (ledger.delivered, ledger.env_steps, ledger.position) == (8, 8 + 4 * len(late), position)
+    assert rewards(peers) == late
+    peers.say(b"new", messages.Hello(None, "a", iqlft_workers.__version__))
+    (welcome,) = peers.heard(b"new", messages.Welcome)
+    assert (welcome.last_sequence, welcome.worker_id) == (4, 0)
+    peers.say(b"new", messages.Ready("a", 2, 1, "", ""))
+    peers.say(b"new", batch("a", 4))
+    peers.say(b"new", batch("a", 5))
+    assert rewards(peers) == [5]
+    peers.state.allow(ledger.env_steps + 7)
+    peers.tick(1.0)
+    # 20 steps were taken in the session, whatever the learner still has of them.
+    assert peers.heard(b"new", messages.Ack)[-1].credit == 27
+    again.close()
+
+
+def test_a_session_of_which_nobody_knows_how_far_it_is_is_begun_anew(
+    peers: Peers, journal: Journal, tmp_path: Path
+) -> None:
+    accepted(journal, [4, 4, 4])
+    damaged(journal, tmp_path / "journal", 2, head=True)
+    again = Journal(tmp_path / "journal", accept_loss=True)
+    assert "batches 2 to 2 of a session of worker 0" in again.loss
+    peers.state.recover(again, env_steps=0)
+    assert rewards(peers) == [1, 3]
+    peers.say(b"new", messages.Hello(0, "a", iqlft_workers.__version__))
+    (welcome,) = peers.heard(b"new", messages.Welcome)
+    # By this its worker sees that it is not known any more, and begins another session.
+    assert welcome.last_sequence == 0
+    again.close()
+
+
+def test_in_lockstep_an_episode_of_which_a_step_is_lost_is_left(
+    journal: Journal, tmp_path: Path
+) -> None:
+    accepted(journal, [1, 1, 1, 1])
+    damaged(journal, tmp_path / "journal", 2)
+    again = Journal(tmp_path / "journal", accept_loss=True)
+    peers = Peers(1, lockstep=True)
+    peers.state.recover(again, env_steps=0)
+    progress = peers.state.ledger.progress(0)
+    assert (progress.env_steps, progress.episode, len(progress.actions)) == (3, 1, 0)
+    again.close()
+
+
 def test_damaged_frames_are_dropped_and_the_worker_goes_on(peers: Peers) -> None:
     peers.state.allow(10_000)
     peers.join(b"a")
