@@ -238,9 +238,17 @@ class Client:
 
 def _host(endpoint: str) -> str:
     address = urlsplit(endpoint)
-    if address.scheme != "tcp" or not address.netloc.rpartition(":")[0]:
-        raise EndpointError(f"The learner's address is tcp://HOST:PORT, not {endpoint!r}.")
-    return address.netloc.rpartition(":")[0]
+    host = address.netloc.rpartition(":")[0]
+    if address.scheme != "tcp" or not host or not _has_port(endpoint):
+        raise EndpointError(f"The learner's address is tcp://HOST:PORT, not {endpoint[:99]!r}.")
+    return host
+
+
+def _has_port(endpoint: str) -> bool:
+    try:
+        return bool(urlsplit(endpoint).port)
+    except ValueError:  # It is no number, or too great a one.
+        return False
 
 
 def _mechanism(endpoint: str) -> bytes:

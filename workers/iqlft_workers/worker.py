@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import os
 import re
@@ -67,9 +66,15 @@ def _address(connect: str) -> Callable[[], str | None]:
 
     def read() -> str | None:
         # A learner that has not begun, or is being started again, has no such file yet.
-        with contextlib.suppress(OSError):
+        try:
             return path.read_text(encoding="utf-8").strip() or None
-        return None
+        except OSError:
+            return None
+        except ValueError as error:
+            raise EndpointError(
+                f"{path} holds no address but other bytes; the learner writes it anew when it is "
+                "started again."
+            ) from error
 
     return read
 
