@@ -451,6 +451,20 @@ def test_a_worker_waits_for_a_learner_that_is_not_there_yet(
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\x00", b"[]", b"\x00" * 300, b"tcp://127.0.0.1:99999"]
+)
+def test_an_endpoint_file_of_other_content_is_refused_in_one_sentence(
+    content: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "endpoint").write_bytes(content)
+    with started(str(tmp_path / "endpoint")) as process:
+        words = last_words(process)
+    assert process.returncode == 2
+    assert "Traceback" not in words
+    assert "holds no address" in words or "address is tcp://HOST:PORT" in words
+
+
 @pytest.mark.parametrize("connect", ["127.0.0.1:5555", "nowhere/endpoint"])
 def test_what_is_neither_an_address_nor_a_file_is_refused(connect: str) -> None:
     with started(connect) as process:

@@ -1,0 +1,85 @@
+"""Fine-tuning goes on as its run was pretrained, for as long as its task says; flags win."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from iqlft.cli import main as cli
+from iqlft.runs.folder import Run
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[str, dict[str, Any]]:
+    """The first line, and the settings, that `finetune --print-config` prints."""
+    assert cli.main(["finetune", *map(str, arguments), "--print-config"]) == 0
+    text = capsys.readouterr().out
+    return text.partition("\n")[0], yaml.safe_load(text)
+
+
+def changed(run: Path, **settings: object) -> None:
+    """As if the run had been pretrained with other settings."""
+    opened = Run.open(run)
+    opened.write_config("pretrain", {**(opened.config("pretrain") or {}), **settings})
+
+
+def test_the_task_and_the_pretraining_are_inherited_and_said(
+    fresh: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed(fresh, precision="bf16", threads=2, eval_every=1000, port=5555)
+    line, settings = printed(capsys, fresh)
+    # Of the task, which has these steps alone for fine-tuning; of the machine, not of the command.
+    assert (settings["env_steps"], settings["port"], settings["runs"]) == (3000, 0, "runs")
+    assert (settings["precision"], settings["threads"], settings["device"]) == ("bf16", 2, "cpu")
+    rhythm = ("eval_every", "eval_episodes", "log_every", "checkpoint_every", "tensorboard")
+    assert [settings[key] for key in rhythm] == [1000, 2, 50, 20, False]
+    assert settings["workers"] == 2
+    assert line == (
+        "# Inherited: env_steps 3000 from the task antmaze-corner; device cpu, precision bf16, "
+        "threads 2, eval_every 1000, eval_episodes 2, log_every 50, checkpoint_every 20, "
+        "tensorboard False from pretraining."
+    )
+
+
+def test_a_file_and_flags_win(
+    fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text("env_steps: 7\nlog_every: 8\neval_every: 6\n")
+    given = ["--config", tmp_path / "mine.yaml", "--eval-every", "9", "--task", "antmaze-umaze"]
+    line, settings = printed(capsys, fresh, *given)
+    assert [settings[key] for key in ("env_steps", "log_every", "eval_every")] == [7, 8, 9]
+    assert "env_steps" not in line
+    assert "eval_episodes 2" in line
+
+
+def test_without_a_named_run_the_newest_one_is_inherited_from(
+    fresh: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, settings = printed(capsys, "--runs", fresh.parents[1])
+    assert (settings["env_steps"], settings["eval_episodes"]) == (3000, 2)
+    # Without any the defaults are shown.
+    _, settings = printed(capsys, "--runs", fresh.parents[1] / "nothing")
+    assert (settings["env_steps"], settings["eval_episodes"]) == (1_000_000, 100)
+
+
+def test_runs_that_bring_along_different_settings_need_a_flag(
+    fresh: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(fresh, fresh.with_name("iql-s1")))
+    changed(other, eval_every=50)
+    assert cli.main(["finetune", str(fresh), str(other)]) == 2
+    assert "different settings of --eval-every; say it by" in capsys.readouterr().err
+    _, settings = printed(capsys, fresh, other, "--eval-every", "50")
+    assert settings["eval_every"] == 50
+
+
+def test_what_is_inherited_is_said_before_training_and_stands_in_the_configuration(
+    fresh: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--env-steps", "4", "--workers", "1", "--lockstep"]
+    assert cli.main(["finetune", str(fresh), *flags]) == 0
+    line = capsys.readouterr().out.partition("\n")[0]
+    assert line.startswith("Inherited: device cpu, eval_every 100, eval_episodes 2, ")
+    config = Run.open(fresh).config("finetune") or {}
+    assert (config["env_steps"], config["eval_episodes"], config["device"]) == (4, 2, "cpu")
