@@ -100,6 +100,10 @@ class MachineConfig:
     """Updates (offline) or environment steps (online) between evaluations."""
     eval_episodes: Count = 100
     """Episodes per evaluation, spread over the workers; mean action, fixed seeds."""
+    eval_deadline_seconds: Positive = 60.0
+    """An episode that a worker keeps for so long is given to another one too; once it is known how
+    long they take, five times that decides.
+    """
     log_every: Count = 1000
     """Updates between rows of metrics.jsonl."""
     checkpoint_every: Count = 50_000

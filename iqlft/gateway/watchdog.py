@@ -33,10 +33,14 @@ class Incident(NamedTuple):
 
 
 class Watchdog:
-    """Reports each session of a worker at most once."""
+    """Reports each session of a worker at most once, and that it is slow only once for all of them.
+
+    How fast the others are is what they say: that shall not have a worker replaced for ever.
+    """
 
     def __init__(self) -> None:
         self._known: set[str] = set()
+        self._slow: set[int] = set()
 
     def check(self, workers: Sequence[WorkerStatus]) -> list[Incident]:
         """Checks the workers.
@@ -49,7 +53,10 @@ class Watchdog:
         """
         found = []
         for worker in workers:
-            reason = "" if worker.session in self._known else _reason(worker, workers)
+            reason = "" if worker.session in self._known else _reason(worker)
+            if not reason and worker.worker_id not in self._slow:
+                reason = _slowness(worker, workers)
+                self._slow.update({worker.worker_id} if reason else ())
             if reason:
                 self._known.add(worker.session)
                 silence = worker.seconds_since_message if worker.state == "lost" else 0.0
@@ -57,15 +64,19 @@ class Watchdog:
         return found
 
 
-def _reason(worker: WorkerStatus, workers: Sequence[WorkerStatus]) -> str:
+def _reason(worker: WorkerStatus) -> str:
     if worker.state == "lost":
         silence = worker.seconds_since_message
         return f"has been silent for {silence:.0f} s" if silence > SILENT_SECONDS else ""
     idle = worker.seconds_without_progress
     if worker.state != "waiting" and idle > STUCK_SECONDS:
         return f"answers, but has not stepped for {idle:.0f} s"
+    return ""
+
+
+def _slowness(worker: WorkerStatus, workers: Sequence[WorkerStatus]) -> str:
     speeds = [w.speed for w in workers if w.alive and w is not worker and w.speed is not None]
-    if worker.speed is not None and speeds:
+    if worker.state != "lost" and worker.speed is not None and speeds:
         usual = statistics.median(speeds)
         if worker.speed * SLOW_FACTOR < usual:
             return f"makes {worker.speed:.0f} steps/s, but the others {usual:.0f}"

@@ -334,6 +334,7 @@ def _open_gateway(plan: FinetunePlan, dataset: OfflineDataset) -> Gateway:
         insecure=config.insecure,
         num_workers=config.workers + config.remote_workers,
         local_workers=config.workers,
+        evaluation_seconds=config.eval_deadline_seconds,
         lockstep=config.lockstep,
         last_version=plan.learned.num_updates + updates_for(config.env_steps, config.utd_ratio),
         bounds=ValueBounds.of_dataset(dataset.statistics, dataset.layout, config.value_bounds),

@@ -208,6 +208,7 @@ def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -
         port=config.port,
         num_workers=config.workers,
         local_workers=config.workers,
+        evaluation_seconds=config.eval_deadline_seconds,
     )
 
 

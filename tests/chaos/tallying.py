@@ -46,6 +46,7 @@ def tally(folder: Path) -> dict[tuple[int, int], int]:
     return {
         (int(process), int(session)): int(np.fromfile(path, np.int64)[0])
         for path in folder.iterdir()
+        if path.stat().st_size  # It is made this moment.
         for process, session in [path.name.split("-")]
     }
 

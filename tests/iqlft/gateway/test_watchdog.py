@@ -33,7 +33,6 @@ STUCK = {"seconds_without_progress": STUCK_SECONDS + 1}
         (LOST, "has been silent for 16 s"),
         (STUCK, "answers, but has not stepped for 61 s"),
         (STUCK | {"state": "evaluating"}, "answers, but has not stepped for 61 s"),
-        ({"speed": 599.0}, "makes 599 steps/s, but the others 3000"),
     ],
 )
 def test_what_is_wrong_is_said_once_for_a_session(changes: dict[str, Any], reason: str) -> None:
@@ -43,6 +42,17 @@ def test_what_is_wrong_is_said_once_for_a_session(changes: dict[str, Any], reaso
     assert watchdog.check(workers) == []
     again = worker(1, **changes, session="another")
     assert [found[:2] for found in watchdog.check([workers[0], again, workers[2]])] == [(1, reason)]
+
+
+def test_that_a_worker_is_slow_is_said_once_whatever_its_session_and_what_the_others_claim() -> (
+    None
+):
+    watchdog = Watchdog()
+    workers = [worker(0), worker(1, speed=599.0), worker(2)]
+    reason = "makes 599 steps/s, but the others 3000"
+    assert [found[:2] for found in watchdog.check(workers)] == [(1, reason)]
+    again = worker(1, speed=599.0, session="another")
+    assert watchdog.check([worker(0, speed=1e300), again]) == []
 
 
 @pytest.mark.parametrize(
