@@ -13,7 +13,10 @@ from iqlft_workers.text import PlainFormatter, printable
         ("one\nline\r", r"one\nline\r"),
         ("right\u202eleft\u200b", r"right\u202eleft\u200b"),
         ("half\ud800", r"half\ud800"),
-        ("Ä 日本 \N{MINUS SIGN}1 a\N{NO-BREAK SPACE}b", "Ä 日本 \N{MINUS SIGN}1 a\N{NO-BREAK SPACE}b"),
+        (
+            "Ä 日本 \N{MINUS SIGN}1 a\N{NO-BREAK SPACE}b",
+            "Ä 日本 \N{MINUS SIGN}1 a\N{NO-BREAK SPACE}b",
+        ),
     ],
 )
 def test_what_a_terminal_would_obey_is_shown_instead(text: str, shown: str) -> None:

@@ -544,3 +544,18 @@ def test_ticks_are_round_and_within_the_phase() -> None:
 def test_no_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no runs"):
         plot_before_after([], tmp_path)
+
+
+@pytest.mark.parametrize("name", [r"$\frac{$", r"a$x^2$b$", "\x1b[2J", "$", r"\$_{"])
+def test_names_are_no_formulas_and_no_control_characters(
+    make_run: MakeRun, tmp_path: Path, name: str
+) -> None:
+    online = (0.5, 0.6)
+    folders = [
+        make_run(name, seed, variant=variant, online=online, label=f"of {name}")
+        for variant in (name, "other")
+        for seed in (0, 1)
+    ] + [make_run("antmaze-umaze", online=online)]
+    curves = [read_run(folder) for folder in folders]
+    drawn = plot_before_after(curves, tmp_path / "drawn", published="none")
+    assert all(path.stat().st_size for path in drawn)
