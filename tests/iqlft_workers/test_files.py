@@ -1,10 +1,18 @@
 """Files and folders are there completely or not at all, and nothing is left of a failure."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from iqlft_workers.files import TEMPORARY, new_folder, replacing, write_atomically
+from iqlft_workers.files import (
+    TEMPORARY,
+    new_folder,
+    replacing,
+    write_atomically,
+    write_output,
+)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -58,3 +66,32 @@ def test_what_a_killed_process_of_this_number_left_is_not_in_a_new_folder(tmp_pa
         pass
     assert contents(tmp_path / "runs") == {}
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_what_a_user_names_is_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("target")
+    for text in ("one", "two"):
+        write_output(tmp_path / "link", text)
+        assert (tmp_path / "link").is_symlink()
+        assert contents(tmp_path) == {"link": text.encode(), "target": text.encode()}
+
+
+def test_a_pipe_that_a_user_names_is_written_into_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_bytes)
+        write_output(pipe, "table")
+        assert read.result(10) == b"table"
+    assert pipe.is_fifo()
+
+
+def test_a_device_and_a_folder_stay_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "null").symlink_to("/dev/null")
+    write_output(tmp_path / "null", b"nothing")
+    assert (tmp_path / "null").is_char_device()
+    with pytest.raises(IsADirectoryError):
+        write_output(tmp_path, "text")
+    with pytest.raises(FileNotFoundError):
+        write_output(tmp_path / "absent" / "file", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["null"]

@@ -186,3 +186,21 @@ def test_the_generation_of_a_dataset_shows_its_progress(
     assert "4,321 transitions/s" in stream.getvalue()
     assert "25/100" in stream.getvalue()
     assert ("0:00:30 left" in stream.getvalue()) is not terminal
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_names_are_neither_obeyed_nor_markup(terminal: bool) -> None:
+    stream = io.StringIO()
+    shown = Console(file=stream, width=100, force_terminal=terminal, color_system=None)
+    one = status(task="[/x]\x1b]0;t\a", folder=Path("runs/[bold]n\x1b[2J"))
+    with ConsoleReporter(shown) as reporter:
+        reporter.event("Refused [/red] by \x1b[2J\x9b.")
+        reporter.status(one)
+        reporter.event("Again.")
+    text = stream.getvalue()
+    assert "Refused [/red] by \\x1b[2J\\x9b." in text
+    assert "[/x]\\x1b]0;t\\x07" in text
+    assert ("[bold]n\\x1b[2J" in text) == terminal
+    assert "\x1b]0" not in text
+    assert "\a" not in text
+    assert "[/x]\\x1b" in rendered(panel_of_several([(one, None), (status(), None)]))

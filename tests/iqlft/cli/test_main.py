@@ -475,3 +475,51 @@ def test_an_actor_too_large_for_the_wire_is_refused_before_training(
     sentence = refused(main, "pretrain", "--config", small, "--hidden-size", "1100")
     assert "too large" in sentence
     assert "--hidden-size" in sentence
+
+
+def test_names_with_control_characters_are_shown_with_escapes(main: Main) -> None:
+    code, output, errors = main("doct\x1b[2Jor")
+    assert (code, output) == (2, "")
+    assert "\x1b" not in errors
+    code, output, errors = main("resume", "run\x1b]0;t\a\udcff")
+    assert "There is no run in run\\x1b]0;t\\x07\\udcff (no meta.json)" in errors
+    assert "\a" not in errors
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune", "run", "resume"])
+@pytest.mark.parametrize("port", [-1, 65535, 70000])
+def test_a_port_that_there_cannot_be_is_refused_first(command: str, port: int, main: Main) -> None:
+    arguments = ["no-run"] if command == "resume" else ["--print-config"]
+    sentence = refused(main, command, *arguments, f"--port={port}")
+    assert f"--port is {port}, but must lie in [0, 65534]" in sentence
+
+
+def test_ports_of_several_runs_must_all_be_there(main: Main, corner: str) -> None:
+    assert corner
+    flags = ("--task=antmaze-corner", "--port=65530", "--seeds", "0", "1", "2", "3")
+    assert "each run takes two ports" in refused(main, "pretrain", *flags)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("evaluate", "run", "--workers=0"), ("video", "run", "--episodes=-1"),
+     ("keys", "new", "keys", "--workers=0"), ("data", "make", "antmaze-umaze", "--processes=0")],
+)  # fmt: skip
+def test_numbers_out_of_their_bounds_are_refused_first(
+    arguments: tuple[str, ...], main: Main
+) -> None:
+    assert "but must be at least 1" in refused(main, *arguments)
+
+
+def test_a_table_is_written_through_a_link_and_into_no_folder(
+    main: Main, finetuned: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to("target")
+    assert main("table", finetuned, "--out", "link")[0] == 0
+    assert (tmp_path / "link").is_symlink()
+    assert "antmaze-corner" in (tmp_path / "target").read_text()
+    assert main("table", finetuned, "--out", "/dev/null")[0] == 0
+    assert Path("/dev/null").is_char_device()
+    (tmp_path / "folder").mkdir()
+    assert "choose another place with --out" in refused(main, "table", finetuned, "--out", "folder")

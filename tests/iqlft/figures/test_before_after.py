@@ -558,3 +558,18 @@ def test_an_interquartile_mean_has_a_row_of_its_own_where_there_are_four_seeds(
     assert [label.get_text() for label in figure.axes[1].get_yticklabels()] == ["mean", "IQM"]
     assert "IQM, interquartile mean of all runs: stratified bootstrap" in words(figure)
     assert "IQM" not in " ".join(words(before_after_figure(runs[1:])))
+
+
+@pytest.mark.parametrize("name", [r"$\frac{$", r"a$x^2$b$", "\x1b[2J", "$", r"\$_{"])
+def test_names_are_no_formulas_and_no_control_characters(
+    make_run: MakeRun, tmp_path: Path, name: str
+) -> None:
+    online = (0.5, 0.6)
+    folders = [
+        make_run(name, seed, variant=variant, online=online, label=f"of {name}")
+        for variant in (name, "other")
+        for seed in (0, 1)
+    ] + [make_run("antmaze-umaze", online=online)]
+    curves = [read_run(folder) for folder in folders]
+    drawn = plot_before_after(curves, tmp_path / "drawn", published="none")
+    assert all(path.stat().st_size for path in drawn)

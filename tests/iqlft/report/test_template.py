@@ -71,3 +71,14 @@ def test_commands_stand_in_lines_of_their_own() -> None:
 def test_what_is_not_given_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="title"):
         render()
+
+
+def test_control_characters_are_shown_and_lines_stay() -> None:
+    text = page(
+        title="a\x1b[2Jb\u202e",
+        overview=Section(commands=["one", "two\a"], settings="x: 1\ny: 2\x00"),
+    )
+    assert "<title>a\\x1b[2Jb\\u202e</title>" in text
+    assert "one\ntwo\\x07" in text
+    assert "x: 1\ny: 2\\x00" in text
+    assert "&lt;figure" not in text
