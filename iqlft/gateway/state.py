@@ -42,6 +42,9 @@ CREDIT = 1024
 
 Several full batches, so that a fast worker need not wait for each acknowledgement."""
 
+LATER = messages.Reject(messages.LATER, "The learner is leaving; wait until it is resumed.")
+"""What a worker hears that comes while the learner of an unfinished run leaves."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -75,6 +78,7 @@ class GatewayState:
         self._allowed = 0
         self._grant_due, self._grant_at = False, 0.0
         self._pings = 0
+        self._over: bool | None = None
         self.rejected = 0
         self.ingestion = Ingestion(service, self.ledger)
 
@@ -133,13 +137,13 @@ class GatewayState:
         Args:
             over: whether the run is over.
         """
-        self._allowed = 0
+        self._allowed, self._over = 0, over
         for session in self.roster.alive:
             self._send(session, messages.Drain(over))
 
     def stop(self) -> None:
-        """Sends all workers home at once."""
-        for session in self.roster.alive:
+        """Sends all workers home at once, unless they are to wait for the learner's return."""
+        for session in self.roster.alive if self._over else ():
             self._send(session, messages.Stop())
 
     def status(self, now: float) -> list[WorkerStatus]:
@@ -210,6 +214,10 @@ class GatewayState:
     def _handle_hello(
         self, route: bytes, hello: messages.Hello, now: float, authenticated: int | None
     ) -> None:
+        if self._over is not None:
+            # It has drained and would begin anew, or comes late: this learner has no work any more.
+            self._enqueue(route, messages.Stop() if self._over else LATER)
+            return
         session = self.roster.known(hello.session)
         if authenticated is not None:
             hello = self._admission.authenticate(hello, session, authenticated)

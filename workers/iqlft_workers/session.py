@@ -140,6 +140,8 @@ class WorkerSession:
 
     def _handle_end(self, message: Message) -> None:
         match message:
+            case messages.Reject(code=messages.LATER):
+                self._hello_pause = HELLO_SECONDS[1]
             case messages.Reject(sentence=sentence):
                 self.outcome, self.sentence = "rejected", sentence
             case messages.Drain(over=over):
