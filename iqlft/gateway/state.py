@@ -44,6 +44,9 @@ GRANT_SECONDS = 0.02
 MAX_ROUTES = 1024
 """The most connections of which it is remembered that weights are on their way."""
 
+LATER = messages.Reject(messages.LATER, "The learner is leaving; wait until it is resumed.")
+"""What a worker hears that comes while the learner of an unfinished run leaves."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -80,6 +83,7 @@ class GatewayState:
         self._unread: OrderedDict[bytes, int] = OrderedDict()
         self._strange = LimitedLog(_log)
         self._now = 0.0
+        self._over: bool | None = None
         self.rejected = 0
         self.ingestion = Ingestion(service, self.ledger)
 
@@ -138,13 +142,13 @@ class GatewayState:
         Args:
             over: whether the run is over.
         """
-        self._allowed = 0
+        self._allowed, self._over = 0, over
         for session in self.roster.alive:
             self._send(session, messages.Drain(over))
 
     def stop(self) -> None:
-        """Sends all workers home at once."""
-        for session in self.roster.alive:
+        """Sends all workers home at once, unless they are to wait for the learner's return."""
+        for session in self.roster.alive if self._over else ():
             self._send(session, messages.Stop())
 
     def status(self, now: float) -> list[WorkerStatus]:
@@ -221,6 +225,10 @@ class GatewayState:
     def _handle_hello(
         self, route: bytes, hello: messages.Hello, now: float, authenticated: int | None
     ) -> None:
+        if self._over is not None:
+            # It has drained and would begin anew, or comes late: this learner has no work any more.
+            self._enqueue(route, messages.Stop() if self._over else LATER)
+            return
         session = self.roster.known(hello.session)
         hello = self._admission.authenticate(hello, session, authenticated)
         # What was on its way over an old connection may never arrive, and a worker that begins a

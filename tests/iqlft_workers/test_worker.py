@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgpack
@@ -12,15 +12,19 @@ import numpy as np
 import pytest
 import zmq
 
-from iqlft.gateway.gateway import Gateway
+import iqlft_workers
+from iqlft.gateway.gateway import BYE_SECONDS, Gateway
 from iqlft.gateway.journal import Journal
+from iqlft_workers import messages
 from iqlft_workers import pool as pool_module
 from iqlft_workers.actor import ActorWeights
+from iqlft_workers.client import Client
 from iqlft_workers.discovery import write_endpoint
 from iqlft_workers.environment import EnvironmentSpec
-from iqlft_workers.keys import temporary_keys
+from iqlft_workers.keys import WorkerKeys, temporary_keys
 from iqlft_workers.pool import WorkerError, WorkerPool
 from iqlft_workers.transition import RowLayout, Transitions, concatenate
+from iqlft_workers.wire import encode
 from tcp_proxy import free_ports
 
 MakeWeights = Callable[..., ActorWeights]
@@ -232,6 +236,43 @@ def test_a_remote_worker_takes_a_free_id_and_leaves_on_a_signal(
     wait_until(lambda: not gateway.worker_status()[0].alive, 1)
 
 
+def test_workers_wait_for_a_learner_that_leaves_and_is_resumed(
+    serve: Serve, make_weights: MakeWeights, tmp_path: Path
+) -> None:
+    """One that does not say goodbye keeps the learner for as long as the others may come back."""
+    port, _ = free_ports()
+    weights = make_weights(3, 1)
+    gateway, _ = serve(0, num_workers=4, port=port)
+    file, keys = file_of(gateway, tmp_path), gateway.own_keys
+    assert keys is not None
+    gateway.publish(weights)
+
+    def at_work(learner: Gateway) -> bool:
+        stepped = [each.env_steps for each in learner.worker_status()]
+        learner.allow(sum(stepped) + 100)
+        return sum(each > 0 for each in stepped) == 3
+
+    with ExitStack() as all_of_them:
+        workers = [all_of_them.enter_context(started(file)) for _ in range(3)]
+        wait_until(lambda: at_work(gateway))
+        stubborn = all_of_them.enter_context(Client(gateway.endpoint, WorkerKeys.load(keys)))
+        hello = messages.Hello(None, "stubborn", iqlft_workers.__version__)
+        while not stubborn.receive(0.1):
+            stubborn.send(encode(hello))
+        began = time.monotonic()
+        gateway.close(over=False)
+        assert time.monotonic() - began > 0.9 * BYE_SECONDS
+        assert not any(each.alive for each in gateway.worker_status() if each.env_steps)
+        time.sleep(1.0)
+        assert [each.poll() for each in workers] == [None] * 3
+        resumed, _ = serve(0, num_workers=4, port=port)
+        file_of(resumed, tmp_path)
+        resumed.publish(weights)
+        wait_until(lambda: at_work(resumed))
+        resumed.close(over=True)
+        assert [each.wait(10) for each in workers] == [0] * 3
+
+
 def test_a_worker_without_a_place_is_told_so(serve: Serve, tmp_path: Path) -> None:
     gateway, _ = serve(1)
     wait_until(gateway.worker_status)
@@ -249,7 +290,7 @@ def test_a_foreign_worker_that_was_there_first_leaves_the_local_ones_their_place
     with learner(tmp_path / "journal", num_workers=2, local_workers=1) as gateway:
         gateway.publish(make_weights(3, 1))
         gateway.allow(10**9)
-        with started(gateway.endpoint):
+        with started(file_of(gateway, tmp_path)):
             wait_until(gateway.worker_status)
             with WorkerPool(1, gateway.endpoint, tmp_path) as pool:
                 wait_until(lambda: len(gateway.worker_status()) == 2)
@@ -265,7 +306,7 @@ def test_a_local_worker_that_is_rejected_tries_again_and_the_run_goes_on(
     with learner(tmp_path / "journal") as gateway:
         gateway.publish(make_weights(3, 1))
         gateway.allow(10**9)
-        with started(gateway.endpoint, "--worker-id", "0") as other:
+        with started(file_of(gateway, tmp_path), "--worker-id", "0") as other:
             wait_until(gateway.worker_status)
             with WorkerPool(1, gateway.endpoint, tmp_path) as pool:
                 # More often than a worker that dies is started again.

@@ -25,6 +25,8 @@ _FLAGS = {"dtype": np.dtype("|b1"), "ndim": 1}
 """one flag each;"""
 _COUNTS = {"dtype": np.dtype("<u4"), "ndim": 1}
 """one count each."""
+LATER = "LATER"
+"""Code of a REJECT by a learner that leaves and is expected back."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,12 @@ class Welcome:
 class Reject:
     """Learner: no; the worker shows the sentence, exits with 2 and does not try again.
 
-    Attributes:
-        code: `VERSION`, `ENVIRONMENT`, `DUPLICATE`, `FULL`, `RESERVED`, `UNAUTHORISED`, `BATCH` or
-            `EVALUATION`.
-        sentence: what is wrong and what to do.
+        After `LATER` alone it goes on saying HELLO.
+
+        Attributes:
+            code: `VERSION`, `ENVIRONMENT`, `DUPLICATE`, `FULL`, `RESERVED`, `UNAUTHORISED`, `BATCH`,
+            `EVALUATION` or `LATER`.
+            sentence: what is wrong and what to do.
     """
 
     code: str

@@ -141,6 +141,8 @@ class WorkerSession:
 
     def _handle_end(self, message: Message) -> None:
         match message:
+            case messages.Reject(code=messages.LATER):
+                self._hello_pause = HELLO_SECONDS[1]
             case messages.Reject(code=code, sentence=sentence):
                 self.outcome, self.code, self.sentence = "rejected", code, sentence
             case messages.Drain(over=over):

@@ -287,6 +287,32 @@ def test_a_worker_whose_credit_expired_has_all_of_it_again_after_a_few_batches(
     assert credit - accepted == CREDIT
 
 
+def test_a_learner_that_leaves_lets_nobody_join(peers: Peers) -> None:
+    peers.join(b"a")
+    peers.state.drain(over=False)
+    for route in (b"a", b"newcomer"):
+        peers.say(route, messages.Hello(None, route.decode(), iqlft_workers.__version__))
+        (reject,) = peers.heard(route, messages.Reject)
+        assert reject.code == "LATER"
+        assert not peers.heard(route, messages.Welcome)
+    # The one that was at work still has its batches taken in, and nobody is sent home.
+    peers.say(b"a", batch("a", 1))
+    assert rewards(peers) == [1]
+    peers.state.stop()
+    peers.tick()
+    assert not peers.heard(b"a", messages.Stop)
+
+
+def test_a_learner_whose_run_is_over_sends_newcomers_home(peers: Peers) -> None:
+    peers.join(b"a")
+    peers.state.drain(over=True)
+    peers.say(b"newcomer", messages.Hello(None, "newcomer", iqlft_workers.__version__))
+    assert peers.heard(b"newcomer", messages.Stop)
+    peers.state.stop()
+    peers.tick()
+    assert peers.heard(b"a", messages.Stop)
+
+
 def test_a_goodbye_is_confirmed_and_drained_workers_get_no_credit(peers: Peers) -> None:
     peers.join(b"a")
     peers.state.allow(100)
