@@ -13,6 +13,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from safetensors import SafetensorError
 
 from iqlft.runs import seals
@@ -25,7 +26,6 @@ from iqlft_workers.files import replacing, write_atomically
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
 _log = logging.getLogger(__name__)

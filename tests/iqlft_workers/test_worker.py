@@ -292,7 +292,7 @@ def test_a_foreign_worker_that_was_there_first_leaves_the_local_ones_their_place
         gateway.allow(10**9)
         with started(file_of(gateway, tmp_path)):
             wait_until(gateway.worker_status)
-            with WorkerPool(1, gateway.endpoint, tmp_path) as pool:
+            with WorkerPool(1, gateway.endpoint, tmp_path, gateway.own_keys) as pool:
                 wait_until(lambda: len(gateway.worker_status()) == 2)
                 assert pool.watch() == []
                 wait_until(lambda: all(each.env_steps for each in gateway.worker_status()))
@@ -308,7 +308,7 @@ def test_a_local_worker_that_is_rejected_tries_again_and_the_run_goes_on(
         gateway.allow(10**9)
         with started(file_of(gateway, tmp_path), "--worker-id", "0") as other:
             wait_until(gateway.worker_status)
-            with WorkerPool(1, gateway.endpoint, tmp_path) as pool:
+            with WorkerPool(1, gateway.endpoint, tmp_path, gateway.own_keys) as pool:
                 # More often than a worker that dies is started again.
                 wait_until(lambda: events.extend(pool.watch()) or len(events) > 6, 60)
                 other.terminate()

@@ -252,7 +252,8 @@ def _host(endpoint: str) -> str:
     known = re.fullmatch(r"[1-9]\d{0,4}", port) and int(port) <= 65535
     if address.scheme != "tcp" or not host or not known:
         raise EndpointError(
-            f"The learner's address is tcp://HOST:PORT with a port in [1, 65535], not {endpoint[:99]!r}."
+            "The learner's address is tcp://HOST:PORT with a port in [1, 65535], not "
+            f"{endpoint[:99]!r}."
         )
     return host
 

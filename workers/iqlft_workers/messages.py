@@ -75,12 +75,12 @@ class Welcome:
 class Reject:
     """Learner: no; the worker shows the sentence, exits with 2 and does not try again.
 
-        After `LATER` alone it goes on saying HELLO.
+    After `LATER` alone it goes on saying HELLO.
 
-        Attributes:
-            code: `VERSION`, `ENVIRONMENT`, `DUPLICATE`, `FULL`, `RESERVED`, `UNAUTHORISED`, `BATCH`,
-            `EVALUATION` or `LATER`.
-            sentence: what is wrong and what to do.
+    Attributes:
+        code: `VERSION`, `ENVIRONMENT`, `DUPLICATE`, `FULL`, `RESERVED`, `UNAUTHORISED`, `BATCH`,
+        `EVALUATION` or `LATER`.
+        sentence: what is wrong and what to do.
     """
 
     code: str
