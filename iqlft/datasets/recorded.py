@@ -20,7 +20,7 @@ from iqlft.datasets.storage import dataset_path, local_ids
 from iqlft_workers import environment as environments
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.fixed_goal import ROBOTICS_SUCCESS_RADIUS
-from iqlft_workers.registration import FIXED_GOAL_MAZE, current_module
+from iqlft_workers.registration import FIXED_GOAL_MAZE, current_spec
 from iqlft_workers.trust import is_registered, require_trust
 from iqlft_workers.wrapping import RecordedWrapper
 
@@ -143,6 +143,7 @@ def environment_of(
         DatasetError: it does not say where the environment's code is.
         UntrustedError: it names code that is neither registered nor trusted.
     """
+    recorded = current_spec(recorded)
     if not isinstance(recorded.entry_point, str) or ":" not in recorded.entry_point:
         raise DatasetError(
             f"The recorded environment {recorded.id!r:.99} has the entry point "
@@ -150,7 +151,7 @@ def environment_of(
             "(--environment ID)."
         )
     kwargs = {k: v for k, v in (kwargs or recorded.kwargs).items() if k not in WINDOW_SETTINGS}
-    entry_point = _current_entry_point(recorded.id, current_module(recorded.entry_point))
+    entry_point = _current_entry_point(recorded.id, recorded.entry_point)
     require_trust(recorded.id, [entry_point], kwargs, trust=trust)
     if recorded.max_episode_steps is not None:
         kwargs["max_episode_steps"] = recorded.max_episode_steps

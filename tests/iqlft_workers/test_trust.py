@@ -64,6 +64,12 @@ def test_what_nobody_registers_is_named_and_not_run(spec: EnvironmentSpec) -> No
     assert NEVER not in sys.modules
 
 
+def test_an_environment_that_raises_in_its_constructor_is_named() -> None:
+    spec = EnvironmentSpec("OwnSkewed-v0", {"render_mode": "human"}, **REACH)
+    with pytest.raises(EnvironmentMismatchError, match=r"be made .*RuntimeError: no display"):
+        make(spec)
+
+
 def test_the_user_may_trust_it() -> None:
     spec = EnvironmentSpec(
         "A-v0", {"far": 0.0}, entry_point="own_environments:Unlisted", trust=True

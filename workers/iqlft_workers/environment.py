@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -266,17 +267,25 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
     try:
         with any_version():
             bare = gymnasium.make(_target(spec), disable_env_checker=True, **kwargs)
-        made = wrap(bare, spec.wrappers, trust=spec.trust)
+        with ExitStack() as undone:
+            undone.callback(bare.close)
+            made = wrap(bare, spec.wrappers, trust=spec.trust)
+            undone.pop_all()
     except gymnasium.error.UnregisteredEnv as error:
         near = difflib.get_close_matches(spec.id, list(gymnasium.registry), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise EnvironmentMismatchError(
             f"No environment is registered as {spec.id!r}.{hint}"
         ) from error
-    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # its constructor may raise anything
+        # What Python and Gymnasium say of a wrong call needs no name before it.
+        known = isinstance(error, (gymnasium.error.Error, ImportError, TypeError, ValueError))
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
         module = spec.id.rpartition(":")[0] or getattr(error, "name", None) or ""
         raise EnvironmentMismatchError(
-            f"{spec.id!r} cannot be made with {dict(spec.kwargs)}: {error}. Check the keyword "
+            f"{spec.id!r} cannot be made with {dict(spec.kwargs)}: {reason}. Check the keyword "
             "arguments, and that the package that has the environment is installed here."
             f"{advice(module) if isinstance(error, ImportError) else ''}"
         ) from error

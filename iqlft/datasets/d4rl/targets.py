@@ -178,7 +178,7 @@ class VectorTarget(Target):
 
     def __init__(self, environment_id: str) -> None:
         self.name = environment_id
-        self.environment = environments.make(EnvironmentSpec(environment_id))
+        self.environment = environments.make(EnvironmentSpec(environment_id, trust=True))
         self.evaluation = self.environment.spec
         observed, acted = self.environment.observation_space, self.environment.action_space
         if not (
