@@ -253,6 +253,9 @@ class Walk:
             begin = 0
             while begin < self._size:
                 record = self._sound(begin) or self._without_prefix(begin) or self._unsound(begin)
+                if record.kind == "whole":
+                    # Where a run of version 0.1 was resumed, all that follow are of today.
+                    self._old_seen = self._prefix(begin) is None and self._old(begin) is not None
                 yield record
                 if record.kind == "torn":
                     return
@@ -271,7 +274,10 @@ class Walk:
         content_at = begin + _NAME_AT + name_size + _CRC.size
         end = content_at + size + _CRC.size
         if end > self._size:
-            return Record("torn", begin, self._size)
+            # Where bytes are missing in the middle there are records behind it all the same.
+            found = self._next_marked(begin + 1)
+            kinds: Literal["torn", "damaged"] = "torn" if found == self._size else "damaged"
+            return Record(kinds, begin, found, name=self._name(begin, name_size))
         if kind == _GIVEN_UP:
             return Record("given up", begin, end, name=self._name(begin, name_size))
         content = self._checked(content_at, size)
@@ -297,7 +303,7 @@ class Walk:
         """The end of a damaged record, which may have bytes too few or too many."""
         if end == self._size or self._prefix(end) or self._old(end) or self._without_prefix(end):
             return end
-        found = self._next(begin + 1)
+        found = self._next_marked(begin + 1)
         return found if found < end + _SMALLEST else end
 
     def _old(self, begin: int) -> Record | None:
@@ -306,7 +312,6 @@ class Walk:
         # Pages that a power failure has emptied would pass for records without content.
         if not content or zlib.crc32(content) != checksum:
             return None
-        self._old_seen = True
         return Record("whole", begin, begin + _OLD_PREFIX.size + length, content)
 
     def _old_prefix(self, begin: int) -> tuple[int, int]:
@@ -371,10 +376,14 @@ class Walk:
         """Where the next record begins that can be read; the end of the file if there is none."""
         if self.salt is None:
             self.salt = self._most_common_salt(begin)
-        marked = self._first(_MARKED, begin, 0, self._prefix)
-        if not self._old_seen and marked < self._size:
+        marked = self._next_marked(begin)
+        # Nothing in a record of today is looked at as if it were an old one.
+        if self.salt is not None and not self._old_seen:
             return marked
         return min(marked, self._first(_OLD_BATCH, begin, _OLD_PREFIX.size, self._old))
+
+    def _next_marked(self, begin: int) -> int:
+        return self._first(_MARKED, begin, 0, self._prefix)
 
     def _most_common_salt(self, begin: int) -> bytes | None:
         """That of the markers in the rest, which a peer that writes some does not outdo."""
