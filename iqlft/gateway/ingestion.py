@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iqlft.gateway.plausibility import ResultError, check_result, time_limit
+from iqlft.gateway.plausibility import EpisodeLimits, ResultError, check_result
 from iqlft_workers.wire import WireError
 
 if TYPE_CHECKING:
@@ -70,15 +70,16 @@ class Ingestion:
     Args:
         service: what is offered, and so what batches must be like.
         ledger: counts them.
+        limits: of an episode.
 
     Attributes:
         journal_error: why the journal cannot be written; empty while it can.
         retry_at: when it is to be tried again; infinite while it is not waited for.
     """
 
-    def __init__(self, service: Service, ledger: Ledger) -> None:
+    def __init__(self, service: Service, ledger: Ledger, limits: EpisodeLimits) -> None:
         self._service, self._ledger = service, ledger
-        self._time_limit = time_limit(service.environment)
+        self._limits = limits
         self._journal: Journal | None = None
         self.journal_error, self.retry_at = "", math.inf
 
@@ -160,7 +161,7 @@ class Ingestion:
         """
         try:
             if result is not None:
-                check_result(result, self._time_limit)
+                check_result(result, self._limits)
         except ResultError as error:
             raise BatchError(str(error)) from error
 
