@@ -15,6 +15,7 @@ from iqlft_workers.wire import pack_weights
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from iqlft.gateway.plausibility import EpisodeLimits
     from iqlft_workers.actor import ActorWeights
     from iqlft_workers.episode import EpisodeResult
 
@@ -93,23 +94,21 @@ class EvaluationQueue:
     """Evaluations under way, first come, first served.
 
     Args:
-        time_limit: the most steps of an episode; None if that is not known.
+        limits: of an episode.
         deadline_seconds: see `DEADLINE_SECONDS`.
     """
 
-    def __init__(
-        self, time_limit: int | None = None, deadline_seconds: float = DEADLINE_SECONDS
-    ) -> None:
+    def __init__(self, limits: EpisodeLimits, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self._jobs: dict[int, EvaluationJob] = {}
         self._count = 0
-        self._time_limit, self._deadline_seconds = time_limit, deadline_seconds
+        self._limits, self._deadline_seconds = limits, deadline_seconds
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED_EPISODES)
 
     @property
     def deadline_seconds(self) -> float:
         """An episode that has not come after so long is assigned to another worker too."""
         if len(self._seconds) < _KNOWN_EPISODES:
-            return max(self._deadline_seconds, (self._time_limit or 0) * SLOW_STEP_SECONDS)
+            return max(self._deadline_seconds, (self._limits.steps or 0) * SLOW_STEP_SECONDS)
         usual = DEADLINE_FACTOR * statistics.median(self._seconds)
         return max(min(LEAST_DEADLINE_SECONDS, self._deadline_seconds), usual)
 
@@ -143,7 +142,7 @@ class EvaluationQueue:
             ResultError: it is not possible.
         """
         seed = assignment.seeds[assignment.indices.index(place)]
-        check_result(result, self._time_limit, seed)
+        check_result(result, self._limits, seed)
         job = self._jobs.get(assignment.evaluation)
         if job is None or job.results[place] is not None:
             return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iqlft.gateway.plausibility import ResultError, check_result, time_limit
+from iqlft.gateway.plausibility import EpisodeLimits, ResultError, check_result
 from iqlft.gateway.records import Entry
 from iqlft_workers.wire import WireError
 
@@ -77,6 +77,7 @@ class Ingestion:
     Args:
         service: what is offered, and so what batches must be like.
         ledger: counts them.
+        limits: of an episode.
 
     Attributes:
         journal_error: why the journal cannot be written; empty while it can.
@@ -85,9 +86,9 @@ class Ingestion:
         refusal: whose the last one was, and why, in a sentence.
     """
 
-    def __init__(self, service: Service, ledger: Ledger) -> None:
+    def __init__(self, service: Service, ledger: Ledger, limits: EpisodeLimits) -> None:
         self._service, self._ledger = service, ledger
-        self._time_limit = time_limit(service.environment)
+        self._limits = limits
         self._journal: Journal | None = None
         self.journal_error, self.retry_at = "", math.inf
         self.refused, self.refusal = 0, ""
@@ -197,7 +198,7 @@ class Ingestion:
         """
         try:
             if result is not None:
-                check_result(result, self._time_limit)
+                check_result(result, self._limits)
         except ResultError as error:
             raise BatchError(str(error)) from error
 

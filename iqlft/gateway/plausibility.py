@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gymnasium.envs import registration
 
@@ -12,6 +12,8 @@ from iqlft_workers.registration import current_module
 from iqlft_workers.wire import WireError
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from iqlft_workers.environment import EnvironmentSpec
     from iqlft_workers.episode import EpisodeResult
 
@@ -23,8 +25,33 @@ class ResultError(WireError):
     """A result that no episode can have."""
 
 
-def time_limit(environment: EnvironmentSpec) -> int | None:
-    """The most steps of an episode, as far as it is known without building the environment."""
+class EpisodeLimits(NamedTuple):
+    """Between which an episode lies, as far as that is known.
+
+    Attributes:
+        steps: the most of them; None if that is not known.
+        rewards: the least and the greatest raw one of a step.
+    """
+
+    steps: int | None = None
+    rewards: tuple[float, float] = (-math.inf, math.inf)
+
+    @classmethod
+    def of(cls, environment: EnvironmentSpec, rewards: tuple[float, float] | None = None) -> Self:
+        """The limits in an environment.
+
+        Args:
+            environment: not built.
+            rewards: the least and the greatest after its reward transform; None if not known.
+        """
+        steps = _time_limit(environment)
+        if rewards is None or environment.reward_scale == 0:
+            return cls(steps)
+        raw = [(each - environment.reward_shift) / environment.reward_scale for each in rewards]
+        return cls(steps, (min(raw), max(raw)))
+
+
+def _time_limit(environment: EnvironmentSpec) -> int | None:
     steps = environment.kwargs.get("max_episode_steps")
     if steps is None:
         known = registration.registry.get(current_module(environment.id).rpartition(":")[2])
@@ -32,18 +59,18 @@ def time_limit(environment: EnvironmentSpec) -> int | None:
     return steps if isinstance(steps, int) and steps > 0 else None
 
 
-def check_result(result: EpisodeResult, limit: int | None, seed: int | None = None) -> None:
+def check_result(result: EpisodeResult, limits: EpisodeLimits, seed: int | None = None) -> None:
     """Refuses an episode that cannot have been.
 
     Args:
         result: as decoded.
-        limit: the most steps of an episode; None if that is not known.
+        limits: of an episode.
         seed: of the episode; None if any.
 
     Raises:
         ResultError: its numbers are not finite, or do not fit together, or not the episode.
     """
-    most = limit or _LONGEST_EPISODE
+    most = limits.steps or _LONGEST_EPISODE
     if seed not in {None, result.seed}:
         raise ResultError(f"The episode of the seed {seed} was asked for, not of {result.seed}.")
     if not 1 <= result.length <= most:
@@ -54,5 +81,11 @@ def check_result(result: EpisodeResult, limit: int | None, seed: int | None = No
         raise ResultError("An episode's success and the step of it do not fit together.")
     if not all(map(math.isfinite, (result.episode_return, *result.start, *result.end))):
         raise ResultError("The return or a place of an episode is not a finite number.")
+    least, greatest = (result.length * reward for reward in limits.rewards)
+    if not least <= result.episode_return <= greatest:
+        raise ResultError(
+            f"{result.length} steps return {least:.4g} to {greatest:.4g}, not "
+            f"{result.episode_return:.4g}."
+        )
     if max(len(result.start), len(result.end)) > PLACE_DIM:
         raise ResultError(f"A place has {PLACE_DIM} values at most.")

@@ -18,7 +18,7 @@ from iqlft.gateway.admission import Admission, Rejection, Service
 from iqlft.gateway.evaluation_queue import EvaluationJob, EvaluationQueue
 from iqlft.gateway.ingestion import BatchError, Ingestion
 from iqlft.gateway.ledger import Ledger
-from iqlft.gateway.plausibility import ResultError, time_limit
+from iqlft.gateway.plausibility import EpisodeLimits, ResultError
 from iqlft.gateway.rate_limit import MAX_BAD_MESSAGES, LimitedLog, RateLimiter
 from iqlft.gateway.roster import CREDIT, Roster, Session
 from iqlft_workers import messages
@@ -71,8 +71,8 @@ class GatewayState:
         self.outbox: list[tuple[bytes, list[Frame]]] = []
         self.broadcast = b""
         self.ledger = Ledger(service.layout.action_dim, lockstep=service.lockstep)
-        limit = time_limit(service.environment)
-        self.evaluations = EvaluationQueue(limit, service.evaluation_seconds)
+        limits = EpisodeLimits.of(service.environment)
+        self.evaluations = EvaluationQueue(limits, service.evaluation_seconds)
         self.roster = Roster(service.num_workers, service.local_workers)
         self.rate_limiter = RateLimiter()
         self._admission = Admission(service, self.roster, self._ping)
@@ -85,7 +85,7 @@ class GatewayState:
         self._now = 0.0
         self._over: bool | None = None
         self.rejected = 0
-        self.ingestion = Ingestion(service, self.ledger)
+        self.ingestion = Ingestion(service, self.ledger, limits)
 
     def recover(self, journal: Journal, env_steps: int | None = None) -> None:
         """Recovers what was accepted before, and writes there from now on."""

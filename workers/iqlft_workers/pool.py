@@ -139,7 +139,7 @@ class WorkerPool:
         local.rejections += 1
         return (
             f"Worker {local.worker_id} was rejected, and is started again in {pause:.1f} s: "
-            f"{local.last_lines().splitlines()[-1]}"
+            f"{local.last_lines().rpartition(chr(10))[2]}"
         )
 
     def replace(self, worker_id: int, reason: str, seconds: float = 0.0) -> bool:

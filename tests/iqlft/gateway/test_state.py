@@ -1,4 +1,5 @@
 import errno
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from iqlft.gateway.evaluation_queue import (
 )
 from iqlft.gateway.ingestion import RETRY_SECONDS, BatchError, check_batch
 from iqlft.gateway.journal import Journal
+from iqlft.gateway.plausibility import EpisodeLimits, ResultError, check_result
 from iqlft.gateway.rate_limit import LINES_SECONDS, MAX_LINES, MAX_SESSIONS, SESSION_SECONDS
 from iqlft.gateway.roster import CREDIT, CREDIT_SECONDS
 from iqlft.gateway.state import LOST_SECONDS, GatewayState
@@ -807,7 +809,7 @@ def test_a_slow_worker_that_is_alone_is_waited_for(peers: Peers, make_weights: M
 def test_the_deadline_follows_the_usual_time_of_an_episode(
     peers: Peers, make_weights: MakeWeights
 ) -> None:
-    assert EvaluationQueue(time_limit=4000).deadline_seconds == 200.0
+    assert EvaluationQueue(EpisodeLimits(4000)).deadline_seconds == 200.0
     peers.join(b"a")
     assert peers.state.evaluations.deadline_seconds == DEADLINE_SECONDS
     for seconds, deadline in ((0.1, LEAST_DEADLINE_SECONDS), (20.0, 5 * 20.0)):
@@ -818,6 +820,34 @@ def test_the_deadline_follows_the_usual_time_of_an_episode(
             peers.say(b"a", messages.Evaluation(job.number, 0, result(number)))
             answer_pings(peers, b"a")
         assert peers.state.evaluations.deadline_seconds == pytest.approx(deadline)
+
+
+@pytest.mark.parametrize(
+    ("spec", "rewards", "limits"),
+    [
+        (EnvironmentSpec("Pendulum-v1"), None, (200, (-math.inf, math.inf))),
+        (EnvironmentSpec("iqlft/AntMaze-Corner-v0"), (-1.0, 0.0), (300, (-1.0, 0.0))),
+        (EnvironmentSpec("a:B-v0", {"max_episode_steps": 7}), None, (7, (-math.inf, math.inf))),
+        (
+            EnvironmentSpec("unknown:B-v0", reward_scale=-2.0, reward_shift=1.0), (-3.0, 5.0),
+            (None, (-2.0, 2.0)),
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_possible_is_known_from_the_environment_and_the_rewards(
+    spec: EnvironmentSpec,
+    rewards: tuple[float, float] | None,
+    limits: tuple[int | None, tuple[float, float]],
+) -> None:
+    assert EpisodeLimits.of(spec, rewards) == limits
+
+
+def test_a_return_lies_within_what_the_rewards_allow() -> None:
+    limits = EpisodeLimits(10, (0.0, 1.0))
+    check_result(EpisodeResult(0, 4.0, 4, success=True, start=(), end=(), first_hit=4), limits)
+    for wrong in (4.1, -0.1):
+        with pytest.raises(ResultError, match="4 steps return 0 to 4, not"):
+            check_result(result(0)._replace(length=4, episode_return=wrong), limits)
 
 
 def test_an_evaluation_of_no_episodes_is_finished(peers: Peers, make_weights: MakeWeights) -> None:
