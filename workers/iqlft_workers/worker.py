@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         address = _address(arguments.connect, arguments.worker_id, keys)
         work(address, arguments.worker_id, wanted)
     except UserError as error:
-        sys.stderr.write(f"{printable(str(error))}\n")
+        sys.stderr.write(printable(f"{error}\n", keep="\n\t"))
         # A learner that was frozen for so long starts its worker again, but not one it rejects.
         return 1 if isinstance(error, LearnerLostError) else 2
     return 0
