@@ -244,7 +244,10 @@ def _train(
                 plan.run.claim()
                 # A worker that waits here must not take the next learner for the last one.
                 (plan.run.folder / ENDPOINT).unlink(missing_ok=True)
-        gateways = [opened.enter_context(closing(_open_gateway(each, dataset))) for each in plans]
+        keys = _keys(plans[0].config)
+        gateways = [
+            opened.enter_context(closing(_open_gateway(each, dataset, keys))) for each in plans
+        ]
         if fresh:
             plans = [dataclasses.replace(each, run=_claim(each, stack)) for each in plans]
         for plan in plans:
@@ -318,11 +321,16 @@ def _invitation(run: Run, config: FinetuneConfig, gateway: Gateway) -> str:
     )
 
 
-def _open_gateway(plan: FinetunePlan, dataset: OfflineDataset) -> Gateway:
-    """The learner's sockets, bound."""
-    config = plan.config
+def _keys(config: FinetuneConfig) -> LearnerKeys | None:
+    """The keys that the user names; says once what it means that nobody needs any."""
     keys = LearnerKeys.load(config.keys) if config.keys else None
     require_safe_host(config.host, keys, insecure=config.insecure)
+    return keys
+
+
+def _open_gateway(plan: FinetunePlan, dataset: OfflineDataset, keys: LearnerKeys | None) -> Gateway:
+    """The learner's sockets, bound."""
+    config = plan.config
     return Gateway(
         environment=dataset.environment,
         layout=dataset.layout,

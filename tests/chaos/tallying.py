@@ -43,8 +43,9 @@ class Tallying(Counting):
 
 def tally(folder: Path) -> dict[tuple[int, int], int]:
     """Steps begun so far by each (process, session)."""
+    # A file that was made this moment is empty.
     return {
-        (int(process), int(session)): int(np.fromfile(path, np.int64)[0])
+        (int(process), int(session)): int(np.fromfile(path, np.int64).sum())
         for path in folder.iterdir()
         if path.stat().st_size  # It is made this moment.
         for process, session in [path.name.split("-")]

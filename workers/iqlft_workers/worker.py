@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         # Whoever reads it may be gone.
         with contextlib.suppress(OSError):
-            sys.stderr.write(f"{printable(str(error))}\n")
+            sys.stderr.write(printable(f"{error}\n", keep="\n\t"))
         if isinstance(error, RejectedError) and error.may_pass and arguments.parent is not None:
             return REJECTED
         # A learner that was frozen for so long starts its worker again, but not one that is unfit.
