@@ -88,7 +88,7 @@ class Gateway:
                 f"{num_workers} workers cannot be served: at least one is needed, and exactly one "
                 "in lockstep."
             )
-        self._sockets = LearnerSockets(host, port, keys)
+        self._sockets = LearnerSockets(host, port, keys, num_workers)
         self.endpoint = self._sockets.endpoint
         weights_port = self._sockets.weights_port
         service = Service(

@@ -107,7 +107,8 @@ def save_policy(
         write_atomically(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
     except (OSError, SafetensorError) as error:
         raise PolicyError(
-            f"The policy cannot be written to {folder} ({error}); choose a writable folder."
+            f"The policy cannot be written to {folder} ({error}); free some space, or choose a "
+            "writable folder, and repeat or resume."
         ) from error
 
 

@@ -22,6 +22,7 @@ from iqlft.runs.folder import (
     pretrain_config,
     refuse_existing,
     surroundings,
+    writing,
 )
 from iqlft.training.build import flushed_denormals, load_task_dataset, with_settled_precision
 from iqlft.training.dry_run import dry_run_finetuning
@@ -202,10 +203,11 @@ def _claim(plan: FinetunePlan, stack: Stack) -> Run:
     else:
         run.claim()
         _start(run, config)  # Another process may have begun since this was asked first.
-    checkpoint.make_last(run.folder / "checkpoints", start)
-    # The status first: without it nothing would continue a run that is killed in between.
-    run.write_meta({"status": "running", "finetune": learner_machine(stack) | surroundings()})
-    run.write_config("finetune", to_dict(dataclasses.replace(config, run=(), into="")))
+    with writing(run.folder, "repeat the command"):
+        checkpoint.make_last(run.folder / "checkpoints", start)
+        # The status first: without it nothing would continue a run that is killed in between.
+        run.write_meta({"status": "running", "finetune": learner_machine(stack) | surroundings()})
+        run.write_config("finetune", to_dict(dataclasses.replace(config, run=(), into="")))
     return run
 
 
@@ -243,11 +245,12 @@ def _train(plans: Sequence[FinetunePlan], reporter: Reporter, *, fresh: bool) ->
 def _take_up(plan: FinetunePlan, gateway: Gateway) -> Journal:
     """Brings a run's files to its checkpoint, and gateway and workers to its journal."""
     assert plan.saved is not None
-    rewind(plan.run, plan.saved)
-    journal = Journal(plan.run.folder / JOURNAL, plan.saved.state["journal"])
-    gateway.recover(journal)
-    endpoint = reachable(gateway.endpoint, plan.config.host)
-    write_atomically(plan.run.folder / ENDPOINT, endpoint + "\n")
+    with writing(plan.run.folder):
+        rewind(plan.run, plan.saved)
+        journal = Journal(plan.run.folder / JOURNAL, plan.saved.state["journal"])
+        gateway.recover(journal)
+        endpoint = reachable(gateway.endpoint, plan.config.host)
+        write_atomically(plan.run.folder / ENDPOINT, endpoint + "\n")
     return journal
 
 
