@@ -24,7 +24,7 @@ from iqlft.config.algorithms import ALGORITHMS
 from iqlft.config.errors import nearest
 from iqlft_workers import __version__
 from iqlft_workers.errors import Stopped, UserError
-from iqlft_workers.files import is_full, unwritten
+from iqlft_workers.files import is_unwritable, remedy, unwritten
 from iqlft_workers.text import printable
 
 if TYPE_CHECKING:
@@ -90,9 +90,9 @@ def _obey(arguments: list[str]) -> int:
         _complain(str(stopped))
         return stopped.exit_code
     except OSError as error:
-        if not is_full(error):
+        if not is_unwritable(error):
             raise
-        _complain(f"iqlft {name}: {unwritten(error)}")
+        _complain(f"iqlft {name}: {unwritten(error)}; {remedy(error)}, then repeat the command.")
         return FAILED
     return 0
 

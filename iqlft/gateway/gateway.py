@@ -108,7 +108,7 @@ class Gateway:
             self.own_keys: Path | None = None
             if keys is None and not insecure:
                 keys, self.own_keys = exits.enter_context(temporary_keys(num_workers))
-            self._sockets = LearnerSockets(host, port, keys)
+            self._sockets = LearnerSockets(host, port, keys, num_workers)
             self._forget_keys = exits.pop_all().close
         self.endpoint = self._sockets.endpoint
         weights_port = self._sockets.weights_port

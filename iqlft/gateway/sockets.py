@@ -6,9 +6,11 @@ import contextlib
 import ipaddress
 import logging
 import math
+import resource
 import socket as tcp
 import time
 from collections import OrderedDict
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import zmq
@@ -39,6 +41,10 @@ _QUEUED_MESSAGES = 64
 """The most messages that wait for a peer that does not read, or of one that is not read;"""
 _QUEUED_WEIGHTS = 2
 """the most weights do."""
+_OWN_HANDLES = 64
+"""Sockets, files and pipes of a learner without workers, at most;"""
+_WORKER_HANDLES = 6
+"""and of each worker: two connections, another two where it comes back, its log while it starts."""
 _WILDCARDS = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 """Hosts that stand for all addresses, and where they are reached from this machine."""
 
@@ -81,6 +87,7 @@ class LearnerSockets:
         host: address to listen on.
         port: to listen on, weights on the next one; 0 takes any two free ones.
         keys: who may connect; None for anybody.
+        workers: how many.
 
     Attributes:
         endpoint: what a worker connects to.
@@ -89,10 +96,13 @@ class LearnerSockets:
 
     Raises:
         PortInUseError: another program listens there.
-        GatewayError: the host is not an address of this machine.
+        GatewayError: the host is not an address of this machine, or files may not be opened enough.
     """
 
-    def __init__(self, host: str, port: int, keys: LearnerKeys | None = None) -> None:
+    def __init__(
+        self, host: str, port: int, keys: LearnerKeys | None = None, workers: int = 1
+    ) -> None:
+        require_handles(workers)
         self.rejected = 0
         self._reported_at = -math.inf
         self._keys, self._woken = keys, False
@@ -263,6 +273,27 @@ class LearnerSockets:
         """Ends everything, after `close` and the last `wake`."""
         self._wake_sender.close(0)
         self._context.term()
+
+
+def require_handles(workers: int) -> None:
+    """Sees to it that sockets and files can be opened for so many workers, as far as is allowed.
+
+    ZeroMQ ends the process where it finds no handle.
+
+    Raises:
+        GatewayError: the limit is too low, and not ours to raise.
+    """
+    needed = len(list(Path("/dev/fd").iterdir())) + _OWN_HANDLES + _WORKER_HANDLES * workers
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or needed <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise GatewayError(
+            f"{needed} files and connections may be open with {workers} workers, but this process "
+            f"is allowed {hard}; raise the limit (`ulimit -n {needed}`, or a number in the hard "
+            "limits of /etc/security/limits.conf), or take fewer --workers."
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def reachable(endpoint: str, host: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from contextlib import contextmanager
@@ -21,7 +22,14 @@ from safetensors import SafetensorError
 
 from iqlft.nn.adam import STATE_PREFIX
 from iqlft_workers.errors import UserError
-from iqlft_workers.files import TEMPORARY, new_folder, sync, write_atomically
+from iqlft_workers.files import (
+    TEMPORARY,
+    new_folder,
+    remedy,
+    sync,
+    unwritten,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -71,6 +79,7 @@ def save(
         CheckpointError: the disk is full or the folder not writable; the last one still loads.
     """
     name = _free_name(folder, updates)
+    needed = sum(each.nbytes for each in checkpoint.tensors.values())
     for left in folder.glob(TEMPORARY):
         shutil.rmtree(left, ignore_errors=True)
     try:
@@ -78,12 +87,28 @@ def save(
             _write(temporary, checkpoint, keep=keep)
         make_last(folder, name)
     except (OSError, SafetensorError) as error:
+        cause = as_os_error(error)
         raise CheckpointError(
-            f"The checkpoint {folder / name} could not be written ({error}); the previous one is "
-            "intact: free some space or fix the permissions, then resume."
+            f"The checkpoint {unwritten(cause, folder / name, needed_bytes=needed)}"
+            f"{_way_on(cause, folder)}"
         ) from error
     _prune(folder, name, kept)
     return folder / name
+
+
+def as_os_error(error: OSError | SafetensorError) -> OSError:
+    """What a library has made a text of, as what it was."""
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
+
+
+def _way_on(error: OSError, folder: Path) -> str:
+    if (folder / LAST).is_file():
+        way = f"the previous one is intact: {remedy(error)}, then continue with `iqlft resume"
+        return f"; {way} {folder.parent}`."
+    return f"; it is the first one: {remedy(error)}, remove {folder.parent}, and begin anew."
 
 
 def _write(folder: Path, checkpoint: Checkpoint, *, keep: bool) -> None:

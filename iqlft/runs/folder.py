@@ -8,6 +8,7 @@ logs are for looking at: they just go on.) `meta.json` and `config.yaml` carry t
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import time
 import weakref
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -26,10 +28,10 @@ from iqlft.config.settings import ConfigError, PretrainConfig, override
 from iqlft.runs import seals
 from iqlft.runs.scores import CURVE_COLUMNS
 from iqlft_workers.errors import UserError
-from iqlft_workers.files import new_folder, write_atomically
+from iqlft_workers.files import is_unwritable, new_folder, remedy, unwritten, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from iqlft.runs.scores import Score
 
@@ -320,9 +322,12 @@ class Run:
                 self._files[name] = (self.folder / name).open("ab", buffering=0)
             written = self._files[name].write(data)
         except OSError as error:
-            raise RunError(_unwritten(self.folder / name, error.strerror)) from error
+            raise RunError(no_room(error, self.folder, self.folder / name)) from error
         if written != len(data):
-            raise RunError(_unwritten(self.folder / name, "only a part was written"))
+            # What is there of it is cut off at the next beginning.
+            full = OSError(errno.ENOSPC, "only a part was written")
+            raise RunError(no_room(full, self.folder, self.folder / name))
+
         if name in self._prefixes:
             self._prefixes[name].add(data)
 
@@ -369,6 +374,41 @@ def _prefix(path: Path, size: int) -> seals.Prefix:
         return seals.Prefix.of(path, size)
     except OSError as error:
         raise RunError(_changed(path, f"cannot be read ({error.strerror})")) from error
+
+
+@contextmanager
+def writing(folder: Path, way_on: str = "") -> Iterator[None]:
+    """Within it, a write of a run that fails raises `RunError` in place of `OSError`.
+
+    Args:
+        folder: of the run.
+        way_on: what to do when there is room again; to resume it, if nothing else is said.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_unwritable(error):
+            raise
+        raise RunError(no_room(error, folder, way_on=way_on)) from error
+
+
+def no_room(error: OSError, folder: Path, path: Path | None = None, way_on: str = "") -> str:
+    """What of a run cannot be written, why, how much room its next checkpoint takes, how to go on.
+
+    Args:
+        error: why.
+        folder: of the run.
+        path: of the file; the error's own, or the run, where that is not known.
+        way_on: see `writing`.
+    """
+    checkpoints = folder / "checkpoints"
+    sizes = [
+        sum(each.stat().st_size for each in path.parent.iterdir())
+        for path in checkpoints.glob("[0-9]*/manifest.json")
+    ]
+    where = path or (Path(os.fsdecode(error.filename)) if error.filename else folder)
+    said = unwritten(error, where, needed_bytes=max(sizes, default=0))
+    return f"{said}; {remedy(error)}, then {way_on or f'continue with `iqlft resume {folder}`'}."
 
 
 def name_without_seed(name: str, seed: int) -> str:

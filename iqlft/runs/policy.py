@@ -132,7 +132,8 @@ def save_policy(
         write_atomically(folder / DESCRIPTION, seals.to_json(description))
     except (OSError, SafetensorError) as error:
         raise PolicyError(
-            f"The policy cannot be written to {folder} ({error}); choose a writable folder."
+            f"The policy cannot be written to {folder} ({error}); free some space, or choose a "
+            "writable folder, and repeat or resume."
         ) from error
 
 

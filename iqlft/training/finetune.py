@@ -23,6 +23,7 @@ from iqlft.runs.folder import (
     pretrain_config,
     refuse_existing,
     surroundings,
+    writing,
 )
 from iqlft.runs.recorded import require_recorded
 from iqlft.training.build import flushed_denormals, load_task_dataset, with_settled_precision
@@ -210,10 +211,11 @@ def _claim(plan: FinetunePlan, stack: Stack) -> Run:
     else:
         run.claim()
         _start(run, config)  # Another process may have begun since this was asked first.
-    checkpoint.make_last(run.folder / "checkpoints", start)
-    # The status first: without it nothing would continue a run that is killed in between.
-    run.write_meta({"status": "running", "finetune": learner_machine(stack) | surroundings()})
-    run.write_config("finetune", to_dict(dataclasses.replace(config, run=(), into="")))
+    with writing(run.folder, "repeat the command"):
+        checkpoint.make_last(run.folder / "checkpoints", start)
+        # The status first: without it nothing would continue a run that is killed in between.
+        run.write_meta({"status": "running", "finetune": learner_machine(stack) | surroundings()})
+        run.write_config("finetune", to_dict(dataclasses.replace(config, run=(), into="")))
     return run
 
 
@@ -270,12 +272,13 @@ def _take_up(plan: FinetunePlan, gateway: Gateway, *, accept_loss: bool) -> Jour
     """Brings a run's files to its checkpoint, and gateway and workers to its journal."""
     assert plan.saved is not None
     path, state = plan.run.folder / JOURNAL, plan.saved.state
-    # First, for it may be refused, and nothing is to be changed then.
-    journal = Journal(path, state["journal"], accept_loss=accept_loss)
-    gateway.recover(journal, state["env_steps"])
-    rewind(plan.run, plan.saved)
-    endpoint = reachable(gateway.endpoint, plan.config.host)
-    write_endpoint(plan.run.folder / ENDPOINT, endpoint, gateway.own_keys)
+    with writing(plan.run.folder):
+        # First, for it may be refused, and nothing is to be changed then.
+        journal = Journal(path, state["journal"], accept_loss=accept_loss)
+        gateway.recover(journal, state["env_steps"])
+        rewind(plan.run, plan.saved)
+        endpoint = reachable(gateway.endpoint, plan.config.host)
+        write_endpoint(plan.run.folder / ENDPOINT, endpoint, gateway.own_keys)
     return journal
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from iqlft.training.event_log import EventLog
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -48,7 +50,7 @@ class MetricsLog:
 
     def __init__(self, run: Run, *, tensorboard: bool) -> None:
         self._run = run
-        self._writer = _writer(run) if tensorboard else None
+        self._events = EventLog(run.folder / "tensorboard") if tensorboard else None
         self._row_time, self._row_updates, self._row_env_steps = time.monotonic(), -1, 0
         self.update_rate, self.env_step_rate = Rate(), Rate()
         self.policy_lag: float | None = None
@@ -142,25 +144,10 @@ class MetricsLog:
         values = {"evaluation_return": score.mean_return, "evaluation_success": score.success}
         self._write_events(values, score.updates)
 
-    def close(self) -> None:
-        """Closes the TensorBoard file."""
-        if self._writer is not None:
-            self._writer.close()
-
     def _write_events(self, row: dict[str, Any], updates: int) -> None:
-        if self._writer is None:
-            return
-        for key, value in row.items():
-            if isinstance(value, float):
-                self._writer.add_scalar(key, value, updates)
+        if self._events is not None:
+            self._events.write({k: v for k, v in row.items() if isinstance(v, float)}, updates)
 
 
 def _mean(values: Sequence[float] | deque[bool]) -> float | None:
     return float(np.mean(values)) if values else None
-
-
-def _writer(run: Run) -> Any:  # noqa: ANN401
-    # Imported late: TensorBoard takes most of a second.
-    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
-
-    return SummaryWriter(str(run.folder / "tensorboard"))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from iqlft.gateway.journal import JournalError
 from iqlft.gateway.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from iqlft.gateway.gateway import Gateway
     from iqlft.gateway.roster import WorkerStatus
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 REFUSALS_SECONDS = 60.0
 """Refused batches are told of this often: who sends them in masses shall not fill the metrics."""
+PATIENCE_SECONDS = 600.0
+"""A journal that cannot be written is waited for so long; then the run stops, to be resumed."""
 
 
 class Oversight:
@@ -24,29 +28,44 @@ class Oversight:
     Args:
         gateway: of the run.
         pool: its local workers, which are replaced where they do not work.
-        journal: how the journal is called in a sentence.
+        folder: of the run.
     """
 
-    def __init__(self, gateway: Gateway, pool: WorkerPool, journal: str) -> None:
-        self._gateway, self._pool, self._journal = gateway, pool, journal
-        self._watchdog, self._journal_error = Watchdog(), ""
+    def __init__(self, gateway: Gateway, pool: WorkerPool, folder: Path) -> None:
+        self._gateway, self._pool, self._folder = gateway, pool, folder
+        self._watchdog, self._journal_error, self._since = Watchdog(), "", 0.0
         self._refused, self._refusals_at = 0, 0.0
 
     def incidents(self, workers: Sequence[WorkerStatus]) -> Iterator[str]:
-        """What has happened since the last call, one sentence each; to be called often."""
+        """What has happened since the last call, one sentence each; to be called often.
+
+        Raises:
+            JournalError: the journal could not be written for too long; nothing is lost.
+        """
         for incident in self._watchdog.check(workers):
             if not self._pool.replace(incident.worker_id, incident.reason, incident.seconds):
                 yield f"Worker {incident.worker_id} {incident.reason}."
         yield from self._pool.watch()
         yield from self._refusals()
-        error = self._gateway.journal_error()
+        yield from self._journal_incidents(self._gateway.journal_error(), time.monotonic())
+
+    def _journal_incidents(self, error: str, now: float) -> Iterator[str]:
+        journal = f"The journal of {self._folder}"
+        if error and not self._journal_error:
+            self._since = now
+        elif error and now - self._since > PATIENCE_SECONDS:
+            raise JournalError(
+                f"{journal} could not be written for {PATIENCE_SECONDS / 60:.0f} minutes "
+                f"({error}); nothing that was acknowledged is lost: free some space, then continue "
+                f"with `iqlft resume {self._folder}`."
+            )
         if error != self._journal_error:
             self._journal_error = error
             yield (
-                f"{self._journal} cannot be written ({error}): the workers wait, nothing is "
-                "lost, and the run goes on when it can be written again."
+                f"{journal} cannot be written ({error}): the workers wait, nothing is lost, and "
+                "the run goes on when it can be written again."
                 if error
-                else f"{self._journal} is written again."
+                else f"{journal} is written again."
             )
 
     def _refusals(self) -> Iterator[str]:

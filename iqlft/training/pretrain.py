@@ -10,7 +10,14 @@ import torch
 from iqlft.config.settings import ConfigError, OnlineConfig, PretrainConfig, override, to_dict
 from iqlft.config.validation import check
 from iqlft.gateway.gateway import Gateway
-from iqlft.runs.folder import Run, RunError, name_without_seed, pretrain_config, refuse_existing
+from iqlft.runs.folder import (
+    Run,
+    RunError,
+    name_without_seed,
+    pretrain_config,
+    refuse_existing,
+    writing,
+)
 from iqlft.training.build import (
     build_algorithm,
     build_replay,
@@ -128,7 +135,8 @@ def resume_pretraining(
             gateway = open_gateway(each, dataset, run.folder.name)
             gateways.append(opened.enter_context(closing(gateway)))
         for run, content in zip(runs, saved, strict=True):
-            rewind(run, content)
+            with writing(run.folder):
+                rewind(run, content)
         _train(
             stack, dataset, reporter, list(map(RunPlan, runs, configs, configs, saved)), gateways
         )

@@ -111,7 +111,7 @@ class Session(Generic[PhaseType]):
         self.pool = WorkerPool(config.workers, gateway.endpoint, run.folder / "logs", keys)
         self.before: Score | None = None
         self.last: Score | None = None
-        self._oversight = Oversight(gateway, self.pool, f"The journal of {run.folder}")
+        self._oversight = Oversight(gateway, self.pool, run.folder)
         self._seconds_before, self._started, self._next_tick = 0.0, time.monotonic(), 0.0
         self._diverged = False
         # As it is now, checked: an edit from outside shows at the next resume.
@@ -393,7 +393,6 @@ def open_session(session: Session[PhaseType]) -> Iterator[Session[PhaseType]]:
         exits.callback(lambda: _write_end(session, status))
         exits.callback(run.close)
         exits.callback(_record_end, run)
-        exits.callback(session.metrics.close)
         exits.enter_context(_own_log(session))
         run.write_meta({"status": "running", "phase": session.phase.name})
         # Workers leave when the gateway tells them to; the pool stops what is left after that.
@@ -405,11 +404,23 @@ def open_session(session: Session[PhaseType]) -> Iterator[Session[PhaseType]]:
         status = "interrupted" if session.stop.requested else "finished"
 
 
+class _LastingLog(logging.FileHandler):
+    """A log that loses what its disk has no room for, and ends nothing by that."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's name
+        """Says nothing."""
+
+    def close(self) -> None:
+        """Closes the file, though what is left cannot be written."""
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def _own_log(session: Session[PhaseType]) -> Iterator[None]:
     """Writes what the learner and this run's gateway log to the run's folder."""
     path = session.plan.run.folder / "logs" / "learner.log"
-    with closing(logging.FileHandler(path, encoding="utf-8")) as log:
+    with closing(_LastingLog(path, encoding="utf-8")) as log:
         own = {threading.main_thread().name, threading.current_thread().name}
         own.add(session.gateway.thread_name)
         log.addFilter(lambda record: record.threadName in own)

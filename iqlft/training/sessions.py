@@ -6,6 +6,7 @@ import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self
 
+from iqlft.runs.folder import writing
 from iqlft.training.interruption import Interrupted, StopSignal
 from iqlft.training.progress import Voice
 from iqlft.training.session import PhaseType, Session, open_session
@@ -61,9 +62,10 @@ class Sessions(Generic[PhaseType]):
         reporter, folder = self._reporter, plan.run.folder
         if self._count > 1:
             reporter = Voice(reporter, folder.name)
-        session = Session(plan, gateway, phase, member, self._dataset, reporter, self.stop)
-        exits = self._exits[folder] = self._all.enter_context(ExitStack())
-        exits.enter_context(open_session(session))
+        with writing(folder):
+            session = Session(plan, gateway, phase, member, self._dataset, reporter, self.stop)
+            exits = self._exits[folder] = self._all.enter_context(ExitStack())
+            exits.enter_context(open_session(session))
         self.living.append(session)
         if plan.saved is not None:
             session.restore(plan.saved)
@@ -78,7 +80,8 @@ class Sessions(Generic[PhaseType]):
         """`action(session, ...)` for each living session; one that cannot has failed."""
         for session in tuple(self.living):
             try:
-                action(session, *arguments, **options)
+                with writing(session.plan.run.folder):
+                    action(session, *arguments, **options)
             except UserError as error:
                 self._fail(session, error)
 

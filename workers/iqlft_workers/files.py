@@ -28,8 +28,13 @@ def is_full(error: OSError) -> bool:
     return error.errno in _FULL
 
 
+def is_unwritable(error: OSError) -> bool:
+    """Whether the disk, or the rights to it, are what is wrong."""
+    return is_full(error) or error.errno in {errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
+
+
 def unwritten(error: OSError, path: Path | str = "", *, needed_bytes: float = 0) -> str:
-    """What could not be written, where, why, and how much room is needed, without a full stop.
+    """What cannot be written, where, why, and how much room is needed, without a full stop.
 
     Args:
         error: why.
@@ -39,11 +44,15 @@ def unwritten(error: OSError, path: Path | str = "", *, needed_bytes: float = 0)
     path = path or os.fsdecode(error.filename or "") or "A file"
     said = f"{path} cannot be written ({error.strerror or error})"
     if not is_full(error):
-        return f"{said}; mend what is wrong with its folder"
+        return said
     folder = next(each for each in (Path(path), *Path(path).parents) if each.exists())
-    free = shutil.disk_usage(folder).free
     needed = f", and at least {_mebibytes(needed_bytes)} are needed" if needed_bytes else ""
-    return f"{said}: its disk has {_mebibytes(free)} free{needed}; free some space"
+    return f"{said}: its disk has {_mebibytes(shutil.disk_usage(folder).free)} free{needed}"
+
+
+def remedy(error: OSError) -> str:
+    """What to do about it."""
+    return "free some space" if is_full(error) else "mend the permissions of its folder"
 
 
 def _mebibytes(size: float) -> str:
@@ -84,8 +93,10 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         sync(temporary)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = os.fspath(path)  # A write tells no name.
         raise
 
 

@@ -22,10 +22,11 @@ from iqlft.cli import main as cli
 from iqlft.config.settings import FinetuneConfig, to_yaml
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.ingestion import RETRY_SECONDS
-from iqlft.gateway.journal import Journal
+from iqlft.gateway.journal import Journal, JournalError
 from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import Checkpoint, CheckpointError
 from iqlft.runs.folder import Run
+from iqlft.training import oversight
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.pool import WorkerPool
@@ -182,6 +183,25 @@ def test_while_the_journal_cannot_be_written_the_workers_wait_and_then_go_on_wit
     np.testing.assert_array_equal(indices, np.arange(1000))
     sequences = [entry.batch.sequence for entry in journal.entries()]
     assert sequences == list(range(1, len(sequences) + 1))
+
+
+def test_a_journal_that_is_waited_for_too_long_ends_the_run(
+    serve: Serve, make_weights: MakeWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(synthetic_worker.__file__).parent))
+    monkeypatch.setattr(oversight, "PATIENCE_SECONDS", 0.3)
+    journal = Journal(tmp_path / "journal")
+    gateway, pool = serve(1, environment=COUNTING, journal=journal)
+    watching = oversight.Oversight(gateway, pool, tmp_path)
+    gateway.publish(make_weights(4, 1))
+    with no_file_longer_than(0):
+        gateway.allow(100)
+        assert gateway.wait_for(lambda: gateway.journal_error() != "", 20)
+        assert "the workers wait" in " ".join(watching.incidents([]))
+        assert list(watching.incidents([])) == []
+        time.sleep(0.4)
+        with pytest.raises(JournalError, match=r"not be written for .* continue with `iqlft resum"):
+            list(watching.incidents([]))
 
 
 def accepted(gateway: Gateway) -> int:

@@ -1,0 +1,63 @@
+"""TensorBoard's events: scalars in a file that TensorBoard reads.
+
+They repeat `metrics.jsonl` for looking at, so that a disk without room for them ends no run. (The
+writer that torch brings fails in a thread of its own, with a traceback.)
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import platform
+import time
+from typing import TYPE_CHECKING, Any
+
+from iqlft_workers.files import unwritten
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+
+class EventLog:
+    """A file of events; after a write that fails it takes nothing any more.
+
+    Args:
+        folder: where a new file is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # Imported late: only runs that write events need it.
+        from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415
+        from tensorboard.summary.writer.record_writer import RecordWriter  # noqa: PLC0415
+
+        self._event, self._record = Event, RecordWriter
+        name = f"events.out.tfevents.{int(time.time())}.{platform.node()}.{os.getpid()}"
+        self._path = folder / f"{name}.{time.monotonic_ns()}"
+        self._failed = False
+        self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
+
+    def write(self, scalars: Mapping[str, float], step: int) -> None:
+        """Appends scalars of a step."""
+        event = self._event(wall_time=time.time(), step=step)
+        for tag, value in scalars.items():
+            event.summary.value.add(tag=tag, simple_value=value)
+        self._append(event)
+
+    def _append(self, event: Any) -> None:  # noqa: ANN401 -- generated
+        if self._failed:
+            return
+        record = io.BytesIO()
+        self._record(record).write(event.SerializeToString())
+        try:
+            with self._path.open("ab", buffering=0) as file:
+                if file.write(record.getvalue()) != len(record.getvalue()):
+                    raise OSError(errno.ENOSPC, "only a part was written")
+        except OSError as error:
+            # What follows half a record would not be read.
+            self._failed = True
+            _log.warning("%s; TensorBoard sees no more.", unwritten(error, self._path))
