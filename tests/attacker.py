@@ -2,7 +2,7 @@
 
 As a program it subscribes to all that it can think of, and takes nothing in:
 
-    python tests/attacker.py tcp://host:port SUB|XSUB|DEALER
+    python tests/attacker.py tcp://host:port KEYS SUB|XSUB|DEALER
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ import zmq
 
 import iqlft_workers
 from iqlft_workers import messages
+from iqlft_workers.keys import WorkerKeys
 from iqlft_workers.messages import Message
 from iqlft_workers.wire import decode, encode
 
@@ -31,16 +33,28 @@ TOPIC_REPEATS = 30
 """Topics have 480 bytes."""
 
 
+def unlock(socket: zmq.Socket[bytes], keys: Path | None) -> None:
+    """Lets a socket in where there are keys."""
+    if keys is not None:
+        known = WorkerKeys.load(keys)
+        socket.set(zmq.CURVE_SERVERKEY, known.learner)
+        socket.set(zmq.CURVE_PUBLICKEY, known.public)
+        socket.set(zmq.CURVE_SECRETKEY, known.secret)
+
+
 class Attacker:
     """One connection to a learner, under as many sessions as it likes.
 
     Args:
         endpoint: of the learner.
         layout: of its transitions.
+        keys: folder of the keys with which it is let in; None for a learner without keys.
         deaf: whether it takes nothing in, so that what it is told waits at the learner.
     """
 
-    def __init__(self, endpoint: str, layout: RowLayout, *, deaf: bool = False) -> None:
+    def __init__(
+        self, endpoint: str, layout: RowLayout, keys: Path | None, *, deaf: bool = False
+    ) -> None:
         self._layout, self._count = layout, 0
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.DEALER)
@@ -49,6 +63,7 @@ class Attacker:
         if deaf:
             self.socket.set(zmq.RCVHWM, 1)
             self.socket.set(zmq.RCVBUF, 4096)
+        unlock(self.socket, keys)
         self.socket.connect(endpoint)
         self.session = ""
 
@@ -120,12 +135,13 @@ class Attacker:
         self._context.destroy(0)
 
 
-def subscribe(endpoint: str, kind: str) -> None:
+def subscribe(endpoint: str, keys: str, kind: str) -> None:
     """Subscribes to topics that nobody else thinks of, for a few seconds."""
     until = time.monotonic() + SUBSCRIBING_SECONDS
     with zmq.Context() as context, context.socket(getattr(zmq, kind)) as socket:
         socket.linger = 0
         socket.set(zmq.RCVHWM, 1)
+        unlock(socket, Path(keys))
         socket.connect(endpoint)
         if kind == "DEALER":
             socket.send(b"")

@@ -73,8 +73,8 @@ def test_a_peer_that_keeps_its_episodes_and_one_that_makes_them_up_change_no_eva
     gateway, pool = serve(1, num_workers=3, local_workers=1, evaluation_seconds=2.0)
     weights, seeds = make_weights(3, 1), list(range(1_000_000, 1_000_012))
     with (
-        Attacker(gateway.endpoint, LAYOUT) as keeper,
-        Attacker(gateway.endpoint, LAYOUT) as liar,
+        Attacker(gateway.endpoint, LAYOUT, gateway.own_keys) as keeper,
+        Attacker(gateway.endpoint, LAYOUT, gateway.own_keys) as liar,
     ):
         keeper.join()
         pending = gateway.evaluate(weights, seeds)
@@ -102,7 +102,7 @@ def test_many_sessions_bring_a_run_no_more_than_it_wants_and_starve_nobody(
     env_steps, slack = 6_000, 512
     gateway, _ = serve(1, num_workers=2, local_workers=1, journal=Journal(tmp_path / "journal"))
     gateway.publish(make_weights(3, 1))
-    with Attacker(gateway.endpoint, LAYOUT) as attacker:
+    with Attacker(gateway.endpoint, LAYOUT, gateway.own_keys) as attacker:
 
         def flood() -> None:
             attacker.begin()
@@ -131,7 +131,7 @@ def test_a_peer_that_takes_credit_and_does_not_step_holds_the_others_up_once(
     monkeypatch.setattr("iqlft.gateway.roster.CREDIT_SECONDS", 2.0)
     gateway, _ = serve(1, num_workers=2, local_workers=1)
     gateway.publish(make_weights(3, 1))
-    with Attacker(gateway.endpoint, LAYOUT) as idle:
+    with Attacker(gateway.endpoint, LAYOUT, gateway.own_keys) as idle:
         gateway.allow(512)
         idle.join()
         received, began = 0, time.monotonic()
@@ -147,7 +147,7 @@ def test_a_deaf_peer_that_says_ready_all_the_time_makes_the_learner_keep_little(
 ) -> None:
     with open_gateway() as gateway:
         gateway.publish(make_weights(3, 1, hidden=LARGE))
-        with Attacker(gateway.endpoint, LAYOUT, deaf=True) as attacker:
+        with Attacker(gateway.endpoint, LAYOUT, gateway.own_keys, deaf=True) as attacker:
             attacker.begin()
             time.sleep(0.5)
             before = resident_bytes()
@@ -163,10 +163,11 @@ def test_a_deaf_peer_that_says_ready_all_the_time_makes_the_learner_keep_little(
 @pytest.mark.parametrize("kind", ["SUB", "XSUB", "DEALER"])
 def test_subscriptions_of_whatever_kind_are_not_kept(kind: str, make_weights: MakeWeights) -> None:
     weights = make_weights(3, 1, hidden=LARGE)
-    with open_gateway() as gateway, Attacker(gateway.endpoint, LAYOUT) as one:
+    with open_gateway() as gateway, Attacker(gateway.endpoint, LAYOUT, gateway.own_keys) as one:
         port = one.join().weights_port
         # In a process of its own, for its end of the connection keeps them too.
-        command = [sys.executable, attacker.__file__, f"tcp://127.0.0.1:{port}", kind]
+        endpoint, keys = f"tcp://127.0.0.1:{port}", str(gateway.own_keys)
+        command = [sys.executable, attacker.__file__, endpoint, keys, kind]
         before = resident_bytes()
         with subprocess.Popen(command) as process:
             while process.poll() is None:
@@ -177,12 +178,15 @@ def test_subscriptions_of_whatever_kind_are_not_kept(kind: str, make_weights: Ma
 
 
 def test_refused_hellos_and_errors_fill_no_log(caplog: pytest.LogCaptureFixture) -> None:
-    with open_gateway() as gateway, Attacker(gateway.endpoint, LAYOUT) as attacker:
+    with (
+        open_gateway() as gateway,
+        Attacker(gateway.endpoint, LAYOUT, gateway.own_keys) as attacker,
+    ):
         attacker.join()
         for _ in range(5000):
             attacker.say(messages.Failed("x" * 200))
             attacker.answer_pings()
-        with Attacker(gateway.endpoint, LAYOUT) as other:
+        with Attacker(gateway.endpoint, LAYOUT, gateway.own_keys) as other:
             for number in range(5000):
                 other.say(messages.Hello(9, f"{number}", iqlft_workers.__version__))
                 other.answer_pings()
@@ -199,7 +203,7 @@ def test_an_episode_of_the_last_number_leaves_the_seat_usable(
     gateway, _ = serve(0, num_workers=1)
     gateway.publish(make_weights(3, 1))
     gateway.allow(10_000)
-    with Attacker(gateway.endpoint, LAYOUT) as attacker:
+    with Attacker(gateway.endpoint, LAYOUT, gateway.own_keys) as attacker:
         attacker.join()
         attacker.hear(messages.Ack)
         attacker.say(attacker.batch(1, 10, episode=2**32 - 1))
