@@ -216,10 +216,10 @@ CASES: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "scores": (values(ref_min_score="low", ref_max_score=3), (META, "ref_min_score")),
     "label": (values(iqlft=[]), (META, "iqlft")),
     "author": (values(author=7), (META, "author")),
-    "file empty": (cut(0), (FILE, "cannot be opened")),
-    "file half": (cut(0.5), (FILE, "cannot be")),
+    "file empty": (cut(0), (FILE, "cannot be read")),
+    "file half": (cut(0.5), (FILE, "cannot be read", "download the dataset again")),
     "file nearly whole": (cut(0.9), (FILE, "cannot be")),
-    "file another": (overwrite(0, 64), (FILE, "cannot be opened")),
+    "file another": (overwrite(0, 64), (FILE, "cannot be read")),
     "file garbled": (overwrite(96, 2000), (FILE,)),
     "episode missing": (delete("episode_1"), (FILE, "holds 2 of the 3", SECOND)),
     "episode renamed": (rename("episode_1", "episode_7"), (FILE, SECOND)),
@@ -330,7 +330,7 @@ def test_a_locked_file_is_named_as_locked(data: Path, capsys: pytest.CaptureFixt
         exit_code, said = answer(capsys, *PRETRAIN)
         writer.communicate(b"")
     assert exit_code == 2
-    assert "cannot be opened" in said
+    assert "cannot be read" in said
     assert "end the process that writes it" in said
 
 
