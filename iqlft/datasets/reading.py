@@ -164,9 +164,9 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         file = h5py.File(path, "r")
     except _UNREADABLE as error:
         advice = AGAIN
-        if "lock" in str(error):
+        if "unable to lock" in str(error):
             advice = "end the process that writes it, or set HDF5_USE_FILE_LOCKING=FALSE"
-        raise DatasetError(f"{path} cannot be opened ({_line(error)}); {advice}.") from error
+        raise DatasetError(f"{path} cannot be read ({_line(error)}); {advice}.") from error
     with file:
         yield file
 

@@ -13,7 +13,7 @@ from iqlft.config.settings import ConfigError
 from iqlft.gateway.gateway import Gateway
 from iqlft.runs.policy import load_policy
 from iqlft.training.evaluation import FIRST_SEED
-from iqlft_workers.environment import Environment
+from iqlft_workers.environment import require_trusted
 from iqlft_workers.pool import WorkerPool
 from iqlft_workers.transition import RowLayout
 
@@ -75,8 +75,8 @@ def run_episodes(policy: Policy, name: str, episodes: int, num_workers: int) -> 
     """
     if episodes < 1 or num_workers < 1:
         raise ConfigError("--episodes and --workers must be at least 1.")
-    # What cannot be made is told before the workers start.
-    Environment(policy.environment).close()
+    # Told here, before the workers start and say so in their logs.
+    require_trusted(policy.environment)
     gateway = Gateway(
         environment=policy.environment,
         layout=RowLayout(policy.weights.observation_dim, policy.weights.action_dim),

@@ -247,6 +247,16 @@ def observation_bounds(
     return low.astype(np.float32), high.astype(np.float32)
 
 
+def require_trusted(spec: EnvironmentSpec) -> None:
+    """Refuses the code that a spec names, unless it may be run; see `iqlft_workers.trust`.
+
+    Raises:
+        UntrustedError: data name it, and nobody has vouched for it.
+    """
+    named = [current_module(each) for each in (spec.entry_point, spec.id) if ":" in each]
+    require_trust(spec.id, named[:1], spec.kwargs, trust=spec.trust)
+
+
 def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  # noqa: ANN401
     """Builds the Gymnasium environment of `spec`.
 
@@ -261,8 +271,7 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
         WrapperError: a recorded wrapper cannot be put on again.
     """
     mujoco.set_mju_user_warning(_log_warning)
-    named = [current_module(each) for each in (spec.entry_point, spec.id) if ":" in each]
-    require_trust(spec.id, named[:1], spec.kwargs, trust=spec.trust)
+    require_trusted(spec)
     kwargs = {**spec.kwargs, **overrides}
     try:
         with any_version():

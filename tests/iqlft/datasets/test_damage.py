@@ -216,10 +216,10 @@ CASES: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "scores": (values(ref_min_score="low", ref_max_score=3), (META, "ref_min_score")),
     "label": (values(iqlft=[]), (META, "iqlft")),
     "author": (values(author=7), (META, "author")),
-    "file empty": (cut(0), (FILE, "cannot be opened")),
-    "file half": (cut(0.5), (FILE, "cannot be")),
+    "file empty": (cut(0), (FILE, "cannot be read")),
+    "file half": (cut(0.5), (FILE, "cannot be read", "download the dataset again")),
     "file nearly whole": (cut(0.9), (FILE, "cannot be")),
-    "file another": (overwrite(0, 64), (FILE, "cannot be opened")),
+    "file another": (overwrite(0, 64), (FILE, "cannot be read")),
     "file garbled": (overwrite(96, 2000), (FILE,)),
     "episode missing": (delete("episode_1"), (FILE, "holds 2 of the 3", SECOND)),
     "episode renamed": (rename("episode_1", "episode_7"), (FILE, SECOND)),
@@ -280,7 +280,8 @@ def test_a_damaged_set_is_refused_in_a_sentence_that_names_the_place(
     for place in places:
         assert place in said
     assert answer(capsys, "data", "check", ID)[0] in {1, 2}
-    assert answer(capsys, "data", "plot", ID)[0] in {0, 2}
+    if "episode_1/" not in said or "rewards" in said:  # Otherwise it draws, which takes a while.
+        assert answer(capsys, "data", "plot", ID)[0] in {0, 2}
     assert answer(capsys, "data", "list")[0] == 0
 
 
@@ -330,7 +331,7 @@ def test_a_locked_file_is_named_as_locked(data: Path, capsys: pytest.CaptureFixt
         exit_code, said = answer(capsys, *PRETRAIN)
         writer.communicate(b"")
     assert exit_code == 2
-    assert "cannot be opened" in said
+    assert "cannot be read" in said
     assert "end the process that writes it" in said
 
 
