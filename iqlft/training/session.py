@@ -16,11 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 import torch
 
-from iqlft.config.settings import OnlineConfig
-from iqlft.datasets.value_bounds import ValueBounds
-from iqlft.gateway.journal import outliers
 from iqlft.runs import checkpoint
-from iqlft.runs.folder import JOURNAL
 from iqlft.runs.policy import save_policy
 from iqlft.runs.scores import Score
 from iqlft.training.divergence import impossible_value
@@ -29,16 +25,16 @@ from iqlft.training.metrics import MetricsLog
 from iqlft.training.oversight import Oversight
 from iqlft.training.phases import Offline, Online
 from iqlft.training.progress import Status
+from iqlft.training.suspects import suspects
 from iqlft_workers.errors import UserError
 from iqlft_workers.pool import WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.gateway.gateway import Gateway
-    from iqlft.gateway.records import BatchName
     from iqlft.runs.checkpoint import Checkpoint
     from iqlft.training.interruption import StopSignal
     from iqlft.training.plan import RunPlan
@@ -48,8 +44,6 @@ if TYPE_CHECKING:
 
 STATUS_SECONDS = 0.5
 """Between two looks at workers and evaluations, and two reports of the status."""
-MOST_NAMES = 20
-"""Batches are named one by one up to so many."""
 PhaseType = TypeVar("PhaseType", bound=Offline | Online)
 
 
@@ -186,28 +180,8 @@ class Session(Generic[PhaseType]):
             raise TrainingDivergedError(
                 f"{what} not finite after {self.member.updates:,} updates; the last checkpoint "
                 f"in {self.plan.run.folder}, if there is one, is from before: check rewards and "
-                f"learning rate.{self._suspects()}"
+                f"learning rate.{suspects(self.plan, self.dataset)}"
             )
-
-    def _suspects(self) -> str:
-        """The batches that may have done it, and how to be rid of them."""
-        folder, dataset = self.plan.run.folder, self.dataset
-        factor = getattr(self.plan.config, "value_bounds", 0.0) or OnlineConfig.value_bounds
-        bounds = ValueBounds.of_dataset(dataset.statistics, dataset.layout, factor)
-        if bounds is None or not (folder / JOURNAL).is_file():
-            return ""
-        try:
-            found = outliers(folder / JOURNAL, bounds)
-        except OSError:
-            return ""
-        if not found:
-            return ""
-        names = " ".join(_shortened(found))
-        return (
-            f" {len(found):,} of the new batches hold values far outside of the dataset's range; "
-            f"go on without them by `iqlft clean {folder} --drop-batches {names}`, and "
-            f"`iqlft resume {folder}`."
-        )
 
     # -- evaluations ------------------------------------------------------------------------
 
@@ -339,16 +313,6 @@ class Session(Generic[PhaseType]):
             before=self.before,
             last=self.last,
         )
-
-
-def _shortened(batches: Sequence[BatchName]) -> list[str]:
-    """Names of batches, of their episodes or of their workers: the finest that are not too many."""
-    parts = [str(each).split(":") for each in batches]
-    for kept in (3, 2, 1):
-        names = list(dict.fromkeys(":".join(each[:kept]) for each in parts))
-        if len(names) <= MOST_NAMES or kept == 1:
-            break
-    return names
 
 
 def describe(score: Score) -> str:
