@@ -2,7 +2,8 @@
 
 What was acknowledged is in the file, whatever kills the learner; a record that was being written at
 that moment is cut off at the next opening. A record holds a batch, not a transition, because a
-batch is what is numbered and acknowledged: there is never half of one. `records.py` has its bytes.
+batch is what is numbered and acknowledged: there is never half of one. `records.py` has the bytes,
+`walk.py` reads them.
 
 Where a disk or a hand has damaged records, the others are still read. What is lost is named, and
 the run goes on without it only when that is said: then, as for batches that are dropped on purpose,
@@ -24,11 +25,10 @@ from iqlft.gateway.records import (
     BatchName,
     Entry,
     Lost,
-    Walk,
     pack_given_up,
     pack_record,
-    read_records,
 )
+from iqlft.gateway.walk import Walk, read_records
 from iqlft_workers.errors import UserError
 from iqlft_workers.files import replacing
 from iqlft_workers.messages import Batch

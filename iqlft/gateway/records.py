@@ -1,4 +1,4 @@
-"""The records of a journal: their bytes, and how to go on behind damaged ones.
+"""The records of a journal: what they are, and their bytes; `walk.py` reads them.
 
 A record of today, format 2, all numbers little-endian:
 
@@ -17,58 +17,34 @@ Format 1, which is still read, was the length and the CRC-32 of the content, and
 
 from __future__ import annotations
 
-import itertools
-import os
-import re
 import struct
 import zlib
-from collections import Counter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgpack
 
-from iqlft_workers.messages import Batch
-from iqlft_workers.wire import MAX_BYTES, WireError, decode
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
+    from iqlft_workers.messages import Batch
     from iqlft_workers.wire import Frame
 
 SALT_BYTES = 8
 """Of a marker, drawn by lot."""
-_MAGIC = b"\xf1IQLJ2\r\n"
+MAGIC = b"\xf1IQLJ2\r\n"
 """Of a marker, always the same; as the length of a record of format 1 it would be impossible."""
-_PREFIX = struct.Struct(f"<{len(_MAGIC)}s{SALT_BYTES}sBHI")
-_CRC = struct.Struct("<I")
-_OLD_PREFIX = struct.Struct("<II")
+PREFIX = struct.Struct(f"<{len(MAGIC)}s{SALT_BYTES}sBHI")
+"""Marker, kind and sizes."""
+CRC = struct.Struct("<I")
+"""A checksum."""
+OLD_PREFIX = struct.Struct("<II")
 """Length and checksum of a record of format 1."""
-_NAME_AT = _PREFIX.size + _CRC.size
+NAME_AT = PREFIX.size + CRC.size
 """Where the name of a record stands."""
-_SMALLEST = _NAME_AT + 1 + 2 * _CRC.size
+SMALLEST = NAME_AT + 1 + 2 * CRC.size
 """Bytes of the smallest record, which has neither name nor content."""
-_BATCH, _GIVEN_UP = 0, 1
+BATCH, GIVEN_UP = 0, 1
 """Kinds of records."""
-_LONGEST = MAX_BYTES + 2**16
-"""No content is longer."""
-_OLD_BATCH = re.compile(
-    rb"\x99(?:[\x00-\x7f]|\xcc.|\xcd..|\xce....)(?:\xc4.|\xc5..)\x94.\xa5BATCH", re.DOTALL
-)
-"""How the content of a record of format 1 begins."""
-_MARKED = re.compile(re.escape(_MAGIC))
-_WINDOW = 2**20
-"""Bytes that are read at a time,"""
-_OVERLAP = 64
-"""and twice, so that nothing that is looked for is cut."""
-_NAME_KINDS = [int, str, int, int, int]
-"""Types of the parts of a name."""
-_PAGE = 4096
-"""Bytes that are lost together."""
-_MOST_PARTS = 16
-"""No name and no content has more."""
-_OLDEST_PROTOCOL = 1
-"""BATCH has not changed since, so that journals of these learners can be read."""
 
 
 class BatchName(NamedTuple):
@@ -132,25 +108,6 @@ class Lost(NamedTuple):
     given_up: bool = False
 
 
-class Record(NamedTuple):
-    """A place in a journal, as it is found.
-
-    Attributes:
-        kind: a whole batch; one that was given up; what must have been one; or what was not written
-            to its end, behind which there is nothing.
-        begin: in bytes.
-        end: in bytes.
-        content: of a whole batch.
-        name: of any other, as far as it is known.
-    """
-
-    kind: Literal["whole", "given up", "damaged", "torn"]
-    begin: int
-    end: int
-    content: bytes = b""
-    name: BatchName | None = None
-
-
 def pack_record(salt: bytes, worker_id: int, frames: Sequence[Frame]) -> bytes:
     """The bytes of a record.
 
@@ -165,7 +122,7 @@ def pack_record(salt: bytes, worker_id: int, frames: Sequence[Frame]) -> bytes:
     name = BatchName(
         worker_id, fields["session"], fields["sequence"], fields["episode"], shapes[2][0]
     )
-    return _packed(salt, _BATCH, name, content)
+    return _packed(salt, BATCH, name, content)
 
 
 def pack_given_up(salt: bytes, size: int, name: BatchName | None) -> bytes:
@@ -177,271 +134,18 @@ def pack_given_up(salt: bytes, size: int, name: BatchName | None) -> bytes:
         name: of the batch, as far as it is known.
     """
     for known in (name, None):
-        room = size - len(_packed(salt, _GIVEN_UP, known, b""))
+        room = size - len(_packed(salt, GIVEN_UP, known, b""))
         if room >= 0:
-            return _packed(salt, _GIVEN_UP, known, bytes(room))
+            return _packed(salt, GIVEN_UP, known, bytes(room))
     return bytes(size)
 
 
 def _packed(salt: bytes, kind: int, name: BatchName | None, content: bytes) -> bytes:
     packed = msgpack.packb(name)
-    prefix = _PREFIX.pack(_MAGIC, salt, kind, len(packed), len(content))
-    return b"".join(part + _checksum(part) for part in (prefix, packed, content))
+    prefix = PREFIX.pack(MAGIC, salt, kind, len(packed), len(content))
+    return b"".join(part + checksum(part) for part in (prefix, packed, content))
 
 
-def _checksum(data: bytes) -> bytes:
-    return _CRC.pack(zlib.crc32(data))
-
-
-def read_records(path: Path) -> Iterator[Entry | Lost]:
-    """What is in a journal, in its order; what was not written to its end is left out.
-
-    Args:
-        path: the file, which nobody need have opened; it is only read.
-    """
-    # A damaged name of format 1 is believed where it is the next one of its session.
-    last: dict[tuple[int, str], int] = {}
-    for record in Walk(path):
-        if record.kind == "torn":
-            return
-        if record.kind == "whole":
-            worker_id, *frames = msgpack.unpackb(record.content)
-            batch = cast("Batch", decode(frames, oldest_protocol=_OLDEST_PROTOCOL))
-            last[worker_id, batch.session] = batch.sequence
-            yield Entry(worker_id, batch, record.end, record.begin)
-            continue
-        name = record.name or _claimed(record.content)
-        if name is not None and record.name is None:
-            name = name if last.get(name[:2]) == name.sequence - 1 else None
-        if name is not None:
-            last[name[:2]] = name.sequence
-        yield Lost(name, record.end, record.begin, given_up=record.kind == "given up")
-
-
-def _claimed(content: bytes) -> BatchName | None:
-    """What a damaged content of format 1 says of itself; its episode may be another."""
-    try:
-        worker_id, *frames = msgpack.unpackb(content)
-        batch = decode(frames, oldest_protocol=_OLDEST_PROTOCOL)
-    except (ValueError, TypeError, WireError, msgpack.UnpackException):
-        return None
-    if type(worker_id) is not int or not isinstance(batch, Batch):
-        return None
-    return Entry(worker_id, batch, 0).name
-
-
-class Walk:
-    """Goes through a journal, record by record.
-
-    Args:
-        path: the file; it is only read.
-
-    Attributes:
-        salt: of the markers; None before one was seen.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.salt: bytes | None = None
-        self._old_seen = False
-
-    def __iter__(self) -> Iterator[Record]:
-        """All records; after a torn one there is no more."""
-        with self._path.open("rb", buffering=0) as file:
-            self._file, self._size = file, os.fstat(file.fileno()).st_size
-            self._buffer, self._buffer_at = b"", 0
-            begin = 0
-            while begin < self._size:
-                record = self._sound(begin) or self._without_prefix(begin) or self._unsound(begin)
-                if record.kind == "whole":
-                    # Where a run of version 0.1 was resumed, all that follow are of today.
-                    self._old_seen = self._prefix(begin) is None and self._old(begin) is not None
-                yield record
-                if record.kind == "torn":
-                    return
-                begin = record.end
-
-    # -- records that are as they were written -----------------------------------------------
-
-    def _sound(self, begin: int) -> Record | None:
-        """The record whose prefix is whole, in today's format or the old one."""
-        return self._marked(begin) or self._old(begin)
-
-    def _marked(self, begin: int) -> Record | None:
-        if (sizes := self._prefix(begin)) is None:
-            return None
-        kind, name_size, size = sizes
-        content_at = begin + _NAME_AT + name_size + _CRC.size
-        end = content_at + size + _CRC.size
-        if end > self._size:
-            # Where bytes are missing in the middle there are records behind it all the same.
-            found = self._next_marked(begin + 1)
-            kinds: Literal["torn", "damaged"] = "torn" if found == self._size else "damaged"
-            return Record(kinds, begin, found, name=self._name(begin, name_size))
-        if kind == _GIVEN_UP:
-            return Record("given up", begin, end, name=self._name(begin, name_size))
-        content = self._checked(content_at, size)
-        if content is not None:
-            return Record("whole", begin, end, content)
-        if end == self._size and self._emptied(begin):
-            return Record("torn", begin, end)
-        name = self._name(begin, name_size)
-        return Record("damaged", begin, self._corrected(begin, end), name=name)
-
-    def _prefix(self, begin: int) -> tuple[int, int, int] | None:
-        """Kind and sizes of a record of today's format; None where there is no such prefix."""
-        prefix = self._bytes(begin, _PREFIX.size)
-        if prefix is None or self._bytes(begin + _PREFIX.size, _CRC.size) != _checksum(prefix):
-            return None
-        magic, salt, *sizes = _PREFIX.unpack(prefix)
-        if magic != _MAGIC or self.salt not in {None, salt}:
-            return None
-        self.salt = salt
-        return cast("tuple[int, int, int]", tuple(sizes))
-
-    def _corrected(self, begin: int, end: int) -> int:
-        """The end of a damaged record, which may have bytes too few or too many."""
-        if end == self._size or self._prefix(end) or self._old(end) or self._without_prefix(end):
-            return end
-        found = self._next_marked(begin + 1)
-        return found if found < end + _SMALLEST else end
-
-    def _old(self, begin: int) -> Record | None:
-        length, checksum = self._old_prefix(begin)
-        content = self._bytes(begin + _OLD_PREFIX.size, length)
-        # Pages that a power failure has emptied would pass for records without content.
-        if not content or zlib.crc32(content) != checksum:
-            return None
-        return Record("whole", begin, begin + _OLD_PREFIX.size + length, content)
-
-    def _old_prefix(self, begin: int) -> tuple[int, int]:
-        prefix = self._bytes(begin, _OLD_PREFIX.size)
-        length, checksum = (0, 0) if prefix is None else _OLD_PREFIX.unpack(prefix)
-        return (length if length <= _LONGEST else 0), checksum
-
-    # -- records that are not ---------------------------------------------------------------
-
-    def _without_prefix(self, begin: int) -> Record | None:
-        """The record whose content is whole, by the sizes that it has of itself."""
-        name_size = self._packed_size(begin + _NAME_AT)
-        if name_size:
-            content_at = begin + _NAME_AT + name_size + _CRC.size
-            size = self._packed_size(content_at)
-            if size and (content := self._checked(content_at, size)) is not None:
-                return Record("whole", begin, content_at + size + _CRC.size, content)
-        return self._old_without_length(begin)
-
-    def _old_without_length(self, begin: int) -> Record | None:
-        size, (_, checksum) = self._packed_size(begin + _OLD_PREFIX.size), self._old_prefix(begin)
-        content = self._bytes(begin + _OLD_PREFIX.size, size)
-        if not content or zlib.crc32(content) != checksum:
-            return None
-        return Record("whole", begin, begin + _OLD_PREFIX.size + size, content)
-
-    def _unsound(self, begin: int) -> Record:
-        """What cannot be read, up to where it ends or reading can go on."""
-        length, _ = self._old_prefix(begin)
-        end = begin + _OLD_PREFIX.size + length
-        if length and (end == self._size or (end < self._size and self._sound(end))):
-            content = self._bytes(begin + _OLD_PREFIX.size, length) or b""
-            return Record("damaged", begin, end, content)
-        name_size = self._packed_size(begin + _NAME_AT)
-        name = self._name(begin, name_size) if name_size else None
-        end = self._next(begin + 1)
-        if end == self._size and self._looks_torn(begin, length):
-            return Record("torn", begin, end)
-        if end < begin + _SMALLEST and not any(self._bytes(begin, end - begin) or b""):
-            return Record("given up", begin, end)
-        return Record("damaged", begin, end, name=name)
-
-    def _looks_torn(self, begin: int, old_length: int) -> bool:
-        """Whether the rest of the file was never written to its end."""
-        rest = self._size - begin
-        # Longer rests of today's format tell how long they would be.
-        old = old_length and (self._old_seen or begin == 0)
-        cut = rest < _NAME_AT or (old and rest < _OLD_PREFIX.size + old_length)
-        return bool(cut) or self._emptied(begin)
-
-    def _emptied(self, begin: int) -> bool:
-        """Whether a power failure has left the file's last pages empty, from a record on."""
-        if (size := self._size - begin) > _LONGEST:
-            return False
-        rest = self._bytes(begin, size) or b""
-        written = len(rest.rstrip(b"\0"))
-        emptied_at = begin if not written else -(-(begin + written) // _PAGE) * _PAGE
-        # Not so few that a checksum and the end of what it is of may be zeros.
-        return self._size - emptied_at >= 2 * _CRC.size
-
-    def _next(self, begin: int) -> int:
-        """Where the next record begins that can be read; the end of the file if there is none."""
-        if self.salt is None:
-            self.salt = self._most_common_salt(begin)
-        marked = self._next_marked(begin)
-        # Nothing in a record of today is looked at as if it were an old one.
-        if self.salt is not None and not self._old_seen:
-            return marked
-        return min(marked, self._first(_OLD_BATCH, begin, _OLD_PREFIX.size, self._old))
-
-    def _next_marked(self, begin: int) -> int:
-        return self._first(_MARKED, begin, 0, self._prefix)
-
-    def _most_common_salt(self, begin: int) -> bytes | None:
-        """That of the markers in the rest, which a peer that writes some does not outdo."""
-        found: Counter[bytes] = Counter()
-        for at in self._matches(_MARKED, begin):
-            self.salt = None
-            if self._prefix(at):
-                found[cast("bytes", self.salt)] += 1
-        return max(found, key=lambda salt: found[salt], default=None)
-
-    def _first(self, pattern: re.Pattern[bytes], begin: int, before: int, read: Any) -> int:  # noqa: ANN401
-        found = (at - before for at in self._matches(pattern, begin + before))
-        return next((at for at in found if read(at)), self._size)
-
-    def _matches(self, pattern: re.Pattern[bytes], begin: int) -> Iterator[int]:
-        """Where a pattern is found from a place on."""
-        for at in itertools.count(begin, _WINDOW):
-            if at >= self._size:
-                return
-            window = self._bytes(at, min(_WINDOW + _OVERLAP, self._size - at)) or b""
-            yield from (at + m.start() for m in pattern.finditer(window) if m.start() < _WINDOW)
-
-    # -- bytes ------------------------------------------------------------------------------
-
-    def _name(self, begin: int, size: int) -> BatchName | None:
-        """The name in a record, if it is whole."""
-        packed = self._checked(begin + _NAME_AT, size)
-        parts: Any = None if packed is None else msgpack.unpackb(packed)
-        # It may be that of nothing, or where bytes are missing the content.
-        kinds = [type(part) for part in parts] if isinstance(parts, list) else []
-        return BatchName(*parts) if kinds == _NAME_KINDS else None
-
-    def _checked(self, at: int, size: int) -> bytes | None:
-        """Bytes that their checksum follows."""
-        data = self._bytes(at, size)
-        if data is None or self._bytes(at + size, _CRC.size) != _checksum(data):
-            return None
-        return data
-
-    def _packed_size(self, at: int) -> int:
-        """Bytes of the list in msgpack that begins here; 0 if there is none."""
-        unpacker = msgpack.Unpacker(max_buffer_size=_LONGEST)
-        unpacker.feed(self._bytes(at, min(_LONGEST, max(0, self._size - at))) or b"")
-        try:
-            for _ in range(min(unpacker.read_array_header(), _MOST_PARTS)):
-                unpacker.skip()
-        except (ValueError, TypeError, msgpack.UnpackException):
-            return 0
-        return int(unpacker.tell())
-
-    def _bytes(self, at: int, size: int) -> bytes | None:
-        """Bytes of the file; None where it has not so many."""
-        if at + size > self._size:
-            return None
-        first = at - self._buffer_at
-        if first < 0 or first + size > len(self._buffer):
-            wanted = min(max(size, _WINDOW), self._size - at)
-            self._buffer, self._buffer_at = os.pread(self._file.fileno(), wanted, at), at
-            first = 0
-        found = self._buffer[first : first + size]
-        return found if len(found) == size else None
+def checksum(data: bytes) -> bytes:
+    """What follows each part of a record."""
+    return CRC.pack(zlib.crc32(data))

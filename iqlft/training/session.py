@@ -16,11 +16,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 import torch
 
-from iqlft.config.settings import OnlineConfig
-from iqlft.datasets.value_bounds import ValueBounds
-from iqlft.gateway.journal import outliers
 from iqlft.runs import checkpoint
-from iqlft.runs.folder import JOURNAL, RunError
+from iqlft.runs.folder import RunError
 from iqlft.runs.policy import save_policy
 from iqlft.runs.recorded import plain
 from iqlft.runs.scores import Score
@@ -30,17 +27,17 @@ from iqlft.training.metrics import MetricsLog
 from iqlft.training.oversight import Oversight
 from iqlft.training.phases import Offline, Online
 from iqlft.training.progress import Status
+from iqlft.training.suspects import suspects
 from iqlft_workers.errors import UserError
 from iqlft_workers.pool import WorkerPool
 from iqlft_workers.text import PlainFormatter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.gateway.gateway import Gateway
-    from iqlft.gateway.records import BatchName
     from iqlft.runs.checkpoint import Checkpoint
     from iqlft.runs.folder import Run
     from iqlft.training.interruption import StopSignal
@@ -52,8 +49,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 STATUS_SECONDS = 0.5
 """Between two looks at workers and evaluations, and two reports of the status."""
-MOST_NAMES = 20
-"""Batches are named one by one up to so many."""
 PhaseType = TypeVar("PhaseType", bound=Offline | Online)
 
 
@@ -193,28 +188,8 @@ class Session(Generic[PhaseType]):
             raise TrainingDivergedError(
                 f"{what} not finite after {self.member.updates:,} updates; the last checkpoint "
                 f"in {self.plan.run.folder}, if there is one, is from before: check rewards and "
-                f"learning rate.{self._suspects()}"
+                f"learning rate.{suspects(self.plan, self.dataset)}"
             )
-
-    def _suspects(self) -> str:
-        """The batches that may have done it, and how to be rid of them."""
-        folder, dataset = self.plan.run.folder, self.dataset
-        factor = getattr(self.plan.config, "value_bounds", 0.0) or OnlineConfig.value_bounds
-        bounds = ValueBounds.of_dataset(dataset.statistics, dataset.layout, factor)
-        if bounds is None or not (folder / JOURNAL).is_file():
-            return ""
-        try:
-            found = outliers(folder / JOURNAL, bounds)
-        except OSError:
-            return ""
-        if not found:
-            return ""
-        names = " ".join(_shortened(found))
-        return (
-            f" {len(found):,} of the new batches hold values far outside of the dataset's range; "
-            f"go on without them by `iqlft clean {folder} --drop-batches {names}`, and "
-            f"`iqlft resume {folder}`."
-        )
 
     # -- evaluations ------------------------------------------------------------------------
 
@@ -355,16 +330,6 @@ class Session(Generic[PhaseType]):
             before=self.before,
             last=self.last,
         )
-
-
-def _shortened(batches: Sequence[BatchName]) -> list[str]:
-    """Names of batches, of their episodes or of their workers: the finest that are not too many."""
-    parts = [str(each).split(":") for each in batches]
-    for kept in (3, 2, 1):
-        names = list(dict.fromkeys(":".join(each[:kept]) for each in parts))
-        if len(names) <= MOST_NAMES or kept == 1:
-            break
-    return names
 
 
 def describe(score: Score) -> str:

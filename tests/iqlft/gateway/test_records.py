@@ -19,8 +19,8 @@ from iqlft.gateway.records import (
     Lost,
     pack_given_up,
     pack_record,
-    read_records,
 )
+from iqlft.gateway.walk import read_records
 from iqlft_workers import messages
 from iqlft_workers.transition import Transitions
 from iqlft_workers.wire import Frame, encode

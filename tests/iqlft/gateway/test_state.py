@@ -175,6 +175,7 @@ def test_a_batch_with_values_far_outside_of_the_dataset_is_refused_counted_and_n
     peers = Peers(bounds=ValueBounds(Range(-10, 10), Range(-3, 3)))
     peers.state.publish(make_weights(2, 1, version=3))
     peers.state.recover(journal)
+    peers.state.allow(10**6)
     peers.join(b"a")
     peers.say(b"a", batch("a", 1))
     values = getattr(batch("a", 2, episode=7), name) + np.float32(1e30)
@@ -290,6 +291,7 @@ def test_a_worker_whose_credit_expired_has_all_of_it_again_after_a_few_batches(
 
 
 def test_a_learner_that_leaves_lets_nobody_join(peers: Peers) -> None:
+    peers.state.allow(10**6)
     peers.join(b"a")
     peers.state.drain(over=False)
     for route in (b"a", b"newcomer"):

@@ -1,0 +1,59 @@
+"""Which new batches may have made a run diverge, and how to be rid of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from iqlft.config.settings import OnlineConfig
+from iqlft.datasets.value_bounds import ValueBounds
+from iqlft.gateway.journal import outliers
+from iqlft.runs.folder import JOURNAL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.gateway.records import BatchName
+    from iqlft.training.plan import RunPlan
+
+MOST_NAMES = 20
+"""Batches are named one by one up to so many."""
+
+
+def suspects(plan: RunPlan[Any], dataset: OfflineDataset) -> str:
+    """A sentence that names the batches with values far outside of the dataset's range.
+
+    Args:
+        plan: of the run; nothing is written to it.
+        dataset: what it was pretrained on.
+
+    Returns:
+        The sentence, after a space; empty where there are no such batches, or no journal.
+    """
+    journal, factor = plan.run.folder / JOURNAL, getattr(plan.config, "value_bounds", 0.0)
+    bounds = ValueBounds.of_dataset(
+        dataset.statistics, dataset.layout, factor or OnlineConfig.value_bounds
+    )
+    if bounds is None or not journal.is_file():
+        return ""
+    try:
+        found = outliers(journal, bounds)
+    except OSError:
+        return ""  # What went wrong first is to be told, not this.
+    if not found:
+        return ""
+    return (
+        f" {len(found):,} of the new batches hold values far outside of the dataset's range; go on "
+        f"without them by `iqlft clean {plan.run.folder} --drop-batches "
+        f"{' '.join(_shortened(found))}`, and `iqlft resume {plan.run.folder}`."
+    )
+
+
+def _shortened(batches: Sequence[BatchName]) -> list[str]:
+    """Names of batches, of their episodes or of their workers: the finest that are not too many."""
+    parts = [str(each).split(":") for each in batches]
+    for kept in (3, 2, 1):
+        names = list(dict.fromkeys(":".join(each[:kept]) for each in parts))
+        if len(names) <= MOST_NAMES:
+            break
+    return names
