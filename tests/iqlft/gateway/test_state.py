@@ -293,6 +293,7 @@ def test_a_worker_whose_credit_expired_has_all_of_it_again_after_a_few_batches(
 def test_a_learner_that_leaves_lets_nobody_join(peers: Peers) -> None:
     peers.state.allow(10**6)
     peers.join(b"a")
+    peers.tick(1.0)
     peers.state.drain(over=False)
     for route in (b"a", b"newcomer"):
         peers.say(route, messages.Hello(None, route.decode(), iqlft_workers.__version__))
