@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iqlft_workers.client import EndpointError
-from iqlft_workers.discovery import Address, LearnerLostError, read_endpoint
+from iqlft_workers.discovery import Address, EndpointError, LearnerLostError, read_endpoint
 from iqlft_workers.errors import UserError
 from iqlft_workers.keys import WorkerKeys
 from iqlft_workers.loop import work
