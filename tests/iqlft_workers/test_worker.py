@@ -347,7 +347,9 @@ def test_a_worker_that_keeps_dying_ends_the_pool_with_its_last_words(
         wait_until(lambda: pool.watch() and False)
 
 
-@pytest.mark.parametrize("endpoint", ["127.0.0.1:5555", "tcp://:1", "udp://a:1", "tcp://a:b"])
+@pytest.mark.parametrize(
+    "endpoint", ["127.0.0.1:5555", "tcp://:1", "udp://a:1", "tcp://a:b", "tcp://[:5", "tcp://[::1]"]
+)
 def test_an_address_that_is_none_is_refused_in_one_sentence(endpoint: str) -> None:
     with started(endpoint) as process:
         words = last_words(process)
@@ -449,7 +451,8 @@ def test_a_worker_takes_the_keys_of_the_learner_that_comes_after_a_killed_one(
     with temporary_keys(1) as left:
         write_endpoint(file, f"tcp://127.0.0.1:{port}", left.folder)
         with started(str(file)) as process:
-            time.sleep(1.5)
+            assert process.stderr is not None
+            assert "Looking for the learner" in process.stderr.readline()
             file.unlink()
             with learner(tmp_path / "journal", port) as second:
                 wait_until(second.rejected)
@@ -468,6 +471,18 @@ def test_keys_of_another_user_are_not_waited_for(tmp_path: Path) -> None:
     with started(str(tmp_path / "endpoint")) as process:
         assert "Others can write to" in last_words(process)
     assert process.returncode == 2
+
+
+@pytest.mark.parametrize("content", [b"\xff\x00", b"no address\n"])
+def test_an_endpoint_file_of_something_else_is_named_in_a_sentence(
+    content: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "endpoint").write_bytes(content)
+    with started(str(tmp_path / "endpoint")) as process:
+        words = last_words(process)
+    assert process.returncode == 2
+    assert "address" in words
+    assert "Traceback" not in words
 
 
 @pytest.mark.parametrize("port", [0, 65536, 70000])

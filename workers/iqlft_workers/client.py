@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from iqlft_workers.discovery import Address
+from iqlft_workers.discovery import Address, EndpointError
 from iqlft_workers.errors import UserError
 from iqlft_workers.wire import MAX_BYTES
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from iqlft_workers.keys import WorkerKeys
     from iqlft_workers.wire import Frame
 
+_ENDPOINT = re.compile(r"tcp://(?P<host>\[[\w:.%]+\]|[^\[\]/\s@]+):(?P<port>[1-9]\d{0,4})")
+"""An address: a name or a number, in brackets where it is one of IPv6, and a port."""
 _BYE_MILLISECONDS = 500
 """What was sent last has so long to leave."""
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01"
@@ -40,10 +42,6 @@ _HANDSHAKE_ENDS = (
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
 """The events that are followed."""
-
-
-class EndpointError(UserError):
-    """The address of the learner cannot be one."""
 
 
 class KeyRefusedError(UserError):
@@ -247,15 +245,13 @@ class Client:
 
 
 def _host(endpoint: str) -> str:
-    address = urlsplit(endpoint)
-    host, _, port = address.netloc.rpartition(":")
-    known = re.fullmatch(r"[1-9]\d{0,4}", port) and int(port) <= 65535
-    if address.scheme != "tcp" or not host or not known:
+    match = _ENDPOINT.fullmatch(endpoint)
+    if match is None or int(match["port"]) > 65535:
         raise EndpointError(
             "The learner's address is tcp://HOST:PORT with a port in [1, 65535], not "
             f"{endpoint[:99]!r}."
         )
-    return host
+    return match["host"]
 
 
 def _mechanism(endpoint: str) -> bytes:

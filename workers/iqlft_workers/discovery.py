@@ -24,6 +24,10 @@ PATIENCE_SECONDS = 3600.0
 _log = logging.getLogger(__name__)
 
 
+class EndpointError(UserError):
+    """The address of the learner cannot be one."""
+
+
 class LearnerLostError(UserError):
     """The learner was away for too long."""
 
@@ -54,12 +58,18 @@ def read_endpoint(path: Path, worker_id: int | None, keys: WorkerKeys | None) ->
         keys: those to use instead.
 
     Raises:
+        EndpointError: the file holds other bytes.
         KeyFileError: the keys are another user's.
     """
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = path.read_text(encoding="utf-8").split("\n")
     except OSError:
         return None
+    except ValueError as error:
+        raise EndpointError(
+            f"{path} holds no address but other bytes; the learner writes it anew when it is "
+            "started again."
+        ) from error
     endpoint, folder = lines[0].strip(), "".join(lines[1:2])
     try:
         if keys is None and folder:

@@ -1,7 +1,7 @@
 """The root of the errors that a user can cause and mend.
 
     UserError
-    |-- EndpointError              (iqlft_workers.client)
+    |-- EndpointError              (iqlft_workers.discovery)
     |-- EnvironmentMismatchError   (iqlft_workers.environment)
     |-- KeyFileError               (iqlft_workers.keys)
     |-- KeyRefusedError            (iqlft_workers.client)

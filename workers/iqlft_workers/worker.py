@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iqlft_workers.client import EndpointError
-from iqlft_workers.discovery import Address, LearnerLostError, read_endpoint
+from iqlft_workers.discovery import Address, EndpointError, LearnerLostError, read_endpoint
 from iqlft_workers.errors import REJECTED, UNFIT, UserError
 from iqlft_workers.keys import WorkerKeys
 from iqlft_workers.loop import RejectedError, work
