@@ -368,6 +368,7 @@ def open_session(session: Session[PhaseType]) -> Iterator[Session[PhaseType]]:
 def _own_log(session: Session[PhaseType]) -> Iterator[None]:
     """Writes what the learner and this run's gateway log to the run's folder."""
     path = session.plan.run.folder / "logs" / "learner.log"
+    path.parent.mkdir(exist_ok=True)
     with closing(logging.FileHandler(path, encoding="utf-8")) as log:
         own = {threading.main_thread().name, threading.current_thread().name}
         own.add(session.gateway.thread_name)
