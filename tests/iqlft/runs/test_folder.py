@@ -218,6 +218,7 @@ def test_what_is_not_finite_is_null_in_the_metrics_and_nothing_in_a_curve(run: R
     (row,) = read_run(run.folder).rows
     assert math.isnan(row.mean_return)
     assert row.normalized_score is None
+    run.close()
 
 
 def test_rows_up_to_the_last_record_are_vouched_for_and_those_behind_it_are_not(run: Run) -> None:
