@@ -106,6 +106,8 @@ def settle(run: Run, say: Callable[[str], None], *, edited: bool = False) -> Non
             say(f"Going on with config.yaml as it was edited: {said}.")
         require_recorded(run, name, {} if edited else state)
         run.configuration()
+    except OSError as error:
+        raise RunError(f"{run.folder} cannot be mended ({error}); mend it by hand.") from error
     finally:
         run.close()
 

@@ -385,6 +385,7 @@ class _LastingLog(logging.FileHandler):
 def _own_log(session: Session[PhaseType]) -> Iterator[None]:
     """Writes what the learner and this run's gateway log to the run's folder."""
     path = session.plan.run.folder / "logs" / "learner.log"
+    path.parent.mkdir(exist_ok=True)
     with closing(_LastingLog(path, encoding="utf-8")) as log:
         own = {threading.main_thread().name, threading.current_thread().name}
         own.add(session.gateway.thread_name)

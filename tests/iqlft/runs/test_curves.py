@@ -1,9 +1,13 @@
 import json
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from iqlft.analysis.table import format_table
+from iqlft.figures.before_after import plot_before_after
 from iqlft.runs.curves import common_metric, find_runs, read_run
 from iqlft.runs.folder import RunError
 
@@ -145,3 +149,18 @@ def test_the_metric_is_the_best_that_all_runs_report(make_run: MakeRun, metric: 
     assert run.rows[0].score(common_metric([run])) == (50 if metric == "success" else 0.5)
     other = read_run(make_run(seed=1, metric="return"))
     assert common_metric([run, other]) == "return"
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", ""])
+def test_a_return_that_was_not_finite_is_read_tabulated_and_drawn(
+    make_run: MakeRun, text: str, tmp_path: Path
+) -> None:
+    folder = make_run(online=[0.5, 0.5], metric="return")
+    path = folder / "curves.csv"
+    path.write_text(
+        re.sub(r"(?m)^((?:online|offline)(?:,[^,]*){4},)[^,]*", rf"\g<1>{text}", path.read_text())
+    )
+    run = read_run(folder)
+    assert all(math.isnan(row.mean_return) for row in run.rows)
+    assert "nan" in format_table([run])
+    assert all(each.stat().st_size for each in plot_before_after([run], tmp_path / "plots"))

@@ -1,18 +1,21 @@
 """The run folder: complete or absent, never overwritten, cut back to a checkpoint's lengths."""
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from iqlft.runs.curves import read_run
 from iqlft.runs.folder import (
     EPISODE_COLUMNS,
     Run,
     RunError,
     newest_pretrained,
     refuse_existing,
+    require_whole,
 )
 from iqlft.runs.scores import Score
 
@@ -204,3 +207,38 @@ def test_two_processes_never_train_in_one_folder(tmp_path: Path) -> None:
     one.close()
     other.truncate({})
     other.close()
+
+
+def test_what_is_not_finite_is_null_in_the_metrics_and_nothing_in_a_curve(run: Run) -> None:
+    run.append_metrics({"phase": "offline", "updates": 1, "q": math.inf, "loss": math.nan, "n": 2})
+    run.append_score(Score("offline", 1, 0, 0.5, None, math.nan, -math.inf, 4))
+    line = (run.folder / "metrics.jsonl").read_text()
+    assert json.loads(line) == {"phase": "offline", "updates": 1, "q": None, "loss": None, "n": 2}
+    run.write_meta({"algorithm": "iql"})
+    (row,) = read_run(run.folder).rows
+    assert math.isnan(row.mean_return)
+    assert row.normalized_score is None
+    run.close()
+
+
+def test_rows_up_to_the_last_record_are_vouched_for_and_those_behind_it_are_not(run: Run) -> None:
+    run.append_score(Score("offline", 1, 0, 0.5, None, 2.0, None, 4))
+    run.record()
+    run.append_score(Score("offline", 2, 0, 0.5, None, 2.0, None, 4))
+    run.close()
+    path = run.folder / "curves.csv"
+    require_whole(run.folder, "curves.csv")
+    text = path.read_text()
+    path.write_text(text.replace("offline,2", "offline,3"))
+    require_whole(run.folder, "curves.csv")
+    path.write_text(text.replace("offline,1", "offline,0"))
+    with pytest.raises(RunError, match="does not hold what was written"):
+        require_whole(run.folder, "curves.csv")
+
+
+def test_meta_of_other_kinds_is_refused(run: Run) -> None:
+    for key, value in (("seed", None), ("dataset", []), ("status", 3), ("argv", "iqlft")):
+        run.write_meta({key: value})
+        with pytest.raises(RunError, match=f"meta.json: {key} is .*, but must be of type"):
+            _ = run.meta
+        (run.folder / "meta.json").write_text(json.dumps(META))

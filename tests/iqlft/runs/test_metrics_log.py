@@ -45,3 +45,13 @@ def test_damaged_metrics_are_refused_with_the_line(tmp_path: Path, text: str, sa
 def test_a_run_without_metrics_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"metrics.jsonl cannot be read \(.*No such file"):
         read_history(tmp_path)
+
+
+def test_what_version_0_1_wrote_of_figures_that_are_not_finite_is_read_as_none(
+    tmp_path: Path,
+) -> None:
+    row = '{"phase": "offline", "updates": 1, "dataset/q": %s}\n'
+    (tmp_path / "metrics.jsonl").write_text(row % "NaN" + row % "-Infinity" + row % "2.5")
+    history = read_history(tmp_path)
+    assert [each["dataset/q"] for each in history.rows] == [None, None, 2.5]
+    assert history.column("dataset/q", "offline")[1].tolist() == [2.5]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from iqlft.algorithms.base import Batch, Metrics
@@ -23,6 +24,8 @@ from iqlft.cli import main as cli
 from iqlft.config.settings import FinetuneConfig
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import JOURNAL, Run
+from iqlft.runs.policy import load_policy
+from iqlft.runs.recorded import settle
 from iqlft.training.finetune import finetune
 from iqlft.training.interruption import Interrupted
 from iqlft.training.resume import resume
@@ -160,37 +163,35 @@ def test_a_run_is_not_fine_tuned_with_another_pretraining_than_its_own(
 # -- checkpoints --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"nothing", b"../../iql-s0"])
-def test_without_a_last_one_the_newest_whole_checkpoint_is_taken_and_said(
-    content: bytes | None, stopped: Path, interrupted: Path
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"nothing", b"../../iql-s0", b"000000299"])
+def test_without_a_last_one_the_whole_ones_are_named_and_the_newest_of_them_is_taken(
+    content: bytes, stopped: Path
 ) -> None:
     folder = stopped / "checkpoints"
-    damage_last(folder, content)
+    (folder / "last").write_bytes(content)
     *_, before, newest = checkpoint.names(folder)
-    damaged = folder / newest / checkpoint.TENSORS
-    damaged.write_bytes(flipped(damaged.read_bytes(), 0.9))
     with pytest.raises(checkpoint.CheckpointError, match=f"there are .*{newest}: write one of"):
         checkpoint.load(folder)
+    damaged = folder / newest / checkpoint.TENSORS
+    damaged.write_bytes(flipped(damaged.read_bytes(), 0.9))
     told: list[str] = []
-
-    class Listener:
-        def event(self, sentence: str) -> None:
-            told.append(sentence)
-
-        def status(self, _status: object) -> None: ...
-
-    resume(stopped, reporter=Listener())
+    settle(Run.open(stopped), told.append)
     assert f"going on from {before}, the newest whole checkpoint" in told[0]
-    whole = shutil.copytree(interrupted, stopped.with_name("whole"))
+    assert checkpoint.last(folder) == before
+
+
+def test_a_run_that_goes_on_from_an_older_checkpoint_comes_to_the_same_end(
+    stopped: Path, interrupted: Path
+) -> None:
+    folder = stopped / "checkpoints"
+    (folder / "last").unlink()
+    shutil.rmtree(folder / checkpoint.names(folder)[-1])
+    code, output, errors = said("resume", stopped)
+    assert (code, errors) == (0, "")
+    assert "is lost: going on from 000000320" in " ".join(output.split())
+    whole = Path(shutil.copytree(interrupted, stopped.with_name("whole")))
     resume(whole)
     assert outcome(stopped) == outcome(whole)
-
-
-def damage_last(folder: Path, content: bytes | None) -> None:
-    if content is None:
-        (folder / "last").unlink()
-    else:
-        (folder / "last").write_bytes(content)
 
 
 # -- what other commands read ---------------------------------------------------------------------
@@ -337,14 +338,14 @@ def training(*arguments: str) -> Act:
 
 
 def cleaning(run: Path) -> tuple[int, str, str, object]:
-    """Cleans a run: what there is to see of it afterwards."""
+    """Cleans a run: what is left of what it writes anew."""
     code, _, errors = said("clean", run)
     if code:
         return code, "", errors, None
     networks = checkpoint.algorithm_tensors(checkpoint.load(run / "checkpoints").tensors)
     tensors = {key: each.numpy().tobytes() for key, each in networks.items()}
     survey = run / "replay" / "survey.safetensors"
-    return 0, "", errors, (tensors, survey.read_bytes(), said("table", run, "--style", "csv"))
+    return 0, "", errors, (tensors, survey.read_bytes(), load_policy(run)(np.ones(29)).tobytes())
 
 
 LAST = r"checkpoints/(last|000000470-001/)"
