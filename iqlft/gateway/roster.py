@@ -76,8 +76,9 @@ class Session:
             inherits it, so that nobody gains by beginning anew.
         marked: time, `granted` and `accepted` at the last look at what it makes of its credit.
         promised: the most that it was ever told it may take.
-        strays: steps accepted beyond that, which a learner that is gone may have promised.
-        wanted: steps of a batch for which there was no room; 0 if there is none.
+        strays: of these, steps that a learner that is gone may have promised, and no grant of this
+            one; of all sessions of its worker.
+        wanted: steps of a batch that waits for credit; 0 if there is none.
         version: of the weights that it acted with last.
         ack_due: whether it waits for an ACK.
         pinged_at: when it was last asked whether it is there.
@@ -175,8 +176,19 @@ class Session:
 
     def begin_credit(self, now: float, before: Session | None) -> None:
         """Begins to look at its credit, after another session of the same worker or itself."""
-        self.limit = before.limit if before is not None else CREDIT
+        if before is not None:
+            self.limit, self.strays = before.limit, before.strays
         self._mark(now)
+
+    def missing(self, steps: int) -> int:
+        """Steps that must still be promised for a batch of so many; at most 0 if it is covered."""
+        return self.accepted + steps - self.promised
+
+    def lend(self, steps: int) -> None:
+        """Promises what a learner that is gone may have promised before."""
+        self.granted += steps
+        self.promised += steps
+        self.strays += steps
 
     def end_credit(self) -> None:
         """What was granted to it counts no more."""

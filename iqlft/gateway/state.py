@@ -319,20 +319,16 @@ class GatewayState:
         """Whether the credit of a worker, or what is left of the run's, is enough for a batch.
 
         A learner that is gone may have given a worker credit which this one does not know of. Its
-        steps are taken as soon as the run has room for them.
+        steps are taken as soon as the run has room for them, before others are given more.
 
         Raises:
             BatchError: nobody can have given so much.
         """
-        beyond = session.accepted + steps - session.promised
-        if beyond > 0:
-            if session.strays + beyond > CREDIT:
-                raise BatchError("It goes beyond the worker's credit.")
-            if beyond > self._room:
-                return False
-            session.strays += beyond
-            session.promised += beyond
-        return True
+        missing = max(0, session.missing(steps))
+        if session.strays + missing > CREDIT:
+            raise BatchError("It goes beyond the worker's credit.")
+        session.lend(max(0, min(missing, self._room)))
+        return session.missing(steps) <= 0
 
     @property
     def _room(self) -> int:
@@ -421,7 +417,7 @@ class GatewayState:
     def _grant_credit(self) -> None:
         """Gives the workers credit for what is allowed and not yet taken or given."""
         for session in self.roster.ready:
-            if 0 < session.wanted <= self._room:
+            if session.wanted and self._covers(session, session.wanted):
                 session.wanted = 0
                 self._send(session, messages.Rehello())
         self.roster.grant_credit(self._room, 1 if self._service.lockstep else CREDIT)

@@ -138,8 +138,10 @@ class Client:
         socket = self._new_socket(zmq.DEALER)
         # After `connect` it would have no effect on messages that are under way.
         socket.set(zmq.CONFLATE, 1)
-        # Each new connection says that it is there, with an empty message.
+        # Each new connection says that it is there, with an empty message; without IMMEDIATE one
+        # that is made again would be no new one.
         socket.set(zmq.PROBE_ROUTER, 1)
+        socket.set(zmq.IMMEDIATE, 1)
         self._connect(socket, f"tcp://{self._host}:{port}")
         self._subscription = socket
 

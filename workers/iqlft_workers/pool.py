@@ -134,13 +134,12 @@ class WorkerPool:
 
     def _handle_rejection(self, local: _Local, now: float) -> str:
         """Tries again after a while: whoever it is that made the learner reject it will leave."""
-        pause = min(REJECTED_BACK_OFF_SECONDS, BACK_OFF_SECONDS * 2**local.rejections)
+        pause = min(REJECTED_BACK_OFF_SECONDS, BACK_OFF_SECONDS * 2 ** min(local.rejections, 9))
+        reason = local.last_lines().rpartition("\n")[2]
         local.process, local.restart_at = None, now + pause
         local.rejections += 1
-        return (
-            f"Worker {local.worker_id} was rejected, and is started again in {pause:.1f} s: "
-            f"{local.last_lines().rpartition(chr(10))[2]}"
-        )
+        name = f"Worker {local.worker_id}"
+        return f"{name} was rejected, and is started again in {pause:.1f} s: {reason}"
 
     def replace(self, worker_id: int, reason: str, seconds: float = 0.0) -> bool:
         """Kills a worker that does not work as it should; `watch` starts it again.

@@ -29,6 +29,7 @@ from iqlft_workers.keys import KeyFileError, LearnerKeys, WorkerKeys, new_keys
 from iqlft_workers.messages import Message
 from iqlft_workers.transition import RowLayout
 from iqlft_workers.wire import decode, encode
+from tcp_proxy import free_ports
 
 
 class Keys:
@@ -67,8 +68,10 @@ def keys(tmp_path: Path) -> Keys:
 
 
 @contextmanager
-def listening(keys: LearnerKeys | None, host: str = "127.0.0.1") -> Iterator[LearnerSockets]:
-    sockets = LearnerSockets(host, 0, keys)
+def listening(
+    keys: LearnerKeys | None, host: str = "127.0.0.1", port: int = 0
+) -> Iterator[LearnerSockets]:
+    sockets = LearnerSockets(host, port, keys)
     try:
         yield sockets
     finally:
@@ -145,6 +148,31 @@ def test_weights_go_only_to_workers_whose_key_is_known(keys: Keys) -> None:
         # Of the connection for messages, and of that for weights.
         receive_nothing_until_rejected(sockets, 2)
         assert sockets.rejected == 2
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+def test_weights_go_on_when_the_connection_for_them_is_made_again(
+    keys: Keys, *, keyed: bool
+) -> None:
+    learner, worker = (keys.learner, keys.worker(0)) if keyed else (None, None)
+    port = free_ports()[0]
+    with Client(f"tcp://127.0.0.1:{port}", worker) as client:
+        client.subscribe(port + 1)
+        for packed in (b"first", b"second"):
+            with listening(learner, port=port) as sockets:
+                assert published_to(sockets, client, packed, 20.0)
+
+
+def published_to(sockets: LearnerSockets, client: Client, packed: bytes, seconds: float) -> bool:
+    """Whether a client gets what is published in so long."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        sockets.publish(packed)
+        sockets.wait(0.01)
+        list(sockets.receive())
+        if client.published_weights() == packed:
+            return True
+    return False
 
 
 def test_an_unknown_key_is_refused(keys: Keys, caplog: pytest.LogCaptureFixture) -> None:

@@ -224,6 +224,26 @@ def test_a_batch_that_another_learner_gave_credit_for_waits_until_there_is_room(
     assert rewards(peers) == [1]
 
 
+def test_who_waits_with_steps_of_another_learner_is_served_before_more_is_granted(
+    peers: Peers,
+) -> None:
+    peers.state.allow(200)
+    peers.join(b"b")
+    peers.tick(0.1)
+    assert peers.heard(b"b", messages.Ack)[-1].credit == 200
+    peers.join(b"a")
+    peers.say(b"a", batch("a", 1, 128))
+    for sequence in (1, 2, 3):
+        assert peers.heard(b"a", messages.Rehello) == []
+        peers.say(b"b", batch("b", sequence, 50))
+        peers.state.allow(200 + 50 * sequence)
+        peers.tick(0.1)
+    assert len(peers.heard(b"a", messages.Rehello)) == 1
+    peers.join(b"a")
+    peers.say(b"a", batch("a", 1, 128))
+    assert peers.state.ledger.env_steps == 150 + 128
+
+
 def test_a_worker_that_steps_beyond_all_credit_is_sent_away(peers: Peers) -> None:
     peers.state.allow(10**6)
     peers.join(b"a")
