@@ -46,13 +46,14 @@ def differences(recorded: Mapping[str, Any], found: Mapping[str, Any], at: str =
     return said
 
 
-def require_recorded(run: Run, name: str, state: Mapping[str, Any]) -> None:
+def require_recorded(run: Run, name: str, state: Mapping[str, Any], advice: str) -> None:
     """Refuses to go on from a checkpoint that was written with another `config.yaml`.
 
     Args:
         run: whose file is compared.
         name: of the checkpoint.
         state: of the checkpoint.
+        advice: what to do then.
 
     Raises:
         RunError: they differ; the sentence shows in what.
@@ -60,9 +61,7 @@ def require_recorded(run: Run, name: str, state: Mapping[str, Any]) -> None:
     if said := _differences(run, state):
         raise RunError(
             f"{run.folder}/config.yaml is not the one that the checkpoint {name} was written "
-            f"with: {'; '.join(said)}. Restore it, or remove it and `iqlft resume {run.folder}` "
-            "writes it anew; a change that is meant goes by the flags of `iqlft resume`, such as "
-            "--workers, or by --edited."
+            f"with: {'; '.join(said)}. {advice}"
         )
 
 
@@ -104,7 +103,11 @@ def settle(run: Run, say: Callable[[str], None], *, edited: bool = False) -> Non
             said = "; ".join(_differences(run, state)) or "no difference"
             run.write_configuration(run.configuration(whole=False))
             say(f"Going on with config.yaml as it was edited: {said}.")
-        require_recorded(run, name, {} if edited else state)
+        advice = (
+            f"Restore it, or remove it and `iqlft resume {run.folder}` writes it anew; a change "
+            "that is meant goes by the flags of `iqlft resume`, such as --workers, or by --edited."
+        )
+        require_recorded(run, name, {} if edited else state, advice)
         run.configuration()
     except OSError as error:
         raise RunError(f"{run.folder} cannot be mended ({error}); mend it by hand.") from error

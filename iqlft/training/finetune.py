@@ -195,7 +195,8 @@ def _load_start(run: Run, config: FinetuneConfig) -> Checkpoint:
     """The checkpoint from which a run is to be fine-tuned; see `_start`."""
     name = _start(run, config)
     saved = checkpoint.load(run.folder / "checkpoints", name)
-    require_recorded(run, name, saved.state)
+    advice = "Put these values back; other ones need another pretraining."
+    require_recorded(run, name, saved.state, advice)
     return saved
 
 

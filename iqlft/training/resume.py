@@ -53,6 +53,8 @@ def resume(
     runs = [Run.open(folder) for folder in folders]
     say = (reporter or Silent()).event
     for run in runs:
+        if not (run.folder / "config.yaml").exists():
+            settle(run, say)  # A finished run too gets it back.
         _require_unfinished(run)
         settle(run, say, edited=edited)
     machines = [_machine(run, changes) for run in runs]

@@ -141,6 +141,12 @@ def test_a_lost_configuration_is_written_anew_from_the_checkpoint(
     assert (stopped / "config.yaml").read_bytes() == (interrupted / "config.yaml").read_bytes()
 
 
+def test_a_finished_run_gets_its_configuration_back_too(finished: Path, finetuned: Path) -> None:
+    (finished / "config.yaml").unlink()
+    assert "there is no more to do" in refused("resume", finished)
+    assert (finished / "config.yaml").read_bytes() == (finetuned / "config.yaml").read_bytes()
+
+
 def test_a_change_that_is_meant_is_taken_and_said(stopped: Path) -> None:
     path = stopped / "config.yaml"
     path.write_text(path.read_text().replace("env_steps: 60", "env_steps: 54"))

@@ -27,7 +27,12 @@ def test_not_a_number_reaches_neither_workers_nor_checkpoint_and_the_mended_run_
 ) -> None:
     run = Run.open(fresh)
     settings = run.config("pretrain") or {}
-    run.write_config("pretrain", {**settings, "learning_rate": 1e6})
+    # As if it had been pretrained so: the checkpoint would refuse another configuration.
+    diverging = {"pretrain": {**settings, "learning_rate": 1e6}}
+    run.write_configuration(diverging)
+    tensors, state = checkpoint.load(fresh / "checkpoints")
+    content = checkpoint.Checkpoint(tensors, state | {"config": diverging})
+    checkpoint.save(fresh / "checkpoints", OFFLINE, content, keep=True)
     file = tmp_path / "finetune.yaml"
     config = dataclasses.replace(lockstep, env_steps=40, eval_every=40, log_every=log_every)
     file.write_text(to_yaml(config))
@@ -47,5 +52,5 @@ def test_not_a_number_reaches_neither_workers_nor_checkpoint_and_the_mended_run_
     assert all("rror" not in log.read_text() for log in (fresh / "logs").glob("worker-*.log"))
 
     run.write_config("pretrain", settings)
-    resume(fresh)
+    resume(fresh, edited=True)
     assert checkpoint.load(fresh / "checkpoints").state["updates"] == OFFLINE + 20
