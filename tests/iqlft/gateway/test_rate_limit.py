@@ -1,12 +1,21 @@
+import logging
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from iqlft.gateway.rate_limit import (
     BAD_MESSAGE_SECONDS,
     BLOCK_SECONDS,
+    LINES_SECONDS,
     MAX_BAD_MESSAGES,
+    MAX_LINES,
     MAX_PEERS,
+    MAX_SESSIONS,
+    SESSION_SECONDS,
+    LimitedLog,
     RateLimiter,
+    SessionLimiter,
 )
 
 NOW = 100.0
@@ -93,3 +102,24 @@ def test_a_peer_is_blocked_exactly_when_ten_of_its_messages_lie_within_a_minute(
         assert rate_limiter.is_blocked(peer, now) == expected
         if expected:
             mine.clear()
+
+
+def test_a_worker_may_begin_some_sessions_at_once_and_then_one_from_time_to_time() -> None:
+    limiter = SessionLimiter()
+    began = [limiter.may_begin(0, NOW) for _ in range(MAX_SESSIONS + 1)]
+    assert began == [True] * MAX_SESSIONS + [False]
+    assert limiter.may_begin(1, NOW)
+    assert not limiter.may_begin(0, NOW + SESSION_SECONDS - 0.1)
+    assert limiter.may_begin(0, NOW + SESSION_SECONDS)
+    assert not limiter.may_begin(0, NOW + SESSION_SECONDS)
+
+
+def test_a_log_says_how_many_lines_it_leaves_out(caplog: pytest.LogCaptureFixture) -> None:
+    log = LimitedLog(logging.getLogger("test"))
+    for number in range(MAX_LINES + 5):
+        log.warning(NOW, "line %d", number)
+    assert caplog.messages == [f"line {number}" for number in range(MAX_LINES)]
+    log.tick(NOW + LINES_SECONDS)
+    log.warning(NOW + LINES_SECONDS, "again")
+    log.tick(NOW + 2 * LINES_SECONDS)
+    assert caplog.messages[MAX_LINES:] == ["5 more lines like these were left out.", "again"]
