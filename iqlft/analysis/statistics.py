@@ -117,7 +117,7 @@ def t_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
     """
     array = np.asarray(values, np.float64)
     mean = float(array.mean())
-    if np.ptp(array) == 0:
+    if not np.ptp(array) > 0:  # or a value is not a number
         return _bare(mean)
     t = student_t_quantile((1 + confidence) / 2, array.size - 1)
     half = t * float(array.std(ddof=1)) / math.sqrt(array.size)

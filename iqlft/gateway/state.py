@@ -71,7 +71,8 @@ class GatewayState:
         self.outbox: list[tuple[bytes, list[Frame]]] = []
         self.broadcast = b""
         self.ledger = Ledger(service.layout.action_dim, lockstep=service.lockstep)
-        limits = EpisodeLimits.of(service.environment)
+        rewards = service.bounds.rewards if service.bounds else None
+        limits = EpisodeLimits.of(service.environment, rewards)
         self.evaluations = EvaluationQueue(limits, service.evaluation_seconds)
         self.roster = Roster(service.num_workers, service.local_workers)
         self.rate_limiter = RateLimiter()

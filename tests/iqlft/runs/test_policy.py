@@ -126,6 +126,7 @@ def test_a_policy_does_not_vouch_for_what_it_names(folder: Path, tmp_path: Path)
     path = folder / "policy.json"
     description = json.loads(path.read_text())
     description["environment"] |= {"entry_point": "os:system", "kwargs": {}, "trust": True}
+    del description["digest"]
     path.write_text(json.dumps(description))
     with pytest.raises(UntrustedError, match="would run 'os:system'"):
         make(load_policy(folder).environment)

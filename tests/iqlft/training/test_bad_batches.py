@@ -143,9 +143,10 @@ def test_a_refused_batch_is_told_to_its_peer_and_to_the_user_and_is_in_no_journa
 ) -> None:
     path = tmp_path / "journal"
     bounds = ValueBounds(Range(-1e3, 1e3), Range(-100, 100))
-    gateway, pool = serve(0, journal=Journal(path), bounds=bounds)
+    gateway, pool = serve(0, journal=Journal(path), bounds=bounds, insecure=True)
     gateway.publish(make_weights(3, 1))
-    oversight = Oversight(gateway, pool, "The journal")
+    gateway.allow(100)
+    oversight = Oversight(gateway, pool, tmp_path)
     peer, transitions = WorkerSession(None), LAYOUT.transitions(np.zeros((5, 11), np.float32))
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.set(zmq.LINGER, 0)
@@ -164,11 +165,11 @@ def test_a_refused_batch_is_told_to_its_peer_and_to_the_user_and_is_in_no_journa
                 if isinstance(message, Ack) and sent < 2:
                     sent += 1
                     rewards = transitions.rewards + np.float32(1e30 if sent == 2 else 1)
-                    peer.send_batch(sent, None, transitions._replace(rewards=rewards), 0.1)
+                    peer.send_batch(0, None, transitions._replace(rewards=rewards), 0.1)
     assert peer.outcome == "rejected"
     assert "The rewards hold 1e+30, far outside of the dataset's range" in peer.sentence
     (incident,) = oversight.incidents(gateway.worker_status())
-    assert incident.startswith("Batch 2 of worker 0, of its episode 2, is refused")
+    assert incident.startswith("Batch 2 of worker 0, of its episode 0, is refused")
     assert list(oversight.incidents(gateway.worker_status())) == []
     assert gateway.refused_batches()[0] == 1
     assert [each.name.sequence for each in read_entries(path)] == [1]

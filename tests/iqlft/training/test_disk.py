@@ -40,7 +40,7 @@ def test_a_fine_tuning_takes_what_was_said(
 ) -> None:
     need = finetuning_need(lockstep, stack)
     assert need.checkpoints == len(names(finetuned / "checkpoints")) == 3
-    assert need.env_steps * need.step_bytes == pytest.approx(size(finetuned / JOURNAL), rel=0.02)
+    assert need.env_steps * need.step_bytes == pytest.approx(size(finetuned / JOURNAL), rel=0.03)
     assert need.total == pytest.approx(size(finetuned), rel=0.2)
 
 
