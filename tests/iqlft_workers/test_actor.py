@@ -97,9 +97,14 @@ def squashed(bias: list[float], low: float = -5.0, high: float = 2.0) -> ActorWe
         "observation_mean": np.array([1.0], np.float32),
         "observation_std": np.array([2.0], np.float32),
     }
-    return ActorWeights(
-        "squashed_gaussian", arrays, {"log_std_min": low, "log_std_max": high}, version=4
-    )
+    settings = {"log_std_min": low, "log_std_max": high, "layer_norm": 0.0}
+    return ActorWeights("squashed_gaussian", arrays, settings, version=4)
+
+
+def normalized() -> ActorWeights:
+    """The same network with LayerNorm."""
+    weights = squashed([0.0, 0.0])
+    return weights._replace(settings={**weights.settings, "layer_norm": 1.0})
 
 
 def deterministic(noise: float) -> ActorWeights:
@@ -151,6 +156,14 @@ def test_a_squashed_gaussian_samples_before_tanh_at_a_bounded_log_std(
     assert action.dtype == np.float32
 
 
+def test_layer_norm_comes_before_the_relu_of_a_hidden_layer() -> None:
+    # The hidden layer is (2, -2) before its ReLU, with mean 0 and variance 4: normalised (1, -1),
+    # so that the outputs are (0.5 * 1, 1 * 1).
+    action = make_actor(normalized()).mean(OBSERVATION)
+    np.testing.assert_allclose(action, [np.tanh(0.5)], rtol=1e-5)
+    assert action.dtype == np.float32
+
+
 def test_a_deterministic_actor_explores_by_noise_on_its_action_and_is_clipped() -> None:
     actor, mean = make_actor(deterministic(0.1)), np.tanh(OUTPUTS)
     np.testing.assert_allclose(actor.mean(OBSERVATION), mean, rtol=1e-6)
@@ -173,6 +186,7 @@ EVERY_KIND = {
     "gaussian": by_hand(),
     "gaussian, mean as it is": unsquashed(-1.0),
     "squashed_gaussian": squashed([0.0, 0.0]),
+    "squashed_gaussian, normalised": normalized(),
     "deterministic": deterministic(0.1),
 }
 each_kind = pytest.mark.parametrize("weights", EVERY_KIND.values(), ids=EVERY_KIND)

@@ -165,7 +165,7 @@ OTHER_KINDS = {
             "observation_mean": np.zeros(3, np.float32),
             "observation_std": np.ones(3, np.float32),
         },
-        {"log_std_min": -5.0, "log_std_max": 2.0},
+        {"log_std_min": -5.0, "log_std_max": 2.0, "layer_norm": 0.0},
         version=7,
     ),
     "deterministic": ActorWeights(

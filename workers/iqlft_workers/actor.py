@@ -60,8 +60,22 @@ class ActorWeightsError(ValueError):
     """Weights that are no actor's: an unknown kind, or other arrays or settings than it has."""
 
 
+LAYER_NORM_EPSILON = 1e-5
+"""Added to the variance of a hidden layer that is normalised."""
+
+
+def layer_norm(hidden: NDArray[Any]) -> NDArray[Any]:
+    """A hidden layer before its ReLU, `(..., width)`, at mean 0 and variance 1."""
+    centered = hidden - hidden.mean(-1, keepdims=True)
+    variance: NDArray[Any] = np.square(centered).mean(-1, keepdims=True)
+    normal: NDArray[Any] = centered / np.sqrt(variance + np.float32(LAYER_NORM_EPSILON))
+    return normal
+
+
 class Actor(ABC):
     """A policy: an MLP with ReLU layers on the normalised observation, and what it says of actions.
+
+    A kind whose setting `layer_norm` is 1 normalises its hidden layers before their ReLU.
 
     Args:
         weights: the actor's weights; replace them with `load` as newer ones arrive.
@@ -76,6 +90,7 @@ class Actor(ABC):
     def load(self, weights: ActorWeights) -> None:
         """Acts with `weights`, which are of the same kind, from now on."""
         self.version, arrays = weights.version, weights.arrays
+        self._layer_norm = bool(weights.settings.get("layer_norm", 0))
         self._mean, self._std = arrays["observation_mean"], arrays["observation_std"]
         *self._hidden, self._last = (
             (arrays[f"weight.{index}"], arrays[f"bias.{index}"])
@@ -123,7 +138,8 @@ class Actor(ABC):
         """What the MLP makes of an observation."""
         hidden: NDArray[Any] = (observation - self._mean) / self._std
         for weight, bias in self._hidden:
-            hidden = np.maximum(hidden @ weight + bias, 0)
+            hidden = hidden @ weight + bias
+            hidden = np.maximum(layer_norm(hidden) if self._layer_norm else hidden, 0)
         weight, bias = self._last
         output: Array = hidden @ weight + bias
         return output
@@ -184,7 +200,7 @@ class SquashedGaussianActor(Actor):
     `log_std_min` and `log_std_max`.
     """
 
-    settings = ("log_std_min", "log_std_max")
+    settings = ("log_std_min", "log_std_max", "layer_norm")
 
     def _prepare(self, weights: ActorWeights) -> None:
         self._bounds = weights.settings["log_std_min"], weights.settings["log_std_max"]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from iqlft.algorithms.base import Algorithm, Batch, Metrics, Spec, algorithm_class, reduce
 from iqlft.config.algorithms import ALGORITHMS, Hyperparameters
-from iqlft.nn.networks import DeterministicActor
+from iqlft.nn.networks import DeterministicActor, MLPNetwork
 from iqlft_workers.actor import check_weights, make_actor
 from iqlft_workers.wire import pack_weights, unpack_weights
 from numpy_networks import (
@@ -216,6 +216,8 @@ def test_bf16_layers_follow_every_update_and_every_state(case: Case) -> None:
 
     def assert_rounded(algorithm: Algorithm[Any]) -> None:
         for network in algorithm._networks.values():
+            if not isinstance(network, MLPNetwork):
+                continue
             mlp = network.mlp
             assert mlp._rounded.dtype == torch.bfloat16
             assert torch.equal(mlp._rounded, mlp.parameters.to(torch.bfloat16))

@@ -45,6 +45,15 @@ def test_orthogonal_matrices_have_gain_sqrt_two_in_both_orientations() -> None:
     torch.testing.assert_close(tall.T @ tall, 2 * torch.eye(3, dtype=torch.float64))
 
 
+def test_the_output_layer_has_a_gain_of_its_own_and_leaves_the_others_as_they_are() -> None:
+    small, usual = (
+        StackedMLP([4, 8, 3], generators(2), torch.float64, output_gain=gain)
+        for gain in (1e-2, 2**0.5)
+    )
+    torch.testing.assert_close(small.weights[0], usual.weights[0])
+    torch.testing.assert_close(small.weights[1] * 2**0.5, usual.weights[1] * 1e-2)
+
+
 @pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("outputs", [1, 3, 19])
