@@ -17,7 +17,7 @@ from iqlft.training.build import (
     flushed_denormals,
     load_task_dataset,
     pick_device,
-    select_rows,
+    fit_replay,
     set_threads,
     with_settled_precision,
 )
@@ -163,7 +163,7 @@ def build(
         precision=config.precision,
         num_updates=config.num_updates,
     )
-    notes = (*dataset.notes, *select_rows(algorithm, replay))
+    notes = (*dataset.notes, *fit_replay(algorithm, replay))
     try:
         unpack_weights(pack_weights(algorithm.actor_weights()))
     except WireError as error:
