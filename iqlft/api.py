@@ -14,11 +14,11 @@ from iqlft.runs.policy import Policy, save_policy
 from iqlft.training.build import (
     build_algorithm,
     build_replay,
+    fit_replay,
     flushed_denormals,
     load_task_dataset,
     own_threads,
     pick_device,
-    fit_replay,
 )
 from iqlft.training.divergence import bound_targets
 

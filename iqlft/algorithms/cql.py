@@ -89,7 +89,7 @@ class CQL(SAC[Settings]):
         return proposed, {}
 
     def penalty_weight(self) -> Tensor:
-        """alpha' w `(M, 1)`, with a gradient to the multiplier where it is learned."""
+        """Alpha' w `(M, 1)`, with a gradient to the multiplier where it is learned."""
         h = self.hyperparameters
         if not h.lagrange:
             return torch.full_like(self.log_temperature(), h.penalty_weight).unsqueeze(-1)

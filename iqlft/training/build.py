@@ -160,7 +160,7 @@ def build_algorithm(
 
 
 def fit_replay(algorithm: Algorithm[Any], replay: Replay) -> tuple[str, ...]:
-    """Has a replay hold what an algorithm learns from: its rows and columns; says what was chosen."""
+    """Has a replay hold the rows and columns that an algorithm needs; says what was chosen."""
     if algorithm.needs_returns and algorithm.discount is not None:
         replay.compute_returns(algorithm.discount)
     selection = algorithm.select(replay.dataset_rows, replay.layout)

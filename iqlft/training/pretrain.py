@@ -14,10 +14,10 @@ from iqlft.runs.folder import Run, RunError, name_without_seed, pretrain_config,
 from iqlft.training.build import (
     build_algorithm,
     build_replay,
+    fit_replay,
     flushed_denormals,
     load_task_dataset,
     pick_device,
-    fit_replay,
     set_threads,
     with_settled_precision,
 )

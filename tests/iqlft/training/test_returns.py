@@ -1,13 +1,21 @@
 """Returns to go, of a dataset and of transitions that come from several workers by turns."""
 
+import dataclasses
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iqlft.config.settings import PretrainConfig
+from iqlft.training.build import load_task_dataset
 from iqlft.training.replay import Replay
 from iqlft.training.returns import OpenEpisodes, dataset_returns, returns_to_go
+from iqlft_workers.actor import ActorWeights, make_actor
+from iqlft_workers.environment import Environment
+from iqlft_workers.rollout import Rollout
 from iqlft_workers.transition import RowLayout, Transitions
 
 LAYOUT = RowLayout(1, 1)
@@ -109,6 +117,32 @@ def test_members_follow_their_episodes_apart() -> None:
     batch = replay.gather(torch.tensor([1, 1, 5, 6]))
     assert batch.returns_to_go is not None
     assert batch.returns_to_go.tolist() == [[-np.inf, -np.inf], [4, 4]]
+
+
+def test_the_episodes_of_real_workers_are_followed_to_their_ends(
+    corner: str, pretraining: PretrainConfig, make_weights: Callable[..., ActorWeights]
+) -> None:
+    assert corner
+    spec = load_task_dataset(pretraining).environment
+    spec = dataclasses.replace(spec, kwargs={**spec.kwargs, "max_episode_steps": 20})
+    places = [Environment(spec) for _ in range(2)]
+    actor = make_actor(make_weights(places[0].observation_dim, places[0].action_dim))
+    rollouts = [
+        Rollout(each, actor, seed=0, worker_id=number) for number, each in enumerate(places)
+    ]
+    layout = RowLayout(places[0].observation_dim, places[0].action_dim)
+    follower, ended, lengths = OpenEpisodes(layout, 0.99), [], []
+    for step in range(60):
+        for rollout in rollouts:
+            rollout.step()
+            lengths += [each.length] if (each := rollout.finished) else []
+            ended += follower.add(layout.pack(rollout.take()), 2 * step + rollouts.index(rollout))
+    assert sorted(len(each.indices) for each in ended) == sorted(lengths)
+    assert len(lengths) >= 6
+    for each in ended:
+        assert len({index % 2 for index in each.indices}) == 1  # Of one worker.
+    for place in places:
+        place.close()
 
 
 episodes = st.lists(
