@@ -82,6 +82,7 @@ PRESETS: dict[str, Preset] = {
             **_HALF,
             "num_updates": 0,
             "env_steps": 300_000,
+            "random_steps": 5000,
             "utd_ratio": 1.0,
             "critic_updates": 20,
             "num_critics": 10,

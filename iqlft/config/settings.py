@@ -155,6 +155,9 @@ class OnlineConfig:
     """Updates per environment step."""
     offline_ratio: Share | None = None
     """Share of each batch from the dataset; None: uniform over dataset and new transitions."""
+    random_steps: Size = 0
+    """First environment steps, about, in which workers act uniformly at random; exact in
+    lockstep."""
     slack: Size = 0
     """Updates by which workers or learner may run ahead; 0: max(512, 128 x workers)."""
     lockstep: bool = False

@@ -8,6 +8,7 @@ is made of; wire, policy folder and checkpoint take arrays as they are and know 
 from __future__ import annotations
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -242,6 +243,30 @@ class DeterministicActor(Actor):
         return np.clip(mean + self._scale * self._noise(mean, rng), -1, 1)
 
 
+class UniformActor(Actor):
+    """Uniformly random actions, whatever is observed; no action at all in an evaluation.
+
+    It draws normals as every kind does, and takes their distribution function: what was drawn for
+    a known action does not depend on the kind that drew it.
+    """
+
+    def _prepare(self, weights: ActorWeights) -> None:
+        self._zeros: Array = np.zeros(weights.action_dim, np.float32)
+
+    def mean(self, observation: Array) -> Array:
+        """Zeros."""
+        return np.broadcast_to(self._zeros, (*observation.shape[:-1], *self._zeros.shape))
+
+    def sample(self, observation: Array, rng: np.random.Generator) -> Array:
+        """Uniform in [-1, 1]."""
+        noise = self._noise(self.mean(observation), rng)
+        action: Array = _erf(noise / np.float32(math.sqrt(2)))
+        return action
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float32])
+
+
 TANH_GAUSSIAN = {"log_std_min": -5.0, "log_std_max": 2.0, "tanh_mean": 1.0}
 """Settings of IQL's Gaussian, which weights that version 0.1 wrote do not name."""
 
@@ -249,6 +274,7 @@ ACTORS: dict[str, type[Actor]] = {
     "gaussian": GaussianActor,
     "squashed_gaussian": SquashedGaussianActor,
     "deterministic": DeterministicActor,
+    "uniform": UniformActor,
 }
 """The kinds of actors by name."""
 
@@ -256,6 +282,23 @@ ACTORS: dict[str, type[Actor]] = {
 def make_actor(weights: ActorWeights) -> Actor:
     """The actor that these weights are for."""
     return ACTORS[weights.kind](weights)
+
+
+def renewed(actor: Actor, weights: ActorWeights) -> Actor:
+    """An actor with newer weights: the same one, or another where they are of another kind."""
+    if not isinstance(actor, ACTORS[weights.kind]):
+        return make_actor(weights)
+    actor.load(weights)
+    return actor
+
+
+def uniform_weights(weights: ActorWeights) -> ActorWeights:
+    """Weights of random actions for the same observations and actions, of the same version."""
+    observation_dim, action_dim = weights.observation_dim, weights.action_dim
+    shapes = UniformActor.array_shapes([observation_dim, action_dim])
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    arrays["observation_std"] += 1
+    return ActorWeights("uniform", arrays, {}, weights.version)
 
 
 def check_weights(weights: ActorWeights) -> ActorWeights:

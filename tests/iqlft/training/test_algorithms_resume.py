@@ -42,12 +42,14 @@ def settings(pretraining: PretrainConfig, name: str, runs: Path) -> PretrainConf
 
 
 def online(lockstep: FinetuneConfig, run: Path) -> FinetuneConfig:
-    """Those of a fine-tuning of a moment."""
+    """Those of a fine-tuning of a moment; RLPD is stopped among its random steps."""
+    begins_at_random = Run.open(run).meta["algorithm"] == "rlpd"
     return dataclasses.replace(
         lockstep,
         run=(run,),
         env_steps=ONLINE,
         utd_ratio=1.0,
+        random_steps=40 * begins_at_random,
         eval_every=ONLINE,
         checkpoint_every=20,
         log_every=20,
