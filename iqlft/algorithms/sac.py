@@ -108,8 +108,8 @@ class SAC(Algorithm[Settings]):
         h, next_observations = self.hyperparameters, self.normalize(batch.next_observations)
         noise = self.noise(batch, h.target_actions)
         actions, log_probs = self.actor.sample(next_observations, noise)
-        critics = self.drawn(self.q(self.target_critic, next_observations, actions))
-        next_values = reduced(critics, h.target_reduction)
+        values = self.q(self.drawn(self.target_critic), next_observations, actions)
+        next_values = reduced(values, h.target_reduction)
         if h.entropy_backup:
             next_values = next_values - self.temperature * log_probs
         next_values = next_values.amax(-1)
@@ -136,14 +136,14 @@ class SAC(Algorithm[Settings]):
         pairs = torch.cat([states, actions], -1).flatten(1, 2)
         return critic(pairs, learn=learn).view(len(pairs), -1, batch, count)
 
-    def drawn(self, values: Tensor) -> Tensor:
-        """The values `(M, E, B, N)` of some critics, drawn for each member, or of all of them."""
-        count = self.hyperparameters.num_target_critics
-        if count in (0, values.shape[1]):
-            return values
-        orders = [torch.randperm(values.shape[1], generator=each) for each in self.generators]
-        chosen = torch.stack(orders)[:, :count, None, None].to(values.device)
-        return values.take_along_dim(chosen, 1)
+    def drawn(self, critic: Critic) -> Critic:
+        """Those of each member's critics that a target asks: some, drawn at random, or all."""
+        h = self.hyperparameters
+        if h.num_target_critics in (0, h.num_critics):
+            return critic
+        orders = [torch.randperm(h.num_critics, generator=each) for each in self.generators]
+        which = torch.stack(orders)[:, : h.num_target_critics]
+        return critic.chosen(which.to(self.observation_mean.device))
 
     def noise(self, batch: Batch, count: int = 1) -> Tensor:
         """Standard normals `(M, B, N, A)` of so many actions for each transition."""

@@ -127,6 +127,12 @@ class Critic(MLPNetwork):
         """
         return _by_critic(self.mlp(inputs, learn=learn), inputs)
 
+    def chosen(self, which: Tensor) -> Critic:
+        """Of each member the critics `(M, k)` as they are now, for passes forward alone."""
+        critics = len(self.mlp.weights[0]) // len(which)
+        members = torch.arange(len(which), device=which.device).unsqueeze(-1)
+        return Critic(self.mlp.chosen((which + critics * members).flatten()))
+
     def forward(self, inputs: Tensor, *, learn: bool = False) -> Tensor:
         """The same without autograd; `learn` keeps what `backward` needs."""
         return _by_critic(self.mlp.forward(inputs, learn=learn), inputs)

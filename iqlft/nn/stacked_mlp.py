@@ -10,6 +10,7 @@ stack is one operation of autograd, whose backward pass is the written-out one.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -121,6 +122,14 @@ class StackedMLP:
         self._accumulates = False
         if self._rounded is not self.parameters:
             self._rounded.copy_(self.parameters)
+
+    def chosen(self, indices: Tensor) -> StackedMLP:
+        """Some of the perceptrons `(k,)` as they are now, for passes forward alone."""
+        some = copy.copy(self)
+        some.weights = [each[indices] for each in self.weights]
+        some._hidden = [layer.chosen(indices) for layer in self._hidden]
+        some._last = self._last.chosen(indices)
+        return some
 
     def __call__(self, inputs: Tensor, masks: Masks = (), *, learn: bool = True) -> Tensor:
         """Maps inputs to outputs as an operation of autograd.

@@ -80,12 +80,19 @@ def test_the_temperature_rises_while_the_policy_has_less_entropy_than_its_target
 def test_every_critic_is_asked_for_targets_in_turn_and_members_draw_apart() -> None:
     settings = dataclasses.replace(SMALL, num_critics=3, num_target_critics=1)
     algorithm = SAC(SPEC, settings, (0, 1))
-    values = torch.arange(3.0).view(1, 3, 1, 1).expand(2, 3, 4, 5)
-    drawn = torch.stack([algorithm.drawn(values) for _ in range(40)])
-    assert drawn.shape == (40, 2, 1, 4, 5)
-    assert (drawn == drawn[..., :1, :1]).all()  # One critic for the whole batch of a member.
-    assert {*drawn[:, 0].unique().tolist()} == {0.0, 1.0, 2.0}
-    assert not torch.equal(drawn[:, 0], drawn[:, 1])
+    batch = random_batch(np.random.default_rng(2), 2)
+    pairs = torch.cat([batch.observations, batch.actions], -1)
+    every = algorithm.critic.forward(pairs)
+    asked = []
+    for _ in range(40):
+        found = algorithm.drawn(algorithm.critic).forward(pairs)
+        assert found.shape == (2, 1, BATCH)
+        # One critic for the whole batch of a member.
+        asked.append((found - every).abs().amax(-1).argmin(1))
+        torch.testing.assert_close(found[:, 0], every[[0, 1], asked[-1]])
+    chosen = torch.stack(asked)
+    assert {*chosen[:, 0].tolist()} == {*chosen[:, 1].tolist()} == {0, 1, 2}
+    assert not torch.equal(chosen[:, 0], chosen[:, 1])
 
 
 def test_the_parts_of_a_batch_have_the_same_mixture_whatever_its_order() -> None:

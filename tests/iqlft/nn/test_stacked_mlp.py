@@ -54,6 +54,18 @@ def test_the_output_layer_has_a_gain_of_its_own_and_leaves_the_others_as_they_ar
     torch.testing.assert_close(small.weights[1] * 2**0.5, usual.weights[1] * 1e-2)
 
 
+@pytest.mark.parametrize("hidden", [torch.float32, torch.bfloat16])
+@pytest.mark.usefixtures("each_layer")
+def test_some_perceptrons_compute_what_they_compute_among_all(hidden: torch.dtype) -> None:
+    mlp = StackedMLP([4, 20, 18, 1], generators(6), hidden_dtype=hidden, layer_norm=True)
+    inputs, chosen = torch.randn(2, 7, 4), torch.tensor([2, 0, 5, 3])
+    every, some = mlp.forward(inputs), mlp.chosen(chosen).forward(inputs)
+    torch.testing.assert_close(some, every[chosen])
+    mlp.parameters.zero_()  # They are as they were.
+    mlp.round()
+    assert some.abs().min() > 0
+
+
 @pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("outputs", [1, 3, 19])
