@@ -119,3 +119,25 @@ def test_reductions_are_over_the_critics() -> None:
 def test_more_critics_for_a_target_than_there_are_is_refused() -> None:
     with pytest.raises(ConfigError, match="--num-target-critics is 3, but there are 2 critics"):
         SAC(SPEC, dataclasses.replace(SMALL, num_target_critics=3))
+
+
+def test_the_policy_finds_the_action_that_is_rewarded_and_keeps_its_entropy() -> None:
+    settings = dataclasses.replace(
+        SMALL,
+        hidden_size=64,
+        learning_rate=1e-3,
+        actor_learning_rate=1e-3,
+        target_entropy=-1.5,
+        entropy_temperature=0.1,
+    )
+    algorithm, rng = SAC(SPEC, settings), np.random.default_rng(4)
+    best = torch.tensor([0.6, -0.4])
+    for _ in range(1000):
+        batch = random_batch(rng)
+        batch = batch._replace(terminated=torch.ones_like(batch.terminated))
+        rewards = -10 * (batch.actions - best).square().sum(-1)
+        found = figures(algorithm.update(batch._replace(rewards=rewards)))
+    with torch.no_grad():
+        actions = algorithm.actor(torch.randn(1, 200, SPEC.observation_dim))
+    assert (actions - best).abs().mean() < 0.15
+    assert found["actor/entropy"] == pytest.approx(-1.5 * len(best), abs=0.8)
