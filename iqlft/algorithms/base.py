@@ -118,7 +118,7 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
     batches_per_update = 1
     """How many batches an update takes, side by side in one."""
     needs_returns = False
-    """Whether batches are to have returns to go, which the replay then computes."""
+    """Whether batches are to have returns to go, by the hyperparameter `discount`."""
     draws = False
     """Whether updates draw from the members' random streams, which a checkpoint then holds."""
     actor: Actor

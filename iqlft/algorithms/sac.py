@@ -46,6 +46,11 @@ class SAC(Algorithm[Settings]):
                 f"--num-target-critics is {h.num_target_critics}, but there are {h.num_critics} "
                 "critics to draw from; lower it, or raise --num-critics."
             )
+        if h.clip_targets and h.entropy_backup:
+            raise ConfigError(
+                "--clip-targets keeps Q among the possible returns, but with the entropy in its "
+                "target Q is no return; say --no-entropy-backup, or leave one of them out."
+            )
         self.batches_per_update = h.critic_updates
         width = h.critic_hidden_size or h.hidden_size
         sizes = [width] * (h.critic_hidden_layers or h.hidden_layers)
@@ -148,6 +153,11 @@ class SAC(Algorithm[Settings]):
     def noise(self, batch: Batch, count: int = 1) -> Tensor:
         """Standard normals `(M, B, N, A)` of so many actions for each transition."""
         return self.normal((batch.actions.shape[1], count, self.spec.action_dim))
+
+    @property
+    def discount(self) -> float | None:
+        """None with the entropy in the target: Q estimates more than returns."""
+        return None if self.hyperparameters.entropy_backup else self.hyperparameters.discount
 
     @torch.no_grad()
     def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:

@@ -161,8 +161,8 @@ def build_algorithm(
 
 def fit_replay(algorithm: Algorithm[Any], replay: Replay) -> tuple[str, ...]:
     """Has a replay hold the rows and columns that an algorithm needs; says what was chosen."""
-    if algorithm.needs_returns and algorithm.discount is not None:
-        replay.compute_returns(algorithm.discount)
+    if algorithm.needs_returns:
+        replay.compute_returns(algorithm.hyperparameters.discount)
     selection = algorithm.select(replay.dataset_rows, replay.layout)
     if selection is None:
         return ()

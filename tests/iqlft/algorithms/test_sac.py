@@ -31,7 +31,7 @@ CASES: dict[str, dict[str, Any]] = {
     "as it is": {},
     "distinct": DISTINCT,
     "mean target, fixed temperature": {"target_reduction": "mean", "learn_temperature": False},
-    "clipped": {"clip_targets": True},
+    "clipped": {"clip_targets": True, "entropy_backup": False},
 }
 
 
@@ -141,3 +141,11 @@ def test_the_policy_finds_the_action_that_is_rewarded_and_keeps_its_entropy() ->
         actions = algorithm.actor(torch.randn(1, 200, SPEC.observation_dim))
     assert (actions - best).abs().mean() < 0.15
     assert found["actor/entropy"] == pytest.approx(-1.5 * len(best), abs=0.8)
+
+
+def test_with_the_entropy_in_its_target_q_is_no_return_and_is_not_held_to_be_one() -> None:
+    assert SAC(SPEC, SMALL).discount is None
+    plain = dataclasses.replace(SMALL, entropy_backup=False)
+    assert SAC(SPEC, plain).discount == 0.99
+    with pytest.raises(ConfigError, match="--no-entropy-backup"):
+        SAC(SPEC, dataclasses.replace(SMALL, clip_targets=True))
