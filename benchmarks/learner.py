@@ -1,25 +1,41 @@
 """Updates per second of the learner on the CPU, against plain eager PyTorch and `torch.compile`.
 
     python benchmarks/learner.py [--threads 1 2] [--members 1 5] [--compile]
+    python benchmarks/learner.py --algorithms sac rlpd wsrl cql calql
 
-All learn from the same random transitions of AntMaze's dimensions, batch 256, networks 256-256.
-The bound is the time that the products of an update alone would take at the rate that the machine
-reaches in a 256 x 256 x 256 product of the same kind, measured in the same run; an update of one
-member has 0.59 GFLOP of them.
+The second form compares the soft actor-critic family, each with its own settings, with single-file
+implementations of the same updates (`eager_sac.py`).
+
+All learn from the same random transitions of AntMaze's dimensions; in the first form batch 256,
+networks 256-256. The bound is the time that the products of an update alone would take at the rate
+that the machine reaches in a 256 x 256 x 256 product of the same kind, measured in the same run; an
+update of one member has 0.59 GFLOP of them.
 """
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from eager import EagerReference
-from measuring import ACTION_DIM, BATCH, LAYOUT, OBSERVATION_DIM, Table, alternate, parser, write
+from eager_sac import EagerSAC
+from measuring import (
+    ACTION_DIM,
+    BATCH,
+    LAYOUT,
+    OBSERVATION_DIM,
+    Table,
+    alternate,
+    parser,
+    ratio,
+    write,
+)
 
-from iqlft.algorithms.base import Spec
+from iqlft.algorithms.base import Spec, algorithm_class
 from iqlft.algorithms.iql import IQL
-from iqlft.config.algorithms import IQLHyperparameters
+from iqlft.config.algorithms import ALGORITHMS, IQLHyperparameters, SACHyperparameters
+from iqlft.training.build import fit_replay
 from iqlft.training.cuda_graph import UpdateGraph
 from iqlft.training.replay import Replay
 from iqlft.training.stack import Stack
@@ -52,6 +68,29 @@ def learner(
     return Stack(algorithm, replay, BATCH, recorded)
 
 
+def family(
+    names: Sequence[str], data: np.ndarray, seconds: float, rounds: int, clock: Callable[[], float]
+) -> Table:
+    """Updates per second of algorithms of the soft actor-critic family and of their references."""
+    table = Table(
+        "the soft actor-critic family: updates per second", ("", "eager", "iqlft", "ratio")
+    )
+    for name in names:
+        settings = ALGORITHMS[name].hyperparameters()
+        assert isinstance(settings, SACHyperparameters)
+        algorithm = algorithm_class(name)(Spec(OBSERVATION_DIM, ACTION_DIM), settings)
+        replay = Replay([data], len(data), LAYOUT)
+        fit_replay(algorithm, replay)
+        contenders: dict[str, Callable[[], object]] = {
+            "eager": EagerSAC(data, LAYOUT, settings).update,
+            "iqlft": Stack(algorithm, replay, settings.batch_size).update,
+        }
+        rates = alternate(contenders, seconds, rounds, clock)
+        medians = (f"{statistics.median(rates[each]):,.2f}" for each in contenders)
+        table.add(name, *medians, f"{ratio(rates, 'iqlft', 'eager'):.2f}")
+    return table
+
+
 def operations() -> int:
     """Floating-point operations of the products in one member's update."""
     hidden = IQLHyperparameters().hidden_size
@@ -81,12 +120,16 @@ def main() -> None:
     options.add_argument("--members", type=int, nargs="+", default=[1, 5])
     options.add_argument("--compile", action="store_true", help="also compile the reference")
     options.add_argument("--processor-time", action="store_true", help="for a machine that is busy")
+    options.add_argument("--algorithms", nargs="+", default=[], help="of the family, instead")
     args = options.parse_args()
     clock = time.process_time if args.processor_time else time.perf_counter
     data = rows()
     torch.set_flush_denormal(True)
     tables = []
-    for threads in args.threads:
+    if args.algorithms:
+        torch.set_num_threads(args.threads[0])
+        tables.append(family(args.algorithms, data, args.seconds, args.rounds, clock))
+    for threads in () if args.algorithms else args.threads:
         torch.set_num_threads(threads)
         contenders: dict[str, Callable[[], object]] = {
             "eager reference": EagerReference(data, LAYOUT, BATCH).update

@@ -14,11 +14,11 @@ from iqlft.runs.policy import Policy, save_policy
 from iqlft.training.build import (
     build_algorithm,
     build_replay,
+    fit_replay,
     flushed_denormals,
     load_task_dataset,
     own_threads,
     pick_device,
-    select_rows,
 )
 from iqlft.training.divergence import bound_targets
 
@@ -119,7 +119,7 @@ class Algorithm:
             device=place,
             precision=precision,
         )
-        select_rows(self._algorithm, self._replay)
+        fit_replay(self._algorithm, self._replay)
         bound_targets(self._algorithm, self._replay)
         self._policy: Policy | None = None
 

@@ -24,6 +24,9 @@ class NumpyNetworks:
         state: of the algorithm, before its first update.
         names: of its networks.
         normalized: those with LayerNorm.
+
+    Attributes:
+        rates: learning rates by network, where they are not 3e-4.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class NumpyNetworks:
             ]
 
         self._normalized = normalized
+        self.rates: dict[str, float] = {}
         self.networks = {name: layers(name) for name in names}
         if (log_std := state.get("actor.log_std")) is not None:
             self.log_std = log_std.numpy().astype(float)
@@ -96,12 +100,13 @@ class NumpyNetworks:
         self.log_std = self.adam("log_std", self.log_std, gradient[None, None])
 
     def adam(self, key: object, parameter: Array, gradient: Array) -> Array:
-        """The parameter after a step with the learning rate 3e-4."""
+        """The parameter after a step with its network's learning rate."""
+        rate = self.rates.get(str(key[0] if isinstance(key, tuple) else key), 3e-4)
         first, second, steps = self._moments.get(key, (0.0, 0.0, 0))
         first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
         self._moments[key] = first, second, (steps := steps + 1)
         corrected = first / (1 - 0.9**steps), second / (1 - 0.999**steps)
-        return parameter - 3e-4 * corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
+        return parameter - rate * corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
 
     def track(self, name: str) -> None:
         """Moves a target network by 0.005 towards its network."""
@@ -168,8 +173,16 @@ def random_arrays(rng: np.random.Generator) -> tuple[Array, ...]:
 
 
 def as_batch(arrays: Sequence[Array], dtype: torch.dtype) -> Batch:
-    """The batch of a single member."""
-    return Batch(*(torch.tensor(each, dtype=dtype)[None] for each in arrays))
+    """The batch of a single member, with returns to go for those who need them."""
+    columns = *arrays, returns_to_go(arrays)
+    return Batch(*(torch.tensor(each, dtype=dtype)[None] for each in columns))
+
+
+def returns_to_go(arrays: Sequence[Array]) -> Array:
+    """Returns `(B,)` around the rewards; the last transitions are of episodes under way."""
+    returns = 2 * arrays[2]
+    returns[-3:] = -np.inf
+    return returns
 
 
 def stacked(batches: Sequence[Batch]) -> Batch:

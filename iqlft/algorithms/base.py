@@ -10,7 +10,7 @@ import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch import Tensor
 from iqlft.config.algorithms import Hyperparameters, registered
 from iqlft.nn.adam import STATE_PREFIX, Adam
 from iqlft.nn.networks import Actor, Network
-from iqlft.nn.stacked_mlp import StackedMLP
+from iqlft.nn.stacked_mlp import GAIN, StackedMLP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +43,8 @@ class Batch(NamedTuple):
         rewards: `(M, B)`.
         next_observations: `(M, B, O)`.
         terminated: `(M, B)`, 0 or 1.
+        returns_to_go: `(M, B)`, the discounted rewards from a transition to the end of its episode,
+            -inf while that is under way; None where the algorithm does not need them.
     """
 
     observations: Tensor
@@ -50,6 +52,14 @@ class Batch(NamedTuple):
     rewards: Tensor
     next_observations: Tensor
     terminated: Tensor
+    returns_to_go: Tensor | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with a function of each of its tensors."""
+        mapped = Batch(*map(function, self[:5]))
+        if self.returns_to_go is None:
+            return mapped
+        return mapped._replace(returns_to_go=function(self.returns_to_go))
 
 
 class Spec(NamedTuple):
@@ -105,8 +115,10 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
         actor: the policy.
     """
 
-    batches_per_update: ClassVar[int] = 1
+    batches_per_update = 1
     """How many batches an update takes, side by side in one."""
+    needs_returns = False
+    """Whether batches are to have returns to go, by the hyperparameter `discount`."""
     draws = False
     """Whether updates draw from the members' random streams, which a checkpoint then holds."""
     actor: Actor
@@ -141,18 +153,35 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
     # -- what a subclass builds with ---------------------------------------------------------
 
     def mlp(
-        self, inputs: int, outputs: int, copies: int = 1, *, layer_norm: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        copies: int = 1,
+        *,
+        layer_norm: bool = False,
+        hidden_sizes: Sequence[int] | None = None,
+        output_gain: float = GAIN,
     ) -> StackedMLP:
-        """`copies` perceptrons for each member, from its random stream."""
+        """`copies` perceptrons for each member, from its random stream.
+
+        Args:
+            inputs: width of the input.
+            outputs: width of the output.
+            copies: how many each member has.
+            layer_norm: see `StackedMLP`.
+            hidden_sizes: widths of the hidden layers; None: those of the hyperparameters.
+            output_gain: see `StackedMLP`.
+        """
         streams = [generator for generator in self.generators for _ in range(copies)]
-        sizes = [inputs, *self.hidden_sizes, outputs]
+        hidden = self.hidden_sizes if hidden_sizes is None else hidden_sizes
         return StackedMLP(
-            sizes,
+            [inputs, *hidden, outputs],
             streams,
             self._dtype,
             self.hidden_dtype,
             self._device,
             layer_norm=layer_norm,
+            output_gain=output_gain,
         )
 
     def learned(self, name: str, network: AnyNetwork) -> AnyNetwork:
@@ -197,6 +226,11 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
         """Standard normals `(M, *shape)`, each member's from its own stream."""
         drawn = [torch.randn(tuple(shape), generator=each) for each in self.generators]
         return torch.stack(drawn).to(self._device, self._dtype)
+
+    def uniform(self, shape: Sequence[int]) -> Tensor:
+        """Uniform numbers in [-1, 1), `(M, *shape)`, each member's from its own stream."""
+        drawn = [torch.rand(tuple(shape), generator=each) for each in self.generators]
+        return (2 * torch.stack(drawn) - 1).to(self._device, self._dtype)
 
     # -- the contract ------------------------------------------------------------------------
 

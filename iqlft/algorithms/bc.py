@@ -19,6 +19,7 @@ from torch import Tensor
 from iqlft.algorithms import losses
 from iqlft.algorithms.base import Algorithm, Selection
 from iqlft.config.algorithms import BCHyperparameters
+from iqlft.datasets.episodes import episode_ends
 from iqlft.nn.networks import GaussianActor
 from iqlft.nn.stacked_mlp import Dropout
 
@@ -68,10 +69,6 @@ class BC(Algorithm[BCHyperparameters]):
 def episode_returns(rows: Tensor, layout: RowLayout) -> tuple[Tensor, Tensor]:
     """To which episode rows belong, and what the episodes return.
 
-    A transition that was terminated may have a successor: where rewards are relabelled, the agent
-    goes on after the goal. So an episode ends where it was truncated or where the next row begins
-    elsewhere than this one ended.
-
     Args:
         rows: `(N, width)`, episode by episode.
         layout: where their fields stand.
@@ -80,8 +77,7 @@ def episode_returns(rows: Tensor, layout: RowLayout) -> tuple[Tensor, Tensor]:
         The episode of each row `(N,)`, counted from 0, and the undiscounted return of each
         episode `(K,)` in float64.
     """
-    observations, _, rewards, next_observations, _, truncated, _ = layout.unpack(rows)
-    apart = (next_observations[:-1] != observations[1:]).any(-1) | (truncated[:-1] > 0)
-    episodes = torch.cat([torch.zeros(1, dtype=torch.int64), apart.cpu().cumsum(0)])
+    rewards, ends = layout.unpack(rows)[2], episode_ends(rows, layout)
+    episodes = torch.cat([torch.zeros(1, dtype=torch.int64), ends.cpu().cumsum(0)])
     returns = torch.zeros(int(episodes[-1]) + 1, dtype=torch.float64)
     return episodes, returns.index_add_(0, episodes, rewards.cpu().double())

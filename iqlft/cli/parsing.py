@@ -11,6 +11,7 @@ import tyro
 from iqlft.cli.arguments import Nothing
 from iqlft.config import settings as configs
 from iqlft.config.algorithms import owners
+from iqlft.config.presets import PRESETS, preset
 from iqlft.config.validation import check
 from iqlft.config.values import TYPES
 from iqlft.runs.folder import newest_pretrained
@@ -26,8 +27,8 @@ Training = TypeVar("Training", configs.PretrainConfig, configs.FinetuneConfig, c
 TRAINING_HELP = (
     "Settings come from the defaults of --algorithm NAME, whose hyperparameters are flags here, "
     "then --task NAME (a file in configs/; for finetune that of the run, and what the run was "
-    "pretrained with), then --config FILE, then the flags. --print-config shows the result as "
-    "YAML, which --config reads back."
+    f"pretrained with), then --preset NAME ({', '.join(PRESETS)}), then --config FILE, then the "
+    "flags. --print-config shows the result as YAML, which --config reads back."
 )
 """What `--help` of a training command begins with."""
 
@@ -50,8 +51,8 @@ def settings(
         The config, and whether it is only to be printed.
 
     Raises:
-        ConfigError: an algorithm, task, file or setting that does not exist, or a value of the
-            wrong type or out of its bounds.
+        ConfigError: an algorithm, task, preset, file or setting that does not exist, or a value of
+            the wrong type or out of its bounds.
     """
     arguments, file = _take(arguments, "--config")
     values = {} if file is None else configs.load_yaml(Path(file))
@@ -61,6 +62,10 @@ def settings(
     _, algorithm = _take(arguments, "--algorithm")
     if algorithm is not None:
         values = values | {"algorithm": algorithm}
+    arguments, named = _take(arguments, "--preset")
+    named = values.pop("preset", None) if named is None else named
+    above = {} if named is None else _settings_of(str(named), values)
+    values = {key: above[key] for key in ("algorithm",) if key in above} | values
     chosen = {key: values[key] for key in ("algorithm",) if key in values}
     default = configs.override(default, chosen, str(file))
     # A task that a file names brings its settings too, unless it is the file's own invention.
@@ -69,6 +74,7 @@ def settings(
     if task is not None:
         default = configs.override(default, configs.load_task(task), f"configs/{task}.yaml")
     default = configs.override(default, dict(inherited or {}), "the pretrained run")
+    default = configs.override(default, above, f"--preset {named}")
     default = configs.override(default, values, str(file))
     printing = "--print-config" in arguments
     arguments = [each for each in arguments if each != "--print-config"]
@@ -114,6 +120,18 @@ def _require_settled(disputed: Sequence[str], arguments: list[str]) -> None:
             f"The runs bring along different settings of {', '.join(left)}; say it by these flags, "
             "or fine-tune them apart."
         )
+
+
+def _settings_of(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a preset, if nothing asks for another algorithm than it is of."""
+    found = dict(preset(name).settings)
+    asked = values.get("algorithm", found["algorithm"])
+    if asked != found["algorithm"]:
+        raise configs.ConfigError(
+            f"The preset {name} is one of {found['algorithm']}, but the algorithm is to be "
+            f"{asked}; leave one of them out."
+        )
+    return found
 
 
 def _take(arguments: list[str], flag: str) -> tuple[list[str], str | None]:

@@ -13,12 +13,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 import tyro
 from annotated_types import Interval
 
-from iqlft.config.bounds import Count, Positive, Real, Share, Spread
+from iqlft.config.bounds import Count, Positive, Real, Share, Size, Spread
 from iqlft.config.errors import ConfigError, nearest
 from iqlft_workers.search_path import advice
 
 ActorSchedule = Literal["constant", "cosine", "climbing-cosine"]
 """How an actor's learning rate goes on."""
+Reduction = Literal["min", "mean"]
+"""What is made of the values of several critics."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,139 @@ class TD3BCHyperparameters(CriticHyperparameters):
     """Standard deviation of the noise on the actions of online episodes."""
 
 
+@dataclass(frozen=True)
+class SACHyperparameters(CriticHyperparameters):
+    """Hyperparameters of soft actor-critic, by default those of its authors' second paper."""
+
+    learning_rate: Positive = 3e-4
+    """Adam's learning rate for the critics."""
+    actor_learning_rate: Positive = 3e-4
+    """Adam's learning rate for the actor and the temperature."""
+    actor_layer_norm: bool = False
+    """LayerNorm in the hidden layers of the actor."""
+    critic_hidden_size: Size = 0
+    """Width of the critics' hidden layers; 0: as the actor's."""
+    critic_hidden_layers: Size = 0
+    """Number of the critics' hidden layers; 0: as the actor's."""
+    output_gain: Positive = 1.4142135623730951
+    """Gain of the output layers' initial weights; the hidden layers' is the root of 2."""
+    initial_log_std: Real = 0.0
+    """Log standard deviation of the policy at first, about."""
+    num_critics: Count = 2
+    """Critics."""
+    num_target_critics: Size = 0
+    """Of how many critics, drawn at random for each update, a target is made; 0: of all."""
+    target_reduction: Reduction = "min"
+    """What a target makes of their values."""
+    target_actions: Count = 1
+    """Actions of the policy in the next state, of which a target takes the best."""
+    actor_reduction: Reduction = "min"
+    """What the actor's loss makes of the values of all critics."""
+    critic_updates: Count = 1
+    """Updates of the critics per update, each on a batch of its own."""
+    entropy_temperature: Positive = 1.0
+    """Weight alpha of the policy's entropy; where it is learned, the first one."""
+    learn_temperature: bool = True
+    """Whether the weight is learned, so that the entropy tends to its target."""
+    target_entropy: Real = -1.0
+    """That target, per dimension of an action."""
+    entropy_backup: bool = True
+    """Whether the critics' targets have the entropy of the next action in them."""
+
+
+@dataclass(frozen=True)
+class RLPDHyperparameters(SACHyperparameters):
+    """RLPD's hyperparameters, by default those of its authors for AntMaze."""
+
+    hidden_layers: Count = 3
+    """Number of hidden layers."""
+    critic_layer_norm: bool = True
+    """LayerNorm in the hidden layers of the critics, against divergence."""
+    num_critics: Count = 10
+    """Critics."""
+    num_target_critics: Size = 1
+    """Of how many critics, drawn at random for each update, a target is made; 0: of all."""
+    actor_reduction: Reduction = "mean"
+    """What the actor's loss makes of the values of all critics."""
+    critic_updates: Count = 20
+    """Updates of the critics per update, each on a batch of its own."""
+    target_entropy: Real = -0.5
+    """Entropy that the policy is to have, per dimension of an action."""
+    entropy_backup: bool = False
+    """Whether the critics' targets have the entropy of the next action in them."""
+
+
+@dataclass(frozen=True)
+class WSRLHyperparameters(SACHyperparameters):
+    """WSRL's hyperparameters, by default those of its authors for AntMaze."""
+
+    actor_learning_rate: Positive = 1e-4
+    """Adam's learning rate for the actor and the temperature."""
+    actor_layer_norm: bool = True
+    """LayerNorm in the hidden layers of the actor."""
+    critic_layer_norm: bool = True
+    """LayerNorm in the hidden layers of the critics, against divergence."""
+    critic_hidden_layers: Size = 4
+    """Number of the critics' hidden layers; 0: as the actor's."""
+    output_gain: Positive = 1e-2
+    """Gain of the output layers' initial weights; the hidden layers' is the root of 2."""
+    num_critics: Count = 10
+    """Critics."""
+    num_target_critics: Size = 2
+    """Of how many critics, drawn at random for each update, a target is made; 0: of all."""
+    target_actions: Count = 10
+    """Actions of the policy in the next state, of which a target takes the best."""
+    critic_updates: Count = 4
+    """Updates of the critics per update, each on a batch of its own."""
+    entropy_backup: bool = False
+    """Whether the critics' targets have the entropy of the next action in them."""
+
+
+@dataclass(frozen=True)
+class CQLHyperparameters(SACHyperparameters):
+    """CQL's hyperparameters, by default those of CORL for AntMaze."""
+
+    actor_learning_rate: Positive = 1e-4
+    """Adam's learning rate for the actor and the temperature."""
+    hidden_layers: Count = 3
+    """Number of hidden layers."""
+    critic_hidden_layers: Size = 5
+    """Number of the critics' hidden layers; 0: as the actor's."""
+    initial_log_std: Real = -1.0
+    """Log standard deviation of the policy at first, about."""
+    target_actions: Count = 10
+    """Actions of the policy in the next state, of which a target takes the best."""
+    entropy_backup: bool = False
+    """Whether the critics' targets have the entropy of the next action in them."""
+    penalty_weight: Spread = 5.0
+    """Weight of the penalty."""
+    sampled_actions: Count = 10
+    """Actions from each of the uniform distribution, pi(s) and pi(s') in the penalty."""
+    lagrange: bool = True
+    """Whether a multiplier of the penalty is learned, so that the difference of Q between these
+    actions and the data's tends to the target gap."""
+    target_gap: Real = 0.8
+    """That difference, where the multiplier is learned."""
+    gap_min: Real | None = -200.0
+    """Lower bound of that difference at a transition; none: no bound."""
+
+
+@dataclass(frozen=True)
+class CalQLHyperparameters(CQLHyperparameters):
+    """Cal-QL's hyperparameters, by default those of its authors for AntMaze."""
+
+    hidden_layers: Count = 2
+    """Number of hidden layers."""
+    critic_hidden_layers: Size = 4
+    """Number of the critics' hidden layers; 0: as the actor's."""
+    output_gain: Positive = 1e-2
+    """Gain of the output layers' initial weights; the hidden layers' is the root of 2."""
+    gap_min: Real | None = None
+    """Lower bound of that difference at a transition; none: no bound."""
+    calibrate_online: bool = True
+    """Whether values are calibrated in fine-tuning too."""
+
+
 class Registered(NamedTuple):
     """An algorithm that `--algorithm` knows.
 
@@ -139,6 +274,11 @@ ALGORITHMS: dict[str, Registered] = {
         "iqlft.algorithms.td3bc:TD3BC",
         {"normalize_observations": True},
     ),
+    "sac": Registered("SAC", SACHyperparameters, "iqlft.algorithms.sac:SAC"),
+    "rlpd": Registered("RLPD", RLPDHyperparameters, "iqlft.algorithms.rlpd:RLPD"),
+    "wsrl": Registered("WSRL", WSRLHyperparameters, "iqlft.algorithms.wsrl:WSRL"),
+    "cql": Registered("CQL", CQLHyperparameters, "iqlft.algorithms.cql:CQL"),
+    "calql": Registered("Cal-QL", CalQLHyperparameters, "iqlft.algorithms.calql:CalQL"),
     "onestep": Registered("One-step", OneStepHyperparameters, "iqlft.algorithms.onestep:OneStep"),
 }
 """By the name that `--algorithm`, `meta.json` and run folders have."""

@@ -1,9 +1,9 @@
 """Configuration: frozen dataclasses, one per command, spelled alike as flags and as YAML keys.
 
 Layers, the later one wins: the dataclass defaults, those of the algorithm's reference, then
-`configs/<task>.yaml` (found by `--task`), a file named by `--config`, the flags. Hyperparameters
-are nested in a config and flat, of their plain names, everywhere else. Imports no torch, so that
-`--help` is quick.
+`configs/<task>.yaml` (found by `--task`), a preset (`--preset`), a file named by `--config`, the
+flags. Hyperparameters are nested in a config and flat, of their plain names, everywhere else.
+Imports no torch, so that `--help` is quick.
 """
 
 # tyro reads these annotations at run time, so they are not postponed.
@@ -128,8 +128,8 @@ class OfflineConfig:
 
     algorithm: str = "iql"
     """Name of an algorithm, or package.module:Class; its hyperparameters are flags too."""
-    num_updates: Count = 1_000_000
-    """Offline updates."""
+    num_updates: Size = 1_000_000
+    """Offline updates; 0: none, to learn online from the first step on."""
     seed: Size = 0
     """Seed of initial weights, batches and training episodes."""
     seeds: tuple[int, ...] = ()
@@ -162,6 +162,9 @@ class OnlineConfig:
     """Updates per environment step."""
     offline_ratio: Share | None = None
     """Share of each batch from the dataset; None: uniform over dataset and new transitions."""
+    random_steps: Size = 0
+    """First environment steps, about, in which workers act uniformly at random; exact in
+    lockstep."""
     slack: Size = 0
     """Updates by which workers or learner may run ahead; 0: max(512, 128 x workers)."""
     lockstep: bool = False

@@ -52,6 +52,11 @@ class Layer:
         """Activations as `(n, B, width)`."""
         return activations[0]
 
+    def chosen(self, indices: Tensor) -> Layer:
+        """The layer of some of the perceptrons as it is now, for passes forward alone."""
+        weight, bias = self._weight[indices], self._bias[indices]
+        return type(self)(weight, bias, self._weight_gradient, self._bias_gradient)
+
     def forward(self, below: Activations, *, relu: bool) -> Activations:
         """The activations after this layer."""
         outputs = torch.baddbmm(self._bias, below[0], self._weight)

@@ -10,11 +10,13 @@ Called, a network is differentiable: `loss.sum().backward()` adds to its `gradie
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from iqlft_workers.actor import ActorWeights
 
@@ -24,16 +26,66 @@ if TYPE_CHECKING:
     from iqlft.nn.stacked_mlp import Masks, StackedMLP
 
 
-class Network:
-    """What the networks have in common: a stack of perceptrons, and tensors with names.
+class Network(ABC):
+    """What is learned by gradients: tensors of M members, with names.
+
+    Attributes:
+        parameters: flat tensors of everything that is learned.
+        gradients: where backward passes write, of the same shapes.
+    """
+
+    parameters: list[Tensor]
+    gradients: list[Tensor]
+
+    @abstractmethod
+    def named(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The parameters, or something about each of them, as views with names."""
+
+    @abstractmethod
+    def changed(self) -> None:
+        """To be called after the parameters have changed."""
+
+    @torch.no_grad()
+    def track(self, other: Network, rate: float) -> None:
+        """Moves the parameters towards those of another network: the step of a target network."""
+        for ours, theirs in zip(self.parameters, other.parameters, strict=True):
+            ours.lerp_(theirs, rate)
+        self.changed()
+
+
+class Scalar(Network):
+    """One learned number per member, such as the logarithm of a temperature.
+
+    Args:
+        initial: `(M,)`, what the numbers are at first.
+    """
+
+    def __init__(self, initial: Tensor) -> None:
+        self._value = initial.clone().requires_grad_()
+        self._value.grad = torch.zeros_like(initial)
+        self.parameters, self.gradients = [self._value], [self._value.grad]
+
+    def __call__(self) -> Tensor:
+        """The numbers `(M,)`."""
+        return self._value
+
+    def named(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The numbers, or something about them."""
+        return {"value": flat[0]}
+
+    def changed(self) -> None:
+        """To be called after the numbers have changed."""
+        self.gradients[0].zero_()
+
+
+class MLPNetwork(Network):
+    """A network made of a stack of perceptrons.
 
     Args:
         mlp: the perceptrons.
 
     Attributes:
         mlp: the perceptrons.
-        parameters: flat tensors of everything that is learned.
-        gradients: where backward passes write, of the same shapes.
     """
 
     def __init__(self, mlp: StackedMLP) -> None:
@@ -48,15 +100,8 @@ class Network:
         """To be called after the parameters have changed."""
         self.mlp.round()
 
-    @torch.no_grad()
-    def track(self, other: Network, rate: float) -> None:
-        """Moves the parameters towards those of another network: the step of a target network."""
-        for ours, theirs in zip(self.parameters, other.parameters, strict=True):
-            ours.lerp_(theirs, rate)
-        self.changed()
 
-
-class Value(Network):
+class Value(MLPNetwork):
     """V(s), one network per member."""
 
     def __call__(self, observations: Tensor) -> Tensor:
@@ -72,7 +117,7 @@ class Value(Network):
         self.mlp.backward(gradient.unsqueeze(-1))
 
 
-class Critic(Network):
+class Critic(MLPNetwork):
     """Q(s, a), E networks per member."""
 
     def __call__(self, inputs: Tensor, *, learn: bool = True) -> Tensor:
@@ -81,6 +126,12 @@ class Critic(Network):
         Without `learn` the gradient goes through to the actions alone.
         """
         return _by_critic(self.mlp(inputs, learn=learn), inputs)
+
+    def chosen(self, which: Tensor) -> Critic:
+        """Of each member the critics `(M, k)` as they are now, for passes forward alone."""
+        critics = len(self.mlp.weights[0]) // len(which)
+        members = torch.arange(len(which), device=which.device).unsqueeze(-1)
+        return Critic(self.mlp.chosen((which + critics * members).flatten()))
 
     def forward(self, inputs: Tensor, *, learn: bool = False) -> Tensor:
         """The same without autograd; `learn` keeps what `backward` needs."""
@@ -95,7 +146,7 @@ def _by_critic(values: Tensor, inputs: Tensor) -> Tensor:
     return values.view(len(inputs), -1, inputs.shape[1])
 
 
-class Actor(Network, ABC):
+class Actor(MLPNetwork):
     """A policy, and what a worker needs of it: the NumPy actor of its `kind` acts alike."""
 
     kind: ClassVar[str]
@@ -208,6 +259,75 @@ class GaussianActor(Actor):
         low, high = self._bounds
         free = (self.log_std >= low) & (self.log_std <= high)
         torch.mul(log_std_gradient, free, out=self.gradients[1])
+
+
+class SquashedGaussianActor(Actor):
+    """a = tanh(u), u ~ N(mean(s), exp(log_std(s))^2): the policy of soft actor-critic.
+
+    Args:
+        mlp: from observations to means and log standard deviations side by side, 2A outputs.
+        log_std_min: lower bound of log_std.
+        log_std_max: upper bound of log_std.
+        initial_log_std: about what log_std is at first; the last layer's biases there.
+    """
+
+    kind = "squashed_gaussian"
+
+    def __init__(
+        self,
+        mlp: StackedMLP,
+        *,
+        log_std_min: float = -20.0,
+        log_std_max: float = 2.0,
+        initial_log_std: float = 0.0,
+    ) -> None:
+        super().__init__(mlp)
+        self._bounds = log_std_min, log_std_max
+        mlp.biases[-1].chunk(2, -1)[1].fill_(initial_log_std)
+
+    @property
+    def settings(self) -> Mapping[str, float]:
+        """Bounds of log_std, and whether hidden layers are normalised."""
+        low, high = self._bounds
+        return {
+            "log_std_min": low,
+            "log_std_max": high,
+            "layer_norm": float(self.mlp.layer_norm),
+        }
+
+    def __call__(self, observations: Tensor) -> Tensor:
+        """Maps observations `(M, B, O)` to the actions of an evaluation, tanh(mean) `(M, B, A)`."""
+        return torch.tanh(self.distribution(observations)[0])
+
+    def distribution(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation before tanh, `(M, B, A)` each."""
+        mean, log_std = self.mlp(observations).chunk(2, -1)
+        return mean, log_std.clamp(*self._bounds)
+
+    def sample(self, observations: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """N actions for each observation, with a gradient to the parameters.
+
+        Args:
+            observations: `(M, B, O)`.
+            noise: standard normals `(M, B, N, A)`.
+
+        Returns:
+            The actions `(M, B, N, A)`, and log pi(a | s) `(M, B, N)`.
+        """
+        mean, log_std = (each.unsqueeze(2) for each in self.distribution(observations))
+        before = mean + log_std.exp() * noise
+        return torch.tanh(before), squashed_log_prob(before, noise, log_std)
+
+
+def squashed_log_prob(before: Tensor, noise: Tensor, log_std: Tensor) -> Tensor:
+    """Log-density of tanh(u) at u = mean + exp(log_std) * noise, summed over the last dimension.
+
+    The change of variables costs log(1 - tanh(u)^2), which is -inf from |u| of 9 on in float32;
+    written as 2 (log 2 - u - log(1 + exp(-2u))) it is exact for every u.
+    """
+    normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
+    correction = 2 * (math.log(2) - before - functional.softplus(-2 * before))
+    return (normal - correction).sum(-1)
 
 
 class DeterministicActor(Actor):

@@ -10,6 +10,7 @@ stack is one operation of autograd, whose backward pass is the written-out one.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from iqlft.nn.layers import layer_class
+from iqlft_workers.actor import LAYER_NORM_EPSILON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,12 +28,13 @@ if TYPE_CHECKING:
 
     Masks = Sequence[Tensor]
 
-LAYER_NORM_EPSILON = 1e-5
-"""Added to the variance of a hidden layer that is normalised."""
+
+GAIN = math.sqrt(2)
+"""Of a layer's initial weights."""
 
 
-def orthogonal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
-    """A `(rows, columns)` semi-orthogonal matrix with gain sqrt(2), the authors' initialisation.
+def orthogonal(rows: int, columns: int, generator: torch.Generator, gain: float = GAIN) -> Tensor:
+    """A `(rows, columns)` semi-orthogonal matrix, by default with the gain of IQL's authors.
 
     The QR decomposition runs in float64, so that a float32 and a float64 network of one seed start
     from the same matrix.
@@ -40,7 +43,7 @@ def orthogonal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     gaussian = torch.randn(tall, generator=generator, dtype=torch.float64)
     q, r = torch.linalg.qr(gaussian)
     q = q * torch.sign(torch.diagonal(r))
-    matrix: Tensor = math.sqrt(2) * (q if rows >= columns else q.T)
+    matrix: Tensor = gain * (q if rows >= columns else q.T)
     return matrix
 
 
@@ -56,8 +59,10 @@ class StackedMLP:
         device: where the parameters live.
         layer_norm: whether each hidden layer is normalised before its ReLU, without gain and shift
             of its own.
+        output_gain: gain of the output layer's initial weights.
 
     Attributes:
+        layer_norm: see above.
         parameters: `(P,)` everything that is learned, side by side.
         gradients: `(P,)` of the same order: `backward` writes there, autograd adds there until
             the parameters change.
@@ -74,16 +79,18 @@ class StackedMLP:
         device: torch.device | str = "cpu",
         *,
         layer_norm: bool = False,
+        output_gain: float = GAIN,
     ) -> None:
-        self._layer_norm = layer_norm
+        self.layer_norm = layer_norm
         n, pairs = len(generators), list(itertools.pairwise(sizes))
         self._shapes = [shape for i, o in pairs for shape in ((n, i, o), (n, 1, o))]
         self.parameters = torch.zeros(sum(map(math.prod, self._shapes)), dtype=dtype, device=device)
         self.gradients = torch.zeros_like(self.parameters)
         self._rounded = self.parameters.to(hidden_dtype or dtype)
         self.weights, self.biases = self._split(self.parameters)
-        for weight, (fan_in, fan_out) in zip(self.weights, pairs, strict=True):
-            weight.copy_(torch.stack([orthogonal(fan_in, fan_out, g) for g in generators]))
+        gains = [*[GAIN] * (len(pairs) - 1), output_gain]
+        for weight, shape, gain in zip(self.weights, pairs, gains, strict=True):
+            weight.copy_(torch.stack([orthogonal(*shape, each, gain) for each in generators]))
         rounded, gradients = self._split(self._rounded), self._split(self.gradients)
         *hidden, last = zip(*rounded, *gradients, strict=True)
         self._layer_class = layer_class(self._rounded)
@@ -115,6 +122,14 @@ class StackedMLP:
         self._accumulates = False
         if self._rounded is not self.parameters:
             self._rounded.copy_(self.parameters)
+
+    def chosen(self, indices: Tensor) -> StackedMLP:
+        """Some of the perceptrons `(k,)` as they are now, for passes forward alone."""
+        some = copy.copy(self)
+        some.weights = [each[indices] for each in self.weights]
+        some._hidden = [layer.chosen(indices) for layer in self._hidden]
+        some._last = self._last.chosen(indices)
+        return some
 
     def __call__(self, inputs: Tensor, masks: Masks = (), *, learn: bool = True) -> Tensor:
         """Maps inputs to outputs as an operation of autograd.
@@ -157,8 +172,8 @@ class StackedMLP:
         dropped = [spread(mask, n) for mask in masks]
         normalized: list[list[_Normalized]] = []
         for index, layer in enumerate(self._hidden):
-            activations = layer.forward(layers[-1], relu=not self._layer_norm)
-            if self._layer_norm:
+            activations = layer.forward(layers[-1], relu=not self.layer_norm)
+            if self.layer_norm:
                 normalized.append([_Normalized(each) for each in activations])
                 activations = [each.outputs for each in normalized[-1]]
             if dropped:

@@ -165,8 +165,10 @@ def build_algorithm(
     return build(spec, hyperparameters, seeds, device=device, hidden_dtype=kind)
 
 
-def select_rows(algorithm: Algorithm[Any], replay: Replay) -> tuple[str, ...]:
-    """Restricts a replay to the rows that an algorithm learns from; says what was chosen."""
+def fit_replay(algorithm: Algorithm[Any], replay: Replay) -> tuple[str, ...]:
+    """Has a replay hold the rows and columns that an algorithm needs; says what was chosen."""
+    if algorithm.needs_returns:
+        replay.compute_returns(algorithm.hyperparameters.discount)
     selection = algorithm.select(replay.dataset_rows, replay.layout)
     if selection is None:
         return ()

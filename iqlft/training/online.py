@@ -6,12 +6,14 @@ import time
 from typing import TYPE_CHECKING
 
 from iqlft.training.session import Session
+from iqlft_workers.actor import uniform_weights
 
 if TYPE_CHECKING:
     from iqlft.config.settings import FinetuneConfig
     from iqlft.training.phases import Online
     from iqlft.training.sessions import Sessions
     from iqlft.training.stack import Stack
+    from iqlft_workers.actor import ActorWeights
 
 WAIT_SECONDS = 0.1
 """The longest wait for transitions before the session may tick."""
@@ -79,8 +81,15 @@ def _finished(session: Session[Online]) -> bool:
 
 def _publish(session: Session[Online]) -> None:
     gateway = session.gateway
-    gateway.publish(session.actor_weights())
+    gateway.publish(_behaviour(session))
     gateway.allow(session.phase.pacing.allowance())
+
+
+def _behaviour(session: Session[Online]) -> ActorWeights:
+    """What workers act with: at random in the first steps, then with the actor."""
+    weights = session.actor_weights()
+    random = session.phase.pacing.env_steps < session.plan.config.random_steps
+    return uniform_weights(weights) if random else weights
 
 
 def _after_update(session: Session[Online], config: FinetuneConfig) -> None:
@@ -92,5 +101,5 @@ def _after_update(session: Session[Online], config: FinetuneConfig) -> None:
     # In lockstep nothing is under way here: the next step is allowed below.
     session.after_update()
     if config.lockstep or session.member.updates % config.publish_every == 0:
-        gateway.publish(session.actor_weights())
+        gateway.publish(_behaviour(session))
     gateway.allow(pacing.allowance())

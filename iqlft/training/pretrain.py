@@ -21,10 +21,10 @@ from iqlft.runs.folder import (
 from iqlft.training.build import (
     build_algorithm,
     build_replay,
+    fit_replay,
     flushed_denormals,
     load_task_dataset,
     pick_device,
-    select_rows,
     set_threads,
     with_settled_precision,
 )
@@ -177,7 +177,7 @@ def build(
         precision=config.precision,
         num_updates=config.num_updates,
     )
-    notes = (*dataset.notes, *select_rows(algorithm, replay))
+    notes = (*dataset.notes, *fit_replay(algorithm, replay))
     try:
         unpack_weights(pack_weights(algorithm.actor_weights()))
     except WireError as error:

@@ -3,7 +3,9 @@
     rows  [ dataset: N | member 0: C | member 1: C | ... ]
 
 Members share the dataset and have C places each for transitions of their own, a ring when full. A
-batch is one gather from the block, whatever the mixture.
+batch is one gather from the block, whatever the mixture. Returns to go, where an algorithm needs
+them, are a column of their own, which is computed here: they never travel, and the journal restores
+them with the rows.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from torch import Tensor
 from iqlft.algorithms.base import Batch
 from iqlft.config.settings import OnlineConfig
 from iqlft.datasets.value_bounds import Range, widened
+from iqlft.training.returns import OpenEpisodes, dataset_returns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -76,6 +79,8 @@ class Replay:
         self.added = [0] * len(seeds)
         self._offline_ratio = offline_ratio
         self._selected: Tensor | None = None
+        self._returns: Tensor | None = None
+        self._open: list[OpenEpisodes] = []
         shape = (self.dataset_size + capacity * len(seeds), layout.width)
         self._rows = torch.empty(shape, device=device)
         self._believed = Range(-math.inf, math.inf)
@@ -100,6 +105,17 @@ class Replay:
         """Draws from these rows of the dataset alone from now on."""
         self._selected = places.cpu()
 
+    def compute_returns(self, discount: float) -> None:
+        """Has returns to go in batches from now on; to be called before transitions are added.
+
+        Args:
+            discount: of later rewards.
+        """
+        self._returns = self._rows.new_full((len(self._rows),), -math.inf)
+        returns = dataset_returns(self.dataset_rows, self.layout, discount)
+        self._returns[: self.dataset_size] = torch.from_numpy(returns)
+        self._open = [OpenEpisodes(self.layout, discount) for _ in self.added]
+
     @property
     def dataset_rows(self) -> Tensor:
         """`(N, width)`: the dataset's part of the block."""
@@ -113,7 +129,8 @@ class Replay:
     @property
     def num_bytes(self) -> int:
         """Memory that the block takes."""
-        return self._rows.numel() * self._rows.element_size()
+        blocks = [self._rows] if self._returns is None else [self._rows, self._returns]
+        return sum(each.numel() * each.element_size() for each in blocks)
 
     def new_size(self, member: int = 0) -> int:
         """Number of new transitions that can be sampled for a member."""
@@ -129,9 +146,22 @@ class Replay:
         self.added[member] += len(rows)
         self._look_at(rows, member)
         kept = torch.from_numpy(rows[-self.capacity :])
-        places = torch.arange(self.added[member] - len(kept), first + len(rows)) % self.capacity
+        places = self._places(
+            torch.arange(self.added[member] - len(kept), first + len(rows)), member
+        )
+        self._rows[places] = on_device(kept, self.device)
+        if self._returns is not None:
+            self._returns[places] = -math.inf
+            for episode in self._open[member].add(rows, first):
+                present = episode.indices >= self.added[member] - self.capacity
+                ended = self._places(torch.from_numpy(episode.indices[present]), member)
+                returns = torch.from_numpy(episode.returns[present])
+                self._returns[ended] = on_device(returns, self.device)
+
+    def _places(self, indices: Tensor, member: int) -> Tensor:
+        """Where in the block a member's new transitions are, by their numbers."""
         start = self.dataset_size + member * self.capacity
-        self._rows[on_device(start + places, self.device)] = on_device(kept, self.device)
+        return on_device(start + indices % self.capacity, self.device)
 
     def rewards(self, member: int = 0) -> Range:
         """Least and greatest reward of the dataset and of a member's new transitions so far.
@@ -160,7 +190,11 @@ class Replay:
     def gather(self, places: Tensor) -> Batch:
         """The transitions at places that are on the block's device."""
         rows = self._rows.index_select(0, places).view(len(self.added), -1, self.layout.width)
-        return Batch(*self.layout.unpack(rows)[:5])
+        batch = Batch(*self.layout.unpack(rows)[:5])
+        if self._returns is None:
+            return batch
+        returns = self._returns.index_select(0, places).view(len(self.added), -1)
+        return batch._replace(returns_to_go=returns)
 
     def sample_part(self, batch_size: int, member: int = 0, *, new: bool) -> Batch:
         """Draws from the dataset alone or from a member's new transitions alone, for diagnostics.

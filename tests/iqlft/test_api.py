@@ -151,6 +151,11 @@ def test_names_that_the_package_does_not_have_are_refused() -> None:
         ("awac", {}),
         ("td3bc", {"policy_delay": 1}),
         ("onestep", {}),
+        ("sac", {"learn_temperature": False}),
+        ("rlpd", {"critic_updates": 2}),
+        ("wsrl", {"num_critics": 3}),
+        ("cql", {"sampled_actions": 2}),
+        ("calql", {"gap_min": -10.0}),
     ],
 )
 def test_every_algorithm_learns_and_acts_from_python(

@@ -12,6 +12,8 @@ from iqlft_workers.actor import (
     GaussianActor,
     check_weights,
     make_actor,
+    renewed,
+    uniform_weights,
 )
 
 MakeWeights = Callable[..., ActorWeights]
@@ -97,9 +99,14 @@ def squashed(bias: list[float], low: float = -5.0, high: float = 2.0) -> ActorWe
         "observation_mean": np.array([1.0], np.float32),
         "observation_std": np.array([2.0], np.float32),
     }
-    return ActorWeights(
-        "squashed_gaussian", arrays, {"log_std_min": low, "log_std_max": high}, version=4
-    )
+    settings = {"log_std_min": low, "log_std_max": high, "layer_norm": 0.0}
+    return ActorWeights("squashed_gaussian", arrays, settings, version=4)
+
+
+def normalized() -> ActorWeights:
+    """The same network with LayerNorm."""
+    weights = squashed([0.0, 0.0])
+    return weights._replace(settings={**weights.settings, "layer_norm": 1.0})
 
 
 def deterministic(noise: float) -> ActorWeights:
@@ -151,6 +158,14 @@ def test_a_squashed_gaussian_samples_before_tanh_at_a_bounded_log_std(
     assert action.dtype == np.float32
 
 
+def test_layer_norm_comes_before_the_relu_of_a_hidden_layer() -> None:
+    # The hidden layer is (2, -2) before its ReLU, with mean 0 and variance 4: normalised (1, -1),
+    # so that the outputs are (0.5 * 1, 1 * 1).
+    action = make_actor(normalized()).mean(OBSERVATION)
+    np.testing.assert_allclose(action, [np.tanh(0.5)], rtol=1e-5)
+    assert action.dtype == np.float32
+
+
 def test_a_deterministic_actor_explores_by_noise_on_its_action_and_is_clipped() -> None:
     actor, mean = make_actor(deterministic(0.1)), np.tanh(OUTPUTS)
     np.testing.assert_allclose(actor.mean(OBSERVATION), mean, rtol=1e-6)
@@ -169,11 +184,39 @@ def test_a_mean_that_is_not_squashed_is_clipped_after_the_noise_alone() -> None:
     assert actor.sample(OBSERVATION, KnownNoise(0.5, -1.5)).tolist() == [1.0, 0.5]
 
 
+def test_a_uniform_actor_draws_every_action_alike_whatever_it_observes() -> None:
+    weights = uniform_weights(unsquashed(0.0))
+    assert (weights.observation_dim, weights.action_dim, weights.version) == (1, 2, 4)
+    actor, rng = make_actor(weights), np.random.default_rng(0)
+    assert actor.mean(OBSERVATION).tolist() == [0.0, 0.0]
+    assert actor.mean(np.stack([OBSERVATION] * 3)).shape == (3, 2)
+    samples = np.array([actor.sample(OBSERVATION, rng) for _ in range(4000)])
+    assert samples.dtype == np.float32
+    counts, _ = np.histogram(samples, bins=8, range=(-1, 1))
+    assert counts.sum() == samples.size
+    assert abs(counts / samples.size - 1 / 8).max() < 0.02
+    # The middle of the normals is the middle of the actions, and the quartiles those.
+    found = actor.sample(OBSERVATION, KnownNoise(0.0, 0.6744898))
+    np.testing.assert_allclose(found, [0.0, 0.5], atol=1e-6)
+
+
+def test_newer_weights_of_another_kind_make_another_actor() -> None:
+    weights = squashed([0.0, 0.0])
+    actor = make_actor(uniform_weights(weights))
+    newer = renewed(actor, weights)
+    assert type(newer) is type(make_actor(weights))
+    assert newer.mean(OBSERVATION).tolist() == make_actor(weights).mean(OBSERVATION).tolist()
+    assert renewed(newer, weights._replace(version=9)) is newer
+    assert newer.version == 9
+
+
 EVERY_KIND = {
     "gaussian": by_hand(),
     "gaussian, mean as it is": unsquashed(-1.0),
     "squashed_gaussian": squashed([0.0, 0.0]),
+    "squashed_gaussian, normalised": normalized(),
     "deterministic": deterministic(0.1),
+    "uniform": uniform_weights(squashed([0.0, 0.0])),
 }
 each_kind = pytest.mark.parametrize("weights", EVERY_KIND.values(), ids=EVERY_KIND)
 
@@ -225,7 +268,9 @@ def test_a_missing_a_further_or_a_misshapen_array_is_refused(weights: ActorWeigh
 
 @each_kind
 def test_a_missing_or_a_further_setting_is_refused(weights: ActorWeights) -> None:
-    for settings in ({}, {**weights.settings, "other": 1.0}):
+    names = list(weights.settings)
+    fewer = [{each: weights.settings[each] for each in names[1:]}] if names else []
+    for settings in (*fewer, {**weights.settings, "other": 1.0}):
         with pytest.raises(ActorWeightsError, match="settings"):
             check_weights(weights._replace(settings=settings))
 

@@ -165,8 +165,19 @@ OTHER_KINDS = {
             "observation_mean": np.zeros(3, np.float32),
             "observation_std": np.ones(3, np.float32),
         },
-        {"log_std_min": -5.0, "log_std_max": 2.0},
+        {"log_std_min": -5.0, "log_std_max": 2.0, "layer_norm": 0.0},
         version=7,
+    ),
+    "uniform": ActorWeights(
+        "uniform",
+        {
+            "weight.0": np.zeros((3, 2), np.float32),
+            "bias.0": np.zeros(2, np.float32),
+            "observation_mean": np.zeros(3, np.float32),
+            "observation_std": np.ones(3, np.float32),
+        },
+        {},
+        version=9,
     ),
     "deterministic": ActorWeights(
         "deterministic",

@@ -8,6 +8,7 @@ is made of; wire, policy folder and checkpoint take arrays as they are and know 
 from __future__ import annotations
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -60,8 +61,22 @@ class ActorWeightsError(ValueError):
     """Weights that are no actor's: an unknown kind, or other arrays or settings than it has."""
 
 
+LAYER_NORM_EPSILON = 1e-5
+"""Added to the variance of a hidden layer that is normalised."""
+
+
+def layer_norm(hidden: NDArray[Any]) -> NDArray[Any]:
+    """A hidden layer before its ReLU, `(..., width)`, at mean 0 and variance 1."""
+    centered = hidden - hidden.mean(-1, keepdims=True)
+    variance: NDArray[Any] = np.square(centered).mean(-1, keepdims=True)
+    normal: NDArray[Any] = centered / np.sqrt(variance + np.float32(LAYER_NORM_EPSILON))
+    return normal
+
+
 class Actor(ABC):
     """A policy: an MLP with ReLU layers on the normalised observation, and what it says of actions.
+
+    A kind whose setting `layer_norm` is 1 normalises its hidden layers before their ReLU.
 
     Args:
         weights: the actor's weights; replace them with `load` as newer ones arrive.
@@ -76,6 +91,7 @@ class Actor(ABC):
     def load(self, weights: ActorWeights) -> None:
         """Acts with `weights`, which are of the same kind, from now on."""
         self.version, arrays = weights.version, weights.arrays
+        self._layer_norm = bool(weights.settings.get("layer_norm", 0))
         self._mean, self._std = arrays["observation_mean"], arrays["observation_std"]
         *self._hidden, self._last = (
             (arrays[f"weight.{index}"], arrays[f"bias.{index}"])
@@ -123,7 +139,8 @@ class Actor(ABC):
         """What the MLP makes of an observation."""
         hidden: NDArray[Any] = (observation - self._mean) / self._std
         for weight, bias in self._hidden:
-            hidden = np.maximum(hidden @ weight + bias, 0)
+            hidden = hidden @ weight + bias
+            hidden = np.maximum(layer_norm(hidden) if self._layer_norm else hidden, 0)
         weight, bias = self._last
         output: Array = hidden @ weight + bias
         return output
@@ -184,7 +201,7 @@ class SquashedGaussianActor(Actor):
     `log_std_min` and `log_std_max`.
     """
 
-    settings = ("log_std_min", "log_std_max")
+    settings = ("log_std_min", "log_std_max", "layer_norm")
 
     def _prepare(self, weights: ActorWeights) -> None:
         self._bounds = weights.settings["log_std_min"], weights.settings["log_std_max"]
@@ -226,6 +243,30 @@ class DeterministicActor(Actor):
         return np.clip(mean + self._scale * self._noise(mean, rng), -1, 1)
 
 
+class UniformActor(Actor):
+    """Uniformly random actions, whatever is observed; no action at all in an evaluation.
+
+    It draws normals as every kind does, and takes their distribution function: what was drawn for
+    a known action does not depend on the kind that drew it.
+    """
+
+    def _prepare(self, weights: ActorWeights) -> None:
+        self._zeros: Array = np.zeros(weights.action_dim, np.float32)
+
+    def mean(self, observation: Array) -> Array:
+        """Zeros."""
+        return np.broadcast_to(self._zeros, (*observation.shape[:-1], *self._zeros.shape))
+
+    def sample(self, observation: Array, rng: np.random.Generator) -> Array:
+        """Uniform in [-1, 1]."""
+        noise = self._noise(self.mean(observation), rng)
+        action: Array = _erf(noise / np.float32(math.sqrt(2)))
+        return action
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float32])
+
+
 TANH_GAUSSIAN = {"log_std_min": -5.0, "log_std_max": 2.0, "tanh_mean": 1.0}
 """Settings of IQL's Gaussian, which weights that version 0.1 wrote do not name."""
 
@@ -233,6 +274,7 @@ ACTORS: dict[str, type[Actor]] = {
     "gaussian": GaussianActor,
     "squashed_gaussian": SquashedGaussianActor,
     "deterministic": DeterministicActor,
+    "uniform": UniformActor,
 }
 """The kinds of actors by name."""
 
@@ -240,6 +282,23 @@ ACTORS: dict[str, type[Actor]] = {
 def make_actor(weights: ActorWeights) -> Actor:
     """The actor that these weights are for."""
     return ACTORS[weights.kind](weights)
+
+
+def renewed(actor: Actor, weights: ActorWeights) -> Actor:
+    """An actor with newer weights: the same one, or another where they are of another kind."""
+    if not isinstance(actor, ACTORS[weights.kind]):
+        return make_actor(weights)
+    actor.load(weights)
+    return actor
+
+
+def uniform_weights(weights: ActorWeights) -> ActorWeights:
+    """Weights of random actions for the same observations and actions, of the same version."""
+    observation_dim, action_dim = weights.observation_dim, weights.action_dim
+    shapes = UniformActor.array_shapes([observation_dim, action_dim])
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    arrays["observation_std"] += 1
+    return ActorWeights("uniform", arrays, {}, weights.version)
 
 
 def check_weights(weights: ActorWeights) -> ActorWeights:

@@ -8,7 +8,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from iqlft_workers.actor import make_actor
+from iqlft_workers.actor import make_actor, renewed
 from iqlft_workers.client import Client, KeyRefusedError
 from iqlft_workers.discovery import ASK_SECONDS, Discovery
 from iqlft_workers.environment import Environment, EnvironmentSpec
@@ -285,7 +285,7 @@ class Worker:
                 capacity=FLUSH_TRANSITIONS,
             )
         elif weights is not self._loaded:
-            self._rollout.actor.load(weights)
+            self._rollout.actor = renewed(self._rollout.actor, weights)
         self._loaded = weights
         return self._rollout
 

@@ -107,6 +107,7 @@ def value_of(name: str, hint: type) -> st.SearchStrategy[Any]:
     }
     special = {
         "offline_ratio": st.none() | NUMBERS,
+        "gap_min": st.none() | NUMBERS,
         "run": st.lists(by_type["Path"], max_size=2).map(tuple),
         "keys": st.none() | by_type["Path"],
         "seeds": st.lists(by_type["int"], max_size=3).map(tuple),

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from iqlft.nn.networks import Actor, Critic, DeterministicActor, GaussianActor
+from iqlft.nn.networks import (
+    Actor,
+    Critic,
+    DeterministicActor,
+    GaussianActor,
+    Scalar,
+    SquashedGaussianActor,
+    squashed_log_prob,
+)
 from iqlft.nn.stacked_mlp import StackedMLP
 from iqlft_workers.actor import make_actor
 
@@ -13,16 +21,20 @@ def generators(count: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(index) for index in range(count)]
 
 
-MAKERS = {
+MAKERS: dict[str, Callable[[StackedMLP], Actor]] = {
     "gaussian": GaussianActor,
     "gaussian, mean as it is": lambda mlp: GaussianActor(mlp, tanh_mean=False),
     "deterministic": lambda mlp: DeterministicActor(mlp, 0.1),
+    "squashed_gaussian": SquashedGaussianActor,
+    "squashed_gaussian, normalised": SquashedGaussianActor,
 }
 
 
-@pytest.mark.parametrize("made", MAKERS.values(), ids=MAKERS)
-def test_the_numpy_actor_equals_the_torch_actor(made: Callable[[StackedMLP], Actor]) -> None:
-    actor = made(StackedMLP([29, 256, 256, 8], generators(3)))
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_numpy_actor_equals_the_torch_actor(name: str) -> None:
+    layer_norm = name.endswith("normalised")
+    mlp = StackedMLP([29, 256, 256, 8], generators(3), layer_norm=layer_norm)
+    actor = MAKERS[name](mlp)
     mean, std = torch.randn(29), torch.rand(29) + 0.5
     observations = torch.randn(3, 100, 29)
     with torch.no_grad():
@@ -33,6 +45,80 @@ def test_the_numpy_actor_equals_the_torch_actor(made: Callable[[StackedMLP], Act
         ours = make_actor(weights).mean(observations[member].numpy())
         np.testing.assert_allclose(ours, expected[member].clamp(-1, 1).numpy(), atol=1e-5)
         assert weights.version == 17
+
+
+def test_a_squashed_sample_in_numpy_equals_the_torch_one_of_the_same_noise() -> None:
+    mlp = StackedMLP([29, 256, 256, 8], generators(2), layer_norm=True)
+    actor = SquashedGaussianActor(mlp, log_std_min=-3.0, log_std_max=0.5, initial_log_std=-1.0)
+    observations = torch.randn(2, 50, 29)
+    noise = np.random.default_rng(3).standard_normal((50, 4), np.float32)
+    with torch.no_grad():
+        shared = torch.from_numpy(noise)[None, :, None].expand(2, 50, 1, 4)
+        actions, _ = actor.sample(observations, shared)
+    for member in range(2):
+        twin = make_actor(actor.export(member, torch.zeros(29), torch.ones(29), 0))
+        ours = twin.sample(observations[member].numpy(), np.random.default_rng(3))
+        np.testing.assert_allclose(ours, actions[member, :, 0].numpy(), atol=1e-5)
+
+
+def test_several_actions_of_a_state_are_those_of_the_state_repeated() -> None:
+    mlp = StackedMLP([3, 8, 4], generators(2), torch.float64)
+    actor, observations = SquashedGaussianActor(mlp), torch.randn(2, 5, 3, dtype=torch.float64)
+    noise = torch.randn(2, 5, 6, 2, dtype=torch.float64)
+    actions, log_probs = actor.sample(observations, noise)
+    assert (actions.shape, log_probs.shape) == ((2, 5, 6, 2), (2, 5, 6))
+    for index in range(6):
+        one, log_prob = actor.sample(observations, noise[:, :, index : index + 1])
+        torch.testing.assert_close(one[:, :, 0], actions[:, :, index])
+        torch.testing.assert_close(log_prob[:, :, 0], log_probs[:, :, index])
+
+
+def test_the_log_density_of_a_squashed_sample_is_torch_s_and_its_gradient_too() -> None:
+    # Small ones: torch takes the logarithm of 1 - a^2, which is 0 where a rounds to 1.
+    mean, log_std, noise = (0.5 * torch.randn(7, 3, dtype=torch.float64) for _ in range(3))
+    mean.requires_grad_()
+    log_std.requires_grad_()
+    ours = squashed_log_prob(mean + log_std.exp() * noise, noise, log_std)
+    one = torch.autograd.grad(ours.sum(), (mean, log_std))
+    normal = torch.distributions.Normal(mean, log_std.exp())
+    squashing = torch.distributions.TanhTransform(cache_size=1)
+    distribution = torch.distributions.TransformedDistribution(normal, squashing)
+    theirs = distribution.log_prob(torch.tanh(mean + log_std.exp() * noise)).sum(-1)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(one, torch.autograd.grad(theirs.sum(), (mean, log_std)))
+
+
+def test_the_log_density_is_finite_and_exact_where_the_action_rounds_to_its_bound() -> None:
+    before = torch.tensor([[-40.0], [-12.0], [12.0], [40.0]], requires_grad=True)
+    assert torch.tanh(before[-1]).item() == 1.0
+    noise, log_std = torch.zeros(4, 1), torch.zeros(4, 1)
+    found = squashed_log_prob(before, noise, log_std)
+    # log(1 - tanh(u)^2) tends to log 4 - 2 |u|.
+    expected = -0.5 * np.log(2 * np.pi) - np.log(4) + 2 * before.detach().abs().squeeze(-1)
+    torch.testing.assert_close(found, expected)
+    found.sum().backward()
+    assert before.grad is not None
+    torch.testing.assert_close(before.grad.squeeze(-1), torch.tensor([-2.0, -2.0, 2.0, 2.0]))
+
+
+def test_a_squashed_gaussian_begins_at_its_initial_log_std_and_is_bounded() -> None:
+    mlp = StackedMLP([3, 8, 4], generators(2), output_gain=1e-2)
+    actor = SquashedGaussianActor(mlp, initial_log_std=-1.0, log_std_max=-0.5)
+    mean, log_std = actor.distribution(torch.randn(2, 5, 3))
+    assert mean.abs().max() < 0.1
+    assert (log_std + 1).abs().max() < 0.1
+    mlp.biases[-1].fill_(3)
+    assert (actor.distribution(torch.randn(2, 5, 3))[1] == -0.5).all()
+
+
+def test_a_learned_number_accumulates_its_gradient_until_it_has_changed() -> None:
+    scalar = Scalar(torch.tensor([1.0, 2.0]))
+    for _ in range(2):
+        (scalar() * torch.tensor([3.0, 4.0])).sum().backward()
+    assert scalar.gradients[0].tolist() == [6.0, 8.0]
+    scalar.changed()
+    assert scalar.gradients[0].tolist() == [0.0, 0.0]
+    assert scalar.named(scalar.parameters)["value"].tolist() == [1.0, 2.0]
 
 
 def test_exported_weights_do_not_change_with_the_network() -> None:

@@ -45,6 +45,26 @@ def test_orthogonal_matrices_have_gain_sqrt_two_in_both_orientations() -> None:
     torch.testing.assert_close(tall.T @ tall, 2 * torch.eye(3, dtype=torch.float64))
 
 
+def test_the_output_layer_has_a_gain_of_its_own_and_leaves_the_others_as_they_are() -> None:
+    small, usual = (
+        StackedMLP([4, 8, 3], generators(2), torch.float64, output_gain=gain)
+        for gain in (1e-2, 2**0.5)
+    )
+    torch.testing.assert_close(small.weights[0], usual.weights[0])
+    torch.testing.assert_close(small.weights[1] * 2**0.5, usual.weights[1] * 1e-2)
+
+
+@pytest.mark.parametrize("hidden", [torch.float32, torch.bfloat16])
+@pytest.mark.usefixtures("each_layer")
+def test_some_perceptrons_compute_what_they_compute_among_all(hidden: torch.dtype) -> None:
+    mlp = StackedMLP([4, 20, 18, 1], generators(6), hidden_dtype=hidden, layer_norm=True)
+    inputs, chosen = torch.randn(2, 7, 4), torch.tensor([2, 0, 5, 3])
+    every, some = mlp.forward(inputs), mlp.chosen(chosen)
+    mlp.parameters.zero_()  # The chosen ones stay as they were.
+    mlp.round()
+    torch.testing.assert_close(some.forward(inputs), every[chosen])
+
+
 @pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("outputs", [1, 3, 19])

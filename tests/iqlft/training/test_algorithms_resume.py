@@ -24,26 +24,33 @@ OFFLINE, ONLINE = 60, 60
 """Updates of each phase; they are stopped between two checkpoints."""
 
 
+AT_MOST = {"critic_updates": 2, "sampled_actions": 2, "target_actions": 2}
+"""Settings that cost time and change nothing of what is to be resumed."""
 REMEDIED = {"clip_targets": True, "critic_layer_norm": True}
 """IQL without them is stopped and resumed in `test_pretrain` and `test_finetune`."""
 
 
 def settings(pretraining: PretrainConfig, name: str, runs: Path) -> PretrainConfig:
     """Those of a pretraining of a moment."""
+    config = with_algorithm(pretraining, name)
+    own = vars(config.hyperparameters)
     return with_settings(
-        with_algorithm(pretraining, name),
+        config,
+        **{key: min(most, own[key]) for key, most in AT_MOST.items() if key in own},
         hidden_size=16, batch_size=16, num_updates=OFFLINE, eval_every=OFFLINE,
         checkpoint_every=20, log_every=20, eval_episodes=1, runs=runs,
     )  # fmt: skip
 
 
 def online(lockstep: FinetuneConfig, run: Path) -> FinetuneConfig:
-    """Those of a fine-tuning of a moment."""
+    """Those of a fine-tuning of a moment; RLPD is stopped among its random steps."""
+    begins_at_random = Run.open(run).meta["algorithm"] == "rlpd"
     return dataclasses.replace(
         lockstep,
         run=(run,),
         env_steps=ONLINE,
         utd_ratio=1.0,
+        random_steps=40 * begins_at_random,
         eval_every=ONLINE,
         checkpoint_every=20,
         log_every=20,

@@ -150,6 +150,7 @@ def test_a_restored_random_state_repeats_the_batches() -> None:
 def test_places_that_are_drawn_first_and_gathered_later_are_the_batch() -> None:
     at_once, in_two = (Replay([rows(0, 50)], 50, LAYOUT, (0, 1), capacity=10) for _ in range(2))
     for replay in (at_once, in_two):
+        replay.compute_returns(0.9)
         replay.add(transitions(1000, 10), 1)
     places = in_two.draw(8)
     assert places.shape == (16,)

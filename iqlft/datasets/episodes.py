@@ -1,0 +1,26 @@
+"""Where the episodes of a dataset's rows end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from iqlft_workers.transition import RowLayout
+
+
+def episode_ends(rows: Tensor, layout: RowLayout) -> Tensor:
+    """Whether rows are the last ones of their episodes, `(N - 1,)` bool; the last row is always.
+
+    A transition that was terminated may have a successor: where rewards are relabelled, the agent
+    goes on after the goal. So an episode ends where it was truncated or where the next row begins
+    elsewhere than this one ended.
+
+    Args:
+        rows: `(N, width)`, episode by episode.
+        layout: where their fields stand.
+    """
+    observations, _, _, next_observations, _, truncated, _ = layout.unpack(rows)
+    apart: Tensor = (next_observations[:-1] != observations[1:]).any(-1) | (truncated[:-1] > 0)
+    return apart

@@ -1,0 +1,107 @@
+"""Returns to go: the discounted rewards from a transition to the end of its episode.
+
+An end that is no termination (a time limit, a gap in the data) is taken to go on for ever at its
+last reward r, which adds r / (1 - discount) from there on: of a failed episode of a sparse task,
+with the same reward at every step, every return is r / (1 - discount).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from iqlft.datasets.episodes import episode_ends
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from iqlft_workers.transition import RowLayout
+
+
+def returns_to_go(
+    rewards: Sequence[float],
+    terminated: Sequence[float] | Sequence[bool],
+    ends: Sequence[bool],
+    discount: float,
+) -> NDArray[np.float32]:
+    """Returns `(n,)` of transitions in order.
+
+    Args:
+        rewards: `(n,)`.
+        terminated: whether a transition ends the task, which is an end of its own.
+        ends: `(n - 1,)`, whether the next transition is of another episode; it is at the last.
+        discount: gamma; with 1 nothing is added behind an end.
+    """
+    tail = 1 / (1 - discount) if discount < 1 else 0.0
+    found, following = np.empty(len(rewards)), 0.0
+    for index in reversed(range(len(rewards))):
+        if terminated[index]:
+            following = 0.0
+        elif index == len(rewards) - 1 or ends[index]:
+            following = rewards[index] * tail
+        following = rewards[index] + discount * following
+        found[index] = following
+    return found.astype(np.float32)
+
+
+def dataset_returns(rows: Tensor, layout: RowLayout, discount: float) -> NDArray[np.float32]:
+    """Returns `(N,)` of a dataset's rows `(N, width)`, episode by episode."""
+    _, _, rewards, _, terminated, _, _ = layout.unpack(rows)
+    ends = episode_ends(rows, layout)
+    return returns_to_go(rewards.tolist(), terminated.tolist(), ends.tolist(), discount)
+
+
+class Ended(NamedTuple):
+    """An episode that is over.
+
+    Attributes:
+        indices: of its transitions, among all of its member, `(n,)`.
+        returns: of them, `(n,)`.
+    """
+
+    indices: NDArray[np.int64]
+    returns: NDArray[np.float32]
+
+
+class OpenEpisodes:
+    """Follows new transitions, of which workers send those of several episodes by turns.
+
+    A transition belongs to the episode that was left where it begins: that is known from the
+    transitions alone, so that the journal restores it.
+
+    Args:
+        layout: where a row's fields stand.
+        discount: gamma.
+    """
+
+    def __init__(self, layout: RowLayout, discount: float) -> None:
+        self._layout, self._discount = layout, discount
+        self._open: dict[bytes, tuple[list[int], list[float]]] = {}
+
+    def add(self, rows: NDArray[np.float32], first: int) -> list[Ended]:
+        """The episodes that end in rows `(n, width)`.
+
+        Args:
+            rows: in the order in which they came.
+            first: index of the first of them.
+        """
+        observations, _, rewards, following, terminated, truncated, _ = self._layout.unpack(rows)
+        ended = []
+        for offset, reward in enumerate(rewards.tolist()):
+            indices, before = self._open.pop(observations[offset].tobytes(), ([], []))
+            indices.append(first + offset)
+            before.append(reward)
+            if terminated[offset] or truncated[offset]:
+                ended.append(self._end(indices, before, terminated=bool(terminated[offset])))
+            else:
+                self._open[following[offset].tobytes()] = indices, before
+        return ended
+
+    def _end(self, indices: list[int], rewards: list[float], *, terminated: bool) -> Ended:
+        inside = [False] * (len(rewards) - 1)
+        found = returns_to_go(rewards, [*inside, terminated], inside, self._discount)
+        return Ended(np.array(indices), found)
