@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from iqlft.datasets.antmaze.bands import BANDS, FIRST_HIT, PACE, REACH, TOUCH, UPSIDE_DOWN
+from iqlft.datasets.antmaze.bands import BANDS, FIRST_HIT, PACE, REACH, STUCK, TOUCH, UPSIDE_DOWN
 from iqlft.datasets.audit.ant_walk import follow_ant
 from iqlft.datasets.audit.findings import (
     Band,
@@ -49,11 +49,12 @@ def test_d4rls_bands_are_those_of_its_own_policy() -> None:
     for dataset_id, bands in BANDS.items():
         umaze = "/umaze-v" in dataset_id
         near = "/umaze-diverse-v" in dataset_id
-        reach = "0.7 to 0.9" if umaze else ">= 0.9" if near else "0.6 to 0.85"
+        reach = "0.7 to 0.9" if umaze else ">= 0.85" if near else "0.6 to 0.85"
         assert str(bands[REACH]) == reach
         assert str(bands.get(FIRST_HIT)) == ("None" if near else "150 to 320")
         assert str(bands[PACE]) == "0.075 to 0.11"
-        assert str(bands[UPSIDE_DOWN]) == "< 0.4"
+        assert str(bands[UPSIDE_DOWN]) == "0.15 to 0.45"
+        assert str(bands[STUCK]) == "0.1 to 0.35"
         touch = "0.7 to 0.9" if umaze else "None" if near else "0.03 to 0.25"
         assert str(bands.get(TOUCH)) == touch
 
