@@ -83,7 +83,7 @@ def test_an_unknown_task_is_answered_with_the_nearest_one(main: Main) -> None:
     ("flags", "message"),
     [
         (["--workers", "0"], "--workers is 0, but must be at least 1"),
-        (["--num-updates", "-5"], "--num-updates is -5, but must be at least 1"),
+        (["--num-updates", "-5"], "--num-updates is -5, but must be at least 0"),
         (["--seed", "-1"], "--seed is -1, but must be at least 0"),
         (["--expectile", "1.5"], "--expectile is 1.5, but must lie in (0, 1]"),
         (["--device", "gpu"], "The device 'gpu' cannot be used here"),
