@@ -24,7 +24,7 @@ from actors import gaussian
 from synthetic_worker import ID, PROCESS, started
 
 LAYOUT, SEED = RowLayout(29, 8), 0
-COUNTING = EnvironmentSpec(ID)
+COUNTING = EnvironmentSpec(ID, trust=True)
 UNLIMITED = 10**15
 PATIENCE_SECONDS = 120.0
 

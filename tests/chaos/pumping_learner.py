@@ -56,7 +56,9 @@ def open_gateway(
     tallies.mkdir()
     gateway = Gateway(
         environment=EnvironmentSpec(
-            tallying.ID, {"folder": str(tallies), "seconds_per_step": seconds_per_step}
+            tallying.ID,
+            {"folder": str(tallies), "seconds_per_step": seconds_per_step},
+            trust=True,
         ),
         layout=LAYOUT,
         run_id="chaos",

@@ -37,7 +37,7 @@ def _path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def open_gateway(make_weights: MakeWeights) -> Gateway:
     gateway = Gateway(
-        environment=EnvironmentSpec(synthetic_worker.ID),
+        environment=EnvironmentSpec(synthetic_worker.ID, trust=True),
         layout=RowLayout(29, 8),
         run_id="test",
         seed=0,
