@@ -94,8 +94,6 @@ def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, boo
         UserError: as `settings`; or there is no such run.
     """
     first, printing = settings(configs.FinetuneConfig(), "finetune", arguments)
-    if not printing:
-        check(first)
     try:
         folders = first.run or (newest_pretrained(first.runs, first.task, first.algorithm),)
         found = inherited(folders)

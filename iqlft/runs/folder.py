@@ -522,11 +522,11 @@ def vouches(folder: Path) -> bool:
     That is so where it was made with `--trust`, or with an environment of the user's own choice.
     """
     try:
-        config = seals.from_yaml((folder / "config.yaml").read_text(encoding="utf-8"))
-        parts = [config[each] for each in ("pretrain", "finetune") if config.get(each)]
-        return any(each.get("trust") is True or bool(each.get("environment")) for each in parts)
-    except (OSError, ValueError):
+        config = Run(folder).configuration()
+    except RunError:
         return False  # What is no run, or a damaged one, vouches for nothing.
+    parts = [config.get(each) or {} for each in ("pretrain", "finetune")]
+    return any(each.get("trust") is True or bool(each.get("environment")) for each in parts)
 
 
 def pretrain_config(run: Run) -> PretrainConfig:

@@ -473,18 +473,6 @@ def test_keys_of_another_user_are_not_waited_for(tmp_path: Path) -> None:
     assert process.returncode == 2
 
 
-@pytest.mark.parametrize("content", [b"\xff\x00", b"no address\n"])
-def test_an_endpoint_file_of_something_else_is_named_in_a_sentence(
-    content: bytes, tmp_path: Path
-) -> None:
-    (tmp_path / "endpoint").write_bytes(content)
-    with started(str(tmp_path / "endpoint")) as process:
-        words = last_words(process)
-    assert process.returncode == 2
-    assert "address" in words
-    assert "Traceback" not in words
-
-
 @pytest.mark.parametrize("port", [0, 65536, 70000])
 def test_a_port_that_there_cannot_be_is_refused(port: int) -> None:
     with started(f"tcp://127.0.0.1:{port}") as process:
@@ -508,7 +496,8 @@ def test_a_worker_waits_for_a_learner_that_is_not_there_yet(
 
 
 @pytest.mark.parametrize(
-    "content", [b"\xff\xfe\x00", b"[]", b"\x00" * 300, b"tcp://127.0.0.1:99999"]
+    "content",
+    [b"\xff\x00", b"\xff\xfe\x00", b"[]", b"\x00" * 300, b"no address\n", b"tcp://127.0.0.1:99999"],
 )
 def test_an_endpoint_file_of_other_content_is_refused_in_one_sentence(
     content: bytes, tmp_path: Path
