@@ -50,7 +50,7 @@ from iqlft.training.seeds import (
 )
 from iqlft.training.session import Session
 from iqlft.training.sessions import Sessions
-from iqlft_workers.discovery import write_endpoint
+from iqlft_workers.discovery import write_endpoint, write_finished
 from iqlft_workers.keys import LearnerKeys
 
 if TYPE_CHECKING:
@@ -266,6 +266,10 @@ def _train(
             sessions.each(Session.wait_for_evaluation)
             train_online(stack, sessions, plans[0].config)
             sessions.each(Session.finish)
+        for plan in plans:
+            # A worker that had not found this learner again by now looks here for the next one.
+            with writing(plan.run.folder):
+                write_finished(plan.run.folder / ENDPOINT)
     return [plan.run.folder for plan in plans]
 
 

@@ -19,7 +19,7 @@ from iqlft_workers import messages
 from iqlft_workers import pool as pool_module
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.client import Client
-from iqlft_workers.discovery import write_endpoint
+from iqlft_workers.discovery import write_endpoint, write_finished
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.keys import WorkerKeys, temporary_keys
 from iqlft_workers.pool import WorkerError, WorkerPool
@@ -461,6 +461,18 @@ def test_a_worker_takes_the_keys_of_the_learner_that_comes_after_a_killed_one(
                 second.allow(64)
                 receive(second, 64)
             process.wait(5)
+    assert process.returncode == 0
+
+
+def test_a_worker_that_finds_its_run_finished_leaves(tmp_path: Path) -> None:
+    # The learner came to its end while this worker still looked for the one before.
+    file = tmp_path / "endpoint"
+    write_endpoint(file, f"tcp://127.0.0.1:{free_ports()[0]}", None)
+    with started(str(file)) as process:
+        assert process.stderr is not None
+        assert "Looking for the learner" in process.stderr.readline()
+        write_finished(file)
+        assert "The run has finished." in last_words(process)
     assert process.returncode == 0
 
 

@@ -21,6 +21,9 @@ REPORT_SECONDS = 10.0
 PATIENCE_SECONDS = 3600.0
 """A worker whose learner is away for so long leaves."""
 
+_FINISHED = "finished"
+"""What stands in the endpoint file of a run that has come to its end."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -30,6 +33,13 @@ class EndpointError(UserError):
 
 class LearnerLostError(UserError):
     """The learner was away for too long."""
+
+
+class RunFinishedError(Exception):
+    """Leaves the work of a run whose learner says in its endpoint file that it has come to its end.
+
+    It may say so nowhere else to a worker that had not found it again by then.
+    """
 
 
 class Address(NamedTuple):
@@ -49,6 +59,11 @@ def write_endpoint(path: Path, endpoint: str, keys: Path | None) -> None:
     write_atomically(path, "".join(f"{line}\n" for line in (endpoint, keys) if line))
 
 
+def write_finished(path: Path) -> None:
+    """Writes that no learner of a run will be anywhere any more."""
+    write_atomically(path, f"{_FINISHED}\n")
+
+
 def read_endpoint(path: Path, worker_id: int | None, keys: WorkerKeys | None) -> Address | None:
     """The address in a learner's endpoint file; None where there is no such learner at present.
 
@@ -60,6 +75,7 @@ def read_endpoint(path: Path, worker_id: int | None, keys: WorkerKeys | None) ->
     Raises:
         EndpointError: the file holds other bytes.
         KeyFileError: the keys are another user's.
+        RunFinishedError: the learner's run has come to its end.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -71,6 +87,8 @@ def read_endpoint(path: Path, worker_id: int | None, keys: WorkerKeys | None) ->
             "started again."
         ) from error
     endpoint, folder = lines[0].strip(), "".join(lines[1:2])
+    if endpoint == _FINISHED:
+        raise RunFinishedError
     try:
         if keys is None and folder:
             keys = WorkerKeys.load(Path(folder), worker_id)

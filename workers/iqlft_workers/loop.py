@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from iqlft_workers.actor import make_actor, renewed
 from iqlft_workers.client import Client, KeyRefusedError
-from iqlft_workers.discovery import ASK_SECONDS, Discovery
+from iqlft_workers.discovery import ASK_SECONDS, Discovery, RunFinishedError
 from iqlft_workers.environment import Environment, EnvironmentSpec
 from iqlft_workers.errors import UserError
 from iqlft_workers.rollout import Rollout, evaluate_episode
@@ -69,7 +69,18 @@ def work(
         UserError: the learner rejects this worker or is away for too long, or the environment
             cannot be built.
     """
-    discovery = Discovery(address)
+    try:
+        _work(Discovery(address), worker_id, wanted)
+    except RunFinishedError:
+        _log.info("The run has finished.")
+
+
+def _work(discovery: Discovery, worker_id: int | None, wanted: Callable[[], bool]) -> None:
+    """See `work`.
+
+    Raises:
+        RunFinishedError: the learner's run has come to its end.
+    """
     if (found := discovery.wait_for_address(wanted)) is None:
         return
     with Client(*found) as client:
