@@ -8,14 +8,8 @@ import pytest
 from rich.console import Console
 
 from iqlft.cli import console
-from iqlft.cli.console import (
-    ConsoleReporter,
-    Eta,
-    GenerationProgress,
-    line,
-    panel,
-    panel_of_several,
-)
+from iqlft.cli.console import ConsoleReporter, Eta, GenerationProgress
+from iqlft.cli.panel import line, panel, panel_of_several
 from iqlft.runs.scores import Score
 from iqlft.training.progress import Status
 
