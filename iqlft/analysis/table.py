@@ -128,6 +128,22 @@ def table_rows(runs: Sequence[RunCurve], published: Published = "same") -> list[
     )
 
 
+def before_after_lines(runs: Sequence[RunCurve]) -> list[str]:
+    """The change of each task, and the totals, as a sentence each: what a command ends with.
+
+    Args:
+        runs: at least one.
+    """
+    return [_sentence(row) for row in table_rows(runs, "none") if row.before is not None]
+
+
+def _sentence(row: TableRow) -> str:
+    before, after, change = _scores(row)
+    seeds = "1 seed" if row.seeds == (1,) else f"{count_range(row.seeds)} seeds"
+    tail = "not fine-tuned" if row.after is None else f"after {after}, change {change}"
+    return f"{row.task}, {row.result}, {seeds}, {row.metric}: before {before} -> {tail}."
+
+
 def _our_row(
     task: str, series: Series, metric: str, summary: Summary | None, kind: Kind = "task"
 ) -> TableRow:

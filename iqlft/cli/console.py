@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from rich.console import Console
     from rich.panel import Panel
 
     from iqlft.training.progress import Status
@@ -65,17 +65,21 @@ class ConsoleReporter:
     def event(self, sentence: str) -> None:
         """Prints a sentence above the panel."""
         words = printable(f"{time.strftime('%H:%M:%S')}  {sentence}", keep="\n\t")
-        self._console.print(words, markup=False, highlight=False, soft_wrap=True)
+        # A line elsewhere is one line, however narrow; on a terminal words stay whole.
+        whole = not self._console.is_terminal
+        self._console.print(words, markup=False, highlight=False, soft_wrap=whole)
 
     def status(self, status: Status) -> None:
         """Refreshes the panel, or prints a line when the run's last one is old enough."""
-        now, run = time.monotonic(), self._runs.setdefault(status.folder, _Shown(status))
-        run.status, run.remaining = status, run.eta.remaining(status)
+        now, new = time.monotonic(), status.folder not in self._runs
+        run = self._runs.setdefault(status.folder, _Shown(status))
+        run.status = status
+        run.remaining = None if status.waiting else run.eta.remaining(status)
         if self._live:
-            refresh = now >= self._next_refresh
+            refresh = new or now >= self._next_refresh
             self._next_refresh = now + REFRESH_SECONDS if refresh else self._next_refresh
             self._live.update(self._panel(), refresh=refresh)
-        elif now >= run.next_line:
+        elif now >= run.next_line and not status.waiting:
             run.next_line = now + LINE_SECONDS
             self.event(line(status, run.remaining))
 

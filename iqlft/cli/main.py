@@ -29,6 +29,7 @@ from iqlft_workers.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from iqlft.config.settings import RunConfig
 
@@ -150,7 +151,7 @@ def _finetune(arguments: list[str]) -> None:
     with result_commands.console_reporter() as reporter:
         folders = finetune(config, reporter)
     _say(f"Fine-tuned: {', '.join(map(str, folders))}")
-    _say(result_commands.draw(folders, None, config.runs))
+    _say(result_commands.outcome(folders, config.runs))
 
 
 def _run(arguments: list[str]) -> None:
@@ -175,7 +176,7 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
     with result_commands.console_reporter() as reporter:
         folders = pretrain(offline, reporter)
         finetune(dataclasses.replace(online, run=tuple(folders)), reporter)
-    _say(result_commands.draw(folders, None, config.runs))
+    _say(result_commands.outcome(folders, config.runs))
 
 
 def _resume(arguments: list[str]) -> None:
@@ -188,7 +189,20 @@ def _resume(arguments: list[str]) -> None:
 
     with result_commands.console_reporter() as reporter:
         resume(*chosen.run, reporter=reporter, **changes)
-    _say(f"Finished: {' '.join(map(str, chosen.run))}")
+    _say_resumed(chosen.run)
+
+
+def _say_resumed(folders: Sequence[Path]) -> None:
+    """What there is to say of runs that have been finished: those of one command are alike."""
+    from iqlft.runs.folder import Run  # noqa: PLC0415
+
+    names = " ".join(map(str, folders))
+    tuned = [each for each in folders if Run.open(each).config("finetune") is not None]
+    if not tuned:
+        _say(f"Pretrained: {names}\nNext: iqlft finetune {names}")
+        return
+    _say(f"Finished: {names}")
+    _say(result_commands.outcome(tuned, tuned[0].parents[1]))
 
 
 def _demo(arguments: list[str]) -> None:

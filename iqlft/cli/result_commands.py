@@ -163,6 +163,26 @@ def draw(
     return "\n".join(f"Drew {path}" for path in drawn)
 
 
+def outcome(folders: Sequence[Path], runs: Path) -> str:
+    """Draws runs that have been fine-tuned, and says how they were before and are now.
+
+    Args:
+        folders: of runs; those without an evaluation are passed over.
+        runs: the folder of all runs.
+
+    Returns:
+        What there is to say.
+    """
+    from iqlft.analysis.table import before_after_lines  # noqa: PLC0415
+    from iqlft.runs.curves import find_runs  # noqa: PLC0415
+
+    evaluated = [folder for folder in folders if find_runs(folder)]
+    if not evaluated:
+        return "Nothing was evaluated, so that there is nothing to draw."
+    drawn = draw(evaluated, None, runs)
+    return "\n".join([drawn, *before_after_lines(_curves(evaluated, runs))])
+
+
 def _plots_folder(curves: list[Any], runs: Path) -> Path:
     """In a single run; else beside their tasks' folders, or in `runs` if nothing holds them all."""
     folders: list[Path] = [each.folder for each in curves]

@@ -86,6 +86,11 @@ class MetricsLog:
         """Notes finished training episodes."""
         self._recent_success.extend(successes)
 
+    @property
+    def training_success(self) -> float | None:
+        """Share of the newest training episodes that succeeded; None while there are none."""
+        return _mean(self._recent_success)
+
     def observe_incident(self, sentence: str) -> None:
         """Notes that a worker, or the journal, was in trouble."""
         self._incidents.append(sentence)
@@ -115,7 +120,7 @@ class MetricsLog:
                 "policy_lag": self._lag_sum / self._lag_count if self._lag_count else None,
                 "bad_messages": bad_messages,
                 "refused_batches": refused_batches,
-                "training_success": _mean(self._recent_success),
+                "training_success": self.training_success,
             }
         if self._incidents:
             row["incidents"], self._incidents = self._incidents, []

@@ -179,6 +179,8 @@ class Parallel:
         """
         about = f"{len(self._waiting)} runs, each in a process of its own, {self._at_once} at once."
         self._reporter.event(about)
+        for job in self._jobs:
+            Voice(self._reporter, job.folder.name).status(_waiting(job))
         with self._stop.listening():
             try:
                 while self._running or (self._waiting and not self._stop.requested):
@@ -226,6 +228,19 @@ class Parallel:
             raise Interrupted(begun, [folder for folder in left if folder not in begun])
         if failed := [each for each in self._ended if each.failure]:
             raise RunsFailedError(_failures(failed), failed[0].exit_code)
+
+
+def _waiting(job: Job) -> Status:
+    """The status of a run that has no process yet."""
+    settings = job.arguments
+    if job.command == "resume":
+        run = Run.open(job.folder)
+        settings = run.config("finetune") or run.config("pretrain") or {}
+    phase, total = (
+        ("online", "env_steps") if "env_steps" in settings else ("offline", "num_updates")
+    )
+    task = job.folder.parent.name
+    return Status(task, "", job.folder, phase, 0, settings.get(total, 0), waiting=True)
 
 
 def _failures(failed: Sequence[_Child]) -> str:

@@ -34,6 +34,9 @@ class Status:
         evaluation: finished and all episodes of the evaluation under way.
         before: the score at the switch, or None.
         last: the newest score, or None.
+        losses: of the newest row of `metrics.jsonl`, by key.
+        training_success: share of the newest training episodes, or None.
+        waiting: whether the run has not begun, for other runs are at work.
     """
 
     task: str
@@ -51,6 +54,9 @@ class Status:
     evaluation: tuple[int, int] | None = None
     before: Score | None = None
     last: Score | None = None
+    losses: Mapping[str, float] = field(default_factory=dict)
+    training_success: float | None = None
+    waiting: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON data, for another process."""

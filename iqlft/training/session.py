@@ -106,6 +106,7 @@ class Session(Generic[PhaseType]):
         self.pool = WorkerPool(config.workers, gateway.endpoint, run.folder / "logs", keys)
         self.before: Score | None = None
         self.last: Score | None = None
+        self._losses: dict[str, float] = {}
         self._oversight = Oversight(gateway, self.pool, run.folder)
         self._seconds_before, self._started, self._next_tick = 0.0, time.monotonic(), 0.0
         self._diverged = False
@@ -139,7 +140,7 @@ class Session(Generic[PhaseType]):
         figures = self.member.figures() | self.member.estimates(new=False)
         if self.member.new_size:
             figures |= self.member.estimates(new=True)
-        losses = [value for key, value in figures.items() if key.endswith("loss")]
+        self._losses = {key: each for key, each in figures.items() if key.endswith("loss")}
         online = self.phase.name == "online"
         self.metrics.write(
             {
@@ -152,7 +153,7 @@ class Session(Generic[PhaseType]):
             bad_messages=self.gateway.bad_messages() if online else None,
             refused_batches=self.gateway.refused_batches()[0],
         )
-        self._require_finite(all(map(math.isfinite, losses)), "A loss is")
+        self._require_finite(all(map(math.isfinite, self._losses.values())), "A loss is")
         self._tell_divergence(figures)
 
     def _tell_divergence(self, figures: dict[str, float]) -> None:
@@ -234,6 +235,7 @@ class Session(Generic[PhaseType]):
         self.metrics.write_score(score)
         _log.info("%s", describe(score))
         self.reporter.event(describe(score))
+        self.reporter.status(self.status())  # The panel is never behind what is said above it.
 
     # -- checkpoints ------------------------------------------------------------------------
 
@@ -306,11 +308,13 @@ class Session(Generic[PhaseType]):
         """
         self.wait_for_evaluation()
         self.checkpoint(keep=not self.stop.requested)
+        self.reporter.status(self.status())
 
     # -- reporting --------------------------------------------------------------------------
 
     def status(self) -> Status:
         """This moment, for the console."""
+        online = self.phase.name == "online"
         evaluating = (self.evaluator.episodes_done, self.plan.config.eval_episodes)
         workers = self.gateway.worker_status()
         return Status(
@@ -325,10 +329,12 @@ class Session(Generic[PhaseType]):
             dataset_size=self.dataset.num_transitions,
             new_size=self.member.new_size,
             workers={each.worker_id: each.state for each in workers},
-            policy_lag=self.metrics.policy_lag if self.phase.name == "online" else None,
+            policy_lag=self.metrics.policy_lag if online else None,
             evaluation=evaluating if self.evaluator.busy else None,
             before=self.before,
             last=self.last,
+            losses=self._losses,
+            training_success=self.metrics.training_success if online else None,
         )
 
 

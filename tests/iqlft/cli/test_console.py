@@ -1,6 +1,7 @@
 """What a person sees of a run: a panel on a terminal, lines elsewhere."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ def test_the_panel_shows_everything_about_fine_tuning() -> None:
     text = rendered(panel(status(evaluation=(3, 100)), 3723.0))
     for part in (
         "iqlft antmaze-corner, fine-tuning",
-        "2,000 of 8,000 env steps (25.0%), 1:02:03 left",
+        "25.0%",
+        "2,000 of 8,000 env steps, 1:02:03 left",
         "321 updates/s, 123 env steps/s",
         "60,000 dataset + 2,000 new transitions",
         "2 workers (1 lost, 1 stepping, 1 waiting), policy lag 12 updates",
@@ -61,7 +63,7 @@ def test_the_panel_shows_everything_about_fine_tuning() -> None:
 def test_the_panel_of_pretraining_speaks_of_updates_and_has_no_change() -> None:
     text = rendered(panel(status(phase="offline", policy_lag=None, last=None, before=None), None))
     assert "pretraining" in text
-    assert "2,000 of 8,000 updates (25.0%), unknown time left" in text
+    assert "2,000 of 8,000 updates, unknown time left" in text
     assert "none yet" in text
     assert "env steps" not in text
     assert "policy lag" not in text
@@ -129,19 +131,54 @@ def test_elsewhere_than_on_a_terminal_a_line_comes_now_and_then(
     assert len(lines) == 4  # Not wrapped, however narrow the console.
 
 
-def test_runs_that_learn_at_the_same_time_have_a_row_each() -> None:
-    both = [
+def in_colour(what: object, width: int, height: int = 24) -> list[str]:
+    """The lines of a picture on a colour terminal, without their colours."""
+    stream = io.StringIO()
+    Console(file=stream, width=width, height=height, force_terminal=True, color_system="256").print(
+        what
+    )
+    text = stream.getvalue()
+    assert "\x1b[" in text
+    return re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("per_cent", [5, 50, 95])
+def test_count_per_cent_and_time_left_are_seen_on_a_colour_terminal(
+    width: int, per_cent: int
+) -> None:
+    losses = {"value/loss": 0.01234, "critic/loss": 3.4567, "actor/loss": -1.5}
+    one = status(done=80 * per_cent, losses=losses, training_success=0.4)
+    lines = in_colour(panel(one, 3723.0), width)
+    text = "\n".join(lines)
+    (bar,) = (each for each in lines if "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in each)
+    assert f" {per_cent}.0%" in bar
+    assert f"{80 * per_cent:,} of 8,000 env steps, 1:02:03 left" in text
+    assert "value 0.0123, critic 3.46, actor -1.5" in text
+    assert "success 40% of the newest episodes" in text
+    assert {len(each) for each in lines} == {min(width, 86)}  # Nothing is cropped or glued on.
+    assert len(lines) <= 16
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_several_runs_have_a_row_each_however_narrow_the_terminal(width: int) -> None:
+    runs = [
         (status(task=f"antmaze-corner iql-s{seed}", folder=Path(f"iql-s{seed}")), 60.0 * seed)
-        for seed in (1, 2)
+        for seed in range(5)
     ]
-    text = rendered(panel_of_several(both), width=200)
-    rows = [each for each in text.splitlines() if "iql-s" in each]
-    assert "iqlft, 2 runs" in text
-    for row, seed in zip(rows, (1, 2), strict=True):
-        assert f"antmaze-corner iql-s{seed}" in row
-        assert f"25.0% of 8,000 env steps  0:0{seed}:00 left" in row
-        assert "321 updates/s, 123 env steps/s" in row
-        assert "success 75% [66%, 82%], +25 points since the switch" in row
+    runs.append((status(task="antmaze-corner iql-s5", done=0, waiting=True), None))
+    lines = in_colour(panel_of_several(runs), width)
+    assert "iqlft antmaze-corner, 6 runs" in lines[0]
+    assert " 20.8%" in lines[1]  # Five at 25 %, one at 0.
+    rows = [each for each in lines if "iql-s" in each]
+    for seed, row in enumerate(rows[:5]):
+        for part in (f"iql-s{seed}", "25.0%", f"0:0{seed}:00", "success 75% [66%, 82%]"):
+            assert part in row
+        assert ("+25 points" in row) == (width > 60)
+        assert ("123" in row) == (width > 80)
+    assert "waiting" in rows[5]
+    assert len(lines) == 10
+    assert max(map(len, lines)) <= width
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -154,6 +191,16 @@ def test_every_run_is_shown(terminal: bool) -> None:
     last = stream.getvalue().splitlines()[-4 if terminal else -2 :]
     # Rows stand in the order of their names, lines in that in which they come.
     assert ["iql-s0" in each for each in last if "iql-s" in each] == [terminal, not terminal]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_run_that_waits_is_a_row_of_the_panel_and_no_line(terminal: bool) -> None:
+    stream = io.StringIO()
+    with ConsoleReporter(Console(file=stream, width=100, force_terminal=terminal)) as reporter:
+        reporter.status(status(task="t iql-s0", folder=Path("iql-s0")))
+        reporter.status(status(task="t iql-s1", folder=Path("iql-s1"), done=0, waiting=True))
+        assert ("iql-s1" in stream.getvalue()) == terminal  # At once, and at the end.
+    assert ("iql-s1" in stream.getvalue()) == terminal
 
 
 def test_on_a_terminal_the_panel_is_live_and_events_stand_above_it() -> None:

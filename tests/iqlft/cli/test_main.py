@@ -327,6 +327,26 @@ def test_one_command_pretrains_fine_tunes_and_draws(
     assert list((folder / "tensorboard").glob("events*"))
     assert "Drew " in output
     assert "Evaluated after 20 updates: success" in output
+    last = output.splitlines()[-1]
+    assert last.startswith("antmaze-corner, iqlft IQL, 1 seed, success rate (%): before ")
+    assert ", change " in last
+
+
+def test_what_is_resumed_ends_as_what_was_begun(
+    main: Main, corner: str, fresh: Path, finetuned: Path, tmp_path: Path
+) -> None:
+    assert corner
+    tuned = Path(shutil.copytree(finetuned, tmp_path / "runs" / "antmaze-corner" / "tuned-s0"))
+    for folder in (fresh, tuned):
+        Run.open(folder).write_meta({"status": "interrupted"})
+    code, output, errors = main("resume", fresh)
+    assert (code, errors) == (0, "")
+    assert output.endswith(f"Next: iqlft finetune {fresh}\n")
+    assert not list((fresh / "plots").iterdir())
+    code, output, errors = main("resume", tuned)
+    assert (code, errors) == (0, "")
+    assert (tuned / "plots" / "before_after.png").is_file()
+    assert "before " in output.splitlines()[-1]
 
 
 def test_plot_draws_into_the_run_or_elsewhere(main: Main, finetuned: Path) -> None:

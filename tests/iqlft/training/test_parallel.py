@@ -63,10 +63,11 @@ class Listening:
     def __init__(self) -> None:
         self.events: list[str] = []
         self.tasks: list[str] = []
+        self.waiting: list[str] = []
 
     def status(self, status: Status) -> None:
         """Remembers which run spoke."""
-        self.tasks.append(status.task.split()[-1])
+        (self.waiting if status.waiting else self.tasks).append(status.task.split()[-1])
 
     def event(self, sentence: str) -> None:
         """Remembers an event."""
@@ -95,6 +96,7 @@ def test_every_seed_is_trained_as_if_alone_while_another_fails_and_the_third_wai
     assert "fragile-s1: It has failed, the others go on." in " ".join(said.events)
     evaluated = [each.partition(":")[0] for each in said.events if "Evaluated" in each]
     assert sorted(evaluated)[-3:] == ["fragile-s2"] * 3
+    assert said.waiting == ["fragile-s0", "fragile-s1", "fragile-s2"]
     first = said.tasks.index("fragile-s2")
     assert set(said.tasks[:first]) == {"fragile-s0", "fragile-s1"}
     assert len(set(said.tasks[first:])) <= 2  # One of them has left its core.

@@ -23,8 +23,9 @@ from iqlft.runs.folder import Run, RunError
 from iqlft.runs.policy import load_policy
 from iqlft.training.interruption import Interrupted
 from iqlft.training.pretrain import pretrain
+from iqlft.training.progress import Status
 from iqlft.training.resume import resume
-from iqlft.training.session import TrainingDivergedError
+from iqlft.training.session import TrainingDivergedError, describe
 from run_fixtures import curves
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -71,6 +72,35 @@ def test_a_finished_pretraining_has_its_evaluations_metrics_checkpoints_and_poli
     assert load_policy(pretrained).weights.version == 300
     assert list((pretrained / "replay").iterdir()) == []
     assert not list(pretrained.rglob("*.tmp"))
+
+
+class Heard:
+    """Keeps what a command tells."""
+
+    def __init__(self) -> None:
+        self.told: list[Status | str] = []
+
+    def status(self, status: Status) -> None:
+        self.told.append(status)
+
+    def event(self, sentence: str) -> None:
+        self.told.append(sentence)
+
+
+def test_the_last_status_agrees_with_the_last_sentence(
+    corner: str, pretraining: PretrainConfig, tmp_path: Path
+) -> None:
+    assert corner
+    heard = Heard()
+    pretrain(dataclasses.replace(pretraining, num_updates=60, runs=tmp_path), heard)
+    last = heard.told[-1]
+    assert isinstance(last, Status)
+    assert last.last is not None
+    assert (last.done, last.evaluation, last.last.updates) == (60, None, 60)
+    assert last.losses.keys() == {"value/loss", "actor/loss", "critic/loss"}
+    assert Status.from_json(json.loads(json.dumps(last.to_json()))) == last
+    sentences = [each for each in heard.told if isinstance(each, str)]
+    assert describe(last.last) == sentences[-1]
 
 
 def test_a_killed_and_resumed_pretraining_equals_an_uninterrupted_one(
