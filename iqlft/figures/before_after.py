@@ -26,7 +26,7 @@ from iqlft.analysis.summary import (
 from iqlft.figures.dumbbell import draw_dumbbell
 from iqlft.figures.facets import looks_of, name_lines, named_directly, panels_of
 from iqlft.figures.legend import legend_of
-from iqlft.figures.marks import name_margin, place_marks, reaching
+from iqlft.figures.marks import place_marks, reaching
 from iqlft.figures.panels import BANDED, draw_curves, timeline_of
 from iqlft.figures.style import WIDE, save_figure, style
 from iqlft.runs.folder import RunError
@@ -101,8 +101,8 @@ def before_after_figure(
     banded = len(series) <= BANDED and smoothing is None
     rows, means, iqms = _dumbbell_rows(groups, series)
     legend = legend_of(groups, looks_of(series), marks, named=direct, banded=banded,
-                       means=[mean for _, mean in means], iqm=bool(iqms), smoothing=smoothing,
-                       width=width)  # fmt: skip
+                       compared=bool(rows), means=[mean for _, mean in means], iqm=bool(iqms),
+                       smoothing=smoothing, width=width)  # fmt: skip
     rows += means + iqms
     # Names of series are long: with several of them the dumbbell has the foot of the figure.
     beside = width > 5 and len(tasks) <= 2 and len(series) == 1
@@ -112,8 +112,8 @@ def before_after_figure(
     if len(tasks) == 1 < len(panels):
         curves_part.suptitle(tasks[0])
     grid = curves_part.subplots(-(-len(panels) // columns), columns, squeeze=False)
-    for panel, axes in zip(panels, grid.flat, strict=False):
-        timeline = reaching(timeline_of(panel.all_groups), marks, panel.task)
+    timelines = [reaching(timeline_of(one.all_groups), marks, one.task) for one in panels]
+    for panel, timeline, axes in zip(panels, timelines, grid.flat, strict=False):
         draw_curves(axes, panel.groups, panel.looks, timeline, behind=panel.behind,
                     banded=banded,
                     smoothing=smoothing, narrow=width / columns < 2)  # fmt: skip
@@ -121,11 +121,11 @@ def before_after_figure(
     used = list(grid.flat[: len(panels)])
     _share_scales(used, [panel.groups[0].metric for panel in panels], columns)
     names = {one: series_name(one, series) for one in series}
-    for panel, axes in zip(panels, used, strict=True):
-        taken = name_lines(axes, panel, names) if direct else 0
+    for panel, timeline, axes in zip(panels, timelines, used, strict=True):
+        if direct:
+            name_lines(axes, panel, names, timeline)
         for mark in marks:
-            mark.draw(axes, panel.task, taken)
-        name_margin(axes, marks, panel.task, taken)
+            mark.draw(axes, panel.task)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     if dumbbell_part is not None:

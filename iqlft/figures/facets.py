@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from matplotlib.patheffects import withStroke
 
 from iqlft.analysis.names import series_name, short_task
-from iqlft.figures.panels import ALONE, LOOKS, phase_points, shared_points, timeline_of
+from iqlft.figures.panels import ALONE, LOOKS, phase_points, shared_points
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from iqlft.analysis.summary import Group, Series
-    from iqlft.figures.panels import Look
+    from iqlft.figures.panels import Look, Timeline
 
 TOLD_APART = len(LOOKS)
 """Most series of a panel."""
@@ -113,18 +113,15 @@ def named_directly(series: Sequence[Series], panel_width: float) -> bool:
     return 1 < len(series) <= TOLD_APART and LETTER / 72 * longest < 0.35 * panel_width
 
 
-def name_lines(axes: Axes, panel: Panel, names: Mapping[Series, str]) -> float:
+def name_lines(axes: Axes, panel: Panel, names: Mapping[Series, str], timeline: Timeline) -> None:
     """Writes each series' name where its line ends, the names moved apart where they would touch.
 
     Args:
         axes: with curves and scales.
         panel: what they show.
         names: of every series.
-
-    Returns:
-        About how many points right of the panel are taken.
+        timeline: the axis.
     """
-    timeline = timeline_of(panel.all_groups)
     ends = []
     for group, look in zip(panel.groups, panel.looks, strict=True):
         for phase in ("online", "offline"):
@@ -133,7 +130,7 @@ def name_lines(axes: Axes, panel: Panel, names: Mapping[Series, str]) -> float:
                 ends.append((*points[-1], names[group.series], look.colour))
                 break
     low, high = axes.get_ylim()
-    right = MARGIN * axes.get_xlim()[1]
+    right = MARGIN * timeline.length
     heights = apart([y for _, y, *_ in ends], 0.11 * (high - low), low, high)
     for (x, _, name, colour), height in zip(ends, heights, strict=True):
         inside = x < right
@@ -151,7 +148,6 @@ def name_lines(axes: Axes, panel: Panel, names: Mapping[Series, str]) -> float:
             zorder=5,
             gid="name",
         )
-    return max((LETTER * len(name) for x, _, name, _ in ends if x >= right), default=0.0)
 
 
 def apart(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 from matplotlib.lines import Line2D
@@ -56,6 +57,7 @@ def legend_of(
     *,
     named: bool,
     banded: bool,
+    compared: bool,
     means: Sequence[Summary],
     iqm: bool = False,
     smoothing: int | None,
@@ -69,13 +71,14 @@ def legend_of(
         marks: published results that have a place.
         named: whether lines carry the names of their series.
         banded: whether means have the band of their interval.
+        compared: whether there is a dumbbell.
         means: means over tasks that stand in the dumbbell.
         iqm: whether interquartile means stand there too.
         smoothing: evaluations that were averaged over; None for none.
         width: of the figure, in inches.
     """
     handles = _lines(groups, looks, smoothing, named=named)
-    handles += _intervals(groups, looks, banded=banded)
+    handles += _intervals(groups, looks, banded=banded, compared=compared)
     if means:
         paired = all(min(mean.num_seeds) > 1 for mean in means)
         kind = "bootstrap paired by seed" if paired else "combined from theirs"
@@ -109,7 +112,7 @@ def _lines(
         if several:
             colour = ALONE.colour if faceted else GREY
             handles.append(Line2D([], [], color=colour, linewidth=0.8, label="each seed"))
-        if faceted:
+        if faceted and any(one.task == other.task for one, other in combinations(groups, 2)):
             handles.append(Line2D([], [], color=FAINT, linewidth=0.8, label="the others"))
         return handles
     if named:
@@ -139,13 +142,13 @@ def _words(label: str) -> Line2D:
 
 
 def _intervals(
-    groups: Sequence[Group], looks: Mapping[Series, Look], *, banded: bool
+    groups: Sequence[Group], looks: Mapping[Series, Look], *, banded: bool, compared: bool
 ) -> list[Artist]:
     """Intervals, as what they are: of seeds, or of one seed's episodes.
 
     With a band's sign where all bands look alike; else in words.
     """
-    if not banded and not any(group.tuned for group in groups):
+    if not banded and not compared:
         return []
     single = [group for group in groups if len(group.runs) == 1]
     labels = []
@@ -157,7 +160,7 @@ def _intervals(
         rows = (row for group in single for row in group.runs[0].rows)
         episodes = count_range(sorted({row.episodes for row in rows}))
         where = "one seed" if len(single) == len(groups) else "where one seed"
-        if any(group.tuned for group in single):
+        if compared and any(group.tuned for group in single):
             where += "; change: Newcombe"
         labels.append(f"95 % Wilson interval of {episodes} episodes ({where})")
     if banded and len(looks) == 1:

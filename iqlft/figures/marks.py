@@ -2,8 +2,7 @@
 
 The number before fine-tuning stands at the switch, or at the protocol's updates where nothing was
 fine-tuned; the one after it at the protocol's environment steps. Where the runs are shorter the
-axis reaches that far, or, where that would squeeze them, the mark stands right of the panel above
-the words `at 1M`.
+axis reaches that far; where that would squeeze them, what lies between is drawn together.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matplotlib.lines import Line2D
-from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from iqlft.analysis.summary import short_count
 from iqlft.figures.panels import timeline_of
@@ -33,9 +31,7 @@ MARKERS = ("D", "x", "+", "1")
 They are of one place, and often of almost one number: each stays visible on the ones before.
 """
 REACH = 4
-"""An axis reaches to the end of a protocol that is at most so many times as long as its runs."""
-MARGIN = 22
-"""Points right of a panel at which results stand that its axis does not reach."""
+"""An axis reaches evenly to the end of a protocol at most so many times as long as its runs."""
 
 
 class Mark(NamedTuple):
@@ -62,23 +58,10 @@ class Mark(NamedTuple):
         """Its line in a legend."""
         return Line2D([], [], label=self.label, **self.look)
 
-    def draw(self, axes: Axes, task: str, taken: float = 0) -> None:
-        """Draws it in one task's panel, whose axis is set.
-
-        Args:
-            axes: of the panel.
-            task: whose it is.
-            taken: points right of the panel that something else takes.
-        """
-        end = axes.get_xlim()[1]
-        beyond = axes.transAxes + ScaledTranslation(
-            (MARGIN + taken) / 72, 0, axes.figure.dpi_scale_trans
-        )
+    def draw(self, axes: Axes, task: str) -> None:
+        """Draws it in one task's panel, whose axis is set."""
         for x, y in self.points[task]:
-            out = x > end
-            place = blended_transform_factory(beyond, axes.transData) if out else axes.transData
-            axes.plot([1 if out else x], [y], **self.look, transform=place, clip_on=False,
-                      zorder=4, gid="published beyond" if out else "published")  # fmt: skip
+            axes.plot([x], [y], **self.look, clip_on=False, zorder=4, gid="published")
 
 
 def place_marks(
@@ -120,33 +103,9 @@ def _points(groups: Sequence[Group], result: Sequence[PublishedRow]) -> list[tup
 
 
 def reaching(timeline: Timeline, marks: Iterable[Mark], task: str) -> Timeline:
-    """The axis of a task, as far as the marks that it can hold without squeezing its runs."""
+    """The axis of a task, as far as its marks; beyond `REACH` drawn together."""
+    end = int(max((x for mark in marks for x, _ in mark.points[task]), default=0))
+    if end > REACH * timeline.length:
+        return dataclasses.replace(timeline, reach=end)
     phase = "online" if timeline.online else "offline"
-    length = getattr(timeline, phase)
-    places = (x for mark in marks for x, _ in mark.points[task])
-    end = max((int(x) for x in places if x <= REACH * length), default=0)
-    return dataclasses.replace(timeline, **{phase: max(length, end)})
-
-
-def name_margin(axes: Axes, marks: Iterable[Mark], task: str, taken: float = 0) -> None:
-    """Says where the marks right of a panel stand: an arrow along its axis, and `at 1M` below.
-
-    Args:
-        axes: of the panel, whose axis is set.
-        marks: all of the figure.
-        task: of the panel.
-        taken: points right of the panel that something else takes.
-    """
-    end = axes.get_xlim()[1]
-    beyond = sorted({x for mark in marks for x, _ in mark.points[task] if x > end})
-    if not beyond:
-        return
-    words = "at " + ", ".join(map(short_count, beyond))
-    axes.annotate(words, (1, 0), xytext=(MARGIN + taken, -6.5), xycoords="axes fraction",
-                  textcoords="offset points", ha="center", va="top",
-                  fontsize=axes.xaxis.get_ticklabels()[0].get_fontsize())  # fmt: skip
-    axes.annotate("", (1, 0), xytext=(MARGIN + taken + 8, 0), xycoords="axes fraction",
-                  textcoords="offset points", annotation_clip=False,
-                  arrowprops={"arrowstyle": "<|-", "mutation_scale": 6, "linewidth": 0.7,
-                              "linestyle": (0, (2, 1.5)), "color": DARK, "shrinkA": 0,
-                              "shrinkB": 0})  # fmt: skip
+    return dataclasses.replace(timeline, **{phase: max(getattr(timeline, phase), end)})

@@ -51,6 +51,8 @@ LOOKS = (
 """How several series of one panel are drawn; they leave blue and orange to before and after."""
 BANDED = 2
 """Bands of more series than this would cover each other and the lines."""
+BEYOND = 0.2
+"""Room of what is drawn together at an axis's end, beside that of all phases before it."""
 
 
 class Point(NamedTuple):
@@ -67,25 +69,51 @@ class Timeline:
     Attributes:
         offline: most offline updates of any run; 0 without an offline phase.
         online: most environment steps of any run; 0 without an online phase.
+        reach: where the axis ends, of its last phase; up to the runs' end, 0 among it, it ends
+            with them. What lies between their end and this is drawn together to a little room.
     """
 
     offline: int
     online: int
+    reach: int = 0
 
     @property
     def both(self) -> bool:
         """Whether there is a switch from offline to online."""
         return self.offline > 0 and self.online > 0
 
+    @property
+    def length(self) -> int:
+        """Of the last phase, as far as the runs are."""
+        return max(self.online or self.offline, 1)
+
+    @property
+    def broken(self) -> bool:
+        """Whether the axis goes on beyond the runs' end, drawn together."""
+        return self.reach > self.length
+
+    @property
+    def beyond(self) -> float:
+        """Room of what is drawn together, beside that of the phase before it."""
+        return BEYOND * (1 + self.both) if self.broken else 0.0
+
     def forward(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Each side fills half the panel, whatever its length: their units differ anyway."""
         x = np.asarray(x, np.float64)
-        return np.where(x < 0, x / self.offline, x / self.online)
+        right = x / self.length
+        if self.broken:
+            beyond = 1 + self.beyond * (x - self.length) / (self.reach - self.length)
+            right = np.where(x > self.length, beyond, right)
+        return np.where(x < 0, x / max(self.offline, 1), right)
 
     def inverse(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
         """From the panel back to updates and steps."""
         u = np.asarray(u, np.float64)
-        return np.where(u < 0, u * self.offline, u * self.online)
+        right = u * self.length
+        if self.broken:
+            beyond = self.length + (u - 1) / self.beyond * (self.reach - self.length)
+            right = np.where(u > 1, beyond, right)
+        return np.where(u < 0, u * max(self.offline, 1), right)
 
 
 def timeline_of(groups: Iterable[Group]) -> Timeline:
@@ -232,28 +260,41 @@ def format_axis(axes: Axes, timeline: Timeline, *, narrow: bool) -> None:
     count = 1 if narrow else 2
     left = [-x for x in ticks(timeline.offline, count)]
     right = ticks(timeline.online, count)
-    if timeline.both:
+    end = max(timeline.length, timeline.reach)
+    if timeline.both or timeline.broken:
         axes.set_xscale("function", functions=(timeline.forward, timeline.inverse))
+    if timeline.both:
         axes.axvspan(-timeline.offline, 0, color=SHADE, linewidth=0, zorder=0)
         axes.axvline(0, color=DARK, linestyle=(0, (4, 2)), linewidth=0.9, zorder=2.5, gid="switch")
-        axes.set_xlim(-timeline.offline, timeline.online)
+        axes.set_xlim(-timeline.offline, end)
     elif timeline.online:
-        axes.set_xlim(0, timeline.online)
+        axes.set_xlim(0, end)
     else:
-        axes.axvspan(0, max(timeline.offline, 1), color=SHADE, linewidth=0, zorder=0)
-        axes.set_xlim(0, max(timeline.offline, 1))
+        axes.axvspan(0, end, color=SHADE, linewidth=0, zorder=0)
+        axes.set_xlim(0, end)
         left, right = [], [-x for x in left]
+    if timeline.broken:
+        right.append(timeline.reach)
+        _break(axes, (timeline.length + timeline.reach) / 2)
     places = [*sorted(left), 0, *right]
     axes.set_xticks(places, [with_minus(short_count(x)) for x in places])
     axes.minorticks_off()
     _label_phases(axes, timeline, narrow=narrow)
 
 
+def _break(axes: Axes, x: float) -> None:
+    """The sign on an axis that a part of it is drawn together."""
+    axes.annotate("//", (x, 0), xycoords=("data", "axes fraction"), ha="center", va="center",
+                  annotation_clip=False, gid="break", zorder=6,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3})  # fmt: skip
+
+
 def _label_phases(axes: Axes, timeline: Timeline, *, narrow: bool) -> None:
     """`offline` and `online` above their sides, the units below."""
     updates = "updates" if narrow and timeline.both else "offline updates"
     if timeline.both:
-        words = [(0.25, "offline", updates), (0.75, "online", "env. steps")]
+        share = 1 / (2 + timeline.beyond)
+        words = [(share / 2, "offline", updates), (1.5 * share, "online", "env. steps")]
     elif timeline.online:
         words = [(0.5, "online", "env. steps")]
     else:

@@ -341,33 +341,39 @@ def test_an_axis_reaches_to_the_marks_of_a_longer_fine_tuning(
     marks = lines_of(axes, "published")
     assert [points_of(line)[0][0] for line in marks] == [0, 1_000_000, 0, 1_000_000]
     assert axes.get_xlim() == (-updates, 1_000_000)
-    assert not lines_of(axes, "published beyond")
+    assert not [text for text in axes.texts if text.get_gid() == "break"]
 
 
 @pytest.mark.parametrize(
-    ("settings", "inside"),
-    [({"online": [0.1, 0.2], "updates": 200_000}, [86.7, 77.0]), ({"updates": 30_000}, [])],
+    ("settings", "places"),
+    [
+        ({"online": [0.1, 0.2], "updates": 200_000, "env_steps": 150_000}, [0, 1_000_000]),
+        ({"online": [0.1, 0.2], "updates": 200_000, "env_steps": 3_000}, [0, 1_000_000]),
+        ({"online": [0.1, 0.2], "offline": (), "env_steps": 3_000}, [0, 1_000_000]),
+        ({"updates": 30_000}, [1_000_000]),
+    ],
 )
-def test_marks_that_would_squeeze_the_runs_stand_beside_the_panel(
-    make_run: MakeRun, settings: dict[str, Any], inside: list[float]
+def test_marks_far_beyond_the_runs_stand_at_their_place_on_an_axis_that_is_drawn_together(
+    make_run: MakeRun, settings: dict[str, Any], places: list[int]
 ) -> None:
-    figure = before_after_figure([read_run(make_run(env_steps=30_000, **settings))])
+    figure = before_after_figure([read_run(make_run(**settings))])
     figure.draw_without_rendering()
     axes = figure.axes[0]
 
-    assert axes.get_xlim()[1] == 30_000
-    assert [points_of(line)[0] for line in lines_of(axes, "published")] == [
-        (0, score) for score in inside
-    ]
-    beyond = lines_of(axes, "published beyond")
-    assert [points_of(line)[0][1] for line in beyond] == ([96.0, 96.5] if inside else [86.7, 77.0])
-    assert all(mark.get_window_extent().x0 > axes.bbox.x1 for mark in beyond)
-    assert all(mark.get_window_extent().x1 < figure.bbox.x1 for mark in beyond)
-    (named,) = (text for text in axes.texts if text.get_text() == "at 1M")
-    middle = beyond[0].get_window_extent()
-    assert (named.get_window_extent().x0 + named.get_window_extent().x1) / 2 == pytest.approx(
-        (middle.x0 + middle.x1) / 2, abs=1
-    )
+    marks = lines_of(axes, "published")
+    assert [points_of(line)[0][0] for line in marks] == places * 2
+    assert all(line.get_transform() == axes.transData for line in marks)
+    assert axes.get_xlim()[1] == 1_000_000
+    shown = {tick.get_text(): tick for tick in axes.get_xticklabels()}
+    assert "1M" in shown
+    assert len([text for text in axes.texts if text.get_gid() == "break"]) == 1
+    # The runs have most of their phase's room, as they have without marks.
+    (end,) = {points_of(line)[-1][0] for line in lines_of(axes, "mean")} - {0}
+    left, right = (axes.transData.transform((x, 0))[0] for x in (0, end))
+    share = 0.4 if axes.get_xlim()[0] < 0 else 0.2
+    assert axes.bbox.x1 - right == pytest.approx(share * (right - left))
+    boxes = [tick.get_window_extent() for tick in shown.values()]
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[i + 1 :])
 
 
 def test_a_longer_fine_tuning_is_marked_where_it_passes_the_place(make_run: MakeRun) -> None:
