@@ -27,6 +27,7 @@ from iqlft.analysis.summary import (
     total,
 )
 from iqlft.runs.scores import METRIC_NAMES
+from iqlft_workers.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from iqlft.analysis.published import Published, PublishedRow
     from iqlft.runs.curves import RunCurve
 
-Style = Literal["text", "markdown", "csv"]
+Style = Literal["text", "markdown", "csv", "latex"]
 """How a table is written."""
 Kind = Literal["task", "total", "iqm"]
 """What a line is about."""
@@ -82,7 +83,7 @@ class TableRow(NamedTuple):
 def format_table(
     runs: Sequence[RunCurve], style: Style = "text", *, published: Published = "same"
 ) -> str:
-    """Before -> after of the runs, as text for a terminal, as Markdown or as CSV.
+    """Before -> after of the runs, as text for a terminal, as Markdown, as CSV or for LaTeX.
 
     Args:
         runs: at least one.
@@ -97,7 +98,7 @@ def format_table(
         RunError: no runs, or two of the same task, algorithm, variant, data and seed.
     """
     rows = table_rows(runs, published)
-    return {"text": _text, "markdown": _markdown, "csv": _csv}[style](rows)
+    return {"text": _text, "markdown": _markdown, "csv": _csv, "latex": _latex}[style](rows)
 
 
 def table_rows(runs: Sequence[RunCurve], published: Published = "same") -> list[TableRow]:
@@ -321,6 +322,33 @@ def _markdown(rows: Sequence[TableRow]) -> str:
         texts = (cell.replace("|", chr(92) + "|") for cell in show_row(row))
         lines.append(f"| {' | '.join(texts)} |")
     return "\n".join(lines) + "\n"
+
+
+def _latex(rows: Sequence[TableRow]) -> str:
+    """A `tabular` in the style of booktabs, its caption as a comment."""
+    head = COLUMNS[:6]
+    lines = [
+        f"% {caption(rows)}",
+        f"\\begin{{tabular}}{{lll{'r' * 3}}}",
+        "\\toprule",
+        " & ".join(map(_escaped, head)) + r" \\",
+    ]
+    for index, row in enumerate(rows):
+        new = index == 0 or rows[index - 1].task != row.task
+        if new:
+            lines.append("\\midrule")
+        cells = [row.task if new else "", row.result, row.data]
+        numbers = [f"${cell}$" if cell != "-" else "--" for cell in _scores(row)]
+        lines.append(" & ".join([*map(_escaped, cells), *numbers]) + r" \\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Text in which nothing is a command of LaTeX."""
+    named = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(
+        named.get(each, f"\\{each}" if each in "&%$#_{}" else each) for each in printable(text)
+    )
 
 
 def _csv(rows: Sequence[TableRow]) -> str:

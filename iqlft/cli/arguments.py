@@ -32,10 +32,18 @@ class RunFolders:
 
 @dataclass(frozen=True)
 class PlotRuns(RunFolders):
-    """Draw the before/after score curve."""
+    """Draw the before/after score curve, or with --metric or --x any metric of the runs."""
 
     out: Path | None = None
-    """Folder to draw into; none: the run's plots/, or plots/ beside several runs."""
+    """Folder to draw into as PNG and PDF, or a file such as fig.svg; none: the run's plots/, or
+    plots/ beside several runs."""
+    title: str | None = None
+    """Words above the figure."""
+    metric: str | None = None
+    """success, return, normalized_score, or a key of metrics.jsonl such as critic/q or policy_lag
+    (docs/metrics.md); none: the score."""
+    x: Literal["updates", "env_steps", "seconds"] | None = None
+    """What the axis counts; none: offline updates left of 0 and environment steps right of it."""
     smoothing: int | None = None
     """Evaluations in a running mean, an odd number; none: nothing is smoothed."""
     published: Marked = "same"
@@ -46,8 +54,8 @@ class PlotRuns(RunFolders):
 class TableRuns(RunFolders):
     """Before -> after per task, beside the published rows."""
 
-    style: Literal["text", "markdown", "csv"] = "text"
-    """Form of the table."""
+    style: Literal["text", "markdown", "csv", "latex"] = "text"
+    """Form of the table; latex needs the package booktabs."""
     published: Published = "same"
     """Published rows of the same tasks: of the same algorithms, all, or none."""
     out: Path | None = None
@@ -217,6 +225,7 @@ class PlotData(OneDataset):
     """Draw where a maze's agent goes, or how long and how good episodes are."""
 
     out: Path | None = None
-    """File to draw into, as PNG and as PDF; none: one here that is named after the dataset."""
+    """File to draw into, as PNG and as PDF, or fig.svg as that alone; none: one here that is named
+    after the dataset."""
     trust: bool = False
     """Run the environment that the dataset names though no installed package registers it."""

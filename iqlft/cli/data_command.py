@@ -156,11 +156,13 @@ def _plot(arguments: list[str]) -> str:
     """Draw a dataset: a maze's visits, starts, goals and rewards, or returns and lengths."""
     chosen = parse("data plot", PlotData, arguments)
     from iqlft.figures.dataset import plot_dataset  # noqa: PLC0415
+    from iqlft.figures.style import FORMATS, drawn_as  # noqa: PLC0415
 
     out = chosen.out or Path(chosen.id.replace("/", "-"))
-    name = out.stem if out.suffix in {".png", ".pdf"} else out.name
+    _, name, kinds = drawn_as(out)
+    kinds = FORMATS if set(kinds) <= set(FORMATS) else kinds
     with writing(out), tempfile.TemporaryDirectory() as folder:
-        drawn = plot_dataset(chosen.id, Path(folder), name, trust=chosen.trust)
+        drawn = plot_dataset(chosen.id, Path(folder), name or out.name, kinds, trust=chosen.trust)
         out.parent.mkdir(parents=True, exist_ok=True)
         for path in drawn:
             write_output(out.parent / path.name, path.read_bytes())

@@ -28,7 +28,6 @@ from iqlft_workers.text import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iqlft.analysis.published import Marked
     from iqlft.runs.folder import Run
 
 
@@ -42,8 +41,7 @@ def evaluate(arguments: list[str]) -> str:
 
 def plot(arguments: list[str]) -> str:
     """Draw the before/after score curve."""
-    chosen = parse("plot", PlotRuns, arguments)
-    return draw(list(chosen.run), chosen.out, chosen.runs, chosen.smoothing, chosen.published)
+    return draw(parse("plot", PlotRuns, arguments))
 
 
 def table(arguments: list[str]) -> str:
@@ -135,31 +133,44 @@ def export(arguments: list[str]) -> str:
     return f"Wrote {out}: use it with iqlft.load_policy({str(out)!r})."
 
 
-def draw(
-    folders: list[Path],
-    out: Path | None,
-    runs: Path,
-    smoothing: int | None = None,
-    published: Marked = "same",
-) -> str:
-    """Draws the before/after curve.
+def draw(chosen: PlotRuns) -> str:
+    """Draws the before/after curve, or a metric where one is asked for.
 
     Args:
-        folders: of runs, or folders that hold them; empty for all under `runs`.
-        out: folder for the figure; None for that of the run, or of all of them.
-        runs: the folder of all runs.
-        smoothing: evaluations that are averaged; None for none.
-        published: which published results to mark.
+        chosen: the arguments of `iqlft plot`.
 
     Returns:
         What there is to say.
     """
     from iqlft.figures.before_after import plot_before_after  # noqa: PLC0415
+    from iqlft.figures.metric_curves import plot_metric  # noqa: PLC0415
+    from iqlft.figures.style import drawn_as  # noqa: PLC0415
 
-    curves = _curves(folders, runs)
-    out = out or _plots_folder(curves, runs)
+    curves = _curves(list(chosen.run), chosen.runs)
+    out = chosen.out or _plots_folder(curves, chosen.runs)
+    folder, name, kinds = drawn_as(out)
     with writing(out):
-        drawn = plot_before_after(curves, out, smoothing=smoothing, published=published)
+        if chosen.metric or chosen.x:
+            drawn = plot_metric(
+                curves,
+                folder,
+                metric=chosen.metric,
+                x=chosen.x or "updates",
+                smoothing=chosen.smoothing,
+                title=chosen.title,
+                name=name,
+                kinds=kinds,
+            )
+        else:
+            drawn = plot_before_after(
+                curves,
+                folder,
+                smoothing=chosen.smoothing,
+                published=chosen.published,
+                title=chosen.title,
+                name=name or "before_after",
+                kinds=kinds,
+            )
     return "\n".join(f"Drew {path}" for path in drawn)
 
 
@@ -179,7 +190,7 @@ def outcome(folders: Sequence[Path], runs: Path) -> str:
     evaluated = [folder for folder in folders if find_runs(folder)]
     if not evaluated:
         return "Nothing was evaluated, so that there is nothing to draw."
-    drawn = draw(evaluated, None, runs)
+    drawn = draw(PlotRuns(tuple(evaluated), runs))
     return "\n".join([drawn, *before_after_lines(_curves(evaluated, runs))])
 
 

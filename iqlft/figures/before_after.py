@@ -28,7 +28,7 @@ from iqlft.figures.facets import looks_of, name_lines, named_directly, panels_of
 from iqlft.figures.legend import legend_of
 from iqlft.figures.marks import place_marks, reaching
 from iqlft.figures.panels import BANDED, draw_curves, timeline_of
-from iqlft.figures.style import WIDE, save_figure, style
+from iqlft.figures.style import FORMATS, WIDE, columns_of, save_figure, style
 from iqlft.runs.folder import RunError
 from iqlft.runs.scores import METRIC_NAMES
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from iqlft.runs.curves import RunCurve
     from iqlft.runs.scores import Metric
 
+TITLE = 0.25
+"""Inches for a title above everything."""
 DUMBBELL_WIDTHS = {1: 2.5, 2: 3.0}
 """Inches for the dumbbell beside the curves of so many tasks: names, a short axis, changes."""
 
@@ -54,9 +56,11 @@ def plot_before_after(
     smoothing: int | None = None,
     published: Marked = "same",
     width: float = WIDE,
+    title: str | None = None,
     name: str = "before_after",
+    kinds: Sequence[str] = FORMATS,
 ) -> list[Path]:
-    """Draws the before/after figure of the runs and saves it as PNG and as PDF.
+    """Draws the before/after figure of the runs and saves it.
 
     Args:
         runs: at least one.
@@ -65,10 +69,12 @@ def plot_before_after(
             The dumbbell is never smoothed.
         published: which published results to mark in the curves, where their protocol ends.
         width: of the figure, in inches: `WIDE` or `NARROW`.
+        title: above the figure.
         name: of the files, without their ending.
+        kinds: endings of the files.
 
     Returns:
-        The PNG (300 dots per inch) and the PDF.
+        The files.
 
     Raises:
         RunError: no runs, two of the same task, algorithm, variant, data and seed, or an even
@@ -76,7 +82,10 @@ def plot_before_after(
     """
     with mpl.rc_context(style(width)):
         figure = before_after_figure(runs, smoothing=smoothing, published=published, width=width)
-        return save_figure(figure, out_folder, name)
+        if title:
+            figure.set_figheight(figure.get_figheight() + TITLE)
+            figure.suptitle(title)
+        return save_figure(figure, out_folder, name, kinds)
 
 
 def before_after_figure(
@@ -96,7 +105,7 @@ def before_after_figure(
     panels = panels_of(groups, width)
     by_task = {task: [group for group in groups if group.task == task] for task in tasks}
     marks = place_marks(by_task, fine_tuning_results(published, {one.algorithm for one in series}))
-    columns = _columns(len(panels), width)
+    columns = columns_of(len(panels), width)
     direct = named_directly(series, width / columns)
     banded = len(series) <= BANDED and smoothing is None
     rows, means, iqms = _dumbbell_rows(groups, series)
@@ -134,15 +143,6 @@ def before_after_figure(
     return figure
 
 
-def _columns(num_panels: int, width: float) -> int:
-    """Of so many panels; four a row where they are many."""
-    if width <= 5:
-        return min(num_panels, 2)
-    if num_panels in {7, 8} or num_panels > 9:
-        return 4
-    return 2 if num_panels == 4 else min(num_panels, 3)
-
-
 def _layout(
     num_panels: int, num_rows: int, num_lines: int, width: float, *, beside: bool
 ) -> tuple[SubFigure, SubFigure | None, Figure]:
@@ -150,7 +150,7 @@ def _layout(
 
     The legend below them has `num_lines`, its title's among them.
     """
-    columns = _columns(num_panels, width)
+    columns = columns_of(num_panels, width)
     panel_rows = -(-num_panels // columns)
     panels = panel_rows * (2.05 if beside else 1.85 if columns < 3 else 1.75)
     legend = 0.3 + 0.14 * max(0, num_lines - 3)

@@ -30,6 +30,7 @@ from iqlft.figures.maze_axes import (
 from iqlft.figures.style import (
     BLUE,
     DARK,
+    FORMATS,
     GREEN,
     GREY,
     VERMILION,
@@ -81,25 +82,32 @@ class Coverage(NamedTuple):
 
 
 def plot_dataset(
-    dataset_id: str, out_folder: Path, name: str, *, trust: bool = False
+    dataset_id: str,
+    out_folder: Path,
+    name: str,
+    kinds: Sequence[str] = FORMATS,
+    *,
+    trust: bool = False,
 ) -> list[Path]:
-    """Draws a dataset and saves the figure as PNG and as PDF.
+    """Draws a dataset and saves the figure.
 
     Args:
         dataset_id: Minari id of a local dataset.
         out_folder: where the files go; made if missing.
         name: of the files, without their ending.
+        kinds: endings of the files.
         trust: whether its environment may be run though no installed package registers it.
 
     Returns:
-        The PNG (300 dots per inch) and the PDF.
+        The files.
 
     Raises:
         DatasetError: the dataset is absent, cannot be opened, or is of a maze that is not recorded.
         EnvironmentMismatchError: the recorded maze cannot be made here.
     """
     with mpl.rc_context(style(WIDE)):
-        return save_figure(dataset_figure(open_dataset(dataset_id), trust=trust), out_folder, name)
+        figure = dataset_figure(open_dataset(dataset_id), trust=trust)
+        return save_figure(figure, out_folder, name, kinds)
 
 
 def dataset_figure(dataset: minari.MinariDataset, *, trust: bool = False) -> Figure:

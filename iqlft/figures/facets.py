@@ -129,8 +129,19 @@ def name_lines(axes: Axes, panel: Panel, names: Mapping[Series, str], timeline: 
             if points := shared_points(lines, group.metric):
                 ends.append((*points[-1], names[group.series], look.colour))
                 break
+    write_names(axes, ends, timeline.length)
+
+
+def write_names(axes: Axes, ends: Sequence[tuple[float, float, str, str]], edge: float) -> None:
+    """Writes names where lines end, moved apart where they would touch.
+
+    Args:
+        axes: with curves and scales.
+        ends: x and y of each line's end, its name and its colour.
+        edge: where the longest line ends; names of lines that end near it stand right of the panel.
+    """
     low, high = axes.get_ylim()
-    right = MARGIN * timeline.length
+    right = MARGIN * edge
     heights = apart([y for _, y, *_ in ends], 0.11 * (high - low), low, high)
     for (x, _, name, colour), height in zip(ends, heights, strict=True):
         inside = x < right

@@ -9,12 +9,14 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.axis import Tick
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.text import Text
 
 from iqlft_workers.files import replacing
 from iqlft_workers.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from matplotlib.artist import Artist
@@ -24,6 +26,14 @@ WIDE, NARROW = 7.2, 3.4
 """Widths in inches of a page of text and of one of its two columns."""
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 """Colours of Okabe and Ito's palette, which the colour-blind can tell apart."""
+FORMATS = ("png", "pdf")
+"""Endings of the files that a figure is saved as, where nobody asks for another one."""
+_UNCHANGING: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None},
+}
+"""Metadata by which the same figure is the same file, by ending."""
 SKY = "#56B4E9"
 """Another colour of that palette."""
 DARK, GREY, FAINT, SHADE = "0.25", "0.6", "0.8", "0.95"
@@ -54,6 +64,7 @@ def style(width: float) -> Any:  # noqa: ANN401  (of some 300 literal keys)
         "ytick.major.size": 3,
         "pdf.fonttype": 42,
         "ps.fonttype": 42,
+        "svg.hashsalt": "iqlft",
     }
 
 
@@ -77,27 +88,52 @@ def _show_plainly(artist: Artist) -> None:
             _show_plainly(child)
 
 
-def save_figure(figure: Figure, out_folder: Path, name: str) -> list[Path]:
-    """Saves a figure as PNG and PDF with nothing in them that changes from day to day.
+def columns_of(num_panels: int, width: float) -> int:
+    """In how many columns so many panels stand; four a row where they are many.
+
+    Args:
+        num_panels: of the figure.
+        width: of the figure, in inches.
+    """
+    if width <= 5:
+        return min(num_panels, 2)
+    if num_panels in {7, 8} or num_panels > 9:
+        return 4
+    return 2 if num_panels == 4 else min(num_panels, 3)
+
+
+def drawn_as(out: Path) -> tuple[Path, str, tuple[str, ...]]:
+    """Folder, name and endings that a path asks for: `fig.svg` is a file, `figures` a folder.
+
+    Returns:
+        The folder; the name without an ending, empty for a folder; the endings.
+    """
+    ending = out.suffix.removeprefix(".").lower()
+    if ending in FigureCanvasBase.get_supported_filetypes():
+        return out.parent, out.stem, (ending,)
+    return out, "", FORMATS
+
+
+def save_figure(
+    figure: Figure, out_folder: Path, name: str, kinds: Sequence[str] = FORMATS
+) -> list[Path]:
+    """Saves a figure with nothing in the files that changes from day to day.
 
     Args:
         figure: what to save.
         out_folder: made if missing.
         name: of the files, without their ending.
+        kinds: endings, of those that Matplotlib knows.
 
     Returns:
-        The PNG and the PDF.
+        The files, in the order of their endings; pictures have 300 dots per inch.
     """
     _show_plainly(figure)
     out_folder.mkdir(parents=True, exist_ok=True)
-    nothing: dict[str, dict[str, Any]] = {
-        "png": {"Software": None},
-        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    }
     paths = []
-    for kind, metadata in nothing.items():
+    for kind in kinds:
         path = out_folder / f"{name}.{kind}"
         with replacing(path) as temporary:
-            figure.savefig(temporary, format=kind, dpi=300, metadata=metadata)
+            figure.savefig(temporary, format=kind, dpi=300, metadata=_UNCHANGING.get(kind))
         paths.append(path)
     return paths

@@ -39,6 +39,11 @@ _RENAMED = {
 """What version 0.1 called what algorithms and replay say, and what it is called since."""
 
 
+def present_name(key: str) -> str:
+    """What a key is called, where it may be version 0.1's name of it."""
+    return _RENAMED.get(key, key)
+
+
 @dataclass(frozen=True)
 class History:
     """The rows of one run; `docs/metrics.md` explains their keys.
@@ -109,7 +114,7 @@ def _row(path: Path, number: int, line: str) -> Mapping[str, Any]:
         raise RunError(
             f"{path}, line {number}, is no row of metrics ({error!r}); remove the line."
         ) from error
-    return {_RENAMED.get(key, key): _finite(value) for key, value in row.items()}
+    return {present_name(key): _finite(value) for key, value in row.items()}
 
 
 def _finite(value: object) -> object:

@@ -229,3 +229,16 @@ def test_seeds_that_agree_are_not_shown_as_certain(make_run: MakeRun) -> None:
 
     assert "100.0 [98, 100]" in format_table(runs)
     assert "100.0 [100, 100]" not in format_table(runs)
+
+
+def test_for_latex_nothing_of_a_name_is_a_command(make_run: MakeRun) -> None:
+    run = make_run(task="my_task", variant="50%_a&b", online=[0.5, 0.9])
+    lines = format_table([read_run(run)], "latex").splitlines()
+
+    assert lines[0].startswith("% Before and after fine-tuning: success rate (%)")
+    assert lines[1] == r"\begin{tabular}{lllrrr}"
+    (row,) = (line for line in lines if "my" in line)
+    cells = [cell.strip() for cell in row.removesuffix(r" \\").split(" & ")]
+    assert cells[:2] == [r"my\_task", r"iqlft IQL 50\%\_a\&b"]
+    assert cells[3].startswith("$50.0 [")
+    assert lines[-1] == r"\end{tabular}"

@@ -357,6 +357,25 @@ def test_plot_draws_into_the_run_or_elsewhere(main: Main, finetuned: Path) -> No
     assert all(path.stat().st_size > 1000 and path.parent == Path("figures") for path in drawn)
 
 
+def test_plot_draws_any_metric_into_a_file_of_any_kind(main: Main, finetuned: Path) -> None:
+    code, output, errors = main(
+        "plot",
+        finetuned,
+        "--metric",
+        "q_mean",
+        "--x",
+        "seconds",
+        "--out",
+        "fig.svg",
+        "--title",
+        "T",
+    )
+    assert (code, output, errors) == (0, "Drew fig.svg\n", "")
+    assert Path("fig.svg").read_text().startswith("<?xml")
+    sentence = refused(main, "plot", finetuned, "--metric", "critic/p")
+    assert "Did you mean 'critic/q'?" in sentence
+
+
 @pytest.mark.parametrize("place", ["runs", "elsewhere"])
 def test_several_runs_are_drawn_beside_them(
     main: Main, make_run: Callable[..., Path], tmp_path: Path, place: str

@@ -1,0 +1,269 @@
+"""Any figure of merit over updates, environment steps or time: `iqlft plot --metric q_mean`.
+
+Scores come from the evaluations in `curves.csv`, everything else from `metrics.jsonl`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast, get_args
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from iqlft.analysis.names import series_name
+from iqlft.analysis.summary import group_runs, short_count
+from iqlft.config.errors import nearest
+from iqlft.figures.facets import looks_of, named_directly, panels_of, write_names
+from iqlft.figures.legend import legend_of
+from iqlft.figures.panels import smooth
+from iqlft.figures.style import DARK, FAINT, FORMATS, WIDE, columns_of, save_figure, style
+from iqlft.runs.folder import RunError
+from iqlft.runs.metrics_log import present_name, read_history
+from iqlft.runs.scores import METRIC_NAMES, Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from iqlft.analysis.summary import Group, Series
+    from iqlft.figures.facets import Panel
+    from iqlft.figures.panels import Look
+    from iqlft.runs.curves import RunCurve
+
+    End = tuple[Series, tuple[float, float], Look]
+    """A series, and where its line ends."""
+
+X = Literal["updates", "env_steps", "seconds"]
+"""What an axis may count: updates of both phases, environment steps, time of training."""
+X_NAMES: dict[X, str] = {
+    "updates": "updates, offline and online",
+    "env_steps": "environment steps",
+    "seconds": "seconds of training",
+}
+"""What the axis is called."""
+
+
+class Value(NamedTuple):
+    """A metric's value at a moment of one run.
+
+    Attributes:
+        phase: `offline` or `online`.
+        place: updates, or environment steps of an online evaluation: the seeds' values of one
+            place belong together.
+        updates: of both phases.
+        env_steps: so far.
+        seconds: of training so far.
+        y: the value.
+    """
+
+    phase: str
+    place: int
+    updates: int
+    env_steps: int
+    seconds: float
+    y: float
+
+
+class Point(NamedTuple):
+    """A value where it is drawn; `place` as above."""
+
+    place: int
+    x: float
+    y: float
+
+
+Line = list[Point]
+"""A phase of a run."""
+
+
+def plot_metric(
+    runs: Sequence[RunCurve],
+    out_folder: Path,
+    *,
+    metric: str | None = None,
+    x: X = "updates",
+    smoothing: int | None = None,
+    title: str | None = None,
+    name: str = "",
+    kinds: Sequence[str] = FORMATS,
+) -> list[Path]:
+    """Draws a metric of the runs and saves it.
+
+    Args:
+        runs: at least one.
+        out_folder: where the files go; made if missing.
+        metric: `success`, `return`, `normalized_score`, or a key of `metrics.jsonl`, the names of
+            version 0.1 among them; None: what the runs are judged by.
+        x: what the axis counts.
+        smoothing: odd number of values to average over; None for none.
+        title: above the figure.
+        name: of the files, without their ending; empty: after metric and axis.
+        kinds: endings of the files.
+
+    Returns:
+        The files.
+
+    Raises:
+        RunError: no run has the metric, or an even smoothing.
+    """
+    name = name or f"{(metric or 'score').replace('/', '_')}_over_{x}"
+    with mpl.rc_context(style(WIDE)):
+        figure = metric_figure(runs, metric=metric, x=x, smoothing=smoothing, title=title)
+        return save_figure(figure, out_folder, name, kinds)
+
+
+def metric_figure(
+    runs: Sequence[RunCurve],
+    *,
+    metric: str | None = None,
+    x: X = "updates",
+    smoothing: int | None = None,
+    title: str | None = None,
+) -> Figure:
+    """The figure of `plot_metric`, not yet saved."""
+    groups = group_runs(runs)
+    series = list(dict.fromkeys(group.series for group in groups))
+    lines = {
+        run.folder: _lines(run, metric or group.metric, x) for group in groups for run in group.runs
+    }
+    if not any(any(phases) for phases in lines.values()):
+        raise RunError(_absent(runs, metric or groups[0].metric, x))
+    panels = panels_of(groups, WIDE)
+    columns = columns_of(len(panels), WIDE)
+    named = named_directly(series, WIDE / columns)
+    legend = legend_of(groups, looks_of(series), [], named=named, banded=False, compared=False,
+                       means=[], smoothing=smoothing, width=WIDE)  # fmt: skip
+    rows = -(-len(panels) // columns)
+    height = rows * (2.3 if columns < 3 else 1.9) + 0.3 + 0.25 * bool(title)
+    figure = Figure(figsize=(WIDE, height + 0.14 * legend.num_lines), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    names = {one: series_name(one, series) for one in series}
+    for index, (panel, axes) in enumerate(zip(panels, grid.flat, strict=False)):
+        ends = _draw_panel(axes, panel, lines, smoothing)
+        axes.set_title(panel.title)
+        axes.set_xlabel(X_NAMES[x])
+        if x != "seconds":
+            axes.xaxis.set_major_formatter(lambda count, _: short_count(count))
+        if index % columns == 0:
+            axes.set_ylabel(_axis_name(metric or panel.groups[0].metric))
+        if named:
+            edge = axes.get_xlim()[1]
+            write_names(axes, [(*end, names[one], look.colour) for one, end, look in ends], edge)
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
+    task = panels[0].task if len({panel.task for panel in panels}) == 1 < len(panels) else None
+    if shown := title or task:
+        figure.suptitle(shown)
+    legend.draw(figure)
+    return figure
+
+
+def _axis_name(metric: str) -> str:
+    return METRIC_NAMES.get(cast("Metric", metric), present_name(metric))
+
+
+def _values(run: RunCurve, metric: str) -> list[Value]:
+    """A run's values, those that are not finite left out."""
+    if metric in get_args(Metric):
+        found = [
+            Value(row.phase, row.env_steps if row.phase == "online" else row.updates, row.updates,
+                  row.env_steps, row.seconds, row.score(cast("Metric", metric)))
+            for row in run.rows
+        ]  # fmt: skip
+    else:
+        found = [
+            Value(row["phase"], row["updates"], row["updates"], row["env_steps"], row["seconds"], y)
+            for row in read_history(run.folder).rows
+            if isinstance(y := row.get(present_name(metric)), int | float)
+        ]
+    return [each for each in found if np.isfinite(each.y)]
+
+
+def _lines(run: RunCurve, metric: str, x: X) -> list[Line]:
+    """A run's lines, offline and online; before the first step there is no axis of steps."""
+    values = _values(run, metric)
+    return [
+        [Point(each.place, getattr(each, x), each.y) for each in values if each.phase == phase]
+        for phase in (("online",) if x == "env_steps" else ("offline", "online"))
+    ]
+
+
+def _absent(runs: Sequence[RunCurve], metric: str, x: X) -> str:
+    """Why there is nothing to draw."""
+    known = {*get_args(Metric)} | {
+        key
+        for run in runs
+        for row in read_history(run.folder).rows
+        for key, each in row.items()
+        if isinstance(each, float)
+    }
+    if present_name(metric) in known:
+        return f"No run has values of {metric} over {X_NAMES[x]}; choose another --x."
+    near = nearest(metric, sorted(known))
+    return f"No run has a metric {metric!r}.{near} There are {', '.join(sorted(known))}."
+
+
+def _mean(lines: Sequence[Line]) -> list[tuple[float, float]]:
+    """Mean places and values over the seeds, only where every one has one: no interpolation."""
+    tables = [{point.place: point for point in line} for line in lines]
+    shared = sorted(set.intersection(*map(set, tables)))
+    return [
+        (
+            float(np.mean([table[place].x for table in tables])),
+            float(np.mean([table[place].y for table in tables])),
+        )
+        for place in shared
+    ]
+
+
+def _draw_panel(
+    axes: Axes, panel: Panel, lines: dict[Path, list[Line]], smoothing: int | None
+) -> list[End]:
+    """Draws a panel's series; returns where the mean of each one ends."""
+    ends: list[End] = []
+    for group in panel.behind:
+        for phase in _phases(group, lines, smoothing):
+            axes.plot(*_columns(_mean(phase)), color=FAINT, linewidth=0.7, gid="behind")
+    for group, look in zip(panel.groups, panel.looks, strict=True):
+        for phase in _phases(group, lines, smoothing):
+            for line in phase if len(phase) > 1 else []:
+                axes.plot(*_columns([point[1:] for point in line]), color=look.colour, alpha=0.6,
+                          linestyle=look.linestyle, linewidth=0.6, gid="seed")  # fmt: skip
+            mean = _mean(phase)
+            axes.plot(*_columns(mean), color=look.colour, linestyle=look.linestyle, linewidth=1.4,
+                      gid="mean")  # fmt: skip
+            if mean:
+                ends = [each for each in ends if each[0] != group.series]
+                ends.append((group.series, mean[-1], look))
+    _draw_switch(axes, panel, lines)
+    axes.grid(visible=True, color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.margins(x=0)
+    return ends
+
+
+def _draw_switch(axes: Axes, panel: Panel, lines: dict[Path, list[Line]]) -> None:
+    """A dashed line where offline turns into online, if that is one place for all runs."""
+    runs = [run for group in panel.all_groups for run in group.runs]
+    both = [phases for run in runs if len(phases := lines[run.folder]) == 2 and all(phases)]
+    places = {offline[-1].x for offline, _ in both}
+    if len(places) == 1:
+        axes.axvline(places.pop(), color=DARK, linestyle=(0, (4, 2)), linewidth=0.9, gid="switch")
+
+
+def _phases(group: Group, lines: dict[Path, list[Line]], smoothing: int | None) -> list[list[Line]]:
+    """By phase the line of each seed, smoothed."""
+    by_seed = [[_smoothed(line, smoothing) for line in lines[run.folder]] for run in group.runs]
+    return [list(phase) for phase in zip(*by_seed, strict=True)]
+
+
+def _smoothed(line: Line, window: int | None) -> Line:
+    values = smooth([point.y for point in line], window)
+    return [point._replace(y=y) for point, y in zip(line, values, strict=True)]
+
+
+def _columns(points: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
+    return [point[0] for point in points], [point[1] for point in points]
