@@ -8,7 +8,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from iqlft_workers.actor import make_actor, renewed
+from iqlft_workers.actor import make_actor
 from iqlft_workers.client import Client, KeyRefusedError
 from iqlft_workers.discovery import ASK_SECONDS, Discovery, RunFinishedError
 from iqlft_workers.environment import Environment, EnvironmentSpec
@@ -288,7 +288,7 @@ class Worker:
                 raise RejectedError("The learner's recorded actions do not fit the environment.")
             self._rollout = Rollout(
                 self._environments[0],
-                make_actor(weights),
+                weights,
                 seed=welcome.seed,
                 worker_id=welcome.worker_id,
                 episode=welcome.episode,
@@ -296,7 +296,7 @@ class Worker:
                 capacity=FLUSH_TRANSITIONS,
             )
         elif weights is not self._loaded:
-            self._rollout.actor = renewed(self._rollout.actor, weights)
+            self._rollout.load(weights)
         self._loaded = weights
         return self._rollout
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from iqlft_workers.actor import make_actor, renewed
 from iqlft_workers.episode import Episode, EpisodeResult, evaluation
 from iqlft_workers.transition import Transitions
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from iqlft_workers.actor import Actor
+    from iqlft_workers.actor import Actor, ActorWeights
     from iqlft_workers.environment import Environment, Step
 
 
@@ -42,7 +43,7 @@ class Rollout:
 
     Args:
         environment: stepped by this rollout alone.
-        actor: chooses the actions; it may load newer weights between steps.
+        weights: of the actor that chooses the actions; newer ones may be loaded between steps.
         seed: of the run.
         worker_id: of the worker.
         episode: index of the first episode.
@@ -54,7 +55,7 @@ class Rollout:
     def __init__(
         self,
         environment: Environment,
-        actor: Actor,
+        weights: ActorWeights,
         *,
         seed: int,
         worker_id: int,
@@ -62,7 +63,8 @@ class Rollout:
         actions: NDArray[np.float32] | None = None,
         capacity: int = 64,
     ) -> None:
-        self.actor = actor
+        self.actor = make_actor(weights)
+        self.load(weights)
         self.episode = episode
         self.pending = 0
         self._environment = environment
@@ -72,6 +74,13 @@ class Rollout:
         for action in () if actions is None else actions:
             self.actor.skip(action, self._rng)
             self._current.step(action)
+
+    def load(self, weights: ActorWeights) -> None:
+        """Acts with newer weights, and their guide, from the next step on."""
+        self.actor, guide = renewed(self.actor, weights), weights.guide
+        self._guide, self._guided_steps = (
+            (make_actor(guide.weights), guide.steps) if guide else (self.actor, 0)
+        )
 
     def _begin(self) -> None:
         environment_seed, self._rng = episode_randomness(self._seed, self._worker_id, self.episode)
@@ -88,7 +97,8 @@ class Rollout:
             self.episode += 1
             self._begin()
         observation = self._current.observation
-        action = self.actor.sample(observation, self._rng)
+        guided = self._current.length < self._guided_steps
+        action = (self._guide if guided else self.actor).sample(observation, self._rng)
         self._hold(observation, action, self._current.step(action))
 
     def _hold(

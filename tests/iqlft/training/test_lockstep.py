@@ -20,7 +20,6 @@ from iqlft.training.build import (
 )
 from iqlft.training.finetune import finetune
 from iqlft.training.stack import Stack
-from iqlft_workers.actor import GaussianActor
 from iqlft_workers.environment import Environment
 from iqlft_workers.rollout import Rollout
 
@@ -46,8 +45,7 @@ def in_process(
     member.load_state(start)
     stack.begin_online()
     environment = Environment(dataset.environment)
-    actor = GaussianActor(member.actor_weights())
-    rollout = Rollout(environment, actor, seed=config.seed, worker_id=0)
+    rollout = Rollout(environment, member.actor_weights(), seed=config.seed, worker_id=0)
     rows = []
     for step in range(1, ENV_STEPS + 1):
         rollout.step()
@@ -57,7 +55,7 @@ def in_process(
             # Only the learner's arithmetic flushes denormals, and here it shares the thread.
             with flushed_denormals():
                 stack.update()
-            actor.load(member.actor_weights())
+            rollout.load(member.actor_weights())
     environment.close()
     return np.concatenate(rows), member.state()
 
