@@ -229,7 +229,7 @@ class Session(Generic[PhaseType]):
         if score is None:
             return
         self.last = score
-        if score.phase == "offline" or score.env_steps == 0:
+        if self.phase.keeps_policy and score.env_steps == 0:
             self.before = score
         self.metrics.write_score(score)
         _log.info("%s", describe(score))

@@ -224,7 +224,7 @@ def test_a_guide_travels_with_the_weights_that_it_guides(
         with pytest.raises(WireError):
             unpack_weights(packed[:length])
     for other in (make_weights(4, 1), guided):
-        with pytest.raises(WireError, match="guide|fill"):
+        with pytest.raises(WireError, match=r"guide|fill"):
             unpack_weights(pack_weights(guided._replace(guide=Guide(7, other))))
 
 
