@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from iqlft.analysis.published import Marked, Published
-from iqlft.config.bounds import Count, Port, Size, Spread
+from iqlft.config.bounds import Count, Port, Positive, Size, Spread
 from iqlft.config.settings import Stacking
 
 Folders = Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -121,6 +121,10 @@ class EvaluateRun(OneRun):
     """Evaluation episodes."""
     workers: Count = 2
     """Worker processes."""
+    patience: Positive = 300.0
+    """Seconds that an environment may take to be built, to reset or to step; then its worker is
+    killed and started again.
+    """
     trust: bool = False
     """Run the environment that the policy names though no installed package registers it."""
 

@@ -104,6 +104,10 @@ class MachineConfig:
     """An episode that a worker keeps for so long is given to another one too; once it is known how
     long they take, five times that decides.
     """
+    patience: Positive = 300.0
+    """Seconds that an environment may take to be built, to reset or to step; then its worker is
+    taken for hung, and a local one is killed and started again.
+    """
     log_every: Count = 1000
     """Updates between rows of metrics.jsonl."""
     checkpoint_every: Count = 50_000

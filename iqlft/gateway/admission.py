@@ -9,6 +9,7 @@ import iqlft_workers
 from iqlft.gateway.evaluation_queue import DEADLINE_SECONDS
 from iqlft.gateway.rate_limit import SessionLimiter
 from iqlft.gateway.roster import Roster, Session
+from iqlft.gateway.watchdog import PATIENCE_SECONDS
 from iqlft_workers import messages
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Service(NamedTuple):
         bounds: between which the values of transitions lie; None: any finite ones.
         evaluation_seconds: an evaluation episode that has not come for so long is given to another
             worker too, until it is known how long they take.
+        patience_seconds: a worker that is silent for so long, over a connection that stands, is
+            lost.
     """
 
     run_id: str
@@ -64,6 +67,7 @@ class Service(NamedTuple):
     keyed: bool = False
     bounds: ValueBounds | None = None
     evaluation_seconds: float = DEADLINE_SECONDS
+    patience_seconds: float = PATIENCE_SECONDS
 
 
 class Admission:

@@ -19,6 +19,7 @@ from iqlft.gateway.ledger import TrainingEpisode
 from iqlft.gateway.roster import WorkerStatus
 from iqlft.gateway.sockets import GatewayError, LearnerSockets, PortInUseError
 from iqlft.gateway.state import GatewayState
+from iqlft.gateway.watchdog import PATIENCE_SECONDS
 from iqlft_workers.episode import EpisodeResult
 from iqlft_workers.keys import temporary_keys
 
@@ -69,6 +70,7 @@ class Gateway:
         bounds: between which the values of transitions lie; None: any finite ones.
         evaluation_seconds: an evaluation episode that has not come for so long is given to another
             worker too, until it is known how long they take.
+        patience_seconds: a worker that is silent for so long is lost, though its connection stands.
 
     Attributes:
         endpoint: what a worker connects to.
@@ -98,6 +100,7 @@ class Gateway:
         insecure: bool = False,
         bounds: ValueBounds | None = None,
         evaluation_seconds: float = DEADLINE_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         if num_workers < 1 or (lockstep and num_workers > 1):
             raise GatewayError(
@@ -124,6 +127,7 @@ class Gateway:
             local_workers=local_workers,
             keyed=keys is not None,
             evaluation_seconds=evaluation_seconds,
+            patience_seconds=patience_seconds,
             bounds=bounds,
         )
         self._state = GatewayState(service)

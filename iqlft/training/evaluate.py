@@ -11,6 +11,7 @@ import numpy as np
 from iqlft.analysis.statistics import t_interval, wilson_interval
 from iqlft.config.settings import ConfigError
 from iqlft.gateway.gateway import Gateway
+from iqlft.gateway.watchdog import PATIENCE_SECONDS, Watchdog
 from iqlft.runs.policy import load_policy
 from iqlft.training.evaluation import FIRST_SEED
 from iqlft_workers.environment import require_trusted
@@ -25,7 +26,12 @@ POLL_SECONDS = 0.5
 
 
 def evaluate(
-    run: Path, episodes: int, num_workers: int, *, trust: bool = False
+    run: Path,
+    episodes: int,
+    num_workers: int,
+    *,
+    trust: bool = False,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> list[tuple[str, str]]:
     """Evaluates the newest policy of a run.
 
@@ -34,6 +40,7 @@ def evaluate(
         episodes: how many.
         num_workers: local worker processes.
         trust: whether the policy's environment may be made though nobody registers it.
+        patience_seconds: that its environment may take to be built, to reset or to step.
 
     Returns:
         Names and texts: success with its Wilson interval, return and length.
@@ -42,7 +49,7 @@ def evaluate(
         UserError: there is no policy, or a number makes no sense.
     """
     policy = load_policy(run, trust=trust)
-    results = run_episodes(policy, run.name, episodes, num_workers)
+    results = run_episodes(policy, run.name, episodes, num_workers, patience_seconds)
     success = wilson_interval(float(np.mean([each.success for each in results])), episodes)
     returns = t_interval([each.episode_return for each in results])
     between = f" [{returns.lower:.2f}, {returns.upper:.2f}], 95 % t" if returns.has_interval else ""
@@ -57,7 +64,13 @@ def evaluate(
     ]
 
 
-def run_episodes(policy: Policy, name: str, episodes: int, num_workers: int) -> list[EpisodeResult]:
+def run_episodes(
+    policy: Policy,
+    name: str,
+    episodes: int,
+    num_workers: int,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> list[EpisodeResult]:
     """Runs evaluation episodes with the mean action, from the seeds that training uses.
 
     Args:
@@ -65,6 +78,7 @@ def run_episodes(policy: Policy, name: str, episodes: int, num_workers: int) -> 
         name: of its run.
         episodes: how many.
         num_workers: local worker processes.
+        patience_seconds: see `evaluate`; a worker that hangs is killed and started again.
 
     Returns:
         What each episode came to, in the order of the seeds.
@@ -84,7 +98,9 @@ def run_episodes(policy: Policy, name: str, episodes: int, num_workers: int) -> 
         seed=0,
         num_workers=num_workers,
         local_workers=num_workers,
+        patience_seconds=patience_seconds,
     )
+    watchdog = Watchdog(patience_seconds)
     with tempfile.TemporaryDirectory() as logs:
         pool = WorkerPool(num_workers, gateway.endpoint, Path(logs), gateway.own_keys)
         try:
@@ -93,6 +109,8 @@ def run_episodes(policy: Policy, name: str, episodes: int, num_workers: int) -> 
             seeds = [FIRST_SEED + index for index in range(episodes)]
             pending = gateway.evaluate(policy.weights, seeds)
             while not pending.finished:
+                for incident in watchdog.check(gateway.worker_status()):
+                    pool.replace(*incident)
                 pool.watch()
                 try:
                     pending.result(POLL_SECONDS)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import time
 from typing import TYPE_CHECKING
 
 from iqlft_workers.actor import make_actor, renewed
 from iqlft_workers.client import Client, KeyRefusedError
 from iqlft_workers.discovery import ASK_SECONDS, Discovery, RunFinishedError
-from iqlft_workers.environment import Environment, EnvironmentSpec
+from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.errors import UserError
+from iqlft_workers.heartbeat import BEAT_SECONDS, GRACE_SECONDS, AttendedEnvironment, Heartbeat
 from iqlft_workers.rollout import Rollout, evaluate_episode
 from iqlft_workers.session import SILENCE_SECONDS, WorkerSession
 from iqlft_workers.wire import WireError, decode, encode
@@ -32,6 +34,8 @@ EXCHANGE_SECONDS = 0.02
 """While it steps, the worker looks at its sockets so often;"""
 EVALUATION_EXCHANGE_SECONDS = 0.25
 """while it evaluates, so often."""
+HANG_SECONDS = 300.0
+"""A call of the environment is waited for so long before a new session begins."""
 LEAVE_SECONDS = 1.0
 """A worker that is told to leave waits so long for the acknowledgement of what it has sent."""
 
@@ -112,7 +116,9 @@ class Worker:
         self._wanted, self._discovery = wanted, discovery
         self._weights_port = 0
         self._asked_at = self._exchanged_at = self._began_at = time.monotonic()
-        self._environments: list[Environment] = []
+        self._heartbeat = Heartbeat(self._beat, self._abandon)
+        self._over_at = math.inf
+        self._environments: list[AttendedEnvironment] = []
         self._rollout: Rollout | None = None
         self._loaded: ActorWeights | None = None
         self._lockstep = False
@@ -150,8 +156,39 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for environment in self._environments:
-            environment.close()
+        try:
+            for environment in self._environments:
+                environment.close()
+        finally:
+            self._heartbeat.close()
+
+    def _beat(self) -> float:
+        """Looks at the sockets while the environment keeps the main thread.
+
+        Returns:
+            How long the environment is still waited for.
+        """
+        now, session = time.monotonic(), self._session
+        if session.outcome is None:
+            if now - self._exchanged_at >= BEAT_SECONDS:
+                self._exchange(0.0)
+            return math.inf
+        # After its end a session says nothing any more, least of all HELLO.
+        self._over_at = min(self._over_at, now)
+        returns = session.outcome in {"restart", "drained"}
+        return self._over_at + (HANG_SECONDS if returns else GRACE_SECONDS) - now
+
+    def _abandon(self, error: Exception | None) -> None:
+        """Ends the process, for nobody waits any more for what the environment does."""
+        finished = error is None and self._session.outcome == "stopped"
+        why = error or self._session.sentence or "The work is over"
+        _log.warning("%s; a call of the environment still lasts, and is not waited for.", why)
+        if finished:
+            self._session.leave()
+            self._send()
+        self._client.close()
+        logging.shutdown()
+        os._exit(0 if finished or isinstance(error, RunFinishedError) else 1)
 
     def _pause(self) -> float:
         """How long the sockets may be waited for."""
@@ -162,6 +199,7 @@ class Worker:
 
     def _exchange(self, timeout_seconds: float) -> None:
         """Sends, takes in what comes, says what is due, and asks whether to go on."""
+        self._session.steps = self._heartbeat.calls
         self._send()
         received = self._receive(timeout_seconds)
         now = self._exchanged_at = time.monotonic()
@@ -237,14 +275,14 @@ class Worker:
             self._weights_port = welcome.weights_port
             self._client.subscribe(welcome.weights_port)
 
-    def _environment(self) -> Environment:
+    def _environment(self) -> AttendedEnvironment:
         """One more environment of the welcome's spec."""
         assert self._session.welcome is not None
         try:
             spec = EnvironmentSpec.from_dict(self._session.welcome.environment)
         except TypeError as error:
             raise RejectedError(f"The learner's environment cannot be built: {error}") from error
-        environment = Environment(spec)
+        environment = AttendedEnvironment(spec, self._heartbeat)
         self._environments.append(environment)
         return environment
 
@@ -269,7 +307,6 @@ class Worker:
         for _ in range(session.credit_left):
             rollout.step()
             session.env_steps += 1
-            session.steps += 1
             now = time.monotonic()
             full = self._lockstep or rollout.finished or rollout.pending == FLUSH_TRANSITIONS
             if full or now >= began + EXCHANGE_SECONDS:
@@ -322,7 +359,6 @@ class Worker:
 
     def _poll_during_evaluation(self) -> None:
         """Looks at the sockets now and then during an evaluation."""
-        self._session.steps += 1
         if time.monotonic() - self._exchanged_at >= EVALUATION_EXCHANGE_SECONDS:
             self._exchange(0.0)
             if self._session.outcome is not None or self._session.draining:

@@ -218,8 +218,8 @@ class Pong:
 
     Attributes:
         number: of the PING.
-        steps: taken in this session, in training and evaluation together, so that a worker that is
-            stuck can be told from one that works.
+        steps: taken in this session, in training and evaluation together, with resets and
+            constructions, so that a worker that is stuck can be told from one that works.
     """
 
     number: int

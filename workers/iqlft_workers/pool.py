@@ -43,6 +43,7 @@ class _Local:
     rejections: int = 0
     restart_at: float = field(default=0.0)
     reason: str = ""
+    idle_seconds: float = 0.0
 
     def last_lines(self) -> str:
         """The end of the log, for an error message."""
@@ -117,19 +118,21 @@ class WorkerPool:
         now = time.monotonic()
         if code == UNFIT:
             raise WorkerError(f"Worker {local.worker_id} cannot work: {local.last_lines()}")
-        if now - local.started_at > HEALTHY_SECONDS:
+        # What it hung for before it was killed does not count.
+        if now - local.started_at - local.idle_seconds > HEALTHY_SECONDS:
             local.restarts = local.rejections = 0
+        local.idle_seconds = 0.0
         if code == REJECTED:
             return [self._handle_rejection(local, now)]
+        reason, local.reason = local.reason or exit_reason(code), ""
         if local.restarts == MAX_RESTARTS:
             raise WorkerError(
-                f"Worker {local.worker_id} died {MAX_RESTARTS + 1} times in a row, last with "
-                f"exit code {code}; its log {local.log} ends so:\n{local.last_lines()}"
+                f"Worker {local.worker_id} died {MAX_RESTARTS + 1} times in a row; the last time "
+                f"it {reason}. Its log {local.log} ends so:\n{local.last_lines()}"
             )
         pause = BACK_OFF_SECONDS * 2 ** (local.restarts - 1) if local.restarts else 0.0
         local.process, local.restart_at = None, now + pause
         local.restarts += 1
-        reason, local.reason = local.reason or exit_reason(code), ""
         return [f"Worker {local.worker_id} {reason}; it is started again."]
 
     def _handle_rejection(self, local: _Local, now: float) -> str:
@@ -147,7 +150,8 @@ class WorkerPool:
         Args:
             worker_id: any; nothing happens where it is not one of ours, or died already.
             reason: what `watch` will say of it, after its name.
-            seconds: for how long it has been so; a process that is younger is not the one meant.
+            seconds: for how long it has been so; a process that is younger is not the one meant,
+                and one that was good for little before is not started again for ever.
 
         Returns:
             Whether it is killed.
@@ -157,7 +161,8 @@ class WorkerPool:
             return False
         if time.monotonic() - local.started_at < seconds:
             return False
-        local.reason = reason
+        local.reason = f"{reason}, and was killed by the learner"
+        local.idle_seconds = seconds
         local.process.kill()
         return True
 

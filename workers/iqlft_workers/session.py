@@ -47,7 +47,8 @@ class WorkerSession:
         weights: the newest weights.
         evaluations: episodes to be evaluated, with the weights for them.
         env_steps: environment steps taken in this session.
-        steps: the same, with those of evaluations.
+        steps: calls of environments that have come to their end: steps of training and evaluation,
+            resets and constructions.
         draining: whether to send what is there, and leave.
         outcome: why the session is over; None while it is not.
         code: of the rejection, see `messages.Reject`; empty where there was none.
