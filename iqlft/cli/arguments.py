@@ -114,8 +114,8 @@ class CleanRuns:
 
 
 @dataclass(frozen=True)
-class EvaluateRun(OneRun):
-    """Evaluate the newest policy of a run."""
+class RunEpisodes(OneRun):
+    """Run evaluation episodes."""
 
     episodes: Count = 100
     """Evaluation episodes."""
@@ -130,7 +130,15 @@ class EvaluateRun(OneRun):
 
 
 @dataclass(frozen=True)
-class FilmRun(EvaluateRun):
+class EvaluateRun(RunEpisodes):
+    """Evaluate the newest policy of a run."""
+
+    max_episode_steps: Size = 0
+    """Time limit of an episode; 0: that of the policy's environment."""
+
+
+@dataclass(frozen=True)
+class FilmRun(RunEpisodes):
     """Film the best, median and worst evaluation episodes of a run, before and after.
 
     Needs the extra `video`, which brings ffmpeg, and EGL or OSMesa to draw without a display.

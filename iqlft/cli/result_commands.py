@@ -43,6 +43,7 @@ def evaluate(arguments: list[str]) -> str:
         chosen.workers,
         trust=chosen.trust,
         patience_seconds=chosen.patience,
+        max_episode_steps=chosen.max_episode_steps,
     )
     return aligned(rows)
 

@@ -49,6 +49,10 @@ class TaskConfig:
     """Gymnasium id for evaluation and fine-tuning; empty: the dataset's own evaluation spec."""
     environment_kwargs: Annotated[dict[str, Any], tyro.conf.Fixed] = field(default_factory=dict)
     """Arguments of that environment, over the recorded ones; in a file only."""
+    max_episode_steps: Size = 0
+    """Time limit of an episode; 0: the environment's own, or where it has none, the length of the
+    longest recorded episode.
+    """
     trust: bool = False
     """Run the environment that the data name though no installed package registers it: its code is
     imported and called, here and in the workers.
@@ -201,6 +205,10 @@ class SourceConfig:
     """Where no run is named: the newest one of this task; empty: of any."""
     algorithm: str = ""
     """Where no run is named: the newest one of this algorithm; empty: of any."""
+    max_episode_steps: Size = 0
+    """Time limit of an episode; 0: the environment's own, or where it has none, the length of the
+    longest recorded episode.
+    """
     trust: bool = False
     """Run the environment that the data name though no installed package registers it; a run that
     was pretrained so goes on so.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,16 +11,19 @@ import numpy as np
 
 from iqlft.analysis.statistics import t_interval, wilson_interval
 from iqlft.config.settings import ConfigError
+from iqlft.datasets.time_limit import has_time_limit, limited
 from iqlft.gateway.gateway import Gateway
+from iqlft.gateway.plausibility import EpisodeLimits
 from iqlft.gateway.watchdog import PATIENCE_SECONDS, Watchdog
 from iqlft.runs.policy import load_policy
 from iqlft.training.evaluation import FIRST_SEED
-from iqlft_workers.environment import require_trusted
+from iqlft_workers.environment import make, require_trusted
 from iqlft_workers.pool import WorkerPool
 from iqlft_workers.transition import RowLayout
 
 if TYPE_CHECKING:
     from iqlft.runs.policy import Policy
+    from iqlft_workers.environment import EnvironmentSpec
     from iqlft_workers.episode import EpisodeResult
 
 POLL_SECONDS = 0.5
@@ -32,6 +36,7 @@ def evaluate(
     *,
     trust: bool = False,
     patience_seconds: float = PATIENCE_SECONDS,
+    max_episode_steps: int = 0,
 ) -> list[tuple[str, str]]:
     """Evaluates the newest policy of a run.
 
@@ -41,6 +46,7 @@ def evaluate(
         num_workers: local worker processes.
         trust: whether the policy's environment may be made though nobody registers it.
         patience_seconds: that its environment may take to be built, to reset or to step.
+        max_episode_steps: time limit of an episode; 0: that of the environment.
 
     Returns:
         Names and texts: success with its Wilson interval, return and length.
@@ -49,6 +55,7 @@ def evaluate(
         UserError: there is no policy, or a number makes no sense.
     """
     policy = load_policy(run, trust=trust)
+    policy.environment = _with_time_limit(policy.environment, max_episode_steps)
     results = run_episodes(policy, run.name, episodes, num_workers, patience_seconds)
     success = wilson_interval(float(np.mean([each.success for each in results])), episodes)
     returns = t_interval([each.episode_return for each in results])
@@ -62,6 +69,24 @@ def evaluate(
         ("return", f"{returns.value:.2f}{between}"),
         ("length", f"mean {np.mean(lengths):.0f} steps"),
     ]
+
+
+def _with_time_limit(spec: EnvironmentSpec, steps: int) -> EnvironmentSpec:
+    """An environment whose episodes end; policies of earlier versions may name others.
+
+    Raises:
+        ConfigError: nothing ends them.
+    """
+    if steps:
+        return limited(spec, steps)
+    if EpisodeLimits.of(spec).steps is None:
+        with closing(make(spec)) as environment:
+            if not has_time_limit(environment):
+                raise ConfigError(
+                    f"{spec.id} has no time limit, so that an episode may never end; say how many "
+                    "steps one has at most: --max-episode-steps N."
+                )
+    return spec
 
 
 def run_episodes(
