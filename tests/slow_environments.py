@@ -1,7 +1,10 @@
-"""Simulators that are slow, or hang: whatever they do takes the time that its argument says."""
+"""Simulators that are slow, hang, or exist once."""
 
 import hashlib
+import os
+import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -23,6 +26,9 @@ class Slow(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         step_seconds: in each step;
         close_seconds: in the end.
         hang_at: the step that never ends, and lets nobody know of signals meanwhile.
+        port: held from the construction to `close`, as a server's; 0: none.
+        built: file that gets a line with the process id at each construction.
+        close_error: raised in the end.
     """
 
     def __init__(
@@ -32,10 +38,18 @@ class Slow(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         step_seconds: float = 0.0,
         close_seconds: float = 0.0,
         hang_at: int = -1,
+        port: int = 0,
+        built: str = "",
+        close_error: str = "",
     ) -> None:
+        self._server = socket.create_server(("127.0.0.1", port)) if port else None
+        if built:
+            with Path(built).open("a") as file:
+                file.write(f"{os.getpid()}\n")
         time.sleep(build_seconds)
         self._reset_seconds, self._step_seconds = reset_seconds, step_seconds
         self._close_seconds, self._hang_at = close_seconds, hang_at
+        self._close_error = close_error
         self.observation_space = spaces.Box(0, np.inf, (1,), np.float32)
         self.action_space = spaces.Box(-1, 1, (1,), np.float32)
         self._count = 0
@@ -63,6 +77,10 @@ class Slow(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     def close(self) -> None:
         time.sleep(self._close_seconds)
+        if self._server is not None:
+            self._server.close()
+        if self._close_error:
+            raise RuntimeError(self._close_error)
 
 
 if "Slow-v0" not in gymnasium.registry:

@@ -33,6 +33,8 @@ Precision = Literal["float32", "bf16", "auto"]
 """Arithmetic of the hidden layers; auto: what the processor is fast in."""
 Stacking = Literal["auto", "always", "never"]
 """Whether several runs learn in one process."""
+EvalEnvironment = Literal["second", "training", "one-worker"]
+"""Where the episodes of evaluations run."""
 Judge = Literal["success", "return"]
 """What an episode is judged by."""
 
@@ -104,6 +106,11 @@ class MachineConfig:
     """Updates (offline) or environment steps (online) between evaluations."""
     eval_episodes: Count = 100
     """Episodes per evaluation, spread over the workers; mean action, fixed seeds."""
+    eval_environment: EvalEnvironment = "second"
+    """Where they run while workers train too. second: each worker builds a second environment;
+    training: in the one of training, between its episodes, for simulators that exist once;
+    one-worker: the first worker alone builds a second one, and runs them all.
+    """
     eval_deadline_seconds: Positive = 60.0
     """An episode that a worker keeps for so long is given to another one too; once it is known how
     long they take, five times that decides.

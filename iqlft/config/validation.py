@@ -40,6 +40,7 @@ def check(config: Any) -> None:  # noqa: ANN401
         _require_own_dataset(config)
     if isinstance(config, FinetuneConfig | RunConfig):
         _require_one_worker_in_lockstep(config)
+        _require_second_environment_in_lockstep(config)
 
 
 def _breaks_rule(name: str, value: Any) -> str:  # noqa: ANN401
@@ -65,6 +66,14 @@ def _require_one_worker_in_lockstep(config: FinetuneConfig | RunConfig) -> None:
     if config.lockstep and num_workers != 1:
         raise ConfigError(
             f"--lockstep is for one worker, but there are to be {num_workers}; say --workers 1."
+        )
+
+
+def _require_second_environment_in_lockstep(config: FinetuneConfig | RunConfig) -> None:
+    if config.lockstep and config.eval_environment == "training":
+        raise ConfigError(
+            "--eval-environment training leaves training episodes for evaluations, after which "
+            "--lockstep could not repeat a run exactly; do without one of them."
         )
 
 

@@ -15,6 +15,7 @@ from iqlft_workers import messages
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from iqlft.config.settings import EvalEnvironment
     from iqlft.datasets.value_bounds import ValueBounds
     from iqlft.gateway.ledger import WorkerProgress
     from iqlft_workers.environment import EnvironmentSpec
@@ -53,6 +54,7 @@ class Service(NamedTuple):
             worker too, until it is known how long they take.
         patience_seconds: a worker that is silent for so long, over a connection that stands, is
             lost.
+        eval_environment: where evaluations run, see the setting.
     """
 
     run_id: str
@@ -68,6 +70,7 @@ class Service(NamedTuple):
     bounds: ValueBounds | None = None
     evaluation_seconds: float = DEADLINE_SECONDS
     patience_seconds: float = PATIENCE_SECONDS
+    eval_environment: EvalEnvironment = "second"
 
 
 class Admission:
@@ -189,6 +192,7 @@ class Admission:
             lockstep=service.lockstep,
             weights_port=service.weights_port,
             actions=progress.actions,
+            one_environment=service.eval_environment == "training",
         )
 
     def check_environment(self, ready: messages.Ready) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
+    from iqlft.config.settings import EvalEnvironment
     from iqlft.datasets.value_bounds import ValueBounds
     from iqlft.gateway.journal import Journal
     from iqlft_workers.actor import ActorWeights
@@ -71,6 +72,7 @@ class Gateway:
         evaluation_seconds: an evaluation episode that has not come for so long is given to another
             worker too, until it is known how long they take.
         patience_seconds: a worker that is silent for so long is lost, though its connection stands.
+        eval_environment: where evaluations run, see the setting.
 
     Attributes:
         endpoint: what a worker connects to.
@@ -101,6 +103,7 @@ class Gateway:
         bounds: ValueBounds | None = None,
         evaluation_seconds: float = DEADLINE_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
+        eval_environment: EvalEnvironment = "second",
     ) -> None:
         if num_workers < 1 or (lockstep and num_workers > 1):
             raise GatewayError(
@@ -128,6 +131,7 @@ class Gateway:
             keyed=keys is not None,
             evaluation_seconds=evaluation_seconds,
             patience_seconds=patience_seconds,
+            eval_environment=eval_environment,
             bounds=bounds,
         )
         self._state = GatewayState(service)

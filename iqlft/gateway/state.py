@@ -391,6 +391,8 @@ class GatewayState:
     def _assign_evaluations(self, now: float) -> None:
         """Assigns episodes to who is free, those too that another has kept for too long."""
         ready = self.roster.ready
+        if self._service.eval_environment == "one-worker":
+            ready = [session for session in ready if session.worker_id == 0]
         for session in ready:
             if (
                 session.assignment is not None

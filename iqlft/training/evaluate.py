@@ -124,6 +124,7 @@ def run_episodes(
         num_workers=num_workers,
         local_workers=num_workers,
         patience_seconds=patience_seconds,
+        eval_environment="training",
     )
     watchdog = Watchdog(patience_seconds)
     with tempfile.TemporaryDirectory() as logs:

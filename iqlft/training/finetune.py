@@ -352,6 +352,7 @@ def _open_gateway(plan: FinetunePlan, dataset: OfflineDataset, keys: LearnerKeys
         local_workers=config.workers,
         evaluation_seconds=config.eval_deadline_seconds,
         patience_seconds=config.patience,
+        eval_environment=config.eval_environment,
         lockstep=config.lockstep,
         last_version=plan.learned.num_updates + updates_for(config.env_steps, config.utd_ratio),
         bounds=ValueBounds.of_dataset(dataset.statistics, dataset.layout, config.value_bounds),

@@ -176,7 +176,14 @@ class WorkerSession:
         """
         same = all(
             getattr(welcome, name) == getattr(before, name)
-            for name in ("run_id", "worker_id", "environment", "seed", "lockstep")
+            for name in (
+                "run_id",
+                "worker_id",
+                "environment",
+                "seed",
+                "lockstep",
+                "one_environment",
+            )
         )
         unacknowledged = self._window[0].sequence if self._window else self._sequence + 1
         return same and unacknowledged == welcome.last_sequence + 1
