@@ -29,6 +29,7 @@ class Slow(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         port: held from the construction to `close`, as a server's; 0: none.
         built: file that gets a line with the process id at each construction.
         close_error: raised in the end.
+        says: written to the standard output in each step.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Slow(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         port: int = 0,
         built: str = "",
         close_error: str = "",
+        says: str = "",
     ) -> None:
         self._server = socket.create_server(("127.0.0.1", port)) if port else None
         if built:
@@ -49,7 +51,7 @@ class Slow(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         time.sleep(build_seconds)
         self._reset_seconds, self._step_seconds = reset_seconds, step_seconds
         self._close_seconds, self._hang_at = close_seconds, hang_at
-        self._close_error = close_error
+        self._close_error, self._says = close_error, says
         self.observation_space = spaces.Box(0, np.inf, (1,), np.float32)
         self.action_space = spaces.Box(-1, 1, (1,), np.float32)
         self._count = 0
@@ -70,6 +72,8 @@ class Slow(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         action: NDArray[np.float32],  # noqa: ARG002
     ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         time.sleep(self._step_seconds)
+        if self._says:
+            os.write(1, f"{self._says}\n".encode())
         if self._count == self._hang_at:
             hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
         self._count += 1

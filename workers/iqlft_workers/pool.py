@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +25,11 @@ HEALTHY_SECONDS = 60.0
 """A worker that lived for so long has its restarts forgotten."""
 BACK_OFF_SECONDS = 0.5
 """Pause before the second restart; it doubles with each further one."""
+LOG_BYTES = 10 * 2**20
+"""A worker's log that has become longer moves to `worker-<i>.log.1`, in the place of an older one.
+"""
+_TAIL_BYTES = 16_384
+"""So much of a log is looked at for its last lines."""
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables that limit a worker to one thread."""
 REJECTED_BACK_OFF_SECONDS = 60.0
@@ -47,7 +54,18 @@ class _Local:
 
     def last_lines(self) -> str:
         """The end of the log, for an error message."""
-        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-8:])
+        with self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-8:])
+
+    def rotate(self, longest: int) -> None:
+        """Moves what is in a log that is too long aside; its process goes on writing to it."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.log.stat().st_size > longest:
+                # Where there is no room for it, the older part is lost.
+                with contextlib.suppress(OSError):
+                    shutil.copyfile(self.log, self.log.with_name(f"{self.log.name}.1"))
+                os.truncate(self.log, 0)
 
 
 class WorkerPool:
@@ -56,7 +74,7 @@ class WorkerPool:
     Args:
         num_workers: how many; their ids are 0 to `num_workers - 1`.
         endpoint: `tcp://host:port` of the learner.
-        log_folder: worker i writes to `worker-<i>.log` there.
+        log_folder: worker i writes to `worker-<i>.log` there, whatever its environment says too.
         keys: folder with the workers' keys; None for a learner without keys.
     """
 
@@ -78,7 +96,8 @@ class WorkerPool:
         """Starts all workers."""
         for local in self._locals:
             local.log.parent.mkdir(parents=True, exist_ok=True)
-            local.log.write_bytes(b"")
+            local.rotate(0)  # Of a run that goes on.
+            local.log.touch()
             self._launch(local)
 
     def _launch(self, local: _Local) -> None:
@@ -108,6 +127,7 @@ class WorkerPool:
         """
         events = [event for local in self._locals for event in self._reap(local)]
         for local in self._locals:
+            local.rotate(LOG_BYTES)
             if local.process is None and time.monotonic() >= local.restart_at:
                 self._launch(local)
         return events
