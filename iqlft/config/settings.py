@@ -33,6 +33,8 @@ Precision = Literal["float32", "bf16", "auto"]
 """Arithmetic of the hidden layers; auto: what the processor is fast in."""
 Stacking = Literal["auto", "always", "never"]
 """Whether several runs learn in one process."""
+EvalEnvironment = Literal["second", "training", "one-worker"]
+"""Where the episodes of evaluations run."""
 Judge = Literal["success", "return"]
 """What an episode is judged by."""
 
@@ -49,6 +51,10 @@ class TaskConfig:
     """Gymnasium id for evaluation and fine-tuning; empty: the dataset's own evaluation spec."""
     environment_kwargs: Annotated[dict[str, Any], tyro.conf.Fixed] = field(default_factory=dict)
     """Arguments of that environment, over the recorded ones; in a file only."""
+    max_episode_steps: Size = 0
+    """Time limit of an episode; 0: the environment's own, or where it has none, the length of the
+    longest recorded episode.
+    """
     trust: bool = False
     """Run the environment that the data name though no installed package registers it: its code is
     imported and called, here and in the workers.
@@ -100,9 +106,18 @@ class MachineConfig:
     """Updates (offline) or environment steps (online) between evaluations."""
     eval_episodes: Count = 100
     """Episodes per evaluation, spread over the workers; mean action, fixed seeds."""
+    eval_environment: EvalEnvironment = "second"
+    """Where they run while workers train too. second: each worker builds a second environment;
+    training: in the one of training, between its episodes, for simulators that exist once;
+    one-worker: the first worker alone builds a second one, and runs them all.
+    """
     eval_deadline_seconds: Positive = 60.0
     """An episode that a worker keeps for so long is given to another one too; once it is known how
     long they take, five times that decides.
+    """
+    patience: Positive = 300.0
+    """Seconds that an environment may take to be built, to reset or to step; then its worker is
+    taken for hung, and a local one is killed and started again.
     """
     log_every: Count = 1000
     """Updates between rows of metrics.jsonl."""
@@ -214,6 +229,10 @@ class SourceConfig:
     algorithm: str = ""
     """Algorithm to go on with, which takes over those networks that fit; its hyperparameters are
     flags too. Empty: that of pretraining, with its hyperparameters.
+    """
+    max_episode_steps: Size = 0
+    """Time limit of an episode; 0: the environment's own, or where it has none, the length of the
+    longest recorded episode.
     """
     trust: bool = False
     """Run the environment that the data name though no installed package registers it; a run that

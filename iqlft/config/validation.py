@@ -41,6 +41,7 @@ def check(config: Any) -> None:  # noqa: ANN401
     if isinstance(config, FinetuneConfig | RunConfig):
         _require_one_worker_in_lockstep(config)
         _require_sensible_mixture(config)
+        _require_second_environment_in_lockstep(config)
 
 
 def _breaks_rule(name: str, value: Any) -> str:  # noqa: ANN401
@@ -79,6 +80,14 @@ def _require_sensible_mixture(config: FinetuneConfig | RunConfig) -> None:
         raise ConfigError(
             f"--warmup-steps is {config.warmup_steps}, but must be fewer than the "
             f"{config.env_steps} environment steps in all, for something to be learned."
+        )
+
+
+def _require_second_environment_in_lockstep(config: FinetuneConfig | RunConfig) -> None:
+    if config.lockstep and config.eval_environment == "training":
+        raise ConfigError(
+            "--eval-environment training leaves training episodes for evaluations, after which "
+            "--lockstep could not repeat a run exactly; do without one of them."
         )
 
 

@@ -381,6 +381,8 @@ def _open_gateway(plan: FinetunePlan, dataset: OfflineDataset, keys: LearnerKeys
         num_workers=config.workers + config.remote_workers,
         local_workers=config.workers,
         evaluation_seconds=config.eval_deadline_seconds,
+        patience_seconds=config.patience,
+        eval_environment=config.eval_environment,
         lockstep=config.lockstep,
         last_version=plan.learned.num_updates
         + updates_for(config.env_steps, config.utd_ratio, config.warmup_steps),

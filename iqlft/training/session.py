@@ -106,7 +106,7 @@ class Session(Generic[PhaseType]):
         self.pool = WorkerPool(config.workers, gateway.endpoint, run.folder / "logs", keys)
         self.before: Score | None = None
         self.last: Score | None = None
-        self._oversight = Oversight(gateway, self.pool, run.folder)
+        self._oversight = Oversight(gateway, self.pool, run.folder, config.patience)
         self._seconds_before, self._started, self._next_tick = 0.0, time.monotonic(), 0.0
         self._diverged = False
         # As it is now, checked: an edit from outside shows at the next resume.

@@ -115,6 +115,29 @@ def test_actions_are_recorded_as_executed_within_the_bounds(
     assert np.abs(taken.actions).max() == 1.0
 
 
+def test_seeds_of_episodes_fit_a_c_int() -> None:
+    seeds = [episode_randomness(0, 0, episode)[0] for episode in range(100)]
+    assert 2**30 < max(seeds) < 2**31
+    assert len(set(seeds)) == 100
+
+
+def test_an_episode_that_is_left_is_not_gone_on_with_and_one_not_begun_begins_again(
+    pendulum: Environment, actor: GaussianActor
+) -> None:
+    whole = run(Rollout(pendulum, actor, seed=1, worker_id=2), 1)
+    rollout = Rollout(pendulum, actor, seed=1, worker_id=2)
+    assert not rollout.under_way
+    pendulum.reset(5)  # An evaluation, in the same environment.
+    rollout.leave_episode()
+    assert_equal(run(rollout, 1), whole)
+    assert rollout.under_way
+    pendulum.reset(5)
+    rollout.leave_episode()
+    following = run(rollout, 1)
+    assert rollout.episode == 1
+    assert_equal(following, run(Rollout(pendulum, actor, seed=1, worker_id=2, episode=1), 1))
+
+
 def test_every_episode_of_every_worker_and_seed_begins_differently(
     pendulum: Environment, weights: ActorWeights
 ) -> None:

@@ -32,10 +32,11 @@ def episode_randomness(seed: int, worker_id: int, episode: int) -> tuple[int, np
         episode: index of the episode among this worker's.
 
     Returns:
-        The seed of the environment's reset, and the generator of the action noise.
+        The seed of the environment's reset, of 31 bits, for many simulators take a C int; and the
+        generator of the action noise.
     """
     environment, actions = np.random.SeedSequence((seed, worker_id, episode)).spawn(2)
-    return int(environment.generate_state(1)[0]), np.random.default_rng(actions)
+    return int(environment.generate_state(1)[0]) & 0x7FFFFFFF, np.random.default_rng(actions)
 
 
 class Rollout:
@@ -90,6 +91,20 @@ class Rollout:
     def finished(self) -> EpisodeResult | None:
         """What the episode came to, if the last step ended it."""
         return self._current.result() if self._current.finished else None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether an episode has begun and is not finished."""
+        return self._current.length > 0 and not self._current.finished
+
+    def leave_episode(self) -> None:
+        """Leaves the episode, after another one was run in its environment; the next step resets.
+
+        One that has begun ends where it is; what was taken of it stays.
+        """
+        if self._current.length == 0:
+            self.episode -= 1  # It begins again.
+        self._current.finished = True
 
     def step(self) -> None:
         """Takes one step and holds its transition; begins the next episode first where due."""
