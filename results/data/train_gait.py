@@ -3,8 +3,8 @@
 First a teacher: soft actor-critic on D4RL's ant without a maze, rewarded for its velocity along a
 direction that changes every 40-160 steps. An episode is broken off when the ant lies on its back,
 as by a time limit: a fall costs nothing, and getting up is never practised. The ant looks the same
-after a quarter turn, so every batch has a quarter of its steps from each side, and the ant is as fast
-in every direction of a maze; without that it was twice as slow along one axis as along the other,
+after a quarter turn, so every batch has a quarter of its steps from each side, and the ant is fast
+in every direction of a maze; without that it was much slower along one axis than along the other,
 with the same speed on average. Then a student, which
 the data are made with: a network that knows only what its teacher does in a few thousand ordinary
 steps, with its actions driven towards their bounds. Like D4RL's ant, which was trained for so long
