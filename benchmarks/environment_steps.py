@@ -31,9 +31,7 @@ SEED, WORKER, TAKE = 0, 0, 64
 def rollout_steps(environment_id: str) -> Iterator[np.ndarray]:
     """A worker's steps, batches included; gives the actions."""
     spec = EnvironmentSpec(environment_id, observation_keys=("achieved_goal", "observation"))
-    rollout = Rollout(
-        Environment(spec), GaussianActor(weights(0)), seed=SEED, worker_id=WORKER, capacity=TAKE
-    )
+    rollout = Rollout(Environment(spec), weights(0), seed=SEED, worker_id=WORKER, capacity=TAKE)
     while True:
         rollout.step()
         yield rollout._held.actions[rollout.pending - 1]

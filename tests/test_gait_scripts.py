@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -94,3 +95,24 @@ def test_a_walk_is_measured_up_to_the_goal_and_falls_in_the_whole_episode() -> N
     assert walk.at_bounds == 1 / 8
     # In 50 steps it gets 0.11 (60 - k) m from step k on, and later 0.11 (k - 70) m.
     assert walk.ant.stuck == len(range(54, 77))
+
+
+def test_a_step_of_the_ant_that_is_turned_a_quarter_is_the_turned_step() -> None:
+    rng = np.random.default_rng(0)
+    ant, other = (train_gait.DirectionalAnt(ant_spec().compile(), rng) for _ in range(2))
+    places, signs = train_gait.quarter_turn()
+    seen = ant.reset()
+    for _ in range(10):
+        action = rng.uniform(-1, 1, 8).astype(np.float32)
+        other.reset()
+        row = np.concatenate([seen, action, [0], seen])
+        turned = row[places] * signs
+        other._data.qpos[2:], other._data.qvel[:] = turned[:13], turned[13:27]
+        other._direction, ant._until_turn, other._until_turn = turned[27:29], 99, 99
+        mujoco.mj_forward(other._model, other._data)
+        after, speed, _ = ant.step(action)
+        turned_after, turned_speed, _ = other.step(turned[29:37].astype(np.float32))
+        expected = (np.concatenate([seen, action, [0], after])[places] * signs)[38:]
+        np.testing.assert_allclose(turned_after, expected, atol=1e-4)
+        assert turned_speed == pytest.approx(speed, abs=1e-4)
+        seen = after

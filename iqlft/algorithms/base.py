@@ -344,6 +344,35 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
             self.generators[member].set_state(state["random_state"].clone())
         self.updates, self.online = int(state["updates"]), bool(state["online"])
 
+    @torch.no_grad()
+    def carry_over(self, before: Algorithm[Any]) -> list[str]:
+        """Takes over what fits of another algorithm with the same members, at the switch to this.
+
+        A network fits where the other has one of its name that is of its kind and its shape.
+
+        Returns:
+            The names of the networks that were taken over; the others are as they began.
+        """
+        fitting = [
+            name
+            for name, network in self._networks.items()
+            if name in before._networks and network.is_like(before._networks[name])
+        ]
+        for name in fitting:
+            network, other = self._networks[name], before._networks[name]
+            for mine, theirs in zip(network.parameters, other.parameters, strict=True):
+                mine.copy_(theirs)
+            network.changed()
+            if name in self._optimizers and name in before._optimizers:
+                self._optimizers[name].take_over(before._optimizers[name])
+        self.updates = before.updates
+        return fitting
+
+    def reset_optimizers(self) -> None:
+        """Has Adam begin anew, with moments of zero."""
+        for optimizer in self._optimizers.values():
+            optimizer.reset()
+
     def _tensors(self, member: int) -> dict[str, Tensor]:
         """Views of a member's parameters and moments, by the names that a checkpoint has."""
         tensors = {

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from iqlft.algorithms.base import Spec, algorithm_class
+from iqlft.config.settings import FinetuneConfig, online_learner, override
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import RunError, pretrain_config
 from iqlft.runs.policy import Policy, load_policy
 
 if TYPE_CHECKING:
     from iqlft.algorithms.base import Algorithm
+    from iqlft.config.settings import PretrainConfig
     from iqlft.runs.folder import Run
 
 
@@ -29,16 +31,25 @@ def restored(run: Run, policy: Policy, name: str | None = None) -> Algorithm[Any
         CheckpointError: there is no checkpoint, it is damaged or does not fit.
         ConfigError: the run's configuration cannot be read.
     """
-    config, weights = pretrain_config(run), policy.weights
+    weights = policy.weights
+    saved = checkpoint.load(run.folder / "checkpoints", name)
+    config = _learner(run, online=saved.state["phase"] == "online")
     mean, std = (
         torch.from_numpy(weights.arrays[name]) for name in ("observation_mean", "observation_std")
     )
     spec = Spec(weights.observation_dim, weights.action_dim, mean, std, config.num_updates)
     algorithm = algorithm_class(config.algorithm)(spec, config.hyperparameters)
-    saved = checkpoint.load(run.folder / "checkpoints", name)
     with checkpoint.fitting(run.folder):
         algorithm.load_state(checkpoint.algorithm_tensors(saved.tensors), optimizers=False)
     return algorithm
+
+
+def _learner(run: Run, *, online: bool) -> PretrainConfig:
+    """What a run learns in one of its phases."""
+    before, settings = pretrain_config(run), run.config("finetune")
+    if not online or settings is None:
+        return before
+    return online_learner(before, override(FinetuneConfig(), settings, f"{run.folder}/config.yaml"))
 
 
 def pretrained_policy(run: Run, newest: Policy | None = None) -> Policy:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from iqlft.analysis.published import Marked, Published
-from iqlft.config.bounds import Count, Port, Size, Spread
+from iqlft.config.bounds import Count, Port, Positive, Size, Spread
 from iqlft.config.settings import Stacking
 
 Folders = Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -122,19 +122,31 @@ class CleanRuns:
 
 
 @dataclass(frozen=True)
-class EvaluateRun(OneRun):
-    """Evaluate the newest policy of a run."""
+class RunEpisodes(OneRun):
+    """Run evaluation episodes."""
 
     episodes: Count = 100
     """Evaluation episodes."""
     workers: Count = 2
     """Worker processes."""
+    patience: Positive = 300.0
+    """Seconds that an environment may take to be built, to reset or to step; then its worker is
+    killed and started again.
+    """
     trust: bool = False
     """Run the environment that the policy names though no installed package registers it."""
 
 
 @dataclass(frozen=True)
-class FilmRun(EvaluateRun):
+class EvaluateRun(RunEpisodes):
+    """Evaluate the newest policy of a run."""
+
+    max_episode_steps: Size = 0
+    """Time limit of an episode; 0: that of the policy's environment."""
+
+
+@dataclass(frozen=True)
+class FilmRun(RunEpisodes):
     """Film the best, median and worst evaluation episodes of a run, before and after.
 
     Needs the extra `video`, which brings ffmpeg, and EGL or OSMesa to draw without a display.

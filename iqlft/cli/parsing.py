@@ -10,7 +10,7 @@ import tyro
 
 from iqlft.cli.arguments import Nothing
 from iqlft.config import settings as configs
-from iqlft.config.algorithms import owners
+from iqlft.config.algorithms import is_switch, owners
 from iqlft.config.presets import PRESETS, preset
 from iqlft.config.validation import check
 from iqlft.config.values import TYPES
@@ -93,17 +93,34 @@ def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, boo
     Raises:
         UserError: as `settings`; or there is no such run.
     """
-    first, printing = settings(configs.FinetuneConfig(), "finetune", arguments)
+    sources = _without_hyperparameters(arguments)
+    first, printing = settings(configs.FinetuneConfig(), "finetune", sources)
     try:
-        folders = first.run or (newest_pretrained(first.runs, first.task, first.algorithm),)
-        found = inherited(folders)
+        folders = first.run or (newest_pretrained(first.runs, first.task),)
+        found = inherited(folders, first.algorithm)
     except UserError:
         if printing:  # To look at settings nobody needs a run.
-            return first, printing, ""
+            return *settings(configs.FinetuneConfig(), "finetune", arguments), ""
         raise
     config, _ = settings(configs.FinetuneConfig(), "finetune", arguments, found.values)
     _require_settled(found.disputed, arguments)
     return config, printing, found.describe(config)
+
+
+def _without_hyperparameters(arguments: list[str]) -> list[str]:
+    """The arguments that can be read before it is known of which algorithm the runs are."""
+    kept, own = [*arguments], {*configs.config_fields(configs.FinetuneConfig)}
+    own |= {"config", "preset", "print_config", "help"}
+    for each in [each for each in arguments if each.startswith("--")]:
+        name, equals, _ = each.removeprefix("--").partition("=")
+        key = name.replace("-", "_")
+        if key in own or key.removeprefix("no_") in own:
+            continue
+        index = kept.index(each)
+        alone = equals or is_switch(key.removeprefix("no_"))
+        value = [] if alone else [it for it in kept[index + 1 : index + 2] if it[:2] != "--"]
+        kept[index : index + 1 + len(value)] = []
+    return kept
 
 
 def _require_settled(disputed: Sequence[str], arguments: list[str]) -> None:
@@ -154,8 +171,7 @@ def _refuse_foreign(arguments: list[str], config: Any) -> None:  # noqa: ANN401
         key = each.partition("=")[0].removeprefix("--").replace("-", "_")
         having = owners(key) if each.startswith("--") and key not in own else []
         if having:
-            learns = isinstance(config, configs.PretrainConfig)
-            hint = f"not of {config.algorithm}" if learns else "which pretraining sets"
+            hint = f"not of {config.algorithm}" if config.algorithm else "which the run settles"
             raise configs.ConfigError(
                 f"{each.partition('=')[0]} is a hyperparameter of {', '.join(having)}, {hint}."
             )
@@ -178,7 +194,7 @@ def parse_groups(command: str, default: Training, arguments: list[str]) -> Train
     The groups are the dataclasses that the config is made of, and its hyperparameters.
     """
     parts: dict[str, Any] = {}
-    if isinstance(default, configs.PretrainConfig):
+    if default.hyperparameters is not None:
         parts["algorithm"] = default.hyperparameters
     for kind in filter(_is_whole, type(default).__mro__):
         parts[_title(kind)] = configs.part(default, kind)

@@ -36,7 +36,15 @@ def evaluate(arguments: list[str]) -> str:
     chosen = parse("evaluate", EvaluateRun, arguments)
     from iqlft.training.evaluate import evaluate as run_evaluation  # noqa: PLC0415
 
-    return aligned(run_evaluation(chosen.run, chosen.episodes, chosen.workers, trust=chosen.trust))
+    rows = run_evaluation(
+        chosen.run,
+        chosen.episodes,
+        chosen.workers,
+        trust=chosen.trust,
+        patience_seconds=chosen.patience,
+        max_episode_steps=chosen.max_episode_steps,
+    )
+    return aligned(rows)
 
 
 def plot(arguments: list[str]) -> str:
@@ -79,7 +87,13 @@ def video(arguments: list[str]) -> str:
     out = chosen.out or chosen.run / "plots"
     with console_reporter() as reporter, writing(out):
         filmed = film_run(
-            chosen.run, out, chosen.episodes, chosen.workers, reporter.event, trust=chosen.trust
+            chosen.run,
+            out,
+            chosen.episodes,
+            chosen.workers,
+            reporter.event,
+            trust=chosen.trust,
+            patience_seconds=chosen.patience,
         )
     return "\n".join(f"Filmed {path}" for path in filmed)
 

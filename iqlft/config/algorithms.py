@@ -243,6 +243,10 @@ class CalQLHyperparameters(CQLHyperparameters):
     """Whether values are calibrated in fine-tuning too."""
 
 
+SWITCH = "->"
+"""Between the names of the algorithms of a run that was fine-tuned with another one."""
+
+
 class Registered(NamedTuple):
     """An algorithm that `--algorithm` knows.
 
@@ -332,8 +336,23 @@ def short_name(name: str) -> str:
 
 
 def title(name: str) -> str:
-    """What tables and figures call an algorithm, known here or not: a run may be of another one."""
-    return ALGORITHMS[name].title if name in ALGORITHMS else name.rpartition(":")[2]
+    """What tables and figures call an algorithm, known here or not: a run may be of another one.
+
+    Args:
+        name: of one, or of two with `SWITCH` between them.
+    """
+    titles = (
+        ALGORITHMS[each].title if each in ALGORITHMS else each.rpartition(":")[2]
+        for each in name.split(SWITCH)
+    )
+    return " -> ".join(titles)
+
+
+def is_switch(hyperparameter: str) -> bool:
+    """Whether a hyperparameter of some algorithm here is on or off."""
+    kinds = [each.hyperparameters for each in ALGORITHMS.values()]
+    found = {field.name: field.type for kind in kinds for field in fields(kind)}
+    return found.get(hyperparameter) is bool
 
 
 def owners(hyperparameter: str) -> list[str]:

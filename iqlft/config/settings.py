@@ -33,6 +33,8 @@ Precision = Literal["float32", "bf16", "auto"]
 """Arithmetic of the hidden layers; auto: what the processor is fast in."""
 Stacking = Literal["auto", "always", "never"]
 """Whether several runs learn in one process."""
+EvalEnvironment = Literal["second", "training", "one-worker"]
+"""Where the episodes of evaluations run."""
 Judge = Literal["success", "return"]
 """What an episode is judged by."""
 
@@ -49,6 +51,10 @@ class TaskConfig:
     """Gymnasium id for evaluation and fine-tuning; empty: the dataset's own evaluation spec."""
     environment_kwargs: Annotated[dict[str, Any], tyro.conf.Fixed] = field(default_factory=dict)
     """Arguments of that environment, over the recorded ones; in a file only."""
+    max_episode_steps: Size = 0
+    """Time limit of an episode; 0: the environment's own, or where it has none, the length of the
+    longest recorded episode.
+    """
     trust: bool = False
     """Run the environment that the data name though no installed package registers it: its code is
     imported and called, here and in the workers.
@@ -100,9 +106,18 @@ class MachineConfig:
     """Updates (offline) or environment steps (online) between evaluations."""
     eval_episodes: Count = 100
     """Episodes per evaluation, spread over the workers; mean action, fixed seeds."""
+    eval_environment: EvalEnvironment = "second"
+    """Where they run while workers train too. second: each worker builds a second environment;
+    training: in the one of training, between its episodes, for simulators that exist once;
+    one-worker: the first worker alone builds a second one, and runs them all.
+    """
     eval_deadline_seconds: Positive = 60.0
     """An episode that a worker keeps for so long is given to another one too; once it is known how
     long they take, five times that decides.
+    """
+    patience: Positive = 300.0
+    """Seconds that an environment may take to be built, to reset or to step; then its worker is
+    taken for hung, and a local one is killed and started again.
     """
     log_every: Count = 1000
     """Updates between rows of metrics.jsonl."""
@@ -161,10 +176,26 @@ class OnlineConfig:
     utd_ratio: Positive = 1.0
     """Updates per environment step."""
     offline_ratio: Share | None = None
-    """Share of each batch from the dataset; None: uniform over dataset and new transitions."""
+    """Share of each batch from the dataset, 0: none of it is kept; None: uniform over dataset and
+    new transitions.
+    """
+    final_offline_ratio: Share = 0.0
+    """What that share becomes, where it is annealed."""
+    anneal_steps: Size = 0
+    """Environment steps in which it goes there on a line; 0: it stays as it is."""
+    warmup_steps: Size = 0
+    """First environment steps in which the policy stays as it is and nothing is learned."""
     random_steps: Size = 0
     """First environment steps, about, in which workers act uniformly at random; exact in
     lockstep."""
+    guide_steps: Size = 0
+    """First steps of each training episode in which the pretrained policy acts as a guide (JSRL),
+    a number that shrinks to 0 on a line; 0: no guide.
+    """
+    guide_until: Size = 0
+    """Environment step from which on the guide is gone; 0: the last one."""
+    reset_optimizers: bool = False
+    """Begin online with Adam's moments at zero."""
     slack: Size = 0
     """Updates by which workers or learner may run ahead; 0: max(512, 128 x workers)."""
     lockstep: bool = False
@@ -196,7 +227,13 @@ class SourceConfig:
     task: str = ""
     """Where no run is named: the newest one of this task; empty: of any."""
     algorithm: str = ""
-    """Where no run is named: the newest one of this algorithm; empty: of any."""
+    """Algorithm to go on with, which takes over those networks that fit; its hyperparameters are
+    flags too. Empty: that of pretraining, with its hyperparameters.
+    """
+    max_episode_steps: Size = 0
+    """Time limit of an episode; 0: the environment's own, or where it has none, the length of the
+    longest recorded episode.
+    """
     trust: bool = False
     """Run the environment that the data name though no installed package registers it; a run that
     was pretrained so goes on so.
@@ -215,10 +252,21 @@ class SourceConfig:
 class FinetuneConfig(SourceConfig, OnlineConfig, MachineConfig):
     """Fine-tune a pretrained run online, with rollout workers."""
 
+    hyperparameters: Hyperparameters | None = None
+    """Those of the algorithm; none: those of pretraining."""
+
 
 @dataclass(frozen=True)
 class RunConfig(OnlineConfig, PretrainConfig):
     """Pretrain, fine-tune and draw the figure."""
+
+
+def online_learner(before: PretrainConfig, config: FinetuneConfig) -> PretrainConfig:
+    """What is learned online: as in pretraining, but for what fine-tuning says of the learner."""
+    learner = with_algorithm(before, config.algorithm or before.algorithm)
+    # Its data stay as they are, whatever the algorithm's reference does with its own.
+    hyperparameters = config.hyperparameters or learner.hyperparameters
+    return dataclasses.replace(before, algorithm=learner.algorithm, hyperparameters=hyperparameters)
 
 
 def part(config: Any, kind: type[Config]) -> Config:  # noqa: ANN401
@@ -277,23 +325,28 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
+_Learning = PretrainConfig | FinetuneConfig
+"""The configs of commands that learn."""
+
+
 def with_algorithm(config: Config, name: str) -> Config:
     """A config for an algorithm, with the settings of its reference where it is another one.
 
     Raises:
         ConfigError: there is no such algorithm.
     """
-    if not isinstance(config, PretrainConfig) or name == config.algorithm:
+    if not isinstance(config, _Learning) or name == config.algorithm:
         return config
-    chosen = registered(name)
+    chosen, fields = registered(name), config_fields(type(config))
+    usual = {key: each for key, each in chosen.defaults.items() if key in fields}
     return dataclasses.replace(
-        config, algorithm=name, hyperparameters=chosen.hyperparameters(), **chosen.defaults
+        config, algorithm=name, hyperparameters=chosen.hyperparameters(), **usual
     )
 
 
 def with_settings(config: Config, **changes: Any) -> Config:  # noqa: ANN401
     """A config with other values of some settings, hyperparameters among them."""
-    if isinstance(config, PretrainConfig):
+    if isinstance(config, _Learning) and config.hyperparameters is not None:
         inner = {key: changes.pop(key) for key in set(changes) & _hyperparameters(config).keys()}
         if inner:
             changes["hyperparameters"] = dataclasses.replace(config.hyperparameters, **inner)
@@ -313,7 +366,9 @@ def override(config: Config, values: dict[str, Any], source: str) -> Config:
         ConfigError: a key that no command has, a hyperparameter that the algorithm has not, or a
             value of the wrong type.
     """
-    if isinstance(config, PretrainConfig):
+    if isinstance(config, FinetuneConfig) and values.get("algorithm") == "":
+        values = {key: each for key, each in values.items() if key != "algorithm"}
+    if isinstance(config, _Learning):
         name = read(values.get("algorithm", config.algorithm), str, "algorithm", source)
         config = with_algorithm(config, name)
         values = _unfolded(values, config.algorithm, source)
@@ -348,14 +403,16 @@ def setting_fields(config: Any) -> dict[str, Any]:  # noqa: ANN401
     return found
 
 
-def _hyperparameters(config: PretrainConfig) -> dict[str, Any]:
+def _hyperparameters(config: PretrainConfig | FinetuneConfig) -> dict[str, Any]:
+    if config.hyperparameters is None:
+        return {}
     return config_fields(type(config.hyperparameters))
 
 
 def _require_known(key: str, config: Any, values: dict[str, Any], source: str) -> None:  # noqa: ANN401
     """Refuses a key that is no setting of another command."""
     having = owners(key)
-    if having and isinstance(config, PretrainConfig):
+    if having and isinstance(config, _Learning) and config.hyperparameters is not None:
         raise ConfigError(
             f"{source}: {key} is a hyperparameter of {', '.join(having)}, not of "
             f"{config.algorithm}."
@@ -385,7 +442,10 @@ def to_dict(config: Any) -> dict[str, Any]:  # noqa: ANN401
     found: dict[str, Any] = {}
     for each in dataclasses.fields(config):
         value = getattr(config, each.name)
-        found |= to_dict(value) if each.name == "hyperparameters" else {each.name: plain(value)}
+        if each.name != "hyperparameters":
+            found[each.name] = plain(value)
+        elif value is not None:
+            found |= to_dict(value)
     return found
 
 

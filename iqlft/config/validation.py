@@ -34,12 +34,14 @@ def check(config: Any) -> None:  # noqa: ANN401
         value = getattr(config, name)
         if must := violated(kind, value) or _breaks_rule(name, value):
             raise ConfigError(f"--{name.replace('_', '-')} is {value!r}, but must {must}.")
-    if isinstance(config, PretrainConfig):
+    if isinstance(config, PretrainConfig | FinetuneConfig) and config.hyperparameters is not None:
         check(config.hyperparameters)
     if isinstance(config, TaskConfig):
         _require_own_dataset(config)
     if isinstance(config, FinetuneConfig | RunConfig):
         _require_one_worker_in_lockstep(config)
+        _require_sensible_mixture(config)
+        _require_second_environment_in_lockstep(config)
 
 
 def _breaks_rule(name: str, value: Any) -> str:  # noqa: ANN401
@@ -65,6 +67,27 @@ def _require_one_worker_in_lockstep(config: FinetuneConfig | RunConfig) -> None:
     if config.lockstep and num_workers != 1:
         raise ConfigError(
             f"--lockstep is for one worker, but there are to be {num_workers}; say --workers 1."
+        )
+
+
+def _require_sensible_mixture(config: FinetuneConfig | RunConfig) -> None:
+    if config.anneal_steps and config.offline_ratio is None:
+        raise ConfigError(
+            "--anneal-steps moves a share of the dataset from --offline-ratio to "
+            "--final-offline-ratio; say where it begins."
+        )
+    if config.warmup_steps >= config.env_steps:
+        raise ConfigError(
+            f"--warmup-steps is {config.warmup_steps}, but must be fewer than the "
+            f"{config.env_steps} environment steps in all, for something to be learned."
+        )
+
+
+def _require_second_environment_in_lockstep(config: FinetuneConfig | RunConfig) -> None:
+    if config.lockstep and config.eval_environment == "training":
+        raise ConfigError(
+            "--eval-environment training leaves training episodes for evaluations, after which "
+            "--lockstep could not repeat a run exactly; do without one of them."
         )
 
 

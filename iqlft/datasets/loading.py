@@ -99,6 +99,11 @@ class OfflineDataset:
         """N, the number of transitions."""
         return sum(each.num_transitions for each in self._sources)
 
+    @property
+    def longest_episode(self) -> int:
+        """Steps of the longest recorded episode; reads them."""
+        return max(each.longest_episode() for each in self._sources)
+
     def chunks(self) -> Iterator[NDArray[np.float32]]:
         """Reads the rows `(n, width)`, n at most `CHUNK_ROWS`; each is overwritten by the next.
 

@@ -108,6 +108,10 @@ class Source:
         """How many rows `episodes` yields in all."""
         return self.useful_transitions if self._drop else self.recorded_transitions
 
+    def longest_episode(self) -> int:
+        """Steps of the longest recorded episode."""
+        return max(len(each) for each in read_column(self._dataset, "rewards"))
+
     def returns(self) -> NDArray[np.float64]:
         """The return of each episode as recorded, `(episodes,)`."""
         rewards = read_column(self._dataset, "rewards")

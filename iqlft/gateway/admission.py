@@ -9,11 +9,13 @@ import iqlft_workers
 from iqlft.gateway.evaluation_queue import DEADLINE_SECONDS
 from iqlft.gateway.rate_limit import SessionLimiter
 from iqlft.gateway.roster import Roster, Session
+from iqlft.gateway.watchdog import PATIENCE_SECONDS
 from iqlft_workers import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from iqlft.config.settings import EvalEnvironment
     from iqlft.datasets.value_bounds import ValueBounds
     from iqlft.gateway.ledger import WorkerProgress
     from iqlft_workers.environment import EnvironmentSpec
@@ -50,6 +52,9 @@ class Service(NamedTuple):
         bounds: between which the values of transitions lie; None: any finite ones.
         evaluation_seconds: an evaluation episode that has not come for so long is given to another
             worker too, until it is known how long they take.
+        patience_seconds: a worker that is silent for so long, over a connection that stands, is
+            lost.
+        eval_environment: where evaluations run, see the setting.
     """
 
     run_id: str
@@ -64,6 +69,8 @@ class Service(NamedTuple):
     keyed: bool = False
     bounds: ValueBounds | None = None
     evaluation_seconds: float = DEADLINE_SECONDS
+    patience_seconds: float = PATIENCE_SECONDS
+    eval_environment: EvalEnvironment = "second"
 
 
 class Admission:
@@ -185,6 +192,7 @@ class Admission:
             lockstep=service.lockstep,
             weights_port=service.weights_port,
             actions=progress.actions,
+            one_environment=service.eval_environment == "training",
         )
 
     def check_environment(self, ready: messages.Ready) -> None:

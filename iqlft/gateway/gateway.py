@@ -19,6 +19,7 @@ from iqlft.gateway.ledger import TrainingEpisode
 from iqlft.gateway.roster import WorkerStatus
 from iqlft.gateway.sockets import GatewayError, LearnerSockets, PortInUseError
 from iqlft.gateway.state import GatewayState
+from iqlft.gateway.watchdog import PATIENCE_SECONDS
 from iqlft_workers.episode import EpisodeResult
 from iqlft_workers.keys import temporary_keys
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
+    from iqlft.config.settings import EvalEnvironment
     from iqlft.datasets.value_bounds import ValueBounds
     from iqlft.gateway.journal import Journal
     from iqlft_workers.actor import ActorWeights
@@ -69,6 +71,8 @@ class Gateway:
         bounds: between which the values of transitions lie; None: any finite ones.
         evaluation_seconds: an evaluation episode that has not come for so long is given to another
             worker too, until it is known how long they take.
+        patience_seconds: a worker that is silent for so long is lost, though its connection stands.
+        eval_environment: where evaluations run, see the setting.
 
     Attributes:
         endpoint: what a worker connects to.
@@ -98,6 +102,8 @@ class Gateway:
         insecure: bool = False,
         bounds: ValueBounds | None = None,
         evaluation_seconds: float = DEADLINE_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
+        eval_environment: EvalEnvironment = "second",
     ) -> None:
         if num_workers < 1 or (lockstep and num_workers > 1):
             raise GatewayError(
@@ -124,6 +130,8 @@ class Gateway:
             local_workers=local_workers,
             keyed=keys is not None,
             evaluation_seconds=evaluation_seconds,
+            patience_seconds=patience_seconds,
+            eval_environment=eval_environment,
             bounds=bounds,
         )
         self._state = GatewayState(service)

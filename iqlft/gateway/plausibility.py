@@ -53,7 +53,8 @@ class EpisodeLimits(NamedTuple):
 
 def _time_limit(environment: EnvironmentSpec) -> int | None:
     steps = environment.kwargs.get("max_episode_steps")
-    if steps is None:
+    # A recorded class is made without what is registered under its id.
+    if steps is None and not environment.entry_point:
         known = registration.registry.get(current_module(environment.id).rpartition(":")[2])
         steps = known.max_episode_steps if known else None
     return steps if isinstance(steps, int) and steps > 0 else None

@@ -24,7 +24,7 @@ Several full batches, so that a fast worker need not wait for each acknowledgeme
 CREDIT_SECONDS = 10.0
 """Credit that has not been used for so long goes to others."""
 
-WorkerState = Literal["stepping", "waiting", "evaluating", "lost"]
+WorkerState = Literal["starting", "stepping", "waiting", "evaluating", "lost"]
 """What a worker does, as far as the learner knows."""
 
 
@@ -136,8 +136,8 @@ class Session:
     @property
     def state(self) -> WorkerState:
         """What the worker does, as far as the learner knows."""
-        if self.phase == "lost":
-            return "lost"
+        if self.phase != "ready":
+            return "lost" if self.phase == "lost" else "starting"
         if self.assignment is not None:
             return "evaluating"
         return "stepping" if self.outstanding else "waiting"

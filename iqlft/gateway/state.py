@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from iqlft_workers.transition import Transitions
     from iqlft_workers.wire import Frame
 
-LOST_SECONDS = 10.0
-"""A worker that is silent for so long is lost."""
 PING_SECONDS = 1.0
 """A worker that is silent for so long is asked whether it is there."""
 GRANT_SECONDS = 0.02
@@ -249,7 +247,7 @@ class GatewayState:
     ) -> None:
         match message:
             case messages.Ready():
-                self._handle_ready(session, message)
+                self._handle_ready(session, message, now)
             case messages.Batch():
                 self._handle_batch(session, message, frames, now)
             case messages.GetWeights() if session.sent_weights is not self._weights:
@@ -282,9 +280,9 @@ class GatewayState:
         if session.weights_due and session.phase == "ready":
             self._send_weights(session)
 
-    def _handle_ready(self, session: Session, ready: messages.Ready) -> None:
+    def _handle_ready(self, session: Session, ready: messages.Ready, now: float) -> None:
         self._admission.check_environment(ready)
-        session.phase, session.ack_due = "ready", True
+        session.phase, session.ack_due, session.progressed_at = "ready", True, now
         self._grant_due = True
         if self._weights and session.sent_weights is not self._weights:
             self._send_weights(session)
@@ -346,7 +344,7 @@ class GatewayState:
             seconds = now - session.evaluating_since
             self.evaluations.record(assignment, place, evaluation.result, seconds)
             session.undone.remove(place)
-            session.evaluating_since = now
+            session.evaluating_since = session.progressed_at = now
             if not session.undone:
                 session.assignment, session.withholds = None, False
 
@@ -376,7 +374,8 @@ class GatewayState:
     def _check_alive(self, session: Session, now: float) -> None:
         """Asks who is silent, gives up who is lost, and takes back what is not used."""
         silence = session.silence(now)
-        if silence > LOST_SECONDS:
+        # Most are lost before, with their connection, which ZeroMQ looks after.
+        if silence > self._service.patience_seconds:
             self._reap(session)
         elif silence > PING_SECONDS and now - session.pinged_at > PING_SECONDS:
             session.pinged_at = now
@@ -392,6 +391,8 @@ class GatewayState:
     def _assign_evaluations(self, now: float) -> None:
         """Assigns episodes to who is free, those too that another has kept for too long."""
         ready = self.roster.ready
+        if self._service.eval_environment == "one-worker":
+            ready = [session for session in ready if session.worker_id == 0]
         for session in ready:
             if (
                 session.assignment is not None
@@ -406,7 +407,7 @@ class GatewayState:
                 session.assignment = self.evaluations.assign(session.worker_id, ids)
                 if session.assignment is not None:
                     session.undone = set(session.assignment.indices)
-                    session.evaluating_since = now
+                    session.evaluating_since = session.progressed_at = now
                     self._send(session, session.assignment)
 
     def _withhold(self, session: Session) -> None:

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 SILENT_SECONDS = 15.0
 """A worker that is lost, and heard nothing of for so long, hangs or is cut off."""
-STUCK_SECONDS = 60.0
-"""A worker that answers, but has not stepped for so long although it should, is stuck."""
+PATIENCE_SECONDS = 300.0
+"""A worker of whose environment no call has come to its end for so long, though it should work, is
+stuck: so long may a simulator load, reset or step.
+"""
 SLOW_FACTOR = 5.0
 """A worker that is so many times slower than the others is slow."""
 
@@ -36,9 +38,13 @@ class Watchdog:
     """Reports each session of a worker at most once, and that it is slow only once for all of them.
 
     How fast the others are is what they say: that shall not have a worker replaced for ever.
+
+    Args:
+        patience_seconds: see `PATIENCE_SECONDS`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        self._patience_seconds = patience_seconds
         self._known: set[str] = set()
         self._slow: set[int] = set()
 
@@ -53,25 +59,30 @@ class Watchdog:
         """
         found = []
         for worker in workers:
-            reason = "" if worker.session in self._known else _reason(worker)
+            reason = "" if worker.session in self._known else self._reason(worker)
             if not reason and worker.worker_id not in self._slow:
                 reason = _slowness(worker, workers)
                 self._slow.update({worker.worker_id} if reason else ())
             if reason:
                 self._known.add(worker.session)
-                silence = worker.seconds_since_message if worker.state == "lost" else 0.0
-                found.append(Incident(worker.worker_id, reason, silence))
+                found.append(Incident(worker.worker_id, reason, _idle_seconds(worker)))
         return found
 
+    def _reason(self, worker: WorkerStatus) -> str:
+        if worker.state == "lost":
+            silence = worker.seconds_since_message
+            return f"has been silent for {silence:.0f} s" if silence > SILENT_SECONDS else ""
+        idle, patience = worker.seconds_without_progress, self._patience_seconds
+        if worker.state == "waiting" or idle <= patience:
+            return ""
+        what = "built its environment" if worker.state == "starting" else "stepped"
+        return f"answers, but has not {what} for {idle:.0f} s (--patience {patience:g})"
 
-def _reason(worker: WorkerStatus) -> str:
+
+def _idle_seconds(worker: WorkerStatus) -> float:
     if worker.state == "lost":
-        silence = worker.seconds_since_message
-        return f"has been silent for {silence:.0f} s" if silence > SILENT_SECONDS else ""
-    idle = worker.seconds_without_progress
-    if worker.state != "waiting" and idle > STUCK_SECONDS:
-        return f"answers, but has not stepped for {idle:.0f} s"
-    return ""
+        return worker.seconds_since_message
+    return 0.0 if worker.state == "waiting" else worker.seconds_without_progress
 
 
 def _slowness(worker: WorkerStatus, workers: Sequence[WorkerStatus]) -> str:

@@ -48,6 +48,20 @@ class Adam:
         counts = zip(self.steps, parameters, strict=True)
         self._counts = [count for count, each in counts for _ in cut(each)]
 
+    def reset(self) -> None:
+        """Begins anew."""
+        for each in (*self.means, *self.squares, self.steps):
+            each.zero_()
+
+    def take_over(self, other: Adam) -> None:
+        """Goes on as another one of the same parameters would."""
+        for mine, theirs in zip(
+            (*self.means, *self.squares, self.steps),
+            (*other.means, *other.squares, other.steps),
+            strict=True,
+        ):
+            mine.copy_(theirs)
+
     def step(self, learning_rate: float) -> None:
         """Takes one step."""
         self.steps += 1

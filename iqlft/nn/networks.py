@@ -45,6 +45,12 @@ class Network(ABC):
     def changed(self) -> None:
         """To be called after the parameters have changed."""
 
+    def is_like(self, other: Network) -> bool:
+        """Whether another network computes the same from the same parameters."""
+        mine, theirs = self.named(self.parameters), other.named(other.parameters)
+        shapes = [[(key, each.shape) for key, each in named.items()] for named in (mine, theirs)]
+        return type(self) is type(other) and shapes[0] == shapes[1]
+
     @torch.no_grad()
     def track(self, other: Network, rate: float) -> None:
         """Moves the parameters towards those of another network: the step of a target network."""
@@ -95,6 +101,12 @@ class MLPNetwork(Network):
     def named(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:
         """The parameters, or something about each of them, as views with names."""
         return self.mlp.named(flat[0])
+
+    def is_like(self, other: Network) -> bool:
+        """Whether another network computes the same from the same parameters."""
+        if not isinstance(other, MLPNetwork) or self.mlp.layer_norm != other.mlp.layer_norm:
+            return False
+        return super().is_like(other)
 
     def changed(self) -> None:
         """To be called after the parameters have changed."""
@@ -156,6 +168,10 @@ class Actor(MLPNetwork):
     @abstractmethod
     def settings(self) -> Mapping[str, float]:
         """The numbers that its NumPy actor needs."""
+
+    def is_like(self, other: Network) -> bool:
+        """Whether another network acts the same with the same parameters."""
+        return super().is_like(other) and self.settings == getattr(other, "settings", None)
 
     def arrays(self) -> dict[str, Tensor]:
         """The arrays that its NumPy actor needs, `(M, ...)`, by their names there."""

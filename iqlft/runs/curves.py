@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
+from iqlft.config.algorithms import SWITCH
 from iqlft.runs.folder import CURVES, RunError, read_meta, require_whole
 from iqlft.runs.scores import CURVE_COLUMNS, Metric, Score
 
@@ -23,7 +24,7 @@ class RunCurve:
     Attributes:
         folder: the run folder.
         task: such as `antmaze-medium-play`.
-        algorithm: such as `iql`.
+        algorithm: such as `iql`, or `iql->rlpd` where it was fine-tuned with another one.
         seed: of the run.
         label: where the data come from, such as `regenerated with the D4RL procedure`.
         rows: evaluations in order, offline before online; never empty.
@@ -50,8 +51,10 @@ class RunCurve:
 
     @property
     def before(self) -> Score | None:
-        """The evaluation before fine-tuning: online at 0 environment steps, else last offline."""
+        """The pretrained policy's: online at 0 environment steps, else the last offline one."""
         offline, online = self.offline, self.online
+        if offline and SWITCH in self.algorithm:
+            return offline[-1]  # Online another policy begins.
         if online and online[0].env_steps == 0:
             return online[0]
         return offline[-1] if offline else None
@@ -85,7 +88,7 @@ def read_run(folder: Path | str) -> RunCurve:
         return RunCurve(
             folder=folder,
             task=str(meta["task"]),
-            algorithm=str(meta["algorithm"]),
+            algorithm=_algorithm(meta),
             seed=int(meta["seed"]),
             label=str(meta.get("dataset_label") or dataset_id or "unlabelled data"),
             rows=rows,
@@ -95,6 +98,13 @@ def read_run(folder: Path | str) -> RunCurve:
         raise RunError(
             f"{folder / 'meta.json'} has no {error}; a run's task, algorithm and seed are needed."
         ) from error
+
+
+def _algorithm(meta: dict[str, Any]) -> str:
+    """What a run was pretrained with, and fine-tuned with where that is something else."""
+    before, finetuned = str(meta["algorithm"]), meta.get("finetune")
+    after = finetuned.get("algorithm", before) if isinstance(finetuned, dict) else before
+    return before if before == after else f"{before}{SWITCH}{after}"
 
 
 def find_runs(root: Path | str) -> list[Path]:

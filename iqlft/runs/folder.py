@@ -429,13 +429,12 @@ def refuse_existing(folder: Path, flags: str = "--seed or --name") -> None:
         )
 
 
-def newest_pretrained(root: Path, task: str = "", algorithm: str = "") -> Path:
+def newest_pretrained(root: Path, task: str = "") -> Path:
     """The folder of the newest run under `root` that is pretrained and not fine-tuned yet.
 
     Args:
         root: holds `<task>/<run>/`.
         task: only runs of this task; empty: of any.
-        algorithm: only runs of this algorithm; empty: of any.
 
     Raises:
         RunError: there is none.
@@ -445,14 +444,11 @@ def newest_pretrained(root: Path, task: str = "", algorithm: str = "") -> Path:
     ready = [
         run.folder
         for run in runs
-        if run.meta.get("status") == "finished"
-        and run.config("finetune") is None
-        and algorithm in ("", run.meta.get("algorithm"))
+        if run.meta.get("status") == "finished" and run.config("finetune") is None
     ]
     if not ready:
-        of = f" of {algorithm}" if algorithm else ""
         raise RunError(
-            f"There is no run{of} under {root}/{task} that is pretrained and not fine-tuned yet; "
+            f"There is no run under {root}/{task} that is pretrained and not fine-tuned yet; "
             "make one with `iqlft pretrain`, or name a run and a copy with --into."
         )
     return ready[-1]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from iqlft.config.settings import FinetuneConfig
+    from iqlft.config.settings import FinetuneConfig, PretrainConfig
 
 _OF_THE_COMMAND = {"runs", "port", "dry_run"}
 """Settings of a machine that hold for one command alone."""
@@ -42,20 +42,28 @@ class Inherited(NamedTuple):
         usual, has = to_dict(type(config)()), to_dict(config)
         by_source: dict[str, list[str]] = {}
         for key, value in self.values.items():
-            if has[key] == value != usual[key]:
+            if key != "algorithm" and key in usual and has[key] == value != usual[key]:
                 by_source.setdefault(self.sources[key], []).append(f"{key} {value}")
         parts = [f"{', '.join(said)} from {source}" for source, said in by_source.items()]
         return f"Inherited: {'; '.join(parts)}." if parts else ""
 
 
-def inherited(folders: Sequence[Path]) -> Inherited:
+def inherited(folders: Sequence[Path], algorithm: str = "") -> Inherited:
     """What the runs in some folders bring along.
+
+    Args:
+        folders: of the runs.
+        algorithm: to go on with; empty: that of the runs, which bring its hyperparameters along
+            where they agree in them, and keep each its own otherwise.
 
     Raises:
         RunError: there is no run in one of them, or it cannot be read.
         ConfigError: its configuration makes no sense.
     """
-    each = [_of(Run.open(folder)) for folder in folders]
+    learners = [pretrain_config(Run.open(folder)) for folder in folders]
+    alike = len({(each.algorithm, each.hyperparameters) for each in learners}) == 1
+    own = algorithm in {"", learners[0].algorithm} and alike
+    each = [_of(config, algorithm, own=own) for config in learners]
     keys = dict.fromkeys(key for one in each for key in one.values)
     disputed = tuple(
         key for key in keys if any(one.values.get(key) != each[0].values.get(key) for one in each)
@@ -64,14 +72,14 @@ def inherited(folders: Sequence[Path]) -> Inherited:
     return Inherited(values, each[0].sources, disputed)
 
 
-def _of(run: Run) -> Inherited:
-    config = pretrain_config(run)
+def _of(config: PretrainConfig, algorithm: str, *, own: bool) -> Inherited:
+    """What a run brings along; `own` says whether its algorithm and hyperparameters too."""
     task = load_task(config.task) if config.task in task_names() else {}
     values = {key: value for key, value in task.items() if key in config_fields(OnlineConfig)}
+    values |= {} if own else task.get(algorithm) or {}
     sources = dict.fromkeys(values, f"the task {config.task}")
-    own = {
-        key: value
-        for key, value in to_dict(config).items()
-        if key in config_fields(MachineConfig).keys() - _OF_THE_COMMAND
-    }
-    return Inherited(values | own, sources | dict.fromkeys(own, "pretraining"))
+    kept = config_fields(MachineConfig).keys() - _OF_THE_COMMAND
+    if own:
+        kept |= {"algorithm", *to_dict(config.hyperparameters)}
+    before = {key: value for key, value in to_dict(config).items() if key in kept}
+    return Inherited(values | before, sources | dict.fromkeys(before, "pretraining"))

@@ -12,6 +12,7 @@ import torch
 from iqlft.algorithms.base import Spec, algorithm_class
 from iqlft.config.settings import ConfigError, MachineConfig, OnlineConfig
 from iqlft.datasets.loading import check_fits, load_dataset
+from iqlft.datasets.time_limit import KEY, limit_episodes
 from iqlft.training.replay import Replay
 from iqlft_workers.environment import Environment, EnvironmentSpec
 
@@ -123,12 +124,13 @@ def load_task_dataset(config: TaskConfig, *, trust: bool = False) -> OfflineData
     """
     # Whoever names an environment vouches for it.
     named = EnvironmentSpec(config.environment, trust=True) if config.environment else None
+    limit = {KEY: config.max_episode_steps} if config.max_episode_steps else {}
     dataset = load_dataset(
         *config.dataset,
         goal=config.goal,
         after_success=config.after_success,
         environment=named,
-        environment_kwargs=config.environment_kwargs,
+        environment_kwargs={**config.environment_kwargs, **limit},
         trust=config.trust or trust,
         reward_scale=config.reward_scale,
         reward_shift=config.reward_shift,
@@ -137,6 +139,7 @@ def load_task_dataset(config: TaskConfig, *, trust: bool = False) -> OfflineData
     probe = Environment(dataset.environment)
     try:
         check_fits(dataset, probe)
+        limit_episodes(dataset, probe.gym)
     finally:
         probe.close()
     return dataset

@@ -59,7 +59,7 @@ def dry_run_finetuning(
 ) -> list[tuple[str, str]]:
     """What `iqlft finetune` would do with so many runs, as names and texts."""
     rate = _updates_per_second(stack)
-    updates = updates_for(config.env_steps, config.utd_ratio)
+    updates = updates_for(config.env_steps, config.utd_ratio, config.warmup_steps)
     seconds = updates / rate * _turns(config, runs)
     return [
         *_sizes(config, task, stack, dataset, runs),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,22 +11,32 @@ import numpy as np
 
 from iqlft.analysis.statistics import t_interval, wilson_interval
 from iqlft.config.settings import ConfigError
+from iqlft.datasets.time_limit import has_time_limit, limited
 from iqlft.gateway.gateway import Gateway
+from iqlft.gateway.plausibility import EpisodeLimits
+from iqlft.gateway.watchdog import PATIENCE_SECONDS, Watchdog
 from iqlft.runs.policy import load_policy
 from iqlft.training.evaluation import FIRST_SEED
-from iqlft_workers.environment import require_trusted
+from iqlft_workers.environment import make, require_trusted
 from iqlft_workers.pool import WorkerPool
 from iqlft_workers.transition import RowLayout
 
 if TYPE_CHECKING:
     from iqlft.runs.policy import Policy
+    from iqlft_workers.environment import EnvironmentSpec
     from iqlft_workers.episode import EpisodeResult
 
 POLL_SECONDS = 0.5
 
 
 def evaluate(
-    run: Path, episodes: int, num_workers: int, *, trust: bool = False
+    run: Path,
+    episodes: int,
+    num_workers: int,
+    *,
+    trust: bool = False,
+    patience_seconds: float = PATIENCE_SECONDS,
+    max_episode_steps: int = 0,
 ) -> list[tuple[str, str]]:
     """Evaluates the newest policy of a run.
 
@@ -34,6 +45,8 @@ def evaluate(
         episodes: how many.
         num_workers: local worker processes.
         trust: whether the policy's environment may be made though nobody registers it.
+        patience_seconds: that its environment may take to be built, to reset or to step.
+        max_episode_steps: time limit of an episode; 0: that of the environment.
 
     Returns:
         Names and texts: success with its Wilson interval, return and length.
@@ -42,7 +55,8 @@ def evaluate(
         UserError: there is no policy, or a number makes no sense.
     """
     policy = load_policy(run, trust=trust)
-    results = run_episodes(policy, run.name, episodes, num_workers)
+    policy.environment = _with_time_limit(policy.environment, max_episode_steps)
+    results = run_episodes(policy, run.name, episodes, num_workers, patience_seconds)
     success = wilson_interval(float(np.mean([each.success for each in results])), episodes)
     returns = t_interval([each.episode_return for each in results])
     between = f" [{returns.lower:.2f}, {returns.upper:.2f}], 95 % t" if returns.has_interval else ""
@@ -57,7 +71,31 @@ def evaluate(
     ]
 
 
-def run_episodes(policy: Policy, name: str, episodes: int, num_workers: int) -> list[EpisodeResult]:
+def _with_time_limit(spec: EnvironmentSpec, steps: int) -> EnvironmentSpec:
+    """An environment whose episodes end; policies of earlier versions may name others.
+
+    Raises:
+        ConfigError: nothing ends them.
+    """
+    if steps:
+        return limited(spec, steps)
+    if EpisodeLimits.of(spec).steps is None:
+        with closing(make(spec)) as environment:
+            if not has_time_limit(environment):
+                raise ConfigError(
+                    f"{spec.id} has no time limit, so that an episode may never end; say how many "
+                    "steps one has at most: --max-episode-steps N."
+                )
+    return spec
+
+
+def run_episodes(
+    policy: Policy,
+    name: str,
+    episodes: int,
+    num_workers: int,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> list[EpisodeResult]:
     """Runs evaluation episodes with the mean action, from the seeds that training uses.
 
     Args:
@@ -65,6 +103,7 @@ def run_episodes(policy: Policy, name: str, episodes: int, num_workers: int) -> 
         name: of its run.
         episodes: how many.
         num_workers: local worker processes.
+        patience_seconds: see `evaluate`; a worker that hangs is killed and started again.
 
     Returns:
         What each episode came to, in the order of the seeds.
@@ -84,7 +123,10 @@ def run_episodes(policy: Policy, name: str, episodes: int, num_workers: int) -> 
         seed=0,
         num_workers=num_workers,
         local_workers=num_workers,
+        patience_seconds=patience_seconds,
+        eval_environment="training",
     )
+    watchdog = Watchdog(patience_seconds)
     with tempfile.TemporaryDirectory() as logs:
         pool = WorkerPool(num_workers, gateway.endpoint, Path(logs), gateway.own_keys)
         try:
@@ -93,6 +135,8 @@ def run_episodes(policy: Policy, name: str, episodes: int, num_workers: int) -> 
             seeds = [FIRST_SEED + index for index in range(episodes)]
             pending = gateway.evaluate(policy.weights, seeds)
             while not pending.finished:
+                for incident in watchdog.check(gateway.worker_status()):
+                    pool.replace(*incident)
                 pool.watch()
                 try:
                     pending.result(POLL_SECONDS)

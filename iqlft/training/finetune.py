@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from iqlft.analysis.restored import end_of_pretraining
-from iqlft.config.settings import FinetuneConfig, override, to_dict
+from iqlft.config.settings import FinetuneConfig, online_learner, override, to_dict
 from iqlft.config.validation import check
 from iqlft.datasets.value_bounds import ValueBounds
 from iqlft.gateway.gateway import Gateway
@@ -50,6 +50,7 @@ from iqlft.training.seeds import (
 )
 from iqlft.training.session import Session
 from iqlft.training.sessions import Sessions
+from iqlft.training.switch import switch
 from iqlft_workers.discovery import write_endpoint, write_finished
 from iqlft_workers.keys import LearnerKeys
 
@@ -57,10 +58,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from iqlft.config.settings import PretrainConfig
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.runs.checkpoint import Checkpoint
     from iqlft.training.progress import Reporter
     from iqlft.training.stack import Member, Stack
+    from iqlft.training.switch import Switch
 
     FinetunePlan = RunPlan[FinetuneConfig]
 
@@ -101,7 +104,7 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
     folders = []
     for group in alike(runs):
         plans = [
-            RunPlan(run, pretrain_config(run), each, _load_start(run, config))
+            RunPlan(run, _learner(run, each), each, _load_start(run, config))
             for run, each in zip(group, shares(config, len(group)), strict=True)
         ]
         folders += _train(plans, reporter or Silent(), fresh=True)
@@ -121,7 +124,12 @@ def _jobs(runs: Sequence[Run], config: FinetuneConfig) -> list[Job]:
 
 def _chosen(config: FinetuneConfig) -> tuple[Path, ...]:
     """The named runs, or the newest pretrained one that is not fine-tuned yet."""
-    return config.run or (newest_pretrained(config.runs, config.task, config.algorithm),)
+    return config.run or (newest_pretrained(config.runs, config.task),)
+
+
+def _learner(run: Run, config: FinetuneConfig) -> PretrainConfig:
+    """What a run learns online."""
+    return online_learner(pretrain_config(run), config)
 
 
 def _target(run: Run, config: FinetuneConfig) -> Path:
@@ -138,7 +146,7 @@ def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
     for run in group:
         end_of_pretraining(run)
     together = group if stacked(config, len(group)) else group[:1]
-    plans = [RunPlan(run, pretrain_config(run), config) for run in together]
+    plans = [RunPlan(run, _learner(run, config), config) for run in together]
     dataset = load_task_dataset(plans[0].learned, trust=plans[0].config.trust)
     stack = _build(plans, dataset)
     return dry_run_finetuning(config, plans[0].learned.task, stack, dataset, len(group))
@@ -168,7 +176,8 @@ def resume_finetuning(
     require_alike(runs, [learned(pretrain_config(run)) for run in runs])
     require_alike(runs, [shared(each) for each in configs])
     saved = load_together(runs, configs[0].checkpoint_every)
-    plans = list(map(RunPlan, runs, map(pretrain_config, runs), configs, saved))
+    learners = map(_learner, runs, configs)
+    plans = list(map(RunPlan, runs, learners, configs, saved))
     _train(plans, reporter or Silent(), fresh=False, accept_loss=accept_loss)
 
 
@@ -215,7 +224,8 @@ def _claim(plan: FinetunePlan, stack: Stack) -> Run:
     with writing(run.folder, "repeat the command"):
         checkpoint.make_last(run.folder / "checkpoints", start)
         # The status first: without it nothing would continue a run that is killed in between.
-        run.write_meta({"status": "running", "finetune": learner_machine(stack) | surroundings()})
+        learner = {"algorithm": plan.learned.algorithm} | learner_machine(stack)
+        run.write_meta({"status": "running", "finetune": learner | surroundings()})
         run.write_config("finetune", to_dict(dataclasses.replace(config, run=(), into="")))
     return run
 
@@ -240,6 +250,13 @@ def _train(
     for plan in plans:
         require_same_dataset(plan.run, dataset)
     stack = _build(plans, dataset)
+    switched = switch(plans, stack, dataset)
+    if switched.note:
+        reporter.event(switched.note)
+    plans = [
+        dataclasses.replace(plan, saved=start)
+        for plan, start in zip(plans, switched.starts, strict=True)
+    ]
     with ExitStack() as opened:
         if not fresh:
             for plan in plans:
@@ -260,7 +277,7 @@ def _train(
         ]
         with Sessions[Online](dataset, reporter, len(plans)) as sessions:
             for index, each in enumerate(zip(plans, gateways, journals, strict=True)):
-                _open(sessions, stack.member(index), *each)
+                _open(sessions, stack.member(index), *each, _phase(each[0], switched, index))
             stack.begin_online()
             sessions.each(first_evaluation)
             sessions.each(Session.wait_for_evaluation)
@@ -293,9 +310,10 @@ def _open(
     plan: FinetunePlan,
     gateway: Gateway,
     journal: Journal,
+    phase: Online,
 ) -> None:
     """Opens a run's session, with the new transitions that it had."""
-    session = sessions.open(plan, gateway, _phase(plan), member)
+    session = sessions.open(plan, gateway, phase, member)
     for rows in journal.rows(member.layout):
         member.add_rows(rows)
     if journal.loss:
@@ -304,7 +322,7 @@ def _open(
         session.reporter.event(_invitation(plan.run, plan.config, gateway))
 
 
-def _phase(plan: FinetunePlan) -> Online:
+def _phase(plan: FinetunePlan, switched: Switch, index: int) -> Online:
     assert plan.saved is not None
     config, state = plan.config, plan.saved.state
     slack = (
@@ -313,8 +331,20 @@ def _phase(plan: FinetunePlan) -> Online:
         else config.slack or max(512, 128 * (config.workers + config.remote_workers))
     )
     updates = state["updates"] - plan.learned.num_updates
-    pacing = Pacing(config.utd_ratio, slack, config.env_steps, state["env_steps"], updates)
-    return Online(pacing, fresh=state["phase"] == "offline")
+    pacing = Pacing(
+        config.utd_ratio,
+        slack,
+        config.env_steps,
+        state["env_steps"],
+        updates,
+        config.warmup_steps,
+    )
+    return Online(
+        pacing,
+        fresh=state["phase"] == "offline",
+        keeps_policy=switched.keeps_policy,
+        guide=switched.guides[index] if switched.guides else None,
+    )
 
 
 def _invitation(run: Run, config: FinetuneConfig, gateway: Gateway) -> str:
@@ -351,8 +381,11 @@ def _open_gateway(plan: FinetunePlan, dataset: OfflineDataset, keys: LearnerKeys
         num_workers=config.workers + config.remote_workers,
         local_workers=config.workers,
         evaluation_seconds=config.eval_deadline_seconds,
+        patience_seconds=config.patience,
+        eval_environment=config.eval_environment,
         lockstep=config.lockstep,
-        last_version=plan.learned.num_updates + updates_for(config.env_steps, config.utd_ratio),
+        last_version=plan.learned.num_updates
+        + updates_for(config.env_steps, config.utd_ratio, config.warmup_steps),
         bounds=ValueBounds.of_dataset(dataset.statistics, dataset.layout, config.value_bounds),
     )
 

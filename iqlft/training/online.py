@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from iqlft_workers.actor import uniform_weights
 
 if TYPE_CHECKING:
     from iqlft.config.settings import FinetuneConfig
+    from iqlft.training.pacing import Pacing
     from iqlft.training.phases import Online
     from iqlft.training.sessions import Sessions
     from iqlft.training.stack import Stack
@@ -27,8 +29,8 @@ def first_evaluation(session: Session[Online]) -> None:
     """
     if not session.phase.fresh:
         return
-    last, episodes = session.last, session.plan.config.eval_episodes
-    if last is None or (last.updates, last.episodes) != (session.member.updates, episodes):
+    last, now = session.last, (session.member.updates, session.plan.config.eval_episodes)
+    if last is None or not session.phase.keeps_policy or (last.updates, last.episodes) != now:
         session.evaluate()
     else:
         session.adopt(last._replace(phase="online", seconds=session.seconds))
@@ -48,6 +50,7 @@ def train_online(stack: Stack, sessions: Sessions[Online], config: FinetuneConfi
             for session in sessions.living:
                 session.metrics.waited(time.monotonic() - began)
         if _may_update(sessions):
+            stack.replay.offline_ratio = _offline_ratio(sessions.living[0].phase.pacing, config)
             stack.update()
             sessions.each(_after_update, config)
         sessions.each(Session.tick)
@@ -85,11 +88,24 @@ def _publish(session: Session[Online]) -> None:
     gateway.allow(session.phase.pacing.allowance())
 
 
+def _offline_ratio(pacing: Pacing, config: FinetuneConfig) -> float | None:
+    """Share of the next batch that is the dataset's; None for the union."""
+    if not config.anneal_steps or config.offline_ratio is None:
+        return config.offline_ratio
+    way = config.final_offline_ratio - config.offline_ratio
+    return config.offline_ratio + way * min(1.0, pacing.learned_steps / config.anneal_steps)
+
+
 def _behaviour(session: Session[Online]) -> ActorWeights:
-    """What workers act with: at random in the first steps, then with the actor."""
-    weights = session.actor_weights()
-    random = session.phase.pacing.env_steps < session.plan.config.random_steps
-    return uniform_weights(weights) if random else weights
+    """What workers act with: at random in the first steps, then with the actor and its guide."""
+    weights, config, phase = session.actor_weights(), session.plan.config, session.phase
+    if phase.env_steps < config.random_steps:
+        return uniform_weights(weights)
+    if phase.guide is None:
+        return weights
+    left = 1 - phase.env_steps / (config.guide_until or config.env_steps)
+    steps = math.ceil(phase.guide.steps * left)
+    return weights._replace(guide=phase.guide._replace(steps=steps)) if steps > 0 else weights
 
 
 def _after_update(session: Session[Online], config: FinetuneConfig) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from iqlft.gateway import watchdog
 from iqlft.gateway.journal import JournalError
-from iqlft.gateway.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,11 +29,19 @@ class Oversight:
         gateway: of the run.
         pool: its local workers, which are replaced where they do not work.
         folder: of the run.
+        patience_seconds: that a call of an environment may last.
     """
 
-    def __init__(self, gateway: Gateway, pool: WorkerPool, folder: Path) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        pool: WorkerPool,
+        folder: Path,
+        patience_seconds: float = watchdog.PATIENCE_SECONDS,
+    ) -> None:
         self._gateway, self._pool, self._folder = gateway, pool, folder
-        self._watchdog, self._journal_error, self._since = Watchdog(), "", 0.0
+        self._watchdog = watchdog.Watchdog(patience_seconds)
+        self._journal_error, self._since = "", 0.0
         self._refused, self._refusals_at = 0, 0.0
 
     def incidents(self, workers: Sequence[WorkerStatus]) -> Iterator[str]:

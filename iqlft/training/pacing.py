@@ -2,9 +2,9 @@
 
 With E environment steps in the replay, G online updates, the ratio U and the slack S:
 
-- the learner may update while `G + 1 <= U * E + S` and E >= 1,
-- workers may have stepped `ceil((G + 1 + S) / U)` times in all: as many as the next update needs,
-  and the slack.
+- the learner may update while `G + 1 <= U * (E - W) + S` and E > W, with W steps of warm-up,
+- workers may have stepped `W + ceil((G + 1 + S) / U)` times in all: as many as the next update
+  needs, and the slack.
 
 In lockstep S is 0: one step, then its updates, then the next step.
 """
@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 
-def updates_for(env_steps: int, utd_ratio: float) -> int:
+def updates_for(env_steps: int, utd_ratio: float, warmup_steps: int = 0) -> int:
     """Online updates of a run of so many environment steps."""
-    return int(_exact(utd_ratio) * env_steps)
+    return int(_exact(utd_ratio) * max(0, env_steps - warmup_steps))
 
 
 def _exact(utd_ratio: float) -> Fraction:
@@ -36,6 +36,7 @@ class Pacing:
         total_env_steps: environment steps of the whole run.
         env_steps: E, steps whose transitions are in the replay.
         updates: G, online updates made.
+        warmup_steps: W, first environment steps without updates.
     """
 
     utd_ratio: float
@@ -43,6 +44,7 @@ class Pacing:
     total_env_steps: int
     env_steps: int = 0
     updates: int = 0
+    warmup_steps: int = 0
 
     @property
     def _ratio(self) -> Fraction:
@@ -51,25 +53,38 @@ class Pacing:
     @property
     def total_updates(self) -> int:
         """Online updates of the whole run."""
-        return updates_for(self.total_env_steps, self.utd_ratio)
+        return updates_for(self.total_env_steps, self.utd_ratio, self.warmup_steps)
+
+    @property
+    def learned_steps(self) -> int:
+        """Environment steps that the updates so far belong to, wherever the workers are.
+
+        Each update belongs to the step count `W + G / U`.
+        """
+        return self._step_of(self.updates)
+
+    def _step_of(self, updates: int) -> int:
+        return self.warmup_steps + int(updates / self._ratio)
 
     def may_update(self) -> bool:
         """Whether the learner may make one more update."""
-        within = self.updates + 1 <= self._ratio * self.env_steps + self.slack
-        return self.env_steps > 0 and self.updates < self.total_updates and within
+        learned_from = self.env_steps - self.warmup_steps
+        within = self.updates + 1 <= self._ratio * learned_from + self.slack
+        return learned_from > 0 and self.updates < self.total_updates and within
 
     def allowance(self) -> int:
         """The number of environment steps that workers may have taken in all."""
-        return min(math.ceil((self.updates + 1 + self.slack) / self._ratio), self.total_env_steps)
+        needed = math.ceil((self.updates + 1 + self.slack) / self._ratio)
+        return min(self.warmup_steps + needed, self.total_env_steps)
 
     def passed(self, every: int) -> int | None:
         """The multiple of `every` environment steps that the latest update completed, if any.
 
-        An update belongs to the step count `G / U`, wherever within the slack the workers are, so
-        that evaluations of different runs stand at the same places.
+        It goes by `learned_steps`, so that evaluations of different runs stand at the same places.
+        During the warm-up there is nothing new to evaluate.
         """
-        now = int(self.updates / self._ratio) // every
-        before = int((self.updates - 1) / self._ratio) // every
+        now = self.learned_steps // every
+        before = self._step_of(self.updates - 1) // every
         return now * every if now > before else None
 
     def finished(self) -> bool:

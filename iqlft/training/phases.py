@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 if TYPE_CHECKING:
     from iqlft.training.pacing import Pacing
     from iqlft.training.stack import Member
+    from iqlft_workers.actor import Guide
 
 PhaseName = Literal["offline", "online"]
 """What a phase is called in every file of a run."""
@@ -22,6 +23,7 @@ class Offline:
 
     name: ClassVar[PhaseName] = "offline"
     env_steps = 0
+    keeps_policy = True
 
     def __init__(self, member: Member, total: int) -> None:
         self._member, self.total = member, total
@@ -38,12 +40,17 @@ class Online:
     Args:
         pacing: of the run; it knows how far steps and updates are.
         fresh: whether the run has just come online.
+        keeps_policy: whether it came with the policy of pretraining.
+        guide: the policy of pretraining, and for how many steps of an episode it acts at first.
     """
 
     name: ClassVar[PhaseName] = "online"
 
-    def __init__(self, pacing: Pacing, *, fresh: bool) -> None:
+    def __init__(
+        self, pacing: Pacing, *, fresh: bool, keeps_policy: bool = True, guide: Guide | None = None
+    ) -> None:
         self.pacing, self.fresh = pacing, fresh
+        self.keeps_policy, self.guide = keeps_policy, guide
         self.total = pacing.total_env_steps
 
     @property

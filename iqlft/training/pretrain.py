@@ -217,6 +217,9 @@ def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -
         num_workers=config.workers,
         local_workers=config.workers,
         evaluation_seconds=config.eval_deadline_seconds,
+        patience_seconds=config.patience,
+        # Where nobody trains, one environment is enough.
+        eval_environment="training",
     )
 
 

@@ -59,6 +59,7 @@ class Replay:
         dataset_size: see above.
         capacity: see above.
         added: new transitions that each member has had.
+        offline_ratio: see above; it may change from one batch to the next.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Replay:
         self.dataset_size = dataset_size
         self.capacity = capacity
         self.added = [0] * len(seeds)
-        self._offline_ratio = offline_ratio
+        self.offline_ratio = offline_ratio
         self._selected: Tensor | None = None
         self._returns: Tensor | None = None
         self._open: list[OpenEpisodes] = []
@@ -211,8 +212,8 @@ class Replay:
 
     def _union(self, member: int, count: int) -> Tensor:
         generator, new_size = self._generators[member], self.new_size(member)
-        if self._offline_ratio is not None and new_size:
-            offline = round(count * self._offline_ratio)
+        if self.offline_ratio is not None and new_size:
+            offline = round(count * self.offline_ratio)
             parts = self._dataset(offline, generator), self._new(member, count - offline, generator)
             return torch.cat(parts)
         size = self._offline_size

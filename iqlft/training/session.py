@@ -107,7 +107,7 @@ class Session(Generic[PhaseType]):
         self.before: Score | None = None
         self.last: Score | None = None
         self._losses: dict[str, float] = {}
-        self._oversight = Oversight(gateway, self.pool, run.folder)
+        self._oversight = Oversight(gateway, self.pool, run.folder, config.patience)
         self._seconds_before, self._started, self._next_tick = 0.0, time.monotonic(), 0.0
         self._diverged = False
         # As it is now, checked: an edit from outside shows at the next resume.
@@ -230,7 +230,7 @@ class Session(Generic[PhaseType]):
         if score is None:
             return
         self.last = score
-        if score.phase == "offline" or score.env_steps == 0:
+        if self.phase.keeps_policy and score.env_steps == 0:
             self.before = score
         self.metrics.write_score(score)
         _log.info("%s", describe(score))

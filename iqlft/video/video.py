@@ -16,6 +16,7 @@ from iqlft.analysis.restored import pretrained_policy
 from iqlft.analysis.summary import series_of
 from iqlft.config.settings import ConfigError, FinetuneConfig, override
 from iqlft.datasets.goal_maze import distance_to_goal
+from iqlft.gateway.watchdog import PATIENCE_SECONDS
 from iqlft.runs.curves import read_run
 from iqlft.runs.folder import Run, pretrain_config
 from iqlft.runs.policy import Policy, load_policy, save_policy
@@ -62,6 +63,7 @@ def film_run(
     say: Callable[[str], None] = lambda _: None,
     *,
     trust: bool = False,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> list[Path]:
     """Runs the evaluation episodes of a run's policies again, and films three of each.
 
@@ -72,6 +74,7 @@ def film_run(
         num_workers: local worker processes that run them.
         say: takes a sentence; told what happens meanwhile.
         trust: whether the policy's environment may be made though nobody registers it.
+        patience_seconds: that its environment may take to be built, to reset or to step.
 
     Returns:
         The video and its last picture: `video.mp4`, `video.png`.
@@ -93,7 +96,9 @@ def film_run(
         size = picture_size(environment)
         for phase in phases:
             say(f"Running {episodes} episodes {phase.name}.")
-            results = run_episodes(phase.policy, folder.name, episodes, num_workers)
+            results = run_episodes(
+                phase.policy, folder.name, episodes, num_workers, patience_seconds
+            )
             rows.append(ranked(results, judged_by, environment))
     montage = Montage(
         f"{shown.task}, {series_of(shown).name}, seed {shown.seed}",

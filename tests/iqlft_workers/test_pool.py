@@ -1,12 +1,17 @@
 """Local workers run this package's code, whatever lies in the folder where they are started."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from iqlft_workers import pool as pool_module
 from iqlft_workers.actor import ActorWeights
+from iqlft_workers.environment import EnvironmentSpec
+from iqlft_workers.transition import RowLayout
+from slow_environments import ID
 
 
 @pytest.mark.parametrize("name", ["workers.py", "msgpack.py", "iqlft_workers.py"])
@@ -28,3 +33,29 @@ def test_files_of_the_current_folder_do_not_stand_in_for_modules_of_a_worker(
         count += sum(part.num_transitions for part in gateway.receive(20.0))
         assert pool.watch() == []
     assert not marker.exists()
+
+
+def test_the_log_of_a_worker_that_says_much_is_kept_short(
+    serve: Callable[..., Any],
+    make_weights: Callable[..., ActorWeights],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+    monkeypatch.setattr(pool_module, "LOG_BYTES", 20_000)
+    spec = EnvironmentSpec(ID, {"says": "x" * 999}, trust=True)
+    gateway, pool = serve(environment=spec, layout=RowLayout(1, 1))
+    gateway.publish(make_weights(1, 1))
+    log, older = tmp_path / "logs" / "worker-0.log", tmp_path / "logs" / "worker-0.log.1"
+    count = 0
+    while count < 200:
+        gateway.allow(count + 10)
+        count += sum(part.num_transitions for part in gateway.receive(20.0))
+        assert pool.watch() == []
+        assert log.stat().st_size <= 20_000
+    assert 20_000 < older.stat().st_size < 100_000
+    # It is the end of it that is kept, and written on.
+    assert set(log.read_text() + older.read_text()[1000:]) <= set("x\n")
+    pool.stop()
+    pool.start()
+    assert older.read_text().endswith("x\n")

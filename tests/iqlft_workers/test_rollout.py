@@ -7,7 +7,13 @@ import pytest
 from gymnasium import spaces
 
 from actors import with_array
-from iqlft_workers.actor import ActorWeights, GaussianActor
+from iqlft_workers.actor import (
+    ActorWeights,
+    GaussianActor,
+    Guide,
+    make_actor,
+    uniform_weights,
+)
 from iqlft_workers.environment import Environment, EnvironmentSpec
 from iqlft_workers.episode import EpisodeResult
 from iqlft_workers.rollout import Rollout, episode_randomness, evaluate_episode
@@ -24,8 +30,13 @@ def pendulum() -> Iterator[Environment]:
 
 
 @pytest.fixture
-def actor(make_weights: MakeWeights) -> GaussianActor:
-    return GaussianActor(make_weights(3, 1, version=4))
+def weights(make_weights: MakeWeights) -> ActorWeights:
+    return make_weights(3, 1, version=4)
+
+
+@pytest.fixture
+def actor(weights: ActorWeights) -> GaussianActor:
+    return GaussianActor(weights)
 
 
 def run(rollout: Rollout, steps: int) -> Transitions:
@@ -42,9 +53,9 @@ def assert_equal(one: Transitions, other: Transitions) -> None:
 
 
 def test_transitions_chain_and_end_with_the_true_final_observation(
-    pendulum: Environment, actor: GaussianActor
+    pendulum: Environment, weights: ActorWeights
 ) -> None:
-    taken = run(Rollout(pendulum, actor, seed=1, worker_id=0), 202)
+    taken = run(Rollout(pendulum, weights, seed=1, worker_id=0), 202)
     within = np.delete(np.arange(201), 199)
     np.testing.assert_array_equal(taken.next_observations[within], taken.observations[within + 1])
     assert taken.truncated.nonzero()[0].tolist() == [199]
@@ -55,9 +66,9 @@ def test_transitions_chain_and_end_with_the_true_final_observation(
 
 
 def test_recorded_actions_and_seed_give_the_recorded_episode_again(
-    pendulum: Environment, actor: GaussianActor
+    pendulum: Environment, weights: ActorWeights, actor: GaussianActor
 ) -> None:
-    rollout = Rollout(pendulum, actor, seed=1, worker_id=2, episode=5)
+    rollout = Rollout(pendulum, weights, seed=1, worker_id=2, episode=5)
     taken = run(rollout, 20)
     seed, rng = episode_randomness(1, 2, 5)
     observation = pendulum.reset(seed)
@@ -70,20 +81,69 @@ def test_recorded_actions_and_seed_give_the_recorded_episode_again(
         observation = step.observation
 
 
+def test_a_guide_acts_in_the_first_steps_of_every_episode_and_its_noise_is_the_same(
+    pendulum: Environment, make_weights: MakeWeights, weights: ActorWeights
+) -> None:
+    other = uniform_weights(make_weights(3, 1, version=1))
+    plain, guiding = (
+        run(Rollout(pendulum, each, seed=1, worker_id=0), 205) for each in (weights, other)
+    )
+    guided = run(
+        Rollout(pendulum, weights._replace(guide=Guide(3, other)), seed=1, worker_id=0), 205
+    )
+    for begin in (0, 200):
+        theirs = slice(begin, begin + 3)
+        np.testing.assert_array_equal(guided.actions[theirs], guiding.actions[theirs])
+    seed, rng = episode_randomness(1, 0, 0)
+    observation = pendulum.reset(seed)
+    for index in range(5):
+        actor = make_actor(other if index < 3 else weights)
+        np.testing.assert_array_equal(guided.actions[index], actor.sample(observation, rng))
+        observation = pendulum.step(guided.actions[index]).observation
+    # Whoever acts, the version is the learner's.
+    assert (guided.versions == 4).all()
+    rollout = Rollout(pendulum, weights._replace(guide=Guide(3, other)), seed=1, worker_id=0)
+    rollout.load(weights)
+    assert_equal(run(rollout, 5), Transitions(*(array[:5] for array in plain)))
+
+
 def test_actions_are_recorded_as_executed_within_the_bounds(
     pendulum: Environment, make_weights: MakeWeights
 ) -> None:
     wild = with_array(make_weights(3, 1), "log_std", np.array([2.0], np.float32))
-    taken = run(Rollout(pendulum, GaussianActor(wild), seed=0, worker_id=0), 50)
+    taken = run(Rollout(pendulum, wild, seed=0, worker_id=0), 50)
     assert np.abs(taken.actions).max() == 1.0
 
 
-def test_every_episode_of_every_worker_and_seed_begins_differently(
+def test_seeds_of_episodes_fit_a_c_int() -> None:
+    seeds = [episode_randomness(0, 0, episode)[0] for episode in range(100)]
+    assert 2**30 < max(seeds) < 2**31
+    assert len(set(seeds)) == 100
+
+
+def test_an_episode_that_is_left_is_not_gone_on_with_and_one_not_begun_begins_again(
     pendulum: Environment, actor: GaussianActor
+) -> None:
+    whole = run(Rollout(pendulum, actor, seed=1, worker_id=2), 1)
+    rollout = Rollout(pendulum, actor, seed=1, worker_id=2)
+    assert not rollout.under_way
+    pendulum.reset(5)  # An evaluation, in the same environment.
+    rollout.leave_episode()
+    assert_equal(run(rollout, 1), whole)
+    assert rollout.under_way
+    pendulum.reset(5)
+    rollout.leave_episode()
+    following = run(rollout, 1)
+    assert rollout.episode == 1
+    assert_equal(following, run(Rollout(pendulum, actor, seed=1, worker_id=2, episode=1), 1))
+
+
+def test_every_episode_of_every_worker_and_seed_begins_differently(
+    pendulum: Environment, weights: ActorWeights
 ) -> None:
     firsts = {
         run(
-            Rollout(pendulum, actor, seed=seed, worker_id=worker, episode=episode), 1
+            Rollout(pendulum, weights, seed=seed, worker_id=worker, episode=episode), 1
         ).observations.tobytes()
         for seed in range(2)
         for worker in range(2)
@@ -98,13 +158,13 @@ def test_an_episode_resumed_from_its_actions_continues_bit_for_bit(
 ) -> None:
     environment, other = (Environment(EnvironmentSpec(name)) for _ in range(2))
     weights = make_weights(environment.observation_dim, 1)
-    whole = Rollout(environment, GaussianActor(weights), seed=3, worker_id=0)
+    whole = Rollout(environment, weights, seed=3, worker_id=0)
     taken = run(whole, 40)
     ends = (taken.terminated | taken.truncated).nonzero()[0]
     began = int(ends[ends < 30][-1]) + 1 if (ends < 30).any() else 0
     resumed = Rollout(
         other,
-        GaussianActor(weights),
+        weights,
         seed=3,
         worker_id=0,
         episode=int((ends < 30).sum()),
@@ -116,9 +176,9 @@ def test_an_episode_resumed_from_its_actions_continues_bit_for_bit(
 
 
 def test_the_end_of_an_episode_is_told_with_its_raw_return(
-    pendulum: Environment, actor: GaussianActor
+    pendulum: Environment, weights: ActorWeights
 ) -> None:
-    rollout = Rollout(pendulum, actor, seed=1, worker_id=0, capacity=200)
+    rollout = Rollout(pendulum, weights, seed=1, worker_id=0, capacity=200)
     for _ in range(199):
         rollout.step()
         assert rollout.finished is None
@@ -185,8 +245,8 @@ def test_success_and_the_step_of_the_first_hit_are_told(
     )
 
 
-def test_termination_is_no_time_limit(corridor: Environment, actor: GaussianActor) -> None:
-    taken = run(Rollout(corridor, actor, seed=0, worker_id=0), 7)
+def test_termination_is_no_time_limit(corridor: Environment, weights: ActorWeights) -> None:
+    taken = run(Rollout(corridor, weights, seed=0, worker_id=0), 7)
     assert taken.terminated.tolist() == [False] * 5 + [True, False]
     assert not taken.truncated.any()
     assert taken.next_observations[5, 0] == 6

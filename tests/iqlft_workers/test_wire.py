@@ -1,6 +1,7 @@
 import itertools
 import math
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from actors import gaussian
 from iqlft_workers import messages
-from iqlft_workers.actor import ACTORS, ActorWeights
+from iqlft_workers.actor import ACTORS, ActorWeights, Guide, uniform_weights
 from iqlft_workers.messages import Message
 from iqlft_workers.wire import (
     MAX_BYTES,
@@ -208,6 +209,23 @@ def test_numbers_of_any_kind_travel_as_floats() -> None:
     weights = OTHER_KINDS["deterministic"]
     received = unpack_weights(pack_weights(weights._replace(settings={"exploration_noise": 1})))
     assert [type(value) for value in received.settings.values()] == [float]
+
+
+def test_a_guide_travels_with_the_weights_that_it_guides(
+    make_weights: Callable[..., ActorWeights],
+) -> None:
+    guided = make_weights(3, 1)._replace(guide=Guide(7, uniform_weights(make_weights(3, 1))))
+    back = unpack_weights(pack_weights(guided))
+    assert back.guide is not None
+    assert (back.guide.steps, back.guide.weights.kind) == (7, "uniform")
+    assert pack_weights(back) == pack_weights(guided)
+    packed = pack_weights(guided)
+    for length in range(len(pack_weights(guided._replace(guide=None))) + 1, len(packed)):
+        with pytest.raises(WireError):
+            unpack_weights(packed[:length])
+    for other in (make_weights(4, 1), guided):
+        with pytest.raises(WireError, match=r"guide|fill"):
+            unpack_weights(pack_weights(guided._replace(guide=Guide(7, other))))
 
 
 def test_weights_that_are_cut_or_not_finite_are_refused() -> None:

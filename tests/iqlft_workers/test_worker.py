@@ -172,7 +172,8 @@ def test_a_process_is_not_replaced_for_what_was_wrong_before_it_was_started(
         assert not pool.replace(0, "has been silent for 7084 s", 7084.0)
         assert pool.watch() == []
         assert pool.replace(0, "is stuck")
-        wait_until(lambda: pool.watch() == ["Worker 0 is stuck; it is started again."])
+        killed = "Worker 0 is stuck, and was killed by the learner; it is started again."
+        wait_until(lambda: pool.watch() == [killed])
 
 
 @pytest.mark.parametrize("age_seconds", [0.0, 0.2, 1.0])

@@ -32,12 +32,14 @@ class ActorWeights(NamedTuple):
             (zeros and ones: not normalised), and what else the kind needs.
         settings: numbers by name, the kind's `settings`.
         version: number of updates behind these weights.
+        guide: who acts first in every training episode, if anyone else does.
     """
 
     kind: str
     arrays: Mapping[str, Array]
     settings: Mapping[str, float]
     version: int
+    guide: Guide | None = None
 
     @property
     def observation_dim(self) -> int:
@@ -55,6 +57,18 @@ class ActorWeights(NamedTuple):
         layers = sum(name.startswith("bias.") for name in self.arrays)
         biases = (self.arrays[f"bias.{index}"] for index in range(layers))
         return [self.observation_dim, *(int(bias.shape[0]) for bias in biases)]
+
+
+class Guide(NamedTuple):
+    """A policy that brings training episodes on their way (JSRL, Uchendu et al., ICML 2023).
+
+    Attributes:
+        steps: h, the first steps of an episode, in which it acts.
+        weights: its own; it has no guide.
+    """
+
+    steps: int
+    weights: ActorWeights
 
 
 class ActorWeightsError(ValueError):
@@ -319,4 +333,13 @@ def check_weights(weights: ActorWeights) -> ActorWeights:
     if set(kind.settings) != weights.settings.keys():
         raise ActorWeightsError(f"its settings are not {', '.join(kind.settings)}")
     kind.outputs_to_actions(widths[-1])
+    if weights.guide is not None:
+        _check_guide(weights.guide.weights, weights)
     return weights
+
+
+def _check_guide(guide: ActorWeights, guided: ActorWeights) -> None:
+    check_weights(guide)
+    dimensions = guide.observation_dim, guide.action_dim
+    if guide.guide is not None or dimensions != (guided.observation_dim, guided.action_dim):
+        raise ActorWeightsError("its guide is none for the same observations and actions")

@@ -22,6 +22,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
 from iqlft_workers.errors import UserError
+from iqlft_workers.placeholders import filled
 from iqlft_workers.registration import any_version, current_module
 from iqlft_workers.search_path import advice
 from iqlft_workers.trust import require_trust
@@ -45,7 +46,7 @@ class EnvironmentSpec:
 
     Attributes:
         id: Gymnasium id, such as `iqlft/AntMaze-UMaze-v0`.
-        kwargs: keyword arguments of `gymnasium.make`.
+        kwargs: keyword arguments of `gymnasium.make`; see `iqlft_workers.placeholders`.
         observation_keys: for a Dict observation, the keys that are concatenated, in this order,
             with a slash between the keys of nested Dicts (`achieved_goal/kettle`); empty for a Box
             observation.
@@ -272,7 +273,7 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
     """
     mujoco.set_mju_user_warning(_log_warning)
     require_trusted(spec)
-    kwargs = {**spec.kwargs, **overrides}
+    kwargs = {**filled(spec.kwargs), **overrides}
     try:
         with any_version():
             bare = gymnasium.make(_target(spec), disable_env_checker=True, **kwargs)
@@ -396,5 +397,9 @@ class Environment:
         )
 
     def close(self) -> None:
-        """Frees the simulator."""
-        self.gym.close()
+        """Frees the simulator; one that cannot be closed is told of, and harms nobody."""
+        try:
+            self.gym.close()
+        except Exception as error:  # noqa: BLE001  # it may raise anything
+            name = f"{type(error).__name__}: {error}"
+            logger.warning("%s could not be closed (%s).", self.spec.id, name)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from iqlft_workers.actor import make_actor, renewed
+from iqlft_workers.actor import make_actor
 from iqlft_workers.client import Client, KeyRefusedError
 from iqlft_workers.discovery import ASK_SECONDS, Discovery, RunFinishedError
-from iqlft_workers.environment import Environment, EnvironmentSpec
+from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.errors import UserError
+from iqlft_workers.heartbeat import BEAT_SECONDS, GRACE_SECONDS, AttendedEnvironment, Heartbeat
+from iqlft_workers.placeholders import filled
 from iqlft_workers.rollout import Rollout, evaluate_episode
 from iqlft_workers.session import SILENCE_SECONDS, WorkerSession
 from iqlft_workers.wire import WireError, decode, encode
@@ -32,6 +36,11 @@ EXCHANGE_SECONDS = 0.02
 """While it steps, the worker looks at its sockets so often;"""
 EVALUATION_EXCHANGE_SECONDS = 0.25
 """while it evaluates, so often."""
+HANG_SECONDS = 300.0
+"""A call of the environment is waited for so long before a new session begins."""
+IDLE_SECONDS = 2.0
+"""An episode for which there is no credit for so long is left, where an evaluation waits for its
+environment."""
 LEAVE_SECONDS = 1.0
 """A worker that is told to leave waits so long for the acknowledgement of what it has sent."""
 
@@ -112,12 +121,14 @@ class Worker:
         self._wanted, self._discovery = wanted, discovery
         self._weights_port = 0
         self._asked_at = self._exchanged_at = self._began_at = time.monotonic()
-        self._environments: list[Environment] = []
+        self._heartbeat = Heartbeat(self._beat, self._abandon)
+        self._over_at = math.inf
+        self._environments: list[AttendedEnvironment] = []
         self._rollout: Rollout | None = None
         self._loaded: ActorWeights | None = None
         self._lockstep = False
         self._leave_by = math.inf
-        self._batch_began_at = self._stepping_seconds = 0.0
+        self._batch_began_at = self._stepping_seconds = self._stepped_at = 0.0
 
     def run(self) -> str:
         """Works until the session is over.
@@ -150,18 +161,52 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for environment in self._environments:
-            environment.close()
+        try:
+            for environment in self._environments:
+                environment.close()
+        finally:
+            self._heartbeat.close()
+
+    def _beat(self) -> float:
+        """Looks at the sockets while the environment keeps the main thread.
+
+        Returns:
+            How long the environment is still waited for.
+        """
+        now, session = time.monotonic(), self._session
+        if session.outcome is None:
+            if now - self._exchanged_at >= BEAT_SECONDS:
+                self._exchange(0.0)
+            return math.inf
+        # After its end a session says nothing any more, least of all HELLO.
+        self._over_at = min(self._over_at, now)
+        returns = session.outcome in {"restart", "drained"}
+        return self._over_at + (HANG_SECONDS if returns else GRACE_SECONDS) - now
+
+    def _abandon(self, error: Exception | None) -> None:
+        """Ends the process, for nobody waits any more for what the environment does."""
+        finished = error is None and self._session.outcome == "stopped"
+        why = error or self._session.sentence or "The work is over"
+        _log.warning("%s; a call of the environment still lasts, and is not waited for.", why)
+        if finished:
+            self._session.leave()
+            self._send()
+        self._client.close()
+        logging.shutdown()
+        os._exit(0 if finished or isinstance(error, RunFinishedError) else 1)
 
     def _pause(self) -> float:
         """How long the sockets may be waited for."""
         session = self._session
-        if session.outcome or session.evaluations or session.credit_left:
+        if session.outcome or session.credit_left:
             return 0.0
+        if session.evaluations:
+            return 0.0 if self._may_evaluate() else EVALUATION_EXCHANGE_SECONDS
         return session.wait_seconds(time.monotonic())
 
     def _exchange(self, timeout_seconds: float) -> None:
         """Sends, takes in what comes, says what is due, and asks whether to go on."""
+        self._session.steps = self._heartbeat.calls
         self._send()
         received = self._receive(timeout_seconds)
         now = self._exchanged_at = time.monotonic()
@@ -237,28 +282,46 @@ class Worker:
             self._weights_port = welcome.weights_port
             self._client.subscribe(welcome.weights_port)
 
-    def _environment(self) -> Environment:
+    def _environment(self) -> AttendedEnvironment:
         """One more environment of the welcome's spec."""
         assert self._session.welcome is not None
         try:
             spec = EnvironmentSpec.from_dict(self._session.welcome.environment)
+            kwargs = filled(spec.kwargs, self._session.welcome.worker_id)
+            spec = replace(spec, kwargs=kwargs)
         except TypeError as error:
             raise RejectedError(f"The learner's environment cannot be built: {error}") from error
-        environment = Environment(spec)
+        environment = AttendedEnvironment(spec, self._heartbeat)
         self._environments.append(environment)
         return environment
 
     def _work(self) -> None:
         """Evaluates, or steps for a moment; what cannot be added to is sent."""
         session = self._session
-        if session.outcome is None and session.credit_left and not session.evaluations:
+        evaluates = bool(session.evaluations) and self._may_evaluate()
+        if session.outcome is None and session.credit_left and not evaluates:
             self._step()
             return
         self._flush()
-        if session.outcome is None and session.evaluations:
+        pending = self._rollout is not None and self._rollout.pending > 0
+        if session.outcome is None and evaluates and not (pending and self._one_environment):
             self._evaluate(*session.evaluations.popleft())
-        elif not (self._rollout and self._rollout.pending):
+        elif not pending:
             session.leave_when_drained()
+
+    @property
+    def _one_environment(self) -> bool:
+        return self._session.welcome is not None and self._session.welcome.one_environment
+
+    def _may_evaluate(self) -> bool:
+        """Whether an evaluation has its environment: between episodes, where there is but one.
+
+        An episode that cannot go on, as at the end of a run, is left.
+        """
+        if not self._one_environment or self._rollout is None or not self._rollout.under_way:
+            return True
+        idle = time.monotonic() - self._stepped_at > IDLE_SECONDS
+        return idle and not self._session.credit_left
 
     def _step(self) -> None:
         """Steps until a batch is full or the sockets want to be looked at."""
@@ -269,11 +332,11 @@ class Worker:
         for _ in range(session.credit_left):
             rollout.step()
             session.env_steps += 1
-            session.steps += 1
             now = time.monotonic()
             full = self._lockstep or rollout.finished or rollout.pending == FLUSH_TRANSITIONS
             if full or now >= began + EXCHANGE_SECONDS:
                 break
+        self._stepped_at = now
         self._stepping_seconds += now - began
         if full or now >= self._batch_began_at + FLUSH_SECONDS or not session.credit_left:
             self._flush()
@@ -288,7 +351,7 @@ class Worker:
                 raise RejectedError("The learner's recorded actions do not fit the environment.")
             self._rollout = Rollout(
                 self._environments[0],
-                make_actor(weights),
+                weights,
                 seed=welcome.seed,
                 worker_id=welcome.worker_id,
                 episode=welcome.episode,
@@ -296,7 +359,7 @@ class Worker:
                 capacity=FLUSH_TRANSITIONS,
             )
         elif weights is not self._loaded:
-            self._rollout.actor = renewed(self._rollout.actor, weights)
+            self._rollout.load(weights)
         self._loaded = weights
         return self._rollout
 
@@ -307,14 +370,14 @@ class Worker:
             self._session.send_batch(rollout.episode, rollout.finished, rollout.take(), seconds)
 
     def _evaluate(self, request: Evaluate, weights: ActorWeights) -> None:
-        """Runs the episodes asked for, in an environment of their own."""
-        if len(self._environments) < 2:
+        """Runs the episodes asked for, never in an environment with an episode under way."""
+        if self._one_environment and self._rollout is not None:
+            self._rollout.leave_episode()
+        elif not self._one_environment and len(self._environments) < 2:
             self._environment()
-        actor = make_actor(weights)
+        actor, environment = make_actor(weights), self._environments[-1]
         for index, seed in zip(request.indices, request.seeds, strict=True):
-            result = evaluate_episode(
-                self._environments[1], actor, seed, self._poll_during_evaluation
-            )
+            result = evaluate_episode(environment, actor, seed, self._poll_during_evaluation)
             self._session.send_evaluation(request.evaluation, index, result)
             self._exchange(0.0)
             if self._session.outcome is not None:
@@ -322,7 +385,6 @@ class Worker:
 
     def _poll_during_evaluation(self) -> None:
         """Looks at the sockets now and then during an evaluation."""
-        self._session.steps += 1
         if time.monotonic() - self._exchanged_at >= EVALUATION_EXCHANGE_SECONDS:
             self._exchange(0.0)
             if self._session.outcome is not None or self._session.draining:

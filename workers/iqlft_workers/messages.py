@@ -58,6 +58,8 @@ class Welcome:
         lockstep: send every transition at once; weights come with the credit, not by subscription.
         weights_port: where weights are published.
         actions: `(k, A)` executed actions of that episode, to be stepped again first.
+        one_environment: evaluate in the environment of training, between its episodes, instead of
+            in a second one.
     """
 
     run_id: str
@@ -69,6 +71,7 @@ class Welcome:
     lockstep: bool
     weights_port: int
     actions: NDArray[np.float32] = field(metadata=_MATRIX)
+    one_environment: bool = False
 
 
 @dataclass(frozen=True)
@@ -218,8 +221,8 @@ class Pong:
 
     Attributes:
         number: of the PING.
-        steps: taken in this session, in training and evaluation together, so that a worker that is
-            stuck can be told from one that works.
+        steps: taken in this session, in training and evaluation together, with resets and
+            constructions, so that a worker that is stuck can be told from one that works.
     """
 
     number: int

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +25,11 @@ HEALTHY_SECONDS = 60.0
 """A worker that lived for so long has its restarts forgotten."""
 BACK_OFF_SECONDS = 0.5
 """Pause before the second restart; it doubles with each further one."""
+LOG_BYTES = 10 * 2**20
+"""A worker's log that has become longer moves to `worker-<i>.log.1`, in the place of an older one.
+"""
+_TAIL_BYTES = 16_384
+"""So much of a log is looked at for its last lines."""
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables that limit a worker to one thread."""
 REJECTED_BACK_OFF_SECONDS = 60.0
@@ -43,10 +50,22 @@ class _Local:
     rejections: int = 0
     restart_at: float = field(default=0.0)
     reason: str = ""
+    idle_seconds: float = 0.0
 
     def last_lines(self) -> str:
         """The end of the log, for an error message."""
-        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-8:])
+        with self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-8:])
+
+    def rotate(self, longest: int) -> None:
+        """Moves what is in a log that is too long aside; its process goes on writing to it."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.log.stat().st_size > longest:
+                # Where there is no room for it, the older part is lost.
+                with contextlib.suppress(OSError):
+                    shutil.copyfile(self.log, self.log.with_name(f"{self.log.name}.1"))
+                os.truncate(self.log, 0)
 
 
 class WorkerPool:
@@ -55,7 +74,7 @@ class WorkerPool:
     Args:
         num_workers: how many; their ids are 0 to `num_workers - 1`.
         endpoint: `tcp://host:port` of the learner.
-        log_folder: worker i writes to `worker-<i>.log` there.
+        log_folder: worker i writes to `worker-<i>.log` there, whatever its environment says too.
         keys: folder with the workers' keys; None for a learner without keys.
     """
 
@@ -77,7 +96,8 @@ class WorkerPool:
         """Starts all workers."""
         for local in self._locals:
             local.log.parent.mkdir(parents=True, exist_ok=True)
-            local.log.write_bytes(b"")
+            local.rotate(0)  # Of a run that goes on.
+            local.log.touch()
             self._launch(local)
 
     def _launch(self, local: _Local) -> None:
@@ -107,6 +127,7 @@ class WorkerPool:
         """
         events = [event for local in self._locals for event in self._reap(local)]
         for local in self._locals:
+            local.rotate(LOG_BYTES)
             if local.process is None and time.monotonic() >= local.restart_at:
                 self._launch(local)
         return events
@@ -117,19 +138,21 @@ class WorkerPool:
         now = time.monotonic()
         if code == UNFIT:
             raise WorkerError(f"Worker {local.worker_id} cannot work: {local.last_lines()}")
-        if now - local.started_at > HEALTHY_SECONDS:
+        # What it hung for before it was killed does not count.
+        if now - local.started_at - local.idle_seconds > HEALTHY_SECONDS:
             local.restarts = local.rejections = 0
+        local.idle_seconds = 0.0
         if code == REJECTED:
             return [self._handle_rejection(local, now)]
+        reason, local.reason = local.reason or exit_reason(code), ""
         if local.restarts == MAX_RESTARTS:
             raise WorkerError(
-                f"Worker {local.worker_id} died {MAX_RESTARTS + 1} times in a row, last with "
-                f"exit code {code}; its log {local.log} ends so:\n{local.last_lines()}"
+                f"Worker {local.worker_id} died {MAX_RESTARTS + 1} times in a row; the last time "
+                f"it {reason}. Its log {local.log} ends so:\n{local.last_lines()}"
             )
         pause = BACK_OFF_SECONDS * 2 ** (local.restarts - 1) if local.restarts else 0.0
         local.process, local.restart_at = None, now + pause
         local.restarts += 1
-        reason, local.reason = local.reason or exit_reason(code), ""
         return [f"Worker {local.worker_id} {reason}; it is started again."]
 
     def _handle_rejection(self, local: _Local, now: float) -> str:
@@ -147,7 +170,8 @@ class WorkerPool:
         Args:
             worker_id: any; nothing happens where it is not one of ours, or died already.
             reason: what `watch` will say of it, after its name.
-            seconds: for how long it has been so; a process that is younger is not the one meant.
+            seconds: for how long it has been so; a process that is younger is not the one meant,
+                and one that was good for little before is not started again for ever.
 
         Returns:
             Whether it is killed.
@@ -157,7 +181,8 @@ class WorkerPool:
             return False
         if time.monotonic() - local.started_at < seconds:
             return False
-        local.reason = reason
+        local.reason = f"{reason}, and was killed by the learner"
+        local.idle_seconds = seconds
         local.process.kill()
         return True
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from iqlft_workers.actor import make_actor, renewed
 from iqlft_workers.episode import Episode, EpisodeResult, evaluation
 from iqlft_workers.transition import Transitions
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from iqlft_workers.actor import Actor
+    from iqlft_workers.actor import Actor, ActorWeights
     from iqlft_workers.environment import Environment, Step
 
 
@@ -31,10 +32,11 @@ def episode_randomness(seed: int, worker_id: int, episode: int) -> tuple[int, np
         episode: index of the episode among this worker's.
 
     Returns:
-        The seed of the environment's reset, and the generator of the action noise.
+        The seed of the environment's reset, of 31 bits, for many simulators take a C int; and the
+        generator of the action noise.
     """
     environment, actions = np.random.SeedSequence((seed, worker_id, episode)).spawn(2)
-    return int(environment.generate_state(1)[0]), np.random.default_rng(actions)
+    return int(environment.generate_state(1)[0]) & 0x7FFFFFFF, np.random.default_rng(actions)
 
 
 class Rollout:
@@ -42,7 +44,7 @@ class Rollout:
 
     Args:
         environment: stepped by this rollout alone.
-        actor: chooses the actions; it may load newer weights between steps.
+        weights: of the actor that chooses the actions; newer ones may be loaded between steps.
         seed: of the run.
         worker_id: of the worker.
         episode: index of the first episode.
@@ -54,7 +56,7 @@ class Rollout:
     def __init__(
         self,
         environment: Environment,
-        actor: Actor,
+        weights: ActorWeights,
         *,
         seed: int,
         worker_id: int,
@@ -62,7 +64,8 @@ class Rollout:
         actions: NDArray[np.float32] | None = None,
         capacity: int = 64,
     ) -> None:
-        self.actor = actor
+        self.actor = make_actor(weights)
+        self.load(weights)
         self.episode = episode
         self.pending = 0
         self._environment = environment
@@ -73,6 +76,13 @@ class Rollout:
             self.actor.skip(action, self._rng)
             self._current.step(action)
 
+    def load(self, weights: ActorWeights) -> None:
+        """Acts with newer weights, and their guide, from the next step on."""
+        self.actor, guide = renewed(self.actor, weights), weights.guide
+        self._guide, self._guided_steps = (
+            (make_actor(guide.weights), guide.steps) if guide else (self.actor, 0)
+        )
+
     def _begin(self) -> None:
         environment_seed, self._rng = episode_randomness(self._seed, self._worker_id, self.episode)
         self._current = Episode(self._environment, environment_seed)
@@ -82,13 +92,28 @@ class Rollout:
         """What the episode came to, if the last step ended it."""
         return self._current.result() if self._current.finished else None
 
+    @property
+    def under_way(self) -> bool:
+        """Whether an episode has begun and is not finished."""
+        return self._current.length > 0 and not self._current.finished
+
+    def leave_episode(self) -> None:
+        """Leaves the episode, after another one was run in its environment; the next step resets.
+
+        One that has begun ends where it is; what was taken of it stays.
+        """
+        if self._current.length == 0:
+            self.episode -= 1  # It begins again.
+        self._current.finished = True
+
     def step(self) -> None:
         """Takes one step and holds its transition; begins the next episode first where due."""
         if self._current.finished:
             self.episode += 1
             self._begin()
         observation = self._current.observation
-        action = self.actor.sample(observation, self._rng)
+        guided = self._current.length < self._guided_steps
+        action = (self._guide if guided else self.actor).sample(observation, self._rng)
         self._hold(observation, action, self._current.step(action))
 
     def _hold(

@@ -47,7 +47,8 @@ class WorkerSession:
         weights: the newest weights.
         evaluations: episodes to be evaluated, with the weights for them.
         env_steps: environment steps taken in this session.
-        steps: the same, with those of evaluations.
+        steps: calls of environments that have come to their end: steps of training and evaluation,
+            resets and constructions.
         draining: whether to send what is there, and leave.
         outcome: why the session is over; None while it is not.
         code: of the rejection, see `messages.Reject`; empty where there was none.
@@ -175,7 +176,14 @@ class WorkerSession:
         """
         same = all(
             getattr(welcome, name) == getattr(before, name)
-            for name in ("run_id", "worker_id", "environment", "seed", "lockstep")
+            for name in (
+                "run_id",
+                "worker_id",
+                "environment",
+                "seed",
+                "lockstep",
+                "one_environment",
+            )
         )
         unacknowledged = self._window[0].sequence if self._window else self._sequence + 1
         return same and unacknowledged == welcome.last_sequence + 1

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin, get_typ
 import msgpack
 import numpy as np
 
-from iqlft_workers.actor import ActorWeights, ActorWeightsError, check_weights
+from iqlft_workers.actor import ActorWeights, ActorWeightsError, Guide, check_weights
 from iqlft_workers.messages import NAMES, Message
 
 if TYPE_CHECKING:
@@ -244,7 +244,8 @@ def pack_weights(weights: ActorWeights) -> bytes:
     """Actor weights as a single frame, because a conflating subscription keeps only one.
 
     A length (u32), a msgpack header `[protocol, version, kind, settings, [[name, shape], ...]]`,
-    then the arrays' float32 values.
+    then the arrays' float32 values; and where there is a guide the number of its steps (u32) and
+    its weights, packed alike.
 
     Raises:
         LimitError: the weights are too large to be accepted on the other side.
@@ -253,7 +254,9 @@ def pack_weights(weights: ActorWeights) -> bytes:
     settings = {name: float(value) for name, value in weights.settings.items()}
     header = msgpack.packb([PROTOCOL, int(weights.version), weights.kind, settings, shapes])
     values = (np.asarray(array, "<f4").tobytes() for array in weights.arrays.values())
-    packed = b"".join((struct.pack("<I", len(header)), header, *values))
+    guide = weights.guide
+    guiding = (struct.pack("<I", guide.steps), pack_weights(guide.weights)) if guide else ()
+    packed = b"".join((struct.pack("<I", len(header)), header, *values, *guiding))
     _check_limits([packed])
     return packed
 
@@ -269,18 +272,28 @@ def unpack_weights(packed: Any) -> ActorWeights:  # noqa: ANN401
     """
     data = memoryview(packed).cast("B")
     _check_limits([data])
+    try:
+        return check_weights(_unpack_weights(data))
+    except ActorWeightsError as error:
+        raise ArrayError(f"The weights are no actor's: {error}.") from error
+
+
+def _unpack_weights(data: memoryview, *, guided: bool = True) -> ActorWeights:
+    """Weights that may be no actor's; `guided` says whether they may have a guide."""
     if len(data) < 4 or (start := 4 + struct.unpack_from("<I", data)[0]) > len(data):
         raise HeaderError("The weights are cut short.")
     version, kind, settings, shapes = _weights_header(data[4:start])
-    if sum(map(math.prod, shapes.values())) * 4 != len(data) - start:
+    end = start + sum(map(math.prod, shapes.values())) * 4
+    if end != len(data) and not (guided and end + 4 < len(data)):
         raise ArrayError("The weights do not fill their arrays.")
-    values = np.frombuffer(data, "<f4", offset=start)
+    values = np.frombuffer(data[start:end], "<f4")
     if not np.isfinite(values).all() or not all(map(math.isfinite, settings.values())):
         raise ArrayError("The weights are not finite.")
-    try:
-        return check_weights(ActorWeights(kind, _split(values, shapes), settings, version))
-    except ActorWeightsError as error:
-        raise ArrayError(f"The weights are no actor's: {error}.") from error
+    weights = ActorWeights(kind, _split(values, shapes), settings, version)
+    if end == len(data):
+        return weights
+    guide = _unpack_weights(data[end + 4 :], guided=False)
+    return weights._replace(guide=Guide(struct.unpack_from("<I", data, end)[0], guide))
 
 
 def _weights_header(

@@ -37,11 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     log = logging.StreamHandler(sys.stderr)
     log.setFormatter(PlainFormatter("%(asctime)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[log])
-    leaving = _leave_on_signals(local=arguments.parent is not None)
+    leaving = _Leaving(local=arguments.parent is not None)
 
     def wanted() -> bool:
         orphan = arguments.parent is not None and os.getppid() != arguments.parent
-        return not leaving and not orphan
+        return not leaving.asked() and not orphan
 
     try:
         keys = WorkerKeys.load(arguments.keys, arguments.worker_id) if arguments.keys else None
@@ -103,17 +103,40 @@ def _worker_id(text: str) -> int:
     return number
 
 
-def _leave_on_signals(*, local: bool) -> list[int]:
-    """Collects the signals that end the work.
+class _Leaving:
+    """Collects the signals that end the work, during a call of the environment too.
 
     A local worker leaves all but SIGTERM to the learner, which hears them too. What was ignored
     before, as by `nohup`, stays so.
     """
-    received: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
-    for each in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        if local:
-            signal.signal(each, signal.SIG_IGN)
-        elif each == signal.SIGINT or signal.getsignal(each) != signal.SIG_IGN:
-            signal.signal(each, lambda number, _: received.append(number))
-    return received
+
+    def __init__(self, *, local: bool) -> None:
+        self._signals: set[int] = set()
+        self._asked = False
+        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            if local and each != signal.SIGTERM:
+                signal.signal(each, signal.SIG_IGN)
+            elif each in _ALWAYS or signal.getsignal(each) != signal.SIG_IGN:
+                self._signals.add(each)
+                signal.signal(each, self._handle)
+        # Python calls the handler when the main thread is back from a simulator; the number of the
+        # signal is in the pipe at once.
+        self._pipe, end = os.pipe()
+        for descriptor in (self._pipe, end):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(end, warn_on_full_buffer=False)
+        # A process that a simulator forks is told to leave for itself.
+        os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+
+    def _handle(self, *_: object) -> None:
+        self._asked = True
+
+    def asked(self) -> bool:
+        """Whether one has come."""
+        with contextlib.suppress(BlockingIOError):
+            self._asked |= not self._signals.isdisjoint(os.read(self._pipe, 4096))
+        return self._asked
+
+
+_ALWAYS = signal.SIGTERM, signal.SIGINT
+"""Signals that are heard whatever was set before."""

@@ -116,8 +116,6 @@ def test_a_hyperparameter_of_another_algorithm_is_refused_with_its_owner(
     (tmp_path / "mine.yaml").write_text("policy_noise: 0.1\n")
     sentence = refusal(capsys, "pretrain", "--config", str(tmp_path / "mine.yaml"))
     assert "mine.yaml: policy_noise is a hyperparameter of td3bc, not of iql." in sentence
-    sentence = refusal(capsys, "finetune", "--dropout=0.5")
-    assert "--dropout is a hyperparameter of iql, bc, onestep, which pretraining sets." in sentence
 
 
 def test_hyperparameters_are_held_to_their_bounds() -> None:

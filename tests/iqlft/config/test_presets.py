@@ -62,8 +62,8 @@ def test_a_preset_is_above_the_task_and_below_the_file_and_the_flags(
 def test_fine_tuning_takes_of_a_preset_what_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     found = printed(capsys, "finetune", "--preset", "rlpd-utd20")
     assert (found["offline_ratio"], found["env_steps"]) == (0.5, 300_000)
-    assert found["algorithm"] == "rlpd"
-    assert "critic_updates" not in found
+    assert (found["algorithm"], found["critic_updates"]) == ("rlpd", 20)
+    assert "num_updates" not in found
     assert FinetuneConfig().offline_ratio is None
     found = printed(capsys, "run", "--preset=rlpd-utd20")
     assert (found["offline_ratio"], found["critic_updates"], found["num_updates"]) == (0.5, 20, 0)

@@ -88,7 +88,12 @@ def test_a_command_s_part_of_a_run_has_the_run_s_settings() -> None:
     whole = RunConfig(num_updates=7, env_steps=9, workers=3, offline_ratio=0.5)
     assert part(whole, PretrainConfig) == PretrainConfig(num_updates=7, workers=3)
     online = FinetuneConfig(
-        task=whole.task, algorithm="iql", env_steps=9, workers=3, offline_ratio=0.5
+        task=whole.task,
+        algorithm="iql",
+        env_steps=9,
+        workers=3,
+        offline_ratio=0.5,
+        hyperparameters=whole.hyperparameters,
     )
     assert part(whole, FinetuneConfig) == online
 

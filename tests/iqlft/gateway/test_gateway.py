@@ -101,7 +101,7 @@ def test_two_evaluations_and_stepping_do_not_disturb_each_other(
 def in_process(weights: Sequence[ActorWeights], spec: EnvironmentSpec) -> Transitions:
     """The loop without a wire: step k is chosen by weights k."""
     environment = Environment(spec)
-    rollout = Rollout(environment, GaussianActor(weights[0]), seed=7, worker_id=0)
+    rollout = Rollout(environment, weights[0], seed=7, worker_id=0)
     parts = []
     for each in weights:
         rollout.actor.load(each)
@@ -177,7 +177,7 @@ def test_a_resumed_gateway_counts_on_and_begins_unused_episodes(
     gateway.allow(400)
     taken = receive(gateway, 100)
     environment = Environment(PENDULUM)
-    rollout = Rollout(environment, GaussianActor(weights), seed=7, worker_id=0, episode=2)
+    rollout = Rollout(environment, weights, seed=7, worker_id=0, episode=2)
     rollout.step()
     np.testing.assert_array_equal(taken.observations[0], rollout.take().observations[0])
     environment.close()

@@ -22,8 +22,8 @@ from iqlft.gateway.journal import Journal
 from iqlft.gateway.plausibility import EpisodeLimits, ResultError, check_result
 from iqlft.gateway.rate_limit import LINES_SECONDS, MAX_LINES, MAX_SESSIONS, SESSION_SECONDS
 from iqlft.gateway.roster import CREDIT, CREDIT_SECONDS
-from iqlft.gateway.state import LOST_SECONDS, GatewayState
-from iqlft.gateway.watchdog import Watchdog
+from iqlft.gateway.state import GatewayState
+from iqlft.gateway.watchdog import PATIENCE_SECONDS, Watchdog
 from iqlft_workers import messages
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
@@ -578,7 +578,7 @@ def test_a_silent_worker_is_asked_and_then_lost(peers: Peers) -> None:
     peers.tick(1.5)
     (ping,) = peers.heard(b"a", messages.Ping)
     peers.say(b"a", messages.Pong(ping.number, 0))
-    for _ in range(int(LOST_SECONDS) - 1):
+    for _ in range(int(PATIENCE_SECONDS) - 1):
         peers.tick(1.0)
     assert peers.state.status(peers.now)[0].alive
     peers.tick(1.5)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from iqlft.gateway.roster import WorkerStatus
-from iqlft.gateway.watchdog import SILENT_SECONDS, STUCK_SECONDS, Watchdog
+from iqlft.gateway.watchdog import PATIENCE_SECONDS, SILENT_SECONDS, Watchdog
 
 
 def worker(worker_id: int = 0, **changes: Any) -> WorkerStatus:  # noqa: ANN401
@@ -24,15 +24,21 @@ def worker(worker_id: int = 0, **changes: Any) -> WorkerStatus:  # noqa: ANN401
 
 
 LOST = {"alive": False, "state": "lost", "seconds_since_message": SILENT_SECONDS + 1}
-STUCK = {"seconds_without_progress": STUCK_SECONDS + 1}
+STUCK = {"seconds_without_progress": PATIENCE_SECONDS + 1}
+
+STARTING = "answers, but has not built its environment for 301 s (--patience 300)"
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         (LOST, "has been silent for 16 s"),
-        (STUCK, "answers, but has not stepped for 61 s"),
-        (STUCK | {"state": "evaluating"}, "answers, but has not stepped for 61 s"),
+        (STUCK, "answers, but has not stepped for 301 s (--patience 300)"),
+        (STUCK | {"state": "starting"}, STARTING),
+        (
+            STUCK | {"state": "evaluating"},
+            "answers, but has not stepped for 301 s (--patience 300)",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_once_for_a_session(changes: dict[str, Any], reason: str) -> None:

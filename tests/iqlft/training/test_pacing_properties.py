@@ -38,6 +38,7 @@ Event = tuple[str, int, int]
 """A method of `World`, the place of a worker, and how much of it."""
 
 TOTAL_ENV_STEPS, SLACK = 120, 16
+PATIENCE_SECONDS = 10
 BATCH, CREDIT = 8, 24
 """Less than in truth, so that windows are full and credit is short in few steps."""
 PATIENCE_ROUNDS = 300
@@ -112,7 +113,7 @@ class World:
         self._path, self._weights = folder / "journal", weights
         self._service = Service(
             "run", EnvironmentSpec("Pendulum-v1"), RowLayout(2, 1), 0, num_workers,
-            lockstep=False, weights_port=5556, last_version=0,
+            lockstep=False, weights_port=5556, last_version=0, patience_seconds=PATIENCE_SECONDS,
         )  # fmt: skip
         self.pacing = Pacing(ratio, SLACK, TOTAL_ENV_STEPS)
         self.replay: list[Step] = []
@@ -204,7 +205,7 @@ class World:
 
     def be_silent(self, worker: Worker, _: int) -> None:
         """Nothing of this worker comes through until it is taken for lost."""
-        for _second in range(math.ceil(gateway_state.LOST_SECONDS) + 2):
+        for _second in range(PATIENCE_SECONDS + 2):
             self._pass(1.0)
             for other in self.workers:
                 if other is not worker:

@@ -13,7 +13,7 @@ from iqlft.config.settings import PretrainConfig
 from iqlft.training.build import load_task_dataset
 from iqlft.training.replay import Replay
 from iqlft.training.returns import OpenEpisodes, dataset_returns, returns_to_go
-from iqlft_workers.actor import ActorWeights, make_actor
+from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import Environment
 from iqlft_workers.rollout import Rollout
 from iqlft_workers.transition import RowLayout, Transitions
@@ -126,9 +126,9 @@ def test_the_episodes_of_real_workers_are_followed_to_their_ends(
     spec = load_task_dataset(pretraining).environment
     spec = dataclasses.replace(spec, kwargs={**spec.kwargs, "max_episode_steps": 20})
     places = [Environment(spec) for _ in range(2)]
-    actor = make_actor(make_weights(places[0].observation_dim, places[0].action_dim))
+    weights = make_weights(places[0].observation_dim, places[0].action_dim)
     rollouts = [
-        Rollout(each, actor, seed=0, worker_id=number) for number, each in enumerate(places)
+        Rollout(each, weights, seed=0, worker_id=number) for number, each in enumerate(places)
     ]
     layout = RowLayout(places[0].observation_dim, places[0].action_dim)
     follower, ended, lengths = OpenEpisodes(layout, 0.99), [], []

@@ -1,0 +1,121 @@
+"""The switch from what a run was pretrained with to what it learns online."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from iqlft.analysis.restored import end_of_pretraining
+from iqlft.config.algorithms import title
+from iqlft.runs import checkpoint
+from iqlft.runs.checkpoint import ALGORITHM_PREFIX, algorithm_tensors
+from iqlft.runs.folder import pretrain_config
+from iqlft.training.build import build_algorithm
+from iqlft_workers.actor import Guide
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iqlft.algorithms.base import Algorithm
+    from iqlft.config.settings import FinetuneConfig, PretrainConfig
+    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.runs.checkpoint import Checkpoint
+    from iqlft.training.plan import RunPlan
+    from iqlft.training.stack import Stack
+
+    FinetunePlan = RunPlan[FinetuneConfig]
+
+
+class Switch(NamedTuple):
+    """What runs come online with.
+
+    Attributes:
+        starts: of each run the checkpoint from which it goes on, in what it learns online.
+        keeps_policy: whether they act as pretraining left them.
+        guides: the policy of pretraining of each run, where it is to guide; else None.
+        note: what was taken over, for the user; empty where nothing has changed.
+    """
+
+    starts: list[Checkpoint]
+    keeps_policy: bool = True
+    guides: Sequence[Guide | None] = ()
+    note: str = ""
+
+
+def switch(plans: Sequence[FinetunePlan], stack: Stack, dataset: OfflineDataset) -> Switch:
+    """Brings the end of pretraining into what is learned online, and the policy that guides.
+
+    Args:
+        plans: of the runs of one stack, with the checkpoints from which they go on.
+        stack: what they learn online with, fresh.
+        dataset: what they were pretrained on.
+
+    Raises:
+        CheckpointError: the end of pretraining is damaged or does not fit.
+    """
+    config, starts = plans[0].config, [_start(plan) for plan in plans]
+    fresh = starts[0].state["phase"] == "offline"
+    changes = fresh and (config.reset_optimizers or _is_other(plans[0]))
+    if not (changes or config.guide_steps):
+        return Switch(starts)
+    before = _pretrained(plans, dataset)
+    guides = [
+        Guide(config.guide_steps, before.actor_weights(index)) if config.guide_steps else None
+        for index in range(len(plans))
+    ]
+    if not changes:
+        return Switch(starts, guides=guides)
+    carried = stack.algorithm.carry_over(before)
+    if config.reset_optimizers:
+        stack.algorithm.reset_optimizers()
+    starts = [_renewed(each, stack.algorithm, index) for index, each in enumerate(starts)]
+    note = _note(plans[0], carried) if _is_other(plans[0]) else ""
+    return Switch(starts, "actor" in carried, guides, note)
+
+
+def _start(plan: FinetunePlan) -> Checkpoint:
+    assert plan.saved is not None
+    return plan.saved
+
+
+def _is_other(plan: FinetunePlan) -> bool:
+    """Whether a run learns online with anything but what it was pretrained with."""
+    return _learner(plan.learned) != _learner(pretrain_config(plan.run))
+
+
+def _learner(config: PretrainConfig) -> tuple[Any, ...]:
+    return config.algorithm, config.hyperparameters
+
+
+def _pretrained(plans: Sequence[FinetunePlan], dataset: OfflineDataset) -> Algorithm[Any]:
+    """What the runs were pretrained with, as it was at the end of that."""
+    learned = [pretrain_config(plan.run) for plan in plans]
+    algorithm = build_algorithm(
+        learned[0].algorithm,
+        learned[0].hyperparameters,
+        dataset,
+        [each.seed for each in learned],
+        normalize_observations=learned[0].normalize_observations,
+        num_updates=learned[0].num_updates,
+    )
+    for index, plan in enumerate(plans):
+        saved = checkpoint.load(plan.run.folder / "checkpoints", end_of_pretraining(plan.run))
+        with checkpoint.fitting(plan.run.folder):
+            algorithm.load_state(algorithm_tensors(saved.tensors), index)
+    return algorithm
+
+
+def _renewed(saved: Checkpoint, algorithm: Algorithm[Any], member: int) -> Checkpoint:
+    """A checkpoint with another algorithm's tensors."""
+    kept = {
+        key: each for key, each in saved.tensors.items() if not key.startswith(ALGORITHM_PREFIX)
+    }
+    new = {ALGORITHM_PREFIX + key: each for key, each in algorithm.state(member).items()}
+    return saved._replace(tensors=kept | new)
+
+
+def _note(plan: FinetunePlan, carried: Sequence[str]) -> str:
+    """What an algorithm took over from the one before."""
+    before, after = title(pretrain_config(plan.run).algorithm), title(plan.learned.algorithm)
+    networks = ", ".join(name.replace("_", " ") for name in carried) or "no network, the data alone"
+    name = f"{after} goes on from {before}" if before != after else f"{after} goes on otherwise"
+    return f"{name}: taken over are {networks}."

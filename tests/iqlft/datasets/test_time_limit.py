@@ -1,0 +1,70 @@
+"""Every episode ends: by the environment's time limit, a setting, or the recorded lengths."""
+
+import json
+import os
+from pathlib import Path
+
+import gymnasium
+import minari
+import pytest
+
+import iqlft
+import own_environments
+from iqlft.config.settings import ConfigError
+from iqlft.datasets.time_limit import has_time_limit
+from iqlft.runs.policy import load_policy, save_policy
+from iqlft.training.evaluate import evaluate
+from iqlft_workers.environment import make
+
+ID = "own/endless-v0"
+LIMIT = own_environments.STEPS
+
+
+@pytest.fixture
+def endless(minari_root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A set of an environment that records no time limit."""
+    tests = str(Path(own_environments.__file__).parent)
+    monkeypatch.setenv("PYTHONPATH", tests, prepend=os.pathsep)
+    environment = gymnasium.make(own_environments.ID)
+    with pytest.warns(UserWarning, match="is set to None"):
+        minari.create_dataset_from_buffers(
+            ID, own_environments.episodes(environment), env=environment
+        )
+    path = minari_root / ID / "data/metadata.json"
+    metadata = json.loads(path.read_text())
+    recorded = json.loads(metadata["env_spec"]) | {"max_episode_steps": None}
+    path.write_text(json.dumps(metadata | {"env_spec": json.dumps(recorded)}))
+    return ID
+
+
+def test_an_environment_without_a_limit_gets_that_of_the_recording_which_is_said_once(
+    endless: str,
+) -> None:
+    dataset = iqlft.load_dataset(endless, goal="stored")
+    assert dataset.environment.kwargs["max_episode_steps"] == LIMIT
+    (note,) = dataset.notes
+    assert "has no time limit: its episodes end after 20 steps" in note
+    assert "--max-episode-steps" in note
+    environment = make(dataset.environment)
+    assert has_time_limit(environment)
+    environment.close()
+
+
+def test_a_setting_is_the_limit_and_nothing_need_be_said(endless: str) -> None:
+    dataset = iqlft.load_dataset(endless, goal="stored", max_episode_steps=7)
+    assert dataset.environment.kwargs["max_episode_steps"] == 7
+    assert dataset.notes == ()
+
+
+def test_a_policy_whose_episodes_never_end_is_evaluated_with_a_limit_alone(
+    endless: str, tmp_path: Path
+) -> None:
+    dataset = iqlft.load_dataset(endless, goal="stored")
+    iqlft.IQL(dataset, hidden_size=16, device="cpu").save(tmp_path)
+    policy = load_policy(tmp_path)
+    del policy.environment.kwargs["max_episode_steps"]  # type: ignore[attr-defined]
+    save_policy(tmp_path, policy.weights, policy.environment, {})
+    with pytest.raises(ConfigError, match=r"has no time limit.*--max-episode-steps N"):
+        evaluate(tmp_path, 2, 1)
+    rows = dict(evaluate(tmp_path, 2, 1, max_episode_steps=3))
+    assert rows["length"] == "mean 3 steps"

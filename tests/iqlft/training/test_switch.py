@@ -1,0 +1,210 @@
+"""The switch from pretraining to fine-tuning, with another algorithm, mixture or guide."""
+
+import dataclasses
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from iqlft.algorithms.base import Algorithm, Batch, Metrics, algorithm_class
+from iqlft.cli.parsing import finetune_settings
+from iqlft.config.algorithms import AWACHyperparameters, RLPDHyperparameters
+from iqlft.config.settings import ConfigError, FinetuneConfig
+from iqlft.config.validation import check
+from iqlft.runs import checkpoint
+from iqlft.runs.curves import read_run
+from iqlft.runs.folder import Run
+from iqlft.runs.policy import load_policy
+from iqlft.training.finetune import finetune
+from iqlft.training.interruption import Interrupted
+from iqlft.training.progress import Silent
+from iqlft.training.replay import Replay
+from iqlft.training.resume import resume
+
+OFFLINE, ENV_STEPS, STOP = 300, 80, 21
+"""Updates of the pretraining, steps of a fine-tuning, and the online update at which it stops."""
+RLPD = RLPDHyperparameters(
+    batch_size=32, hidden_size=16, hidden_layers=2, num_critics=3, critic_updates=2
+)
+AWAC = AWACHyperparameters(batch_size=32, hidden_size=16, hidden_layers=2)
+SWITCHES: dict[str, dict[str, Any]] = {
+    "rlpd": {"algorithm": "rlpd", "hyperparameters": RLPD, "offline_ratio": 0.5},
+    "awac": {"algorithm": "awac", "hyperparameters": AWAC, "reset_optimizers": True},
+    "guide, no retention": {"guide_steps": 30, "guide_until": 60, "offline_ratio": 0.0},
+    "warm-up, annealed": {
+        "warmup_steps": 24,
+        "offline_ratio": 0.8,
+        "final_offline_ratio": 0.2,
+        "anneal_steps": 50,
+    },
+}
+
+
+@pytest.fixture
+def settings(lockstep: FinetuneConfig, fresh: Path) -> FinetuneConfig:
+    return dataclasses.replace(
+        lockstep, run=(fresh,), env_steps=ENV_STEPS, eval_every=40, utd_ratio=0.5
+    )
+
+
+def outcome(run: Path) -> tuple[dict[str, bytes], list[tuple[Any, ...]], bytes]:
+    """Parameters, scores without their times, and episodes."""
+    tensors = checkpoint.load(run / "checkpoints").tensors
+    rows = [row._replace(seconds=0.0) for row in read_run(run).rows]
+    episodes = (run / "episodes.csv").read_bytes()
+    return {key: each.numpy().tobytes() for key, each in tensors.items()}, rows, episodes
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_every_switch_is_resumed_exactly(
+    name: str, fresh: Path, settings: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Path(shutil.copytree(fresh, fresh.parents[1] / "whole" / fresh.name))
+    config = dataclasses.replace(settings, **SWITCHES[name])
+    finetune(dataclasses.replace(config, run=(whole,)))
+    kind = algorithm_class(config.algorithm or "iql")
+    original = kind.update
+
+    def stopped(self: Algorithm[Any], batch: Batch) -> Metrics:
+        if self.updates == OFFLINE + STOP:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "update", stopped)
+        with pytest.raises(Interrupted):
+            finetune(config)
+    assert checkpoint.load(fresh / "checkpoints").state["updates"] == OFFLINE + STOP + 1
+    resume(fresh)
+    for mine, theirs in zip(outcome(fresh), outcome(whole), strict=True):
+        assert mine == theirs
+
+
+class Telling(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def event(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+
+def test_another_algorithm_takes_over_what_fits_and_says_so(
+    fresh: Path, settings: FinetuneConfig
+) -> None:
+    before = load_policy(fresh)
+    reporter = Telling()
+    finetune(dataclasses.replace(settings, **SWITCHES["awac"]), reporter)
+    assert "AWAC goes on from IQL: taken over are critic, target critic." in reporter.said
+    run = read_run(fresh)
+    assert run.algorithm == "iql->awac"
+    # The new actor begins untrained, which is shown; before is still what was pretrained.
+    assert [row.env_steps for row in run.online] == [0, 40, 80]
+    assert run.before == run.offline[-1]
+    ones = np.ones(before.weights.observation_dim, np.float32)
+    assert not np.array_equal(load_policy(fresh)(ones), before(ones))
+
+
+def test_critics_that_are_taken_over_are_those_of_pretraining(
+    fresh: Path, settings: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = checkpoint.load(fresh / "checkpoints").tensors
+    seen: list[dict[str, torch.Tensor]] = []
+    kind = algorithm_class("awac")
+    original = kind.update
+
+    def looked_at(self: Algorithm[Any], batch: Batch) -> Metrics:
+        seen.append(self.state() if not seen else {})
+        return original(self, batch)
+
+    monkeypatch.setattr(kind, "update", looked_at)
+    finetune(dataclasses.replace(settings, **SWITCHES["awac"]))
+    critics = [key for key in seen[0] if key.startswith(("critic.", "target_critic."))]
+    assert critics
+    for key in critics:
+        assert torch.equal(seen[0][key], saved[f"algorithm.{key}"]), key
+    assert all(not each.any() for key, each in seen[0].items() if key.startswith("adam."))
+    assert saved["algorithm.adam.critic.steps"].any()
+
+
+def test_the_mixture_is_annealed_by_the_steps_that_updates_belong_to(
+    settings: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ratios = []
+    original = Replay.draw
+
+    def drawn(self: Replay, batch_size: int) -> torch.Tensor:
+        ratios.append(self.offline_ratio)
+        return original(self, batch_size)
+
+    monkeypatch.setattr(Replay, "draw", drawn)
+    finetune(dataclasses.replace(settings, **SWITCHES["warm-up, annealed"]))
+    assert ratios == pytest.approx([max(0.2, 0.8 - 0.6 * (24 + 2 * n) / 50) for n in range(28)])
+
+
+def test_nothing_is_learned_in_the_warm_up_and_then_at_the_usual_pace(
+    fresh: Path, settings: FinetuneConfig
+) -> None:
+    finetune(dataclasses.replace(settings, warmup_steps=24, eval_every=20))
+    state = checkpoint.load(fresh / "checkpoints").state
+    assert state["updates"] == OFFLINE + (ENV_STEPS - 24) // 2
+    assert [(row.env_steps, row.updates - OFFLINE) for row in read_run(fresh).online] == [
+        (0, 0),
+        (40, 8),
+        (60, 18),
+        (80, 28),
+    ]
+
+
+def test_a_run_of_two_algorithms_can_be_looked_into(fresh: Path, settings: FinetuneConfig) -> None:
+    from iqlft.analysis.restored import pretrained_policy, restored
+
+    before = load_policy(fresh)
+    finetune(dataclasses.replace(settings, **SWITCHES["rlpd"]))
+    run, policy = Run.open(fresh), load_policy(fresh)
+    assert policy.weights.kind == "squashed_gaussian"
+    ones = np.ones(policy.weights.observation_dim, np.float32)
+    now = restored(run, policy).actor_weights()
+    assert np.array_equal(now.arrays["weight.0"], policy.weights.arrays["weight.0"])
+    assert np.array_equal(pretrained_policy(run)(ones), before(ones))
+
+
+# -- the command line ---------------------------------------------------------------------------
+
+
+def test_hyperparameters_are_those_of_pretraining_unless_a_flag_says_otherwise(
+    fresh: Path,
+) -> None:
+    config, _, _ = finetune_settings([str(fresh), "--learning-rate", "0.1"])
+    assert config.algorithm == "iql"
+    assert config.hyperparameters is not None
+    assert config.hyperparameters.learning_rate == 0.1
+    assert config.hyperparameters.hidden_size == 16
+
+
+def test_those_of_another_algorithm_are_flags_too(fresh: Path) -> None:
+    arguments = ["--algorithm", "rlpd", "--clip-targets", "--num-critics", "4", str(fresh)]
+    config, _, _ = finetune_settings(arguments)
+    assert isinstance(config.hyperparameters, RLPDHyperparameters)
+    assert config.hyperparameters.num_critics == 4
+    assert config.hyperparameters.hidden_size == RLPDHyperparameters().hidden_size
+    with pytest.raises(ConfigError, match="expectile is a hyperparameter of"):
+        finetune_settings([*arguments, "--expectile", "0.5"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"anneal_steps": 5}, "say where it begins"),
+        ({"warmup_steps": 80}, "must be fewer than the 80 environment steps"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(
+    changes: dict[str, Any], sentence: str, settings: FinetuneConfig
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        check(dataclasses.replace(settings, **changes))

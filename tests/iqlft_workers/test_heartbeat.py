@@ -1,0 +1,155 @@
+"""What is only slow is waited for; what hangs ends in time, and is told of."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iqlft.gateway.gateway import Gateway
+from iqlft.gateway.roster import WorkerStatus
+from iqlft.training.oversight import Oversight
+from iqlft_workers import pool as pool_module
+from iqlft_workers.actor import ActorWeights
+from iqlft_workers.discovery import write_endpoint
+from iqlft_workers.environment import EnvironmentSpec
+from iqlft_workers.heartbeat import GRACE_SECONDS
+from iqlft_workers.pool import WorkerError, WorkerPool
+from iqlft_workers.transition import RowLayout
+from slow_environments import ID, STEPS
+
+MakeWeights = Callable[..., ActorWeights]
+Serve = Callable[..., tuple[Gateway, WorkerPool]]
+LAYOUT = RowLayout(1, 1)
+SECONDS = 3.0
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers find the environments of the tests."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+
+
+def slow(**kwargs: float) -> EnvironmentSpec:
+    return EnvironmentSpec(ID, kwargs, trust=True)
+
+
+@pytest.mark.parametrize("what", ["build_seconds", "reset_seconds", "step_seconds"])
+def test_a_worker_answers_while_its_environment_takes_its_time(
+    what: str, serve: Serve, make_weights: MakeWeights
+) -> None:
+    gateway, pool = serve(1, environment=slow(**{what: SECONDS}), layout=LAYOUT)
+    gateway.publish(make_weights(1, 1))
+    gateway.allow(2)
+    silences, idle, received = [], [], 0
+    deadline = time.monotonic() + 40
+    while received < 2:
+        assert time.monotonic() < deadline
+        received += sum(each.num_transitions for each in gateway.receive(0.1))
+        assert pool.watch() == []
+        for worker in gateway.worker_status():
+            assert worker.alive
+            silences.append(worker.seconds_since_message)
+            idle.append(worker.seconds_without_progress)
+    assert max(silences) < 2.0
+    # That no call has come to its end is known all the same.
+    assert max(idle) > SECONDS - 1.5
+
+
+def test_evaluations_and_steps_of_a_slow_simulator_come_each_once(
+    serve: Serve, make_weights: MakeWeights
+) -> None:
+    gateway, pool = serve(2, environment=slow(reset_seconds=0.7, step_seconds=0.3), layout=LAYOUT)
+    gateway.publish(make_weights(1, 1))
+    gateway.allow(2 * STEPS)
+    pending = gateway.evaluate(make_weights(1, 1), [1, 2, 3])
+    parts, deadline = [], time.monotonic() + 60
+    while sum(each.num_transitions for each in parts) < 2 * STEPS or not pending.finished:
+        assert time.monotonic() < deadline
+        parts += gateway.receive(0.1)
+        assert pool.watch() == []
+    assert [each.length for each in pending.result(1)] == [STEPS] * 3
+    observations = np.concatenate([each.observations[:, 0] for each in parts])
+    assert len(observations) == 2 * STEPS
+    assert set(observations) <= set(range(STEPS))
+
+
+def test_who_is_killed_for_a_hanging_step_by_whom_and_why_is_said(
+    serve: Serve, make_weights: MakeWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "MAX_RESTARTS", 1)
+    # One that does nothing but hang for so long has not been healthy.
+    monkeypatch.setattr(pool_module, "HEALTHY_SECONDS", 6.0)
+    gateway, pool = serve(1, environment=slow(hang_at=2), layout=LAYOUT)
+    gateway.publish(make_weights(1, 1))
+    gateway.allow(100)
+    oversight = Oversight(gateway, pool, tmp_path, patience_seconds=4.0)
+    events: list[str] = []
+    deadline = time.monotonic() + 60
+    why = r"answers, but has not stepped for \d s \(--patience 4\), and was killed by the learner"
+
+    def watch() -> None:
+        while time.monotonic() < deadline:
+            events.extend(oversight.incidents(gateway.worker_status()))
+            time.sleep(0.1)
+
+    with pytest.raises(WorkerError, match=rf"died 2 times in a row; the last time it {why}\."):
+        watch()
+    (event,) = events
+    assert event.startswith("Worker 0 answers, but has not stepped for 4 s")
+    assert event.endswith("and was killed by the learner; it is started again.")
+
+
+def hangs(worker: WorkerStatus) -> bool:
+    return worker.state == "stepping" and worker.seconds_without_progress > 1.0
+
+
+@pytest.fixture
+def hanging(serve: Serve, make_weights: MakeWeights, tmp_path: Path) -> tuple[Gateway, str]:
+    """A learner of an environment that hangs, and its endpoint file."""
+    gateway, _ = serve(0, environment=slow(hang_at=2), layout=LAYOUT, num_workers=2)
+    write_endpoint(tmp_path / "endpoint", gateway.endpoint, gateway.own_keys)
+    gateway.publish(make_weights(1, 1))
+    gateway.allow(100)
+    return gateway, str(tmp_path / "endpoint")
+
+
+def test_a_worker_leaves_on_a_signal_and_without_its_parent_though_its_environment_hangs(
+    hanging: tuple[Gateway, str],
+) -> None:
+    gateway, file = hanging
+    worker = [sys.executable, "-m", "iqlft_workers", "--connect", file]
+    code = (
+        "import os, subprocess, sys, time\n"
+        "command = [*sys.argv[1:], '--parent', str(os.getpid())]\n"
+        "print(subprocess.Popen(command, stderr=subprocess.DEVNULL).pid, flush=True)\n"
+        "time.sleep(60)"
+    )
+    with ExitStack() as ended:
+        told = ended.enter_context(subprocess.Popen(worker, stderr=subprocess.PIPE, text=True))
+        ended.callback(told.kill)
+        nested = [sys.executable, "-c", code, *worker]
+        parent = ended.enter_context(subprocess.Popen(nested, stdout=subprocess.PIPE, text=True))
+        ended.callback(parent.kill)
+        assert parent.stdout is not None
+        orphan = int(parent.stdout.readline())
+        deadline = time.monotonic() + 60
+        while sum(hangs(each) for each in gateway.worker_status()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        told.send_signal(signal.SIGTERM)
+        parent.kill()
+        words = told.communicate(timeout=GRACE_SECONDS + 10)[1]
+    assert told.returncode == 0
+    assert "The work is over; a call of the environment still lasts" in words
+    assert not any(each.alive for each in gateway.worker_status() if each.worker_id == 0)
+    while Path(f"/proc/{orphan}").exists() and time.monotonic() < deadline + 30:
+        time.sleep(0.1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(orphan, 0)
