@@ -263,6 +263,8 @@ class GatewayState:
                 self._strange.warning(now, text, session.worker_id, message.sentence)
             case messages.Bye():
                 self._send(session, messages.ByeOk())
+                # Whoever says so is not silent from now on.
+                session.heard_at = None
                 self._reap(session)
             case _:
                 pass  # What only learners say.

@@ -16,6 +16,7 @@ from iqlft_workers.discovery import Address, EndpointError, LearnerLostError, re
 from iqlft_workers.errors import REJECTED, UNFIT, UserError
 from iqlft_workers.keys import WorkerKeys
 from iqlft_workers.loop import RejectedError, work
+from iqlft_workers.processes import Processes
 from iqlft_workers.text import PlainFormatter, printable
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return not leaving.asked() and not orphan
 
     try:
+        if arguments.processes > 1:
+            where, keys_folder = arguments.connect, arguments.keys
+            crew = Processes(where, arguments.processes, arguments.worker_id, keys_folder)
+            return crew.run(leaving.asked)
         keys = WorkerKeys.load(arguments.keys, arguments.worker_id) if arguments.keys else None
         address = _address(arguments.connect, arguments.worker_id, keys)
         work(address, arguments.worker_id, wanted)
@@ -91,6 +96,10 @@ def _parser() -> argparse.ArgumentParser:
         help="folder with learner.public and this worker's secret, made by `iqlft keys new`",
     )  # fmt: skip
     parser.add_argument(
+        "--processes", type=_count, default=1, metavar="N",
+        help="so many workers, with ids from --worker-id on or those of the keys (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
         "--parent", type=int, metavar="PID", help="leave when this is no longer the parent process"
     )
     return parser
@@ -100,6 +109,13 @@ def _worker_id(text: str) -> int:
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{number} is no id; ids count from 0")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is too few; at least one works")
     return number
 
 
