@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iqlft_workers.discovery import Address, EndpointError, LearnerLostError, read_endpoint
-from iqlft_workers.errors import REJECTED, UNFIT, UserError
+from iqlft_workers.errors import HUNG, REJECTED, UNFIT, UserError
 from iqlft_workers.keys import WorkerKeys
 from iqlft_workers.loop import RejectedError, work
 from iqlft_workers.processes import Processes
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 when the learner or a signal ended the work, 1 when the learner was away
         for too long, 2 when the work could not be done; 3 when the learner rejected a worker of its
-        own, for a reason that may pass.
+        own, for a reason that may pass; 4 when it was told to leave because its environment hung.
     """
     arguments = _parser().parse_args(argv)
     log = logging.StreamHandler(sys.stderr)
@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever reads it may be gone.
         with contextlib.suppress(OSError):
             sys.stderr.write(printable(f"{error}\n", keep="\n\t"))
+        if isinstance(error, RejectedError) and error.hung:
+            return HUNG
         if isinstance(error, RejectedError) and error.may_pass and arguments.parent is not None:
             return REJECTED
         # A learner that was frozen for so long starts its worker again, but not one that is unfit.
