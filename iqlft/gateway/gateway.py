@@ -205,6 +205,17 @@ class Gateway:
         with self._changed:
             return self._state.status(time.monotonic())
 
+    def dismiss(self, worker_id: int, reason: str) -> None:
+        """Tells a worker of another machine, whose environment hangs, to leave.
+
+        Args:
+            worker_id: its id.
+            reason: what is wrong with it.
+        """
+        with self._changed:
+            self._state.dismiss(worker_id, reason)
+            self._wake()
+
     def journal_position(self) -> int:
         """Length in bytes of the journal, on the disk, with what has been received last.
 

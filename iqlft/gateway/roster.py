@@ -37,7 +37,8 @@ class WorkerStatus(NamedTuple):
         env_steps: taken from it over the whole run.
         steps_per_second: over the last five seconds.
         version: of the weights that it acted with last; -1 before its first transition.
-        seconds_since_message: since it was heard; 0 where this learner has never heard it.
+        seconds_since_message: since it was heard; 0 where this learner has never heard it, or it
+            has said goodbye.
         state: what it does.
         session: uuid of its session.
         seconds_without_progress: since it has done anything of what it should do.
@@ -65,8 +66,8 @@ class Session:
         uuid: of the session.
         route: routing id of its connection.
         began_at: when it was made, in seconds of a monotonic clock.
-        heard_at: when it was heard last; None where it worked for a learner that is gone, and this
-            one has not heard it.
+        heard_at: when it was heard last; None where it has said goodbye, or worked for a learner
+            that is gone, and this one has not heard it.
         phase: *joining* (welcomed), *ready* (its environment fits) or *lost* (gone or silent).
         sequence: the last batch accepted.
         accepted: environment steps accepted.

@@ -150,6 +150,12 @@ class GatewayState:
         for session in self.roster.alive if self._over else ():
             self._send(session, messages.Stop())
 
+    def dismiss(self, worker_id: int, reason: str) -> None:
+        """Tells a worker whose environment hangs to leave; it may be started again."""
+        if (session := self.roster.holder(worker_id)) is not None:
+            sentence = f"The learner gives this worker up, which {reason}."
+            self._reject(session.route, Rejection(messages.STUCK, sentence))
+
     def status(self, now: float) -> list[WorkerStatus]:
         """All workers that ever joined, by id."""
         return [
@@ -263,6 +269,8 @@ class GatewayState:
                 self._strange.warning(now, text, session.worker_id, message.sentence)
             case messages.Bye():
                 self._send(session, messages.ByeOk())
+                # Whoever says so is not silent from now on.
+                session.heard_at = None
                 self._reap(session)
             case _:
                 pass  # What only learners say.

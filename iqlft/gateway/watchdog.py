@@ -27,11 +27,13 @@ class Incident(NamedTuple):
         worker_id: its id.
         reason: what is wrong with it, to be said after its name.
         seconds: for how long it has been so.
+        hangs: whether it answers, and its environment does not.
     """
 
     worker_id: int
     reason: str
     seconds: float = 0.0
+    hangs: bool = False
 
 
 class Watchdog:
@@ -60,12 +62,13 @@ class Watchdog:
         found = []
         for worker in workers:
             reason = "" if worker.session in self._known else self._reason(worker)
+            hangs = bool(reason) and worker.state != "lost"
             if not reason and worker.worker_id not in self._slow:
                 reason = _slowness(worker, workers)
                 self._slow.update({worker.worker_id} if reason else ())
             if reason:
                 self._known.add(worker.session)
-                found.append(Incident(worker.worker_id, reason, _idle_seconds(worker)))
+                found.append(Incident(worker.worker_id, reason, _idle_seconds(worker), hangs))
         return found
 
     def _reason(self, worker: WorkerStatus) -> str:

@@ -136,7 +136,7 @@ def run_episodes(
             pending = gateway.evaluate(policy.weights, seeds)
             while not pending.finished:
                 for incident in watchdog.check(gateway.worker_status()):
-                    pool.replace(*incident)
+                    pool.replace(*incident[:3])
                 pool.watch()
                 try:
                     pending.result(POLL_SECONDS)

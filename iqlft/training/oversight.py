@@ -52,7 +52,10 @@ class Oversight:
         """
         for incident in self._watchdog.check(workers):
             if not self._pool.replace(incident.worker_id, incident.reason, incident.seconds):
-                yield f"Worker {incident.worker_id} {incident.reason}."
+                told = ", and was told to leave" if incident.hangs else ""
+                yield f"Worker {incident.worker_id} {incident.reason}{told}."
+                if incident.hangs:
+                    self._gateway.dismiss(incident.worker_id, incident.reason)
         yield from self._pool.watch()
         yield from self._refusals()
         yield from self._journal_incidents(self._gateway.journal_error(), time.monotonic())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 import torch
 
+from iqlft.gateway.attendance import Attendance
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import RunError
 from iqlft.runs.policy import save_policy
@@ -108,6 +109,7 @@ class Session(Generic[PhaseType]):
         self.last: Score | None = None
         self._losses: dict[str, float] = {}
         self._oversight = Oversight(gateway, self.pool, run.folder, config.patience)
+        self._attendance = Attendance(config.workers)
         self._seconds_before, self._started, self._next_tick = 0.0, time.monotonic(), 0.0
         self._diverged = False
         # As it is now, checked: an edit from outside shows at the next resume.
@@ -175,6 +177,9 @@ class Session(Generic[PhaseType]):
         workers = self.gateway.worker_status()
         for sentence in self._oversight.incidents(workers):
             self.incident(sentence)
+        for sentence in self._attendance.changes(workers):
+            _log.info("%s", sentence)
+            self.reporter.event(sentence)
         self.metrics.observe_workers([each.state for each in workers])
         self.reporter.status(self.status())
 

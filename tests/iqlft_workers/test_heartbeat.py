@@ -19,6 +19,7 @@ from iqlft_workers import pool as pool_module
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.discovery import write_endpoint
 from iqlft_workers.environment import EnvironmentSpec
+from iqlft_workers.errors import HUNG
 from iqlft_workers.heartbeat import GRACE_SECONDS
 from iqlft_workers.pool import WorkerError, WorkerPool
 from iqlft_workers.transition import RowLayout
@@ -84,8 +85,6 @@ def test_who_is_killed_for_a_hanging_step_by_whom_and_why_is_said(
     serve: Serve, make_weights: MakeWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool_module, "MAX_RESTARTS", 1)
-    # One that does nothing but hang for so long has not been healthy.
-    monkeypatch.setattr(pool_module, "HEALTHY_SECONDS", 6.0)
     gateway, pool = serve(1, environment=slow(hang_at=2), layout=LAYOUT)
     gateway.publish(make_weights(1, 1))
     gateway.allow(100)
@@ -153,3 +152,26 @@ def test_a_worker_leaves_on_a_signal_and_without_its_parent_though_its_environme
         time.sleep(0.1)
     with pytest.raises(ProcessLookupError):
         os.kill(orphan, 0)
+
+
+def test_a_worker_of_another_machine_whose_environment_hangs_is_told_to_leave(
+    hanging: tuple[Gateway, str], tmp_path: Path
+) -> None:
+    gateway, file = hanging
+    worker = [sys.executable, "-m", "iqlft_workers", "--connect", file]
+    oversight = Oversight(gateway, WorkerPool(0, "", tmp_path), tmp_path, patience_seconds=2.0)
+    events: list[str] = []
+    with subprocess.Popen(worker, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not events and time.monotonic() < deadline:
+            time.sleep(0.1)
+            events += oversight.incidents(gateway.worker_status())
+        try:
+            words = process.communicate(timeout=GRACE_SECONDS + 10)[1]
+        finally:
+            process.kill()
+    (event,) = events
+    assert event.startswith("Worker 0 answers, but has not stepped for 2 s (--patience 2)")
+    assert event.endswith(", and was told to leave.")
+    assert "The learner gives this worker up, which answers, but has not stepped" in words
+    assert process.returncode == HUNG

@@ -176,6 +176,27 @@ def test_a_process_is_not_replaced_for_what_was_wrong_before_it_was_started(
         wait_until(lambda: pool.watch() == [killed])
 
 
+def test_a_process_that_does_nothing_but_hang_is_not_started_again_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "HEALTHY_SECONDS", 0.5)
+    monkeypatch.setattr(pool_module, "MAX_RESTARTS", 1)
+    with WorkerPool(1, "tcp://127.0.0.1:9", tmp_path) as pool:
+
+        def hang() -> list[str]:
+            began = time.monotonic()
+            time.sleep(1.0)
+            assert pool.replace(0, "hangs", time.monotonic() - began)
+            wait_until(lambda: (said.extend(pool.watch())) or said)
+            return said
+
+        said: list[str] = []
+        assert hang() == ["Worker 0 hangs, and was killed by the learner; it is started again."]
+        said.clear()
+        with pytest.raises(WorkerError, match="died 2 times in a row; the last time it hangs, and"):
+            hang()
+
+
 @pytest.mark.parametrize("age_seconds", [0.0, 0.2, 1.0])
 def test_workers_without_a_learner_are_stopped_by_the_pool_at_any_age(
     age_seconds: float, tmp_path: Path

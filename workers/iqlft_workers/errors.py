@@ -34,6 +34,8 @@ UNFIT = 2
 """Exit code of a worker that cannot do the work, and no second try will change that."""
 REJECTED = 3
 """Exit code of a local worker that the learner rejected for a reason that may pass."""
+HUNG = 4
+"""Exit code of a worker that was told to leave because its environment hung."""
 
 
 class UserError(Exception):

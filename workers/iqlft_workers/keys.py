@@ -255,6 +255,13 @@ def _worker_id(path: Path) -> int:
     return int(match[1])
 
 
+def worker_ids(folder: Path) -> list[int] | None:
+    """The ids of the workers whose secrets a folder has; None where one stands for any id."""
+    if (folder / _SHARED).exists():
+        return None
+    return sorted(_worker_id(path) for path in folder.glob("worker-*.secret"))
+
+
 def _only_worker(folder: Path) -> int:
     """The id of the worker whose secret is the only one."""
     ids = sorted(_worker_id(path) for path in folder.glob("worker-*.secret"))

@@ -14,8 +14,9 @@ from iqlft_workers.actor import make_actor
 from iqlft_workers.client import Client, KeyRefusedError
 from iqlft_workers.discovery import ASK_SECONDS, Discovery, RunFinishedError
 from iqlft_workers.environment import EnvironmentSpec
-from iqlft_workers.errors import UserError
+from iqlft_workers.errors import HUNG, UserError
 from iqlft_workers.heartbeat import BEAT_SECONDS, GRACE_SECONDS, AttendedEnvironment, Heartbeat
+from iqlft_workers.messages import STUCK
 from iqlft_workers.placeholders import filled
 from iqlft_workers.rollout import Rollout, evaluate_episode
 from iqlft_workers.session import SILENCE_SECONDS, WorkerSession
@@ -58,6 +59,7 @@ class RejectedError(UserError):
     def __init__(self, sentence: str, code: str = "") -> None:
         super().__init__(sentence)
         self.may_pass = code not in {"", "VERSION", "ENVIRONMENT"}
+        self.hung = code == STUCK
 
 
 class _EvaluationAbortedError(Exception):
@@ -193,7 +195,8 @@ class Worker:
             self._send()
         self._client.close()
         logging.shutdown()
-        os._exit(0 if finished or isinstance(error, RunFinishedError) else 1)
+        hung = HUNG if self._session.code == STUCK else 1
+        os._exit(0 if finished or isinstance(error, RunFinishedError) else hung)
 
     def _pause(self) -> float:
         """How long the sockets may be waited for."""

@@ -27,6 +27,8 @@ _COUNTS = {"dtype": np.dtype("<u4"), "ndim": 1}
 """one count each."""
 LATER = "LATER"
 """Code of a REJECT by a learner that leaves and is expected back."""
+STUCK = "STUCK"
+"""Code of a REJECT to a worker whose environment hangs, and that is to be started again."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Reject:
 
     Attributes:
         code: `VERSION`, `ENVIRONMENT`, `DUPLICATE`, `FULL`, `RESERVED`, `UNAUTHORISED`, `BATCH`,
-        `EVALUATION` or `LATER`.
+        `EVALUATION`, `STUCK` or `LATER`.
         sentence: what is wrong and what to do.
     """
 

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from iqlft_workers.errors import REJECTED, UNFIT, UserError
+from iqlft_workers.errors import HUNG, REJECTED, UNFIT, UserError
 from iqlft_workers.search_path import importing
 
 if TYPE_CHECKING:
@@ -217,6 +217,8 @@ def exit_reason(code: int) -> str:
     """How a process ended, in words."""
     if code == -signal.SIGKILL:
         return "was killed (signal 9), perhaps because the machine ran out of memory"
+    if code == HUNG:
+        return "was told to leave because its environment hung"
     if code < 0:
         return f"was ended by {signal.Signals(-code).name}"
     return f"died with exit code {code}"

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iqlft_workers.discovery import Address, EndpointError, LearnerLostError, read_endpoint
-from iqlft_workers.errors import REJECTED, UNFIT, UserError
+from iqlft_workers.errors import HUNG, REJECTED, UNFIT, UserError
 from iqlft_workers.keys import WorkerKeys
 from iqlft_workers.loop import RejectedError, work
+from iqlft_workers.processes import Processes
 from iqlft_workers.text import PlainFormatter, printable
 
 if TYPE_CHECKING:
@@ -31,19 +32,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 when the learner or a signal ended the work, 1 when the learner was away
         for too long, 2 when the work could not be done; 3 when the learner rejected a worker of its
-        own, for a reason that may pass.
+        own, for a reason that may pass; 4 when it was told to leave because its environment hung.
     """
     arguments = _parser().parse_args(argv)
     log = logging.StreamHandler(sys.stderr)
     log.setFormatter(PlainFormatter("%(asctime)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[log])
-    leaving = _Leaving(local=arguments.parent is not None)
+    leaving = _leave_on_signals(local=arguments.parent is not None)
 
     def wanted() -> bool:
         orphan = arguments.parent is not None and os.getppid() != arguments.parent
-        return not leaving.asked() and not orphan
+        return not leaving and not orphan
 
     try:
+        if arguments.processes > 1:
+            where, keys_folder = arguments.connect, arguments.keys
+            crew = Processes(where, arguments.processes, arguments.worker_id, keys_folder)
+            return crew.run(lambda: bool(leaving))
         keys = WorkerKeys.load(arguments.keys, arguments.worker_id) if arguments.keys else None
         address = _address(arguments.connect, arguments.worker_id, keys)
         work(address, arguments.worker_id, wanted)
@@ -51,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever reads it may be gone.
         with contextlib.suppress(OSError):
             sys.stderr.write(printable(f"{error}\n", keep="\n\t"))
+        if isinstance(error, RejectedError) and error.hung:
+            return HUNG
         if isinstance(error, RejectedError) and error.may_pass and arguments.parent is not None:
             return REJECTED
         # A learner that was frozen for so long starts its worker again, but not one that is unfit.
@@ -91,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
         help="folder with learner.public and this worker's secret, made by `iqlft keys new`",
     )  # fmt: skip
     parser.add_argument(
+        "--processes", type=_count, default=1, metavar="N",
+        help="so many workers, with ids from --worker-id on or those of the keys (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
         "--parent", type=int, metavar="PID", help="leave when this is no longer the parent process"
     )
     return parser
@@ -103,24 +114,39 @@ def _worker_id(text: str) -> int:
     return number
 
 
-class _Leaving:
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is too few; at least one works")
+    return number
+
+
+def _leave_on_signals(*, local: bool) -> _Received:
     """Collects the signals that end the work, during a call of the environment too.
 
     A local worker leaves all but SIGTERM to the learner, which hears them too. What was ignored
     before, as by `nohup`, stays so.
     """
+    received = _Received()
+    received.follow(signal.SIGTERM)
+    for each in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        if local:
+            signal.signal(each, signal.SIG_IGN)
+        elif each == signal.SIGINT or signal.getsignal(each) != signal.SIG_IGN:
+            received.follow(each)
+    return received
 
-    def __init__(self, *, local: bool) -> None:
-        self._signals: set[int] = set()
-        self._asked = False
-        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-            if local and each != signal.SIGTERM:
-                signal.signal(each, signal.SIG_IGN)
-            elif each in _ALWAYS or signal.getsignal(each) != signal.SIG_IGN:
-                self._signals.add(each)
-                signal.signal(each, self._handle)
-        # Python calls the handler when the main thread is back from a simulator; the number of the
-        # signal is in the pipe at once.
+
+class _Received:
+    """Whether one of the signals that are followed has come.
+
+    Python calls a handler when the main thread is back from its simulator, but writes the number of
+    the signal into a pipe at once.
+    """
+
+    def __init__(self) -> None:
+        self._followed: set[int] = set()
+        self._one = False
         self._pipe, end = os.pipe()
         for descriptor in (self._pipe, end):
             os.set_blocking(descriptor, False)
@@ -128,15 +154,15 @@ class _Leaving:
         # A process that a simulator forks is told to leave for itself.
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
+    def follow(self, number: signal.Signals) -> None:
+        """Hears a signal from now on."""
+        self._followed.add(number)
+        signal.signal(number, self._handle)
+
     def _handle(self, *_: object) -> None:
-        self._asked = True
+        self._one = True
 
-    def asked(self) -> bool:
-        """Whether one has come."""
+    def __bool__(self) -> bool:
         with contextlib.suppress(BlockingIOError):
-            self._asked |= not self._signals.isdisjoint(os.read(self._pipe, 4096))
-        return self._asked
-
-
-_ALWAYS = signal.SIGTERM, signal.SIGINT
-"""Signals that are heard whatever was set before."""
+            self._one |= not self._followed.isdisjoint(os.read(self._pipe, 4096))
+        return self._one

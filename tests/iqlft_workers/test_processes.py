@@ -1,0 +1,113 @@
+"""`iqlft-worker --processes N`: a machine full of workers for a learner on another one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from iqlft.gateway.attendance import Attendance
+from iqlft.gateway.gateway import Gateway
+from iqlft_workers.actor import ActorWeights
+from iqlft_workers.discovery import write_endpoint
+from iqlft_workers.keys import LearnerKeys, new_keys
+from iqlft_workers.pool import WorkerPool
+
+MakeWeights = Callable[..., ActorWeights]
+Serve = Callable[..., tuple[Gateway, WorkerPool]]
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 40
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.05)
+
+
+@contextmanager
+def started(connect: str | Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "iqlft_workers", "--connect", str(connect), *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def children(process_id: int) -> list[int]:
+    tasks = Path(f"/proc/{process_id}/task").glob("*/children")
+    return [int(word) for each in tasks for word in each.read_text().split()]
+
+
+def present(gateway: Gateway) -> int:
+    return sum(each.alive and each.env_steps > 0 for each in gateway.worker_status())
+
+
+def test_all_of_them_work_are_started_again_and_leave_together_and_the_learner_says_so(
+    serve: Serve, make_weights: MakeWeights, tmp_path: Path
+) -> None:
+    gateway, _ = serve(0, num_workers=3)
+    write_endpoint(tmp_path / "endpoint", gateway.endpoint, gateway.own_keys)
+    gateway.publish(make_weights(3, 1))
+    gateway.allow(10**6)
+    attendance, said = Attendance(0), list[str]()
+
+    def look() -> int:
+        said.extend(attendance.changes(gateway.worker_status()))
+        return present(gateway)
+
+    with started(tmp_path / "endpoint", "--processes", "3") as process:
+        wait_until(lambda: look() == 3)
+        assert said[-1].endswith("joined; 3 of other machines are here.")
+        sessions = {each.session for each in gateway.worker_status()}
+        os.kill(children(process.pid)[0], signal.SIGKILL)
+        wait_until(lambda: look() == 3 and {e.session for e in gateway.worker_status()} != sessions)
+        process.send_signal(signal.SIGINT)
+        words = process.communicate(timeout=20)[1]
+        assert process.returncode == 0
+    assert "A worker process was killed (signal 9)" in words
+    wait_until(lambda: not look())
+    assert said[-1].endswith("left; 0 of other machines are here.")
+
+
+def test_who_finds_no_place_says_so_and_the_others_work_to_the_end(
+    serve: Serve, make_weights: MakeWeights, tmp_path: Path
+) -> None:
+    gateway, _ = serve(0, num_workers=2)
+    write_endpoint(tmp_path / "endpoint", gateway.endpoint, gateway.own_keys)
+    gateway.publish(make_weights(3, 1))
+    gateway.allow(10**6)
+    with started(tmp_path / "endpoint", "--processes", "3") as process:
+        wait_until(lambda: present(gateway) == 2 and len(children(process.pid)) == 2)
+        gateway.close()
+        words = process.communicate(timeout=20)[1]
+        assert process.returncode == 0
+    assert words.count("has no place for this one") == 1
+
+
+def test_each_has_a_key_of_its_own(serve: Serve, make_weights: MakeWeights, tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    new_keys(folder, 3)
+    (folder / "worker-0.secret").unlink()
+    gateway, _ = serve(0, num_workers=3, keys=LearnerKeys.load(folder))
+    gateway.publish(make_weights(3, 1))
+    gateway.allow(10**6)
+    with started(gateway.endpoint, "--keys", str(folder), "--processes", "3") as process:
+        words = process.communicate(timeout=20)[1]
+    assert process.returncode == 2
+    assert "3 processes need as many keys, but" in words
+    with started(gateway.endpoint, "--keys", str(folder), "--processes", "2"):
+        wait_until(lambda: present(gateway) == 2)
+        assert [each.worker_id for each in gateway.worker_status()] == [1, 2]
+
+
+@pytest.mark.parametrize("number", ["0", "many"])
+def test_at_least_one_works(number: str) -> None:
+    with started("tcp://127.0.0.1:9", "--processes", number) as process:
+        assert "argument --processes" in process.communicate(timeout=20)[1]
+    assert process.returncode == 2

@@ -1,0 +1,140 @@
+"""Several workers on one machine for a learner on another: `iqlft-worker --processes N`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iqlft_workers.errors import REJECTED, UNFIT
+from iqlft_workers.heartbeat import GRACE_SECONDS
+from iqlft_workers.keys import KeyFileError, worker_ids
+from iqlft_workers.pool import (
+    BACK_OFF_SECONDS,
+    HEALTHY_SECONDS,
+    MAX_RESTARTS,
+    environment_variables,
+    exit_reason,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+LOOK_SECONDS = 0.1
+"""The processes are looked at so often."""
+_ENDED = {0, 1, UNFIT, REJECTED}
+"""Exit codes of a worker that has said why it leaves; after any other it is started again."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Process:
+    arguments: list[str]
+    running: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    restarts: int = 0
+    restart_at: float = 0.0
+    code: int | None = None
+
+
+class Processes:
+    """Worker processes that leave when this one does.
+
+    Args:
+        connect: where the learner is.
+        count: how many.
+        first_id: the ids to ask for count from here; None for those of the keys, or any free ones.
+        keys: folder of keys; None for none.
+
+    Raises:
+        KeyFileError: the folder has too few workers' keys.
+    """
+
+    def __init__(
+        self, connect: str, count: int, first_id: int | None = None, keys: Path | None = None
+    ) -> None:
+        common = ["--connect", connect, *(("--keys", str(keys)) if keys else ())]
+        self._processes = [
+            _Process(common if each is None else [*common, "--worker-id", str(each)])
+            for each in _ids(count, first_id, keys)
+        ]
+
+    def run(self, asked: Callable[[], bool]) -> int:
+        """Works until all of them have left.
+
+        Args:
+            asked: whether they are to leave.
+
+        Returns:
+            The exit code: 0 where one of them has worked to its end, or where they were asked.
+        """
+        try:
+            while any(each.code is None for each in self._processes):
+                if asked():
+                    return 0
+                for each in self._processes:
+                    self._look_after(each)
+                time.sleep(LOOK_SECONDS)
+        finally:
+            self._stop()
+        codes = [each.code or 0 for each in self._processes]
+        return 0 if 0 in codes else min(UNFIT, max(codes))
+
+    def _look_after(self, process: _Process) -> None:
+        """Starts a process, again where it has died."""
+        now = time.monotonic()
+        if process.code is not None or (process.running is None and now < process.restart_at):
+            return
+        if process.running is None:
+            command = [sys.executable, "-P", "-m", "iqlft_workers", *process.arguments]
+            # In a group of its own it does not see the terminal's Ctrl-C, which is heard here.
+            process.running = subprocess.Popen(
+                [*command, "--parent", str(os.getpid())], stdin=subprocess.DEVNULL,
+                env=environment_variables(), process_group=0,
+            )  # fmt: skip
+            process.started_at = now
+        elif (code := process.running.poll()) is not None:
+            self._handle_end(process, code, now)
+
+    def _handle_end(self, process: _Process, code: int, now: float) -> None:
+        if now - process.started_at > HEALTHY_SECONDS:
+            process.restarts = 0
+        if code in _ENDED or process.restarts == MAX_RESTARTS:
+            process.code = code if code in _ENDED else 1
+            return
+        process.running = None
+        process.restart_at = now + BACK_OFF_SECONDS * 2**process.restarts
+        process.restarts += 1
+        _log.warning("A worker process %s; it is started again.", exit_reason(code))
+
+    def _stop(self) -> None:
+        """Ends those that still run; a call of an environment has a moment to come to its end."""
+        running = [each.running for each in self._processes if each.running]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + 2 * GRACE_SECONDS
+        while any(each.poll() is None for each in running) and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def _ids(count: int, first: int | None, keys: Path | None) -> Sequence[int | None]:
+    if first is not None:
+        return range(first, first + count)
+    known = worker_ids(keys) if keys else None
+    if known is None:
+        return [None] * count
+    if len(known) < count:
+        raise KeyFileError(
+            f"{count} processes need as many keys, but {keys} has the secrets of {len(known)} "
+            "workers; copy the others, or say --processes with fewer."
+        )
+    return known[:count]
