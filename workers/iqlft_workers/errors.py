@@ -2,6 +2,7 @@
 
     UserError
     |-- EndpointError              (iqlft_workers.discovery)
+    |-- EnvironmentFailedError     (iqlft_workers.failures)
     |-- EnvironmentMismatchError   (iqlft_workers.environment)
     |-- KeyFileError               (iqlft_workers.keys)
     |-- KeyRefusedError            (iqlft_workers.client)
@@ -34,6 +35,10 @@ UNFIT = 2
 """Exit code of a worker that cannot do the work, and no second try will change that."""
 REJECTED = 3
 """Exit code of a local worker that the learner rejected for a reason that may pass."""
+FAILED = 4
+"""Exit code of a local worker whose environment has failed, which may pass."""
+SENTENCE = "iqlft worker: "
+"""What stands before the sentence with which a worker ends, in its log."""
 
 
 class UserError(Exception):

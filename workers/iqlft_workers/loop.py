@@ -13,12 +13,13 @@ from iqlft_workers.client import Client, KeyRefusedError
 from iqlft_workers.discovery import ASK_SECONDS, Discovery, RunFinishedError
 from iqlft_workers.environment import Environment, EnvironmentSpec
 from iqlft_workers.errors import UserError
+from iqlft_workers.failures import EnvironmentFailedError
 from iqlft_workers.rollout import Rollout, evaluate_episode
 from iqlft_workers.session import SILENCE_SECONDS, WorkerSession
 from iqlft_workers.wire import WireError, decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from iqlft_workers.actor import ActorWeights
     from iqlft_workers.discovery import Address
@@ -136,7 +137,7 @@ class Worker:
                 if not self._environments:
                     self._build(session.welcome)
                 self._follow_weights(session.welcome)
-            with contextlib.suppress(_EvaluationAbortedError):
+            with contextlib.suppress(_EvaluationAbortedError), self._telling():
                 self._work()
         if session.outcome == "rejected":
             raise RejectedError(session.sentence, session.code)
@@ -145,6 +146,16 @@ class Worker:
             session.leave()
             self._send()
         return session.outcome or "stopped"
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tells the learner why this worker leaves where its environment has failed."""
+        try:
+            yield
+        except EnvironmentFailedError as error:
+            self._session.leave(str(error))
+            self._send()
+            raise
 
     def __enter__(self) -> Worker:
         return self

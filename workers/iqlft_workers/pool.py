@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from iqlft_workers.errors import REJECTED, UNFIT, UserError
+from iqlft_workers.errors import FAILED, REJECTED, SENTENCE, UNFIT, UserError
 from iqlft_workers.search_path import importing
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ class _Local:
     def last_lines(self) -> str:
         """The end of the log, for an error message."""
         return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-8:])
+
+    def sentence(self) -> str:
+        """That with which the worker has ended; the end of the log where it said none."""
+        _, found, said = self.last_lines().rpartition(SENTENCE)
+        return said.partition("\n")[0] if found else self.last_lines()
 
 
 class WorkerPool:
@@ -116,11 +121,18 @@ class WorkerPool:
             return []
         now = time.monotonic()
         if code == UNFIT:
-            raise WorkerError(f"Worker {local.worker_id} cannot work: {local.last_lines()}")
+            raise WorkerError(f"Worker {local.worker_id} cannot work: {local.sentence()}")
         if now - local.started_at > HEALTHY_SECONDS:
             local.restarts = local.rejections = 0
         if code == REJECTED:
             return [self._handle_rejection(local, now)]
+        if code == FAILED:
+            local.reason = f"has failed: {local.sentence().rstrip('.')}"
+            if local.restarts == MAX_RESTARTS:
+                raise WorkerError(
+                    f"Worker {local.worker_id} failed {MAX_RESTARTS + 1} times in a row (its log "
+                    f"is {local.log}): {local.sentence()}"
+                )
         if local.restarts == MAX_RESTARTS:
             raise WorkerError(
                 f"Worker {local.worker_id} died {MAX_RESTARTS + 1} times in a row, last with "
@@ -135,7 +147,7 @@ class WorkerPool:
     def _handle_rejection(self, local: _Local, now: float) -> str:
         """Tries again after a while: whoever it is that made the learner reject it will leave."""
         pause = min(REJECTED_BACK_OFF_SECONDS, BACK_OFF_SECONDS * 2 ** min(local.rejections, 9))
-        reason = local.last_lines().rpartition("\n")[2]
+        reason = local.sentence()
         local.process, local.restart_at = None, now + pause
         local.rejections += 1
         name = f"Worker {local.worker_id}"

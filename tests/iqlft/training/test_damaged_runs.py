@@ -413,7 +413,7 @@ COMMANDS: dict[str, tuple[str, str, Act]] = {
         "policy|meta",
         reading("evaluate", "RUN", "--episodes", "1", "--workers", "1"),
     ),
-    "clean": ("finetuned", "", cleaning),
+    "clean": ("finetuned", "^(?!checkpoints$|replay$)", cleaning),  # Runs without them are whole.
     "resume": ("interrupted", "", training("resume", "RUN")),
     "finetune": (
         "pretrained",
