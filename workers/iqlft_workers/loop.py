@@ -12,6 +12,7 @@ from iqlft_workers.actor import make_actor, renewed
 from iqlft_workers.client import Client, KeyRefusedError
 from iqlft_workers.discovery import ASK_SECONDS, Discovery, RunFinishedError
 from iqlft_workers.environment import Environment, EnvironmentSpec
+from iqlft_workers.episode import NotFiniteError
 from iqlft_workers.errors import UserError
 from iqlft_workers.failures import EnvironmentFailedError
 from iqlft_workers.rollout import Rollout, evaluate_episode
@@ -33,6 +34,8 @@ EXCHANGE_SECONDS = 0.02
 """While it steps, the worker looks at its sockets so often;"""
 EVALUATION_EXCHANGE_SECONDS = 0.25
 """while it evaluates, so often."""
+MAX_DISCARDED = 10
+"""A worker of which so many episodes in a row end at a value that is not finite gives up."""
 LEAVE_SECONDS = 1.0
 """A worker that is told to leave waits so long for the acknowledgement of what it has sent."""
 
@@ -115,6 +118,7 @@ class Worker:
         self._asked_at = self._exchanged_at = self._began_at = time.monotonic()
         self._environments: list[Environment] = []
         self._rollout: Rollout | None = None
+        self._discarded = 0
         self._loaded: ActorWeights | None = None
         self._lockstep = False
         self._leave_by = math.inf
@@ -152,7 +156,7 @@ class Worker:
         """Tells the learner why this worker leaves where its environment has failed."""
         try:
             yield
-        except EnvironmentFailedError as error:
+        except (EnvironmentFailedError, NotFiniteError) as error:
             self._session.leave(str(error))
             self._send()
             raise
@@ -278,16 +282,34 @@ class Worker:
         if not rollout.pending:
             self._batch_began_at = began
         for _ in range(session.credit_left):
-            rollout.step()
+            try:
+                rollout.step()
+            except NotFiniteError as error:
+                self._discard(rollout, error)
+                full = None
+                break
             session.env_steps += 1
             session.steps += 1
             now = time.monotonic()
             full = self._lockstep or rollout.finished or rollout.pending == FLUSH_TRANSITIONS
+            if rollout.finished:
+                self._discarded = 0
             if full or now >= began + EXCHANGE_SECONDS:
                 break
         self._stepping_seconds += now - began
         if full or now >= self._batch_began_at + FLUSH_SECONDS or not session.credit_left:
             self._flush()
+
+    def _discard(self, rollout: Rollout, error: NotFiniteError) -> None:
+        """Goes on with the next episode, unless all of the last ones ended so."""
+        _log.warning("%s", error)
+        self._session.send_discarded(0, rollout.episode, rollout.discard(), error)
+        self._discarded += 1
+        if self._discarded == MAX_DISCARDED:
+            raise NotFiniteError(
+                f"{MAX_DISCARDED} episodes in a row ended at a value that is not finite. {error}",
+                error.result,
+            )
 
     def _load(self) -> Rollout:
         """The rollout, with the newest weights."""
@@ -323,10 +345,14 @@ class Worker:
             self._environment()
         actor = make_actor(weights)
         for index, seed in zip(request.indices, request.seeds, strict=True):
-            result = evaluate_episode(
-                self._environments[1], actor, seed, self._poll_during_evaluation
-            )
-            self._session.send_evaluation(request.evaluation, index, result)
+            try:
+                result = evaluate_episode(
+                    self._environments[1], actor, seed, self._poll_during_evaluation
+                )
+                self._session.send_evaluation(request.evaluation, index, result)
+            except NotFiniteError as error:
+                _log.warning("%s", error)
+                self._session.send_discarded(request.evaluation, index, 0, error)
             self._exchange(0.0)
             if self._session.outcome is not None:
                 return
