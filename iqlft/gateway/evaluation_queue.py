@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iqlft.gateway.plausibility import check_result
+from iqlft.gateway.plausibility import check_discarded, check_result
 from iqlft_workers.messages import Evaluate
 from iqlft_workers.wire import pack_weights
 
@@ -128,7 +129,13 @@ class EvaluationQueue:
         return None
 
     def record(
-        self, assignment: Evaluate, place: int, result: EpisodeResult, seconds: float
+        self,
+        assignment: Evaluate,
+        place: int,
+        result: EpisodeResult,
+        seconds: float,
+        *,
+        discarded: bool = False,
     ) -> None:
         """Keeps the first result of an episode; another worker's would be the same.
 
@@ -137,12 +144,17 @@ class EvaluationQueue:
             place: of the episode in the evaluation; one of the assignment's.
             result: what it came to.
             seconds: that the worker had for it.
+            discarded: whether it ended at a value that is not finite: it has no return.
 
         Raises:
             ResultError: it is not possible.
         """
         seed = assignment.seeds[assignment.indices.index(place)]
-        check_result(result, self._limits, seed)
+        if discarded:
+            check_discarded(result, self._limits, seed)
+            result = result._replace(episode_return=math.nan)
+        else:
+            check_result(result, self._limits, seed)
         job = self._jobs.get(assignment.evaluation)
         if job is None or job.results[place] is not None:
             return

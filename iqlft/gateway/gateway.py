@@ -242,6 +242,12 @@ class Gateway:
         with self._changed:
             return self._state.ingestion.refused, self._state.ingestion.refusal
 
+    def discarded(self) -> tuple[int, int, str]:
+        """How many training episodes, and steps of them, were not finite; and the last one."""
+        with self._changed:
+            ingestion = self._state.ingestion
+            return ingestion.discarded, ingestion.discarded_steps, ingestion.discarding
+
     def journal_error(self) -> str:
         """Why the journal cannot be written, so that workers wait; empty while it can."""
         with self._changed:

@@ -9,6 +9,7 @@ import numpy as np
 
 from iqlft.gateway.plausibility import EpisodeLimits, ResultError, check_result
 from iqlft.gateway.records import Entry
+from iqlft_workers.text import printable
 from iqlft_workers.wire import WireError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from iqlft.gateway.ledger import Ledger
     from iqlft.gateway.roster import Roster, Session
     from iqlft_workers.episode import EpisodeResult
-    from iqlft_workers.messages import Batch
+    from iqlft_workers.messages import Batch, Discarded
     from iqlft_workers.transition import RowLayout
     from iqlft_workers.wire import Frame
 
@@ -84,6 +85,9 @@ class Ingestion:
         retry_at: when it is to be tried again; infinite while it is not waited for.
         refused: batches that could not be learned from.
         refusal: whose the last one was, and why, in a sentence.
+        discarded: training episodes that ended at a value that is not finite.
+        discarded_steps: of them, that were dropped.
+        discarding: whose the last one was, and why, in a sentence.
     """
 
     def __init__(self, service: Service, ledger: Ledger, limits: EpisodeLimits) -> None:
@@ -92,6 +96,7 @@ class Ingestion:
         self._journal: Journal | None = None
         self.journal_error, self.retry_at = "", math.inf
         self.refused, self.refusal = 0, ""
+        self.discarded, self.discarded_steps, self.discarding = 0, 0, ""
 
     def recover(self, journal: Journal, roster: Roster, env_steps: int | None = None) -> None:
         """Recovers what was accepted before, and writes there from now on.
@@ -201,6 +206,17 @@ class Ingestion:
                 check_result(result, self._limits)
         except ResultError as error:
             raise BatchError(str(error)) from error
+
+    def discard(self, session: Session, message: Discarded) -> None:
+        """Counts a training episode that ended at a value that is not finite."""
+        self._ledger.skip(session.worker_id, message.index)
+        steps = min(max(message.dropped, 0), MAX_BATCH)
+        self.discarded += 1
+        self.discarded_steps += steps
+        self.discarding = (
+            f"An episode of worker {session.worker_id} is left, and {steps} of its steps are "
+            f"dropped: {printable(message.sentence):.400}"
+        )
 
     def retry_due(self, now: float) -> bool:
         """Whether it is time to ask for what could not be written, once."""

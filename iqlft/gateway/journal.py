@@ -30,7 +30,7 @@ from iqlft.gateway.records import (
 )
 from iqlft.gateway.walk import Walk, read_records
 from iqlft_workers.errors import UserError
-from iqlft_workers.files import replacing
+from iqlft_workers.files import remedy, replacing
 from iqlft_workers.messages import Batch
 from iqlft_workers.wire import encode
 
@@ -77,14 +77,14 @@ class Journal:
     def __init__(self, path: Path, position: int = 0, *, accept_loss: bool = False) -> None:
         self._path, self.position, self.loss = path, position, ""
         try:
+            path.parent.mkdir(exist_ok=True)
             path.open("ab").close()
             self._look(accept_loss=accept_loss)
             # Unbuffered, so that a record is the kernel's before the batch is acknowledged.
             self._file = path.open("r+b", buffering=0)
         except OSError as error:
             raise JournalError(
-                f"The journal {path} cannot be opened ({error.strerror}); mend the permissions, or "
-                "free some space."
+                f"The journal {path} cannot be opened ({error.strerror}); {remedy(error)}."
             ) from error
         if (rest := path.stat().st_size - self.length) > 0:
             _log.warning("%d bytes of a batch that was never acknowledged are cut off.", rest)

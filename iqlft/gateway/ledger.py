@@ -110,6 +110,13 @@ class Ledger:
         episode = max(progress.episode, name.episode + 1)
         self._progress[name.worker_id] = progress._replace(episode=episode, actions=self._none)
 
+    def skip(self, worker_id: int, episode: int) -> None:
+        """Does without the rest of an episode that has begun, or is the worker's next one."""
+        progress = self.progress(worker_id)
+        if 0 <= episode <= progress.episode:
+            following = max(progress.episode, episode + 1)
+            self._progress[worker_id] = progress._replace(episode=following, actions=self._none)
+
     def settle(self, env_steps: int, position: int) -> None:
         """Counts as delivered what the learner took, though the journal may have lost some of it.
 
@@ -125,7 +132,9 @@ class Ledger:
         going_on = self._lockstep and batch.finished is None
         # An episode of which a batch is lost was left by `forgo`.
         if going_on and batch.episode >= progress.episode:
-            actions = np.concatenate([progress.actions, batch.actions])
+            # An episode that was discarded leaves actions that are not this one's.
+            before = progress.actions if batch.episode == progress.episode else self._none
+            actions = np.concatenate([before, batch.actions])
             return WorkerProgress(env_steps, batch.episode, actions)
         # Without lockstep an episode that has begun is never begun again.
         return WorkerProgress(env_steps, max(progress.episode, batch.episode + 1), self._none)

@@ -90,3 +90,18 @@ def check_result(result: EpisodeResult, limits: EpisodeLimits, seed: int | None 
         )
     if max(len(result.start), len(result.end)) > PLACE_DIM:
         raise ResultError(f"A place has {PLACE_DIM} values at most.")
+
+
+def check_discarded(result: EpisodeResult, limits: EpisodeLimits, seed: int) -> None:
+    """Refuses what an episode cannot have come to before a value that is not finite.
+
+    Args:
+        result: as decoded.
+        limits: of an episode.
+        seed: of the episode.
+
+    Raises:
+        ResultError: see `check_result`; it may have ended at its first observation.
+    """
+    anything = limits._replace(rewards=(-math.inf, math.inf))
+    check_result(result._replace(length=result.length or 1), anything, seed)

@@ -259,7 +259,10 @@ class GatewayState:
             case messages.GetWeights() if session.sent_weights is not self._weights:
                 # A connection loses nothing: who asks again for the same would only fill its queue.
                 self._send_weights(session)
-            case messages.Evaluation():
+            case messages.Discarded(evaluation=0):
+                if session.phase == "ready":
+                    self.ingestion.discard(session, message)
+            case messages.Evaluation() | messages.Discarded():
                 self._handle_evaluation(session, message, now)
             case messages.Pong(number=number, steps=steps):
                 session.record_steps(steps, now)
@@ -343,14 +346,17 @@ class GatewayState:
         return self._allowed - self.ledger.env_steps - self.roster.outstanding
 
     def _handle_evaluation(
-        self, session: Session, evaluation: messages.Evaluation, now: float
+        self, session: Session, evaluation: messages.Evaluation | messages.Discarded, now: float
     ) -> None:
         assignment, place = session.assignment, evaluation.index
         if assignment is None or assignment.evaluation != evaluation.evaluation:
             return  # It was asked of another, or in another session.
         if session.phase == "ready" and place in session.undone:
             seconds = now - session.evaluating_since
-            self.evaluations.record(assignment, place, evaluation.result, seconds)
+            discarded = isinstance(evaluation, messages.Discarded)
+            self.evaluations.record(
+                assignment, place, evaluation.result, seconds, discarded=discarded
+            )
             session.undone.remove(place)
             session.evaluating_since = session.progressed_at = now
             if not session.undone:

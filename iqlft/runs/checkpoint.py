@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from iqlft.nn.adam import STATE_PREFIX
 from iqlft_workers.errors import UserError
 from iqlft_workers.files import (
     TEMPORARY,
+    as_os_error,
     new_folder,
     remedy,
     sync,
@@ -94,14 +94,6 @@ def save(
         ) from error
     _prune(folder, name, kept)
     return folder / name
-
-
-def as_os_error(error: OSError | SafetensorError) -> OSError:
-    """What a library has made a text of, as what it was."""
-    if isinstance(error, OSError):
-        return error
-    number = re.search(r"os error (\d+)", str(error))
-    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
 
 
 def _way_on(error: OSError, folder: Path) -> str:

@@ -44,6 +44,8 @@ JOURNAL = "replay/journal"
 """The new transitions, see `iqlft.gateway.journal`."""
 ENDPOINT = "endpoint"
 """Where the learner's workers connect to; written anew whenever it starts."""
+_AGAIN = "repeat the command"
+"""How to go on where nothing has begun."""
 _PRODUCTS = ("replay", "policy", "plots", "tensorboard", "logs")
 """The folders that a copy of a run begins without."""
 _KINDS: dict[str, type] = {
@@ -248,7 +250,7 @@ class Run:
         try:
             self.write_meta({"files": {name: list(each) for name, each in files.items()}})
         except OSError as error:
-            raise RunError(_unwritten(self.folder / "meta.json", error.strerror)) from error
+            raise RunError(no_room(error, self.folder, self.folder / "meta.json")) from error
 
     def _prefix(self, name: str) -> seals.Prefix:
         if name not in self._prefixes:
@@ -266,7 +268,7 @@ class Run:
         try:
             descriptor = os.open(self.folder / ".claim", os.O_RDWR | os.O_CREAT)
         except OSError as error:
-            raise RunError(_unwritten(self.folder, error.strerror)) from error
+            raise RunError(no_room(error, self.folder, self.folder / ".claim", _AGAIN)) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -421,7 +423,7 @@ def refuse_existing(folder: Path, flags: str = "--seed or --name") -> None:
     try:
         exists = folder.exists()
     except OSError as error:
-        raise RunError(_unwritten(folder, error.strerror)) from error
+        raise RunError(no_room(error, folder, folder, _AGAIN)) from error
     if exists:
         raise RunError(
             f"The run {folder} exists already; continue it with `iqlft resume {folder}`, or "
@@ -492,11 +494,6 @@ def _changed(path: Path, how: str) -> str:
         f"{path} {how}, so it was changed or damaged since; restore it from a copy, or start a new "
         "run."
     )
-
-
-def _unwritten(path: Path, reason: str | None) -> str:
-    advice = "free some space or mend the permissions, then repeat the command"
-    return f"{path} cannot be written ({reason}); {advice}."
 
 
 def _git_hash() -> str | None:

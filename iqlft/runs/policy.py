@@ -21,7 +21,7 @@ from iqlft.runs.folder import vouches
 from iqlft_workers.actor import TANH_GAUSSIAN, ActorWeights, check_weights, make_actor
 from iqlft_workers.environment import EnvironmentSpec, flatten_observation
 from iqlft_workers.errors import UserError
-from iqlft_workers.files import replacing, write_atomically
+from iqlft_workers.files import as_os_error, remedy, replacing, unwritten, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,9 +131,10 @@ def save_policy(
             seals.save_arrays(temporary, weights.arrays, {"version": str(weights.version)})
         write_atomically(folder / DESCRIPTION, seals.to_json(description))
     except (OSError, SafetensorError) as error:
+        cause = as_os_error(error)
         raise PolicyError(
-            f"The policy cannot be written to {folder} ({error}); free some space, or choose a "
-            "writable folder, and repeat or resume."
+            f"The policy {unwritten(cause, cause.filename or folder)}; {remedy(cause)}, or choose "
+            "another folder, and repeat or resume."
         ) from error
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import CheckpointError
-from iqlft.runs.folder import RunError
+from iqlft.runs.folder import RunError, no_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -110,7 +110,7 @@ def settle(run: Run, say: Callable[[str], None], *, edited: bool = False) -> Non
         require_recorded(run, name, {} if edited else state, advice)
         run.configuration()
     except OSError as error:
-        raise RunError(f"{run.folder} cannot be mended ({error}); mend it by hand.") from error
+        raise RunError(no_room(error, run.folder)) from error
     finally:
         run.close()
 

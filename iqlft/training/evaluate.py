@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ from iqlft.gateway.watchdog import PATIENCE_SECONDS, Watchdog
 from iqlft.runs.policy import load_policy
 from iqlft.training.evaluation import FIRST_SEED
 from iqlft_workers.environment import make, require_trusted
+from iqlft_workers.errors import UserError
 from iqlft_workers.pool import WorkerPool
 from iqlft_workers.transition import RowLayout
 
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from iqlft_workers.episode import EpisodeResult
 
 POLL_SECONDS = 0.5
+
+
+class EpisodesNotFiniteError(UserError):
+    """All episodes of an evaluation ended at a value that is not finite."""
 
 
 def evaluate(
@@ -52,15 +58,26 @@ def evaluate(
         Names and texts: success with its Wilson interval, return and length.
 
     Raises:
-        UserError: there is no policy, or a number makes no sense.
+        UserError: there is no policy, a number makes no sense, or no episode is finite.
     """
     policy = load_policy(run, trust=trust)
     policy.environment = _with_time_limit(policy.environment, max_episode_steps)
     results = run_episodes(policy, run.name, episodes, num_workers, patience_seconds)
     success = wilson_interval(float(np.mean([each.success for each in results])), episodes)
-    returns = t_interval([each.episode_return for each in results])
+    finite = [each.episode_return for each in results if math.isfinite(each.episode_return)]
+    if not finite:
+        raise EpisodesNotFiniteError(
+            f"All {episodes} episodes in {policy.environment.id} ended at a value that is not "
+            "finite, for the simulation may have diverged; mend it, for example by a shorter time "
+            "step or narrower actions."
+        )
+    returns = t_interval(finite)
     between = f" [{returns.lower:.2f}, {returns.upper:.2f}], 95 % t" if returns.has_interval else ""
     lengths = [each.length for each in results]
+    lost = episodes - len(finite)
+    warning = (
+        [("not finite", f"{lost} of {episodes} episodes, which have no return")] if lost else []
+    )
     return [
         ("policy", f"{run}, {policy.weights.version:,} updates"),
         ("environment", policy.environment.id),
@@ -68,6 +85,7 @@ def evaluate(
         ("success", f"{success.value:.1%} [{success.lower:.1%}, {success.upper:.1%}], 95 % Wilson"),
         ("return", f"{returns.value:.2f}{between}"),
         ("length", f"mean {np.mean(lengths):.0f} steps"),
+        *warning,
     ]
 
 

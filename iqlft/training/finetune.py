@@ -263,7 +263,8 @@ def _train(
                 opened.callback(plan.run.close)
                 plan.run.claim()
                 # A worker that waits here must not take the next learner for the last one.
-                (plan.run.folder / ENDPOINT).unlink(missing_ok=True)
+                with writing(plan.run.folder):
+                    (plan.run.folder / ENDPOINT).unlink(missing_ok=True)
         keys = _keys(plans[0].config)
         gateways = [
             opened.enter_context(closing(_open_gateway(each, dataset, keys))) for each in plans

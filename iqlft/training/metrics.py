@@ -101,6 +101,7 @@ class MetricsLog:
         *,
         bad_messages: int | None = None,
         refused_batches: int = 0,
+        discarded: tuple[int, int] = (0, 0),
     ) -> None:
         """Writes a row about what happened since the last one.
 
@@ -108,6 +109,7 @@ class MetricsLog:
             row: phase, counts, time and the learner's figures.
             bad_messages: that the gateway has refused; None while nobody sends transitions.
             refused_batches: of these, the batches that could not be learned from.
+            discarded: training episodes that were not finite, and steps of them.
         """
         now, updates, env_steps = time.monotonic(), row["updates"], row["env_steps"]
         elapsed = max(now - self._row_time, 1e-9)
@@ -120,6 +122,8 @@ class MetricsLog:
                 "policy_lag": self._lag_sum / self._lag_count if self._lag_count else None,
                 "bad_messages": bad_messages,
                 "refused_batches": refused_batches,
+                "discarded_episodes": discarded[0],
+                "discarded_steps": discarded[1],
                 "training_success": self.training_success,
             }
         if self._incidents:

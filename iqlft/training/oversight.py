@@ -22,6 +22,21 @@ PATIENCE_SECONDS = 600.0
 """A journal that cannot be written is waited for so long; then the run stops, to be resumed."""
 
 
+class _Told:
+    """What is counted, and told of at once the first time, and then now and then."""
+
+    def __init__(self) -> None:
+        self._count, self._at = 0, 0.0
+
+    def news(self, count: int, sentence: str, what: str, now: float) -> Iterator[str]:
+        """The newest one's sentence, and how many there were before it since the last news."""
+        if count == self._count or now < self._at:
+            return
+        more = count - self._count - 1
+        self._count, self._at = count, now + REFUSALS_SECONDS
+        yield sentence + (f" {more:,} more {what} before it." if more else "")
+
+
 class Oversight:
     """Watches the workers and the journal of one run.
 
@@ -42,7 +57,7 @@ class Oversight:
         self._gateway, self._pool, self._folder = gateway, pool, folder
         self._watchdog = watchdog.Watchdog(patience_seconds)
         self._journal_error, self._since = "", 0.0
-        self._refused, self._refusals_at = 0, 0.0
+        self._refused, self._discarded = _Told(), _Told()
 
     def incidents(self, workers: Sequence[WorkerStatus]) -> Iterator[str]:
         """What has happened since the last call, one sentence each; to be called often.
@@ -57,8 +72,11 @@ class Oversight:
                 if incident.hangs:
                     self._gateway.dismiss(incident.worker_id, incident.reason)
         yield from self._pool.watch()
-        yield from self._refusals()
-        yield from self._journal_incidents(self._gateway.journal_error(), time.monotonic())
+        now = time.monotonic()
+        yield from self._refused.news(*self._gateway.refused_batches(), "were refused", now)
+        discarded, _, sentence = self._gateway.discarded()
+        yield from self._discarded.news(discarded, sentence, "were left", now)
+        yield from self._journal_incidents(self._gateway.journal_error(), now)
 
     def _journal_incidents(self, error: str, now: float) -> Iterator[str]:
         journal = f"The journal of {self._folder}"
@@ -78,12 +96,3 @@ class Oversight:
                 if error
                 else f"{journal} is written again."
             )
-
-    def _refusals(self) -> Iterator[str]:
-        """Batches that were refused, the first at once and the rest now and then."""
-        now, (refused, refusal) = time.monotonic(), self._gateway.refused_batches()
-        if refused == self._refused or now < self._refusals_at:
-            return
-        more = refused - self._refused - 1
-        self._refused, self._refusals_at = refused, now + REFUSALS_SECONDS
-        yield refusal + (f" {more:,} more were refused before it." if more else "")

@@ -154,6 +154,7 @@ class Session(Generic[PhaseType]):
             },
             bad_messages=self.gateway.bad_messages() if online else None,
             refused_batches=self.gateway.refused_batches()[0],
+            discarded=self.gateway.discarded()[:2],
         )
         self._require_finite(all(map(math.isfinite, self._losses.values())), "A loss is")
         self._tell_divergence(figures)
@@ -238,6 +239,11 @@ class Session(Generic[PhaseType]):
         if self.phase.keeps_policy and score.env_steps == 0:
             self.before = score
         self.metrics.write_score(score)
+        if not math.isfinite(score.mean_return):
+            self.incident(
+                f"In the evaluation after {score.updates:,} updates an episode ended at a value "
+                "that is not finite, so that it has no return; the workers' logs say which."
+            )
         _log.info("%s", describe(score))
         self.reporter.event(describe(score))
         self.reporter.status(self.status())  # The panel is never behind what is said above it.
@@ -348,7 +354,8 @@ def describe(score: Score) -> str:
     where = f"{score.updates:,} updates"
     if score.phase == "online":
         where += f", {score.env_steps:,} environment steps"
-    figure = f"return {score.mean_return:.1f}"
+    finite = math.isfinite(score.mean_return)
+    figure = f"return {score.mean_return:.1f}" if finite else "no finite return"
     if score.success is not None:
         figure = f"success {score.success:.0%}"
     return f"Evaluated after {where}: {figure} in {score.episodes} episodes."

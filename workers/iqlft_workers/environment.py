@@ -22,6 +22,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
 from iqlft_workers.errors import UserError
+from iqlft_workers.failures import Reported, described
 from iqlft_workers.placeholders import filled
 from iqlft_workers.registration import any_version, current_module
 from iqlft_workers.search_path import advice
@@ -292,7 +293,7 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
     except Exception as error:  # its constructor may raise anything
         # What Python and Gymnasium say of a wrong call needs no name before it.
         known = isinstance(error, (gymnasium.error.Error, ImportError, TypeError, ValueError))
-        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        reason = " ".join(str(error).split()) if known else described(error)
         module = spec.id.rpartition(":")[0] or getattr(error, "name", None) or ""
         raise EnvironmentMismatchError(
             f"{spec.id!r} cannot be made with {dict(spec.kwargs)}: {reason}. Check the keyword "
@@ -302,7 +303,7 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
     # Gymnasium-Robotics writes a maze to a file at each construction and leaves it behind.
     if leftover := getattr(made.unwrapped, "tmp_xml_file_path", None):
         Path(leftover).unlink(missing_ok=True)
-    return made
+    return Reported(made, spec.id)
 
 
 def _target(spec: EnvironmentSpec) -> str | EnvSpec:

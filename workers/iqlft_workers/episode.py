@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from iqlft_workers.actor import Actor
@@ -15,6 +19,10 @@ if TYPE_CHECKING:
 
 PLACE_DIM = 2
 """How many leading observation values say where an episode began and ended (x, y in AntMaze)."""
+
+
+_GREATEST = float(np.finfo(np.float32).max)
+"""Greatest number of float32, in which everything is learned."""
 
 
 class EpisodeResult(NamedTuple):
@@ -39,6 +47,19 @@ class EpisodeResult(NamedTuple):
     first_hit: int
 
 
+class NotFiniteError(UserError):
+    """A value of an environment is not finite, so that nothing can be learned from it.
+
+    Args:
+        sentence: which, where, and what to do.
+        result: what the episode had come to before.
+    """
+
+    def __init__(self, sentence: str, result: EpisodeResult) -> None:
+        super().__init__(sentence)
+        self.result = result
+
+
 class Episode:
     """Resets an environment and steps it until the episode is over.
 
@@ -58,8 +79,16 @@ class Episode:
         self.finished = False
 
     def step(self, action: NDArray[np.float32]) -> Step:
-        """Executes an action `(A,)` in [-1, 1]; `observation` is the newest one afterwards."""
+        """Executes an action `(A,)` in [-1, 1]; `observation` is the newest one afterwards.
+
+        Raises:
+            NotFiniteError: a value is not finite; the episode stays as it was before this step.
+        """
+        if self.length == 0:
+            self._require_finite("observation", self.observation)
         step = self._environment.step(action)
+        self._require_finite("observation", step.observation, step=1)
+        self._require_finite("reward", np.array([step.raw_reward, step.reward]), step=1)
         self.observation = step.observation
         self.length += 1
         self._return += step.raw_reward
@@ -67,6 +96,18 @@ class Episode:
             self._first_hit = self.length
         self.finished = step.terminated or step.truncated
         return step
+
+    def _require_finite(self, what: str, values: NDArray[Any], step: int = 0) -> None:
+        finite = np.abs(values) <= _GREATEST
+        if finite.all():
+            return
+        at, name = int(finite.argmin()), self._environment.spec.id
+        raise NotFiniteError(
+            f"Step {self.length + step} of the episode with the seed {self._seed} of {name} gave "
+            f"{values[at]:g} in value {at} of the {what}, for the simulation may have diverged; "
+            "mend it, for example by a shorter time step or narrower actions.",
+            self.result(),
+        )
 
     def result(self) -> EpisodeResult:
         """What the episode has come to so far."""
@@ -91,6 +132,9 @@ def evaluation(environment: Environment, actor: Actor, seed: int) -> Iterator[Ep
 
     Yields:
         The episode, always the same one: after the reset, and after each step.
+
+    Raises:
+        NotFiniteError: a value is not finite.
     """
     episode = Episode(environment, seed)
     yield episode
@@ -100,4 +144,5 @@ def evaluation(environment: Environment, actor: Actor, seed: int) -> Iterator[Ep
 
 
 def _place(observation: NDArray[np.float32]) -> tuple[float, ...]:
-    return tuple(float(value) for value in observation[:PLACE_DIM])
+    place = tuple(float(value) for value in observation[:PLACE_DIM])
+    return place if all(map(math.isfinite, place)) else ()

@@ -2,10 +2,12 @@
 
     UserError
     |-- EndpointError              (iqlft_workers.discovery)
+    |-- EnvironmentFailedError     (iqlft_workers.failures)
     |-- EnvironmentMismatchError   (iqlft_workers.environment)
     |-- KeyFileError               (iqlft_workers.keys)
     |-- KeyRefusedError            (iqlft_workers.client)
     |-- LearnerLostError           (iqlft_workers.discovery)
+    |-- NotFiniteError             (iqlft_workers.episode)
     |-- RejectedError              (iqlft_workers.loop)
     |-- UntrustedError             (iqlft_workers.trust)
     |-- WorkerError                (iqlft_workers.pool)
@@ -14,6 +16,7 @@
     |-- ConfigError                (iqlft.config.errors)
     |-- DatasetError               (iqlft.datasets.errors)
     |   `-- AuditFailedError       (iqlft.datasets.audit.findings)
+    |-- EpisodesNotFiniteError     (iqlft.training.evaluate)
     |-- GatewayError               (iqlft.gateway.sockets)
     |   `-- PortInUseError         (iqlft.gateway.sockets)
     |-- JournalError               (iqlft.gateway.journal)
@@ -34,8 +37,12 @@ UNFIT = 2
 """Exit code of a worker that cannot do the work, and no second try will change that."""
 REJECTED = 3
 """Exit code of a local worker that the learner rejected for a reason that may pass."""
-HUNG = 4
+FAILED = 4
+"""Exit code of a local worker whose environment has failed, which may pass."""
+HUNG = 5
 """Exit code of a worker that was told to leave because its environment hung."""
+SENTENCE = "iqlft worker: "
+"""What stands before the sentence with which a worker ends, in its log."""
 
 
 class UserError(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ TEMPORARY = ".*.tmp"
 """Matches the temporary names, of which a process that was killed may leave some."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """No room on the disk, within a quota, or within the longest file allowed."""
+_FORBIDDEN = {errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
+_MISPLACED = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY}
+"""A folder lies where a file belongs, or the other way round."""
 
 
 def is_full(error: OSError) -> bool:
@@ -29,8 +33,16 @@ def is_full(error: OSError) -> bool:
 
 
 def is_unwritable(error: OSError) -> bool:
-    """Whether the disk, or the rights to it, are what is wrong."""
-    return is_full(error) or error.errno in {errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
+    """Whether the disk, the rights to it, or what lies in the place of it, are what is wrong."""
+    return error.errno in _FULL | _FORBIDDEN | _MISPLACED
+
+
+def as_os_error(error: Exception) -> OSError:
+    """What a library has made a text of, as what it was."""
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
 
 
 def unwritten(error: OSError, path: Path | str = "", *, needed_bytes: float = 0) -> str:
@@ -52,7 +64,11 @@ def unwritten(error: OSError, path: Path | str = "", *, needed_bytes: float = 0)
 
 def remedy(error: OSError) -> str:
     """What to do about it."""
-    return "free some space" if is_full(error) else "mend the permissions of its folder"
+    if is_full(error):
+        return "free some space"
+    if error.errno in _MISPLACED:
+        return "move away the file or folder that lies in its place"
+    return "mend the permissions of its folder"
 
 
 def _mebibytes(size: float) -> str:
@@ -95,8 +111,8 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = os.fspath(path)  # A write tells no name.
+        if isinstance(error, OSError) and error.filename in (None, os.fspath(temporary)):
+            error.filename = os.fspath(path)  # A write tells no name, a renaming the other one.
         raise
 
 

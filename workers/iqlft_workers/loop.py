@@ -14,7 +14,9 @@ from iqlft_workers.actor import make_actor
 from iqlft_workers.client import Client, KeyRefusedError
 from iqlft_workers.discovery import ASK_SECONDS, Discovery, RunFinishedError
 from iqlft_workers.environment import EnvironmentSpec
+from iqlft_workers.episode import NotFiniteError
 from iqlft_workers.errors import HUNG, UserError
+from iqlft_workers.failures import EnvironmentFailedError
 from iqlft_workers.heartbeat import BEAT_SECONDS, GRACE_SECONDS, AttendedEnvironment, Heartbeat
 from iqlft_workers.messages import STUCK
 from iqlft_workers.placeholders import filled
@@ -23,7 +25,7 @@ from iqlft_workers.session import SILENCE_SECONDS, WorkerSession
 from iqlft_workers.wire import WireError, decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from iqlft_workers.actor import ActorWeights
     from iqlft_workers.discovery import Address
@@ -42,6 +44,8 @@ HANG_SECONDS = 300.0
 IDLE_SECONDS = 2.0
 """An episode for which there is no credit for so long is left, where an evaluation waits for its
 environment."""
+MAX_DISCARDED = 10
+"""A worker of which so many episodes in a row end at a value that is not finite gives up."""
 LEAVE_SECONDS = 1.0
 """A worker that is told to leave waits so long for the acknowledgement of what it has sent."""
 
@@ -127,6 +131,7 @@ class Worker:
         self._over_at = math.inf
         self._environments: list[AttendedEnvironment] = []
         self._rollout: Rollout | None = None
+        self._discarded = 0
         self._loaded: ActorWeights | None = None
         self._lockstep = False
         self._leave_by = math.inf
@@ -149,7 +154,7 @@ class Worker:
                 if not self._environments:
                     self._build(session.welcome)
                 self._follow_weights(session.welcome)
-            with contextlib.suppress(_EvaluationAbortedError):
+            with contextlib.suppress(_EvaluationAbortedError), self._telling():
                 self._work()
         if session.outcome == "rejected":
             raise RejectedError(session.sentence, session.code)
@@ -158,6 +163,16 @@ class Worker:
             session.leave()
             self._send()
         return session.outcome or "stopped"
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tells the learner why this worker leaves where its environment has failed."""
+        try:
+            yield
+        except (EnvironmentFailedError, NotFiniteError) as error:
+            self._session.leave(str(error))
+            self._send()
+            raise
 
     def __enter__(self) -> Worker:
         return self
@@ -333,16 +348,34 @@ class Worker:
         if not rollout.pending:
             self._batch_began_at = began
         for _ in range(session.credit_left):
-            rollout.step()
+            try:
+                rollout.step()
+            except NotFiniteError as error:
+                self._discard(rollout, error)
+                full = None
+                break
             session.env_steps += 1
             now = time.monotonic()
             full = self._lockstep or rollout.finished or rollout.pending == FLUSH_TRANSITIONS
+            if rollout.finished:
+                self._discarded = 0
             if full or now >= began + EXCHANGE_SECONDS:
                 break
         self._stepped_at = now
         self._stepping_seconds += now - began
         if full or now >= self._batch_began_at + FLUSH_SECONDS or not session.credit_left:
             self._flush()
+
+    def _discard(self, rollout: Rollout, error: NotFiniteError) -> None:
+        """Goes on with the next episode, unless all of the last ones ended so."""
+        _log.warning("%s", error)
+        self._session.send_discarded(0, rollout.episode, rollout.discard(), error)
+        self._discarded += 1
+        if self._discarded == MAX_DISCARDED:
+            raise NotFiniteError(
+                f"{MAX_DISCARDED} episodes in a row ended at a value that is not finite. {error}",
+                error.result,
+            )
 
     def _load(self) -> Rollout:
         """The rollout, with the newest weights."""
@@ -380,8 +413,12 @@ class Worker:
             self._environment()
         actor, environment = make_actor(weights), self._environments[-1]
         for index, seed in zip(request.indices, request.seeds, strict=True):
-            result = evaluate_episode(environment, actor, seed, self._poll_during_evaluation)
-            self._session.send_evaluation(request.evaluation, index, result)
+            try:
+                result = evaluate_episode(environment, actor, seed, self._poll_during_evaluation)
+                self._session.send_evaluation(request.evaluation, index, result)
+            except NotFiniteError as error:
+                _log.warning("%s", error)
+                self._session.send_discarded(request.evaluation, index, 0, error)
             self._exchange(0.0)
             if self._session.outcome is not None:
                 return

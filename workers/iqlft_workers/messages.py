@@ -207,6 +207,27 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Discarded:
+    """Worker: an episode ended where a value was not finite.
+
+    Attributes:
+        evaluation: number of the evaluation; 0: it was an episode of training.
+        index: place of the episode in the evaluation, or index of the training episode.
+        dropped: transitions of it that are not sent, the last one included.
+        result: what it had come to before.
+        sentence: which value it was.
+        sequence: of the last batch before it.
+    """
+
+    evaluation: int
+    index: int
+    dropped: int
+    result: EpisodeResult
+    sentence: str
+    sequence: int
+
+
+@dataclass(frozen=True)
 class Ping:
     """Learner: are you there?
 
@@ -270,7 +291,7 @@ class ByeOk:
 
 Message = (
     Hello | Welcome | Reject | Ready | Batch | Ack | Rehello | GetWeights | Weights
-    | Evaluate | Evaluation | Ping | Pong | Failed | Drain | Stop | Bye | ByeOk
+    | Evaluate | Evaluation | Discarded | Ping | Pong | Failed | Drain | Stop | Bye | ByeOk
 )  # fmt: skip
 """Everything that travels between learner and workers."""
 
@@ -286,6 +307,7 @@ NAMES: dict[str, type[Message]] = {
     "WEIGHTS": Weights,
     "EVALUATE": Evaluate,
     "EVALUATION": Evaluation,
+    "DISCARDED": Discarded,
     "PING": Ping,
     "PONG": Pong,
     "ERROR": Failed,

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from iqlft_workers.errors import HUNG, REJECTED, UNFIT, UserError
+from iqlft_workers.errors import FAILED, HUNG, REJECTED, SENTENCE, UNFIT, UserError
 from iqlft_workers.search_path import importing
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ class _Local:
                 with contextlib.suppress(OSError):
                     shutil.copyfile(self.log, self.log.with_name(f"{self.log.name}.1"))
                 os.truncate(self.log, 0)
+
+    def sentence(self) -> str:
+        """That with which the worker has ended; the end of the log where it said none."""
+        _, found, said = self.last_lines().rpartition(SENTENCE)
+        return said.partition("\n")[0] if found else self.last_lines()
 
 
 class WorkerPool:
@@ -137,13 +142,20 @@ class WorkerPool:
             return []
         now = time.monotonic()
         if code == UNFIT:
-            raise WorkerError(f"Worker {local.worker_id} cannot work: {local.last_lines()}")
+            raise WorkerError(f"Worker {local.worker_id} cannot work: {local.sentence()}")
         # What it hung for before it was killed does not count.
         if now - local.started_at - local.idle_seconds > HEALTHY_SECONDS:
             local.restarts = local.rejections = 0
         local.idle_seconds = 0.0
         if code == REJECTED:
             return [self._handle_rejection(local, now)]
+        if code == FAILED:
+            local.reason = f"has failed: {local.sentence().rstrip('.')}"
+            if local.restarts == MAX_RESTARTS:
+                raise WorkerError(
+                    f"Worker {local.worker_id} failed {MAX_RESTARTS + 1} times in a row (its log "
+                    f"is {local.log}): {local.sentence()}"
+                )
         reason, local.reason = local.reason or exit_reason(code), ""
         if local.restarts == MAX_RESTARTS:
             raise WorkerError(
@@ -158,7 +170,7 @@ class WorkerPool:
     def _handle_rejection(self, local: _Local, now: float) -> str:
         """Tries again after a while: whoever it is that made the learner reject it will leave."""
         pause = min(REJECTED_BACK_OFF_SECONDS, BACK_OFF_SECONDS * 2 ** min(local.rejections, 9))
-        reason = local.last_lines().rpartition("\n")[2]
+        reason = local.sentence()
         local.process, local.restart_at = None, now + pause
         local.rejections += 1
         name = f"Worker {local.worker_id}"

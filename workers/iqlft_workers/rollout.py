@@ -107,7 +107,11 @@ class Rollout:
         self._current.finished = True
 
     def step(self) -> None:
-        """Takes one step and holds its transition; begins the next episode first where due."""
+        """Takes one step and holds its transition; begins the next episode first where due.
+
+        Raises:
+            NotFiniteError: a value is not finite; the episode is to be left by `discard`.
+        """
         if self._current.finished:
             self.episode += 1
             self._begin()
@@ -115,6 +119,16 @@ class Rollout:
         guided = self._current.length < self._guided_steps
         action = (self._guide if guided else self.actor).sample(observation, self._rng)
         self._hold(observation, action, self._current.step(action))
+
+    def discard(self) -> int:
+        """Leaves the episode, of which a value was not finite, with what is held of it.
+
+        Returns:
+            How many transitions are dropped.
+        """
+        dropped, self.pending = self.pending, 0
+        self._current.finished = True  # The next step begins the next one.
+        return dropped
 
     def _hold(
         self, observation: NDArray[np.float32], action: NDArray[np.float32], step: Step
@@ -165,6 +179,9 @@ def evaluate_episode(
 
     Returns:
         What the episode came to.
+
+    Raises:
+        NotFiniteError: a value is not finite.
     """
     moments = evaluation(environment, actor, seed)
     episode = next(moments)

@@ -18,7 +18,7 @@ from iqlft_workers.wire import ArrayError, HeaderError, unpack_weights
 
 if TYPE_CHECKING:
     from iqlft_workers.actor import ActorWeights
-    from iqlft_workers.episode import EpisodeResult
+    from iqlft_workers.episode import EpisodeResult, NotFiniteError
     from iqlft_workers.messages import Message
     from iqlft_workers.transition import Transitions
 
@@ -69,6 +69,7 @@ class WorkerSession:
         self._hello_at, self._hello_pause = 0.0, HELLO_SECONDS[0]
         self._ready: messages.Ready | None = None
         self._window: deque[messages.Batch] = deque()
+        self._discarded: list[messages.Discarded] = []
         self._sequence = 0
         self._credit = 0
         self._lags_since: float | None = None
@@ -166,7 +167,7 @@ class WorkerSession:
         if self.welcome is not None and not self._continues(self.welcome, welcome):
             self.outcome = "restart"
         elif self._ready is not None:
-            self.outbox += [self._ready, *self._window]
+            self.outbox += [self._ready, *self._unheard()]
         self.welcome = welcome
 
     def _continues(self, before: messages.Welcome, welcome: messages.Welcome) -> bool:
@@ -200,6 +201,12 @@ class WorkerSession:
     def _drop_acknowledged(self, sequence: int) -> None:
         while self._window and self._window[0].sequence <= sequence:
             self._window.popleft()
+        self._discarded = [each for each in self._discarded if each.sequence >= sequence]
+
+    def _unheard(self) -> list[messages.Batch | messages.Discarded]:
+        """What the learner may not have heard, in the order in which it was."""
+        said: list[messages.Batch | messages.Discarded] = [*self._window, *self._discarded]
+        return sorted(said, key=lambda each: (each.sequence, isinstance(each, messages.Discarded)))
 
     def _enqueue_hello(self, now: float) -> None:
         self.outbox.append(self._hello)
@@ -255,6 +262,24 @@ class WorkerSession:
     def send_evaluation(self, evaluation: int, index: int, result: EpisodeResult) -> None:
         """Sends the result of one evaluation episode."""
         self.outbox.append(messages.Evaluation(evaluation, index, result))
+
+    def send_discarded(
+        self, evaluation: int, index: int, dropped: int, error: NotFiniteError
+    ) -> None:
+        """Tells of an episode that ended where a value was not finite.
+
+        Args:
+            evaluation: its number; 0 for an episode of training.
+            index: of the episode, see `messages.Discarded`.
+            dropped: transitions that had been stepped and are not sent; they take no credit.
+            error: which value it was.
+        """
+        self.env_steps -= dropped
+        message = messages.Discarded(
+            evaluation, index, dropped + 1, error.result, str(error), self._sequence
+        )
+        self._discarded += [] if evaluation else [message]
+        self.outbox.append(message)
 
     def drain(self, *, over: bool) -> None:
         """Steps no more.

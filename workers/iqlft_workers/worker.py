@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iqlft_workers.discovery import Address, EndpointError, LearnerLostError, read_endpoint
-from iqlft_workers.errors import HUNG, REJECTED, UNFIT, UserError
+from iqlft_workers.errors import FAILED, HUNG, REJECTED, SENTENCE, UNFIT, UserError
+from iqlft_workers.failures import EnvironmentFailedError
 from iqlft_workers.keys import WorkerKeys
 from iqlft_workers.loop import RejectedError, work
 from iqlft_workers.processes import Processes
@@ -21,6 +22,8 @@ from iqlft_workers.text import PlainFormatter, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+_log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 when the learner or a signal ended the work, 1 when the learner was away
         for too long, 2 when the work could not be done; 3 when the learner rejected a worker of its
-        own, for a reason that may pass; 4 when it was told to leave because its environment hung.
+        own, for a reason that may pass; 4 when the environment of one has failed; 5 when it was told
+        to leave because its environment hung.
     """
     arguments = _parser().parse_args(argv)
     log = logging.StreamHandler(sys.stderr)
@@ -53,11 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         address = _address(arguments.connect, arguments.worker_id, keys)
         work(address, arguments.worker_id, wanted)
     except UserError as error:
+        failed = isinstance(error, EnvironmentFailedError)
+        if failed:  # In a log, for whoever mends it.
+            _log.error("The environment has failed.", exc_info=error.__cause__)
         # Whoever reads it may be gone.
         with contextlib.suppress(OSError):
-            sys.stderr.write(printable(f"{error}\n", keep="\n\t"))
+            sys.stderr.write(printable(f"{SENTENCE}{error}\n", keep="\n\t"))
         if isinstance(error, RejectedError) and error.hung:
             return HUNG
+        if failed and arguments.parent is not None:
+            return FAILED
         if isinstance(error, RejectedError) and error.may_pass and arguments.parent is not None:
             return REJECTED
         # A learner that was frozen for so long starts its worker again, but not one that is unfit.

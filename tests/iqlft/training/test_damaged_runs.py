@@ -241,12 +241,41 @@ def test_a_run_is_not_resumed_after_a_row_was_changed(name: str, stopped: Path) 
     assert path.read_bytes() == before
 
 
-# -- any damage to any file -----------------------------------------------------------------------
+# -- any damage to any file or folder -------------------------------------------------------------
 
 
-def folder_instead(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
+def other_kind(path: Path) -> None:
+    """A folder in the place of a file, a file in that of a folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.touch()
+    else:
+        path.unlink()
+        path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "checkpoints/last", "endpoint", "logs", "logs/learner.log", "logs/worker-0.log", "policy",
+        "policy/policy.json", "replay", "replay/journal", ".claim",
+    ],
+)  # fmt: skip
+def test_what_lies_in_the_place_of_what_a_command_writes_is_named(name: str, stopped: Path) -> None:
+    other_kind(stopped / name)
+    sentence = refused("resume", stopped)
+    assert f"{stopped / name}" in sentence
+    assert "move away the file or folder that lies in its place" in sentence
+
+
+def test_a_run_goes_on_without_what_was_moved_away(stopped: Path, interrupted: Path) -> None:
+    other_kind(stopped / "logs")
+    refused("resume", stopped)
+    (stopped / "logs").unlink()
+    assert said("resume", stopped)[0] == 0
+    whole = Path(shutil.copytree(interrupted, stopped.with_name("whole")))
+    resume(whole)
+    assert outcome(stopped) == outcome(whole)
 
 
 MUTATIONS: dict[str, Callable[[Path], object]] = {
@@ -256,7 +285,7 @@ MUTATIONS: dict[str, Callable[[Path], object]] = {
     "list": lambda path: path.write_text("[1, 2]\n"),
     "object": lambda path: path.write_text("{}\n"),
     "bytes": lambda path: path.write_bytes(b"\xff\xfe\x00\x9c" * 40),
-    "folder": folder_instead,
+    "other kind": other_kind,
     "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "one short": lambda path: path.write_bytes(path.read_bytes()[:-1]),
     "one more": lambda path: path.write_bytes(path.read_bytes() + b"7"),
@@ -266,23 +295,38 @@ MUTATIONS: dict[str, Callable[[Path], object]] = {
     },
 }
 """What happens to a file."""
+FOLDER_MUTATIONS: dict[str, Callable[[Path], object]] = {
+    "delete": shutil.rmtree,
+    "other kind": other_kind,
+}
+"""What happens to a folder."""
 
 
-def files(run: Path) -> list[str]:
-    """All that commands may read of a run."""
-    found = (str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
-    return sorted(name for name in found if not name.startswith(UNREAD))
+def names(run: Path) -> list[str]:
+    """All files and folders of a run."""
+    return sorted(str(path.relative_to(run)) for path in run.rglob("*"))
 
 
-def damaged(run: Path, place: Path, names: list[str]) -> Iterator[tuple[str, Path]]:
-    """Copies of a run, each with one damage to one file."""
-    for name in names:
-        for mutation, mutate in MUTATIONS.items():
+def mutations(path: Path, name: str) -> dict[str, Callable[[Path], object]]:
+    """What may happen to a file or a folder; of what is not read, only the kind matters."""
+    if path.is_dir():
+        return FOLDER_MUTATIONS
+    wanted = set(MUTATIONS)
+    if not path.stat().st_size:
+        wanted = {"delete", "other kind", "one more"}
+    if name.startswith(UNREAD):
+        wanted = {"other kind"}
+    return {each: mutate for each, mutate in MUTATIONS.items() if each in wanted}
+
+
+def damaged(run: Path, place: Path, chosen: list[str]) -> Iterator[tuple[str, Path]]:
+    """Copies of a run, each with one damage to one file or folder."""
+    for name in chosen:
+        for mutation, mutate in mutations(run / name, name).items():
             copy = place / "antmaze-corner" / "iql-s0"
             shutil.copytree(run, copy)
-            if (copy / name).stat().st_size or mutation in {"delete", "folder", "one more"}:
-                mutate(copy / name)
-                yield f"{mutation}: {name}", copy
+            mutate(copy / name)
+            yield f"{mutation}: {name}", copy
             shutil.rmtree(place)
 
 
@@ -295,14 +339,14 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def faults(run: Path, place: Path, names: list[str], act: Act) -> list[str]:
+def faults(run: Path, place: Path, chosen: list[str], act: Act) -> list[str]:
     """Damages upon which a command is silently wrong, or says anything but one sentence."""
     clean = shutil.copytree(run, place / "antmaze-corner" / "iql-s0")
     code, _, errors, expected = act(clean)
     assert code == 0, errors
     shutil.rmtree(place)
     found = []
-    for damage, copy in damaged(run, place, names):
+    for damage, copy in damaged(run, place, chosen):
         try:
             code, output, errors, result = act(copy)
         except Exception as error:  # noqa: BLE001 -- what a user would see as a traceback
@@ -369,7 +413,7 @@ COMMANDS: dict[str, tuple[str, str, Act]] = {
         "policy|meta",
         reading("evaluate", "RUN", "--episodes", "1", "--workers", "1"),
     ),
-    "clean": ("finetuned", "", cleaning),
+    "clean": ("finetuned", "^(?!checkpoints$|replay$)", cleaning),  # Runs without them are whole.
     "resume": ("interrupted", "", training("resume", "RUN")),
     "finetune": (
         "pretrained",
@@ -385,11 +429,11 @@ COMMANDS: dict[str, tuple[str, str, Act]] = {
 @pytest.mark.timeout(3600)
 @pytest.mark.usefixtures("corner")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_damage_to_any_file_ends_in_a_traceback_or_is_silently_wrong(
+def test_no_damage_to_any_file_or_folder_ends_in_a_traceback_or_is_silently_wrong(
     command: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     kind, read, act = COMMANDS[command]
     run: Any = request.getfixturevalue(kind)
-    names = [name for name in files(run) if name != JOURNAL]
-    found = faults(run, tmp_path / "runs", [name for name in names if re.search(read, name)], act)
+    chosen = [name for name in names(run) if name != JOURNAL and re.search(read, name)]
+    found = faults(run, tmp_path / "runs", chosen, act)
     assert not found, "\n".join(found)

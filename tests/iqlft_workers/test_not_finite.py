@@ -1,0 +1,148 @@
+"""Values that are not finite end an episode where they come, and nothing of them is learned."""
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import awkward_environments
+from iqlft_workers import messages
+from iqlft_workers.actor import ActorWeights, make_actor
+from iqlft_workers.environment import Environment, EnvironmentSpec
+from iqlft_workers.episode import Episode, EpisodeResult, NotFiniteError
+from iqlft_workers.pool import WorkerError
+from iqlft_workers.rollout import Rollout
+from iqlft_workers.session import WorkerSession
+from iqlft_workers.transition import RowLayout, Transitions
+
+MakeWeights = Callable[..., ActorWeights]
+STILL = np.zeros(1, np.float32)
+SPOILS = ["first", "observation", "reward"]
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers find the environment as a user's own is found."""
+    folder = str(Path(awkward_environments.__file__).parent)
+    monkeypatch.setenv("PYTHONPATH", folder, prepend=os.pathsep)
+
+
+def spec(**kwargs: Any) -> EnvironmentSpec:  # noqa: ANN401
+    return EnvironmentSpec("awkward_environments:Awkward-v0", kwargs, trust=True)
+
+
+@pytest.mark.parametrize("spoils", SPOILS)
+def test_the_step_is_told_and_the_episode_stays_as_it_was_before(spoils: str) -> None:
+    episode = Episode(Environment(spec(spoils=spoils, at=2)), 5)
+    good = 0 if spoils == "first" else 2
+    for _ in range(good):
+        episode.step(STILL)
+    with pytest.raises(NotFiniteError, match=r"with the seed 5 of awkward.* gave nan in value 0"):
+        episode.step(STILL)
+    result = episode.result()
+    assert result.length == good
+    assert all(map(math.isfinite, (result.episode_return, *result.start, *result.end)))
+
+
+def test_a_value_that_float32_cannot_hold_is_not_finite_either() -> None:
+    environment = Environment(EnvironmentSpec(spec().id, reward_scale=1e300, trust=True))
+    with pytest.raises(NotFiniteError, match="in value 1 of the reward"):
+        Episode(environment, 5).step(STILL)
+
+
+def test_what_is_held_of_the_episode_is_dropped_and_the_next_one_begins(
+    make_weights: MakeWeights,
+) -> None:
+    environment = Environment(spec(spoils="observation", at=2))
+    rollout = Rollout(environment, make_actor(make_weights(2, 1)), seed=1, worker_id=0)
+    for episode in range(2):
+        rollout.step()
+        rollout.step()
+        with pytest.raises(NotFiniteError):
+            rollout.step()
+        assert rollout.episode == episode
+        assert rollout.discard() == 2
+        assert rollout.pending == 0
+
+
+@pytest.mark.parametrize("lockstep", [True, False])
+@pytest.mark.parametrize("spoils", SPOILS)
+def test_a_run_goes_on_without_such_episodes_and_counts_them(
+    spoils: str, lockstep: bool, serve: Callable[..., Any], make_weights: MakeWeights
+) -> None:
+    environment = spec(spoils=spoils, share=0.4)
+    gateway, pool = serve(environment=environment, layout=RowLayout(2, 1), lockstep=lockstep)
+    gateway.publish(make_weights(2, 1))
+    gateway.allow(400)
+    parts: list[Transitions] = []
+    while sum(part.num_transitions for part in parts) < 400:
+        parts += gateway.receive(20.0)
+        assert pool.watch() == []
+    assert sum(part.num_transitions for part in parts) == 400
+    for part in parts:
+        assert all(np.isfinite(array).all() for array in part)
+    episodes, steps, sentence = gateway.discarded()
+    assert episodes > 3
+    assert steps >= episodes
+    assert "is left, and" in sentence
+    assert "gave nan in value 0" in sentence
+    assert gateway.refused_batches()[0] == 0
+
+
+def test_a_worker_of_which_all_episodes_end_so_ends_the_run_in_one_sentence(
+    serve: Callable[..., Any], make_weights: MakeWeights
+) -> None:
+    gateway, pool = serve(environment=spec(spoils="reward"), layout=RowLayout(2, 1))
+    gateway.publish(make_weights(2, 1))
+    gateway.allow(10_000)
+
+    def work() -> None:
+        while gateway.receive(1.0) is not None:
+            pool.watch()
+
+    with pytest.raises(WorkerError, match="10 episodes in a row ended at a value that is") as error:
+        work()
+    assert "\n" not in str(error.value)
+    assert gateway.discarded()[0] == 10
+
+
+@pytest.mark.parametrize("spoils", SPOILS)
+def test_an_evaluation_episode_that_ends_so_has_no_return_and_the_others_have(
+    spoils: str, serve: Callable[..., Any], make_weights: MakeWeights
+) -> None:
+    gateway, pool = serve(2, environment=spec(spoils=spoils, share=0.5), layout=RowLayout(2, 1))
+    results: list[EpisodeResult] = gateway.evaluate(make_weights(2, 1), range(12)).result(60.0)
+    unlucky = [math.isnan(each.episode_return) for each in results]
+    assert [each.seed for each in results] == list(range(12))
+    assert 0 < sum(unlucky) < 12
+    for each, lost in zip(results, unlucky, strict=True):
+        assert each.length == ({"first": 0}.get(spoils, 3) if lost else awkward_environments.STEPS)
+    assert pool.watch() == []
+
+
+def test_a_learner_that_begins_anew_hears_of_a_discarded_episode_before_the_next_one() -> None:
+    session = WorkerSession(0)
+    none = np.empty((0, 1), np.float32)
+    welcome = messages.Welcome("run", 0, 0, {}, 0, 0, lockstep=False, weights_port=1, actions=none)
+    session.receive(welcome, 0.0)
+    session.ready(2, 1)
+    rows = RowLayout(2, 1).transitions(np.zeros((4, 9), np.float32))
+    result = EpisodeResult(0, 0.0, 1, success=False, start=(), end=(), first_hit=-1)
+    session.send_batch(0, result, rows, 0.1)
+    session.env_steps = 10
+    session.send_discarded(0, 1, 3, NotFiniteError("nan", result))
+    session.send_batch(2, None, rows, 0.1)
+    assert session.env_steps == 7
+    session.outbox.clear()
+    session.receive(welcome, 1.0)
+    kinds = [type(each) for each in session.outbox]
+    batch, discarded = messages.Batch, messages.Discarded
+    assert kinds == [messages.Ready, batch, discarded, batch]
+    session.receive(messages.Ack(2, 100, -1), 2.0)
+    session.outbox.clear()
+    session.receive(messages.Welcome(**{**vars(welcome), "last_sequence": 2}), 3.0)
+    assert [type(each) for each in session.outbox] == [messages.Ready]
