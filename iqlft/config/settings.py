@@ -8,7 +8,9 @@ Imports no torch, so that `--help` is quick.
 
 # tyro reads these annotations at run time, so they are not postponed.
 import dataclasses
+import re
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -35,15 +37,22 @@ Stacking = Literal["auto", "always", "never"]
 """Whether several runs learn in one process."""
 Judge = Literal["success", "return"]
 """What an episode is judged by."""
+DEFAULT_TASK = "antmaze-umaze"
+"""What the commands learn where neither a task nor a dataset is named."""
+_LONGEST_NAME = 100
+"""Letters of a name that is made from Minari ids, as it is one of a folder."""
 
 
 @dataclass(frozen=True)
 class TaskConfig:
     """What is learned: a dataset, the environment that belongs to it, and how rewards are read."""
 
-    task: str = "antmaze-umaze"
-    """Name of a file in configs/, which sets the fields below and the hyperparameters."""
-    dataset: tuple[str, ...] = ("iqlft/antmaze/umaze-v1",)
+    task: str = ""
+    """Name of a file in configs/, which sets the fields below and the hyperparameters, or with
+    --dataset any other name, which names the runs; empty: the task that has the dataset, else a
+    name from its id; with neither antmaze-umaze.
+    """
+    dataset: tuple[str, ...] = ()
     """Minari ids of the offline datasets; several are read as one."""
     environment: str = ""
     """Gymnasium id for evaluation and fine-tuning; empty: the dataset's own evaluation spec."""
@@ -53,14 +62,14 @@ class TaskConfig:
     """Run the environment that the data name though no installed package registers it: its code is
     imported and called, here and in the workers.
     """
-    goal: Literal["evaluation", "observed", "stored"] = "evaluation"
+    goal: Literal["evaluation", "observed", "stored"] = "stored"
     """evaluation: rewards relabelled to the evaluation goal, which is not observed; observed: the
     desired goal is part of the observation; stored: observations and rewards as they are."""
     after_success: Literal["keep", "drop"] = "keep"
     """drop: end each dataset episode at its first success, where most of it sits on the goal."""
     reward_scale: Real | Literal["return_range"] = 1.0
     """Factor on rewards; return_range: 1000 / (greatest - least return of a dataset episode)."""
-    reward_shift: Real = -1.0
+    reward_shift: Real = 0.0
     """Added to scaled rewards; -1 turns AntMaze's 0/1 into -1/0."""
     score: Judge = "success"
     """What an episode is judged by: success, where the environment reports it, or its return."""
@@ -70,9 +79,11 @@ class TaskConfig:
     """Subtract the dataset's mean and divide by its deviation (CORL does, IQL's authors do not)."""
 
     def __post_init__(self) -> None:
-        """Takes a single dataset for a list of one, as YAML does."""
+        """Takes a single dataset for a list of one, as YAML does, and names what has no name."""
         if isinstance(self.dataset, str):
             object.__setattr__(self, "dataset", (self.dataset,))
+        if not self.task and self.dataset:
+            object.__setattr__(self, "task", name_from(self.dataset))
 
 
 @dataclass(frozen=True)
@@ -244,6 +255,24 @@ def task_names() -> list[str]:
     return sorted(path.stem for path in folder().glob("*.yaml"))
 
 
+def name_from(dataset: Sequence[str]) -> str:
+    """What a task is called that nobody has named: `field-reach-v0` for `field/reach-v0`."""
+    return re.sub(r"[^\w.+-]", "-", "+".join(dataset)).lstrip(".")[:_LONGEST_NAME]
+
+
+def task_of(dataset: Sequence[str]) -> str | None:
+    """The task in `configs/` that has these Minari ids, whatever their versions; None if none."""
+    for name in task_names():
+        ids = read(load_task(name)["dataset"], tuple[str, ...], "dataset", name)
+        if list(map(_unversioned, ids)) == list(map(_unversioned, dataset)):
+            return name
+    return None
+
+
+def _unversioned(dataset_id: str) -> str:
+    return re.sub(r"-v\d+$", "", dataset_id)
+
+
 def load_task(name: str) -> dict[str, Any]:
     """The YAML mapping of a task.
 
@@ -253,7 +282,8 @@ def load_task(name: str) -> dict[str, Any]:
     names = task_names()
     if name not in names:
         raise ConfigError(
-            f"There is no task {name!r}.{nearest(name, names)} Known tasks: {', '.join(names)}."
+            f"There is no task {name!r}.{nearest(name, names)} Known tasks: {', '.join(names)}; a "
+            "task of your own needs its --dataset ID."
         )
     return load_yaml(folder() / f"{name}.yaml")
 
