@@ -73,6 +73,8 @@ class TaskConfig:
     """Added to scaled rewards; -1 turns AntMaze's 0/1 into -1/0."""
     score: Judge = "success"
     """What an episode is judged by: success, where the environment reports it, or its return."""
+    success_key: str = ""
+    """What of a step's info says success; empty: success, else is_success."""
     reference_scores: tuple[float, float] | None = None
     """Returns that score 0 and 100; none: those that the dataset records, if any."""
     normalize_observations: bool = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -22,11 +23,13 @@ from iqlft.datasets.recorded import (
     has_mirrored_map,
     open_dataset,
     recorded_environment,
+    required_radius,
     success_radius,
 )
 from iqlft.datasets.row_statistics import RowStatistics
 from iqlft.datasets.source import AfterSuccess, GoalMode, Source, observation_keys
-from iqlft_workers.environment import Environment, EnvironmentMismatchError, EnvironmentSpec
+from iqlft_workers import environment as environments
+from iqlft_workers.environment import EnvironmentMismatchError, EnvironmentSpec
 from iqlft_workers.registration import FIXED_GOAL_MAZE
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     import minari
     from numpy.typing import NDArray
 
+    from iqlft_workers.environment import Environment
     from iqlft_workers.transition import RowLayout
 
 CHUNK_ROWS = 65_536
@@ -169,6 +173,7 @@ def load_dataset(
     reward_scale: float | Literal["return_range"] = 1.0,
     reward_shift: float = 0.0,
     reference_scores: tuple[float, float] | None = None,
+    success_key: str = "",
 ) -> OfflineDataset:
     """Opens Minari datasets of the local Minari folder.
 
@@ -187,6 +192,7 @@ def load_dataset(
             episode), as IQL's authors do for locomotion.
         reward_shift: added to rewards after scaling.
         reference_scores: returns that score 0 and 100; the datasets' own when absent.
+        success_key: see `EnvironmentSpec`.
 
     Raises:
         DatasetError: a dataset is not there, does not suit the goal mode, or not the others.
@@ -202,7 +208,8 @@ def load_dataset(
     datasets = [open_dataset(each) for each in dataset_ids]
     observation_keys(datasets[0], goal)  # Says that there are no goals before they are looked for.
     spec, target = _evaluation(datasets, goal, environment, environment_kwargs or {}, trust)
-    sources = [Source(each, goal, target, _radius(spec, goal), after_success) for each in datasets]
+    radius = _radius(spec, needed=after_success == "drop") if goal == "observed" else None
+    sources = [Source(each, goal, target, radius, after_success) for each in datasets]
     _require_alike(dataset_ids, sources)
     if reward_scale == "return_range":
         reward_scale = _return_range_scale(sources)
@@ -213,6 +220,7 @@ def load_dataset(
         reward_shift=reward_shift,
         action_low=tuple(sources[0].action_range.low.tolist()),
         action_high=tuple(sources[0].action_range.high.tolist()),
+        success_key=success_key,
     )
     labels = (_label(name, each) for name, each in zip(dataset_ids, datasets, strict=True))
     return OfflineDataset(
@@ -282,15 +290,14 @@ def _evaluation(
     return environment, None
 
 
-def _radius(spec: EnvironmentSpec, goal: GoalMode) -> float:
-    """Success radius of an episode's own goal, in metres; needed in the mode `observed` only."""
-    if goal != "observed":
-        return 0.0
-    environment = Environment(dataclasses.replace(spec, observation_keys=("achieved_goal",)))
-    try:
-        return success_radius(environment.gym)
-    finally:
-        environment.close()
+def _radius(spec: EnvironmentSpec, *, needed: bool) -> float | None:
+    """Success radius of an episode's own goal; None where its environment says none.
+
+    Raises:
+        DatasetError: it is needed.
+    """
+    with closing(environments.make(spec)) as environment:
+        return required_radius(environment) if needed else success_radius(environment)
 
 
 def _require_alike(dataset_ids: Sequence[str], sources: Sequence[Source]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium
@@ -36,7 +37,7 @@ class Goal(NamedTuple):
 
     Attributes:
         position: `(2,)`.
-        radius: success radius.
+        radius: success radius, in the same units.
     """
 
     position: NDArray[np.float64]
@@ -226,7 +227,8 @@ def evaluation_goal(spec: EnvironmentSpec) -> tuple[EnvironmentSpec, Goal]:
             cell's centre; the spec returned keeps it at the centre.
 
     Raises:
-        DatasetError: the environment has no single evaluation goal.
+        DatasetError: the environment has no single evaluation goal, or does not say how near
+            counts as there.
     """
     environment = environments.make(spec)
     environment.close()
@@ -246,19 +248,53 @@ def evaluation_goal(spec: EnvironmentSpec) -> tuple[EnvironmentSpec, Goal]:
 
 
 def goal_in(environment: gymnasium.Env[Any, Any]) -> Goal | None:
-    """The one goal that an environment evaluates; None where there are several or none."""
+    """The one goal that an environment evaluates; None where there are several or none.
+
+    Raises:
+        DatasetError: the environment does not say how near to it counts as there.
+    """
     raw: Any = environment.unwrapped
     if hasattr(raw, "evaluation_goal"):
-        return Goal(np.asarray(raw.evaluation_goal, np.float64), success_radius(environment))
+        return Goal(np.asarray(raw.evaluation_goal, np.float64), required_radius(environment))
     locations: list[Any] = getattr(getattr(raw, "maze", None), "unique_goal_locations", [])
     if len(locations) != 1:
         return None
-    return Goal(np.asarray(locations[0], np.float64), success_radius(environment))
+    return Goal(np.asarray(locations[0], np.float64), required_radius(environment))
 
 
-def success_radius(environment: gymnasium.Env[Any, Any]) -> float:
-    """Metres from a goal within which an environment counts it as reached."""
-    return float(getattr(environment.unwrapped, "success_radius", ROBOTICS_SUCCESS_RADIUS))
+def success_radius(environment: gymnasium.Env[Any, Any]) -> float | None:
+    """How near to a goal an environment counts it as reached; None where it does not say.
+
+    It says so by `success_radius` or `distance_threshold`, unless a rotation counts too; of
+    Gymnasium-Robotics' mazes, which do not, it is known.
+    """
+    raw: Any = environment.unwrapped
+    if hasattr(raw, "rotation_threshold"):
+        return None
+    for name in ("success_radius", "distance_threshold"):
+        radius = getattr(raw, name, None)
+        if isinstance(radius, (int, float, np.number)) and 0 < radius < math.inf:
+            return float(radius)
+    modules = (each.__module__ for each in type(raw).__mro__)
+    is_maze = any(each.startswith("gymnasium_robotics.envs.maze.") for each in modules)
+    return ROBOTICS_SUCCESS_RADIUS if is_maze else None
+
+
+def required_radius(environment: gymnasium.Env[Any, Any]) -> float:
+    """The success radius of an environment.
+
+    Raises:
+        DatasetError: it does not say one.
+    """
+    radius = success_radius(environment)
+    if radius is None:
+        name = environment.spec.id if environment.spec is not None else environment.unwrapped
+        raise DatasetError(
+            f"{name} does not say how near to a goal counts as there (an attribute success_radius "
+            "or distance_threshold), so success cannot be told from the data; say --goal stored, "
+            "or --goal observed with --after-success keep."
+        )
+    return radius
 
 
 def ends_at_success(spec: EnvironmentSpec) -> EnvironmentSpec:

@@ -71,7 +71,8 @@ class Source:
         dataset: where to read.
         goal: the goal mode.
         target: the goal that rewards and terminations are relabelled to in the mode `evaluation`.
-        radius: success radius of each episode's own goal in the mode `observed`, in metres.
+        radius: success radius of each episode's own goal in the mode `observed`, in the units of
+            the goal; None: not known, so that nothing is dropped.
         after_success: `drop` ends every episode, terminated, at its first success.
 
     Attributes:
@@ -81,7 +82,7 @@ class Source:
         observation_bounds: lower and upper bounds of an observation, `(O,)` each.
         recorded_transitions: how many the dataset holds.
         useful_transitions: how many of them lead up to an episode's first success, the tails
-            behind it left out; all of them in the mode `stored`.
+            behind it left out; all of them where nothing tells success.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Source:
         dataset: minari.MinariDataset,
         goal: GoalMode,
         target: Goal | None,
-        radius: float,
+        radius: float | None,
         after_success: AfterSuccess,
     ) -> None:
         self._dataset, self._goal, self._target, self._radius = dataset, goal, target, radius
@@ -147,7 +148,7 @@ class Source:
         return self.keys if self._goal == "stored" else _GOAL_KEYS
 
     def _count_useful(self) -> int:
-        if self._goal == "stored":
+        if self._target is None and self._radius is None:
             return self.recorded_transitions
         positions = read_column(self._dataset, "observations/achieved_goal")
         goals = read_column(self._dataset, "observations/desired_goal")
@@ -160,6 +161,8 @@ class Source:
         """Which transitions lead to the goal that counts, `(T,)`, from `(T+1, 2)` each."""
         if self._target is not None:
             return self._target.reached(positions[1:])
+        if self._radius is None:
+            return np.zeros(len(positions) - 1, np.bool_)
         shared = min(len(positions), len(goals))  # They differ in damaged data, refused later.
         distance = np.linalg.norm(positions[1:shared] - goals[1:shared], axis=-1)
         reached: NDArray[np.bool_] = distance <= self._radius

@@ -133,6 +133,7 @@ def load_task_dataset(config: TaskConfig, *, trust: bool = False) -> OfflineData
         reward_scale=config.reward_scale,
         reward_shift=config.reward_shift,
         reference_scores=config.reference_scores,
+        success_key=config.success_key,
     )
     probe = Environment(dataset.environment)
     try:

@@ -12,12 +12,14 @@ from iqlft.analysis.statistics import t_interval, wilson_interval
 from iqlft.config.settings import ConfigError
 from iqlft.gateway.gateway import Gateway
 from iqlft.runs.policy import load_policy
-from iqlft.training.evaluation import FIRST_SEED
+from iqlft.training.evaluation import FIRST_SEED, success_share
 from iqlft_workers.environment import require_trusted
 from iqlft_workers.pool import WorkerPool
 from iqlft_workers.transition import RowLayout
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from iqlft.runs.policy import Policy
     from iqlft_workers.episode import EpisodeResult
 
@@ -36,14 +38,13 @@ def evaluate(
         trust: whether the policy's environment may be made though nobody registers it.
 
     Returns:
-        Names and texts: success with its Wilson interval, return and length.
+        Names and texts: success with its Wilson interval where it is reported, return and length.
 
     Raises:
         UserError: there is no policy, or a number makes no sense.
     """
     policy = load_policy(run, trust=trust)
     results = run_episodes(policy, run.name, episodes, num_workers)
-    success = wilson_interval(float(np.mean([each.success for each in results])), episodes)
     returns = t_interval([each.episode_return for each in results])
     between = f" [{returns.lower:.2f}, {returns.upper:.2f}], 95 % t" if returns.has_interval else ""
     lengths = [each.length for each in results]
@@ -51,10 +52,18 @@ def evaluate(
         ("policy", f"{run}, {policy.weights.version:,} updates"),
         ("environment", policy.environment.id),
         ("episodes", f"{episodes}, mean action, seeds from {FIRST_SEED}"),
-        ("success", f"{success.value:.1%} [{success.lower:.1%}, {success.upper:.1%}], 95 % Wilson"),
+        ("success", _success(results)),
         ("return", f"{returns.value:.2f}{between}"),
         ("length", f"mean {np.mean(lengths):.0f} steps"),
     ]
+
+
+def _success(results: Sequence[EpisodeResult]) -> str:
+    share = success_share(results)
+    if share is None:
+        return "not reported"
+    rate = wilson_interval(share, len(results))
+    return f"{rate.value:.1%} [{rate.lower:.1%}, {rate.upper:.1%}], 95 % Wilson"
 
 
 def run_episodes(policy: Policy, name: str, episodes: int, num_workers: int) -> list[EpisodeResult]:

@@ -56,6 +56,7 @@ class EnvironmentSpec:
         action_low: lower bounds of the data's actions, `(A,)`; empty: not known.
         action_high: upper bounds.
         trust: whether the user has said that code which nobody registers may be run.
+        success_key: what of a step's info says success; empty: `success`, else `is_success`.
     """
 
     id: str
@@ -68,6 +69,7 @@ class EnvironmentSpec:
     action_low: tuple[float, ...] = ()
     action_high: tuple[float, ...] = ()
     trust: bool = False
+    success_key: str = ""
 
     @property
     def action_range(self) -> ActionRange | None:
@@ -100,6 +102,7 @@ _LISTS = "observation_keys", "action_low", "action_high"
 """Fields of a spec that are lists as JSON."""
 _TYPES: dict[str, Any] = {
     "id": str, "kwargs": dict, "entry_point": str, "trust": bool, "wrappers": (list, tuple),
+    "success_key": str,
     **dict.fromkeys(_LISTS, (list, tuple)),
 }  # fmt: skip
 """Of the fields of a spec as JSON."""
@@ -168,7 +171,7 @@ class Step(NamedTuple):
         raw_reward: as the environment gave it.
         terminated: the task is over.
         truncated: a time limit ended the episode.
-        success: `info["success"]`, or False where the environment reports none.
+        success: what the environment says; None where it says nothing of it.
     """
 
     observation: NDArray[np.float32]
@@ -176,7 +179,33 @@ class Step(NamedTuple):
     raw_reward: float
     terminated: bool
     truncated: bool
-    success: bool
+    success: bool | None
+
+
+SUCCESS_KEYS = "success", "is_success"
+"""What environments call it in a step's info, the first that is there."""
+
+
+def reported_success(info: Mapping[str, Any], key: str = "") -> bool | None:
+    """What a step's info says of success; None where it says nothing.
+
+    Args:
+        info: of the step.
+        key: the one that counts; empty: the first of `SUCCESS_KEYS`.
+
+    Raises:
+        EnvironmentMismatchError: it is no flag.
+    """
+    name = next((each for each in ((key,) if key else SUCCESS_KEYS) if each in info), None)
+    if name is None or info[name] is None:
+        return None
+    flag = np.asarray(info[name])
+    if flag.size != 1 or flag.dtype.kind not in "biuf" or flag.item() not in (0, 1):
+        raise EnvironmentMismatchError(
+            f"The environment says info[{name!r}] = {info[name]!r:.99}, which is neither true nor "
+            "false; name what says success (--success-key KEY)."
+        )
+    return bool(flag.item())
 
 
 def flatten_observation(observation: Any, keys: tuple[str, ...]) -> NDArray[np.float32]:  # noqa: ANN401
@@ -392,7 +421,7 @@ class Environment:
             raw_reward,
             bool(terminated),
             bool(truncated),
-            bool(info.get("success", False)),
+            reported_success(info, self.spec.success_key),
         )
 
     def close(self) -> None:
