@@ -150,7 +150,8 @@ def _finetune(arguments: list[str]) -> None:
     with result_commands.console_reporter() as reporter:
         folders = finetune(config, reporter)
     _say(f"Fine-tuned: {', '.join(map(str, folders))}")
-    _say(result_commands.draw(folders, None, config.runs))
+    if config.eval_episodes:
+        _say(result_commands.draw(folders, None, config.runs))
 
 
 def _run(arguments: list[str]) -> None:
@@ -169,13 +170,16 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
 
         _say(result_commands.aligned(dry_run_pretraining(offline, online)))
         return
+    from iqlft.training.build import load_task_dataset, require_environment  # noqa: PLC0415
     from iqlft.training.finetune import finetune  # noqa: PLC0415
     from iqlft.training.pretrain import pretrain  # noqa: PLC0415
 
+    require_environment(load_task_dataset(offline))  # Told before all the updates of pretraining.
     with result_commands.console_reporter() as reporter:
         folders = pretrain(offline, reporter)
         finetune(dataclasses.replace(online, run=tuple(folders)), reporter)
-    _say(result_commands.draw(folders, None, config.runs))
+    if config.eval_episodes:
+        _say(result_commands.draw(folders, None, config.runs))
 
 
 def _resume(arguments: list[str]) -> None:

@@ -65,6 +65,10 @@ class TaskConfig:
     goal: Literal["evaluation", "observed", "stored"] = "stored"
     """evaluation: rewards relabelled to the evaluation goal, which is not observed; observed: the
     desired goal is part of the observation; stored: observations and rewards as they are."""
+    observation_keys: tuple[str, ...] = ()
+    """Of a Dict observation, the keys that are observed, in this order; none: all of it, or what
+    belongs to the goal.
+    """
     after_success: Literal["keep", "drop"] = "keep"
     """drop: end each dataset episode at its first success, where most of it sits on the goal."""
     reward_scale: Real | Literal["return_range"] = 1.0
@@ -111,8 +115,8 @@ class MachineConfig:
     """On a GPU, launch every update as one recorded graph; not with dropout or a cosine."""
     eval_every: Count = 100_000
     """Updates (offline) or environment steps (online) between evaluations."""
-    eval_episodes: Count = 100
-    """Episodes per evaluation, spread over the workers; mean action, fixed seeds."""
+    eval_episodes: Size = 100
+    """Episodes per evaluation, spread over the workers; mean action, fixed seeds; 0: none."""
     eval_deadline_seconds: Positive = 60.0
     """An episode that a worker keeps for so long is given to another one too; once it is known how
     long they take, five times that decides.

@@ -23,11 +23,12 @@ from iqlft.datasets.recorded import (
     has_mirrored_map,
     open_dataset,
     recorded_environment,
+    records_environment,
     required_radius,
     success_radius,
 )
 from iqlft.datasets.row_statistics import RowStatistics
-from iqlft.datasets.source import AfterSuccess, GoalMode, Source, observation_keys
+from iqlft.datasets.source import AfterSuccess, GoalMode, Source, observed
 from iqlft_workers import environment as environments
 from iqlft_workers.environment import EnvironmentMismatchError, EnvironmentSpec
 from iqlft_workers.registration import FIXED_GOAL_MAZE
@@ -174,6 +175,7 @@ def load_dataset(
     reward_shift: float = 0.0,
     reference_scores: tuple[float, float] | None = None,
     success_key: str = "",
+    observation_keys: Sequence[str] = (),
 ) -> OfflineDataset:
     """Opens Minari datasets of the local Minari folder.
 
@@ -193,6 +195,8 @@ def load_dataset(
         reward_shift: added to rewards after scaling.
         reference_scores: returns that score 0 and 100; the datasets' own when absent.
         success_key: see `EnvironmentSpec`.
+        observation_keys: of a Dict observation, what is observed, in this order; empty: all of it,
+            or what belongs to the goal mode.
 
     Raises:
         DatasetError: a dataset is not there, does not suit the goal mode, or not the others.
@@ -206,16 +210,22 @@ def load_dataset(
             "use the goal mode `evaluation` or `observed`, or `keep`."
         )
     datasets = [open_dataset(each) for each in dataset_ids]
-    observation_keys(datasets[0], goal)  # Says that there are no goals before they are looked for.
+    # Says that there are no goals before they are looked for.
+    observed(datasets[0], goal, observation_keys)
     spec, target = _evaluation(datasets, goal, environment, environment_kwargs or {}, trust)
     radius = _radius(spec, needed=after_success == "drop") if goal == "observed" else None
-    sources = [Source(each, goal, target, radius, after_success) for each in datasets]
+    sources = [
+        Source(each, goal, target, radius, after_success, observation_keys) for each in datasets
+    ]
     _require_alike(dataset_ids, sources)
     if reward_scale == "return_range":
         reward_scale = _return_range_scale(sources)
+    leaves = sources[0].leaves
     spec = dataclasses.replace(
         spec,
         observation_keys=sources[0].keys,
+        observation_leaves=() if all(each.is_vector for each in leaves) else leaves,
+        action_shape=None if len(sources[0].action_shape) == 1 else sources[0].action_shape,
         reward_scale=reward_scale,
         reward_shift=reward_shift,
         action_low=tuple(sources[0].action_range.low.tolist()),
@@ -271,7 +281,12 @@ def _evaluation(
     arguments: Mapping[str, Any],
     trust: bool,
 ) -> tuple[EnvironmentSpec, Goal | None]:
-    """The environment to evaluate in, and the goal that rewards are relabelled to, if any."""
+    """The environment to evaluate in, and the goal that rewards are relabelled to, if any.
+
+    It has no id where the data record none, and are read as they are stored.
+    """
+    if environment is None and goal == "stored" and not any(map(records_environment, datasets)):
+        return EnvironmentSpec(""), None
     if environment is None:
         environment, *others = [recorded_environment(each, trust=trust) for each in datasets]
         for dataset, other in zip(datasets[1:], others, strict=True):
@@ -304,7 +319,7 @@ def _require_alike(dataset_ids: Sequence[str], sources: Sequence[Source]) -> Non
     first = sources[0]
     for name, source in zip(dataset_ids[1:], sources[1:], strict=True):
         ranges = zip(source.action_range, first.action_range, strict=True)
-        if (source.keys, source.layout) != (first.keys, first.layout) or not all(
+        if (source.leaves, source.layout) != (first.leaves, first.layout) or not all(
             np.array_equal(*pair) for pair in ranges
         ):
             raise DatasetError(

@@ -96,6 +96,11 @@ def _absence(dataset_id: str) -> str:
     return f"The dataset {dataset_id} is not on this machine; {advice}.{nearest}".replace("?.", "?")
 
 
+def records_environment(dataset: minari.MinariDataset) -> bool:
+    """Whether a dataset says which environment it is of."""
+    return (dataset._eval_env_spec or dataset.env_spec) is not None
+
+
 WINDOW_SETTINGS = {
     "render_mode", "window_size", "window_width", "window_height", "screen_size", "screen_width",
     "screen_height", "render", "gui", "GUI", "show_viewer", "has_renderer",

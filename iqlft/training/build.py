@@ -134,13 +134,29 @@ def load_task_dataset(config: TaskConfig, *, trust: bool = False) -> OfflineData
         reward_shift=config.reward_shift,
         reference_scores=config.reference_scores,
         success_key=config.success_key,
+        observation_keys=config.observation_keys,
     )
+    if not dataset.environment.id:
+        return dataset
     probe = Environment(dataset.environment)
     try:
         check_fits(dataset, probe)
     finally:
         probe.close()
     return dataset
+
+
+def require_environment(dataset: OfflineDataset) -> None:
+    """Refuses to run episodes of data that record no environment.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not dataset.environment.id:
+        raise ConfigError(
+            f"{dataset.id} records no environment, and none is named: name one (--environment ID), "
+            "or pretrain without evaluations (--eval-episodes 0)."
+        )
 
 
 def build_algorithm(

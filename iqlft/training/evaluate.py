@@ -13,7 +13,7 @@ from iqlft.config.settings import ConfigError
 from iqlft.gateway.gateway import Gateway
 from iqlft.runs.policy import load_policy
 from iqlft.training.evaluation import FIRST_SEED, success_share
-from iqlft_workers.environment import require_trusted
+from iqlft_workers.environment import require_named, require_trusted
 from iqlft_workers.pool import WorkerPool
 from iqlft_workers.transition import RowLayout
 
@@ -85,6 +85,7 @@ def run_episodes(policy: Policy, name: str, episodes: int, num_workers: int) -> 
     if episodes < 1 or num_workers < 1:
         raise ConfigError("--episodes and --workers must be at least 1.")
     # Told here, before the workers start and say so in their logs.
+    require_named(policy.environment)
     require_trusted(policy.environment)
     gateway = Gateway(
         environment=policy.environment,
