@@ -64,6 +64,8 @@ class OfflineDataset:
 
     Attributes:
         id: the Minari ids, with ` + ` between.
+        time_limit: steps after which the environment ends an episode; None: not known. Where
+            recorded ones are longer, reading them adds a note.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class OfflineDataset:
         self._published: bool | None = None
         self.notes = notes
         self._statistics: RowStatistics | None = None
+        self.time_limit: int | None = None
 
     @property
     def layout(self) -> RowLayout:
@@ -127,9 +130,23 @@ class OfflineDataset:
         if filled:
             statistics.add(chunk[:filled])
             yield chunk[:filled]
+        self._tell_of_longer(first=self._statistics is None)
         self._statistics = statistics
         if content is not None:
             self._published = is_published(self.id, content.digest)
+
+    def _tell_of_longer(self, *, first: bool) -> None:
+        """Notes that demonstrations are longer than an episode here may be."""
+        lengths = [each for source in self._sources for each in source.lengths]
+        longer = sum(each > (self.time_limit or max(lengths)) for each in lengths)
+        if first and longer:
+            note = (
+                f"{longer:,} of the {len(lengths):,} recorded episodes are longer, up to "
+                f"{max(lengths):,} steps, than the {self.time_limit:,} after which "
+                f"{self.environment.id} ends one: all their steps are learned from, while "
+                "evaluations and new episodes end there; scores are those of the shorter ones."
+            )
+            self.notes += (note,)
 
     @property
     def _can_be_published(self) -> bool:

@@ -93,6 +93,7 @@ class Source:
         recorded_transitions: how many the dataset holds.
         useful_transitions: how many of them lead up to an episode's first success, the tails
             behind it left out; all of them where nothing tells success.
+        lengths: steps of each recorded episode, as far as `episodes` has read them.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Source:
         self.observation_bounds = observation_bounds(dataset.observation_space, self.leaves)
         self.recorded_transitions = int(dataset.total_steps)
         self.useful_transitions = self._count_useful()
+        self.lengths: list[int] = []
 
     @property
     def num_transitions(self) -> int:
@@ -139,9 +141,11 @@ class Source:
             DatasetError: an episode is not of the right form, or some are missing.
         """
         count = 0
+        self.lengths = []
         for episode in read_episodes(self._dataset, self._needed_keys()):
             if content is not None:
                 content.add(episode)
+            self.lengths.append(len(episode.rewards))
             rows = self._rows(episode, environment)
             count += len(rows)
             if count > self.num_transitions:

@@ -141,6 +141,7 @@ def load_task_dataset(config: TaskConfig, *, trust: bool = False) -> OfflineData
     probe = Environment(dataset.environment)
     try:
         check_fits(dataset, probe)
+        dataset.time_limit = probe.gym.spec.max_episode_steps if probe.gym.spec else None
     finally:
         probe.close()
     return dataset
