@@ -131,7 +131,8 @@ def _pretrain(arguments: list[str]) -> None:
 
     with result_commands.console_reporter() as reporter:
         folders = " ".join(map(str, pretrain(config, reporter)))
-    _say(f"Pretrained: {folders}\nNext: iqlft finetune {folders} --workers {config.workers}")
+    advice = f"\nNext: iqlft finetune {folders} --workers {config.workers}"
+    _say(f"Pretrained: {folders}{advice if config.eval_episodes else ''}")
 
 
 def _finetune(arguments: list[str]) -> None:
