@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium
@@ -158,6 +159,7 @@ def environment_of(
         )
     kwargs = {k: v for k, v in (kwargs or recorded.kwargs).items() if k not in WINDOW_SETTINGS}
     entry_point = _current_entry_point(recorded.id, recorded.entry_point)
+    _require_importable(recorded.id, entry_point)
     require_trust(recorded.id, [entry_point], kwargs, trust=trust)
     if recorded.max_episode_steps is not None:
         kwargs["max_episode_steps"] = recorded.max_episode_steps
@@ -170,15 +172,32 @@ def environment_of(
     )
 
 
+def _require_importable(environment_id: str, entry_point: str) -> None:
+    """Refuses a class of the recording script, which no other process can import."""
+    module, _, name = entry_point.partition(":")
+    if module == "__main__" and not hasattr(sys.modules[module], name):
+        raise DatasetError(
+            f"{environment_id} was registered by the script that recorded the data, as its own "
+            f"class {name}, which nothing else can import; put the class into a module that "
+            f"registers it, and name that: --environment MODULE:{environment_id}."
+        )
+
+
 def _current_entry_point(environment_id: str, entry_point: str) -> str:
     """The entry point, or where its package registers the same class of the same id today."""
     if is_registered(entry_point) or environment_id not in gymnasium.registry:
         return entry_point
     today = gymnasium.registry[environment_id].entry_point
-    ends = (entry_point.partition(".")[0], entry_point.rpartition(":")[2])
-    if isinstance(today, str) and (today.partition(".")[0], today.rpartition(":")[2]) == ends:
+    (package, name), before = map(_ends, (str(today), entry_point))
+    if isinstance(today, str) and before in {(package, name), ("__main__", name)}:
         return today
     return entry_point
+
+
+def _ends(entry_point: str) -> tuple[str, str]:
+    """The package of an entry point, and the name of the class."""
+    module, _, name = entry_point.partition(":")
+    return module.partition(".")[0], name
 
 
 def _right_map(made_in: EnvSpec | None, mirrored: list[list[Any]]) -> list[list[Any]]:
