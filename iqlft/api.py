@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,12 +45,10 @@ def load_dataset(*dataset_ids: str, **settings: Any) -> OfflineDataset:  # noqa:
         DatasetError: it is not on this machine; the message says how to make or download it.
         ConfigError: a setting does not exist.
     """
-    config = configs.TaskConfig(dataset=dataset_ids)
-    for name in configs.task_names():
-        values = configs.load_task(name)
-        task = configs.override(configs.TaskConfig(), values, f"configs/{name}.yaml")
-        if task.dataset == dataset_ids:
-            config = task
+    config, name = configs.TaskConfig(), configs.task_of(dataset_ids)
+    if name is not None:
+        config = configs.override(config, configs.load_task(name), f"configs/{name}.yaml")
+    config = dataclasses.replace(config, dataset=dataset_ids)
     return load_task_dataset(_override(config, settings, "load_dataset"))
 
 

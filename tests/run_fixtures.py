@@ -32,6 +32,8 @@ MACHINE: dict[str, Any] = {
 PRETRAINING = PretrainConfig(
     task="antmaze-corner",
     dataset="iqlft/antmaze/corner-v1",
+    goal="evaluation",
+    reward_shift=-1.0,
     normalize_observations=True,
     hyperparameters=IQLHyperparameters(hidden_size=16, batch_size=16),
     num_updates=300,

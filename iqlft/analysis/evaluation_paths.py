@@ -25,11 +25,11 @@ class EvaluationPath(NamedTuple):
 
     Attributes:
         positions: `(T+1, 2)`: x and y from the start on, in metres.
-        success: whether it reached its goal.
+        success: whether it reached its goal; None where the environment does not say.
     """
 
     positions: NDArray[np.float32]
-    success: bool
+    success: bool | None
 
 
 def evaluation_paths(policy: Policy, position: slice, seeds: Sequence[int]) -> list[EvaluationPath]:

@@ -208,6 +208,8 @@ class ImportData:
     """For files of other kinds instead, the environment's Gymnasium id, such as HalfCheetah-v5."""
     id: str | None = None
     """Minari id of the result; none: in the namespace imported, after the task or the file."""
+    episode_steps: Count | None = None
+    """Steps after which an episode ended at the latest, of a file that has no timeouts."""
     force: bool = False
     """Replace a dataset of this id."""
 

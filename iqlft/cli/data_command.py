@@ -113,17 +113,19 @@ def _import(arguments: list[str]) -> str:
         task=chosen.task,
         environment=chosen.environment,
         dataset_id=chosen.id,
+        episode_steps=chosen.episode_steps,
         force=chosen.force,
     )
     lines = [
         f"  {name:46s}{f'{value:,}' if isinstance(value, int) else f'{value:.3g}':>12s}"
         for name, value in made.report.items()
     ]
+    task = f" --task {chosen.task}" if chosen.task else ""
     return "\n".join(
         (
             f"Imported {chosen.file} as {made.id} (neither an official nor a regenerated dataset).",
             *lines,
-            f"Pretrain on it: iqlft pretrain --task {chosen.task or 'NAME'} --dataset {made.id}",
+            f"Pretrain on it: iqlft pretrain{task} --dataset {made.id}",
         )
     )
 

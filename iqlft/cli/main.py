@@ -132,7 +132,8 @@ def _pretrain(arguments: list[str]) -> None:
 
     with result_commands.console_reporter() as reporter:
         folders = " ".join(map(str, pretrain(config, reporter)))
-    _say(f"Pretrained: {folders}\nNext: iqlft finetune {folders} --workers {config.workers}")
+    advice = f"\nNext: iqlft finetune {folders} --workers {config.workers}"
+    _say(f"Pretrained: {folders}{advice if config.eval_episodes else ''}")
 
 
 def _finetune(arguments: list[str]) -> None:
@@ -170,9 +171,11 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
 
         _say(result_commands.aligned(dry_run_pretraining(offline, online)))
         return
+    from iqlft.training.build import load_task_dataset, require_environment  # noqa: PLC0415
     from iqlft.training.finetune import finetune  # noqa: PLC0415
     from iqlft.training.pretrain import pretrain  # noqa: PLC0415
 
+    require_environment(load_task_dataset(offline))  # Told before all the updates of pretraining.
     with result_commands.console_reporter() as reporter:
         folders = pretrain(offline, reporter)
         finetune(dataclasses.replace(online, run=tuple(folders)), reporter)

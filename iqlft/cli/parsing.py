@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +12,9 @@ import tyro
 from iqlft.cli.arguments import Nothing
 from iqlft.config import settings as configs
 from iqlft.config.algorithms import is_switch, owners
+from iqlft.config.errors import nearest
 from iqlft.config.presets import PRESETS, preset
+from iqlft.config.settings import DEFAULT_TASK
 from iqlft.config.validation import check
 from iqlft.config.values import TYPES
 from iqlft.runs.folder import newest_pretrained
@@ -68,11 +71,7 @@ def settings(
     values = {key: above[key] for key in ("algorithm",) if key in above} | values
     chosen = {key: values[key] for key in ("algorithm",) if key in values}
     default = configs.override(default, chosen, str(file))
-    # A task that a file names brings its settings too, unless it is the file's own invention.
-    if task is None and values.get("task", default.task) in configs.task_names():
-        task = values.get("task", default.task)
-    if task is not None:
-        default = configs.override(default, configs.load_task(task), f"configs/{task}.yaml")
+    default = _with_task(default, task or values.get("task"), _dataset(arguments, values))
     default = configs.override(default, dict(inherited or {}), "the pretrained run")
     default = configs.override(default, above, f"--preset {named}")
     default = configs.override(default, values, str(file))
@@ -82,6 +81,36 @@ def settings(
     parsed = parse_groups(section, default, arguments)
     check(parsed)
     return parsed, printing
+
+
+def _with_task(default: Training, task: object, dataset: tuple[str, ...]) -> Training:
+    """A config with the settings of its task, if it is one of `configs/`.
+
+    Args:
+        default: the command's.
+        task: its name, if one is given; with a dataset, or for runs that exist, it may be any.
+        dataset: Minari ids, if some are given; they decide where there is no name.
+    """
+    names = configs.task_names()
+    name = str(task or default.task)
+    if not (name or isinstance(default, configs.FinetuneConfig)):
+        name = (configs.task_of(dataset) or "") if dataset else DEFAULT_TASK
+    may_be_new = dataset or isinstance(default, configs.FinetuneConfig)
+    if not name or (may_be_new and name not in names):
+        return default
+    return configs.override(default, configs.load_task(name), f"configs/{name}.yaml")
+
+
+def _dataset(arguments: list[str], values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The Minari ids that flags, or else a file, name."""
+    found: list[str] = []
+    for index, each in enumerate(arguments):
+        name, equals, value = each.partition("=")
+        if name == "--dataset":
+            rest = itertools.takewhile(lambda a: not a.startswith("-"), arguments[index + 1 :])
+            found = [value] * bool(equals) + list(rest)
+    given = found or values.get("dataset") or ()
+    return (given,) if isinstance(given, str) else tuple(map(str, given))
 
 
 def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, bool, str]:
@@ -95,6 +124,7 @@ def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, boo
     """
     sources = _without_hyperparameters(arguments)
     first, printing = settings(configs.FinetuneConfig(), "finetune", sources)
+    _require_task(first)
     try:
         folders = first.run or (newest_pretrained(first.runs, first.task),)
         found = inherited(folders, first.algorithm)
@@ -121,6 +151,18 @@ def _without_hyperparameters(arguments: list[str]) -> list[str]:
         value = [] if alone else [it for it in kept[index + 1 : index + 2] if it[:2] != "--"]
         kept[index : index + 1 + len(value)] = []
     return kept
+
+
+def _require_task(config: configs.FinetuneConfig) -> None:
+    """Refuses a task that neither `configs/` nor a folder of runs knows."""
+    names = configs.task_names()
+    if config.task in ("", *names) or (config.runs / config.task).is_dir():
+        return
+    folders = [each.name for each in config.runs.glob("*/") if each.is_dir()]
+    raise configs.ConfigError(
+        f"There is no task {config.task!r}.{nearest(config.task, sorted({*names, *folders}))} "
+        f"Tasks under {config.runs}: {', '.join(sorted(folders)) or 'none'}."
+    )
 
 
 def _require_settled(disputed: Sequence[str], arguments: list[str]) -> None:

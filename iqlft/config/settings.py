@@ -8,7 +8,9 @@ Imports no torch, so that `--help` is quick.
 
 # tyro reads these annotations at run time, so they are not postponed.
 import dataclasses
+import re
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -37,15 +39,22 @@ EvalEnvironment = Literal["second", "training", "one-worker"]
 """Where the episodes of evaluations run."""
 Judge = Literal["success", "return"]
 """What an episode is judged by."""
+DEFAULT_TASK = "antmaze-umaze"
+"""What the commands learn where neither a task nor a dataset is named."""
+_LONGEST_NAME = 100
+"""Letters of a name that is made from Minari ids, as it is one of a folder."""
 
 
 @dataclass(frozen=True)
 class TaskConfig:
     """What is learned: a dataset, the environment that belongs to it, and how rewards are read."""
 
-    task: str = "antmaze-umaze"
-    """Name of a file in configs/, which sets the fields below and the hyperparameters."""
-    dataset: tuple[str, ...] = ("iqlft/antmaze/umaze-v1",)
+    task: str = ""
+    """Name of a file in configs/, which sets the fields below and the hyperparameters, or with
+    --dataset any other name, which names the runs; empty: the task that has the dataset, else a
+    name from its id; with neither antmaze-umaze.
+    """
+    dataset: tuple[str, ...] = ()
     """Minari ids of the offline datasets; several are read as one."""
     environment: str = ""
     """Gymnasium id for evaluation and fine-tuning; empty: the dataset's own evaluation spec."""
@@ -59,26 +68,34 @@ class TaskConfig:
     """Run the environment that the data name though no installed package registers it: its code is
     imported and called, here and in the workers.
     """
-    goal: Literal["evaluation", "observed", "stored"] = "evaluation"
+    goal: Literal["evaluation", "observed", "stored"] = "stored"
     """evaluation: rewards relabelled to the evaluation goal, which is not observed; observed: the
     desired goal is part of the observation; stored: observations and rewards as they are."""
+    observation_keys: tuple[str, ...] = ()
+    """Of a Dict observation, the keys that are observed, in this order; none: all of it, or what
+    belongs to the goal.
+    """
     after_success: Literal["keep", "drop"] = "keep"
     """drop: end each dataset episode at its first success, where most of it sits on the goal."""
     reward_scale: Real | Literal["return_range"] = 1.0
     """Factor on rewards; return_range: 1000 / (greatest - least return of a dataset episode)."""
-    reward_shift: Real = -1.0
+    reward_shift: Real = 0.0
     """Added to scaled rewards; -1 turns AntMaze's 0/1 into -1/0."""
     score: Judge = "success"
     """What an episode is judged by: success, where the environment reports it, or its return."""
+    success_key: str = ""
+    """What of a step's info says success; empty: success, else is_success."""
     reference_scores: tuple[float, float] | None = None
     """Returns that score 0 and 100; none: those that the dataset records, if any."""
     normalize_observations: bool = False
     """Subtract the dataset's mean and divide by its deviation (CORL does, IQL's authors do not)."""
 
     def __post_init__(self) -> None:
-        """Takes a single dataset for a list of one, as YAML does."""
+        """Takes a single dataset for a list of one, as YAML does, and names what has no name."""
         if isinstance(self.dataset, str):
             object.__setattr__(self, "dataset", (self.dataset,))
+        if not self.task and self.dataset:
+            object.__setattr__(self, "task", name_from(self.dataset))
 
 
 @dataclass(frozen=True)
@@ -104,8 +121,8 @@ class MachineConfig:
     """On a GPU, launch every update as one recorded graph; not with dropout or a cosine."""
     eval_every: Count = 100_000
     """Updates (offline) or environment steps (online) between evaluations."""
-    eval_episodes: Count = 100
-    """Episodes per evaluation, spread over the workers; mean action, fixed seeds."""
+    eval_episodes: Size = 100
+    """Episodes per evaluation, spread over the workers; mean action, fixed seeds; 0: none."""
     eval_environment: EvalEnvironment = "second"
     """Where they run while workers train too. second: each worker builds a second environment;
     training: in the one of training, between its episodes, for simulators that exist once;
@@ -292,6 +309,24 @@ def task_names() -> list[str]:
     return sorted(path.stem for path in folder().glob("*.yaml"))
 
 
+def name_from(dataset: Sequence[str]) -> str:
+    """What a task is called that nobody has named: `field-reach-v0` for `field/reach-v0`."""
+    return re.sub(r"[^\w.+-]", "-", "+".join(dataset)).lstrip(".")[:_LONGEST_NAME]
+
+
+def task_of(dataset: Sequence[str]) -> str | None:
+    """The task in `configs/` that has these Minari ids, whatever their versions; None if none."""
+    for name in task_names():
+        ids = read(load_task(name)["dataset"], tuple[str, ...], "dataset", name)
+        if list(map(_unversioned, ids)) == list(map(_unversioned, dataset)):
+            return name
+    return None
+
+
+def _unversioned(dataset_id: str) -> str:
+    return re.sub(r"-v\d+$", "", dataset_id)
+
+
 def load_task(name: str) -> dict[str, Any]:
     """The YAML mapping of a task.
 
@@ -301,7 +336,8 @@ def load_task(name: str) -> dict[str, Any]:
     names = task_names()
     if name not in names:
         raise ConfigError(
-            f"There is no task {name!r}.{nearest(name, names)} Known tasks: {', '.join(names)}."
+            f"There is no task {name!r}.{nearest(name, names)} Known tasks: {', '.join(names)}; a "
+            "task of your own needs its --dataset ID."
         )
     return load_yaml(folder() / f"{name}.yaml")
 

@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from iqlft.config.bounds import violated
 from iqlft.config.errors import ConfigError
-from iqlft.config.settings import (
-    FinetuneConfig,
-    PretrainConfig,
-    RunConfig,
-    TaskConfig,
-    load_task,
-    override,
-    task_names,
-)
+from iqlft.config.settings import FinetuneConfig, PretrainConfig, RunConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +28,6 @@ def check(config: Any) -> None:  # noqa: ANN401
             raise ConfigError(f"--{name.replace('_', '-')} is {value!r}, but must {must}.")
     if isinstance(config, PretrainConfig | FinetuneConfig) and config.hyperparameters is not None:
         check(config.hyperparameters)
-    if isinstance(config, TaskConfig):
-        _require_own_dataset(config)
     if isinstance(config, FinetuneConfig | RunConfig):
         _require_one_worker_in_lockstep(config)
         _require_sensible_mixture(config)
@@ -48,18 +38,6 @@ def _breaks_rule(name: str, value: Any) -> str:  # noqa: ANN401
     """What a value must do that is more than a bound of its type, or nothing if it does it."""
     fits, must = _RULES.get(name, (bool, ""))
     return "" if value is None or fits(value) else must
-
-
-def _require_own_dataset(config: TaskConfig) -> None:
-    """Refuses a known task whose dataset was not loaded with it."""
-    if config.task not in task_names():
-        return
-    usual = override(TaskConfig(), load_task(config.task), config.task).dataset
-    if config.dataset == TaskConfig.dataset != usual:
-        raise ConfigError(
-            f"The task {config.task} has the dataset {' '.join(usual)}, but the settings name "
-            f"{' '.join(config.dataset)}: load them with --task, or `override` and `load_task`."
-        )
 
 
 def _require_one_worker_in_lockstep(config: FinetuneConfig | RunConfig) -> None:
@@ -102,7 +80,8 @@ def _are_seeds(values: tuple[int, ...]) -> bool:
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seeds": (_are_seeds, "be different numbers from 0"),
     "reference_scores": (lambda pair: pair[0] < pair[1], "be two returns, the lower first"),
-    "dataset": (bool, "name at least one dataset"),
+    "dataset": (bool, "name at least one dataset; --task has one, in Python `load_task`"),
+    "task": (_is_plain_name, "be the name of one folder"),
     "name": (_is_plain_name, "be the name of one folder"),
     "into": (_is_plain_name, "be the name of one folder"),
 }

@@ -145,9 +145,10 @@ def maze_of(spec: EnvironmentSpec) -> GoalMaze | None:
 
 
 def maze_in(environment: gymnasium.Env[Any, Any]) -> GoalMaze | None:
-    """The maze of an environment that is made; None where it is none."""
+    """The maze of an environment that is made; None where it is none, or says no radius."""
     maze: Any = getattr(environment.unwrapped, "maze", None)
-    if maze is None or not is_goal_conditioned(environment.observation_space):
+    radius = success_radius(environment)
+    if maze is None or radius is None or not is_goal_conditioned(environment.observation_space):
         return None
     goal = goal_in(environment)
     first = np.asarray(maze.cell_rowcol_to_xy((0, 0)), np.float64)
@@ -156,6 +157,6 @@ def maze_in(environment: gymnasium.Env[Any, Any]) -> GoalMaze | None:
         first=first,
         pitch=np.asarray(maze.cell_rowcol_to_xy((1, 1)), np.float64) - first,
         height=maze.maze_height * maze.maze_size_scaling,
-        radius=success_radius(environment),
+        radius=radius,
         goal=goal,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -22,11 +23,14 @@ from iqlft.datasets.recorded import (
     has_mirrored_map,
     open_dataset,
     recorded_environment,
+    records_environment,
+    required_radius,
     success_radius,
 )
 from iqlft.datasets.row_statistics import RowStatistics
-from iqlft.datasets.source import AfterSuccess, GoalMode, Source, observation_keys
-from iqlft_workers.environment import Environment, EnvironmentMismatchError, EnvironmentSpec
+from iqlft.datasets.source import AfterSuccess, GoalMode, Source, observed
+from iqlft_workers import environment as environments
+from iqlft_workers.environment import EnvironmentMismatchError, EnvironmentSpec
 from iqlft_workers.registration import FIXED_GOAL_MAZE
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     import minari
     from numpy.typing import NDArray
 
+    from iqlft_workers.environment import Environment
     from iqlft_workers.transition import RowLayout
 
 CHUNK_ROWS = 65_536
@@ -59,6 +64,8 @@ class OfflineDataset:
 
     Attributes:
         id: the Minari ids, with ` + ` between.
+        time_limit: steps after which the environment ends an episode; None: not known. Where
+            recorded ones are longer, reading them adds a note.
     """
 
     def __init__(
@@ -83,6 +90,7 @@ class OfflineDataset:
         self._published: bool | None = None
         self.notes = notes
         self._statistics: RowStatistics | None = None
+        self.time_limit: int | None = None
 
     @property
     def layout(self) -> RowLayout:
@@ -127,9 +135,23 @@ class OfflineDataset:
         if filled:
             statistics.add(chunk[:filled])
             yield chunk[:filled]
+        self._tell_of_longer(first=self._statistics is None)
         self._statistics = statistics
         if content is not None:
             self._published = is_published(self.id, content.digest)
+
+    def _tell_of_longer(self, *, first: bool) -> None:
+        """Notes that demonstrations are longer than an episode here may be."""
+        lengths = [each for source in self._sources for each in source.lengths]
+        longer = sum(each > (self.time_limit or max(lengths)) for each in lengths)
+        if first and longer:
+            note = (
+                f"{longer:,} of the {len(lengths):,} recorded episodes are longer, up to "
+                f"{max(lengths):,} steps, than the {self.time_limit:,} after which "
+                f"{self.environment.id} ends one: all their steps are learned from, while "
+                "evaluations and new episodes end there; scores are those of the shorter ones."
+            )
+            self.notes += (note,)
 
     @property
     def _can_be_published(self) -> bool:
@@ -174,6 +196,8 @@ def load_dataset(
     reward_scale: float | Literal["return_range"] = 1.0,
     reward_shift: float = 0.0,
     reference_scores: tuple[float, float] | None = None,
+    success_key: str = "",
+    observation_keys: Sequence[str] = (),
 ) -> OfflineDataset:
     """Opens Minari datasets of the local Minari folder.
 
@@ -192,6 +216,9 @@ def load_dataset(
             episode), as IQL's authors do for locomotion.
         reward_shift: added to rewards after scaling.
         reference_scores: returns that score 0 and 100; the datasets' own when absent.
+        success_key: see `EnvironmentSpec`.
+        observation_keys: of a Dict observation, what is observed, in this order; empty: all of it,
+            or what belongs to the goal mode.
 
     Raises:
         DatasetError: a dataset is not there, does not suit the goal mode, or not the others.
@@ -205,19 +232,27 @@ def load_dataset(
             "use the goal mode `evaluation` or `observed`, or `keep`."
         )
     datasets = [open_dataset(each) for each in dataset_ids]
-    observation_keys(datasets[0], goal)  # Says that there are no goals before they are looked for.
+    # Says that there are no goals before they are looked for.
+    observed(datasets[0], goal, observation_keys)
     spec, target = _evaluation(datasets, goal, environment, environment_kwargs or {}, trust)
-    sources = [Source(each, goal, target, _radius(spec, goal), after_success) for each in datasets]
+    radius = _radius(spec, needed=after_success == "drop") if goal == "observed" else None
+    sources = [
+        Source(each, goal, target, radius, after_success, observation_keys) for each in datasets
+    ]
     _require_alike(dataset_ids, sources)
     if reward_scale == "return_range":
         reward_scale = _return_range_scale(sources)
+    leaves = sources[0].leaves
     spec = dataclasses.replace(
         spec,
         observation_keys=sources[0].keys,
+        observation_leaves=() if all(each.is_vector for each in leaves) else leaves,
+        action_shape=None if len(sources[0].action_shape) == 1 else sources[0].action_shape,
         reward_scale=reward_scale,
         reward_shift=reward_shift,
         action_low=tuple(sources[0].action_range.low.tolist()),
         action_high=tuple(sources[0].action_range.high.tolist()),
+        success_key=success_key,
     )
     labels = (_label(name, each) for name, each in zip(dataset_ids, datasets, strict=True))
     return OfflineDataset(
@@ -268,7 +303,12 @@ def _evaluation(
     arguments: Mapping[str, Any],
     trust: bool,
 ) -> tuple[EnvironmentSpec, Goal | None]:
-    """The environment to evaluate in, and the goal that rewards are relabelled to, if any."""
+    """The environment to evaluate in, and the goal that rewards are relabelled to, if any.
+
+    It has no id where the data record none, and are read as they are stored.
+    """
+    if environment is None and goal == "stored" and not any(map(records_environment, datasets)):
+        return EnvironmentSpec(""), None
     if environment is None:
         environment, *others = [recorded_environment(each, trust=trust) for each in datasets]
         for dataset, other in zip(datasets[1:], others, strict=True):
@@ -287,22 +327,21 @@ def _evaluation(
     return environment, None
 
 
-def _radius(spec: EnvironmentSpec, goal: GoalMode) -> float:
-    """Success radius of an episode's own goal, in metres; needed in the mode `observed` only."""
-    if goal != "observed":
-        return 0.0
-    environment = Environment(dataclasses.replace(spec, observation_keys=("achieved_goal",)))
-    try:
-        return success_radius(environment.gym)
-    finally:
-        environment.close()
+def _radius(spec: EnvironmentSpec, *, needed: bool) -> float | None:
+    """Success radius of an episode's own goal; None where its environment says none.
+
+    Raises:
+        DatasetError: it is needed.
+    """
+    with closing(environments.make(spec)) as environment:
+        return required_radius(environment) if needed else success_radius(environment)
 
 
 def _require_alike(dataset_ids: Sequence[str], sources: Sequence[Source]) -> None:
     first = sources[0]
     for name, source in zip(dataset_ids[1:], sources[1:], strict=True):
         ranges = zip(source.action_range, first.action_range, strict=True)
-        if (source.keys, source.layout) != (first.keys, first.layout) or not all(
+        if (source.leaves, source.layout) != (first.leaves, first.layout) or not all(
             np.array_equal(*pair) for pair in ranges
         ):
             raise DatasetError(

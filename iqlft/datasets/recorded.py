@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium
@@ -36,7 +38,7 @@ class Goal(NamedTuple):
 
     Attributes:
         position: `(2,)`.
-        radius: success radius.
+        radius: success radius, in the same units.
     """
 
     position: NDArray[np.float64]
@@ -93,6 +95,11 @@ def _absence(dataset_id: str) -> str:
     local = difflib.get_close_matches(dataset_id, local_ids(), n=3, cutoff=0.3)
     nearest = f" Nearest local datasets: {', '.join(local)}." if local else ""
     return f"The dataset {dataset_id} is not on this machine; {advice}.{nearest}".replace("?.", "?")
+
+
+def records_environment(dataset: minari.MinariDataset) -> bool:
+    """Whether a dataset says which environment it is of."""
+    return (dataset._eval_env_spec or dataset.env_spec) is not None
 
 
 WINDOW_SETTINGS = {
@@ -152,6 +159,7 @@ def environment_of(
         )
     kwargs = {k: v for k, v in (kwargs or recorded.kwargs).items() if k not in WINDOW_SETTINGS}
     entry_point = _current_entry_point(recorded.id, recorded.entry_point)
+    _require_importable(recorded.id, entry_point)
     require_trust(recorded.id, [entry_point], kwargs, trust=trust)
     if recorded.max_episode_steps is not None:
         kwargs["max_episode_steps"] = recorded.max_episode_steps
@@ -164,15 +172,32 @@ def environment_of(
     )
 
 
+def _require_importable(environment_id: str, entry_point: str) -> None:
+    """Refuses a class of the recording script, which no other process can import."""
+    module, _, name = entry_point.partition(":")
+    if module == "__main__" and not hasattr(sys.modules[module], name):
+        raise DatasetError(
+            f"{environment_id} was registered by the script that recorded the data, as its own "
+            f"class {name}, which nothing else can import; put the class into a module that "
+            f"registers it, and name that: --environment MODULE:{environment_id}."
+        )
+
+
 def _current_entry_point(environment_id: str, entry_point: str) -> str:
     """The entry point, or where its package registers the same class of the same id today."""
     if is_registered(entry_point) or environment_id not in gymnasium.registry:
         return entry_point
     today = gymnasium.registry[environment_id].entry_point
-    ends = (entry_point.partition(".")[0], entry_point.rpartition(":")[2])
-    if isinstance(today, str) and (today.partition(".")[0], today.rpartition(":")[2]) == ends:
+    (package, name), before = map(_ends, (str(today), entry_point))
+    if isinstance(today, str) and before in {(package, name), ("__main__", name)}:
         return today
     return entry_point
+
+
+def _ends(entry_point: str) -> tuple[str, str]:
+    """The package of an entry point, and the name of the class."""
+    module, _, name = entry_point.partition(":")
+    return module.partition(".")[0], name
 
 
 def _right_map(made_in: EnvSpec | None, mirrored: list[list[Any]]) -> list[list[Any]]:
@@ -226,7 +251,8 @@ def evaluation_goal(spec: EnvironmentSpec) -> tuple[EnvironmentSpec, Goal]:
             cell's centre; the spec returned keeps it at the centre.
 
     Raises:
-        DatasetError: the environment has no single evaluation goal.
+        DatasetError: the environment has no single evaluation goal, or does not say how near
+            counts as there.
     """
     environment = environments.make(spec)
     environment.close()
@@ -246,19 +272,53 @@ def evaluation_goal(spec: EnvironmentSpec) -> tuple[EnvironmentSpec, Goal]:
 
 
 def goal_in(environment: gymnasium.Env[Any, Any]) -> Goal | None:
-    """The one goal that an environment evaluates; None where there are several or none."""
+    """The one goal that an environment evaluates; None where there are several or none.
+
+    Raises:
+        DatasetError: the environment does not say how near to it counts as there.
+    """
     raw: Any = environment.unwrapped
     if hasattr(raw, "evaluation_goal"):
-        return Goal(np.asarray(raw.evaluation_goal, np.float64), success_radius(environment))
+        return Goal(np.asarray(raw.evaluation_goal, np.float64), required_radius(environment))
     locations: list[Any] = getattr(getattr(raw, "maze", None), "unique_goal_locations", [])
     if len(locations) != 1:
         return None
-    return Goal(np.asarray(locations[0], np.float64), success_radius(environment))
+    return Goal(np.asarray(locations[0], np.float64), required_radius(environment))
 
 
-def success_radius(environment: gymnasium.Env[Any, Any]) -> float:
-    """Metres from a goal within which an environment counts it as reached."""
-    return float(getattr(environment.unwrapped, "success_radius", ROBOTICS_SUCCESS_RADIUS))
+def success_radius(environment: gymnasium.Env[Any, Any]) -> float | None:
+    """How near to a goal an environment counts it as reached; None where it does not say.
+
+    It says so by `success_radius` or `distance_threshold`, unless a rotation counts too; of
+    Gymnasium-Robotics' mazes, which do not, it is known.
+    """
+    raw: Any = environment.unwrapped
+    if hasattr(raw, "rotation_threshold"):
+        return None
+    for name in ("success_radius", "distance_threshold"):
+        radius = getattr(raw, name, None)
+        if isinstance(radius, (int, float, np.number)) and 0 < radius < math.inf:
+            return float(radius)
+    modules = (each.__module__ for each in type(raw).__mro__)
+    is_maze = any(each.startswith("gymnasium_robotics.envs.maze.") for each in modules)
+    return ROBOTICS_SUCCESS_RADIUS if is_maze else None
+
+
+def required_radius(environment: gymnasium.Env[Any, Any]) -> float:
+    """The success radius of an environment.
+
+    Raises:
+        DatasetError: it does not say one.
+    """
+    radius = success_radius(environment)
+    if radius is None:
+        name = environment.spec.id if environment.spec is not None else environment.unwrapped
+        raise DatasetError(
+            f"{name} does not say how near to a goal counts as there (an attribute success_radius "
+            "or distance_threshold), so success cannot be told from the data; say --goal stored, "
+            "or --goal observed with --after-success keep."
+        )
+    return radius
 
 
 def ends_at_success(spec: EnvironmentSpec) -> EnvironmentSpec:

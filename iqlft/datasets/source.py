@@ -12,15 +12,13 @@ from iqlft.datasets.reading import RecordedEpisode, read_column, read_episodes
 from iqlft_workers.environment import (
     ActionRange,
     EnvironmentMismatchError,
-    flatten_observation,
-    is_bounded_vector,
-    observation_bounds,
-    vector_leaves,
+    is_bounded_box,
 )
+from iqlft_workers.observation import flatten, leaf_spaces, observation_bounds, observed_leaves
 from iqlft_workers.transition import RowLayout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import minari
     from numpy.typing import NDArray
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from iqlft.datasets.antmaze.published import ContentHash
     from iqlft.datasets.recorded import Goal
     from iqlft_workers.environment import EnvironmentSpec
+    from iqlft_workers.observation import Leaf
 
 GoalMode = Literal["evaluation", "observed", "stored"]
 """`evaluation`: rewards and terminations are those of the environment's one evaluation goal, which
@@ -44,24 +43,32 @@ _GOAL_KEYS = ("achieved_goal", "observation", "desired_goal")
 """What a goal-conditioned observation consists of, in the order in which it is used."""
 
 
-def observation_keys(dataset: minari.MinariDataset, goal: GoalMode) -> tuple[str, ...]:
-    """The keys that make up an observation in this goal mode, see `EnvironmentSpec`.
+def observed(
+    dataset: minari.MinariDataset, goal: GoalMode, chosen: Sequence[str] = ()
+) -> tuple[Leaf, ...]:
+    """The parts that make up an observation in a goal mode.
+
+    Args:
+        dataset: an opened one.
+        goal: the goal mode.
+        chosen: keys that are taken instead of all, or of those of the goal mode, in this order.
 
     Raises:
-        DatasetError: the dataset has no goals, or observations that are no vectors.
+        DatasetError: the dataset has no goals or no such keys, or observations that no vector
+            holds.
     """
+    space, keys = dataset.observation_space, tuple(chosen)
+    if goal != "stored":
+        if not set(_GOAL_KEYS) <= leaf_spaces(space).keys():
+            raise DatasetError(
+                f"{dataset.id} has no goals to be {goal}: its observation space is {space}; use "
+                "the goal mode `stored`."
+            )
+        keys = keys or _GOAL_KEYS[: 2 if goal == "evaluation" else 3]
     try:
-        leaves = vector_leaves(dataset.observation_space)
+        return observed_leaves(space, keys)
     except EnvironmentMismatchError as error:
-        raise DatasetError(f"{dataset.id} cannot be used: {error}") from error
-    if goal == "stored":
-        return tuple(key for key in leaves if key)
-    if not set(_GOAL_KEYS) <= leaves.keys():
-        raise DatasetError(
-            f"{dataset.id} has no goals to be {goal}: its observation space is "
-            f"{dataset.observation_space}; use the goal mode `stored`."
-        )
-    return _GOAL_KEYS[: 2 if goal == "evaluation" else 3]
+        raise DatasetError(f"{dataset.id} cannot be used: {error}.") from error
 
 
 class Source:
@@ -71,17 +78,22 @@ class Source:
         dataset: where to read.
         goal: the goal mode.
         target: the goal that rewards and terminations are relabelled to in the mode `evaluation`.
-        radius: success radius of each episode's own goal in the mode `observed`, in metres.
+        radius: success radius of each episode's own goal in the mode `observed`, in the units of
+            the goal; None: not known, so that nothing is dropped.
         after_success: `drop` ends every episode, terminated, at its first success.
+        chosen: see `observed`.
 
     Attributes:
-        keys: see `observation_keys`.
+        leaves: what makes up an observation.
+        keys: of these; none where the whole observation is one.
+        action_shape: of a recorded action.
         layout: where the fields stand in a row.
         action_range: what maps recorded actions to [-1, 1].
         observation_bounds: lower and upper bounds of an observation, `(O,)` each.
         recorded_transitions: how many the dataset holds.
         useful_transitions: how many of them lead up to an episode's first success, the tails
-            behind it left out; all of them in the mode `stored`.
+            behind it left out; all of them where nothing tells success.
+        lengths: steps of each recorded episode, as far as `episodes` has read them.
     """
 
     def __init__(
@@ -89,19 +101,22 @@ class Source:
         dataset: minari.MinariDataset,
         goal: GoalMode,
         target: Goal | None,
-        radius: float,
+        radius: float | None,
         after_success: AfterSuccess,
+        chosen: Sequence[str] = (),
     ) -> None:
         self._dataset, self._goal, self._target, self._radius = dataset, goal, target, radius
         self._drop = after_success == "drop"
-        self.keys = observation_keys(dataset, goal)
-        leaves = vector_leaves(dataset.observation_space)
+        self.leaves = observed(dataset, goal, chosen)
+        self.keys = tuple(leaf.key for leaf in self.leaves if leaf.key)
         self.action_range = _action_range(dataset.id, dataset.action_space)
-        observation_dim = sum(leaves[key] for key in self.keys or ("",))
+        self.action_shape: tuple[int, ...] = tuple(dataset.action_space.shape or ())
+        observation_dim = sum(leaf.width for leaf in self.leaves)
         self.layout = RowLayout(observation_dim, len(self.action_range.low))
-        self.observation_bounds = observation_bounds(dataset.observation_space, self.keys)
+        self.observation_bounds = observation_bounds(dataset.observation_space, self.leaves)
         self.recorded_transitions = int(dataset.total_steps)
         self.useful_transitions = self._count_useful()
+        self.lengths: list[int] = []
 
     @property
     def num_transitions(self) -> int:
@@ -130,9 +145,11 @@ class Source:
             DatasetError: an episode is not of the right form, or some are missing.
         """
         count = 0
+        self.lengths = []
         for episode in read_episodes(self._dataset, self._needed_keys()):
             if content is not None:
                 content.add(episode)
+            self.lengths.append(len(episode.rewards))
             rows = self._rows(episode, environment)
             count += len(rows)
             if count > self.num_transitions:
@@ -148,10 +165,10 @@ class Source:
         )
 
     def _needed_keys(self) -> tuple[str, ...]:
-        return self.keys if self._goal == "stored" else _GOAL_KEYS
+        return self.keys if self._goal == "stored" else tuple({*self.keys, *_GOAL_KEYS})
 
     def _count_useful(self) -> int:
-        if self._goal == "stored":
+        if self._target is None and self._radius is None:
             return self.recorded_transitions
         positions = read_column(self._dataset, "observations/achieved_goal")
         goals = read_column(self._dataset, "observations/desired_goal")
@@ -164,6 +181,8 @@ class Source:
         """Which transitions lead to the goal that counts, `(T,)`, from `(T+1, 2)` each."""
         if self._target is not None:
             return self._target.reached(positions[1:])
+        if self._radius is None:
+            return np.zeros(len(positions) - 1, np.bool_)
         shared = min(len(positions), len(goals))  # They differ in damaged data, refused later.
         distance = np.linalg.norm(positions[1:shared] - goals[1:shared], axis=-1)
         reached: NDArray[np.bool_] = distance <= self._radius
@@ -174,9 +193,9 @@ class Source:
         rows = np.empty((steps, self.layout.width), np.float32)
         fields = self.layout.unpack(rows)
         observations, actions, rewards, next_observations, terminated, truncated, versions = fields
-        flat = flatten_observation(episode.observations, self.keys)
+        flat = self._flat(episode.observations)
         observations[...], next_observations[...] = flat[:-1], flat[1:]
-        scaled = self.action_range.to_unit(episode.actions)
+        scaled = self.action_range.to_unit(episode.actions.reshape(steps, -1))
         np.clip(scaled, -ACTION_LIMIT, ACTION_LIMIT, out=actions)
         raw_rewards, terminated[...] = episode.rewards, episode.terminations
         truncated[...], versions[...] = episode.truncations, 0
@@ -193,6 +212,12 @@ class Source:
         truncated[kept - 1] = truncated[kept - 1] or not terminated[kept - 1]
         return rows[:kept]
 
+    def _flat(self, observations: Any) -> NDArray[np.float32]:  # noqa: ANN401
+        try:
+            return flatten(observations, self.leaves)
+        except EnvironmentMismatchError as error:
+            raise DatasetError(f"{self._dataset.id} cannot be used: {error}") from error
+
 
 def _first(reached: NDArray[np.bool_]) -> int:
     """The number of transitions up to and with the first that reaches the goal; else all."""
@@ -200,9 +225,10 @@ def _first(reached: NDArray[np.bool_]) -> int:
 
 
 def _action_range(dataset_id: str, space: spaces.Space[Any]) -> ActionRange:
-    if not is_bounded_vector(space):
+    if not is_bounded_box(space):
         raise DatasetError(
-            f"{dataset_id} has the action space {space}; a bounded vector of reals is needed."
+            f"{dataset_id} has the action space {space}; real numbers with finite bounds are "
+            "needed."
         )
     assert isinstance(space, spaces.Box)
-    return ActionRange.of(space.low, space.high)
+    return ActionRange.of(space.low.ravel(), space.high.ravel())

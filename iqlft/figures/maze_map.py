@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from iqlft.figures.maze_axes import (
     scale,
     wall_key,
 )
-from iqlft.figures.style import BLUE, VERMILION, WIDE
+from iqlft.figures.style import BLUE, DARK, VERMILION, WIDE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
     from iqlft.analysis.survey import Survey
     from iqlft.datasets.goal_maze import GoalMaze
 
-_LOOKS: dict[bool, dict[str, Any]] = {
+_LOOKS: dict[bool | None, dict[str, Any]] = {
     True: {"color": BLUE, "linestyle": "-"},
     False: {"color": VERMILION, "linestyle": (0, (3, 1.5))},
+    None: {"color": DARK, "linestyle": ":"},
 }
-"""Lines of paths that reach their goal, and of those that do not."""
+"""Lines of paths that reach their goal, of those that do not, and of those nobody says it of."""
+_NAMES = {True: "success", False: "failure", None: "success not reported"}
 _START: dict[str, Any] = {"marker": "o", "color": "black", "markersize": 4}
 """Marker of a path's start."""
 
@@ -60,7 +63,7 @@ def maze_figure(
     _draw_coverage(coverage, maze, surveys)
     for path in paths:
         last.plot(*path.positions.T, **_LOOKS[path.success], linewidth=0.8, alpha=0.75, zorder=2,
-                  gid="success" if path.success else "failure")  # fmt: skip
+                  gid=_NAMES[path.success])  # fmt: skip
         last.plot(*path.positions[0], **_START, zorder=3)
     last.set_title(f"{len(paths)} evaluation episodes")
     for axes in (*coverage, last):
@@ -89,13 +92,10 @@ def _draw_coverage(axes: Sequence[Axes], maze: GoalMaze, surveys: Mapping[str, S
 
 
 def _legend(maze: GoalMaze, paths: Sequence[EvaluationPath]) -> list[Artist]:
-    successes = sum(path.success for path in paths)
+    counts = Counter(path.success for path in paths)
+    kinds = [k for k in _LOOKS if k in counts or (k is not None and counts.keys() != {None})]
     handles: list[Artist] = [
-        Line2D([], [], **_LOOKS[success], label=f"{name} ({count})")
-        for success, count, name in (
-            (True, successes, "success"),
-            (False, len(paths) - successes, "failure"),
-        )
+        Line2D([], [], **_LOOKS[kind], label=f"{_NAMES[kind]} ({counts[kind]})") for kind in kinds
     ]
     handles.append(legend_key(_START, "start"))
     if maze.goal is not None:

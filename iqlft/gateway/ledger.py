@@ -45,7 +45,7 @@ class TrainingEpisode(NamedTuple):
         version: of the weights that chose its last action.
         episode_return: sum of the raw rewards.
         length: environment steps.
-        success: whether any step reported success.
+        success: whether any step reported success; None where none said anything of it.
         env_steps: of the whole run with its last step.
     """
 
@@ -53,7 +53,7 @@ class TrainingEpisode(NamedTuple):
     version: int
     episode_return: float
     length: int
-    success: bool
+    success: bool | None
     env_steps: int
 
 

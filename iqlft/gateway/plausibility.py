@@ -76,7 +76,7 @@ def check_result(result: EpisodeResult, limits: EpisodeLimits, seed: int | None 
         raise ResultError(f"The episode of the seed {seed} was asked for, not of {result.seed}.")
     if not 1 <= result.length <= most:
         raise ResultError(f"An episode has 1 to {most} steps, not {result.length}.")
-    if result.success != (1 <= result.first_hit <= result.length) or (
+    if bool(result.success) != (1 <= result.first_hit <= result.length) or (
         not result.success and result.first_hit != -1
     ):
         raise ResultError("An episode's success and the step of it do not fit together.")

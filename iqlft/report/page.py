@@ -253,7 +253,8 @@ def _maze_map(data: RunData, folder: Path) -> Section:
         surveys["new transitions"] = data.new
     with mpl.rc_context(style(WIDE)):
         png, _ = save_figure(maze_figure(task.maze, surveys, paths), folder, "maze")
-    successes = sum(path.success for path in paths)
+    reported = [path.success for path in paths if path.success is not None]
+    successes = f"{sum(reported)}" if reported else "not reported"
     seen = f"Where the agent was in {' and '.join(surveys)}, on one scale of colours, and its paths"
     words = (
         f"{seen if surveys else 'The paths of the agent'} in the first {len(paths)} evaluation "

@@ -19,9 +19,10 @@ from safetensors import SafetensorError
 from iqlft.runs import seals
 from iqlft.runs.folder import vouches
 from iqlft_workers.actor import TANH_GAUSSIAN, ActorWeights, check_weights, make_actor
-from iqlft_workers.environment import EnvironmentSpec, flatten_observation
+from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.errors import UserError
 from iqlft_workers.files import as_os_error, remedy, replacing, unwritten, write_atomically
+from iqlft_workers.observation import Leaf, flatten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,38 +64,49 @@ class Policy:
         says so in the log.
 
         Args:
-            observation: as the environment gives it (a mapping, for Dict observations), or flat
-                `(O,)`; with a leading batch axis if wanted.
+            observation: as the environment gives it, or flat `(O,)`; with a leading batch axis if
+                wanted.
             rng: samples as in training; without it the mean action is taken.
             raw: gives the actor's own action, in [-1, 1].
 
         Returns:
-            `(A,)` float32.
+            `(A,)` float32, in the environment's units of its shape.
 
         Raises:
             PolicyError: the observation has another width, or other keys, than in training.
         """
-        is_mapping = hasattr(observation, "keys")
-        keys = self.environment.observation_keys if is_mapping else ()
-        names = {key.partition("/")[0] for key in keys}
-        if is_mapping and not (keys and names <= set(observation)):
-            raise PolicyError(
-                f"The policy observes {', '.join(keys) or 'one array'}, but was given the keys "
-                f"{', '.join(map(str, observation))}; it was trained for {self.environment.id}."
-            )
-        flat = flatten_observation(observation, keys)
-        if flat.shape[-1] != self.weights.observation_dim:
+        flat = self._flat(observation)
+        if flat.shape[-1:] != (self.weights.observation_dim,):
             raise PolicyError(
                 f"The policy observes {self.weights.observation_dim} values, but was given "
-                f"{flat.shape[-1]}; it was trained for {self.environment.id}."
+                f"{flat.shape[-1] if flat.ndim else 1}; it was trained for {self.environment.id}."
             )
         action = self._actor.mean(flat) if rng is None else self._actor.sample(flat, rng)
         return action if raw else self._executed(action)
 
+    def _flat(self, observation: Any) -> NDArray[np.float32]:  # noqa: ANN401
+        """An observation in the order of training, `(..., O)`."""
+        leaves, keys = self.environment.observation_leaves, self.environment.observation_keys
+        if not hasattr(observation, "keys"):
+            shape, width = np.shape(observation), self.weights.observation_dim
+            # One that is a number, or a block of them, may also come flat already.
+            if len(leaves) == 1 and (shape == leaves[0].shape or shape[-1:] != (width,)):
+                return flatten(observation, leaves)
+            return np.asarray(observation, np.float32)
+        names = {key.partition("/")[0] for key in keys}
+        if not (keys and names <= set(observation)):
+            raise PolicyError(
+                f"The policy observes {', '.join(keys) or 'one array'}, but was given the keys "
+                f"{', '.join(map(str, observation))}; it was trained for {self.environment.id}."
+            )
+        return flatten(observation, leaves or [Leaf(key, (-1,)) for key in keys])
+
     def _executed(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
         """An action in [-1, 1] in the environment's units."""
         if self._range is not None:
-            return self._range.to_environment(action)
+            executed = self._range.to_environment(action)
+            shape = self.environment.action_shape
+            return executed if shape is None else executed.reshape((*action.shape[:-1], *shape))
         if not self._said:
             self._said = True
             _log.warning(

@@ -135,14 +135,33 @@ def load_task_dataset(config: TaskConfig, *, trust: bool = False) -> OfflineData
         reward_scale=config.reward_scale,
         reward_shift=config.reward_shift,
         reference_scores=config.reference_scores,
+        success_key=config.success_key,
+        observation_keys=config.observation_keys,
     )
+    if not dataset.environment.id:
+        return dataset
     probe = Environment(dataset.environment)
     try:
         check_fits(dataset, probe)
         limit_episodes(dataset, probe.gym)
+        own = probe.gym.spec.max_episode_steps if probe.gym.spec else None
+        dataset.time_limit = dataset.environment.kwargs.get(KEY, own)
     finally:
         probe.close()
     return dataset
+
+
+def require_environment(dataset: OfflineDataset) -> None:
+    """Refuses to run episodes of data that record no environment.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not dataset.environment.id:
+        raise ConfigError(
+            f"{dataset.id} records no environment, and none is named: name one (--environment ID), "
+            "or pretrain without evaluations (--eval-episodes 0)."
+        )
 
 
 def build_algorithm(

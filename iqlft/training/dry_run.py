@@ -11,10 +11,10 @@ import torch
 from iqlft.analysis.quantities import duration
 from iqlft.config.validation import check
 from iqlft.nn.adam import STATE_PREFIX
-from iqlft.training.build import load_task_dataset
+from iqlft.training.build import require_environment
 from iqlft.training.disk import finetuning_need, pretraining_need
 from iqlft.training.pacing import updates_for
-from iqlft.training.pretrain import build
+from iqlft.training.pretrain import build, load_for_pretraining
 from iqlft.training.seeds import at_once, stacked
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def dry_run_pretraining(
         online: of the fine-tuning that follows, which counts on the disk alone.
     """
     check(config)
-    dataset = load_task_dataset(config)
+    dataset = load_for_pretraining(config)
+    if online:
+        require_environment(dataset)
     seeds = config.seeds or (config.seed,)
     stack = build(config, dataset, seeds if stacked(config, len(seeds)) else seeds[:1])
     rate = _updates_per_second(stack)
@@ -90,7 +92,7 @@ def _sizes(
         ("task", task),
         ("dataset", f"{dataset.id}: {dataset.num_transitions:,} transitions"),
         ("hash of its rows", dataset.statistics.hash),
-        ("environment", dataset.environment.id),
+        ("environment", dataset.environment.id or "none recorded"),
         (
             "dimensions",
             f"{dataset.layout.observation_dim} observation, {dataset.layout.action_dim} action",

@@ -17,13 +17,15 @@ from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.plausibility import EpisodeLimits
 from iqlft.gateway.watchdog import PATIENCE_SECONDS, Watchdog
 from iqlft.runs.policy import load_policy
-from iqlft.training.evaluation import FIRST_SEED
-from iqlft_workers.environment import make, require_trusted
+from iqlft.training.evaluation import FIRST_SEED, success_share
+from iqlft_workers.environment import make, require_named, require_trusted
 from iqlft_workers.errors import UserError
 from iqlft_workers.pool import WorkerPool
 from iqlft_workers.transition import RowLayout
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from iqlft.runs.policy import Policy
     from iqlft_workers.environment import EnvironmentSpec
     from iqlft_workers.episode import EpisodeResult
@@ -55,15 +57,15 @@ def evaluate(
         max_episode_steps: time limit of an episode; 0: that of the environment.
 
     Returns:
-        Names and texts: success with its Wilson interval, return and length.
+        Names and texts: success with its Wilson interval where it is reported, return and length.
 
     Raises:
         UserError: there is no policy, a number makes no sense, or no episode is finite.
     """
     policy = load_policy(run, trust=trust)
+    require_named(policy.environment)
     policy.environment = _with_time_limit(policy.environment, max_episode_steps)
     results = run_episodes(policy, run.name, episodes, num_workers, patience_seconds)
-    success = wilson_interval(float(np.mean([each.success for each in results])), episodes)
     finite = [each.episode_return for each in results if math.isfinite(each.episode_return)]
     if not finite:
         raise EpisodesNotFiniteError(
@@ -82,7 +84,7 @@ def evaluate(
         ("policy", f"{run}, {policy.weights.version:,} updates"),
         ("environment", policy.environment.id),
         ("episodes", f"{episodes}, mean action, seeds from {FIRST_SEED}"),
-        ("success", f"{success.value:.1%} [{success.lower:.1%}, {success.upper:.1%}], 95 % Wilson"),
+        ("success", _success(results)),
         ("return", f"{returns.value:.2f}{between}"),
         ("length", f"mean {np.mean(lengths):.0f} steps"),
         *warning,
@@ -105,6 +107,14 @@ def _with_time_limit(spec: EnvironmentSpec, steps: int) -> EnvironmentSpec:
                     "steps one has at most: --max-episode-steps N."
                 )
     return spec
+
+
+def _success(results: Sequence[EpisodeResult]) -> str:
+    share = success_share(results)
+    if share is None:
+        return "not reported"
+    rate = wilson_interval(share, len(results))
+    return f"{rate.value:.1%} [{rate.lower:.1%}, {rate.upper:.1%}], 95 % Wilson"
 
 
 def run_episodes(
@@ -133,6 +143,7 @@ def run_episodes(
     if episodes < 1 or num_workers < 1:
         raise ConfigError("--episodes and --workers must be at least 1.")
     # Told here, before the workers start and say so in their logs.
+    require_named(policy.environment)
     require_trusted(policy.environment)
     gateway = Gateway(
         environment=policy.environment,

@@ -40,7 +40,7 @@ class Scoring(NamedTuple):
     """How a task's episodes become a score.
 
     Attributes:
-        success: whether its environment reports success.
+        success: whether success counts, where the environment reports it.
         reference_scores: returns that score 0 and 100, or None.
     """
 
@@ -50,13 +50,23 @@ class Scoring(NamedTuple):
     def summarize(
         self, results: Sequence[EpisodeResult]
     ) -> tuple[float | None, float, float | None]:
-        """Success share, mean return and normalized score of episodes; None: not known."""
+        """Success share, mean return and normalized score of episodes; None: not known.
+
+        Where some episodes report success, one that reports nothing is none.
+        """
         mean_return = float(np.mean([each.episode_return for each in results]))
-        success = float(np.mean([each.success for each in results])) if self.success else None
+        success = success_share(results) if self.success else None
         if self.reference_scores is None:
             return success, mean_return, None
         low, high = self.reference_scores
         return success, mean_return, 100 * (mean_return - low) / (high - low)
+
+
+def success_share(results: Sequence[EpisodeResult]) -> float | None:
+    """The share of successful episodes, in [0, 1]; None where no episode reports success."""
+    if all(each.success is None for each in results):
+        return None
+    return float(np.mean([bool(each.success) for each in results]))
 
 
 class Evaluator:

@@ -26,7 +26,12 @@ from iqlft.runs.folder import (
     writing,
 )
 from iqlft.runs.recorded import require_recorded
-from iqlft.training.build import flushed_denormals, load_task_dataset, with_settled_precision
+from iqlft.training.build import (
+    flushed_denormals,
+    load_task_dataset,
+    require_environment,
+    with_settled_precision,
+)
 from iqlft.training.dry_run import dry_run_finetuning
 from iqlft.training.online import first_evaluation, train_online
 from iqlft.training.pacing import Pacing, updates_for
@@ -148,6 +153,7 @@ def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
     together = group if stacked(config, len(group)) else group[:1]
     plans = [RunPlan(run, _learner(run, config), config) for run in together]
     dataset = load_task_dataset(plans[0].learned, trust=plans[0].config.trust)
+    require_environment(dataset)
     stack = _build(plans, dataset)
     return dry_run_finetuning(config, plans[0].learned.task, stack, dataset, len(group))
 
@@ -247,6 +253,7 @@ def _train(
         accept_loss: whether to go on without what is damaged in a journal.
     """
     dataset = load_task_dataset(plans[0].learned, trust=plans[0].config.trust)
+    require_environment(dataset)
     for plan in plans:
         require_same_dataset(plan.run, dataset)
     stack = _build(plans, dataset)

@@ -82,9 +82,9 @@ class MetricsLog:
         self._recent_lags.append(lag)
         self.policy_lag = float(np.mean(self._recent_lags))
 
-    def observe_episodes(self, successes: Sequence[bool]) -> None:
-        """Notes finished training episodes."""
-        self._recent_success.extend(successes)
+    def observe_episodes(self, successes: Sequence[bool | None]) -> None:
+        """Notes finished training episodes; None where success was not reported."""
+        self._recent_success.extend(each for each in successes if each is not None)
 
     @property
     def training_success(self) -> float | None:

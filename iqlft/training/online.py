@@ -68,10 +68,15 @@ def receive(session: Session[Online]) -> None:
         session.metrics.observe_episodes([each.success for each in episodes])
         session.plan.run.append_episodes(
             [
-                (e.env_steps, e.worker_id, e.version, e.episode_return, e.length, int(e.success))
+                (e.env_steps, e.worker_id, e.version, e.episode_return, e.length, _flag(e.success))
                 for e in episodes
             ]
         )
+
+
+def _flag(success: bool | None) -> int | None:
+    """0 or 1; None, which CSV leaves empty, where nothing was reported."""
+    return None if success is None else int(success)
 
 
 def _may_update(sessions: Sessions[Online]) -> bool:

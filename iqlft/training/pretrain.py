@@ -25,6 +25,7 @@ from iqlft.training.build import (
     flushed_denormals,
     load_task_dataset,
     pick_device,
+    require_environment,
     set_threads,
     with_settled_precision,
 )
@@ -84,7 +85,7 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[P
     folders = [run_folder(each) for each in configs]
     for folder in folders:
         refuse_existing(folder)
-    dataset, reporter = load_task_dataset(config), reporter or Silent()
+    dataset, reporter = load_for_pretraining(config), reporter or Silent()
     if not stacked(config, len(configs)):
         jobs = [
             Job(folder, "pretrain", to_dict(each))
@@ -126,7 +127,7 @@ def resume_pretraining(
     check(configs[0])
     require_alike(runs, [shared(each) for each in configs])
     saved = load_together(runs, configs[0].checkpoint_every)
-    dataset, reporter = load_task_dataset(configs[0]), reporter or Silent()
+    dataset, reporter = load_for_pretraining(configs[0]), reporter or Silent()
     stack = build(configs[0], dataset, [each.seed for each in configs])
     with ExitStack() as opened:
         gateways = []
@@ -140,6 +141,14 @@ def resume_pretraining(
         _train(
             stack, dataset, reporter, list(map(RunPlan, runs, configs, configs, saved)), gateways
         )
+
+
+def load_for_pretraining(config: PretrainConfig) -> OfflineDataset:
+    """The dataset of a task, with an environment if there are to be evaluations."""
+    dataset = load_task_dataset(config)
+    if config.eval_episodes:
+        require_environment(dataset)
+    return dataset
 
 
 def build(

@@ -104,7 +104,11 @@ class Session(Generic[PhaseType]):
         self.evaluator = Evaluator(gateway, run, config.eval_episodes, scoring)
         self.metrics = MetricsLog(run, tensorboard=config.tensorboard)
         keys: Path | None = getattr(config, "keys", None) or gateway.own_keys
-        self.pool = WorkerPool(config.workers, gateway.endpoint, run.folder / "logs", keys)
+        # Workers of pretraining do nothing but evaluate.
+        idle = phase.name == "offline" and not config.eval_episodes
+        self.pool = WorkerPool(
+            0 if idle else config.workers, gateway.endpoint, run.folder / "logs", keys
+        )
         self.before: Score | None = None
         self.last: Score | None = None
         self._losses: dict[str, float] = {}
@@ -206,6 +210,8 @@ class Session(Generic[PhaseType]):
         Args:
             env_steps: online environment steps that these weights have learned from.
         """
+        if not self.plan.config.eval_episodes:
+            return
         self.wait_for_evaluation()
         # Also when a stop is requested: the checkpoint keeps it, and the resumed run finishes it.
         self.evaluator.begin(self.actor_weights(), self.phase.name, env_steps, self.seconds)

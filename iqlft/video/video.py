@@ -21,6 +21,7 @@ from iqlft.runs.curves import read_run
 from iqlft.runs.folder import Run, pretrain_config
 from iqlft.runs.policy import Policy, load_policy, save_policy
 from iqlft.training.evaluate import run_episodes
+from iqlft.training.evaluation import success_share
 from iqlft.video.camera import picture_size
 from iqlft.video.captions import number
 from iqlft.video.encode import find_ffmpeg, write_mp4
@@ -96,10 +97,12 @@ def film_run(
         size = picture_size(environment)
         for phase in phases:
             say(f"Running {episodes} episodes {phase.name}.")
-            results = run_episodes(
-                phase.policy, folder.name, episodes, num_workers, patience_seconds
+            rows.append(
+                run_episodes(phase.policy, folder.name, episodes, num_workers, patience_seconds)
             )
-            rows.append(ranked(results, judged_by, environment))
+        if any(success_share(each) is None for each in rows):
+            judged_by = "return"
+        rows = [ranked(each, judged_by, environment) for each in rows]
     montage = Montage(
         f"{shown.task}, {series_of(shown).name}, seed {shown.seed}",
         f"data: {shown.label}",
@@ -167,7 +170,7 @@ def summary(results: Sequence[EpisodeResult], judged_by: Judge) -> str:
     if judged_by == "return":
         mean = float(np.mean([each.episode_return for each in results]))
         return f"mean return {number(mean)} of {len(results)} episodes"
-    return f"{sum(each.success for each in results)} of {len(results)} episodes succeed"
+    return f"{sum(bool(each.success) for each in results)} of {len(results)} episodes succeed"
 
 
 def _scenes(

@@ -1,8 +1,16 @@
 """Environments that cannot be made say so in one sentence."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 
-from iqlft_workers.environment import Environment, EnvironmentMismatchError, EnvironmentSpec
+from iqlft_workers.environment import (
+    Environment,
+    EnvironmentMismatchError,
+    EnvironmentSpec,
+    reported_success,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,3 +41,29 @@ def test_the_columns_of_a_key_are_where_its_values_stand() -> None:
     assert environment.columns("desired_goal") is None
     assert observation[environment.columns("achieved_goal")] == pytest.approx(place)
     environment.close()
+
+
+@pytest.mark.parametrize(
+    ("info", "key", "success"),
+    [
+        ({}, "", None),
+        ({"success": None}, "", None),
+        ({"success": np.bool_(True)}, "", True),
+        ({"success": 0.0}, "", False),
+        ({"success": np.array([1.0])}, "", True),
+        ({"is_success": 1}, "", True),
+        ({"is_success": True, "success": False}, "", False),
+        ({"success": False, "goal_reached": True}, "goal_reached", True),
+        ({"success": True}, "goal_reached", None),
+    ],
+)
+def test_success_is_what_the_environment_says(
+    info: dict[str, Any], key: str, success: bool | None
+) -> None:
+    assert reported_success(info, key) is success
+
+
+@pytest.mark.parametrize("value", ["yes", 0.4, float("nan"), np.zeros(2), {}])
+def test_success_that_is_no_flag_is_refused(value: object) -> None:
+    with pytest.raises(EnvironmentMismatchError, match="--success-key"):
+        reported_success({"success": value})

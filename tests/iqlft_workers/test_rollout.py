@@ -204,10 +204,17 @@ def test_an_evaluation_depends_on_weights_and_seed_alone(
 
 
 class Corridor(gymnasium.Env[np.ndarray, np.ndarray]):
-    """Walks to the right by itself; success from the third step on, until the sixth ends it."""
+    """Walks to the right by itself; success from the third step on, until the sixth ends it.
+
+    Args:
+        key: what it calls success; empty: it says nothing of it.
+    """
 
     observation_space = spaces.Box(-np.inf, np.inf, (3,))
     action_space = spaces.Box(-1, 1, (1,))
+
+    def __init__(self, key: str = "success") -> None:
+        self.key = key
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -218,7 +225,7 @@ class Corridor(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:  # noqa: ARG002
         self.place += 1
-        reached = {"success": self.place >= 3}
+        reached = {self.key: self.place >= 3} if self.key else {}
         return np.full(3, self.place, np.float32), 1.0, self.place == 6, False, reached
 
 
@@ -243,6 +250,15 @@ def test_success_and_the_step_of_the_first_hit_are_told(
         end=(6.0, 6.0),
         first_hit=3,
     )
+
+
+@pytest.mark.parametrize(("key", "success"), [("is_success", True), ("", None), ("score", None)])
+def test_success_that_nobody_reports_is_not_told(
+    key: str, success: bool | None, corridor: Environment, actor: GaussianActor
+) -> None:
+    corridor.gym.unwrapped.key = key  # type: ignore[attr-defined]
+    result = evaluate_episode(corridor, actor, 8)
+    assert (result.success, result.first_hit) == (success, 3 if success else -1)
 
 
 def test_termination_is_no_time_limit(corridor: Environment, weights: ActorWeights) -> None:

@@ -45,7 +45,7 @@ RESULTS = st.builds(
     seed=INTS,
     episode_return=FLOATS,
     length=INTS,
-    success=st.booleans(),
+    success=st.none() | st.booleans(),
     start=st.lists(FLOATS, max_size=3).map(tuple),
     end=st.lists(FLOATS, max_size=3).map(tuple),
     first_hit=INTS,

@@ -1,7 +1,7 @@
 """From an environment's spec to flat float32 observations, transformed rewards and success.
 
 The one mapping between what Gymnasium (or a Minari dataset) calls an observation and a reward and
-what the learner sees. Datasets and live steps both go through `flatten_observation` and
+what the learner sees. Datasets and live steps both go through `observation.flatten` and
 `EnvironmentSpec.transform_reward`, so that they cannot drift apart.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import logging
+import operator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,10 @@ from gymnasium.envs.registration import EnvSpec
 
 from iqlft_workers.errors import UserError
 from iqlft_workers.failures import Reported, described
+from iqlft_workers.observation import (
+    EnvironmentMismatchError as EnvironmentMismatchError,  # noqa: PLC0414 -- of this interface
+)
+from iqlft_workers.observation import Leaf, flatten, observation_bounds, observed_leaves
 from iqlft_workers.placeholders import filled
 from iqlft_workers.registration import any_version, current_module
 from iqlft_workers.search_path import advice
@@ -30,15 +35,11 @@ from iqlft_workers.trust import require_trust
 from iqlft_workers.wrapping import RecordedWrapper, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
-
-
-class EnvironmentMismatchError(UserError):
-    """An environment cannot be made from its spec, or does not fit the data or the actor."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ class EnvironmentSpec:
     """What is needed to build an environment in any process; plain data, never pickled.
 
     Attributes:
-        id: Gymnasium id, such as `iqlft/AntMaze-UMaze-v0`.
+        id: Gymnasium id, such as `iqlft/AntMaze-UMaze-v0`; empty: the data record none.
         kwargs: keyword arguments of `gymnasium.make`; see `iqlft_workers.placeholders`.
         observation_keys: for a Dict observation, the keys that are concatenated, in this order,
-            with a slash between the keys of nested Dicts (`achieved_goal/kettle`); empty for a Box
-            observation.
+            with a slash between the keys of nested Dicts (`achieved_goal/kettle`); empty for any
+            other observation.
         reward_scale: factor on the environment's reward.
         reward_shift: added after scaling; -1 turns AntMaze's 0/1 into -1/0.
         entry_point: `module:Class` as recorded; empty: what is registered under the id.
@@ -58,6 +59,9 @@ class EnvironmentSpec:
         action_low: lower bounds of the data's actions, `(A,)`; empty: not known.
         action_high: upper bounds.
         trust: whether the user has said that code which nobody registers may be run.
+        success_key: what of a step's info says success; empty: `success`, else `is_success`.
+        observation_leaves: the parts of the data's observations; empty: vectors, as they stand.
+        action_shape: of the environment's actions; None: `(A,)`.
     """
 
     id: str
@@ -70,6 +74,9 @@ class EnvironmentSpec:
     action_low: tuple[float, ...] = ()
     action_high: tuple[float, ...] = ()
     trust: bool = False
+    success_key: str = ""
+    observation_leaves: tuple[Leaf, ...] = ()
+    action_shape: tuple[int, ...] | None = None
 
     @property
     def action_range(self) -> ActionRange | None:
@@ -82,7 +89,10 @@ class EnvironmentSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON- and msgpack-ready data."""
-        return dataclasses.asdict(self) | {"wrappers": [each._asdict() for each in self.wrappers]}
+        return dataclasses.asdict(self) | {
+            name: [each._asdict() for each in getattr(self, name)]
+            for name in ("wrappers", "observation_leaves")
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> EnvironmentSpec:
@@ -94,14 +104,22 @@ class EnvironmentSpec:
         if not all(isinstance(each, (int, float)) for key in _LISTS[1:] for each in lists[key]):
             raise TypeError("The bounds of an environment's actions must be numbers.")
         wrappers = tuple(map(RecordedWrapper.from_dict, data.get("wrappers", ())))
-        kwargs = dict(data.get("kwargs", {}))
-        return cls(**{**data, **lists, "kwargs": kwargs, "wrappers": wrappers})
+        read = {
+            **lists,
+            "kwargs": dict(data.get("kwargs", {})),
+            "wrappers": wrappers,
+            "observation_leaves": tuple(map(Leaf.from_dict, data.get("observation_leaves", ()))),
+        }
+        if data.get("action_shape") is not None:
+            read["action_shape"] = tuple(map(operator.index, data["action_shape"]))
+        return cls(**{**data, **read})
 
 
 _LISTS = "observation_keys", "action_low", "action_high"
 """Fields of a spec that are lists as JSON."""
 _TYPES: dict[str, Any] = {
     "id": str, "kwargs": dict, "entry_point": str, "trust": bool, "wrappers": (list, tuple),
+    "success_key": str, "observation_leaves": (list, tuple),
     **dict.fromkeys(_LISTS, (list, tuple)),
 }  # fmt: skip
 """Of the fields of a spec as JSON."""
@@ -170,7 +188,7 @@ class Step(NamedTuple):
         raw_reward: as the environment gave it.
         terminated: the task is over.
         truncated: a time limit ended the episode.
-        success: `info["success"]`, or False where the environment reports none.
+        success: what the environment says; None where it says nothing of it.
     """
 
     observation: NDArray[np.float32]
@@ -178,75 +196,47 @@ class Step(NamedTuple):
     raw_reward: float
     terminated: bool
     truncated: bool
-    success: bool
+    success: bool | None
 
 
-def flatten_observation(observation: Any, keys: tuple[str, ...]) -> NDArray[np.float32]:  # noqa: ANN401
-    """One observation, or a batch of them, as float32 along the last axis.
-
-    Args:
-        observation: an array `(..., O)`, or a mapping of arrays when `keys` are given.
-        keys: the mapping's keys, concatenated in this order; see `EnvironmentSpec`.
-
-    Returns:
-        `(..., O)` float32.
-    """
-    if keys:
-        parts = [_leaf(observation, key) for key in keys]
-        return np.concatenate(parts, axis=-1, dtype=np.float32)
-    return np.asarray(observation, np.float32)
+SUCCESS_KEYS = "success", "is_success"
+"""What environments call it in a step's info, the first that is there."""
 
 
-def _leaf(observation: Any, key: str) -> Any:  # noqa: ANN401
-    if "/" not in key:
-        return observation[key]
-    outer, _, inner = key.partition("/")
-    return _leaf(observation[outer], inner)
-
-
-def vector_leaves(space: spaces.Space[Any]) -> dict[str, int]:
-    """The vectors that make up an observation, and their widths.
-
-    The rule for every environment and dataset: the leaves of a Dict in the space's own order
-    (Gymnasium sorts the keys), depth first; a Box is its own single leaf, under the empty key.
+def reported_success(info: Mapping[str, Any], key: str = "") -> bool | None:
+    """What a step's info says of success; None where it says nothing.
 
     Args:
-        space: an observation space.
+        info: of the step.
+        key: the one that counts; empty: the first of `SUCCESS_KEYS`.
 
     Raises:
-        EnvironmentMismatchError: a leaf is not a vector of numbers.
+        EnvironmentMismatchError: it is no flag.
     """
-    if isinstance(space, spaces.Dict):
-        return {
-            f"{name}/{key}" if key else name: width
-            for name, inner in space.spaces.items()
-            for key, width in vector_leaves(inner).items()
-        }
-    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+    name = next((each for each in ((key,) if key else SUCCESS_KEYS) if each in info), None)
+    if name is None or info[name] is None:
+        return None
+    flag = np.asarray(info[name])
+    if flag.size != 1 or flag.dtype.kind not in "biuf" or flag.item() not in (0, 1):
         raise EnvironmentMismatchError(
-            f"The observation space holds {space}, but only vectors of numbers, in Dicts or alone, "
-            "can be learned from."
+            f"The environment says info[{name!r}] = {info[name]!r:.99}, which is neither true nor "
+            "false; name what says success (--success-key KEY)."
         )
-    return {"": int(space.shape[0])}
+    return bool(flag.item())
 
 
-def is_bounded_vector(space: spaces.Space[Any]) -> bool:
-    """Whether actions of this space can be learned: vectors with finite bounds."""
-    return isinstance(space, spaces.Box) and len(space.shape) == 1 and space.is_bounded()
+def is_bounded_box(space: spaces.Space[Any]) -> bool:
+    """Whether actions of this space can be learned: numbers with finite bounds."""
+    return isinstance(space, spaces.Box) and space.is_bounded()
 
 
-def observation_bounds(
-    space: spaces.Space[Any], keys: tuple[str, ...]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Lower and upper bounds of a flat observation, `(O,)` each.
-
-    Args:
-        space: whose leaves are vectors; see `vector_leaves`.
-        keys: see `EnvironmentSpec`.
-    """
-    leaves: list[Any] = [_leaf(space, key) for key in keys] or [space]
-    low, high = (np.concatenate([getattr(each, end) for each in leaves]) for end in ("low", "high"))
-    return low.astype(np.float32), high.astype(np.float32)
+def require_named(spec: EnvironmentSpec) -> None:
+    """Raises `EnvironmentMismatchError` where the data record no environment."""
+    if not spec.id:
+        raise EnvironmentMismatchError(
+            "The data record no environment, so that no episode can be run; pretrain with one "
+            "that you name (--environment ID)."
+        )
 
 
 def require_trusted(spec: EnvironmentSpec) -> None:
@@ -273,6 +263,7 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
         WrapperError: a recorded wrapper cannot be put on again.
     """
     mujoco.set_mju_user_warning(_log_warning)
+    require_named(spec)
     require_trusted(spec)
     kwargs = {**filled(spec.kwargs), **overrides}
     try:
@@ -325,23 +316,25 @@ class Environment:
         spec: what to build.
 
     Raises:
-        EnvironmentMismatchError: unknown id, or spaces that are not continuous vectors.
+        EnvironmentMismatchError: unknown id, or spaces that no vector holds, or other ones than the
+            data's.
     """
 
     def __init__(self, spec: EnvironmentSpec) -> None:
         self.spec = spec
         self.gym = make(spec)
         action_space: Any = self.gym.action_space
-        if not is_bounded_vector(action_space):
+        if not is_bounded_box(action_space):
             self.gym.close()
             raise EnvironmentMismatchError(
-                f"{spec.id} has the action space {action_space}; a bounded vector of reals is "
-                "needed."
+                f"{spec.id} has the action space {action_space}; real numbers with finite bounds "
+                "are needed."
             )
-        self.action_dim = int(action_space.shape[0])
-        self.observation_dim = self._flat_dim()
+        self._leaves = self._observed()
+        self.observation_dim = sum(leaf.width for leaf in self._leaves)
         # The actor's actions live in [-1, 1]; an environment with other bounds sees them rescaled.
-        self.action_range = ActionRange.of(action_space.low, action_space.high)
+        self.action_range = ActionRange.of(action_space.low.ravel(), action_space.high.ravel())
+        self.action_dim = len(self.action_range.low)
         known = spec.action_range
         if known is not None and known.differs(self.action_range):
             raise EnvironmentMismatchError(
@@ -353,48 +346,50 @@ class Environment:
     @property
     def observation_bounds(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Lower and upper bounds of a flat observation, `(O,)` each."""
-        return observation_bounds(self.gym.observation_space, self.spec.observation_keys)
+        return observation_bounds(self.gym.observation_space, self._leaves)
 
     def columns(self, key: str) -> slice | None:
         """Where the values of an observation key stand in a flat observation; None if nowhere."""
-        leaves, keys = vector_leaves(self.gym.observation_space), self.spec.observation_keys
-        if key not in keys:
-            return None
-        first = sum(leaves[each] for each in keys[: keys.index(key)])
-        return slice(first, first + leaves[key])
+        first = 0
+        for leaf in self._leaves:
+            if leaf.key == key:
+                return slice(first, first + leaf.width)
+            first += leaf.width
+        return None
 
-    def _flat_dim(self) -> int:
-        leaves, keys = vector_leaves(self.gym.observation_space), self.spec.observation_keys
-        missing = [key for key in keys if key not in leaves]
-        if "" in leaves and keys:
+    def _observed(self) -> tuple[Leaf, ...]:
+        """What the environment observes, if it is what the data do."""
+        spec, space = self.spec, self.gym.observation_space
+        try:
+            found = observed_leaves(space, spec.observation_keys)
+        except EnvironmentMismatchError as error:
+            self.gym.close()
+            raise EnvironmentMismatchError(f"{spec.id} does not fit: {error}.") from error
+        if spec.observation_leaves and found != spec.observation_leaves:
+            self.gym.close()
             raise EnvironmentMismatchError(
-                f"{self.spec.id} has one observation array, so observation_keys must be empty, "
-                f"but it is {list(keys)}."
+                f"{spec.id} observes {_named(found)}, but the data hold "
+                f"{_named(spec.observation_leaves)}; choose the environment of the data."
             )
-        if missing or ("" not in leaves and not keys):
-            raise EnvironmentMismatchError(
-                f"{self.spec.id} observes the keys {list(leaves)}, but observation_keys "
-                f"is {list(keys)}; name the keys that make up the observation."
-            )
-        return sum(leaves[key] for key in keys or ("",))
+        return found
 
     def reset(self, seed: int | None = None) -> NDArray[np.float32]:
         """Starts an episode and returns its first observation, `(O,)` float32."""
         observation, _ = self.gym.reset(seed=seed)
-        return flatten_observation(observation, self.spec.observation_keys)
+        return flatten(observation, self._leaves)
 
     def step(self, action: NDArray[np.float32]) -> Step:
         """Executes an action `(A,)` in [-1, 1]."""
-        executed = self.action_range.to_environment(action)
+        executed = self.action_range.to_environment(action).reshape(self.gym.action_space.shape)
         observation, reward, terminated, truncated, info = self.gym.step(executed)
-        raw_reward = float(reward)
+        raw_reward = _number(reward)
         return Step(
-            flatten_observation(observation, self.spec.observation_keys),
+            flatten(observation, self._leaves),
             float(self.spec.transform_reward(raw_reward)),
             raw_reward,
             bool(terminated),
             bool(truncated),
-            bool(info.get("success", False)),
+            reported_success(info, self.spec.success_key),
         )
 
     def close(self) -> None:
@@ -404,3 +399,25 @@ class Environment:
         except Exception as error:  # noqa: BLE001  # it may raise anything
             name = f"{type(error).__name__}: {error}"
             logger.warning("%s could not be closed (%s).", self.spec.id, name)
+
+
+def _number(reward: Any) -> float:  # noqa: ANN401
+    """A reward, alone or as the one value of an array.
+
+    Raises:
+        EnvironmentMismatchError: it is not one number.
+    """
+    if isinstance(reward, (int, float)):
+        return float(reward)
+    array = np.asarray(reward)
+    if array.size != 1 or array.dtype.kind not in "biuf":
+        raise EnvironmentMismatchError(
+            f"The environment gives the reward {reward!r:.99}, but one number is needed."
+        )
+    return float(array.item())
+
+
+def _named(leaves: Sequence[Leaf]) -> str:
+    """Parts of an observation in a message."""
+    parts = (f"{leaf.key or 'one'}{list(leaf.categories or leaf.shape)}" for leaf in leaves)
+    return ", ".join(parts)

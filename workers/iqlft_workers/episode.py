@@ -32,7 +32,7 @@ class EpisodeResult(NamedTuple):
         seed: of the environment's reset.
         episode_return: sum of the raw rewards.
         length: environment steps.
-        success: whether any step reported success.
+        success: whether any step reported success; None where none said anything of it.
         start: leading values of the first observation.
         end: leading values of the last observation.
         first_hit: number of the first step that reported success (1 is the first), or -1.
@@ -41,7 +41,7 @@ class EpisodeResult(NamedTuple):
     seed: int
     episode_return: float
     length: int
-    success: bool
+    success: bool | None
     start: tuple[float, ...]
     end: tuple[float, ...]
     first_hit: int
@@ -74,7 +74,7 @@ class Episode:
         self.observation = environment.reset(seed)
         self._start = _place(self.observation)
         self._return = 0.0
-        self._first_hit = -1
+        self._first_hit, self._reported = -1, False
         self.length = 0
         self.finished = False
 
@@ -92,6 +92,7 @@ class Episode:
         self.observation = step.observation
         self.length += 1
         self._return += step.raw_reward
+        self._reported |= step.success is not None
         if step.success and self._first_hit < 0:
             self._first_hit = self.length
         self.finished = step.terminated or step.truncated
@@ -115,7 +116,7 @@ class Episode:
             seed=self._seed,
             episode_return=self._return,
             length=self.length,
-            success=self._first_hit > 0,
+            success=self._first_hit > 0 if self._reported else None,
             start=self._start,
             end=_place(self.observation),
             first_hit=self._first_hit,

@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import importlib.util
 import re
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,6 +121,8 @@ def _requirements(package: str) -> Iterator[str]:
 
 def _is_here(name: str) -> bool:
     """Whether there is such a module to import; without it nothing can be run."""
+    if name.partition(":")[0].partition(".")[0] in sys.modules:
+        return True  # Also where it has no spec, as a script has none.
     with contextlib.suppress(ImportError, ValueError):
         return importlib.util.find_spec(name.partition(":")[0].partition(".")[0]) is not None
     return False

@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 when the learner or a signal ended the work, 1 when the learner was away
         for too long, 2 when the work could not be done; 3 when the learner rejected a worker of its
-        own, for a reason that may pass; 4 when the environment of one has failed; 5 when it was told
-        to leave because its environment hung.
+        own, for a reason that may pass; 4 when the environment of one has failed; 5 when it was
+        told to leave because its environment hung.
     """
     arguments = _parser().parse_args(argv)
     log = logging.StreamHandler(sys.stderr)

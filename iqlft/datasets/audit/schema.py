@@ -10,7 +10,7 @@ from gymnasium import spaces
 from iqlft.datasets.antmaze.bands import AT_BOUNDS, BANDS
 from iqlft.datasets.audit.findings import Band, Finding, form, measurement, show
 from iqlft.datasets.reading import leaf, usable
-from iqlft_workers.environment import vector_leaves
+from iqlft_workers.observation import observed_leaves, usable_keys
 
 if TYPE_CHECKING:
     import minari
@@ -37,12 +37,15 @@ class SchemaCheck:
         dataset: what was announced of it.
 
     Raises:
-        EnvironmentMismatchError: the observations are not vectors, alone or in Dicts.
+        EnvironmentMismatchError: nothing of the observations can be learned from.
     """
 
     def __init__(self, dataset: minari.MinariDataset) -> None:
         self._dataset = dataset
-        self.keys = tuple(key for key in vector_leaves(dataset.observation_space) if key)
+        space = dataset.observation_space
+        if not usable_keys(space):
+            observed_leaves(space)  # Says why.
+        self.keys = tuple(key for key in usable_keys(space) if key)
         self._counts = dict.fromkeys(
             (_MISALIGNED, _UNTYPED, _NOT_FINITE, _ENDS_WITHIN, _ENDLESS), 0
         )

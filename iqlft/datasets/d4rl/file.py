@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 _VECTORS = ("observations", "actions")
 """Arrays of a vector a row."""
-_COLUMNS = ("rewards", "terminals", "timeouts")
+_COLUMNS = ("rewards", "terminals")
 """Arrays of a number a row."""
+TIMEOUTS = "timeouts"
+"""One more, which some files lack."""
 _CACHE_BYTES = 16 * 2**20
 """Per array: compressed pieces hold more rows than an episode, and are unpacked only once so."""
 
@@ -65,7 +67,7 @@ class D4RLFile:
     def __init__(self, file: h5py.File, path: Path, family: Family) -> None:
         self.path, self.family = path, family
         names = (*_VECTORS, *_COLUMNS, *family.others)
-        found = {name: file.get(name) for name in (*names, *family.next_observation)}
+        found = {name: file.get(name) for name in (*names, TIMEOUTS, *family.next_observation)}
         # Kept open, for the unpacked pieces of an array are forgotten when it is closed.
         self._arrays = {n: each for n, each in found.items() if isinstance(each, h5py.Dataset)}
         missing = [name for name in names if name not in self._arrays]
@@ -76,12 +78,19 @@ class D4RLFile:
             )
         self.num_rows = int(self._arrays["rewards"].size)
         for name, array in self._arrays.items():
-            rows = array.size if name in _COLUMNS else len(array) if array.ndim == 2 else 0
+            rows = (
+                array.size
+                if name in (*_COLUMNS, TIMEOUTS)
+                else len(array)
+                if array.ndim == 2
+                else 0
+            )
             if rows != self.num_rows or rows < 2:
                 raise DatasetError(
                     f"{path} has {self.num_rows} rewards, but {name} of the shape {array.shape}; "
                     "all arrays need the same number of rows, and at least two."
                 )
+        self.has_timeouts = TIMEOUTS in self._arrays
         following = [name for name in family.next_observation if name in self._arrays]
         self.has_next = len(following) == len(family.next_observation) and (
             sum(map(self.width, following)) == self.width("observations")

@@ -50,6 +50,7 @@ def import_file(
     task: str | None = None,
     environment: str | None = None,
     dataset_id: str | None = None,
+    episode_steps: int | None = None,
     force: bool = False,
 ) -> ImportedDataset:
     """Turns one of D4RL's files into a Minari dataset.
@@ -61,6 +62,7 @@ def import_file(
             same observations and actions, such as `HalfCheetah-v5`.
         dataset_id: Minari id of the result; by default in the namespace `imported`, which neither
             official nor regenerated datasets have.
+        episode_steps: the time limit of its episodes, of a file without time-outs.
         force: replaces a dataset of the same id; it stays until the new one is complete.
 
     Raises:
@@ -76,7 +78,7 @@ def import_file(
             storage.require_absent(dataset_id)
         with open_file(path, target.family) as file:
             _check_widths(file, target)
-            found = survey(file)
+            found = survey(file, episode_steps)
             if not found.spans:
                 raise DatasetError(f"There is no transition in {path}: every row ends an episode.")
             target.check(path, found)

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from iqlft.datasets.d4rl.file import TIMEOUTS
+from iqlft.datasets.errors import DatasetError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -119,11 +122,16 @@ class Survey:
         return recorded
 
 
-def survey(file: D4RLFile) -> Survey:
+def survey(file: D4RLFile, episode_steps: int | None = None) -> Survey:
     """Reads a file once, in pieces.
 
+    Args:
+        file: where to read.
+        episode_steps: the time limit of its episodes, of a file without time-outs.
+
     Raises:
-        DatasetError: it is damaged, or a value is not finite.
+        DatasetError: it is damaged, or a value is not finite; or nothing says where its episodes
+            end, or two things do.
     """
     rows = file.num_rows
     positions, follows = np.empty((rows, 2), np.float32), np.zeros(rows, np.bool_)
@@ -144,10 +152,11 @@ def survey(file: D4RLFile) -> Survey:
     records_next = file.has_next and bool(follows[:-1].mean() > 0.5)
     if not records_next:
         recorded = np.concatenate((positions[1:], np.full((1, 2), np.nan, np.float32)))
+    terminals = file.read_column("terminals") != 0
     return Survey(
         in_maze=file.family.in_maze,
-        timeouts=file.read_column("timeouts") != 0,
-        terminals=file.read_column("terminals") != 0,
+        timeouts=_timeouts(file, terminals, episode_steps, seen=records_next),
+        terminals=terminals,
         rewards=file.read_column("rewards").astype(np.float64),
         positions=positions,
         next_positions=recorded,
@@ -155,6 +164,39 @@ def survey(file: D4RLFile) -> Survey:
         unordered=file.has_next and not records_next,
         outside=outside / (rows * file.width("actions")),
     )
+
+
+def _timeouts(
+    file: D4RLFile, terminals: NDArray[np.bool_], episode_steps: int | None, *, seen: bool
+) -> NDArray[np.bool_]:
+    """The rows `(N,)` at which a time limit ended the episode.
+
+    Args:
+        file: of N rows.
+        terminals: `(N,)`.
+        episode_steps: see `survey`.
+        seen: whether recorded next observations show where an episode ends.
+    """
+    if file.has_timeouts and episode_steps is None:
+        return np.asarray(file.read_column(TIMEOUTS) != 0)
+    if file.has_timeouts:
+        raise DatasetError(
+            f"{file.path} has time-outs of its own ({TIMEOUTS}), so leave --episode-steps out."
+        )
+    timeouts = np.zeros(file.num_rows, np.bool_)
+    if episode_steps is None:
+        if not seen:
+            raise DatasetError(
+                f"{file.path} has no array {TIMEOUTS} and does not record next observations, so "
+                "nothing says where an episode ends; say how many steps one has at most "
+                "(--episode-steps N)."
+            )
+        return timeouts
+    # As D4RL counts where time-outs are missing, from the start and anew behind each terminal.
+    starts = [0, *(np.flatnonzero(terminals) + 1).tolist(), file.num_rows]
+    for first, last in itertools.pairwise(starts):
+        timeouts[first + episode_steps - 1 : last : episode_steps] = True
+    return timeouts
 
 
 def read_episode(

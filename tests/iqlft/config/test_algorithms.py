@@ -119,13 +119,14 @@ def test_a_hyperparameter_of_another_algorithm_is_refused_with_its_owner(
 
 
 def test_hyperparameters_are_held_to_their_bounds() -> None:
+    own = PretrainConfig(dataset=("own/set-v0",))
     for name, changes, message in (
         ("bc", {"best_share": 0.0}, r"--best-share is 0.0, but must lie in \(0, 1\]"),
         ("td3bc", {"policy_delay": 0}, "--policy-delay is 0, but must be at least 1"),
         ("td3bc", {"noise_clip": -1.0}, "--noise-clip is -1.0, but must be a finite number from 0"),
     ):
         with pytest.raises(ConfigError, match=message):
-            check(with_settings(with_algorithm(PretrainConfig(), name), **changes))
+            check(with_settings(with_algorithm(own, name), **changes))
 
 
 def test_a_user_s_own_algorithm_has_its_flags_and_its_run_folders(

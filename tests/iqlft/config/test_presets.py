@@ -29,7 +29,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, An
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_setting_of_a_preset_is_one_of_its_algorithm_and_within_its_bounds(name: str) -> None:
     settings = dict(PRESETS[name].settings)
-    config = override(RunConfig(), settings, name)
+    config = override(RunConfig(dataset=("own/set-v0",)), settings, name)
     assert settings.keys() <= setting_fields(config).keys()
     check(config)
     assert to_dict(config).items() >= settings.items()

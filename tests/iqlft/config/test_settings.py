@@ -23,6 +23,7 @@ from iqlft.config.settings import (
     part,
     setting_fields,
     task_names,
+    task_of,
     to_dict,
     to_yaml,
     with_algorithm,
@@ -264,11 +265,20 @@ def test_numbers_that_make_no_sense_are_refused_by_flag(
     changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        check(with_settings(RunConfig(), **changes))
+        check(with_settings(RunConfig(dataset=("own/set-v0",)), **changes))
 
 
 def test_what_makes_sense_is_not_refused() -> None:
-    check(RunConfig(lockstep=True, workers=1, offline_ratio=0.0, seed=0, slack=0))
+    check(
+        RunConfig(
+            dataset=("own/set-v0",),
+            lockstep=True,
+            workers=1,
+            offline_ratio=0.0,
+            seed=0,
+            slack=0,
+        )
+    )
     check(IQLHyperparameters())
     check(FinetuneConfig(offline_ratio=1.0, into="copy"))
 
@@ -295,6 +305,54 @@ def test_a_config_as_data_holds_nothing_but_yaml_types() -> None:
     assert data["runs"] == "runs"
 
 
-def test_a_task_with_the_dataset_of_another_is_refused() -> None:
-    with pytest.raises(ConfigError, match="medium-play-v1"):
+def test_a_task_without_its_dataset_is_refused() -> None:
+    with pytest.raises(ConfigError, match="load_task"):
         check(PretrainConfig(task="antmaze-medium-play"))
+
+
+def test_data_that_no_task_names_are_read_as_they_stand() -> None:
+    own = PretrainConfig(dataset=("field/reach-v0",))
+    assert own.task == "field-reach-v0"
+    assert (own.goal, own.reward_scale, own.reward_shift) == ("stored", 1, 0)
+    assert PretrainConfig(dataset=("a/b-v0", "a/../c")).task == "a-b-v0+a-..-c"
+    assert PretrainConfig(task="mine", dataset=("field/reach-v0",)).task == "mine"
+
+
+def test_a_task_is_known_by_its_dataset_whatever_its_version() -> None:
+    assert task_of(("D4RL/door/human-v2",)) == "d4rl-door-human"
+    assert task_of(("iqlft/antmaze/umaze-v0",)) == "antmaze-umaze"
+    assert task_of(("iqlft/antmaze/umaze-v1", "field/reach-v0")) is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "task", "expectile"),
+    [
+        ([], "antmaze-umaze", 0.9),
+        (["--dataset", "field/reach-v0"], "field-reach-v0", 0.9),
+        (["--dataset", "a/b-v0", "a/c-v0", "--seed", "1"], "a-b-v0+a-c-v0", 0.9),
+        (["--task", "mine", "--dataset", "field/reach-v0"], "mine", 0.9),
+        (["--dataset=D4RL/door/human-v2"], "d4rl-door-human", 0.7),
+        (["--task", "d4rl-door-human", "--dataset", "field/reach-v0"], "d4rl-door-human", 0.7),
+    ],
+)
+def test_the_dataset_decides_on_the_task_where_none_is_named(
+    flags: list[str], task: str, expectile: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = printed(capsys, "pretrain", *flags)
+    assert (found["task"], found["expectile"]) == (task, expectile)
+    assert (found["reward_shift"], found["goal"]) == (
+        (0, "stored") if flags else (-1, "evaluation")
+    )
+
+
+def test_a_file_decides_on_the_task_as_flags_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    for text, task in (("dataset: a/b-v0", "a-b-v0"), ("task: own\ndataset: a/b-v0", "own")):
+        file.write_text(text)
+        assert printed(capsys, "pretrain", "--config", str(file))["task"] == task
+    file.write_text("task: antmaze-medium-play")
+    assert printed(capsys, "run", "--config", str(file))["dataset"] == [
+        "iqlft/antmaze/medium-play-v1"
+    ]

@@ -175,6 +175,23 @@ def test_a_class_that_has_moved_within_its_package_is_found(record: Record) -> N
     assert spec.entry_point == "gymnasium.envs.classic_control.pendulum:PendulumEnv"
 
 
+def test_a_class_of_the_recording_script_needs_a_module(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(id="Mine-v0", entry_point="__main__:Reach")
+    with pytest.raises(DatasetError, match="--environment MODULE:Mine-v0"):
+        stored(trust=True)
+    monkeypatch.setattr("__main__.Reach", own_environments.Skewed, raising=False)
+    with pytest.raises(UntrustedError, match="__main__:Reach"):
+        stored()
+    assert stored(trust=True).entry_point == "__main__:Reach"
+
+
+def test_a_class_of_the_script_is_found_where_its_id_is_registered(record: Record) -> None:
+    record(entry_point="__main__:Skewed")
+    assert stored().entry_point == own_environments.ENTRY_POINT
+
+
 def test_a_run_of_an_unlisted_environment_goes_all_the_way(
     record: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:

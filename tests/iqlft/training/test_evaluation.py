@@ -69,3 +69,6 @@ def test_a_score_is_the_share_of_successes_and_the_mean_return() -> None:
     ]  # fmt: skip
     assert Scoring(True, (0.0, 1.0)).summarize(results) == (0.5, 0.375, pytest.approx(37.5))
     assert Scoring(False, None).summarize(results) == (None, 0.375, None)
+    silent = [each._replace(success=None) for each in results]
+    assert Scoring(True, None).summarize(silent) == (None, 0.375, None)
+    assert Scoring(True, None).summarize([*results, *silent])[0] == 0.25

@@ -366,7 +366,7 @@ def spoilt(array: NDArray[Any]) -> NDArray[Any]:
     ("change", "message"),
     [
         (without("infos/goal"), "has no array infos/goal; it holds actions"),
-        (without("timeouts"), "has no array timeouts"),
+        (without("rewards"), "has no array rewards"),
         (
             replaced("rewards", lambda a: a[:-5]),
             r"616 rewards, but observations of the shape \(621, 29\)",
@@ -492,6 +492,34 @@ def test_without_next_observations_terminated_rows_are_kept_and_timed_out_rows_d
     kept = [row for row in range(200) if row not in dropped]
     np.testing.assert_array_equal(loaded.observations, arrays["observations"][kept])
     np.testing.assert_array_equal(loaded.rewards, arrays["rewards"][kept])
+
+
+@pytest.mark.usefixtures("minari_root")
+def test_a_file_without_timeouts_is_split_by_its_next_observations(tmp_path: Path) -> None:
+    arrays, terminals, _ = hopper_arrays()
+    del arrays["timeouts"]
+    path = write(tmp_path / "hopper.hdf5", arrays)
+    made = import_file(path, environment="Hopper-v5")
+    loaded = load(made.id, goal="stored")
+    np.testing.assert_array_equal(loaded.next_observations, arrays["next_observations"])
+    np.testing.assert_array_equal(np.flatnonzero(loaded.terminated), terminals)
+
+
+@pytest.mark.usefixtures("minari_root")
+def test_a_file_with_no_sign_of_ends_needs_the_time_limit(tmp_path: Path) -> None:
+    arrays, _, _ = hopper_arrays()
+    del arrays["next_observations"]
+    marked = write(tmp_path / "marked.hdf5", arrays)
+    with pytest.raises(DatasetError, match="leave --episode-steps out"):
+        import_file(marked, environment="Hopper-v5", episode_steps=25)
+    expected = import_file(marked, environment="Hopper-v5")
+    del arrays["timeouts"]
+    path = write(tmp_path / "hopper.hdf5", arrays)
+    with pytest.raises(DatasetError, match="--episode-steps N"):
+        import_file(path, environment="Hopper-v5")
+    made = import_file(path, environment="Hopper-v5", episode_steps=25)
+    rows = [load(each.id, goal="stored").next_observations for each in (made, expected)]
+    np.testing.assert_array_equal(*rows)
 
 
 @pytest.mark.usefixtures("minari_root")
