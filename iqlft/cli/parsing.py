@@ -236,6 +236,9 @@ def parse_groups(command: str, default: Training, arguments: list[str]) -> Train
     The groups are the dataclasses that the config is made of, and its hyperparameters.
     """
     parts: dict[str, Any] = {}
+    # Those in files only: tyro would make a flag of each of their keys, whatever it is called.
+    given = {name: each for name, each in vars(default).items() if isinstance(each, dict)}
+    default = configs.with_settings(default, **{name: {} for name in given})
     if default.hyperparameters is not None:
         parts["algorithm"] = default.hyperparameters
     for kind in filter(_is_whole, type(default).__mro__):
@@ -253,7 +256,7 @@ def parse_groups(command: str, default: Training, arguments: list[str]) -> Train
         registry=TYPES,
     )
     values = {key: each for name in parts for key, each in vars(getattr(found, name)).items()}
-    return configs.with_settings(default, **values)
+    return configs.with_settings(default, **{**values, **given})
 
 
 def _is_whole(kind: type) -> bool:

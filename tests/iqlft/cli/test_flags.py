@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from iqlft.cli.main import main
 
@@ -24,3 +25,16 @@ def test_every_flag_of_version_0_1_is_still_there(
         main([*command.split(), "--help"])
     found = re.findall(r"--[a-z0-9][a-z0-9-]*", capsys.readouterr().out)
     assert set(PROMISED[command]) <= set(found)
+
+
+def test_arguments_of_an_environment_may_be_called_as_flags_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text('environment_kwargs: {port: "{worker+5005}", seed: 3, max_episode_steps: 7}')
+    assert main(["pretrain", "--config", str(file), "--seed", "5", "--print-config"]) == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["environment_kwargs"] == {
+        "port": "{worker+5005}", "seed": 3, "max_episode_steps": 7
+    }  # fmt: skip
+    assert (config["seed"], config["port"], config["max_episode_steps"]) == (5, 0, 0)
