@@ -139,7 +139,8 @@ class ActionRange(NamedTuple):
 
     def to_unit(self, actions: NDArray[Any]) -> NDArray[Any]:
         """The inverse; 0 where lower and upper bound are the same."""
-        scaled: NDArray[Any] = (actions - self.centre) / np.where(self.half > 0, self.half, 1)
+        half = np.where(self.half > 0, self.half, np.inf)
+        scaled: NDArray[Any] = (actions - self.centre) / half
         return scaled
 
     def differs(self, other: ActionRange) -> bool:
@@ -229,9 +230,15 @@ def vector_leaves(space: spaces.Space[Any]) -> dict[str, int]:
     return {"": int(space.shape[0])}
 
 
+UNBOUNDED = 1e9
+"""Bounds of actions that are greater, such as the greatest float, are none."""
+
+
 def is_bounded_vector(space: spaces.Space[Any]) -> bool:
     """Whether actions of this space can be learned: vectors with finite bounds."""
-    return isinstance(space, spaces.Box) and len(space.shape) == 1 and space.is_bounded()
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+        return False
+    return bool((np.abs([space.low, space.high]) < UNBOUNDED).all())
 
 
 def observation_bounds(
