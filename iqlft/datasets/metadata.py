@@ -47,7 +47,10 @@ def _are_texts_or_one(value: object) -> bool:
 _NEEDED: dict[str, tuple[Callable[[object], bool], str]] = {
     "dataset_id": (_is_text, "a text"),
     "minari_version": (_is_text, "a text"),
-    "data_format": (lambda value: value in ("hdf5", "arrow"), "hdf5 or arrow"),
+    "data_format": (
+        lambda value: value in ("hdf5", "arrow", "parquet"),
+        "hdf5, arrow or parquet",
+    ),
     "total_episodes": (_is_count, "a number of episodes"),
     "total_steps": (_is_count, "a number of transitions"),
     "observation_space": (_is_text, "a space as JSON"),

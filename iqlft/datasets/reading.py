@@ -81,6 +81,10 @@ def _episodes(dataset: minari.MinariDataset, keys: tuple[str, ...]) -> Iterator[
             arrays = (getattr(episode, name) for name in RecordedEpisode._fields[2:])
             named = zip(RecordedEpisode._fields[2:], arrays, strict=True)
             columns = [_column(np.asarray(array), f"{place}/{name}") for name, array in named]
+            for key in keys or ("",):
+                name = f"observations/{key}".rstrip("/")
+                _require_numbers(leaf(episode.observations, key), f"{place}/{name}")
+            _require_numbers(episode.actions, f"{place}/actions")
             yield _with_flags(episode.observations, episode.actions, *columns, place=place)
         return
     with _opened(path) as file:
@@ -133,9 +137,10 @@ def _columns(dataset: minari.MinariDataset, name: str) -> Iterator[NDArray[Any]]
     path = _hdf5_file(dataset)
     if path is None:
         field, _, key = name.partition("/")
-        for episode in _through_minari(dataset):
-            column = getattr(episode, field)
-            yield np.asarray(column[key] if key else column)
+        for index, episode in enumerate(_through_minari(dataset)):
+            column = leaf(getattr(episode, field), key)
+            _require_numbers(column, f"{_place(dataset, index)}/{name}")
+            yield np.asarray(column)
         return
     with _opened(path) as file:
         for index in dataset.episode_indices:
@@ -173,15 +178,24 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 def _through_minari(dataset: minari.MinariDataset) -> Iterator[minari.EpisodeData]:
     """Episodes of other formats than HDF5."""
-    episodes = iter(dataset.iterate_episodes())
+    episodes: Iterator[minari.EpisodeData] | None = None
     for index in range(len(dataset)):
         try:
+            # Some formats open all files before the first is read.
+            episodes = iter(dataset.iterate_episodes()) if episodes is None else episodes
             episode = next(episodes)
         except Exception as error:  # each format has errors of its own
             raise DatasetError(
                 f"{_place(dataset, index)} cannot be read ({_line(error)}); {AGAIN}."
             ) from error
         yield episode
+
+
+def _require_numbers(array: Any, place: str) -> None:  # noqa: ANN401
+    """Refuses what a format gives in place of an array that it lacks."""
+    dtype = np.asarray(array).dtype
+    if dtype.kind not in "biuf":
+        raise DatasetError(f"{place} is of {dtype}, but numbers are needed; {AGAIN}.")
 
 
 def _place(dataset: minari.MinariDataset, index: int) -> str:

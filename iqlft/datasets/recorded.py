@@ -64,7 +64,8 @@ def open_dataset(dataset_id: str) -> minari.MinariDataset:
         dataset = minari.load_dataset(dataset_id)
     except ImportError as error:
         raise DatasetError(
-            f"{dataset_id} is kept in Arrow, which needs pyarrow: pip install 'minari[arrow]'."
+            f"{dataset_id} is kept in Arrow or Parquet, which needs pyarrow: pip install "
+            "'minari[arrow]'."
         ) from error
     except Exception as error:  # Minari has no errors of its own
         reason = f"{type(error).__name__}: {error}"

@@ -8,11 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 import awkward_environments
 from iqlft_workers import messages
 from iqlft_workers.actor import ActorWeights, make_actor
-from iqlft_workers.environment import Environment, EnvironmentSpec
+from iqlft_workers.environment import (
+    ActionRange,
+    Environment,
+    EnvironmentSpec,
+    is_bounded_vector,
+)
 from iqlft_workers.episode import Episode, EpisodeResult, NotFiniteError
 from iqlft_workers.pool import WorkerError
 from iqlft_workers.rollout import Rollout
@@ -52,6 +58,20 @@ def test_a_value_that_float32_cannot_hold_is_not_finite_either() -> None:
     environment = Environment(EnvironmentSpec(spec().id, reward_scale=1e300, trust=True))
     with pytest.raises(NotFiniteError, match="in value 1 of the reward"):
         Episode(environment, 5).step(STILL)
+
+
+@pytest.mark.parametrize("bound", [np.inf, np.finfo(np.float32).max, 1e30])
+def test_action_spaces_without_real_bounds_are_none_to_learn_in(bound: float) -> None:
+    low, high = np.array([-1, -bound]), np.array([1, 1])
+    assert not is_bounded_vector(spaces.Box(low, high, dtype=np.float64))
+    assert is_bounded_vector(spaces.Box(low.clip(-1, 1), high, dtype=np.float64))
+
+
+def test_where_lower_and_upper_bound_are_the_same_the_action_is_that_constant() -> None:
+    bounds = ActionRange.of([-1, 0.3], [3, 0.3])
+    there = bounds.to_environment(np.array([[0.5, -1], [0, 1]], np.float32))
+    assert there.tolist() == [[2, np.float32(0.3)], [1, np.float32(0.3)]]
+    assert bounds.to_unit(np.array([[2, 0.3], [1, 0.300001]])).tolist() == [[0.5, 0], [0, 0]]
 
 
 def test_what_is_held_of_the_episode_is_dropped_and_the_next_one_begins(

@@ -158,7 +158,8 @@ class ActionRange(NamedTuple):
 
     def to_unit(self, actions: NDArray[Any]) -> NDArray[Any]:
         """The inverse; 0 where lower and upper bound are the same."""
-        scaled: NDArray[Any] = (actions - self.centre) / np.where(self.half > 0, self.half, 1)
+        half = np.where(self.half > 0, self.half, np.inf)
+        scaled: NDArray[Any] = (actions - self.centre) / half
         return scaled
 
     def differs(self, other: ActionRange) -> bool:
@@ -225,9 +226,15 @@ def reported_success(info: Mapping[str, Any], key: str = "") -> bool | None:
     return bool(flag.item())
 
 
+UNBOUNDED = 1e9
+"""Bounds of actions that are greater, such as the greatest float, are none."""
+
+
 def is_bounded_box(space: spaces.Space[Any]) -> bool:
     """Whether actions of this space can be learned: numbers with finite bounds."""
-    return isinstance(space, spaces.Box) and space.is_bounded()
+    if not isinstance(space, spaces.Box):
+        return False
+    return bool((np.abs([space.low, space.high]) < UNBOUNDED).all())
 
 
 def require_named(spec: EnvironmentSpec) -> None:
