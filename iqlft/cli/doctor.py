@@ -15,6 +15,7 @@ from iqlft.training.build import processor_has_bf16, usable_cores
 from iqlft.video.encode import find_ffmpeg
 from iqlft.video.opengl import find_backend
 from iqlft_workers.errors import UserError
+from iqlft_workers.versions import robotics_misfit
 
 
 def examine(runs: Path = Path("runs")) -> list[tuple[str, str]]:
@@ -24,6 +25,8 @@ def examine(runs: Path = Path("runs")) -> list[tuple[str, str]]:
     rows.append(("cores", f"{os.cpu_count()}, of which {usable_cores()} may be used"))
     rows.append(("device", _device()))
     rows += [("bf16", _bf16()), _video()]
+    if misfit := robotics_misfit():
+        rows.append(("missing", f"the kitchen tasks: {misfit}"))
     datasets = list_local()
     rows += [
         ("damaged", f"{each.id}: {each.damage}")

@@ -1,5 +1,7 @@
 """Environments that cannot be made say so in one sentence."""
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from iqlft_workers.environment import (
     EnvironmentSpec,
     reported_success,
 )
+from iqlft_workers.versions import robotics_misfit
 
 
 @pytest.mark.parametrize(
@@ -67,3 +70,28 @@ def test_success_is_what_the_environment_says(
 def test_success_that_is_no_flag_is_refused(value: object) -> None:
     with pytest.raises(EnvironmentMismatchError, match="--success-key"):
         reported_success({"success": value})
+
+
+def test_what_gymnasium_robotics_cannot_build_names_the_version_that_it_can() -> None:
+    spec = EnvironmentSpec("gymnasium_robotics:FrankaKitchen-v1")
+    if not robotics_misfit():
+        Environment(spec).close()
+        return
+    with pytest.raises(EnvironmentMismatchError, match=r"pip install 'mujoco<3.6'"):
+        Environment(spec)
+
+
+@pytest.mark.parametrize(
+    ("mujoco", "fits"), [("3.3.0", True), ("3.5.1", True), ("3.6.0", False), ("4.0.0", False)]
+)
+def test_the_newest_mujoco_for_it_is_known(
+    mujoco: str, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", {"mujoco": mujoco}.get)
+    assert bool(robotics_misfit()) is not fits
+
+
+def test_its_notice_is_not_printed() -> None:
+    code = "import iqlft_workers, gymnasium_robotics"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
+    assert done.stderr == b""

@@ -32,6 +32,7 @@ from iqlft_workers.placeholders import filled
 from iqlft_workers.registration import any_version, current_module
 from iqlft_workers.search_path import advice
 from iqlft_workers.trust import require_trust
+from iqlft_workers.versions import robotics_misfit
 from iqlft_workers.wrapping import RecordedWrapper, wrap
 
 if TYPE_CHECKING:
@@ -296,12 +297,20 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
         raise EnvironmentMismatchError(
             f"{spec.id!r} cannot be made with {dict(spec.kwargs)}: {reason}. Check the keyword "
             "arguments, and that the package that has the environment is installed here."
-            f"{advice(module) if isinstance(error, ImportError) else ''}"
+            f"{advice(module) if isinstance(error, ImportError) else _version_advice(spec)}"
         ) from error
     # Gymnasium-Robotics writes a maze to a file at each construction and leaves it behind.
     if leftover := getattr(made.unwrapped, "tmp_xml_file_path", None):
         Path(leftover).unlink(missing_ok=True)
     return Reported(made, spec.id)
+
+
+def _version_advice(spec: EnvironmentSpec) -> str:
+    """What to install where an environment of Gymnasium-Robotics cannot be made here."""
+    known = gymnasium.registry.get(spec.id.rpartition(":")[2])
+    named = f"{spec.entry_point or spec.id} {known.entry_point if known else ''}"
+    misfit = robotics_misfit() if "gymnasium_robotics" in named else ""
+    return f" {misfit}." if misfit else ""
 
 
 def _target(spec: EnvironmentSpec) -> str | EnvSpec:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 from gymnasium.envs import registration
 
+from iqlft_workers.versions import silence_notices
+
 FIXED_GOAL_MAZE = "iqlft/FixedGoalMaze-v0"
 """Id of the Gymnasium-Robotics mazes with one goal, see `iqlft_workers.fixed_goal`."""
 
@@ -21,6 +23,7 @@ EPISODE_STEPS = {"UMaze": 700, "Medium": 1000, "Large": 1000, "Corner": 300}
 
 def register() -> None:
     """Registers the environments; calling it again changes nothing."""
+    silence_notices()
     for maze, steps in EPISODE_STEPS.items():
         if (id_ := f"iqlft/AntMaze-{maze}-v0") not in registration.registry:
             registration.register(
