@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from iqlft.cli import result_commands
-from iqlft.cli.arguments import NewKeys, ResumeRun
+from iqlft.cli.arguments import Complete, NewKeys, ResumeRun
 from iqlft.cli.parsing import Training, finetune_settings, no_arguments, parse, settings
 from iqlft.cli.streams import lasting_streams
 from iqlft.config import settings as configs
@@ -270,6 +270,14 @@ def _doctor(arguments: list[str]) -> None:
     _say(result_commands.aligned(examine()))
 
 
+def _completion(arguments: list[str]) -> None:
+    """Print what completes commands and flags in bash, zsh, fish or tcsh."""
+    chosen = parse("completion", Complete, arguments)
+    from iqlft.cli.completion import completion  # noqa: PLC0415
+
+    _say(completion(chosen.shell))
+
+
 def _saying(command: Callable[[list[str]], str]) -> Callable[[list[str]], None]:
     @functools.wraps(command)
     def said(arguments: list[str]) -> None:
@@ -283,6 +291,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "finetune": _finetune,
     "run": _run,
     "resume": _resume,
+    "list": _saying(result_commands.list_),
     "evaluate": _saying(result_commands.evaluate),
     "plot": _saying(result_commands.plot),
     "table": _saying(result_commands.table),
@@ -294,6 +303,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "clean": _saying(result_commands.clean),
     "export": _saying(result_commands.export),
     "doctor": _doctor,
+    "completion": _completion,
     "demo": _demo,
 }
 """By name, in the order of the overview."""
@@ -312,7 +322,7 @@ def _resolve(default: Training, command: str, arguments: list[str]) -> Training 
 
 
 def _overview() -> str:
-    lines = [f"  {name:10s}{_summary(command)}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:12s}{_summary(command)}" for name, command in COMMANDS.items()]
     return (
         "iqlft: offline-then-online reinforcement learning with environment workers.\n"
         f"Algorithms: {', '.join(ALGORITHMS)}; `iqlft pretrain --algorithm NAME --help`.\n\n"

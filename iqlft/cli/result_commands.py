@@ -5,6 +5,8 @@ Each takes its own arguments and returns what there is to say.
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from iqlft.cli.arguments import (
     EvaluateRun,
     ExportRun,
     FilmRun,
+    ListRuns,
     PlotRuns,
     ReportRuns,
     TableRuns,
@@ -45,6 +48,55 @@ def evaluate(arguments: list[str]) -> str:
         max_episode_steps=chosen.max_episode_steps,
     )
     return aligned(rows)
+
+
+def list_(arguments: list[str]) -> str:
+    """Runs: status, steps, last score, size and age."""
+    chosen = parse("list", ListRuns, arguments)
+    from iqlft.analysis.quantities import duration, mebibytes  # noqa: PLC0415
+    from iqlft.cli.panel import score_text  # noqa: PLC0415
+    from iqlft.runs.listing import list_runs  # noqa: PLC0415
+
+    found = [run for root in chosen.run or [chosen.runs] for run in list_runs(root)]
+    if chosen.json:
+        rows = [each._asdict() | {"folder": str(each.folder)} for each in found]
+        for row, each in zip(rows, found, strict=True):
+            row["last"] = each.last and each.last._asdict()
+        return as_json(rows)
+    if not found:
+        return f"No runs under {chosen.runs}/ yet; make one with `iqlft pretrain`."
+    heads = ("run", "status", "updates", "env steps", "last score", "size", "age")
+    texts = [
+        (
+            str(each.folder),
+            each.status,
+            f"{each.updates:,}",
+            f"{each.env_steps:,}",
+            score_text(each.last) if each.last else "none yet",
+            mebibytes(each.size_bytes),
+            duration(each.age_seconds),
+        )
+        for each in found
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *texts, strict=True)]
+    lines = (
+        "  ".join(f"{cell:{width}s}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (heads, *texts)
+    )
+    return "\n".join(lines)
+
+
+def as_json(value: Any) -> str:  # noqa: ANN401
+    """Data as JSON; what is not finite is null, as JSON has it."""
+    return json.dumps(_finite(value), indent=1, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def plot(arguments: list[str]) -> str:
