@@ -147,7 +147,13 @@ class RunEpisodes(OneRun):
 
 @dataclass(frozen=True)
 class EvaluateRun(RunEpisodes):
-    """Evaluate the newest policy of a run."""
+    """Evaluate the newest policy of a run, or that of a checkpoint."""
+
+    checkpoint: str = ""
+    """Updates or name of a checkpoint, or best where --keep-best was on; empty: the newest policy.
+    """
+    json: bool = False
+    """As JSON, with the numbers of every episode."""
 
     max_episode_steps: Size = 0
     """Time limit of an episode; 0: that of the policy's environment."""

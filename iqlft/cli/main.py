@@ -16,6 +16,7 @@ from rich.console import Console
 
 from iqlft.cli import result_commands
 from iqlft.cli.arguments import Complete, NewKeys, ResumeRun
+from iqlft.cli.outputs import QUIET, console
 from iqlft.cli.parsing import Training, finetune_settings, no_arguments, parse, settings
 from iqlft.cli.streams import lasting_streams
 from iqlft.config import settings as configs
@@ -53,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         disk among it, 3 when training diverged, 130 after an interruption, 141 when nobody has read
         the output of a command that only prints.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = [each for each in given if each not in ("--quiet", "-q")]
+    QUIET.set(len(arguments) < len(given))
     with lasting_streams() as output:
         try:
             code = _obey(arguments)
@@ -327,7 +330,7 @@ def _overview() -> str:
         "iqlft: offline-then-online reinforcement learning with environment workers.\n"
         f"Algorithms: {', '.join(ALGORITHMS)}; `iqlft pretrain --algorithm NAME --help`.\n\n"
         "usage: iqlft COMMAND [...]\n\n" + "\n".join(lines) + "\n\n"
-        "`iqlft COMMAND --help` says more."
+        "`iqlft COMMAND --help` says more; with --quiet a command says how it ends and no more."
     )
 
 
@@ -345,6 +348,6 @@ def _say(text: str) -> None:
 
 
 def _progress() -> Any:  # noqa: ANN401
-    from iqlft.cli.console import GenerationProgress  # noqa: PLC0415
+    from iqlft.cli.console import EpisodeProgress  # noqa: PLC0415
 
-    return GenerationProgress(Console())
+    return EpisodeProgress(console())

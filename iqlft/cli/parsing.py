@@ -44,6 +44,8 @@ class SettingsSource:
     """The settings of one published source."""
     print_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the settings as YAML, which --config reads back, and stop."""
+    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Say how the command ends, and errors, and no more; of every command."""
 
 
 def settings(

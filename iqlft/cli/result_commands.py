@@ -23,7 +23,7 @@ from iqlft.cli.arguments import (
     ReportRuns,
     TableRuns,
 )
-from iqlft.cli.outputs import writing
+from iqlft.cli.outputs import QUIET, console, writing
 from iqlft.cli.parsing import parse
 from iqlft_workers.files import write_output
 from iqlft_workers.text import printable
@@ -35,19 +35,25 @@ if TYPE_CHECKING:
 
 
 def evaluate(arguments: list[str]) -> str:
-    """Evaluate the newest policy of a run."""
+    """Evaluate the newest policy of a run, or that of a checkpoint."""
     chosen = parse("evaluate", EvaluateRun, arguments)
-    from iqlft.training.evaluate import evaluate as run_evaluation  # noqa: PLC0415
+    from iqlft.cli.console import EpisodeProgress  # noqa: PLC0415
+    from iqlft.training.evaluate import evaluation  # noqa: PLC0415
 
-    rows = run_evaluation(
-        chosen.run,
-        chosen.episodes,
-        chosen.workers,
-        trust=chosen.trust,
-        patience_seconds=chosen.patience,
-        max_episode_steps=chosen.max_episode_steps,
-    )
-    return aligned(rows)
+    # JSON stands alone on the standard output.
+    shown = Console(stderr=True, quiet=QUIET.get()) if chosen.json else console()
+    with EpisodeProgress(shown) as progress:
+        found = evaluation(
+            chosen.run,
+            chosen.episodes,
+            chosen.workers,
+            trust=chosen.trust,
+            patience_seconds=chosen.patience,
+            max_episode_steps=chosen.max_episode_steps,
+            checkpoint=chosen.checkpoint,
+            progress=progress,
+        )
+    return as_json(found.numbers()) if chosen.json else aligned(found.rows())
 
 
 def list_(arguments: list[str]) -> str:
@@ -297,4 +303,4 @@ def console_reporter() -> Any:  # noqa: ANN401
     """Shows what a command does meanwhile; a context manager."""
     from iqlft.cli.console import ConsoleReporter  # noqa: PLC0415
 
-    return ConsoleReporter(Console())
+    return ConsoleReporter(console())

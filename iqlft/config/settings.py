@@ -138,8 +138,7 @@ class OutputConfig:
     back on where the last one is damaged.
     """
     keep_every: Size = 0
-    """Updates between checkpoints that stay for good, a multiple of checkpoint_every; 0: none do.
-    """
+    """Updates between checkpoints that stay for good; 0: none do but the end of pretraining."""
     keep_best: bool = False
     """Keep the policy of the best evaluation too, in best/; results are still those of the last.
     """

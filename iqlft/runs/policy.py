@@ -32,6 +32,9 @@ _log = logging.getLogger(__name__)
 WEIGHTS, DESCRIPTION = "actor.safetensors", "policy.json"
 """The files of a policy folder."""
 
+BEST = "best"
+"""Folder of a run with the policy of its best evaluation, where that is kept."""
+
 
 class PolicyError(UserError):
     """A policy folder that is missing, damaged, or does not fit the environment."""

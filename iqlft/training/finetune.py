@@ -319,7 +319,7 @@ def _open(
     if journal.loss:
         session.incident(f"The run goes on without what is lost: {journal.loss}")
     if plan.config.remote_workers:
-        session.reporter.event(_invitation(plan.run, plan.config, gateway))
+        session.tell(_invitation(plan.run, plan.config, gateway))
 
 
 def _phase(plan: FinetunePlan, switched: Switch, index: int) -> Online:

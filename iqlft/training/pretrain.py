@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.training.progress import Reporter
     from iqlft.training.replay import Replay
+
+_log = logging.getLogger(__name__)
 
 
 @flushed_denormals()
@@ -276,8 +279,6 @@ def _train(
     gateways: Sequence[Gateway],
 ) -> None:
     """Trains every member, from checkpoints where there are any."""
-    for note in stack.notes:
-        reporter.event(note)
     with Sessions[Offline](dataset, reporter, len(plans)) as sessions:
         for index, (plan, gateway) in enumerate(zip(plans, gateways, strict=True)):
             member = stack.member(index)
@@ -285,6 +286,9 @@ def _train(
             session = sessions.open(plan, gateway, phase, member)
             if plan.saved is None:
                 session.checkpoint()  # So that a run can be resumed from its first moment on.
+        for note in stack.notes:
+            _log.info("%s", note)  # In the log of every session.
+            reporter.event(note)
         _loop(stack, sessions, plans[0].config)
         sessions.each(Session.finish)
 
