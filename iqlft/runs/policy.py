@@ -53,6 +53,13 @@ class Policy:
         self._range, self._said = environment.action_range, False
         self._actor = make_actor(weights)
 
+    def __repr__(self) -> str:
+        weights = self.weights
+        return (
+            f"<Policy for {self.environment.id}: {weights.kind}, {weights.version:,} updates, "
+            f"{weights.observation_dim} observations -> {weights.action_dim} actions>"
+        )
+
     def __call__(
         self,
         observation: Any,  # noqa: ANN401

@@ -87,7 +87,9 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[P
     folders = [run_folder(each) for each in configs]
     for folder in folders:
         refuse_existing(folder)
-    dataset, reporter = load_task_dataset(config), reporter or Silent()
+    reporter = reporter or Silent()
+    reporter.event(f"Reading {' + '.join(config.dataset)}.")
+    dataset = load_task_dataset(config)
     if not stacked(config, len(configs)):
         jobs = [
             Job(folder, "pretrain", to_dict(each))
@@ -129,7 +131,9 @@ def resume_pretraining(
     check(configs[0])
     require_alike(runs, [shared(each) for each in configs])
     saved = load_together(runs, configs[0].checkpoint_every)
-    dataset, reporter = load_task_dataset(configs[0]), reporter or Silent()
+    reporter = reporter or Silent()
+    reporter.event(f"Reading {' + '.join(configs[0].dataset)}.")
+    dataset = load_task_dataset(configs[0])
     stack = build(configs[0], dataset, [each.seed for each in configs])
     with ExitStack() as opened:
         gateways = []
