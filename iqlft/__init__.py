@@ -20,7 +20,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-import iqlft_workers  # noqa: F401 -- registers the environments with Gymnasium
+from iqlft_workers import __version__ as __version__  # registers the environments too
 
 if TYPE_CHECKING:
     from iqlft.api import IQL as IQL
@@ -48,6 +48,10 @@ __all__ = ["IQL", "Algorithm", "load_dataset"]
 __all__ += ["FinetuneConfig", "Policy", "PretrainConfig", "finetune", "load_policy", "pretrain"]
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__", "__doc__"])
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

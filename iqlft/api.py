@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from rich.console import Console
+from rich.progress import track
 
 from iqlft.algorithms.base import reduce
 from iqlft.config import settings as configs
 from iqlft.config import validation
-from iqlft.config.algorithms import registered
+from iqlft.config.algorithms import registered, title
 from iqlft.config.errors import nearest
 from iqlft.runs.policy import Policy, save_policy
 from iqlft.training.build import (
@@ -22,9 +25,11 @@ from iqlft.training.build import (
     pick_device,
 )
 from iqlft.training.divergence import bound_targets
+from iqlft.training.evaluate import Evaluation, run_episodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Unpack
 
     import numpy as np
     import torch
@@ -106,7 +111,7 @@ class Algorithm:
                 "An actor_schedule other than constant needs the number of updates in advance; use "
                 "`iqlft.pretrain`, or keep it constant."
             )
-        self._dataset, self._threads = dataset, machine.threads
+        self._name, self._dataset, self._threads = title(name), dataset, machine.threads
         place = pick_device(device)
         self._replay = build_replay(dataset, [seed], device=place)
         self._algorithm = build_algorithm(
@@ -122,6 +127,12 @@ class Algorithm:
         bound_targets(self._algorithm, self._replay)
         self._policy: Policy | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"<{self._name} on {self._dataset.id}: {self.updates:,} updates, "
+            f"{self._replay.device}, {self._settings}>"
+        )
+
     @property
     def updates(self) -> int:
         """Updates made so far."""
@@ -133,6 +144,7 @@ class Algorithm:
         *,
         log_every: int = 1000,
         callback: Callable[[dict[str, float]], None] | None = None,
+        progress: bool = False,
     ) -> dict[str, float]:
         """Makes updates on batches from the dataset.
 
@@ -140,6 +152,7 @@ class Algorithm:
             num_updates: how many more.
             log_every: updates between calls of `callback`.
             callback: receives the metrics of an update.
+            progress: whether to show a bar on the standard error.
 
         Returns:
             The metrics of the last update; `docs/metrics.md` explains them.
@@ -152,7 +165,8 @@ class Algorithm:
         self._policy = None
         batch_size = self._settings.batch_size * self._algorithm.batches_per_update
         with own_threads(self._threads), flushed_denormals():
-            for index in range(num_updates):
+            shown = Console(stderr=True)
+            for index in track(range(num_updates), "updates", console=shown, disable=not progress):
                 metrics = self._algorithm.update(self._replay.sample(batch_size))
                 if callback is not None and (index + 1) % log_every == 0:
                     callback({"updates": self.updates, **reduce(metrics)[0]})
@@ -183,9 +197,47 @@ class Algorithm:
         about = {"dataset": self._dataset.id, "updates": self.updates}
         save_policy(Path(folder), self.policy.weights, self._dataset.environment, about)
 
+    def evaluate(self, episodes: int = 100, *, workers: int = 2) -> dict[str, Any]:
+        """Evaluation episodes of the mean action in the dataset's environment.
+
+        Call it under `if __name__ == "__main__":`, as worker processes are started.
+
+        Args:
+            episodes: how many, from the seeds that training uses.
+            workers: processes that run them.
+
+        Returns:
+            `success` and `return`, each a value with the bounds of its 95 % interval, and every
+            episode's own.
+        """
+        results = run_episodes(self.policy, self._name, episodes, workers)
+        return Evaluation(Path(self._dataset.id), self.policy, results).numbers()
+
     def state(self) -> dict[str, torch.Tensor]:
         """Every tensor of the algorithm, for those who build their own loop."""
         return self._algorithm.state()
+
+
+class IQLSettings(TypedDict, total=False):
+    """What `IQL` takes, so that a type checker knows: see `Algorithm` and `IQLHyperparameters`."""
+
+    seed: int
+    device: str
+    threads: int
+    precision: Precision
+    normalize_observations: bool
+    learning_rate: float
+    batch_size: int
+    hidden_size: int
+    hidden_layers: int
+    discount: float
+    target_update_rate: float
+    clip_targets: bool
+    critic_layer_norm: bool
+    expectile: float
+    inverse_temperature: float
+    actor_schedule: Literal["constant", "cosine", "climbing-cosine"]
+    dropout: float
 
 
 class IQL(Algorithm):
@@ -197,5 +249,5 @@ class IQL(Algorithm):
             target_update_rate, learning_rate, batch_size, hidden_size, hidden_layers, dropout.
     """
 
-    def __init__(self, dataset: OfflineDataset, **settings: Any) -> None:  # noqa: ANN401
+    def __init__(self, dataset: OfflineDataset, **settings: Unpack[IQLSettings]) -> None:
         super().__init__("iql", dataset, **settings)

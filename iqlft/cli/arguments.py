@@ -31,6 +31,14 @@ class RunFolders:
 
 
 @dataclass(frozen=True)
+class ListRuns(RunFolders):
+    """List runs: status, steps, last score, size and age, the newest first."""
+
+    json: bool = False
+    """As JSON, with numbers as they are."""
+
+
+@dataclass(frozen=True)
 class PlotRuns(RunFolders):
     """Draw the before/after score curve, or with --metric or --x any metric of the runs."""
 
@@ -139,7 +147,13 @@ class RunEpisodes(OneRun):
 
 @dataclass(frozen=True)
 class EvaluateRun(RunEpisodes):
-    """Evaluate the newest policy of a run."""
+    """Evaluate the newest policy of a run, or that of a checkpoint."""
+
+    checkpoint: str = ""
+    """Updates or name of a checkpoint, or best where --keep-best was on; empty: the newest policy.
+    """
+    json: bool = False
+    """As JSON, with the numbers of every episode."""
 
     max_episode_steps: Size = 0
     """Time limit of an episode; 0: that of the policy's environment."""
@@ -172,6 +186,31 @@ class NewKeys:
     """Where; made if it is not there."""
     workers: Count = 8
     """How many workers, with the ids from 0, local ones included."""
+
+
+@dataclass(frozen=True)
+class JoinLearner:
+    """Work for a learner, here or on another machine (`iqlft worker --help` says more)."""
+
+    connect: str
+    """Address of a learner, or the file in its run folder that names it."""
+    keys: Path | None = None
+    """Folder of keys."""
+    worker_id: Size | None = None
+    """Which of the learner's workers this is."""
+
+
+@dataclass(frozen=True)
+class Complete:
+    """Print what completes commands, flags and choices in a shell.
+
+    bash: iqlft completion bash > ~/.local/share/bash-completion/completions/iqlft; zsh: iqlft
+    completion zsh > a folder of $fpath/_iqlft; fish: iqlft completion fish >
+    ~/.config/fish/completions/iqlft.fish
+    """
+
+    shell: Annotated[Literal["bash", "zsh", "fish", "tcsh"], tyro.conf.Positional]
+    """For which shell."""
 
 
 @dataclass(frozen=True)

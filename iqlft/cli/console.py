@@ -118,8 +118,8 @@ class _Shown:
     eta: Eta = field(default_factory=Eta)
 
 
-class GenerationProgress:
-    """Shows the generation of a dataset; called with episodes done, in all, and transitions/s.
+class EpisodeProgress:
+    """Shows how many episodes are done; called with that, how many in all, and transitions/s.
 
     Args:
         console: where to; a line every half minute instead of a bar unless it is a terminal.
@@ -132,7 +132,7 @@ class GenerationProgress:
             columns = (
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("episodes, {task.fields[speed]}"),
+                TextColumn("episodes{task.fields[speed]}"),
             )
             self._bar = Progress(*columns, TimeRemainingColumn(), console=console)
             self._task = self._bar.add_task("episodes", total=None, speed="")
@@ -152,14 +152,16 @@ class GenerationProgress:
         if self._bar:
             self._bar.stop()
 
-    def __call__(self, done: int, total: int, transitions_per_second: float) -> None:
+    def __call__(self, done: int, total: int, transitions_per_second: float | None = None) -> None:
         """Shows the progress."""
-        speed = f"{transitions_per_second:,.0f} transitions/s"
+        known = transitions_per_second is not None
+        speed = f", {transitions_per_second:,.0f} transitions/s" if known else ""
         if self._bar:
             self._bar.update(self._task, completed=done, total=total, speed=speed)
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_SECONDS
-            remaining = (time.monotonic() - self._began) / max(1, done) * (total - done)
+            passed = time.monotonic() - self._began
+            remaining = passed / done * (total - done) if done else None
             self._console.print(
-                f"{done:,}/{total:,} episodes, {speed}, {clock(remaining)} left", highlight=False
+                f"{done:,}/{total:,} episodes{speed}, {clock(remaining)} left", highlight=False
             )

@@ -5,11 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-
 from iqlft.cli.arguments import CheckData, ImportData, MakeData, OneDataset, PlotData
-from iqlft.cli.console import GenerationProgress
-from iqlft.cli.outputs import writing
+from iqlft.cli.console import EpisodeProgress
+from iqlft.cli.outputs import console, writing
 from iqlft.cli.parsing import no_arguments, parse
 from iqlft.config.errors import ConfigError, nearest
 from iqlft_workers.files import write_output
@@ -75,7 +73,7 @@ def _make(arguments: list[str]) -> str:
     chosen = parse("data make", MakeData, arguments)
     from iqlft.datasets.antmaze.generation import make_dataset  # noqa: PLC0415
 
-    with GenerationProgress(Console()) as progress:
+    with EpisodeProgress(console()) as progress:
         made = make_dataset(
             chosen.task,
             transitions=chosen.transitions,

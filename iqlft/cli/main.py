@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from iqlft.cli import result_commands
-from iqlft.cli.arguments import NewKeys, ResumeRun
+from iqlft.cli.arguments import Complete, NewKeys, ResumeRun
+from iqlft.cli.outputs import QUIET, console
 from iqlft.cli.parsing import Training, finetune_settings, no_arguments, parse, settings
 from iqlft.cli.streams import lasting_streams
 from iqlft.config import settings as configs
@@ -53,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         disk among it, 3 when training diverged, 130 after an interruption, 141 when nobody has read
         the output of a command that only prints.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = [each for each in given if each not in ("--quiet", "-q")]
+    QUIET.set(len(arguments) < len(given))
     with lasting_streams() as output:
         try:
             code = _obey(arguments)
@@ -273,6 +276,14 @@ def _doctor(arguments: list[str]) -> None:
     _say(result_commands.aligned(examine()))
 
 
+def _completion(arguments: list[str]) -> None:
+    """Print what completes commands and flags in bash, zsh, fish or tcsh."""
+    chosen = parse("completion", Complete, arguments)
+    from iqlft.cli.completion import completion  # noqa: PLC0415
+
+    _say(completion(chosen.shell))
+
+
 def _saying(command: Callable[[list[str]], str]) -> Callable[[list[str]], None]:
     @functools.wraps(command)
     def said(arguments: list[str]) -> None:
@@ -286,6 +297,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "finetune": _finetune,
     "run": _run,
     "resume": _resume,
+    "list": _saying(result_commands.list_),
     "evaluate": _saying(result_commands.evaluate),
     "plot": _saying(result_commands.plot),
     "table": _saying(result_commands.table),
@@ -297,6 +309,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "clean": _saying(result_commands.clean),
     "export": _saying(result_commands.export),
     "doctor": _doctor,
+    "completion": _completion,
     "demo": _demo,
 }
 """By name, in the order of the overview."""
@@ -315,12 +328,12 @@ def _resolve(default: Training, command: str, arguments: list[str]) -> Training 
 
 
 def _overview() -> str:
-    lines = [f"  {name:10s}{_summary(command)}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:12s}{_summary(command)}" for name, command in COMMANDS.items()]
     return (
         "iqlft: offline-then-online reinforcement learning with environment workers.\n"
         f"Algorithms: {', '.join(ALGORITHMS)}; `iqlft pretrain --algorithm NAME --help`.\n\n"
         "usage: iqlft COMMAND [...]\n\n" + "\n".join(lines) + "\n\n"
-        "`iqlft COMMAND --help` says more."
+        "`iqlft COMMAND --help` says more; with --quiet a command says how it ends and no more."
     )
 
 
@@ -338,6 +351,6 @@ def _say(text: str) -> None:
 
 
 def _progress() -> Any:  # noqa: ANN401
-    from iqlft.cli.console import GenerationProgress  # noqa: PLC0415
+    from iqlft.cli.console import EpisodeProgress  # noqa: PLC0415
 
-    return GenerationProgress(Console())
+    return EpisodeProgress(console())

@@ -1,15 +1,27 @@
-"""What is said where a command's output cannot be written."""
+"""Where commands say what they do, and what is said where their output cannot be written."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from iqlft.config.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
+"""Whether a command says only how it ends."""
+
+
+def console() -> Console:
+    """Where a command says what it does meanwhile; with --quiet that is nowhere."""
+    return Console(quiet=QUIET.get())
 
 
 @contextmanager

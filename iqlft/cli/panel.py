@@ -98,7 +98,7 @@ def _cells(status: Status, remaining: float | None) -> dict[str, str]:
     return {
         "done": f"{_share(status):.1%}",
         "left": clock(remaining, "unknown"),
-        "score": _score(status.last) if status.last else "none yet",
+        "score": score_text(status.last) if status.last else "none yet",
         "change": _difference(status),
         "updates/s": f"{status.updates_per_second:,.0f}",
         "steps/s": speed,
@@ -190,7 +190,8 @@ def _training(status: Status) -> str:
     return "" if status.training_success is None else f"{status.training_success:.0%}"
 
 
-def _score(score: Score) -> str:
+def score_text(score: Score) -> str:
+    """A score with its interval, in words."""
     if score.success is None:
         return f"return {score.mean_return:.1f}"
     _, low, high = wilson_interval(score.success, score.episodes)
@@ -201,7 +202,7 @@ def _scored(status: Status) -> str:
     """The newest score, and how it has changed."""
     assert status.last is not None
     change = _difference(status)
-    return _score(status.last) + (f", {change} since the switch" if change else "")
+    return score_text(status.last) + (f", {change} since the switch" if change else "")
 
 
 def _difference(status: Status) -> str:

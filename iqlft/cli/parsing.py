@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -30,10 +30,25 @@ Training = TypeVar("Training", configs.PretrainConfig, configs.FinetuneConfig, c
 TRAINING_HELP = (
     "Settings come from the defaults of --algorithm NAME, whose hyperparameters are flags here, "
     "then --task NAME (a file in configs/; for finetune that of the run, and what the run was "
-    f"pretrained with), then --preset NAME ({', '.join(PRESETS)}), then --config FILE, then the "
-    "flags. --print-config shows the result as YAML, which --config reads back."
+    "pretrained with), then --preset NAME, then --config FILE, then the flags."
 )
-"""What `--help` of a training command begins with."""
+"""What `--help` of a training command says after the command's sentence."""
+_ORDER = ("source", "task", "offline", "algorithm", "online", "machine", "output", "settings")
+"""Groups of flags, in the order of `--help`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SettingsSource:
+    """Where settings come from, below the flags, and where they go."""
+
+    config: Path | None = None
+    """YAML file of settings, such as --print-config writes, or a run's config.yaml."""
+    preset: Literal[tuple(PRESETS)] | None = None  # type: ignore[valid-type]
+    """The settings of one published source."""
+    print_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the settings as YAML, which --config reads back, and stop."""
+    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Say how the command ends, and errors, and no more; of every command."""
 
 
 def settings(
@@ -231,32 +246,39 @@ def parse(command: str, kind: Any, arguments: list[str]) -> Any:  # noqa: ANN401
 
 
 def parse_groups(command: str, default: Training, arguments: list[str]) -> Training:
-    """Parses flags onto a training command's config; `--help` shows them in groups.
-
-    The groups are the dataclasses that the config is made of, and its hyperparameters.
-    """
-    parts: dict[str, Any] = {}
-    # Those in files only: tyro would make a flag of each of their keys, whatever it is called.
-    given = {name: each for name, each in vars(default).items() if isinstance(each, dict)}
-    default = configs.with_settings(default, **{name: {} for name in given})
-    if default.hyperparameters is not None:
-        parts["algorithm"] = default.hyperparameters
-    for kind in filter(_is_whole, type(default).__mro__):
-        parts[_title(kind)] = configs.part(default, kind)
-    groups = dataclasses.make_dataclass(
-        "Groups", [(key, type(part)) for key, part in parts.items()]
-    )
+    """Parses flags onto a training command's config; `--help` shows them in groups."""
+    groups = groups_of(default)
     found = tyro.cli(
-        groups,
+        type(groups),
         args=arguments,
         prog=f"iqlft {command}",
-        description=TRAINING_HELP,
-        default=groups(**parts),
+        description=f"{_SENTENCES.get(command, type(default).__doc__)}\n\n{TRAINING_HELP}",
+        default=groups,
         config=(tyro.conf.OmitArgPrefixes,),
         registry=TYPES,
     )
-    values = {key: each for name in parts for key, each in vars(getattr(found, name)).items()}
-    return configs.with_settings(default, **{**values, **given})
+    parts = {name: part for name, part in vars(found).items() if name != "settings"}
+    values = {key: each for part in parts.values() for key, each in vars(part).items()}
+    values |= {key: getattr(default, key) for key, each in values.items() if isinstance(each, dict)}
+    return configs.with_settings(default, **values)
+
+
+_SENTENCES = {"demo": "The main job in small: data, pretraining, fine-tuning, figure."}
+"""What commands do that have their config from another one."""
+
+
+def groups_of(default: configs.PretrainConfig | configs.FinetuneConfig) -> Any:  # noqa: ANN401
+    """A config's settings in groups: the dataclasses that it is made of, and hyperparameters."""
+    parts: dict[str, Any] = {"settings": SettingsSource()}
+    if default.hyperparameters is not None:
+        parts["algorithm"] = default.hyperparameters
+    for kind in filter(_is_whole, type(default).__mro__):
+        part: Any = configs.part(default, kind)
+        # What a mapping holds is no flag, and may be called as one is.
+        mappings = [key for key, each in vars(part).items() if isinstance(each, dict)]
+        parts[_title(kind)] = dataclasses.replace(part, **{key: {} for key in mappings})
+    fields = [(key, type(parts[key])) for key in _ORDER if key in parts]
+    return dataclasses.make_dataclass("Groups", fields)(**parts)
 
 
 def _is_whole(kind: type) -> bool:

@@ -5,6 +5,8 @@ Each takes its own arguments and returns what there is to say.
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +18,12 @@ from iqlft.cli.arguments import (
     EvaluateRun,
     ExportRun,
     FilmRun,
+    ListRuns,
     PlotRuns,
     ReportRuns,
     TableRuns,
 )
-from iqlft.cli.outputs import writing
+from iqlft.cli.outputs import QUIET, console, writing
 from iqlft.cli.parsing import parse
 from iqlft_workers.files import write_output
 from iqlft_workers.text import printable
@@ -32,19 +35,74 @@ if TYPE_CHECKING:
 
 
 def evaluate(arguments: list[str]) -> str:
-    """Evaluate the newest policy of a run."""
+    """Evaluate the newest policy of a run, or that of a checkpoint."""
     chosen = parse("evaluate", EvaluateRun, arguments)
-    from iqlft.training.evaluate import evaluate as run_evaluation  # noqa: PLC0415
+    from iqlft.cli.console import EpisodeProgress  # noqa: PLC0415
+    from iqlft.training.evaluate import evaluation  # noqa: PLC0415
 
-    rows = run_evaluation(
-        chosen.run,
-        chosen.episodes,
-        chosen.workers,
-        trust=chosen.trust,
-        patience_seconds=chosen.patience,
-        max_episode_steps=chosen.max_episode_steps,
+    # JSON stands alone on the standard output.
+    shown = Console(stderr=True, quiet=QUIET.get()) if chosen.json else console()
+    with EpisodeProgress(shown) as progress:
+        found = evaluation(
+            chosen.run,
+            chosen.episodes,
+            chosen.workers,
+            trust=chosen.trust,
+            patience_seconds=chosen.patience,
+            max_episode_steps=chosen.max_episode_steps,
+            checkpoint=chosen.checkpoint,
+            progress=progress,
+        )
+    return as_json(found.numbers()) if chosen.json else aligned(found.rows())
+
+
+def list_(arguments: list[str]) -> str:
+    """Runs: status, steps, last score, size and age."""
+    chosen = parse("list", ListRuns, arguments)
+    from iqlft.analysis.quantities import duration, mebibytes  # noqa: PLC0415
+    from iqlft.cli.panel import score_text  # noqa: PLC0415
+    from iqlft.runs.listing import list_runs  # noqa: PLC0415
+
+    found = [run for root in chosen.run or [chosen.runs] for run in list_runs(root)]
+    if chosen.json:
+        rows = [each._asdict() | {"folder": str(each.folder)} for each in found]
+        for row, each in zip(rows, found, strict=True):
+            row["last"] = each.last and each.last._asdict()
+        return as_json(rows)
+    if not found:
+        return f"No runs under {chosen.runs}/ yet; make one with `iqlft pretrain`."
+    heads = ("run", "status", "updates", "env steps", "last score", "size", "age")
+    texts = [
+        (
+            str(each.folder),
+            each.status,
+            f"{each.updates:,}",
+            f"{each.env_steps:,}",
+            score_text(each.last) if each.last else "none yet",
+            mebibytes(each.size_bytes),
+            duration(each.age_seconds),
+        )
+        for each in found
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *texts, strict=True)]
+    lines = (
+        "  ".join(f"{cell:{width}s}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (heads, *texts)
     )
-    return aligned(rows)
+    return "\n".join(lines)
+
+
+def as_json(value: Any) -> str:  # noqa: ANN401
+    """Data as JSON; what is not finite is null, as JSON has it."""
+    return json.dumps(_finite(value), indent=1, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def plot(arguments: list[str]) -> str:
@@ -245,4 +303,4 @@ def console_reporter() -> Any:  # noqa: ANN401
     """Shows what a command does meanwhile; a context manager."""
     from iqlft.cli.console import ConsoleReporter  # noqa: PLC0415
 
-    return ConsoleReporter(Console())
+    return ConsoleReporter(console())

@@ -85,7 +85,9 @@ class TaskConfig:
     """What an episode is judged by: success, where the environment reports it, or its return."""
     success_key: str = ""
     """What of a step's info says success; empty: success, else is_success."""
-    reference_scores: tuple[float, float] | None = None
+    reference_scores: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LOW HIGH")] = (
+        None
+    )
     """Returns that score 0 and 100; none: those that the dataset records, if any."""
     normalize_observations: bool = False
     """Subtract the dataset's mean and divide by its deviation (CORL does, IQL's authors do not)."""
@@ -136,6 +138,14 @@ class MachineConfig:
     """Seconds that an environment may take to be built, to reset or to step; then its worker is
     taken for hung, and a local one is killed and started again.
     """
+    port: Port = 0
+    """TCP port that workers connect to, weights on the next one; 0: any two free ones."""
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """What a training command writes, and where."""
+
     log_every: Count = 1000
     """Updates between rows of metrics.jsonl."""
     checkpoint_every: Count = 50_000
@@ -144,10 +154,13 @@ class MachineConfig:
     """Newest checkpoints that stay, beside the end of pretraining; with 1 there is none to fall
     back on where the last one is damaged.
     """
+    keep_every: Size = 0
+    """Updates between checkpoints that stay for good; 0: none do but the end of pretraining."""
+    keep_best: bool = False
+    """Keep the policy of the best evaluation too, in best/; results are still those of the last.
+    """
     runs: Path = Path("runs")
     """Folder that holds the run folders."""
-    port: Port = 0
-    """TCP port that workers connect to, weights on the next one; 0: any two free ones."""
     tensorboard: bool = True
     """Also write TensorBoard events."""
     dry_run: bool = False
@@ -177,7 +190,7 @@ class OfflineConfig:
 
 
 @dataclass(frozen=True)
-class PretrainConfig(OfflineConfig, TaskConfig, MachineConfig):
+class PretrainConfig(OfflineConfig, TaskConfig, MachineConfig, OutputConfig):
     """Pretrain an algorithm on an offline dataset."""
 
     hyperparameters: Hyperparameters = field(default_factory=IQLHyperparameters)
@@ -266,7 +279,7 @@ class SourceConfig:
 
 
 @dataclass(frozen=True)
-class FinetuneConfig(SourceConfig, OnlineConfig, MachineConfig):
+class FinetuneConfig(SourceConfig, OnlineConfig, MachineConfig, OutputConfig):
     """Fine-tune a pretrained run online, with rollout workers."""
 
     hyperparameters: Hyperparameters | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+import typing
 from typing import Any
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -22,6 +24,32 @@ def _whole_number(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | N
         instance_from_str=lambda words: whole_number(words[0]),
         is_instance=lambda value: isinstance(value, int),
         str_from_instance=lambda value: [str(value)],
+    )
+
+
+@TYPES.primitive_rule
+def _or_none(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """A single value or none, called after the value alone: what none means stands beside it."""
+    kinds = typing.get_args(about.type)
+    union = typing.get_origin(about.type) in (types.UnionType, typing.Union)
+    if not union or types.NoneType not in kinds:
+        return None
+    (kind, *others) = (each for each in kinds if each is not types.NoneType)
+    rest: Any = typing.Union[kind, *others]  # Of one type it is that type.
+    spec = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(rest, set()))
+    if not isinstance(spec, PrimitiveConstructorSpec) or spec.nargs != 1:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=spec.metavar,
+        instance_from_str=lambda words: (
+            None if words == ["None"] else spec.instance_from_str(words)
+        ),
+        is_instance=lambda value: value is None or spec.is_instance(value),
+        str_from_instance=lambda value: (
+            ["None"] if value is None else spec.str_from_instance(value)
+        ),
+        choices=None if spec.choices is None else (*spec.choices, "None"),
     )
 
 

@@ -92,6 +92,12 @@ class OfflineDataset:
         self._statistics: RowStatistics | None = None
         self.time_limit: int | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"<OfflineDataset {self.id}: {self.num_transitions:,} transitions in "
+            f"{self.num_episodes:,} episodes, goal {self.goal}, of {self.environment.id}>"
+        )
+
     @property
     def layout(self) -> RowLayout:
         """Where the fields stand in a row."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from iqlft.config.settings import (
     MachineConfig,
     OnlineConfig,
+    OutputConfig,
     config_fields,
     load_task,
     task_names,
@@ -78,7 +79,8 @@ def _of(config: PretrainConfig, algorithm: str, *, own: bool) -> Inherited:
     values = {key: value for key, value in task.items() if key in config_fields(OnlineConfig)}
     values |= {} if own else task.get(algorithm) or {}
     sources = dict.fromkeys(values, f"the task {config.task}")
-    kept = config_fields(MachineConfig).keys() - _OF_THE_COMMAND
+    written = config_fields(MachineConfig) | config_fields(OutputConfig)
+    kept = written.keys() - _OF_THE_COMMAND
     if own:
         kept |= {"algorithm", *to_dict(config.hyperparameters)}
     before = {key: value for key, value in to_dict(config).items() if key in kept}

@@ -33,6 +33,9 @@ _log = logging.getLogger(__name__)
 WEIGHTS, DESCRIPTION = "actor.safetensors", "policy.json"
 """The files of a policy folder."""
 
+BEST = "best"
+"""Folder of a run with the policy of its best evaluation, where that is kept."""
+
 
 class PolicyError(UserError):
     """A policy folder that is missing, damaged, or does not fit the environment."""
@@ -50,6 +53,13 @@ class Policy:
         self.weights, self.environment = weights, environment
         self._range, self._said = environment.action_range, False
         self._actor = make_actor(weights)
+
+    def __repr__(self) -> str:
+        weights = self.weights
+        return (
+            f"<Policy for {self.environment.id}: {weights.kind}, {weights.version:,} updates, "
+            f"{weights.observation_dim} observations -> {weights.action_dim} actions>"
+        )
 
     def __call__(
         self,

@@ -8,10 +8,11 @@ import safetensors.torch
 
 from iqlft.analysis.quantities import mebibytes
 from iqlft.gateway.journal import bytes_per_step
+from iqlft.training.pacing import updates_for
 from iqlft_workers.loop import FLUSH_TRANSITIONS
 
 if TYPE_CHECKING:
-    from iqlft.config.settings import FinetuneConfig, PretrainConfig
+    from iqlft.config.settings import FinetuneConfig, OutputConfig, PretrainConfig
     from iqlft.training.stack import Stack
 
 
@@ -51,19 +52,25 @@ class DiskNeed(NamedTuple):
 def pretraining_need(config: PretrainConfig, stack: Stack, runs: int = 1) -> DiskNeed:
     """What pretraining leaves: the first checkpoint, those since, and the end, if so many stay."""
     written = 2 + config.num_updates // config.checkpoint_every
-    checkpoints = min(config.keep_checkpoints, written)
+    checkpoints = min(config.keep_checkpoints, written) + _kept(config, config.num_updates)
     return DiskNeed(runs, 0, 0.0, checkpoints, _checkpoint_bytes(stack))
 
 
 def finetuning_need(config: FinetuneConfig, stack: Stack, runs: int = 1) -> DiskNeed:
     """What runs take after fine-tuning, with the end of its pretraining."""
+    staying = _kept(config, updates_for(config.env_steps, config.utd_ratio))
     return DiskNeed(
         runs,
         config.env_steps,
         bytes_per_step(stack.replay.layout, _batch(config)),
-        1 + config.keep_checkpoints,
+        1 + config.keep_checkpoints + staying,
         _checkpoint_bytes(stack),
     )
+
+
+def _kept(config: OutputConfig, updates: int) -> int:
+    """Checkpoints of so many updates that stay for good."""
+    return updates // config.keep_every if config.keep_every else 0
 
 
 def _batch(config: FinetuneConfig) -> int:

@@ -78,7 +78,11 @@ def _turns(config: MachineConfig, runs: int) -> int:
 
 
 def _sizes(
-    config: MachineConfig, task: str, stack: Stack, dataset: OfflineDataset, runs: int
+    config: PretrainConfig | FinetuneConfig,
+    task: str,
+    stack: Stack,
+    dataset: OfflineDataset,
+    runs: int,
 ) -> list[tuple[str, str]]:
     apart = "" if stacked(config, runs) else f", {at_once(config, runs)} at once, a process each"
     threads = torch.get_num_threads()

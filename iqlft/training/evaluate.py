@@ -6,17 +6,20 @@ import math
 import tempfile
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from iqlft.analysis.restored import restored
 from iqlft.analysis.statistics import t_interval, wilson_interval
 from iqlft.config.settings import ConfigError
 from iqlft.datasets.time_limit import has_time_limit, limited
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.plausibility import EpisodeLimits
 from iqlft.gateway.watchdog import PATIENCE_SECONDS, Watchdog
-from iqlft.runs.policy import load_policy
+from iqlft.runs.checkpoint import names, names_at
+from iqlft.runs.folder import Run, RunError
+from iqlft.runs.policy import BEST, Policy, load_policy
 from iqlft.training.evaluation import FIRST_SEED, success_share
 from iqlft_workers.environment import make, require_named, require_trusted
 from iqlft_workers.errors import UserError
@@ -24,17 +27,89 @@ from iqlft_workers.pool import WorkerPool
 from iqlft_workers.transition import RowLayout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from iqlft.runs.policy import Policy
+    from iqlft.analysis.statistics import Estimate
     from iqlft_workers.environment import EnvironmentSpec
     from iqlft_workers.episode import EpisodeResult
+
+    Progress = Callable[[int, int], None]
+    """Told how many there are of how many."""
 
 POLL_SECONDS = 0.5
 
 
 class EpisodesNotFiniteError(UserError):
     """All episodes of an evaluation ended at a value that is not finite."""
+
+
+class Evaluation(NamedTuple):
+    """What episodes of a policy came to.
+
+    Attributes:
+        run: a run folder, or an exported policy.
+        policy: what acted.
+        results: of each episode, in the order of the seeds; one that ended at a value that is not
+            finite has no return.
+    """
+
+    run: Path
+    policy: Policy
+    results: Sequence[EpisodeResult]
+
+    @property
+    def success(self) -> Estimate | None:
+        """Share of successful episodes, with Wilson's interval; None where it is not reported."""
+        share = success_share(self.results)
+        return None if share is None else wilson_interval(share, len(self.results))
+
+    @property
+    def returns(self) -> list[float]:
+        """Of the episodes that have one."""
+        returns = [each.episode_return for each in self.results]
+        return [each for each in returns if math.isfinite(each)]
+
+    @property
+    def mean_return(self) -> Estimate:
+        """Of an episode, with Student's interval."""
+        return t_interval(self.returns)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Names and texts: success with its interval, return and length."""
+        rate, mean, lost = self.success, self.mean_return, len(self.results) - len(self.returns)
+        between = f" [{mean.lower:.2f}, {mean.upper:.2f}], 95 % t" if mean.has_interval else ""
+        interval = rate and f"{rate.value:.1%} [{rate.lower:.1%}, {rate.upper:.1%}], 95 % Wilson"
+        rows = [
+            ("policy", f"{self.run}, {self.policy.weights.version:,} updates"),
+            ("environment", self.policy.environment.id),
+            ("episodes", f"{len(self.results)}, mean action, seeds from {FIRST_SEED}"),
+            ("success", interval or "not reported"),
+            ("return", f"{mean.value:.2f}{between}"),
+            ("length", f"mean {np.mean([each.length for each in self.results]):.0f} steps"),
+        ]
+        if lost:
+            text = f"{lost} of {len(self.results)} episodes, which have no return"
+            rows.append(("not finite", text))
+        return rows
+
+    def numbers(self) -> dict[str, Any]:
+        """The same for JSON, and those of every episode."""
+        return {
+            "policy": str(self.run),
+            "updates": self.policy.weights.version,
+            "environment": self.policy.environment.id,
+            "first_seed": FIRST_SEED,
+            "success": self.success and self.success._asdict(),
+            "return": self.mean_return._asdict(),
+            "episodes": [
+                {
+                    "success": each.success,
+                    "return": each.episode_return if math.isfinite(each.episode_return) else None,
+                    "length": each.length,
+                }
+                for each in self.results
+            ],
+        }
 
 
 def evaluate(
@@ -46,7 +121,29 @@ def evaluate(
     patience_seconds: float = PATIENCE_SECONDS,
     max_episode_steps: int = 0,
 ) -> list[tuple[str, str]]:
-    """Evaluates the newest policy of a run.
+    """The rows of `evaluation` of the newest policy."""
+    return evaluation(
+        run,
+        episodes,
+        num_workers,
+        trust=trust,
+        patience_seconds=patience_seconds,
+        max_episode_steps=max_episode_steps,
+    ).rows()
+
+
+def evaluation(
+    run: Path,
+    episodes: int,
+    num_workers: int,
+    *,
+    trust: bool = False,
+    patience_seconds: float = PATIENCE_SECONDS,
+    max_episode_steps: int = 0,
+    checkpoint: str = "",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluates a policy of a run.
 
     Args:
         run: a run folder, or an exported policy.
@@ -55,40 +152,45 @@ def evaluate(
         trust: whether the policy's environment may be made though nobody registers it.
         patience_seconds: that its environment may take to be built, to reset or to step.
         max_episode_steps: time limit of an episode; 0: that of the environment.
-
-    Returns:
-        Names and texts: success with its Wilson interval where it is reported, return and length.
+        checkpoint: name, or updates, of one of the run's; `best` where that is kept; empty: the
+            newest policy.
+        progress: told how many episodes there are of how many.
 
     Raises:
-        UserError: there is no policy, a number makes no sense, or no episode is finite.
+        UserError: there is no such policy, a number makes no sense, or no episode is finite.
     """
-    policy = load_policy(run, trust=trust)
+    policy = _policy(run, checkpoint, trust=trust)
     require_named(policy.environment)
     policy.environment = _with_time_limit(policy.environment, max_episode_steps)
-    results = run_episodes(policy, run.name, episodes, num_workers, patience_seconds)
-    finite = [each.episode_return for each in results if math.isfinite(each.episode_return)]
-    if not finite:
+    results = run_episodes(policy, run.name, episodes, num_workers, patience_seconds, progress)
+    if not any(math.isfinite(each.episode_return) for each in results):
         raise EpisodesNotFiniteError(
             f"All {episodes} episodes in {policy.environment.id} ended at a value that is not "
             "finite, for the simulation may have diverged; mend it, for example by a shorter time "
             "step or narrower actions."
         )
-    returns = t_interval(finite)
-    between = f" [{returns.lower:.2f}, {returns.upper:.2f}], 95 % t" if returns.has_interval else ""
-    lengths = [each.length for each in results]
-    lost = episodes - len(finite)
-    warning = (
-        [("not finite", f"{lost} of {episodes} episodes, which have no return")] if lost else []
-    )
-    return [
-        ("policy", f"{run}, {policy.weights.version:,} updates"),
-        ("environment", policy.environment.id),
-        ("episodes", f"{episodes}, mean action, seeds from {FIRST_SEED}"),
-        ("success", _success(results)),
-        ("return", f"{returns.value:.2f}{between}"),
-        ("length", f"mean {np.mean(lengths):.0f} steps"),
-        *warning,
-    ]
+    return Evaluation(run, policy, results)
+
+
+def _policy(run: Path, name: str, *, trust: bool) -> Policy:
+    """The newest policy, that of a checkpoint, or the best one.
+
+    Raises:
+        RunError: there is no such checkpoint.
+    """
+    newest = load_policy(run, trust=trust)
+    if not name:
+        return newest
+    best, checkpoints = run / BEST, run / "checkpoints"
+    if name == BEST and best.is_dir():
+        return load_policy(best, trust=newest.environment.trust)
+    there = names(checkpoints) if checkpoints.is_dir() else []
+    at = names_at(checkpoints, int(name)) if there and name.isdecimal() else []
+    chosen = name if name in there else at[-1] if at else ""
+    if not chosen:
+        known = ", ".join([*there, *[BEST] * best.is_dir()]) or "none"
+        raise RunError(f"There is no checkpoint {name} in {run}; there are: {known}.")
+    return Policy(restored(Run.open(run), newest, chosen).actor_weights(), newest.environment)
 
 
 def _with_time_limit(spec: EnvironmentSpec, steps: int) -> EnvironmentSpec:
@@ -109,20 +211,13 @@ def _with_time_limit(spec: EnvironmentSpec, steps: int) -> EnvironmentSpec:
     return spec
 
 
-def _success(results: Sequence[EpisodeResult]) -> str:
-    share = success_share(results)
-    if share is None:
-        return "not reported"
-    rate = wilson_interval(share, len(results))
-    return f"{rate.value:.1%} [{rate.lower:.1%}, {rate.upper:.1%}], 95 % Wilson"
-
-
 def run_episodes(
     policy: Policy,
     name: str,
     episodes: int,
     num_workers: int,
     patience_seconds: float = PATIENCE_SECONDS,
+    progress: Progress | None = None,
 ) -> list[EpisodeResult]:
     """Runs evaluation episodes with the mean action, from the seeds that training uses.
 
@@ -132,6 +227,7 @@ def run_episodes(
         episodes: how many.
         num_workers: local worker processes.
         patience_seconds: see `evaluate`; a worker that hangs is killed and started again.
+        progress: told how many episodes there are of how many.
 
     Returns:
         What each episode came to, in the order of the seeds.
@@ -167,6 +263,8 @@ def run_episodes(
                 for incident in watchdog.check(gateway.worker_status()):
                     pool.replace(*incident[:3])
                 pool.watch()
+                if progress is not None:
+                    progress(pending.episodes_done, episodes)
                 try:
                     pending.result(POLL_SECONDS)
                 except TimeoutError:

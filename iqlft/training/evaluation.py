@@ -77,6 +77,9 @@ class Evaluator:
         run: where results are written.
         episodes: per evaluation.
         scoring: how they become a score.
+
+    Attributes:
+        scored_weights: those of the newest score; None before the first one.
     """
 
     def __init__(self, gateway: Gateway, run: Run, episodes: int, scoring: Scoring) -> None:
@@ -84,6 +87,7 @@ class Evaluator:
         self._seeds = [FIRST_SEED + index for index in range(episodes)]
         self._scoring = scoring
         self._begun: deque[_Begun] = deque()
+        self.scored_weights: ActorWeights | None = None
 
     @property
     def busy(self) -> bool:
@@ -113,6 +117,7 @@ class Evaluator:
         except TimeoutError:
             return None
         begun = self._begun.popleft()
+        self.scored_weights = begun.weights
         success, mean_return, normalized = self._scoring.summarize(results)
         score = Score(
             begun.phase,

@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from iqlft_workers.files import unwritten
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _log = logging.getLogger(__name__)
+_FILES = "events.out.tfevents.*"
+
+
+def forget(folder: Path) -> None:
+    """Removes the events that are there, which a run that goes on writes anew."""
+    for file in folder.glob(_FILES):
+        with suppress(OSError):
+            file.unlink()
 
 
 class EventLog:
@@ -41,11 +50,32 @@ class EventLog:
         self._failed = False
         self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
-    def write(self, scalars: Mapping[str, float], step: int) -> None:
-        """Appends scalars of a step."""
-        event = self._event(wall_time=time.time(), step=step)
+    def write(self, scalars: Mapping[str, float], step: int, when: float | None = None) -> None:
+        """Appends scalars of a step.
+
+        Args:
+            scalars: by tag.
+            step: of all of them.
+            when: in seconds since 1970; None: now.
+        """
+        event = self._event(wall_time=when or time.time(), step=step)
         for tag, value in scalars.items():
             event.summary.value.add(tag=tag, simple_value=value)
+        self._append(event)
+
+    def write_text(self, tag: str, text: str, step: int = 0) -> None:
+        """Appends a text, which TensorBoard shows as Markdown."""
+        from tensorboard.compat.proto.summary_pb2 import SummaryMetadata  # noqa: PLC0415
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto  # noqa: PLC0415
+        from tensorboard.compat.proto.types_pb2 import DT_STRING  # noqa: PLC0415
+
+        event = self._event(wall_time=time.time(), step=step)
+        plugin = SummaryMetadata.PluginData(plugin_name="text")
+        event.summary.value.add(
+            tag=tag,
+            metadata=SummaryMetadata(plugin_data=plugin),
+            tensor=TensorProto(dtype=DT_STRING, string_val=[text.encode()]),
+        )
         self._append(event)
 
     def _append(self, event: Any) -> None:  # noqa: ANN401 -- generated

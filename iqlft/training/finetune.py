@@ -252,6 +252,7 @@ def _train(
         fresh: whether this is the first time.
         accept_loss: whether to go on without what is damaged in a journal.
     """
+    reporter.event(f"Reading {' + '.join(plans[0].learned.dataset)}.")
     dataset = load_task_dataset(plans[0].learned, trust=plans[0].config.trust)
     require_environment(dataset)
     for plan in plans:
@@ -327,7 +328,7 @@ def _open(
     if journal.loss:
         session.incident(f"The run goes on without what is lost: {journal.loss}")
     if plan.config.remote_workers:
-        session.reporter.event(_invitation(plan.run, plan.config, gateway))
+        session.tell(_invitation(plan.run, plan.config, gateway))
 
 
 def _phase(plan: FinetunePlan, switched: Switch, index: int) -> Online:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from iqlft.training.event_log import EventLog
+from iqlft.runs.curves import read_run
+from iqlft.runs.folder import RunError
+from iqlft.runs.metrics_log import read_history
+from iqlft.training.event_log import EventLog, forget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +25,12 @@ if TYPE_CHECKING:
     from iqlft_workers.transition import Transitions
 
 RECENT_EPISODES = 100
+_GROUPS = {
+    **dict.fromkeys(("updates_per_second", "env_steps_per_second"), "speed"),
+    **dict.fromkeys(("learner_waiting_share", "workers_waiting_share", "policy_lag"), "workers"),
+    "training_success": "training",
+}
+"""Groups of TensorBoard's tags for figures without a namespace; the others are the run's."""
 
 
 class Rate:
@@ -50,7 +60,7 @@ class MetricsLog:
 
     def __init__(self, run: Run, *, tensorboard: bool) -> None:
         self._run = run
-        self._events = EventLog(run.folder / "tensorboard") if tensorboard else None
+        self._events = self._begun_again(run) if tensorboard else None
         self._row_time, self._row_updates, self._row_env_steps = time.monotonic(), -1, 0
         self.update_rate, self.env_step_rate = Rate(), Rate()
         self.policy_lag: float | None = None
@@ -60,6 +70,27 @@ class MetricsLog:
         self._recent_lags: deque[float] = deque(maxlen=20)
         self._recent_success: deque[bool] = deque(maxlen=RECENT_EPISODES)
         self._incidents: list[str] = []
+
+    def _begun_again(self, run: Run) -> EventLog:
+        """TensorBoard's events, with the configuration and all that the run's files have so far.
+
+        They are written anew: those of before may go beyond the checkpoint that a run resumes from.
+        """
+        folder = run.folder / "tensorboard"
+        forget(folder)
+        self._events = events = EventLog(folder)
+        events.write_text("configuration", f"```yaml\n{run.config_text}\n```")
+        rows: list[tuple[Mapping[str, Any], int, float]] = []
+        with suppress(RunError):
+            rows += [(each, each["updates"], each["seconds"])
+                     for each in read_history(run.folder).rows]  # fmt: skip
+        with suppress(RunError):
+            rows += [(_of_score(each), each.updates, each.seconds)
+                     for each in read_run(run.folder).rows]  # fmt: skip
+        end = max((seconds for *_, seconds in rows), default=0.0)
+        for values, updates, seconds in sorted(rows, key=lambda row: row[1]):
+            self._write_events(values, updates, time.time() - (end - seconds))
+        return events
 
     def start(self, updates: int, env_steps: int) -> None:
         """Counts from here; called when the loop begins."""
@@ -150,12 +181,27 @@ class MetricsLog:
 
     def write_score(self, score: Score) -> None:
         """Adds an evaluation to the TensorBoard events."""
-        values = {"evaluation_return": score.mean_return, "evaluation_success": score.success}
-        self._write_events(values, score.updates)
+        self._write_events(_of_score(score), score.updates)
 
-    def _write_events(self, row: dict[str, Any], updates: int) -> None:
+    def _write_events(
+        self, row: Mapping[str, Any], updates: int, when: float | None = None
+    ) -> None:
         if self._events is not None:
-            self._events.write({k: v for k, v in row.items() if isinstance(v, float)}, updates)
+            tagged = {tag(key): each for key, each in row.items() if isinstance(each, float)}
+            self._events.write(tagged, updates, when)
+
+
+def tag(key: str) -> str:
+    """What TensorBoard calls a figure: in a group, as a key with a namespace is anyhow."""
+    return key if "/" in key else f"{_GROUPS.get(key, 'run')}/{key}"
+
+
+def _of_score(score: Score) -> dict[str, Any]:
+    return {
+        "evaluation/return": score.mean_return,
+        "evaluation/success": score.success,
+        "evaluation/normalized_score": score.normalized_score,
+    }
 
 
 def _mean(values: Sequence[float] | deque[bool]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
     from iqlft.training.progress import Reporter
     from iqlft.training.replay import Replay
 
+_log = logging.getLogger(__name__)
+
 
 @flushed_denormals()
 def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[Path]:
@@ -85,7 +88,9 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[P
     folders = [run_folder(each) for each in configs]
     for folder in folders:
         refuse_existing(folder)
-    dataset, reporter = load_for_pretraining(config), reporter or Silent()
+    reporter = reporter or Silent()
+    reporter.event(f"Reading {' + '.join(config.dataset)}.")
+    dataset = load_for_pretraining(config)
     if not stacked(config, len(configs)):
         jobs = [
             Job(folder, "pretrain", to_dict(each))
@@ -127,7 +132,9 @@ def resume_pretraining(
     check(configs[0])
     require_alike(runs, [shared(each) for each in configs])
     saved = load_together(runs, configs[0].checkpoint_every)
-    dataset, reporter = load_for_pretraining(configs[0]), reporter or Silent()
+    reporter = reporter or Silent()
+    reporter.event(f"Reading {' + '.join(configs[0].dataset)}.")
+    dataset = load_for_pretraining(configs[0])
     stack = build(configs[0], dataset, [each.seed for each in configs])
     with ExitStack() as opened:
         gateways = []
@@ -285,8 +292,6 @@ def _train(
     gateways: Sequence[Gateway],
 ) -> None:
     """Trains every member, from checkpoints where there are any."""
-    for note in stack.notes:
-        reporter.event(note)
     with Sessions[Offline](dataset, reporter, len(plans)) as sessions:
         for index, (plan, gateway) in enumerate(zip(plans, gateways, strict=True)):
             member = stack.member(index)
@@ -294,6 +299,9 @@ def _train(
             session = sessions.open(plan, gateway, phase, member)
             if plan.saved is None:
                 session.checkpoint()  # So that a run can be resumed from its first moment on.
+        for note in stack.notes:
+            _log.info("%s", note)  # In the log of every session.
+            reporter.event(note)
         _loop(stack, sessions, plans[0].config)
         sessions.each(Session.finish)
 

@@ -18,8 +18,9 @@ import torch
 
 from iqlft.gateway.attendance import Attendance
 from iqlft.runs import checkpoint
+from iqlft.runs.curves import read_run
 from iqlft.runs.folder import RunError
-from iqlft.runs.policy import save_policy
+from iqlft.runs.policy import BEST, save_policy
 from iqlft.runs.recorded import plain
 from iqlft.runs.scores import Score
 from iqlft.training.divergence import impossible_value
@@ -139,8 +140,9 @@ class Session(Generic[PhaseType]):
         updates, config = self.member.updates, self.plan.config
         if updates % config.log_every == 0:
             self._log()
-        if updates % config.checkpoint_every == 0:
-            self.checkpoint()
+        stays = bool(config.keep_every) and updates % config.keep_every == 0
+        if stays or updates % config.checkpoint_every == 0:
+            self.checkpoint(keep=stays)
 
     def _log(self) -> None:
         figures = self.member.figures() | self.member.estimates(new=False)
@@ -188,11 +190,15 @@ class Session(Generic[PhaseType]):
         self.metrics.observe_workers([each.state for each in workers])
         self.reporter.status(self.status())
 
+    def tell(self, sentence: str, level: int = logging.INFO) -> None:
+        """Tells something worth a line of its own, here and in `learner.log`."""
+        _log.log(level, "%s", sentence)
+        self.reporter.event(sentence)
+
     def incident(self, sentence: str) -> None:
         """Tells what has gone wrong, here, in the log and in `metrics.jsonl`."""
-        _log.warning("%s", sentence)
         self.metrics.observe_incident(sentence)
-        self.reporter.event(sentence)
+        self.tell(sentence, logging.WARNING)
 
     def _require_finite(self, finite: bool, what: str) -> None:
         if not finite:
@@ -250,9 +256,20 @@ class Session(Generic[PhaseType]):
                 f"In the evaluation after {score.updates:,} updates an episode ended at a value "
                 "that is not finite, so that it has no return; the workers' logs say which."
             )
-        _log.info("%s", describe(score))
-        self.reporter.event(describe(score))
+        self.tell(describe(score))
+        if self.plan.config.keep_best:
+            self._keep_if_best(score)
         self.reporter.status(self.status())  # The panel is never behind what is said above it.
+
+    def _keep_if_best(self, score: Score) -> None:
+        """Writes the weights of an evaluation that is better than all before to `best/`."""
+        *before, newest = read_run(self.plan.run.folder).rows
+        weights = self.evaluator.scored_weights
+        if weights is None or any(_rank(each) >= _rank(newest) for each in before):
+            return
+        about = {"task": self.plan.learned.task, "score": score._asdict()}
+        environment = self.dataset.environment
+        save_policy(self.plan.run.folder / BEST, weights, environment, about)
 
     # -- checkpoints ------------------------------------------------------------------------
 
@@ -353,6 +370,11 @@ class Session(Generic[PhaseType]):
             losses=self._losses,
             training_success=self.metrics.training_success if online else None,
         )
+
+
+def _rank(score: Score) -> float:
+    """By what evaluations of one run are told apart."""
+    return score.mean_return if score.success is None else score.success
 
 
 def describe(score: Score) -> str:

@@ -1,7 +1,9 @@
 """The quick start in Python: load, build, train, act, save."""
 
+import dataclasses
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,8 @@ import torch
 
 import iqlft
 import own_environments
+from iqlft.api import IQLSettings
+from iqlft.config.algorithms import IQLHyperparameters
 from iqlft.config.settings import ConfigError
 from iqlft.datasets.loading import OfflineDataset
 from iqlft_workers.actor import make_actor
@@ -197,3 +201,29 @@ def test_training_takes_its_own_threads_and_leaves_those_of_the_caller(corner: s
 def test_a_number_of_threads_that_makes_no_sense_is_refused(corner: str) -> None:
     with pytest.raises(ConfigError, match="--threads is -1"):
         iqlft.Algorithm("bc", iqlft.load_dataset(corner), threads=-1)
+
+
+def test_the_package_shows_its_interface_and_its_version() -> None:
+    assert set(dir(iqlft)) == {*iqlft.__all__, "__version__", "__doc__"}
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", iqlft.__version__)
+
+
+def test_what_iql_takes_is_known_to_type_checkers() -> None:
+    own = {"seed", "device", "threads", "precision", "normalize_observations"}
+    fields = {each.name for each in dataclasses.fields(IQLHyperparameters)}
+    assert IQLSettings.__annotations__.keys() == own | fields
+
+
+def test_objects_say_what_they_are(corner: str, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = iqlft.load_dataset(corner)
+    iql = iqlft.IQL(dataset, hidden_size=8, batch_size=8)
+    assert "3 episodes" in repr(dataset)
+    assert corner in repr(dataset)
+    iql.train(3, progress=True)
+    assert "100%" in capsys.readouterr().err
+    assert repr(iql).startswith(f"<IQL on {corner}: 3 updates, ")
+    assert "expectile=0.9" in repr(iql)
+    assert "29 observations -> 8 actions" in repr(iql.policy)
+    found = iql.evaluate(2, workers=1)
+    assert len(found["episodes"]) == 2
+    assert 0 <= found["success"]["value"] <= 1

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from iqlft.cli import console
-from iqlft.cli.console import ConsoleReporter, Eta, GenerationProgress
+from iqlft.cli.console import ConsoleReporter, EpisodeProgress, Eta
 from iqlft.cli.panel import line, panel, panel_of_several
 from iqlft.runs.scores import Score
 from iqlft.training.progress import Status
@@ -221,7 +221,7 @@ def test_the_generation_of_a_dataset_shows_its_progress(
     now = 1000.0
     monkeypatch.setattr(console.time, "monotonic", lambda: now)
     stream = io.StringIO()
-    with GenerationProgress(Console(file=stream, width=100, force_terminal=terminal)) as progress:
+    with EpisodeProgress(Console(file=stream, width=100, force_terminal=terminal)) as progress:
         now = 1010.0
         progress(25, 100, 4321.0)
     assert "4,321 transitions/s" in stream.getvalue()

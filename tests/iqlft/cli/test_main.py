@@ -18,6 +18,7 @@ import iqlft
 from iqlft.cli import main as cli
 from iqlft.config.settings import FinetuneConfig, PretrainConfig, to_dict, to_yaml
 from iqlft.runs.folder import Run
+from run_fixtures import curves
 
 ROOT = Path(__file__).parents[3]
 Main = Callable[..., tuple[int, str, str]]
@@ -347,6 +348,38 @@ def test_what_is_resumed_ends_as_what_was_begun(
     assert (code, errors) == (0, "")
     assert (tuned / "plots" / "before_after.png").is_file()
     assert "before " in output.splitlines()[-1]
+
+
+def test_checkpoints_are_kept_and_evaluated(
+    main: Main, corner: str, pretraining: PretrainConfig
+) -> None:
+    assert corner
+    settings = to_dict(pretraining) | {
+        "runs": "runs", "num_updates": 40, "eval_every": 20, "checkpoint_every": 10,
+        "keep_every": 15, "keep_best": True, "keep_checkpoints": 1,
+    }  # fmt: skip
+    Path("kept.yaml").write_text(yaml.safe_dump(settings))
+    code, output, errors = main("pretrain", "--config", "kept.yaml", "--quiet")
+    folder = Path("runs/antmaze-corner/iql-s0")
+    assert (code, errors) == (0, "")
+    assert output.startswith("Pretrained: ")  # Nothing else.
+    assert output.count("\n") == 2
+    log = (folder / "logs" / "learner.log").read_text()
+    assert "transitions the episode has reached its goal" in log
+    assert log.count(" INFO Evaluated after ") == 2
+    names = {each.name for each in (folder / "checkpoints").iterdir()}
+    assert names >= {"000000015", "000000030"}
+    assert not names & {"000000010", "000000020"}
+    successes = [float(row["success"]) for row in curves(folder)]
+    best = 20 * (1 + successes.index(max(successes)))  # The first of them.
+    for name, updates in (("15", 15), ("000000030", 30), ("best", best), ("", 40)):
+        chosen = ["--checkpoint", name] if name else []
+        code, output, _ = main("evaluate", folder, "--episodes", "2", "--json", *chosen)
+        found = json.loads(output)
+        assert (code, found["updates"], len(found["episodes"])) == (0, updates, 2)
+    sentence = refused(main, "evaluate", folder, "--checkpoint", "16")
+    assert "no checkpoint 16" in sentence
+    assert "000000015, 000000030" in sentence
 
 
 def test_plot_draws_into_the_run_or_elsewhere(main: Main, finetuned: Path) -> None:

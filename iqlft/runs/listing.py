@@ -1,0 +1,119 @@
+"""What there is of runs at a glance: status, steps, last score, size and age."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from iqlft.runs.curves import read_run
+from iqlft.runs.folder import METRICS, RunError, read_meta
+
+if TYPE_CHECKING:
+    from iqlft.runs.scores import Score
+
+
+class Listed(NamedTuple):
+    """A run among others.
+
+    Attributes:
+        folder: the run folder.
+        task: its task; empty where `meta.json` cannot be read.
+        status: `running`, `killed` where it says so but no process holds it, `interrupted`,
+            `finished`, `failed`, or `damaged`.
+        updates: offline and online, as far as it has told.
+        env_steps: online, alike.
+        last: its last score, None before the first one.
+        size_bytes: of all its files.
+        changed: when it was written last, in seconds since 1970.
+    """
+
+    folder: Path
+    task: str
+    status: str
+    updates: int
+    env_steps: int
+    last: Score | None
+    size_bytes: int
+    changed: float
+
+    @property
+    def age_seconds(self) -> float:
+        """Since it was written last."""
+        return max(0.0, time.time() - self.changed)
+
+
+def run_folders(root: Path) -> list[Path]:
+    """All run folders under a folder, or that folder itself; hidden ones are passed over."""
+    found = []
+    for path, folders, files in os.walk(root):
+        if "meta.json" in files:
+            folders.clear()
+            found.append(Path(path))
+        else:
+            folders[:] = [name for name in folders if not name.startswith(".")]
+    return found
+
+
+def list_runs(root: Path) -> list[Listed]:
+    """The runs under a folder, those that were written last first.
+
+    Raises:
+        RunError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise RunError(
+            f"There is no folder {root}; check the path, or make a run with `iqlft pretrain`."
+        )
+    return sorted(map(_listed, run_folders(root)), key=lambda run: -run.changed)
+
+
+def _listed(folder: Path) -> Listed:
+    """A run, whatever state it is in."""
+    stats = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    try:
+        meta = read_meta(folder)
+    except RunError:
+        meta = {"status": "damaged"}
+    try:
+        last = read_run(folder).rows[-1]
+    except RunError:
+        last = None
+    updates, env_steps = _progress(folder)
+    status = str(meta.get("status", "unknown"))
+    return Listed(
+        folder,
+        str(meta.get("task", "")),
+        "killed" if status == "running" and not _claimed(folder) else status,
+        max(updates, last.updates if last else 0),
+        max(env_steps, last.env_steps if last else 0),
+        last,
+        sum(each.st_size for each in stats),
+        max(each.st_mtime for each in stats),
+    )
+
+
+def _progress(folder: Path) -> tuple[int, int]:
+    """Updates and environment steps of the last whole row of metrics; zeros without one."""
+    with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+        # The last line may be one that is being written.
+        lines = (folder / METRICS).read_bytes().split(b"\n")[:-1]
+        row = json.loads(lines[-1])
+        return int(row["updates"]), int(row["env_steps"])
+    return 0, 0
+
+
+def _claimed(folder: Path) -> bool:
+    """Whether a process trains in a run folder now."""
+    try:
+        with (folder / ".claim").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
