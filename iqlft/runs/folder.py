@@ -143,7 +143,7 @@ class Run:
                     (temporary / each).mkdir()
                 write_atomically(temporary / "checkpoints" / "last", checkpoint)
                 # It differs from its like in what the run did, and in what it was copied for.
-                name = name_without_seed(folder.name, self.meta["seed"])
+                name = name_without_seed(folder.name, self.entry("seed"))
                 variant = f"{self.meta.get('variant', '')} {name}".lstrip()
                 Run(temporary).write_meta({"copied_from": self.folder.name, "variant": variant})
         except OSError as error:
@@ -160,6 +160,20 @@ class Run:
             RunError: it cannot be read, or is not as it was written.
         """
         return read_meta(self.folder)
+
+    def entry(self, *keys: str) -> Any:  # noqa: ANN401
+        """An entry of `meta.json`, by the names that lead to it, which every run has.
+
+        Raises:
+            RunError: it is missing, or `meta.json` cannot be read.
+        """
+        found: Any = self.meta
+        for key in keys:
+            if not isinstance(found, dict) or key not in found:
+                name = ".".join(keys)
+                raise RunError(f"{self.folder}/meta.json has no {name}; restore it from a copy.")
+            found = found[key]
+        return found
 
     def write_meta(self, changes: Mapping[str, Any]) -> None:
         """Updates `meta.json` atomically."""

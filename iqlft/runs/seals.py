@@ -28,7 +28,8 @@ KEY = "digest"
 _HEADER = "iqlft"
 """The text in a safetensors file's header that holds the digest, as JSON."""
 _LINE = "# digest {} of what follows; without this line the file is taken as it is.\n"
-_FIRST_LINE = re.compile(r"# digest (\S*) of what follows.*(?:\n|$)")
+_FIRST_LINE = re.compile(r"(?:# digest (\S*)|.* of what follows; without this line).*(?:\n|$)")
+"""By its beginning or its end, so that one flipped byte makes no file without a digest of it."""
 _CHANGED = "it is not as iqlft wrote it, so it was changed or damaged since"
 
 

@@ -139,7 +139,7 @@ def _learner(run: Run, config: FinetuneConfig) -> PretrainConfig:
 
 def _target(run: Run, config: FinetuneConfig) -> Path:
     """The folder in which a run is fine-tuned: its own, or its copy's."""
-    several = f"-s{run.meta['seed']}" if len(config.run) > 1 else ""
+    several = f"-s{run.entry('seed')}" if len(config.run) > 1 else ""
     return run.folder.with_name(config.into + several) if config.into else run.folder
 
 

@@ -275,7 +275,7 @@ def require_same_dataset(run: Run, dataset: OfflineDataset) -> None:
     Raises:
         RunError: the dataset has changed since.
     """
-    recorded = run.meta["dataset"]["hash"]
+    recorded = run.entry("dataset", "hash")
     found = dataset.statistics.hash
     if recorded != found:
         raise RunError(

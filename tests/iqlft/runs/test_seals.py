@@ -102,3 +102,15 @@ def test_the_prefix_of_a_file_that_grows_is_that_of_its_first_bytes(tmp_path: Pa
     assert (grown.size, grown.digest) == (14, seals.digest(b"one\ntwo\nthree\n"))
     assert seals.Prefix.of(path, 4).digest == seals.digest(b"one\n")
     assert seals.Prefix.of(path, 99).size == 14
+
+
+def test_a_flipped_byte_of_the_line_with_the_digest_is_told_too() -> None:
+    text = seals.to_yaml({"pretrain": {"seed": 1}})
+    for index in range(text.index("\n") + 1):
+        for bit in (1, 4, 64):
+            flipped = text[:index] + chr(ord(text[index]) ^ bit) + text[index + 1 :]
+            try:
+                assert seals.from_yaml(flipped) == {"pretrain": {"seed": 1}}
+                assert seals.without_seal(flipped) == seals.without_seal(text)
+            except ValueError:
+                continue

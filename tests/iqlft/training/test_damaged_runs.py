@@ -241,6 +241,11 @@ def test_a_run_is_not_resumed_after_a_row_was_changed(name: str, stopped: Path) 
     assert path.read_bytes() == before
 
 
+def test_a_run_without_the_dataset_that_it_learned_from_is_not_resumed(stopped: Path) -> None:
+    (stopped / "meta.json").write_text("{}\n")
+    assert "meta.json has no dataset.hash; restore it from a copy" in refused("resume", stopped)
+
+
 # -- any damage to any file or folder -------------------------------------------------------------
 
 
