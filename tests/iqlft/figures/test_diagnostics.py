@@ -100,7 +100,8 @@ def test_what_is_not_there_has_no_panel(history: History) -> None:
     }  # fmt: skip
     assert [axes.get_title() for axes in drawn(history, Advantages(SAMPLES, 0.46)).axes] == [
         "mean Q and V", gap, "advantages at the newest checkpoint", "mean log-std of the policy",
-        "policy lag of new transitions (updates)",
+        "policy lag of new transitions (updates)", "losses, on a logarithmic scale",
+        "speeds, per second", "success of the last 100 training episodes",
     ]  # fmt: skip
 
 
