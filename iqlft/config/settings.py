@@ -190,7 +190,7 @@ class OfflineConfig:
 
 
 @dataclass(frozen=True)
-class PretrainConfig(OfflineConfig, TaskConfig, MachineConfig, OutputConfig):
+class PretrainConfig(OfflineConfig, TaskConfig, OutputConfig, MachineConfig):
     """Pretrain an algorithm on an offline dataset."""
 
     hyperparameters: Hyperparameters = field(default_factory=IQLHyperparameters)
@@ -279,7 +279,7 @@ class SourceConfig:
 
 
 @dataclass(frozen=True)
-class FinetuneConfig(SourceConfig, OnlineConfig, MachineConfig, OutputConfig):
+class FinetuneConfig(SourceConfig, OnlineConfig, OutputConfig, MachineConfig):
     """Fine-tune a pretrained run online, with rollout workers."""
 
     hyperparameters: Hyperparameters | None = None

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, SymmetricalLogLocator
 
 from iqlft.figures.panels import Timeline, format_axis, smooth
-from iqlft.figures.style import BLUE, DARK, ORANGE, WIDE
+from iqlft.figures.style import BLUE, DARK, GREEN, ORANGE, PURPLE, VERMILION, WIDE
 from iqlft.runs.folder import RunError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def diagnostics_figure(
     """
     panels = _panels(history, timeline, advantages)
     if not panels:
-        raise RunError("Its metrics hold none of Q, V, log-std and policy lag.")
+        raise RunError("Its metrics hold none of Q, V, log-std, policy lag, losses and speeds.")
     rows, odd = -(-len(panels) // 2), len(panels) % 2
     figure = Figure(figsize=(WIDE, 2.25 * rows), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr,call-arg]
@@ -88,7 +88,50 @@ def _panels(
         panels.append(of_rows(_draw_log_std))
     if history.has("policy_lag"):
         panels.append(of_rows(_draw_lag))
+    if losses_of(history):
+        panels.append(of_rows(_draw_losses))
+    if history.has("updates_per_second"):
+        panels.append(of_rows(_draw_speeds))
+    if history.has("training_success"):
+        panels.append(of_rows(_draw_training))
     return panels
+
+
+def losses_of(history: History) -> list[str]:
+    """Keys of the losses that a run has logged."""
+    return sorted({key for row in history.rows for key in row if key.endswith("/loss")})
+
+
+def _draw_losses(axes: Axes, history: History, timeline: Timeline) -> None:
+    colours = (BLUE, ORANGE, GREEN, VERMILION, PURPLE)
+    lines = ("-", (0, (3, 1.5)), "-.", ":", (0, (1, 1)))
+    for key, colour, line in zip(losses_of(history), colours, lines, strict=False):
+        _draw_line(axes, history, key, timeline=timeline, color=colour, linestyle=line,
+                   label=key.removesuffix("/loss"))  # fmt: skip
+    axes.set_yscale("symlog", linthresh=1e-3)
+    axes.set_title("losses, on a logarithmic scale", pad=13)
+    axes.legend(frameon=False, handlelength=1.8)
+    _format(axes, timeline)
+    axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1e-3))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _draw_speeds(axes: Axes, history: History, timeline: Timeline) -> None:
+    _draw_line(axes, history, "updates_per_second", timeline=timeline, color=BLUE,
+               label="updates")  # fmt: skip
+    _draw_line(axes, history, "env_steps_per_second", timeline=timeline, color=ORANGE,
+               linestyle=(0, (3, 1.5)), label="environment steps")  # fmt: skip
+    axes.set_ylim(bottom=0)
+    axes.set_title("speeds, per second", pad=13)
+    axes.legend(frameon=False, handlelength=1.8)
+    _format(axes, timeline)
+
+
+def _draw_training(axes: Axes, history: History, timeline: Timeline) -> None:
+    _draw_line(axes, history, "training_success", timeline=timeline, color=BLUE)
+    axes.set_ylim(0, 1)
+    axes.set_title("success of the last 100 training episodes", pad=13)
+    _format(axes, timeline)
 
 
 def _draw_estimates(axes: Axes, history: History, timeline: Timeline) -> None:

@@ -13,7 +13,7 @@ from iqlft.analysis.names import series_name
 from iqlft.analysis.summary import count_range, group_runs, series_of, summarise
 from iqlft.analysis.table import COLUMNS, caption, show_estimate, show_row, table_rows
 from iqlft.figures.before_after import plot_before_after
-from iqlft.figures.diagnostics import Advantages, diagnostics_figure
+from iqlft.figures.diagnostics import Advantages, diagnostics_figure, losses_of
 from iqlft.figures.maze_map import maze_figure
 from iqlft.figures.panels import Timeline
 from iqlft.figures.style import NARROW, WIDE, save_figure, style, with_minus_signs
@@ -126,16 +126,17 @@ def _headline(group: Group, name: str) -> str:
 
 def _overview(groups: Sequence[Group], names: Sequence[str], folder: Path) -> Section:
     png, _ = plot_before_after([run for group in groups for run in group.runs], folder)
+    headlines = [_headline(*each) for each in zip(groups, names, strict=True)]
     picture = Picture(
         png,
         "Curves of every task over offline updates and online environment steps, and the change "
-        "from before to after; the table holds the numbers.",
+        f"from before to after. {' '.join(f'{each}.' for each in headlines)}",
         "Evaluations over offline updates, left of 0, and environment steps, right of it, with "
         "intervals of 95 % as the legend names them. Before and after are the last evaluations "
         "that all seeds have, never the best. Published results are marked where their protocol "
         "ends; where that is far beyond the runs, the axis between is drawn together.",
     )
-    return Section([_headline(*each) for each in zip(groups, names, strict=True)], picture)
+    return Section(headlines, picture)
 
 
 # -- one run ------------------------------------------------------------------------------------
@@ -196,7 +197,27 @@ def _diagnostics(run: RunCurve, data: RunData, folder: Path) -> Section:
     with mpl.rc_context(style(WIDE)):
         figure = diagnostics_figure(history, timeline(run, history), advantages)
         png, _ = save_figure(figure, folder, "diagnostics")
-    return Section(picture=Picture(png, f"{shown} over training.", words), left_out=left_out)
+    return Section(picture=Picture(png, _alt(shown, history), words), left_out=left_out)
+
+
+_SEEN = {
+    "dataset/q": "mean Q on the dataset",
+    "dataset/value": "mean V on the dataset",
+    "actor/log_std": "log standard deviation",
+    "policy_lag": "policy lag",
+    "training_success": "training success",
+}
+"""Figures of which the alternative text says where they begin and end."""
+
+
+def _alt(shown: str, history: History) -> str:
+    """What is seen of lines over training: where they begin and where they end."""
+    seen = []
+    for key, name in _SEEN.items():
+        values = [each for phase in ("offline", "online") for each in history.column(key, phase)[1]]
+        if values:
+            seen.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}")
+    return with_minus_signs(f"{shown} over training" + (f": {', '.join(seen)}." if seen else "."))
 
 
 def _logged(history: History) -> tuple[str, str]:
@@ -219,6 +240,9 @@ def _logged(history: History) -> tuple[str, str]:
         words.append(
             "Policy lag: updates by which the actor of new transitions was behind the learner."
         )
+    for key, name in (("updates_per_second", "speeds"), ("training_success", "training success")):
+        shown += [name] * history.has(key)
+    shown += ["losses"] * bool(losses_of(history))
     return ", ".join(shown), " ".join(words)
 
 
@@ -264,7 +288,12 @@ def _maze_map(data: RunData, folder: Path) -> Section:
         "may lie around the star."
     )
     return Section(
-        picture=Picture(png, "The maze from above, with visits and paths.", words),
+        picture=Picture(
+            png,
+            f"The maze from above, with visits and {len(paths)} paths, of which {successes} reach "
+            "the goal.",
+            words,
+        ),
         left_out=left_out,
     )
 
@@ -285,7 +314,10 @@ def _value_map(data: RunData, folder: Path) -> Section:
         "whose observations only x and y are replaced"
         + (" and the goal is the evaluation goal." if task.goal is not None else ".")
     )
-    return Section(picture=Picture(png, "The maze from above, coloured by V.", words))
+    shown = values[(np.sum(visits, axis=0) > 0) & np.isfinite(values)]
+    low, high = shown.min(initial=np.inf), shown.max(initial=-np.inf)
+    seen = f"The maze from above, coloured by V, which goes from {low:.3g} to {high:.3g}."
+    return Section(picture=Picture(png, with_minus_signs(seen), words))
 
 
 def _no_maze(data: RunData) -> Section:

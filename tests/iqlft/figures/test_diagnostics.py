@@ -88,13 +88,20 @@ def test_what_is_not_there_has_no_panel(history: History) -> None:
     offline = History(tuple(row for row in history.rows if row["phase"] == "offline"))
     titles = [axes.get_title() for axes in drawn(offline, None, Timeline(300, 0)).axes]
     gap = "mean Q \N{MINUS SIGN} V"
-    assert titles == ["mean Q and V", gap, "mean log-std of the policy"]
+    assert titles == [
+        "mean Q and V", gap, "mean log-std of the policy", "losses, on a logarithmic scale",
+        "speeds, per second",
+    ]  # fmt: skip
     critics_alone = History(tuple({**row, "dataset/value": None} for row in offline.rows))
     figure = drawn(critics_alone, None, Timeline(300, 0))
-    assert {axes.get_title() for axes in figure.axes} == {"mean Q", "mean log-std of the policy"}
+    assert {axes.get_title() for axes in figure.axes} == {
+        "mean Q", "mean log-std of the policy", "losses, on a logarithmic scale",
+        "speeds, per second",
+    }  # fmt: skip
     assert [axes.get_title() for axes in drawn(history, Advantages(SAMPLES, 0.46)).axes] == [
         "mean Q and V", gap, "advantages at the newest checkpoint", "mean log-std of the policy",
-        "policy lag of new transitions (updates)",
+        "policy lag of new transitions (updates)", "losses, on a logarithmic scale",
+        "speeds, per second", "success of the last 100 training episodes",
     ]  # fmt: skip
 
 

@@ -328,4 +328,35 @@ def test_a_caption_speaks_of_nothing_that_the_algorithm_lacks(
     row = {"phase": "offline", "updates": 100, "env_steps": 0, **dict.fromkeys(keys, 0.5)}
     log(folder, json.dumps(row) + "\n")
     page = Page(write_report([read_run(folder)], tmp_path / "out").read_text())
-    assert f"{shown} over training." in [each["alt"] for each in page.attributes("img")]
+    alts = [str(each["alt"]) for each in page.attributes("img")]
+    assert any(alt.startswith(f"{shown} over training") for alt in alts)
+
+
+def test_what_is_seen_is_said_for_those_who_do_not_see_it(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    folder = make_run()
+    rows = [
+        {"phase": "offline", "updates": n, "env_steps": 0, "critic/loss": 1.0 / n,
+         "dataset/q": -10.0 * n, "updates_per_second": 50.0}
+        for n in (100, 200)
+    ]  # fmt: skip
+    log(folder, "".join(json.dumps(row) + "\n" for row in rows))
+    page = Page(write_report([read_run(folder)], tmp_path / "out").read_text())
+    first, second = (str(each["alt"]) for each in page.attributes("img"))
+    assert "Success rate (%): 50.0 [40, 60] before; not fine-tuned." in first
+    assert second == (
+        "Q, speeds, losses over training: mean Q on the dataset from \N{MINUS SIGN}1e+03 to "
+        "\N{MINUS SIGN}2e+03."
+    )
+
+
+def test_several_runs_have_contents_that_lead_to_them(make_run: MakeRun, tmp_path: Path) -> None:
+    folders = [make_run(seed=seed) for seed in (0, 1)]
+    runs = [read_run(each) for each in folders]
+    text = write_report(runs, tmp_path / "out").read_text()
+    for number in (1, 2):
+        assert f'<a href="#run-{number}">antmaze-umaze, IQL, seed {number - 1}</a>' in text
+        assert f'<article id="run-{number}">' in text
+    assert "<nav" not in write_report(runs[:1], tmp_path / "one").read_text()
+    assert "prefers-color-scheme: dark" in text
