@@ -252,9 +252,9 @@ def _train(
         fresh: whether this is the first time.
         accept_loss: whether to go on without what is damaged in a journal.
     """
-    reporter.event(f"Reading {' + '.join(plans[0].learned.dataset)}.")
     dataset = load_task_dataset(plans[0].learned, trust=plans[0].config.trust)
     require_environment(dataset)
+    reporter.event(f"Reading {dataset.id}.")
     for plan in plans:
         require_same_dataset(plan.run, dataset)
     stack = _build(plans, dataset)

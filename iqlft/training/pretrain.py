@@ -88,9 +88,7 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[P
     folders = [run_folder(each) for each in configs]
     for folder in folders:
         refuse_existing(folder)
-    reporter = reporter or Silent()
-    reporter.event(f"Reading {' + '.join(config.dataset)}.")
-    dataset = load_for_pretraining(config)
+    dataset, reporter = load_for_pretraining(config), reporter or Silent()
     if not stacked(config, len(configs)):
         jobs = [
             Job(folder, "pretrain", to_dict(each))
@@ -98,6 +96,7 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[P
         ]
         Parallel(jobs, at_once(config, len(jobs)), reporter).run()
         return folders
+    reporter.event(f"Reading {dataset.id}.")
     stack = build(config, dataset, [each.seed for each in configs])
     with ExitStack() as opened:
         gateways = [
@@ -132,9 +131,8 @@ def resume_pretraining(
     check(configs[0])
     require_alike(runs, [shared(each) for each in configs])
     saved = load_together(runs, configs[0].checkpoint_every)
-    reporter = reporter or Silent()
-    reporter.event(f"Reading {' + '.join(configs[0].dataset)}.")
-    dataset = load_for_pretraining(configs[0])
+    dataset, reporter = load_for_pretraining(configs[0]), reporter or Silent()
+    reporter.event(f"Reading {dataset.id}.")
     stack = build(configs[0], dataset, [each.seed for each in configs])
     with ExitStack() as opened:
         gateways = []

@@ -12,12 +12,12 @@ from gymnasium import spaces
 
 import awkward_environments
 from iqlft_workers import messages
-from iqlft_workers.actor import ActorWeights, make_actor
+from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import (
     ActionRange,
     Environment,
     EnvironmentSpec,
-    is_bounded_vector,
+    is_bounded_box,
 )
 from iqlft_workers.episode import Episode, EpisodeResult, NotFiniteError
 from iqlft_workers.pool import WorkerError
@@ -63,8 +63,8 @@ def test_a_value_that_float32_cannot_hold_is_not_finite_either() -> None:
 @pytest.mark.parametrize("bound", [np.inf, np.finfo(np.float32).max, 1e30])
 def test_action_spaces_without_real_bounds_are_none_to_learn_in(bound: float) -> None:
     low, high = np.array([-1, -bound]), np.array([1, 1])
-    assert not is_bounded_vector(spaces.Box(low, high, dtype=np.float64))
-    assert is_bounded_vector(spaces.Box(low.clip(-1, 1), high, dtype=np.float64))
+    assert not is_bounded_box(spaces.Box(low, high, dtype=np.float64))
+    assert is_bounded_box(spaces.Box(low.clip(-1, 1), high, dtype=np.float64))
 
 
 def test_where_lower_and_upper_bound_are_the_same_the_action_is_that_constant() -> None:
@@ -78,7 +78,7 @@ def test_what_is_held_of_the_episode_is_dropped_and_the_next_one_begins(
     make_weights: MakeWeights,
 ) -> None:
     environment = Environment(spec(spoils="observation", at=2))
-    rollout = Rollout(environment, make_actor(make_weights(2, 1)), seed=1, worker_id=0)
+    rollout = Rollout(environment, make_weights(2, 1), seed=1, worker_id=0)
     for episode in range(2):
         rollout.step()
         rollout.step()

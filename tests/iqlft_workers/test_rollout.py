@@ -122,10 +122,10 @@ def test_seeds_of_episodes_fit_a_c_int() -> None:
 
 
 def test_an_episode_that_is_left_is_not_gone_on_with_and_one_not_begun_begins_again(
-    pendulum: Environment, actor: GaussianActor
+    pendulum: Environment, weights: ActorWeights
 ) -> None:
-    whole = run(Rollout(pendulum, actor, seed=1, worker_id=2), 1)
-    rollout = Rollout(pendulum, actor, seed=1, worker_id=2)
+    whole = run(Rollout(pendulum, weights, seed=1, worker_id=2), 1)
+    rollout = Rollout(pendulum, weights, seed=1, worker_id=2)
     assert not rollout.under_way
     pendulum.reset(5)  # An evaluation, in the same environment.
     rollout.leave_episode()
@@ -135,7 +135,7 @@ def test_an_episode_that_is_left_is_not_gone_on_with_and_one_not_begun_begins_ag
     rollout.leave_episode()
     following = run(rollout, 1)
     assert rollout.episode == 1
-    assert_equal(following, run(Rollout(pendulum, actor, seed=1, worker_id=2, episode=1), 1))
+    assert_equal(following, run(Rollout(pendulum, weights, seed=1, worker_id=2, episode=1), 1))
 
 
 def test_every_episode_of_every_worker_and_seed_begins_differently(

@@ -245,7 +245,7 @@ def test_a_folder_is_no_config_file(tmp_path: Path) -> None:
         ({"workers": 0}, "--workers is 0, but must be at least 1"),
         ({"env_steps": -5}, "--env-steps is -5, but must be at least 1"),
         ({"num_updates": -1}, "--num-updates is -1"),
-        ({"eval_episodes": 0}, "--eval-episodes is 0"),
+        ({"eval_episodes": -1}, "--eval-episodes is -1"),
         ({"seed": -1}, "--seed is -1, but must be at least 0"),
         ({"slack": -1}, "--slack is -1"),
         ({"lockstep": True, "workers": 2}, "--lockstep is for one worker"),

@@ -488,7 +488,7 @@ def test_a_worker_process_that_is_refused_ends_with_a_sentence(
     assert process.returncode == 2
     looking, refused = process.stderr.splitlines()
     assert looking.endswith(f"Looking for the learner at {gateway.endpoint}.")
-    assert refused.startswith("The learner")
+    assert refused.startswith("iqlft worker: The learner")
     assert not keys.in_text(process.stderr + process.stdout)
     if mistake == "stranger":
         assert gateway.rejected() == 1

@@ -37,10 +37,13 @@ LAYOUT = RowLayout(3, 1)
 
 
 class Impatient(Silent):
-    """Presses Ctrl-C when some steps are made."""
+    """Presses Ctrl-C, once, when some steps are made."""
+
+    pressed = False
 
     def status(self, status: Status) -> None:
-        if status.phase == "online" and status.done >= STEPS // 3:
+        if status.phase == "online" and status.done >= STEPS // 3 and not self.pressed:
+            self.pressed = True
             os.kill(os.getpid(), signal.SIGINT)
 
 
