@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from iqlft.api import load_dataset as load_dataset
     from iqlft.config.settings import FinetuneConfig as FinetuneConfig
     from iqlft.config.settings import PretrainConfig as PretrainConfig
+    from iqlft.datasets.arrays import create_from_arrays as create_from_arrays
     from iqlft.runs.policy import Policy as Policy
     from iqlft.runs.policy import load_policy as load_policy
     from iqlft.training.finetune import finetune as finetune
@@ -37,6 +38,7 @@ _HOMES = {
     "Algorithm": "iqlft.api",
     "IQL": "iqlft.api",
     "load_dataset": "iqlft.api",
+    "create_from_arrays": "iqlft.datasets.arrays",
     "PretrainConfig": "iqlft.config.settings",
     "FinetuneConfig": "iqlft.config.settings",
     "pretrain": "iqlft.training.pretrain",
@@ -44,7 +46,7 @@ _HOMES = {
     "load_policy": "iqlft.runs.policy",
     "Policy": "iqlft.runs.policy",
 }
-__all__ = ["IQL", "Algorithm", "load_dataset"]
+__all__ = ["IQL", "Algorithm", "create_from_arrays", "load_dataset"]
 __all__ += ["FinetuneConfig", "Policy", "PretrainConfig", "finetune", "load_policy", "pretrain"]
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from rich.console import Console
 from rich.progress import track
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from iqlft.algorithms.base import reduce
 from iqlft.config import settings as configs
@@ -26,6 +28,7 @@ from iqlft.training.build import (
 )
 from iqlft.training.divergence import bound_targets
 from iqlft.training.evaluate import Evaluation, run_episodes
+from iqlft_workers.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +40,10 @@ if TYPE_CHECKING:
 
     from iqlft.config.settings import Precision
     from iqlft.datasets.loading import OfflineDataset
+
+
+_STATE, _DRAWS = "training.safetensors", "replay.random_state"
+"""File of what training goes on with, and the name in it of the stream that draws batches."""
 
 
 def load_dataset(*dataset_ids: str, **settings: Any) -> OfflineDataset:  # noqa: ANN401
@@ -192,10 +199,40 @@ class Algorithm:
         """
         return self.policy(observation, rng, raw=raw)
 
-    def save(self, folder: Path | str) -> None:
-        """Writes the policy to a folder that `iqlft.load_policy` reads."""
+    def save(self, folder: Path | str, *, whole: bool = False) -> None:
+        """Writes the policy to a folder that `iqlft.load_policy` reads.
+
+        Args:
+            folder: made if it is not there.
+            whole: also write what `load` goes on with, about four times as much.
+        """
         about = {"dataset": self._dataset.id, "updates": self.updates}
         save_policy(Path(folder), self.policy.weights, self._dataset.environment, about)
+        if whole:
+            state = self.state() | {_DRAWS: self._replay.random_state()}
+            with replacing(Path(folder) / _STATE) as temporary:
+                save_file(state, temporary)
+
+    def load(self, folder: Path | str) -> None:
+        """Goes on from `save(folder, whole=True)`, as if training had not stopped.
+
+        Args:
+            folder: saved by the same algorithm, with the same dataset and hyperparameters.
+
+        Raises:
+            ConfigError: there is no such file, it is damaged, or it is another algorithm's.
+        """
+        path = Path(folder) / _STATE
+        try:
+            state = load_file(path)
+            self._replay.set_random_state(state.pop(_DRAWS))
+            self._algorithm.load_state(state)
+        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+            raise configs.ConfigError(
+                f"{path} cannot be gone on with ({error}); save it with whole=True, by the same "
+                "algorithm with the same hyperparameters."
+            ) from error
+        self._policy = None
 
     def evaluate(self, episodes: int = 100, *, workers: int = 2) -> dict[str, Any]:
         """Evaluation episodes of the mean action in the dataset's environment.

@@ -19,6 +19,7 @@ import own_environments
 from iqlft.api import IQLSettings
 from iqlft.config.algorithms import IQLHyperparameters
 from iqlft.config.settings import ConfigError
+from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.loading import OfflineDataset
 from iqlft_workers.actor import make_actor
 from iqlft_workers.environment import Environment, make
@@ -227,3 +228,66 @@ def test_objects_say_what_they_are(corner: str, capsys: pytest.CaptureFixture[st
     found = iql.evaluate(2, workers=1)
     assert len(found["episodes"]) == 2
     assert 0 <= found["success"]["value"] <= 1
+
+
+def test_training_goes_on_from_what_was_saved_whole(corner: str, tmp_path: Path) -> None:
+    dataset = iqlft.load_dataset(corner)
+
+    def fresh(**changes: int) -> iqlft.Algorithm:
+        return iqlft.Algorithm("iql", dataset, **{"hidden_size": 16, "batch_size": 16} | changes)
+
+    whole, first, second = fresh(), fresh(), fresh()
+    whole.train(30)
+    first.train(10)
+    first.save(tmp_path, whole=True)
+    second.load(tmp_path)
+    assert second.updates == 10
+    second.train(20)
+    assert all(torch.equal(each, second.state()[key]) for key, each in whole.state().items())
+    with pytest.raises(ConfigError, match="cannot be gone on with"):
+        fresh(hidden_size=8).load(tmp_path)
+    (tmp_path / "training.safetensors").write_bytes(b"\0" * 40)
+    with pytest.raises(ConfigError, match="cannot be gone on with"):
+        second.load(tmp_path)
+
+
+@pytest.mark.usefixtures("minari_root")
+def test_arrays_become_a_dataset_that_trains_and_keeps_its_episodes() -> None:
+    environment = gymnasium.make("Pendulum-v1")
+    rows: list[tuple[object, ...]] = []
+    for seed in range(2):
+        observation, _ = environment.reset(seed=seed)
+        environment.action_space.seed(seed)
+        over = False
+        while not over:
+            action = environment.action_space.sample()
+            following, reward, terminated, over, _ = environment.step(action)
+            rows.append((observation, action, reward, following, terminated, over))
+            observation = following
+    names = (
+        "observations", "actions", "rewards", "next_observations", "terminated", "truncated",
+    )  # fmt: skip
+    arrays = {
+        name: np.array(each) for name, each in zip(names, zip(*rows, strict=True), strict=True)
+    }
+    made = iqlft.create_from_arrays("mine/pendulum-v0", environment="Pendulum-v1", **arrays)
+    dataset = iqlft.load_dataset(made)
+    assert (dataset.num_transitions, dataset.num_episodes) == (400, 2)
+    unpacked = dataset.layout.unpack(dataset.rows())
+    np.testing.assert_array_equal(unpacked[0], arrays["observations"].astype(np.float32))
+    np.testing.assert_array_equal(unpacked[3], arrays["next_observations"].astype(np.float32))
+    np.testing.assert_array_equal(unpacked[5].nonzero()[0], [199, 399])
+    assert iqlft.IQL(dataset, hidden_size=8, batch_size=8).train(2)["updates"] == 2
+    shuffled = {
+        name: np.roll(each, 3 * (name == "observations"), 0) for name, each in arrays.items()
+    }
+    with pytest.raises(DatasetError, match="does not follow row"):
+        iqlft.create_from_arrays("mine/other-v0", environment="Pendulum-v1", **shuffled)
+    with pytest.raises(DatasetError, match="one row for each transition"):
+        iqlft.create_from_arrays(
+            "mine/other-v0",
+            environment="Pendulum-v1",
+            **arrays | {"rewards": arrays["rewards"][1:]},
+        )
+    with pytest.raises(DatasetError, match="exists"):
+        iqlft.create_from_arrays(made, environment="Pendulum-v1", **arrays)

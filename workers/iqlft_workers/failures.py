@@ -14,6 +14,8 @@ from iqlft_workers.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gymnasium.envs.registration import EnvSpec
+
 
 class EnvironmentFailedError(UserError):
     """An environment has raised an error in `reset` or `step`; its cause is that error."""
@@ -30,6 +32,11 @@ class Reported(gymnasium.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: gymnasium.Env[Any, Any], name: str) -> None:
         super().__init__(env)
         self._name = name
+
+    @property
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]  # Gymnasium's is a property too
+        """That of the environment: what is recorded in it needs no wrapper of ours."""
+        return self.env.spec
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None

@@ -73,7 +73,7 @@ def import_file(
     target = _choose(task, environment)
     try:
         dataset_id = dataset_id or target.default_id(path)
-        _check_id(dataset_id)
+        check_id(dataset_id)
         if not force:
             storage.require_absent(dataset_id)
         with open_file(path, target.family) as file:
@@ -100,7 +100,8 @@ def _choose(task: str | None, environment: str | None) -> Target:
     )
 
 
-def _check_id(dataset_id: str) -> None:
+def check_id(dataset_id: str) -> None:
+    """Raises `DatasetError` where a dataset of one's own cannot have an id."""
     match = DATASET_ID_RE.fullmatch(dataset_id)
     if match is None or match["version"] is None:
         raise DatasetError(
