@@ -221,8 +221,16 @@ def _demo(arguments: list[str]) -> None:
     from iqlft.runs.folder import refuse_existing  # noqa: PLC0415
     from iqlft.training.seeds import member_configs, run_folder  # noqa: PLC0415
 
-    for each in member_configs(configs.part(config, configs.PretrainConfig)):
-        refuse_existing(run_folder(each))
+    def folders(config: RunConfig) -> list[Path]:
+        return [*map(run_folder, member_configs(configs.part(config, configs.PretrainConfig)))]
+
+    if config.name:
+        for folder in folders(config):
+            refuse_existing(folder)
+    number = 1
+    while any(folder.exists() for folder in folders(config)):
+        number += 1
+        config = dataclasses.replace(config, name=f"demo-{number}")
     began = time.monotonic()
     with _progress() as progress:
         made = make_demo_dataset(progress)
