@@ -258,10 +258,19 @@ class Walk:
         if self.salt is None:
             self.salt = self._most_common_salt(begin)
         marked = self._next_marked(begin)
-        # Nothing in a record of today is looked at as if it were an old one.
-        if self.salt is not None and not self._old_seen:
+        # Nothing in a record of today is looked at as if it were an old one; of the first one of a
+        # journal nobody knows which it was.
+        if self.salt is not None and not self._old_seen and begin > 1:
             return marked
-        return min(marked, self._first(_OLD_BATCH, begin, OLD_PREFIX.size, self._old))
+        old = self._old if self._old_seen or self.salt is None else self._old_chain
+        return min(marked, self._first(_OLD_BATCH, begin, OLD_PREFIX.size, old))
+
+    def _old_chain(self, begin: int) -> bool:
+        """Whether old records lead from here to one of today, as nothing within one could."""
+        end = begin
+        while record := self._old(end):
+            end = record.end
+        return end > begin and self._prefix(end) is not None
 
     def _next_marked(self, begin: int) -> int:
         return self._first(_MARKED, begin, 0, self._prefix)

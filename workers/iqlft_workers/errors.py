@@ -3,7 +3,7 @@
     UserError
     |-- EndpointError              (iqlft_workers.discovery)
     |-- EnvironmentFailedError     (iqlft_workers.failures)
-    |-- EnvironmentMismatchError   (iqlft_workers.environment)
+    |-- EnvironmentMismatchError   (iqlft_workers.observation)
     |-- KeyFileError               (iqlft_workers.keys)
     |-- KeyRefusedError            (iqlft_workers.client)
     |-- LearnerLostError           (iqlft_workers.discovery)

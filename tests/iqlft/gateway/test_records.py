@@ -180,6 +180,15 @@ def test_a_record_whose_last_pages_a_power_failure_emptied_never_was(path: Path)
             ]
 
 
+def test_the_first_record_of_a_resumed_run_of_version_0_1_is_lost_alone(path: Path) -> None:
+    whole = b"".join([*made(old)[:2], *made(new)[2:]])
+    expected = read(path, whole)
+    found = read(path, bytes(5) + whole[5:])
+    assert [plain(each) for each in found[1:] if isinstance(each, Entry)] == [
+        plain(each) for each in expected[1:] if isinstance(each, Entry)
+    ]
+
+
 @settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), mixed=st.booleans())
 def test_whatever_is_overwritten_what_it_did_not_touch_stays(

@@ -52,5 +52,7 @@ def test_not_a_number_reaches_neither_workers_nor_checkpoint_and_the_mended_run_
     assert all("rror" not in log.read_text() for log in (fresh / "logs").glob("worker-*.log"))
 
     run.write_config("pretrain", settings)
+    online = run.config("finetune") or {}
+    run.write_config("finetune", {**online, "learning_rate": settings["learning_rate"]})
     resume(fresh, edited=True)
     assert checkpoint.load(fresh / "checkpoints").state["updates"] == OFFLINE + 20
