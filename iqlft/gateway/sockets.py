@@ -29,7 +29,7 @@ REPORT_SECONDS = 60.0
 """Rejected connections are reported at most this often."""
 _MAX_MESSAGES = 256
 """The most messages received before anything is sent."""
-_LINGER_MILLISECONDS = 100
+_LINGER_MILLISECONDS = 500
 """What was sent last has so long to leave."""
 _PROBE_BYTES = 1024
 """A probe is empty, but the parts of a handshake are not."""

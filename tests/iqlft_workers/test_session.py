@@ -146,6 +146,21 @@ def test_a_drained_worker_leaves_when_all_is_acknowledged_and_its_goodbye_confir
     assert session.outcome == outcome
 
 
+@pytest.mark.parametrize(("over", "outcome"), [(True, "stopped"), (False, None)])
+def test_a_worker_whose_work_is_over_does_not_wait_long_for_an_answer_to_its_goodbye(
+    session: WorkerSession, over: bool, outcome: str | None
+) -> None:
+    session.receive(messages.Drain(over), 1.0)
+    session.tick(1.0 + 2 * SILENCE_SECONDS)
+    assert session.outcome is None  # There may be batches yet to be sent.
+    session.receive(messages.Drain(over), 10.0)
+    session.leave_when_drained()
+    session.tick(10.0 + SILENCE_SECONDS - 0.1)
+    assert session.outcome is None
+    session.tick(10.0 + SILENCE_SECONDS + 0.1)
+    assert session.outcome == outcome
+
+
 def test_a_drained_worker_says_goodbye_again_to_a_learner_that_comes_back(
     session: WorkerSession,
 ) -> None:

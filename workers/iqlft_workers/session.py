@@ -216,6 +216,10 @@ class WorkerSession:
     def tick(self, now: float) -> None:
         """Says what is due: HELLO while the learner is silent, GET_WEIGHTS when they lag."""
         silent = self.welcome is None or now - self.heard_at > SILENCE_SECONDS
+        if silent and self._left and self._over:
+            # The learner has said that the work is over, and closed before its BYE_OK had left.
+            self.outcome = "stopped"
+            return
         if silent and now >= self._hello_at:
             self._enqueue_hello(now)
         if self._lags_since is not None and now - self._lags_since > LAG_SECONDS:
