@@ -112,26 +112,6 @@ class Evaluation(NamedTuple):
         }
 
 
-def evaluate(
-    run: Path,
-    episodes: int,
-    num_workers: int,
-    *,
-    trust: bool = False,
-    patience_seconds: float = PATIENCE_SECONDS,
-    max_episode_steps: int = 0,
-) -> list[tuple[str, str]]:
-    """The rows of `evaluation` of the newest policy."""
-    return evaluation(
-        run,
-        episodes,
-        num_workers,
-        trust=trust,
-        patience_seconds=patience_seconds,
-        max_episode_steps=max_episode_steps,
-    ).rows()
-
-
 def evaluation(
     run: Path,
     episodes: int,
@@ -226,7 +206,7 @@ def run_episodes(
         name: of its run.
         episodes: how many.
         num_workers: local worker processes.
-        patience_seconds: see `evaluate`; a worker that hangs is killed and started again.
+        patience_seconds: see `evaluation`; a worker that hangs is killed and started again.
         progress: told how many episodes there are of how many.
 
     Returns:

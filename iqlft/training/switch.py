@@ -53,11 +53,13 @@ def switch(plans: Sequence[FinetunePlan], stack: Stack, dataset: OfflineDataset)
         CheckpointError: the end of pretraining is damaged or does not fit.
     """
     config, starts = plans[0].config, [_start(plan) for plan in plans]
+    learned = [pretrain_config(plan.run) for plan in plans]
+    other = _learner(plans[0].learned) != _learner(learned[0])
     fresh = starts[0].state["phase"] == "offline"
-    changes = fresh and (config.reset_optimizers or _is_other(plans[0]))
+    changes = fresh and (config.reset_optimizers or other)
     if not (changes or config.guide_steps):
         return Switch(starts)
-    before = _pretrained(plans, dataset)
+    before = _pretrained(plans, learned, dataset)
     guides = [
         Guide(config.guide_steps, before.actor_weights(index)) if config.guide_steps else None
         for index in range(len(plans))
@@ -68,7 +70,7 @@ def switch(plans: Sequence[FinetunePlan], stack: Stack, dataset: OfflineDataset)
     if config.reset_optimizers:
         stack.algorithm.reset_optimizers()
     starts = [_renewed(each, stack.algorithm, index) for index, each in enumerate(starts)]
-    note = _note(plans[0], carried) if _is_other(plans[0]) else ""
+    note = _note(learned[0], plans[0].learned, carried) if other else ""
     return Switch(starts, "actor" in carried, guides, note)
 
 
@@ -77,18 +79,14 @@ def _start(plan: FinetunePlan) -> Checkpoint:
     return plan.saved
 
 
-def _is_other(plan: FinetunePlan) -> bool:
-    """Whether a run learns online with anything but what it was pretrained with."""
-    return _learner(plan.learned) != _learner(pretrain_config(plan.run))
-
-
 def _learner(config: PretrainConfig) -> tuple[Any, ...]:
     return config.algorithm, config.hyperparameters
 
 
-def _pretrained(plans: Sequence[FinetunePlan], dataset: OfflineDataset) -> Algorithm[Any]:
+def _pretrained(
+    plans: Sequence[FinetunePlan], learned: Sequence[PretrainConfig], dataset: OfflineDataset
+) -> Algorithm[Any]:
     """What the runs were pretrained with, as it was at the end of that."""
-    learned = [pretrain_config(plan.run) for plan in plans]
     algorithm = build_algorithm(
         learned[0].algorithm,
         learned[0].hyperparameters,
@@ -113,9 +111,9 @@ def _renewed(saved: Checkpoint, algorithm: Algorithm[Any], member: int) -> Check
     return saved._replace(tensors=kept | new)
 
 
-def _note(plan: FinetunePlan, carried: Sequence[str]) -> str:
+def _note(learned: PretrainConfig, learns: PretrainConfig, carried: Sequence[str]) -> str:
     """What an algorithm took over from the one before."""
-    before, after = title(pretrain_config(plan.run).algorithm), title(plan.learned.algorithm)
+    before, after = title(learned.algorithm), title(learns.algorithm)
     networks = ", ".join(name.replace("_", " ") for name in carried) or "no network, the data alone"
     name = f"{after} goes on from {before}" if before != after else f"{after} goes on otherwise"
     return f"{name}: taken over are {networks}."

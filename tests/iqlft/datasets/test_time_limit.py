@@ -13,7 +13,7 @@ import own_environments
 from iqlft.config.settings import ConfigError
 from iqlft.datasets.time_limit import has_time_limit
 from iqlft.runs.policy import load_policy, save_policy
-from iqlft.training.evaluate import evaluate
+from iqlft.training.evaluate import evaluation
 from iqlft_workers.environment import make
 
 ID = "own/endless-v0"
@@ -65,6 +65,6 @@ def test_a_policy_whose_episodes_never_end_is_evaluated_with_a_limit_alone(
     del policy.environment.kwargs["max_episode_steps"]  # type: ignore[attr-defined]
     save_policy(tmp_path, policy.weights, policy.environment, {})
     with pytest.raises(ConfigError, match=r"has no time limit.*--max-episode-steps N"):
-        evaluate(tmp_path, 2, 1)
-    rows = dict(evaluate(tmp_path, 2, 1, max_episode_steps=3))
+        evaluation(tmp_path, 2, 1)
+    rows = dict(evaluation(tmp_path, 2, 1, max_episode_steps=3).rows())
     assert rows["length"] == "mean 3 steps"
