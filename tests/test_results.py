@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from iqlft.analysis.table import format_table
 from iqlft.cli import main as cli
 from iqlft.config.settings import load_yaml
 from iqlft.datasets.antmaze.tasks import find_task
+from iqlft.report import run_data
 from iqlft.report.page import write_report
 from iqlft.runs.curves import find_runs, read_run
 from iqlft.runs.folder import Run
@@ -44,6 +46,17 @@ def commands(script: str) -> list[list[str]]:
         text=True,
     ).stdout.splitlines()
     return [shlex.split(line) for line in lines]
+
+
+def carry_out(script: Path, *arguments: object) -> dict[str, Any]:
+    """Runs a script in this process, as `python SCRIPT ARGUMENT...`; without any only defines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(script), *map(str, arguments)])
+        patch.syspath_prepend(script.parent)
+        for name in ("keep", "course"):  # Those beside it, whatever another folder has.
+            patch.setitem(sys.modules, name, None)
+            del sys.modules[name]
+        return runpy.run_path(str(script), run_name="__main__")
 
 
 TABLE, ABLATIONS = commands("table.sh"), commands("v0/ablations.sh")
@@ -127,7 +140,7 @@ def test_keeping_a_run_copies_its_numbers_without_paths(finetuned: Path, tmp_pat
     program = [str(tmp_path / "bin" / "iqlft"), "finetune", str(run), "--host", "10.1.2.3"]
     Run.open(run).write_meta({"finetune": {"argv": program, "host": "lab-machine"}})
     keep = [sys.executable, RESULTS / "keep.py", tmp_path / "kept", run]
-    subprocess.run(keep, check=True, capture_output=True)
+    subprocess.run(keep, check=True, capture_output=True)  # As it is called, once.
     kept = tmp_path / "kept" / run.parent.name / run.name
     assert read_run(kept).rows == read_run(run).rows
     argv = json.loads((kept / "meta.json").read_text())["finetune"]["argv"]
@@ -156,11 +169,12 @@ def test_a_kept_run_has_its_diagnostics_in_a_report(
     corner: str,  # noqa: ARG001
     finetuned: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(run_data, "EPISODES", 1)
     run = lengthened(finetuned, tmp_path / "lab")
-    keep = [sys.executable, RESULTS / "keep.py", tmp_path / "kept", run]
-    subprocess.run(keep, check=True, capture_output=True)
-    kept = tmp_path / "kept" / run.parent.name / run.name
+    kept = carry_out(RESULTS / "keep.py")["keep"](tmp_path / "kept", run)
+    assert kept == tmp_path / "kept" / run.parent.name / run.name
     files = [path for path in kept.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 1_000_000
     assert not [path for path in files if b"lab-machine" in path.read_bytes()]
@@ -197,8 +211,7 @@ def test_a_report_says_once_that_numbers_are_all_that_was_kept_of_a_run(tmp_path
 
 
 def test_a_run_is_kept_under_another_name(finetuned: Path, tmp_path: Path) -> None:
-    keep = [sys.executable, RESULTS / "keep.py", tmp_path, f"{finetuned}=again"]
-    subprocess.run(keep, check=True, capture_output=True)
+    carry_out(RESULTS / "keep.py", tmp_path, f"{finetuned}=again")
     kept = read_run(tmp_path / finetuned.parent.name / "again-s0")
     assert (kept.variant, kept.rows) == ("again", read_run(finetuned).rows)
 
@@ -213,18 +226,15 @@ def test_a_run_with_another_path_of_its_machine_is_not_kept(
     shutil.copytree(finetuned, run)
     program = ["iqlft", "finetune", str(run)]
     Run.open(run).write_meta({"note": path, "argv": program, "finetune": {"argv": program}})
-    keep = [sys.executable, RESULTS / "keep.py", tmp_path / "kept", run]
-    done = subprocess.run(keep, check=False, capture_output=True, text=True)
-    assert done.returncode != 0
-    assert "holds a path of this machine" in done.stderr
+    with pytest.raises(ValueError, match="holds a path of this machine"):
+        carry_out(RESULTS / "keep.py", tmp_path / "kept", run)
     assert not (tmp_path / "kept").exists()
 
 
-def test_the_course_is_the_one_of_the_kept_runs() -> None:
+def test_the_course_is_the_one_of_the_kept_runs(capsys: pytest.CaptureFixture[str]) -> None:
     written = (V0 / "course.md").read_text(encoding="utf-8")
-    course = [sys.executable, RESULTS / "course.py", V0 / "runs"]
-    done = subprocess.run(course, check=True, capture_output=True, text=True)
-    assert written == done.stdout
+    carry_out(RESULTS / "course.py", V0 / "runs")
+    assert written == capsys.readouterr().out
     run = read_run(V0 / "runs" / "antmaze-umaze" / "iql-s0")
     assert run.after is not None
     last = f"| 1000k environment steps | {run.after.score('success'):.0f} | 95 to 98 |"
@@ -245,15 +255,10 @@ def page(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make_page(folder: Path, *runs: Path) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, folder / "page.py", *runs]
-    return subprocess.run(program, check=False, capture_output=True, text=True)
-
-
 def test_the_page_is_the_one_of_the_kept_runs(page: Path) -> None:
     if (RESULTS / "runs").exists():
         shutil.copytree(RESULTS / "runs", page / "runs")
-    assert make_page(page).returncode == 0
+    carry_out(page / "page.py")
     for name in ("README.md", "table.md", "course.md"):
         made, kept = page / name, RESULTS / name
         assert made.exists() == kept.exists()
@@ -284,20 +289,18 @@ def test_a_row_of_the_page_stands_there_with_the_steps_that_it_has_reached(
     num_rows: int | None, cells: str, page: Path, tmp_path: Path
 ) -> None:
     run = on_v1_data("antmaze-medium-play", tmp_path / "lab", num_rows=num_rows)
-    done = make_page(page, run)
-    assert done.returncode == 0, done.stderr
+    carry_out(page / "page.py", run)
     text = (page / "README.md").read_text()
     assert f"| medium-play | {cells} | 72.0 -> 95.0 | 71.8 -> 89.8 |" in text
     assert text.count("| not begun |") == 5
     links = re.findall(r"\]\(([a-z_]+\.(?:png|md))\)", text)
     assert {"before_after.png", "table.md", "course.md"} <= set(links)
     assert all((page / link).exists() or (RESULTS / link).exists() for link in links)
-    assert make_page(page).returncode == 0
+    carry_out(page / "page.py")
     assert (page / "README.md").read_text() == text
 
 
 def test_the_page_takes_no_runs_of_other_data(page: Path) -> None:
-    done = make_page(page, V0 / "runs" / "antmaze-umaze" / "iql-s0")
-    assert done.returncode != 0
-    assert "learned from iqlft/antmaze/umaze-v0" in done.stderr
+    with pytest.raises(ValueError, match="learned from iqlft/antmaze/umaze-v0"):
+        carry_out(page / "page.py", V0 / "runs" / "antmaze-umaze" / "iql-s0")
     assert (page / "README.md").read_text() == (RESULTS / "README.md").read_text()

@@ -24,8 +24,10 @@ OFFLINE, ONLINE = 60, 60
 """Updates of each phase; they are stopped between two checkpoints."""
 
 
-AT_MOST = {"critic_updates": 2, "sampled_actions": 2, "target_actions": 2}
+AT_MOST = {"num_critics": 3, "critic_updates": 2, "sampled_actions": 2, "target_actions": 2}
 """Settings that cost time and change nothing of what is to be resumed."""
+EVALUATED = {"iql": 1}
+"""Evaluation episodes; what they go by is the same for all, and takes half of the time."""
 REMEDIED = {"clip_targets": True, "critic_layer_norm": True}
 """IQL without them is stopped and resumed in `test_pretrain` and `test_finetune`."""
 
@@ -38,23 +40,23 @@ def settings(pretraining: PretrainConfig, name: str, runs: Path) -> PretrainConf
         config,
         **{key: min(most, own[key]) for key, most in AT_MOST.items() if key in own},
         hidden_size=16, batch_size=16, num_updates=OFFLINE, eval_every=OFFLINE,
-        checkpoint_every=20, log_every=20, eval_episodes=1, runs=runs,
+        checkpoint_every=20, log_every=20, eval_episodes=EVALUATED.get(name, 0), runs=runs,
     )  # fmt: skip
 
 
 def online(lockstep: FinetuneConfig, run: Path) -> FinetuneConfig:
     """Those of a fine-tuning of a moment; RLPD is stopped among its random steps."""
-    begins_at_random = Run.open(run).meta["algorithm"] == "rlpd"
+    name = Run.open(run).meta["algorithm"]
     return dataclasses.replace(
         lockstep,
         run=(run,),
         env_steps=ONLINE,
         utd_ratio=1.0,
-        random_steps=40 * begins_at_random,
+        random_steps=40 * (name == "rlpd"),
         eval_every=ONLINE,
         checkpoint_every=20,
         log_every=20,
-        eval_episodes=1,
+        eval_episodes=EVALUATED.get(name, 0),
     )
 
 

@@ -36,9 +36,15 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {each: each.read_bytes() for each in folder.rglob("*") if each.is_file()}
 
 
-def assert_shows(cleaned: Path, finetuned: Path) -> None:
+@pytest.fixture(scope="module")
+def before(finetuned: Path) -> RunData:
+    """What there is to see of the run, read once."""
+    return RunData(Run.open(finetuned))
+
+
+def assert_shows(cleaned: Path, before: RunData, finetuned: Path) -> None:
     """What there is to see of a run is what there was before."""
-    data, before = RunData(Run.open(cleaned)), RunData(Run.open(finetuned))
+    data = RunData(Run.open(cleaned))
     for found, expected in zip(data.new or (), before.new or (), strict=True):
         np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(
@@ -54,16 +60,18 @@ def assert_shows(cleaned: Path, finetuned: Path) -> None:
 
 
 @pytest.mark.usefixtures("corner")
-def test_a_cleaned_run_shows_what_it_showed_before(copy: Path, finetuned: Path) -> None:
-    before = size(copy)
+def test_a_cleaned_run_shows_what_it_showed_before(
+    copy: Path, finetuned: Path, before: RunData
+) -> None:
+    size_before = size(copy)
     freed = clean(Run.open(copy))
     assert freed.keys() == {"journal", "checkpoints", "optimiser", "endpoint"}
     assert freed["journal"] == (finetuned / JOURNAL).stat().st_size
     assert not (copy / JOURNAL).exists()
     assert not (copy / ENDPOINT).exists()
     survey = (copy / "replay" / "survey.safetensors").stat().st_size
-    assert before - size(copy) == pytest.approx(sum(freed.values()) - survey, rel=0.05)
-    assert_shows(copy, finetuned)
+    assert size_before - size(copy) == pytest.approx(sum(freed.values()) - survey, rel=0.05)
+    assert_shows(copy, before, finetuned)
 
 
 @pytest.mark.usefixtures("corner")
@@ -155,7 +163,7 @@ class KilledError(BaseException):
 @pytest.mark.usefixtures("corner")
 @pytest.mark.parametrize("call", range(8))
 def test_a_cleaning_that_is_killed_leaves_a_run_that_is_read_and_cleaned_again(
-    call: int, copy: Path, finetuned: Path, monkeypatch: pytest.MonkeyPatch
+    call: int, copy: Path, finetuned: Path, before: RunData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clean_once = Path(shutil.copytree(copy, copy.with_name("once")))
     clean(Run.open(clean_once))
@@ -180,10 +188,10 @@ def test_a_cleaning_that_is_killed_leaves_a_run_that_is_read_and_cleaned_again(
             pass
         else:
             assert call >= 5, "nothing was interrupted"
-    assert_shows(copy, finetuned)
+    assert_shows(copy, before, finetuned)
     assert Run.open(copy).meta["status"] == "finished"
     clean(Run.open(copy))
-    assert_shows(copy, finetuned)
+    assert_shows(copy, before, finetuned)
     assert size(copy) == pytest.approx(size(clean_once), rel=0.01)
     assert clean(Run.open(copy)) == {}
 
