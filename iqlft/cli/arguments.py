@@ -186,6 +186,9 @@ class NewKeys:
     """Where; made if it is not there."""
     workers: Count = 8
     """How many workers, with the ids from 0, local ones included."""
+    shared: bool = False
+    """A further key, worker.secret, for any number of workers that take any id that is free, such
+    as containers that are scaled."""
 
 
 @dataclass(frozen=True)
