@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 TASK = "antmaze-corner-diverse"
 """Its settings fit into a few minutes on two cores."""
-TRANSITIONS = 50_000
+TRANSITIONS = 30_000
 """Transitions of the demonstration's dataset."""
 
 

@@ -102,12 +102,13 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_made(
     assert everything(tmp_path) == {}
 
 
-@pytest.mark.parametrize("flag", ["--env-steps", "--workers"])
+@pytest.mark.parametrize(("flag", "least"), [("--env-steps", 1), ("--workers", 0)])
 def test_negative_steps_and_no_workers_are_refused_for_fine_tuning(
-    flag: str, main: Main, fresh: Path
+    flag: str, least: int, main: Main, fresh: Path
 ) -> None:
     before = everything(fresh)
-    assert f"{flag} is -3, but must be at least 1" in refused(main, "finetune", fresh, flag, "-3")
+    sentence = refused(main, "finetune", fresh, flag, "-3")
+    assert f"{flag} is -3, but must be at least {least}" in sentence
     assert everything(fresh) == before
 
 
