@@ -172,10 +172,16 @@ class FilmRun(RunEpisodes):
 
 @dataclass(frozen=True)
 class ExportRun(OneRun):
-    """Write a run's policy as a folder that runs with NumPy alone."""
+    """Write a run's policy as a folder that runs with NumPy alone, or as one file without iqlft.
 
+    A file has the normaliser and the bounds of actions inside; docs/export.md shows its use.
+    """
+
+    to: Literal["numpy", "onnx", "torch"] = "numpy"
+    """numpy: safetensors and JSON, for iqlft.load_policy; onnx: for onnxruntime and others (needs
+    the extra onnx); torch: an exported program, for torch.export.load."""
     out: Path | None = None
-    """Folder to write; none: <task>-<run> here."""
+    """Folder or file to write; none: <task>-<run> here, with .onnx or .pt2."""
 
 
 @dataclass(frozen=True)
