@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iqlft.cli.arguments import CheckData, ImportData, MakeData, OneDataset, PlotData
 from iqlft.cli.console import EpisodeProgress
@@ -12,6 +13,9 @@ from iqlft.cli.parsing import no_arguments, parse
 from iqlft.config.errors import ConfigError, nearest
 from iqlft_workers.files import write_output
 from iqlft_workers.text import printable
+
+if TYPE_CHECKING:
+    from iqlft.datasets.imported import ImportedDataset
 
 _PUBLISHED = {
     True: "\nIt is the published dataset, bit by bit.",
@@ -102,18 +106,11 @@ def _download(arguments: list[str]) -> str:
 
 
 def _import(arguments: list[str]) -> str:
-    """Turn one of D4RL's HDF5 files into a dataset."""
+    """Turn arrays (.npz, OGBench's too) or one of D4RL's HDF5 files into a dataset."""
     chosen = parse("data import", ImportData, arguments)
-    from iqlft.datasets.d4rl.importing import import_file  # noqa: PLC0415
+    from iqlft.datasets.npz import is_npz  # noqa: PLC0415
 
-    made = import_file(
-        chosen.file,
-        task=chosen.task,
-        environment=chosen.environment,
-        dataset_id=chosen.id,
-        episode_steps=chosen.episode_steps,
-        force=chosen.force,
-    )
+    made = _import_npz(chosen) if is_npz(chosen.file) else _import_d4rl(chosen)
     lines = [
         f"  {name:46s}{f'{value:,}' if isinstance(value, int) else f'{value:.3g}':>12s}"
         for name, value in made.report.items()
@@ -125,6 +122,32 @@ def _import(arguments: list[str]) -> str:
             *lines,
             f"Pretrain on it: iqlft pretrain{task} --dataset {made.id}",
         )
+    )
+
+
+def _import_npz(chosen: ImportData) -> ImportedDataset:
+    from iqlft.datasets.npz import import_npz  # noqa: PLC0415
+
+    if chosen.task is not None or chosen.episode_steps is not None:
+        raise ConfigError(
+            "--task and --episode-steps are for D4RL's HDF5 files; name what an .npz file was "
+            "recorded in with --environment, if anyone can make it."
+        )
+    return import_npz(
+        chosen.file, environment=chosen.environment, dataset_id=chosen.id, force=chosen.force
+    )
+
+
+def _import_d4rl(chosen: ImportData) -> ImportedDataset:
+    from iqlft.datasets.d4rl.importing import import_file  # noqa: PLC0415
+
+    return import_file(
+        chosen.file,
+        task=chosen.task,
+        environment=chosen.environment,
+        dataset_id=chosen.id,
+        episode_steps=chosen.episode_steps,
+        force=chosen.force,
     )
 
 

@@ -195,14 +195,26 @@ def _drop(runs: Sequence[Run], chosen: CleanRuns) -> str:
 
 
 def export(arguments: list[str]) -> str:
-    """Write a run's policy as a folder that runs with NumPy alone."""
+    """Write a run's policy for NumPy alone, or as an ONNX or PyTorch file."""
     chosen = parse("export", ExportRun, arguments)
     from iqlft.runs.policy import load_policy, save_policy  # noqa: PLC0415
 
-    policy = load_policy(chosen.run)
-    out = chosen.out or Path(f"{chosen.run.resolve().parent.name}-{chosen.run.resolve().name}")
-    save_policy(out, policy.weights, policy.environment, {"exported_from": chosen.run.name})
-    return f"Wrote {out}: use it with iqlft.load_policy({str(out)!r})."
+    policy, name = load_policy(chosen.run), chosen.run.resolve()
+    out = chosen.out or Path(f"{name.parent.name}-{name.name}{_SUFFIXES[chosen.to]}")
+    if chosen.to == "numpy":
+        about = {**policy.about, "exported_from": chosen.run.name}
+        save_policy(out, policy.weights, policy.environment, about)
+        return f"Wrote {out}: use it with iqlft.load_policy({str(out)!r})."
+    from iqlft.runs.export import to_onnx, to_torch  # noqa: PLC0415
+
+    data = to_onnx(policy) if chosen.to == "onnx" else to_torch(policy)
+    with writing(out):
+        write_output(out, data)
+    return f"Wrote {out}: observations (N, O) go in; docs/export.md says how it is used."
+
+
+_SUFFIXES = {"numpy": "", "onnx": ".onnx", "torch": ".pt2"}
+"""Of what `export` writes, where no name is given."""
 
 
 def draw(chosen: PlotRuns) -> str:

@@ -489,6 +489,21 @@ def test_export_writes_a_policy_that_acts(main: Main, fresh: Path) -> None:
     assert json.loads(Path("antmaze-corner-iql-s0/policy.json").read_text())["exported_from"]
 
 
+@pytest.mark.parametrize(
+    ("form", "file"), [("onnx", "antmaze-corner-iql-s0.onnx"), ("torch", "my.pt2")]
+)
+def test_export_writes_a_file_that_needs_no_iqlft(
+    form: str, file: str, main: Main, fresh: Path
+) -> None:
+    pytest.importorskip("onnx")
+    out = () if form == "onnx" else ("--out", file)
+    code, output, errors = main("export", fresh, "--to", form, *out)
+    assert (code, errors) == (0, "")
+    assert f"Wrote {file}" in output
+    assert b'"achieved_goal"' in Path(file).read_bytes()
+    assert "cannot be written" in refused(main, "export", fresh, "--to", form, "--out", "no/where")
+
+
 def test_doctor_and_data_list_say_what_is_here(main: Main, corner: str, fresh: Path) -> None:
     code, output, errors = main("doctor")
     assert (code, errors) == (0, "")
