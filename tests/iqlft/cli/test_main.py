@@ -613,12 +613,13 @@ def test_a_table_is_written_through_a_link_and_into_no_folder(
     assert "choose another place with --out" in refused(main, "table", finetuned, "--out", "folder")
 
 
-@pytest.mark.usefixtures("corner")
-def test_a_second_demonstration_is_a_new_run(main: Main) -> None:
+@pytest.mark.usefixtures("minari_root")
+def test_a_second_demonstration_is_a_new_run(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iqlft.cli.demo.TRANSITIONS", 301)
     sizes = ("--num-updates", "4", "--env-steps", "4", "--hidden-size", "8", "--batch-size", "8")
     few = ("--eval-episodes", "1", "--eval-every", "4", "--workers", "1", "--no-tensorboard")
     for _ in range(2):
         assert main("demo", *sizes, *few)[0] == 0
-    made = sorted(each.name for each in Path("runs/antmaze-corner").iterdir())
+    made = sorted(each.name for each in Path("runs/antmaze-corner-diverse").iterdir())
     assert made == ["demo-2", "iql-s0"]
     assert "exists already" in refused(main, "demo", "--name", "demo-2", *sizes, *few)

@@ -4,11 +4,14 @@ import csv
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from iqlft.config.settings import FinetuneConfig
 from iqlft_workers.keys import new_keys
 from iqlft_workers.processes import Processes
 from run_fixtures import LOCKSTEP, Start
+
+if TYPE_CHECKING:
+    from iqlft.config.settings import FinetuneConfig
 
 
 def test_workers_with_a_shared_key_do_all_the_work_of_a_learner_without_own_ones(
