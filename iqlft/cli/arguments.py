@@ -273,7 +273,7 @@ class OneDataset:
     """A Minari dataset."""
 
     id: Annotated[str, tyro.conf.Positional]
-    """Such as iqlft/antmaze/umaze-v1."""
+    """Such as iqlft/antmaze/umaze-v1, or a task that has it, such as antmaze-umaze."""
 
 
 @dataclass(frozen=True)

@@ -623,3 +623,14 @@ def test_a_second_demonstration_is_a_new_run(main: Main, monkeypatch: pytest.Mon
     made = sorted(each.name for each in Path("runs/antmaze-corner-diverse").iterdir())
     assert made == ["demo-2", "iql-s0"]
     assert "exists already" in refused(main, "demo", "--name", "demo-2", *sizes, *few)
+
+
+@pytest.mark.usefixtures("corner")
+def test_a_dataset_is_checked_and_drawn_by_the_name_of_its_task(main: Main) -> None:
+    _, by_id, _ = main("data", "check", "iqlft/antmaze/corner-v1")
+    _, by_task, _ = main("data", "check", "antmaze-corner")
+    assert by_task == by_id
+    assert "transitions" in by_task
+    assert "D4RL/door/human-v2 is not on this machine" in refused(
+        main, "data", "plot", "d4rl-door-human"
+    )
