@@ -78,7 +78,7 @@ class ReportRuns(RunFolders):
     """
 
     out: Path | None = None
-    """Folder to write into; none: the run's plots/, or plots/ beside several runs."""
+    """Folder to write into, or page.html; none: the run's plots/, or plots/ beside several runs."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class FilmRun(RunEpisodes):
     """
 
     out: Path | None = None
-    """Folder for video.mp4 and its last picture, video.png; none: the run's plots/."""
+    """Folder for video.mp4 and its last picture, video.png, or film.mp4; none: the run's plots/."""
 
 
 @dataclass(frozen=True)

@@ -469,6 +469,10 @@ def test_report_writes_a_page_into_the_run_or_elsewhere(
     assert main("report")[1].endswith(f"\nWrote {page}\n")
     Path("file").touch()
     assert "cannot be written" in refused(main, "report", folder, "--out", "file")
+    assert main("report", folder, "--out", "pages/mine.html")[1].endswith(
+        "\nWrote pages/mine.html\n"
+    )
+    assert Path("pages/mine.html").is_file()
     assert "There is no run in nowhere" in refused(main, "report", "nowhere")
 
 
