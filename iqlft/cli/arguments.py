@@ -78,7 +78,7 @@ class ReportRuns(RunFolders):
     """
 
     out: Path | None = None
-    """Folder to write into; none: the run's plots/, or plots/ beside several runs."""
+    """Folder to write into, or page.html; none: the run's plots/, or plots/ beside several runs."""
 
 
 @dataclass(frozen=True)
@@ -167,15 +167,21 @@ class FilmRun(RunEpisodes):
     """
 
     out: Path | None = None
-    """Folder for video.mp4 and its last picture, video.png; none: the run's plots/."""
+    """Folder for video.mp4 and its last picture, video.png, or film.mp4; none: the run's plots/."""
 
 
 @dataclass(frozen=True)
 class ExportRun(OneRun):
-    """Write a run's policy as a folder that runs with NumPy alone."""
+    """Write a run's policy as a folder that runs with NumPy alone, or as one file without iqlft.
 
+    A file has the normaliser and the bounds of actions inside; docs/export.md shows its use.
+    """
+
+    to: Literal["numpy", "onnx", "torch"] = "numpy"
+    """numpy: safetensors and JSON, for iqlft.load_policy; onnx: for onnxruntime and others (needs
+    the extra onnx); torch: an exported program, for torch.export.load."""
     out: Path | None = None
-    """Folder to write; none: <task>-<run> here."""
+    """Folder or file to write; none: <task>-<run> here, with .onnx or .pt2."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,9 @@ class NewKeys:
     """Where; made if it is not there."""
     workers: Count = 8
     """How many workers, with the ids from 0, local ones included."""
+    shared: bool = False
+    """A further key, worker.secret, for any number of workers that take any id that is free, such
+    as containers that are scaled."""
 
 
 @dataclass(frozen=True)
@@ -237,14 +246,20 @@ class MakeData:
 
 @dataclass(frozen=True)
 class ImportData:
-    """Turn one of D4RL's own HDF5 files into a Minari dataset."""
+    """Turn a file into a Minari dataset: plain arrays, or one of OGBench's or D4RL's files.
+
+    An .npz of plain arrays has a row a transition in observations, actions, rewards,
+    next_observations, terminated and truncated; without an environment action_low and action_high
+    bound its actions (else -1 and 1).
+    """
 
     file: Annotated[Path, tyro.conf.Positional]
-    """Such as Ant_maze_big-maze_noisy_multistart_True_multigoal_False_sparse.hdf5."""
+    """An .npz file, or one of D4RL's own HDF5 files."""
     task: str | None = None
-    """The AntMaze task whose data they are, such as antmaze-medium-play."""
+    """Of D4RL's files, the AntMaze task whose data they are, such as antmaze-medium-play."""
     environment: str | None = None
-    """For files of other kinds instead, the environment's Gymnasium id, such as HalfCheetah-v5."""
+    """The Gymnasium id of what it was recorded in: HalfCheetah-v5, and for OGBench's a single task
+    such as ogbench:antmaze-large-singletask-v0; none: of an .npz that nobody can make it."""
     id: str | None = None
     """Minari id of the result; none: in the namespace imported, after the task or the file."""
     episode_steps: Count | None = None
@@ -258,7 +273,7 @@ class OneDataset:
     """A Minari dataset."""
 
     id: Annotated[str, tyro.conf.Positional]
-    """Such as iqlft/antmaze/umaze-v1."""
+    """Such as iqlft/antmaze/umaze-v1, or a task that has it, such as antmaze-umaze."""
 
 
 @dataclass(frozen=True)

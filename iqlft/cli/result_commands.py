@@ -128,30 +128,33 @@ def table(arguments: list[str]) -> str:
 def report(arguments: list[str]) -> str:
     """One HTML page with curves, table, diagnostics and maps of runs."""
     chosen = parse("report", ReportRuns, arguments)
-    from iqlft.report.page import write_report  # noqa: PLC0415
+    from iqlft.report.page import NAME, write_report  # noqa: PLC0415
 
     curves = _curves(list(chosen.run), chosen.runs)
     out = chosen.out or _plots_folder(curves, chosen.runs)
+    folder, name = _folder_and_name(out, NAME)
     with console_reporter() as reporter, writing(out):
-        page = write_report(curves, out, reporter.event)
+        page = write_report(curves, folder, reporter.event, name=name)
     return f"Wrote {page}"
 
 
 def video(arguments: list[str]) -> str:
     """Film the best, median and worst evaluation episodes, before and after."""
     chosen = parse("video", FilmRun, arguments)
-    from iqlft.video.video import film_run  # noqa: PLC0415
+    from iqlft.video.video import NAME, film_run  # noqa: PLC0415
 
     out = chosen.out or chosen.run / "plots"
+    folder, name = _folder_and_name(out, NAME)
     with console_reporter() as reporter, writing(out):
         filmed = film_run(
             chosen.run,
-            out,
+            folder,
             chosen.episodes,
             chosen.workers,
             reporter.event,
             trust=chosen.trust,
             patience_seconds=chosen.patience,
+            name=name,
         )
     return "\n".join(f"Filmed {path}" for path in filmed)
 
@@ -195,14 +198,26 @@ def _drop(runs: Sequence[Run], chosen: CleanRuns) -> str:
 
 
 def export(arguments: list[str]) -> str:
-    """Write a run's policy as a folder that runs with NumPy alone."""
+    """Write a run's policy for NumPy alone, or as an ONNX or PyTorch file."""
     chosen = parse("export", ExportRun, arguments)
     from iqlft.runs.policy import load_policy, save_policy  # noqa: PLC0415
 
-    policy = load_policy(chosen.run)
-    out = chosen.out or Path(f"{chosen.run.resolve().parent.name}-{chosen.run.resolve().name}")
-    save_policy(out, policy.weights, policy.environment, {"exported_from": chosen.run.name})
-    return f"Wrote {out}: use it with iqlft.load_policy({str(out)!r})."
+    policy, name = load_policy(chosen.run), chosen.run.resolve()
+    out = chosen.out or Path(f"{name.parent.name}-{name.name}{_SUFFIXES[chosen.to]}")
+    if chosen.to == "numpy":
+        about = {**policy.about, "exported_from": chosen.run.name}
+        save_policy(out, policy.weights, policy.environment, about)
+        return f"Wrote {out}: use it with iqlft.load_policy({str(out)!r})."
+    from iqlft.runs.export import to_onnx, to_torch  # noqa: PLC0415
+
+    data = to_onnx(policy) if chosen.to == "onnx" else to_torch(policy)
+    with writing(out):
+        write_output(out, data)
+    return f"Wrote {out}: observations (N, O) go in; docs/export.md says how it is used."
+
+
+_SUFFIXES = {"numpy": "", "onnx": ".onnx", "torch": ".pt2"}
+"""Of what `export` writes, where no name is given."""
 
 
 def draw(chosen: PlotRuns) -> str:
@@ -264,6 +279,11 @@ def outcome(folders: Sequence[Path], runs: Path) -> str:
         return "Nothing was evaluated, so that there is nothing to draw."
     drawn = draw(PlotRuns(tuple(evaluated), runs))
     return "\n".join([drawn, *before_after_lines(_curves(evaluated, runs))])
+
+
+def _folder_and_name(out: Path, name: str) -> tuple[Path, str]:
+    """Where a file goes: `page.html` is a file, `pages` a folder for one called `name`."""
+    return (out.parent, out.name) if out.suffix == Path(name).suffix else (out, name)
 
 
 def _plots_folder(curves: list[Any], runs: Path) -> Path:

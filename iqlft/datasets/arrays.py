@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from gymnasium import spaces
 
 from iqlft.datasets import storage
-from iqlft.datasets.d4rl.importing import check_id
 from iqlft.datasets.errors import DatasetError
+from iqlft.datasets.imported import check_id
 from iqlft.datasets.writing import create_dataset, episode_buffer
 from iqlft_workers.environment import EnvironmentSpec, make
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from minari.data_collector.episode_buffer import EpisodeBuffer
     from numpy.typing import ArrayLike, NDArray
 
+    from iqlft.datasets.writing import Spaces
 
-class _Arrays(NamedTuple):
+
+class Arrays(NamedTuple):
     """N transitions in the order of time; the flags end episodes, and so does the last row."""
 
     observations: NDArray[np.float64]
@@ -30,30 +33,61 @@ class _Arrays(NamedTuple):
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
 
+    @classmethod
+    def of(cls, given: Mapping[str, ArrayLike]) -> Arrays:
+        """From arrays of any type of number, by the names of the fields.
+
+        Raises:
+            DatasetError: they are no numbers, do not fit together, or a row does not follow the one
+                before.
+        """
+        try:
+            numbers = [np.asarray(given[name], np.float64) for name in cls._fields]
+        except (TypeError, ValueError) as error:
+            raise DatasetError(f"The arrays must be numbers ({error}).") from error
+        *values, terminated, truncated = numbers
+        arrays = cls._make([*values, terminated.astype(np.bool_), truncated.astype(np.bool_)])
+        _check(arrays)
+        return arrays
+
+    @property
+    def ends(self) -> list[int]:
+        """The last rows of the episodes."""
+        ends = np.flatnonzero(self.terminated | self.truncated).tolist()
+        return (
+            ends if ends and ends[-1] == len(self.rewards) - 1 else [*ends, len(self.rewards) - 1]
+        )
+
 
 def create_from_arrays(
     dataset_id: str,
     *,
-    environment: str,
+    environment: str | None = None,
     observations: ArrayLike,
     actions: ArrayLike,
     rewards: ArrayLike,
     next_observations: ArrayLike,
     terminated: ArrayLike,
     truncated: ArrayLike,
+    action_low: ArrayLike = -1,
+    action_high: ArrayLike = 1,
     force: bool = False,
 ) -> str:
     """Writes N transitions as a Minari dataset on this machine.
 
     Args:
         dataset_id: Minari id, such as `mine/pendulum-v0`.
-        environment: Gymnasium id of the environment in which they were recorded.
+        environment: Gymnasium id of the environment in which they were recorded; None: of a robot
+            or a plant, which nobody can make.
         observations: `(N, ...)`, in the order of time.
         actions: `(N, ...)`, in the environment's units.
         rewards: `(N,)`.
         next_observations: `(N, ...)`; within an episode each is the next row's observation.
         terminated: `(N,)` flags: the task is over, which cuts the bootstrap.
         truncated: `(N,)` flags: a time limit ended the episode, which does not.
+        action_low: where there is no environment, the lower bounds of actions, one or as many as an
+            action has values.
+        action_high: and the upper bounds.
         force: replaces a dataset of the same id.
 
     Returns:
@@ -64,41 +98,126 @@ def create_from_arrays(
             cannot be used, or the dataset exists.
         EnvironmentMismatchError: the environment is unknown.
     """
-    check_id(dataset_id)
-    if not force:
-        storage.require_absent(dataset_id)
-    arrays = _Arrays(
-        np.asarray(observations, np.float64),
-        np.asarray(actions, np.float64),
-        np.asarray(rewards, np.float64),
-        np.asarray(next_observations, np.float64),
-        np.asarray(terminated).astype(np.bool_),
-        np.asarray(truncated).astype(np.bool_),
+    arrays = Arrays.of(
+        {
+            "observations": observations,
+            "actions": actions,
+            "rewards": rewards,
+            "next_observations": next_observations,
+            "terminated": terminated,
+            "truncated": truncated,
+        }
     )
-    _check(arrays)
-    recorded = make(EnvironmentSpec(environment, trust=True))
-    work = storage.work_folder(f"arrays-{os.getpid()}")
-    try:
-        create_dataset(
-            dataset_id,
-            _episodes(arrays, recorded.observation_space.dtype, recorded.action_space.dtype),
-            work,
-            environment=recorded,
-            evaluation=recorded.spec,
-            origin={},
-            license_name="of its owner's choice",
-            algorithm_name="unknown",
-            author="unknown",
-            scores=None,
-            description=f"Transitions of {environment}, from arrays.",
-        )
-    finally:
-        storage.remove_work(work)
-        recorded.close()
+    source = environment or "a robot or plant"
+    write_arrays(
+        dataset_id,
+        arrays,
+        environment,
+        (action_low, action_high),
+        description=f"Transitions of {source}, from arrays.",
+        force=force,
+    )
     return dataset_id
 
 
-def _check(arrays: _Arrays) -> None:
+def write_arrays(
+    dataset_id: str,
+    arrays: Arrays,
+    environment: str | None,
+    bounds: tuple[ArrayLike, ArrayLike],
+    *,
+    description: str,
+    origin: Mapping[str, Any] | None = None,
+    force: bool,
+) -> None:
+    """Writes arrays as a Minari dataset.
+
+    Args:
+        dataset_id: Minari id.
+        arrays: the transitions.
+        environment: in which they were recorded, if anyone can make it.
+        bounds: of actions, where there is none.
+        description: in sentences.
+        origin: where they come from, for the metadata.
+        force: replaces a dataset of the same id.
+
+    Raises:
+        DatasetError: the id cannot be used, the dataset exists, or an action is out of its bounds.
+        EnvironmentMismatchError: the environment is unknown.
+    """
+    check_id(dataset_id)
+    if not force:
+        storage.require_absent(dataset_id)
+    recorded = make(EnvironmentSpec(environment, trust=True)) if environment else None
+    try:
+        observed, acted = (
+            (recorded.observation_space, recorded.action_space)
+            if recorded
+            else _spaces(arrays, bounds)
+        )
+        _require_shapes(arrays, environment, observed.shape, acted.shape)
+        work = storage.work_folder(f"arrays-{os.getpid()}")
+        try:
+            create_dataset(
+                dataset_id,
+                _episodes(arrays, observed.dtype, acted.dtype),
+                work,
+                environment=recorded,
+                evaluation=recorded.spec if recorded else None,
+                origin=origin or {},
+                license_name="of its owner's choice",
+                algorithm_name="unknown",
+                author="unknown",
+                scores=None,
+                description=description,
+                spaces=(observed, acted),
+            )
+        finally:
+            storage.remove_work(work)
+    finally:
+        if recorded:
+            recorded.close()
+
+
+def _spaces(arrays: Arrays, bounds: tuple[ArrayLike, ArrayLike]) -> Spaces:
+    """Those of data without an environment: observations are unbounded."""
+    shape = arrays.actions.shape[1:]
+    try:
+        low, high = (np.broadcast_to(np.asarray(each, np.float32), shape).copy() for each in bounds)
+    except ValueError as error:
+        raise DatasetError(
+            f"The bounds of actions (action_low, action_high) do not fit those of the shape {shape}"
+            f" ({error})."
+        ) from error
+    outside = ((arrays.actions < low - 1e-6) | (arrays.actions > high + 1e-6)).mean()
+    if outside:
+        raise DatasetError(
+            f"{outside:.1%} of the actions' values are outside of their bounds; name the "
+            "environment, or give the bounds of the robot's actions as action_low and action_high "
+            "(else -1 and 1)."
+        )
+    observed = arrays.observations.shape[1:]
+    return (
+        spaces.Box(-np.inf, np.inf, observed, np.float64),
+        spaces.Box(low, high, shape, np.float32),
+    )
+
+
+def _require_shapes(
+    arrays: Arrays,
+    environment: str | None,
+    observed: tuple[int, ...] | None,
+    acted: tuple[int, ...] | None,
+) -> None:
+    shapes = arrays.observations.shape[1:], arrays.actions.shape[1:]
+    if shapes != (observed, acted):
+        raise DatasetError(
+            f"An observation has the shape {shapes[0]} and an action {shapes[1]}, but those of "
+            f"{environment} {observed} and {acted}; name what the arrays were recorded in."
+        )
+
+
+def _check(arrays: Arrays) -> None:
     lengths = {name: len(each) for name, each in arrays._asdict().items() if each.ndim}
     if len(lengths) < len(arrays) or len({*lengths.values()}) != 1 or not len(arrays.rewards):
         raise DatasetError(f"The arrays need one row for each transition, but have {lengths}.")
@@ -119,13 +238,10 @@ def _check(arrays: _Arrays) -> None:
 
 
 def _episodes(
-    arrays: _Arrays, observed: np.dtype | None, acted: np.dtype | None
+    arrays: Arrays, observed: np.dtype | None, acted: np.dtype | None
 ) -> Iterator[EpisodeBuffer]:
-    ends = np.flatnonzero(arrays.terminated | arrays.truncated).tolist()
-    if not ends or ends[-1] != len(arrays.rewards) - 1:
-        ends.append(len(arrays.rewards) - 1)
     first = 0
-    for index, last in enumerate(ends):
+    for index, last in enumerate(arrays.ends):
         rows = slice(first, last + 1)
         observations = [arrays.observations[rows], arrays.next_observations[last : last + 1]]
         yield episode_buffer(

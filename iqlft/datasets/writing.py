@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
     from numpy.typing import NDArray
 
+    Spaces = tuple[gymnasium.Space[Any], gymnasium.Space[Any]]
+
 REQUIREMENTS = ["iqlft>=0.1", "gymnasium>=1.2", "gymnasium-robotics>=1.4.2", "mujoco>=3.3"]
 """What recovering the environments takes."""
 
@@ -28,7 +30,7 @@ def create_dataset(
     episodes: Iterable[EpisodeBuffer],
     work: Path,
     *,
-    environment: gymnasium.Env[Any, Any],
+    environment: gymnasium.Env[Any, Any] | None,
     evaluation: EnvSpec | None,
     origin: Mapping[str, Any],
     license_name: str,
@@ -36,6 +38,7 @@ def create_dataset(
     author: str,
     scores: tuple[float, float] | None,
     description: str,
+    spaces: Spaces | None = None,
 ) -> None:
     """Creates a Minari dataset in one move, or none at all; one of the same id is replaced.
 
@@ -43,7 +46,7 @@ def create_dataset(
         dataset_id: Minari id.
         episodes: in order; they are taken one at a time.
         work: folder for the unfinished dataset, on the file system of the datasets.
-        environment: in which the episodes were recorded.
+        environment: in which the episodes were recorded; None: nobody can make it.
         evaluation: what to evaluate in.
         origin: what determines the content, and where it has one the `label` by which figures
             call it; kept in the metadata under `iqlft`.
@@ -52,16 +55,22 @@ def create_dataset(
         author: of the data.
         scores: returns that score 0 and 100, or None.
         description: in sentences.
+        spaces: of observations and actions, where there is no environment.
     """
+    observed, acted = spaces or (None, None)
     low, high = scores or (None, None)
     with staged(dataset_id, work), warnings.catch_warnings():
         # No person's address belongs into a dataset, and Minari warns about its absence.
         warnings.filterwarnings("ignore", "`(author_email|code_permalink)` is set to None")
+        if environment is None:
+            warnings.filterwarnings("ignore", "`eval_env` is set to None|env_spec is None")
         dataset = minari.create_dataset_from_buffers(
             dataset_id,
             episodes,
             env=environment,
             eval_env=evaluation,
+            observation_space=observed,
+            action_space=acted,
             algorithm_name=algorithm_name,
             author={author},
             ref_min_score=low,

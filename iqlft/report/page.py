@@ -38,11 +38,15 @@ if TYPE_CHECKING:
     from iqlft.runs.metrics_log import History
 
 NAME = "report.html"
-"""Name of the page's file."""
+"""Name of the page's file, where no other is asked for."""
 
 
 def write_report(
-    runs: Sequence[RunCurve], out_folder: Path, say: Callable[[str], None] = lambda _: None
+    runs: Sequence[RunCurve],
+    out_folder: Path,
+    say: Callable[[str], None] = lambda _: None,
+    *,
+    name: str = NAME,
 ) -> Path:
     """Writes the page, and its figures as PNG and as PDF beside it.
 
@@ -52,6 +56,7 @@ def write_report(
             are in a folder `<task>/<run>` of their own, below that of their root if the runs
             have several roots.
         say: takes a sentence; told which run is being looked at.
+        name: of the page's file.
 
     Returns:
         The page.
@@ -75,8 +80,8 @@ def write_report(
         caveats=_caveats(groups, names),
         articles=_articles(ordered, out_folder, say),
     )
-    write_atomically(out_folder / NAME, page)
-    return out_folder / NAME
+    write_atomically(out_folder / name, page)
+    return out_folder / name
 
 
 # -- all runs -----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,9 @@ _log = logging.getLogger(__name__)
 WEIGHTS, DESCRIPTION = "actor.safetensors", "policy.json"
 """The files of a policy folder."""
 
+_OWN = "version", "kind", "settings", "environment"
+"""What `policy.json` holds of every policy."""
+
 BEST = "best"
 """Folder of a run with the policy of its best evaluation, where that is kept."""
 
@@ -47,10 +51,16 @@ class Policy:
     Args:
         weights: the actor's weights.
         environment: the environment that it was trained for.
+        about: what else is known of it, such as task and dataset.
     """
 
-    def __init__(self, weights: ActorWeights, environment: EnvironmentSpec) -> None:
-        self.weights, self.environment = weights, environment
+    def __init__(
+        self,
+        weights: ActorWeights,
+        environment: EnvironmentSpec,
+        about: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self.weights, self.environment, self.about = weights, environment, about
         self._range, self._said = environment.action_range, False
         self._actor = make_actor(weights)
 
@@ -92,7 +102,7 @@ class Policy:
                 f"{flat.shape[-1] if flat.ndim else 1}; it was trained for {self.environment.id}."
             )
         action = self._actor.mean(flat) if rng is None else self._actor.sample(flat, rng)
-        return action if raw else self._executed(action)
+        return action if raw else self.executed(action)
 
     def _flat(self, observation: Any) -> NDArray[np.float32]:  # noqa: ANN401
         """An observation in the order of training, `(..., O)`."""
@@ -111,8 +121,8 @@ class Policy:
             )
         return flatten(observation, leaves or [Leaf(key, (-1,)) for key in keys])
 
-    def _executed(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
-        """An action in [-1, 1] in the environment's units."""
+    def executed(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Actions `(..., A)` in [-1, 1] in the environment's units and shape."""
         if self._range is not None:
             executed = self._range.to_environment(action)
             shape = self.environment.action_shape
@@ -186,7 +196,8 @@ def load_policy(run: Path | str, *, trust: bool = False) -> Policy:
             EnvironmentSpec.from_dict(description["environment"]),
             trust=trust or vouches(Path(run)),  # A policy does not vouch for itself.
         )
-        return Policy(_with_bounds(check_weights(weights), environment), environment)
+        about = {key: each for key, each in description.items() if key not in _OWN}
+        return Policy(_with_bounds(check_weights(weights), environment), environment, about)
     except FileNotFoundError as error:
         raise PolicyError(
             f"There is no policy in {run}; give a run folder in which training has reached its "

@@ -309,6 +309,7 @@ class Session(Generic[PhaseType]):
         )
         about = {
             "task": self.plan.learned.task,
+            "algorithm": self.plan.learned.algorithm,
             "dataset": self.dataset.id,
             "phase": self.phase.name,
         }

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 RANKS = ("best", "median", "worst")
 """Which episodes of a policy are shown."""
+NAME = "video.mp4"
+"""Name of the video's file, where no other is asked for."""
 PER_SECOND, MOST_PICTURES, LAST_PICTURES = 30, 400, 60
 """Pictures in a second, of the longest episode, and of its end, which stands still."""
 
@@ -65,6 +67,7 @@ def film_run(
     *,
     trust: bool = False,
     patience_seconds: float = PATIENCE_SECONDS,
+    name: str = NAME,
 ) -> list[Path]:
     """Runs the evaluation episodes of a run's policies again, and films three of each.
 
@@ -76,9 +79,10 @@ def film_run(
         say: takes a sentence; told what happens meanwhile.
         trust: whether the policy's environment may be made though nobody registers it.
         patience_seconds: that its environment may take to be built, to reset or to step.
+        name: of the video's file.
 
     Returns:
-        The video and its last picture: `video.mp4`, `video.png`.
+        The video, and its last picture beside it as PNG.
 
     Raises:
         UserError: there is no run or policy, nothing can be drawn or written here, or a number
@@ -110,7 +114,8 @@ def film_run(
         columns=len(RANKS),
         size=size,
     )
-    video, poster = out_folder / "video.mp4", out_folder / "video.png"
+    video = out_folder / name
+    poster = video.with_suffix(".png")
     say("Filming the best, the median and the worst.")
     with tempfile.TemporaryDirectory() as place, ExitStack() as films:
         pictures = [

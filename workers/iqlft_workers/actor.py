@@ -128,6 +128,21 @@ class Actor(ABC):
             `(A,)` or `(B, A)` float32 in [-1, 1].
         """
 
+    def distribution(self, observation: Array) -> tuple[Array, Array | None]:
+        """The action of an evaluation, and the log standard deviation of the noise around it.
+
+        Exporters run it on an array that records what NumPy does (`iqlft.runs.tracing`), so a kind
+        computes with the ufuncs and functions that are known there.
+
+        Args:
+            observation: `(B, O)` float32.
+
+        Returns:
+            `(B, A)` in [-1, 1], as `mean`; and `(A,)` or `(B, A)` before any squashing, within its
+            bounds, or None where the policy has none.
+        """
+        return self.mean(observation), None
+
     @abstractmethod
     def sample(self, observation: Array, rng: np.random.Generator) -> Array:
         """The action of a training episode, as executed.
@@ -184,14 +199,18 @@ class GaussianActor(Actor):
 
     def _prepare(self, weights: ActorWeights) -> None:
         bounds = weights.settings["log_std_min"], weights.settings["log_std_max"]
-        log_std = np.clip(weights.arrays["log_std"], *bounds)
-        self._scale: Array = np.exp(log_std).astype(np.float32)
+        self._log_std: Array = np.clip(weights.arrays["log_std"], *bounds)
+        self._scale: Array = np.exp(self._log_std).astype(np.float32)
         self._tanh_mean = bool(weights.settings["tanh_mean"])
 
     def mean(self, observation: Array) -> Array:
         """The Gaussian's mean, within the bounds of actions."""
         mean = self._center(observation)
         return mean if self._tanh_mean else np.clip(mean, -1, 1)
+
+    def distribution(self, observation: Array) -> tuple[Array, Array]:
+        """The mean, and the log standard deviation `(A,)` of every observation."""
+        return self.mean(observation), self._log_std
 
     def sample(self, observation: Array, rng: np.random.Generator) -> Array:
         """A sample at the full standard deviation, clipped."""
@@ -224,6 +243,11 @@ class SquashedGaussianActor(Actor):
         """Tanh of the Gaussian's mean."""
         mean, _ = np.split(self._output(observation), 2, axis=-1)
         return np.tanh(mean)
+
+    def distribution(self, observation: Array) -> tuple[Array, Array]:
+        """Tanh of the Gaussian's mean, and its log standard deviation before the tanh."""
+        mean, log_std = np.split(self._output(observation), 2, axis=-1)
+        return np.tanh(mean), np.clip(log_std, *self._bounds)
 
     def sample(self, observation: Array, rng: np.random.Generator) -> Array:
         """Tanh of a sample of the Gaussian."""

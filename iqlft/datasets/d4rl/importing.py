@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from minari.dataset.minari_dataset import DATASET_ID_RE
 
 from iqlft.datasets import storage
 from iqlft.datasets.antmaze.tasks import find_task
@@ -16,6 +14,7 @@ from iqlft.datasets.d4rl.file import open_file
 from iqlft.datasets.d4rl.survey import survey
 from iqlft.datasets.d4rl.targets import AntMazeTarget, VectorTarget
 from iqlft.datasets.errors import DatasetError
+from iqlft.datasets.imported import ImportedDataset, check_id
 from iqlft.datasets.writing import create_dataset
 
 if TYPE_CHECKING:
@@ -23,25 +22,8 @@ if TYPE_CHECKING:
 
     from iqlft.datasets.d4rl.file import D4RLFile
     from iqlft.datasets.d4rl.survey import Survey
-    from iqlft.datasets.d4rl.targets import Report, Target
-
-RESERVED = ("D4RL", "iqlft")
-"""Namespaces of the official and of the regenerated datasets, for which none may be taken."""
-
-
-@dataclass(frozen=True)
-class ImportedDataset:
-    """What `import_file` has made.
-
-    Attributes:
-        id: Minari id.
-        path: its folder.
-        report: measurements of the file, of what became of it, and of its time-outs.
-    """
-
-    id: str
-    path: Path
-    report: Report
+    from iqlft.datasets.d4rl.targets import Target
+    from iqlft.datasets.imported import Report
 
 
 def import_file(
@@ -98,20 +80,6 @@ def _choose(task: str | None, environment: str | None) -> Target:
         "Say what the file holds: --task antmaze-medium-play or its like for AntMaze, or else "
         "--environment with a Gymnasium id, one of the two."
     )
-
-
-def check_id(dataset_id: str) -> None:
-    """Raises `DatasetError` where a dataset of one's own cannot have an id."""
-    match = DATASET_ID_RE.fullmatch(dataset_id)
-    if match is None or match["version"] is None:
-        raise DatasetError(
-            f"{dataset_id!r} is no Minari id; one looks like imported/antmaze/medium-play-v0."
-        )
-    if dataset_id.partition("/")[0] in RESERVED:
-        raise DatasetError(
-            f"{dataset_id} would be taken for an official or a regenerated dataset; choose an id "
-            f"that begins with neither {' nor '.join(RESERVED)}."
-        )
 
 
 def _check_widths(file: D4RLFile, target: Target) -> None:

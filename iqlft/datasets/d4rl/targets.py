@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from iqlft.datasets.antmaze.writing import evaluation_spec
 from iqlft.datasets.d4rl.file import ANTMAZE, VECTORS
 from iqlft.datasets.d4rl.survey import read_episode
 from iqlft.datasets.errors import DatasetError
+from iqlft.datasets.imported import default_id
 from iqlft.datasets.writing import episode_buffer
 from iqlft_workers import environment as environments
 from iqlft_workers.environment import EnvironmentSpec
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from iqlft.datasets.antmaze.tasks import AntMazeTask
     from iqlft.datasets.d4rl.file import D4RLFile, Family
     from iqlft.datasets.d4rl.survey import Span, Survey
+    from iqlft.datasets.imported import Report
 
-Report = dict[str, int | float]
-"""Measurements by name: counts are integers; shares and metres are not."""
 MOST_OUTSIDE = 0.02
 """Greatest share of positions outside a maze's free cells with which data can be of that maze."""
 
@@ -195,8 +194,7 @@ class VectorTarget(Target):
 
     def default_id(self, path: Path) -> str:
         """The file's name, with a version when it has none."""
-        name = re.sub(r"[^-\w]+", "_", path.stem)
-        return f"imported/{name}" if re.search(r"-v\d+$", name) else f"imported/{name}-v0"
+        return default_id(path)
 
     def check(self, path: Path, found: Survey) -> None:
         """Raises `DatasetError` when the rows are in no order of time."""

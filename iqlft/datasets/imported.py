@@ -1,0 +1,54 @@
+"""What every file that becomes a dataset of one's own has in common: an id, and a report."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from minari.dataset.minari_dataset import DATASET_ID_RE
+
+from iqlft.datasets.errors import DatasetError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Report = dict[str, int | float]
+"""Measurements by name: counts are integers; shares and metres are not."""
+RESERVED = ("D4RL", "iqlft")
+"""Namespaces of the official and of the regenerated datasets, for which none may be taken."""
+
+
+@dataclass(frozen=True)
+class ImportedDataset:
+    """What has become of a file.
+
+    Attributes:
+        id: Minari id.
+        path: its folder.
+        report: measurements of the file, of what became of it, and of its time-outs.
+    """
+
+    id: str
+    path: Path
+    report: Report
+
+
+def default_id(path: Path) -> str:
+    """Minari id for a file, in the namespace `imported`: its name, with a version if need be."""
+    name = re.sub(r"[^-\w]+", "_", path.stem)
+    return f"imported/{name}" if re.search(r"-v\d+$", name) else f"imported/{name}-v0"
+
+
+def check_id(dataset_id: str) -> None:
+    """Raises `DatasetError` where a dataset of one's own cannot have an id."""
+    match = DATASET_ID_RE.fullmatch(dataset_id)
+    if match is None or match["version"] is None:
+        raise DatasetError(
+            f"{dataset_id!r} is no Minari id; one looks like imported/antmaze/medium-play-v0."
+        )
+    if dataset_id.partition("/")[0] in RESERVED:
+        raise DatasetError(
+            f"{dataset_id} would be taken for an official or a regenerated dataset; choose an id "
+            f"that begins with neither {' nor '.join(RESERVED)}."
+        )
