@@ -244,14 +244,21 @@ def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict
         "algorithm": config.algorithm,
         "variant": name_without_seed(config.name, config.seed),
         "seed": config.seed,
+        **described(dataset),
+        "environment": dataset.environment.to_dict(),
+        **learner_machine(stack),
+    }
+
+
+def described(dataset: OfflineDataset) -> dict[str, Any]:
+    """What `meta.json` says about a run's data."""
+    return {
         "dataset": {
             "id": dataset.id,
             "hash": dataset.statistics.hash,
             "published": dataset.published,
         },
         "dataset_label": dataset.label,
-        "environment": dataset.environment.to_dict(),
-        **learner_machine(stack),
     }
 
 
