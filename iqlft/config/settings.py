@@ -165,6 +165,8 @@ class OutputConfig:
     """Folder that holds the run folders."""
     tensorboard: bool = True
     """Also write TensorBoard events."""
+    loggers: tuple[str, ...] = ()
+    """Loggers beside it: wandb, mlflow (extras of these names), or a package.module:Class."""
     dry_run: bool = False
     """Build everything, take some updates, print sizes, memory and predicted time, and stop."""
 

@@ -26,6 +26,7 @@ from iqlft.runs.folder import (
     writing,
 )
 from iqlft.runs.recorded import require_recorded
+from iqlft.training import loggers
 from iqlft.training.appended import learn_on
 from iqlft.training.build import (
     flushed_denormals,
@@ -93,6 +94,7 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
         Interrupted: stopped by a signal; the run can be resumed.
     """
     check(config)
+    loggers.require(config.loggers)
     if config.append:
         return learn_on(config, reporter)
     config = with_settled_precision(config)
@@ -179,6 +181,7 @@ def resume_finetuning(
         config = override(FinetuneConfig(), recorded, f"{run.folder}/config.yaml")
         configs.append(override(config, apportion(changes, index, len(runs)), "resume"))
     check(configs[0])
+    loggers.require(configs[0].loggers)
     require_alike(runs, [learned(pretrain_config(run)) for run in runs])
     require_alike(runs, [shared(each) for each in configs])
     saved = load_together(runs, configs[0].checkpoint_every)

@@ -19,6 +19,7 @@ from iqlft.runs.folder import (
     refuse_existing,
     writing,
 )
+from iqlft.training import loggers
 from iqlft.training.build import (
     build_algorithm,
     build_replay,
@@ -83,6 +84,7 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[P
         Interrupted: stopped by a signal; the runs can be resumed.
     """
     check(config)
+    loggers.require(config.loggers)
     config = with_settled_stack(with_settled_precision(config), len(config.seeds) or 1)
     configs = member_configs(config)
     folders = [run_folder(each) for each in configs]
@@ -129,6 +131,7 @@ def resume_pretraining(
         for index, run in enumerate(runs)
     ]
     check(configs[0])
+    loggers.require(configs[0].loggers)
     require_alike(runs, [shared(each) for each in configs])
     saved = load_together(runs, configs[0].checkpoint_every)
     dataset, reporter = load_for_pretraining(configs[0]), reporter or Silent()

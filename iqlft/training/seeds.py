@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
     Config = TypeVar("Config", PretrainConfig, FinetuneConfig)
 
-_OF_ONE_RUN = {"seed", "seeds", "name", "runs", "workers", "port", "run", "into", "tensorboard"}
+_OF_ONE_RUN = {
+    "seed", "seeds", "name", "runs", "workers", "port", "run", "into", "tensorboard", "loggers",
+}  # fmt: skip
 """Settings in which the runs of a stack may differ."""
 
 

@@ -119,7 +119,7 @@ def value_of(name: str, hint: type) -> st.SearchStrategy[Any]:
         "seeds": st.lists(by_type["int"], max_size=3).map(tuple),
         "dataset": st.lists(TEXT, min_size=1, max_size=3).map(tuple),
         **dict.fromkeys(
-            ("observation_keys", "appended", "append"),
+            ("observation_keys", "appended", "append", "loggers"),
             st.lists(TEXT, max_size=3).map(tuple),
         ),
         "reward_scale": st.just("return_range") | NUMBERS,
