@@ -1,18 +1,36 @@
 """Keeps what figures and tables need of runs: `python results/keep.py FOLDER RUN[=NAME]...`.
 
-Of each run `FOLDER/<task>/<run>` holds config.yaml, curves.csv and meta.json afterwards, without
-the names and paths of the machine that it ran on. `=NAME` tells apart what was run under one name:
-it is kept as `NAME-s<seed>`, of the variant NAME.
+Of each run `FOLDER/<task>/<run>` holds config.yaml, curves.csv and meta.json afterwards, and what
+`iqlft report` draws its diagnostics of: metrics.jsonl and episodes.csv thinned, the newest policy,
+and where in a maze its new transitions were; under 1 MB, and without the names and paths of the
+machine that it ran on. `=NAME` tells apart what was run under one name: it is kept as
+`NAME-s<seed>`, of the variant NAME.
 """
 
 import json
 import re
+import shutil
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import yaml
 
+from iqlft.analysis.survey import maze_task, write_survey
+from iqlft.runs.folder import EPISODES, JOURNAL, METRICS
+from iqlft.runs.metrics_log import read_history
+from iqlft.runs.policy import load_policy
+from iqlft.training.new_transitions import SURVEY, survey_new
+
+Row = TypeVar("Row")
+MAX_BYTES = 1_000_000
+"""Of what is kept of a run."""
+ROWS = 200
+"""Rows that are kept of a phase's metrics, and five times as many of the training episodes."""
+DIGITS = 5
+"""Significant ones of a figure in the metrics."""
 PRIVATE = ("host", "keys", "port")
 """Settings and flags that say where a learner could be reached."""
 PATH = re.compile(r"(?<![\w.:/])(?:/|~|\.\./)[\w.~/-]+|file:\S+")
@@ -22,7 +40,7 @@ def keep(folder: Path, run: Path, name: str = "") -> Path:
     """Copies a run's small files, and returns where they are.
 
     Raises:
-        ValueError: a path of the machine would be copied; then nothing is.
+        ValueError: a path of the machine would be copied, or too much; then nothing is.
     """
     run = run.resolve()
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
@@ -31,7 +49,8 @@ def keep(folder: Path, run: Path, name: str = "") -> Path:
         for private in PRIVATE:
             settings.pop(private, None)
     meta = json.loads((run / "meta.json").read_text(encoding="utf-8"))
-    meta.pop("digest", None)  # It is another file from here on.
+    for seal in ("digest", "files"):  # They are other files from here on.
+        meta.pop(seal, None)
     if name:
         meta["variant"] = name
     texts = {
@@ -39,15 +58,65 @@ def keep(folder: Path, run: Path, name: str = "") -> Path:
         "curves.csv": (run / "curves.csv").read_text(encoding="utf-8"),
         "meta.json": json.dumps(_cleared(meta), indent=2) + "\n",
     }
+    texts |= _history(run)
+    policy = sorted((run / "policy").glob("*"))
+    texts |= {f"policy/{each.name}": each.read_text() for each in policy if each.suffix == ".json"}
     for file, text in texts.items():
         texts[file] = text.replace(str(run.parents[1]), "runs")
         if found := PATH.search(texts[file]):
             raise ValueError(f"{run / file} holds a path of this machine, {found[0]}.")
+    size = sum(map(len, texts.values())) + sum(each.stat().st_size for each in policy)
+    if size > MAX_BYTES:
+        raise ValueError(f"{run} has {size:,} bytes to keep, of {MAX_BYTES:,} that are allowed.")
     kept = folder / run.parent.name / (f"{name}-s{meta['seed']}" if name else run.name)
-    kept.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(kept / "policy", ignore_errors=True)
     for file, text in texts.items():
+        (kept / file).parent.mkdir(parents=True, exist_ok=True)
         (kept / file).write_text(text, encoding="utf-8")
+    for weights in (each for each in policy if f"policy/{each.name}" not in texts):
+        shutil.copyfile(weights, kept / "policy" / weights.name)
+    _keep_visits(run, kept)
     return kept
+
+
+def _history(run: Path) -> dict[str, str]:
+    """Metrics and training episodes, thinned; without incidents, whose sentences name machines."""
+    texts = {}
+    if (run / METRICS).is_file():
+        rows = read_history(run).rows
+        phases = dict.fromkeys(row["phase"] for row in rows)
+        kept = [_thinned([row for row in rows if row["phase"] == each], ROWS) for each in phases]
+        texts[METRICS] = "".join(json.dumps(_rounded(row)) + "\n" for part in kept for row in part)
+    if (run / EPISODES).is_file():
+        header, *lines = (run / EPISODES).read_text(encoding="utf-8").splitlines(keepends=True)
+        texts[EPISODES] = "".join([header, *_thinned(lines, 5 * ROWS)])
+    return texts
+
+
+def _thinned(rows: Sequence[Row], count: int) -> Iterator[Row]:
+    """At most so many of the rows, equally far apart, with the first and the last."""
+    return (rows[index] for index in np.unique(np.linspace(0, len(rows) - 1, count).astype(int)))
+
+
+def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: float(f"{each:.{DIGITS}g}") if isinstance(each, float) else each
+        for key, each in row.items()
+        if key != "incidents"
+    }
+
+
+def _keep_visits(run: Path, kept: Path) -> None:
+    """The survey of the new transitions without its sample, which is too large."""
+    if not ((run / JOURNAL).is_file() or (run / SURVEY).is_file()):
+        return
+    policy = load_policy(run)
+    task = maze_task(policy.environment)
+    found = survey_new(run, policy, task) if task is not None else None
+    if found is not None:
+        (kept / SURVEY).parent.mkdir(exist_ok=True)
+        none = found._replace(observations=found.observations[:0], actions=found.actions[:0])
+        write_survey(kept / SURVEY, none)
 
 
 def _cleared(meta: dict[str, Any]) -> dict[str, Any]:

@@ -9,16 +9,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from iqlft.analysis.published import published_rows
+from iqlft.analysis.survey import maze_task
 from iqlft.analysis.table import format_table
 from iqlft.cli import main as cli
 from iqlft.config.settings import load_yaml
 from iqlft.datasets.antmaze.tasks import find_task
+from iqlft.report.page import write_report
 from iqlft.runs.curves import find_runs, read_run
 from iqlft.runs.folder import Run
+from iqlft.runs.metrics_log import read_history
+from iqlft.runs.policy import load_policy
+from iqlft.training.new_transitions import survey_new
 
 RESULTS = Path(__file__).parents[1] / "results"
 V0 = RESULTS / "v0"
@@ -126,8 +132,68 @@ def test_keeping_a_run_copies_its_numbers_without_paths(finetuned: Path, tmp_pat
     assert read_run(kept).rows == read_run(run).rows
     argv = json.loads((kept / "meta.json").read_text())["finetune"]["argv"]
     assert argv == ["iqlft", "finetune", f"runs/antmaze-corner/{run.name}"]
-    text = "".join(path.read_text(encoding="utf-8") for path in kept.iterdir())
-    assert not [word for word in ("lab-machine", "10.1.2.3", str(tmp_path)) if word in text]
+    text = b"".join(path.read_bytes() for path in kept.rglob("*") if path.is_file())
+    words = ("lab-machine", "10.1.2.3", str(tmp_path))
+    assert not [word for word in words if word.encode() in text]
+
+
+def lengthened(finetuned: Path, folder: Path) -> Path:
+    """The run with a row of metrics at every update, whose incidents name a machine."""
+    run = Path(shutil.copytree(finetuned, folder / finetuned.parent.name / finetuned.name))
+    rows = []
+    for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line) | {"incidents": ["lab-machine hangs"]}
+        clock = "env_steps" if row["phase"] == "online" else "updates"
+        rows += [json.dumps(row | {clock: row[clock] - back}) for back in reversed(range(50))]
+    (run / "metrics.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    meta = Run.open(run).meta
+    meta["files"].pop("metrics.jsonl")
+    Run.open(run).write_meta({"files": meta["files"]})
+    return run
+
+
+def test_a_kept_run_has_its_diagnostics_in_a_report(
+    corner: str,  # noqa: ARG001
+    finetuned: Path,
+    tmp_path: Path,
+) -> None:
+    run = lengthened(finetuned, tmp_path / "lab")
+    keep = [sys.executable, RESULTS / "keep.py", tmp_path / "kept", run]
+    subprocess.run(keep, check=True, capture_output=True)
+    kept = tmp_path / "kept" / run.parent.name / run.name
+    files = [path for path in kept.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 1_000_000
+    assert not [path for path in files if b"lab-machine" in path.read_bytes()]
+    whole, thin = read_history(run), read_history(kept)
+    for phase, rows in (("offline", 200), ("online", 150)):
+        (xs, values), (all_xs, all_values) = (
+            each.column("dataset/q", phase) for each in (thin, whole)
+        )
+        assert (len(xs), xs[0], xs[-1]) == (rows, all_xs[0], all_xs[-1])
+        assert values == pytest.approx(all_values[np.isin(all_xs, xs)], rel=1e-4)
+    text = write_report([read_run(kept)], tmp_path / "out").read_text(encoding="utf-8")
+    assert {"before_after.png", "diagnostics.png", "maze.png"} == {
+        path.name for path in (tmp_path / "out").glob("*.png")
+    }
+    left_out = re.findall(r"eft out: ([^<]*)", text)
+    assert len(left_out) == 2  # The advantages and the map of V.
+    assert all("only the small files of this run were kept" in each for each in left_out)
+    visits, none = survey_of(run), survey_of(kept)
+    assert np.array_equal(visits.visits, none.visits)
+    assert (none.num_transitions, len(none.actions)) == (visits.num_transitions, 0)
+
+
+def survey_of(run: Path) -> Any:  # noqa: ANN401
+    """What is known of a run's new transitions."""
+    policy = load_policy(run)
+    return survey_new(run, policy, maze_task(policy.environment))
+
+
+def test_a_report_says_once_that_numbers_are_all_that_was_kept_of_a_run(tmp_path: Path) -> None:
+    run = RESULTS / "door-human" / "d4rl-door-human" / "iql-s0"
+    text = write_report([read_run(run)], tmp_path).read_text(encoding="utf-8")
+    (left_out,) = re.findall(r"Left out[^<]*", text)
+    assert "only its configuration, its evaluations" in left_out
 
 
 def test_a_run_is_kept_under_another_name(finetuned: Path, tmp_path: Path) -> None:

@@ -192,6 +192,9 @@ class NewKeys:
     """Where; made if it is not there."""
     workers: Count = 8
     """How many workers, with the ids from 0, local ones included."""
+    shared: bool = False
+    """A further key, worker.secret, for any number of workers that take any id that is free, such
+    as containers that are scaled."""
 
 
 @dataclass(frozen=True)
@@ -270,7 +273,7 @@ class OneDataset:
     """A Minari dataset."""
 
     id: Annotated[str, tyro.conf.Positional]
-    """Such as iqlft/antmaze/umaze-v1."""
+    """Such as iqlft/antmaze/umaze-v1, or a task that has it, such as antmaze-umaze."""
 
 
 @dataclass(frozen=True)

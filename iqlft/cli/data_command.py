@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from iqlft.cli.arguments import CheckData, ImportData, MakeData, OneDataset, PlotData
 from iqlft.cli.console import EpisodeProgress
 from iqlft.cli.outputs import console, writing
 from iqlft.cli.parsing import no_arguments, parse
 from iqlft.config.errors import ConfigError, nearest
+from iqlft.config.settings import load_task, task_names
 from iqlft_workers.files import write_output
 from iqlft_workers.text import printable
 
 if TYPE_CHECKING:
     from iqlft.datasets.imported import ImportedDataset
+
+Chosen = TypeVar("Chosen", bound=OneDataset)
 
 _PUBLISHED = {
     True: "\nIt is the published dataset, bit by bit.",
@@ -96,9 +100,16 @@ def _make(arguments: list[str]) -> str:
     )
 
 
+def _of_task(chosen: Chosen) -> Chosen:
+    """The same with the dataset of a task where a task is named."""
+    if chosen.id not in task_names():
+        return chosen
+    return dataclasses.replace(chosen, id=load_task(chosen.id)["dataset"])
+
+
 def _download(arguments: list[str]) -> str:
     """Download a dataset from Minari's remote."""
-    chosen = parse("data download", OneDataset, arguments)
+    chosen = _of_task(parse("data download", OneDataset, arguments))
     from iqlft.datasets.catalogue import download  # noqa: PLC0415
 
     download(chosen.id)
@@ -153,7 +164,7 @@ def _import_d4rl(chosen: ImportData) -> ImportedDataset:
 
 def _check(arguments: list[str]) -> str:
     """Audit a dataset: its form, a replay, and D4RL's bands."""
-    chosen = parse("data check", CheckData, arguments)
+    chosen = _of_task(parse("data check", CheckData, arguments))
     from iqlft.datasets.audit.audit import check  # noqa: PLC0415
     from iqlft.datasets.audit.findings import (  # noqa: PLC0415
         AuditFailedError,
@@ -177,7 +188,7 @@ def _check(arguments: list[str]) -> str:
 
 def _plot(arguments: list[str]) -> str:
     """Draw a dataset: a maze's visits, starts, goals and rewards, or returns and lengths."""
-    chosen = parse("data plot", PlotData, arguments)
+    chosen = _of_task(parse("data plot", PlotData, arguments))
     from iqlft.figures.dataset import plot_dataset  # noqa: PLC0415
     from iqlft.figures.style import FORMATS, drawn_as  # noqa: PLC0415
 

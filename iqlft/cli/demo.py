@@ -11,9 +11,9 @@ from iqlft.datasets.catalogue import list_local
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TASK = "antmaze-corner"
+TASK = "antmaze-corner-diverse"
 """Its settings fit into a few minutes on two cores."""
-TRANSITIONS = 100_000
+TRANSITIONS = 30_000
 """Transitions of the demonstration's dataset."""
 
 

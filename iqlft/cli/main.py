@@ -274,11 +274,12 @@ def _keys(arguments: list[str]) -> None:
     chosen = parse("keys new", NewKeys, rest if action == "new" else [action])
     from iqlft_workers.keys import new_keys  # noqa: PLC0415
 
-    new_keys(chosen.folder, chosen.workers)
+    new_keys(chosen.folder, chosen.workers, shared=chosen.shared)
     _say(
-        f"Made keys for a learner and {chosen.workers} workers in {chosen.folder}.\n"
+        f"Made keys for a learner and its workers 0 to {chosen.workers - 1} in {chosen.folder}.\n"
         "Learner: iqlft finetune --keys DIR, with learner.secret and every worker-N.public\n"
         "Worker N: iqlft worker --keys DIR, with learner.public and worker-N.secret alone"
+        + ("\nAny: the same with learner.public and worker.secret alone" if chosen.shared else "")
     )
 
 

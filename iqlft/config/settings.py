@@ -276,9 +276,9 @@ class SourceConfig:
     """Run the environment that the data name though no installed package registers it; a run that
     was pretrained so goes on so.
     """
-    workers: Count = 2
+    workers: Size = 2
     """Rollout worker processes, shared evenly among the runs that learn at the same time, rounded
-    down; one each at least.
+    down; one each at least. 0: none here, all of them are --remote-workers.
     """
     into: str = ""
     """Fine-tune a copy of the run under this name beside it, of several runs under the name and

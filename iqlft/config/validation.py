@@ -29,6 +29,7 @@ def check(config: Any) -> None:  # noqa: ANN401
     if isinstance(config, PretrainConfig | FinetuneConfig) and config.hyperparameters is not None:
         check(config.hyperparameters)
     if isinstance(config, FinetuneConfig | RunConfig):
+        _require_workers(config)
         _require_one_worker_in_lockstep(config)
         _require_sensible_mixture(config)
         _require_second_environment_in_lockstep(config)
@@ -38,6 +39,14 @@ def _breaks_rule(name: str, value: Any) -> str:  # noqa: ANN401
     """What a value must do that is more than a bound of its type, or nothing if it does it."""
     fits, must = _RULES.get(name, (bool, ""))
     return "" if value is None or fits(value) else must
+
+
+def _require_workers(config: FinetuneConfig | RunConfig) -> None:
+    if not config.workers + config.remote_workers:
+        raise ConfigError(
+            "There are to be no workers, but fine-tuning needs one at least; say --workers 1, or "
+            "with --remote-workers how many come from elsewhere."
+        )
 
 
 def _require_one_worker_in_lockstep(config: FinetuneConfig | RunConfig) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.metadata import AGAIN
+from iqlft_workers.actions import actions_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -329,3 +330,10 @@ class _Reader:
             f"{place} is of {dtype} and the shape {shape}, but numbers, a row for each step, are "
             f"needed; {AGAIN}."
         )
+
+
+def recorded_actions_refusal(dataset: minari.MinariDataset) -> str:
+    """Why a dataset's actions cannot be learned, and what to do; empty where they can."""
+    recorded = dataset.env_spec.additional_wrappers if dataset.env_spec is not None else ()
+    wrappers = (each.entry_point.rpartition(":")[2] for each in recorded)
+    return actions_refusal(dataset.action_space, wrappers)

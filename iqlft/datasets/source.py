@@ -8,12 +8,14 @@ import numpy as np
 from gymnasium import spaces
 
 from iqlft.datasets.errors import DatasetError
-from iqlft.datasets.reading import RecordedEpisode, read_column, read_episodes
-from iqlft_workers.environment import (
-    ActionRange,
-    EnvironmentMismatchError,
-    is_bounded_box,
+from iqlft.datasets.reading import (
+    RecordedEpisode,
+    read_column,
+    read_episodes,
+    recorded_actions_refusal,
 )
+from iqlft_workers.actions import ActionRange
+from iqlft_workers.environment import EnvironmentMismatchError
 from iqlft_workers.observation import flatten, leaf_spaces, observation_bounds, observed_leaves
 from iqlft_workers.transition import RowLayout
 
@@ -109,7 +111,7 @@ class Source:
         self._drop = after_success == "drop"
         self.leaves = observed(dataset, goal, chosen)
         self.keys = tuple(leaf.key for leaf in self.leaves if leaf.key)
-        self.action_range = _action_range(dataset.id, dataset.action_space)
+        self.action_range = _action_range(dataset)
         self.action_shape: tuple[int, ...] = tuple(dataset.action_space.shape or ())
         observation_dim = sum(leaf.width for leaf in self.leaves)
         self.layout = RowLayout(observation_dim, len(self.action_range.low))
@@ -224,11 +226,9 @@ def _first(reached: NDArray[np.bool_]) -> int:
     return int(reached.argmax()) + 1 if reached.any() else len(reached)
 
 
-def _action_range(dataset_id: str, space: spaces.Space[Any]) -> ActionRange:
-    if not is_bounded_box(space):
-        raise DatasetError(
-            f"{dataset_id} has the action space {space}; real numbers with finite bounds are "
-            "needed."
-        )
+def _action_range(dataset: minari.MinariDataset) -> ActionRange:
+    if refusal := recorded_actions_refusal(dataset):
+        raise DatasetError(f"{dataset.id} has {refusal}")
+    space = dataset.action_space
     assert isinstance(space, spaces.Box)
     return ActionRange.of(space.low.ravel(), space.high.ravel())

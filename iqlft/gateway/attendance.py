@@ -1,4 +1,4 @@
-"""Attendance of the workers of other machines: who has joined, and who has left."""
+"""Attendance of the workers of other machines: who joined, who left, and if nobody can work."""
 
 from __future__ import annotations
 
@@ -39,6 +39,32 @@ class Attendance:
             if ids:
                 yield f"{_named(ids)} {what}; {len(now)} of other machines are here."
         self._present = now
+
+
+class Desertion:
+    """Counts for how long nobody has been there, since one who cannot work has left.
+
+    Who cannot work may be started again, or others may come. Who has worked since, and is gone, may
+    come back whenever it likes.
+    """
+
+    def __init__(self) -> None:
+        self._failed, self._steps, self._since = 0, 0, 0.0
+
+    def seconds(self, workers: Sequence[WorkerStatus], failed: int, now: float) -> float:
+        """Of desertion; 0 while there is none.
+
+        Args:
+            workers: all that ever joined.
+            failed: how often one has left because it cannot work.
+            now: in seconds of a monotonic clock.
+        """
+        steps = sum(each.env_steps for each in workers)
+        if failed != self._failed:
+            self._failed, self._steps, self._since = failed, steps, now
+        if not failed or steps != self._steps or any(each.alive for each in workers):
+            self._since = now
+        return now - self._since
 
 
 def _named(ids: set[int]) -> str:

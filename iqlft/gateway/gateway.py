@@ -248,6 +248,11 @@ class Gateway:
             ingestion = self._state.ingestion
             return ingestion.discarded, ingestion.discarded_steps, ingestion.discarding
 
+    def failed(self) -> tuple[int, str]:
+        """How often a worker has left because it cannot work, and what the last one has said."""
+        with self._changed:
+            return self._state.failed, self._state.failure
+
     def journal_error(self) -> str:
         """Why the journal cannot be written, so that workers wait; empty while it can."""
         with self._changed:

@@ -22,6 +22,7 @@ from iqlft.gateway.plausibility import EpisodeLimits, ResultError
 from iqlft.gateway.rate_limit import MAX_BAD_MESSAGES, LimitedLog, RateLimiter
 from iqlft.gateway.roster import CREDIT, Roster, Session
 from iqlft_workers import messages
+from iqlft_workers.text import printable
 from iqlft_workers.wire import ProtocolVersionError, WireError, decode, encode, pack_weights
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class GatewayState:
         rate_limiter: who is blocked for too many bad messages.
         rejected: workers that were rejected.
         ingestion: validates batches, writes them ahead and counts them.
+        failed: how often a worker has said that it cannot work, and leaves.
+        failure: what the last one of them has said.
     """
 
     def __init__(self, service: Service) -> None:
@@ -84,6 +87,7 @@ class GatewayState:
         self._now = 0.0
         self._over: bool | None = None
         self.rejected = 0
+        self.failed, self.failure = 0, ""
         self.ingestion = Ingestion(service, self.ledger, limits)
 
     def recover(self, journal: Journal, env_steps: int | None = None) -> None:
@@ -268,8 +272,10 @@ class GatewayState:
                 session.record_steps(steps, now)
                 self._handle_pong(session, number)
             case messages.Failed():
-                text = "Worker %d: %.200r"
-                self._strange.warning(now, text, session.worker_id, message.sentence)
+                self.failed += 1
+                told = f"{printable(message.sentence):.400}".rstrip(".")
+                self.failure = f"Worker {session.worker_id} cannot work, and leaves: {told}."
+                self._strange.warning(now, "%s", self.failure)
             case messages.Bye():
                 self._send(session, messages.ByeOk())
                 # Whoever says so is not silent from now on.

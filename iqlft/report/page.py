@@ -160,10 +160,21 @@ def _articles(
     return articles
 
 
+_ONLY_NUMBERS = (
+    "Left out, and maps with them: of this run only its configuration, its evaluations and how it "
+    "was made are here, neither metrics nor a policy."
+)
+
+
 def _sections(run: RunCurve, folder: Path, datasets: dict[str, Survey]) -> dict[str, Section]:
     """What there is beyond evaluations; what cannot be shown is left out, with the reason."""
     opened = Run.open(run.folder)
     data = RunData(opened, datasets)
+    if data.only_numbers:
+        return {
+            "Diagnostics": Section(left_out=_ONLY_NUMBERS),
+            "How it was made": _section(lambda: _provenance(opened)),
+        }
     return {
         "Diagnostics": _section(lambda: _diagnostics(run, data, folder)),
         "Where it goes": _section(lambda: _maze_map(data, folder)),
@@ -255,8 +266,8 @@ def timeline(run: RunCurve, history: History) -> Timeline:
 
 
 def _advantages(data: RunData) -> Advantages:
-    surveys = {"dataset": data.dataset} | ({"new": data.new} if data.new else {})
     critics = data.critics
+    surveys = {"dataset": data.dataset} | ({"new": data.new} if data.new else {})
     samples = {
         name: critics.advantages(each.observations, each.actions) for name, each in surveys.items()
     }

@@ -15,7 +15,8 @@ from iqlft.analysis.evaluation_paths import evaluation_paths
 from iqlft.analysis.restored import restored
 from iqlft.analysis.survey import maze_task, survey
 from iqlft.datasets.errors import DatasetError
-from iqlft.runs.folder import pretrain_config
+from iqlft.runs.checkpoint import CheckpointError
+from iqlft.runs.folder import METRICS, pretrain_config
 from iqlft.runs.metrics_log import read_history
 from iqlft.runs.policy import load_policy
 from iqlft.training.build import load_task_dataset
@@ -48,6 +49,12 @@ class RunData:
         self._run = run
         self._datasets = {} if datasets is None else datasets
 
+    @property
+    def only_numbers(self) -> bool:
+        """Whether nothing is left of the run but configuration, evaluations and origin."""
+        parts = (METRICS, "policy", "checkpoints", "replay")
+        return not any((self._run.folder / each).exists() for each in parts)
+
     @functools.cached_property
     def history(self) -> History:
         """The rows of `metrics.jsonl`; see `read_history`."""
@@ -60,7 +67,16 @@ class RunData:
 
     @functools.cached_property
     def critics(self) -> Critics:
-        """The networks of the newest checkpoint; see `restored`."""
+        """The networks of the newest checkpoint; see `restored`.
+
+        Raises:
+            CheckpointError: the run has none, or none that can be read.
+        """
+        if not (self._run.folder / "checkpoints").exists():
+            raise CheckpointError(
+                f"{self._run.folder} has no checkpoint yet, or only the small files of this run "
+                "were kept; its networks are not among them."
+            )
         return Critics(restored(self._run, self.policy))
 
     @functools.cached_property

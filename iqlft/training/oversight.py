@@ -6,7 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 from iqlft.gateway import watchdog
+from iqlft.gateway.attendance import Desertion
 from iqlft.gateway.journal import JournalError
+from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,6 +22,13 @@ REFUSALS_SECONDS = 60.0
 """Refused batches are told of this often: who sends them in masses shall not fill the metrics."""
 PATIENCE_SECONDS = 600.0
 """A journal that cannot be written is waited for so long; then the run stops, to be resumed."""
+
+DESERTED_SECONDS = 60.0
+"""A run of which all workers, none of them local, have given up stops after so long."""
+
+
+class DesertedError(UserError):
+    """The workers, all of them on other machines, cannot work, and no other one comes."""
 
 
 class _Told:
@@ -57,13 +66,16 @@ class Oversight:
         self._gateway, self._pool, self._folder = gateway, pool, folder
         self._watchdog = watchdog.Watchdog(patience_seconds)
         self._journal_error, self._since = "", 0.0
-        self._refused, self._discarded = _Told(), _Told()
+        self._refused, self._discarded, self._failed = _Told(), _Told(), _Told()
+        self._desertion = Desertion()
 
     def incidents(self, workers: Sequence[WorkerStatus]) -> Iterator[str]:
         """What has happened since the last call, one sentence each; to be called often.
 
         Raises:
             JournalError: the journal could not be written for too long; nothing is lost.
+            WorkerError: a local worker cannot do the work, or keeps dying.
+            DesertedError: those of other machines cannot, and there is none else.
         """
         for incident in self._watchdog.check(workers):
             if not self._pool.replace(incident.worker_id, incident.reason, incident.seconds):
@@ -76,6 +88,15 @@ class Oversight:
         yield from self._refused.news(*self._gateway.refused_batches(), "were refused", now)
         discarded, _, sentence = self._gateway.discarded()
         yield from self._discarded.news(discarded, sentence, "were left", now)
+        if not self._pool.num_workers:  # Of local ones the pool knows more.
+            failed, sentence = self._gateway.failed()
+            yield from self._failed.news(failed, sentence, "left so", now)
+            if self._desertion.seconds(workers, failed, now) > DESERTED_SECONDS:
+                raise DesertedError(
+                    f"{sentence.rstrip('.')}; no other worker has come for {DESERTED_SECONDS:.0f} "
+                    "s. Mend that where the workers run, start them again, and continue with "
+                    f"`iqlft resume {self._folder}`."
+                )
         yield from self._journal_incidents(self._gateway.journal_error(), now)
 
     def _journal_incidents(self, error: str, now: float) -> Iterator[str]:

@@ -1,12 +1,14 @@
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from zmq.utils import z85
 
-from iqlft_workers.keys import KeyFileError, LearnerKeys, WorkerKeys, new_keys
+from iqlft_workers.keys import KeyFileError, LearnerKeys, WorkerKeys, new_keys, worker_ids
 
 
 @pytest.fixture
@@ -28,6 +30,22 @@ def test_a_new_folder_has_a_pair_of_keys_for_the_learner_and_for_every_worker(fo
     }
     assert len(set(texts(folder))) == 6
     assert all(re.fullmatch(r"[!-~]{40}", text) for text in texts(folder))
+
+
+def test_a_shared_key_is_for_any_number_of_workers_without_an_id(tmp_path: Path) -> None:
+    new_keys(tmp_path / "keys", 2, shared=True)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o700)
+    for name in ("learner.public", "worker.secret"):
+        shutil.copy2(tmp_path / "keys" / name, theirs)
+    worker = WorkerKeys.load(theirs)
+    known = LearnerKeys.load(tmp_path / "keys").workers
+    assert (worker.worker_id, worker_ids(theirs)) == (None, None)
+    assert known[z85.decode(worker.public)] is None
+    assert sorted(each for each in known.values() if each is not None) == [0, 1]
+    # What the learner's folder no longer has is let in no longer.
+    (tmp_path / "keys" / "worker.public").unlink()
+    assert set(LearnerKeys.load(tmp_path / "keys").workers.values()) == {0, 1}
 
 
 def test_only_the_owner_can_read_what_is_secret(folder: Path) -> None:
@@ -183,7 +201,7 @@ def test_a_file_that_names_no_worker_is_refused(folder: Path, name: str) -> None
 
 def test_two_workers_cannot_share_a_key(folder: Path) -> None:
     (folder / "worker-1.public").write_bytes((folder / "worker-0.public").read_bytes())
-    with pytest.raises(KeyFileError, match="workers 0 and 1 have the same key"):
+    with pytest.raises(KeyFileError, match=r"0\.public and worker-1\.public are the same key"):
         LearnerKeys.load(folder)
 
 

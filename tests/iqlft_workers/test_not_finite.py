@@ -11,16 +11,13 @@ import pytest
 from gymnasium import spaces
 
 import awkward_environments
+from iqlft.training import oversight
 from iqlft_workers import messages
+from iqlft_workers.actions import ActionRange, actions_refusal
 from iqlft_workers.actor import ActorWeights
-from iqlft_workers.environment import (
-    ActionRange,
-    Environment,
-    EnvironmentSpec,
-    is_bounded_box,
-)
+from iqlft_workers.environment import Environment, EnvironmentSpec
 from iqlft_workers.episode import Episode, EpisodeResult, NotFiniteError
-from iqlft_workers.pool import WorkerError
+from iqlft_workers.pool import WorkerError, WorkerPool
 from iqlft_workers.rollout import Rollout
 from iqlft_workers.session import WorkerSession
 from iqlft_workers.transition import RowLayout, Transitions
@@ -63,8 +60,9 @@ def test_a_value_that_float32_cannot_hold_is_not_finite_either() -> None:
 @pytest.mark.parametrize("bound", [np.inf, np.finfo(np.float32).max, 1e30])
 def test_action_spaces_without_real_bounds_are_none_to_learn_in(bound: float) -> None:
     low, high = np.array([-1, -bound]), np.array([1, 1])
-    assert not is_bounded_box(spaces.Box(low, high, dtype=np.float64))
-    assert is_bounded_box(spaces.Box(low.clip(-1, 1), high, dtype=np.float64))
+    refusal = actions_refusal(spaces.Box(low, high, dtype=np.float64))
+    assert "finite bounds are needed: give the environment the bounds" in refusal
+    assert not actions_refusal(spaces.Box(low.clip(-1, 1), high, dtype=np.float64))
 
 
 def test_where_lower_and_upper_bound_are_the_same_the_action_is_that_constant() -> None:
@@ -128,6 +126,30 @@ def test_a_worker_of_which_all_episodes_end_so_ends_the_run_in_one_sentence(
         work()
     assert "\n" not in str(error.value)
     assert gateway.discarded()[0] == 10
+
+
+def test_a_run_whose_remote_workers_have_all_given_up_so_ends_in_one_sentence(
+    serve: Callable[..., Any],
+    make_weights: MakeWeights,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(oversight, "DESERTED_SECONDS", 0.3)
+    gateway, _ = serve(environment=spec(spoils="reward"), layout=RowLayout(2, 1))
+    gateway.publish(make_weights(2, 1))
+    gateway.allow(10_000)
+    watching, incidents = oversight.Oversight(gateway, WorkerPool(0, "", tmp_path), tmp_path), []
+
+    def work() -> None:
+        while gateway.receive(0.05) is not None:
+            incidents.extend(watching.incidents(gateway.worker_status()))
+
+    with pytest.raises(oversight.DesertedError, match="no other worker has come") as error:
+        work()
+    assert "\n" not in str(error.value)
+    assert f"iqlft resume {tmp_path}" in str(error.value)
+    (told,) = [each for each in incidents if each.startswith("Worker 0 cannot work, and leaves")]
+    assert "10 episodes in a row ended at a value that is not finite" in told
 
 
 @pytest.mark.parametrize("spoils", SPOILS)

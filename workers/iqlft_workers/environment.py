@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gymnasium
 import mujoco
 import numpy as np
-from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
+from iqlft_workers.actions import ActionRange, actions_refusal
 from iqlft_workers.errors import UserError
 from iqlft_workers.failures import Reported, described
 from iqlft_workers.observation import (
@@ -126,61 +126,6 @@ _TYPES: dict[str, Any] = {
 """Of the fields of a spec as JSON."""
 
 
-class ActionRange(NamedTuple):
-    """What maps actions in an environment's units to [-1, 1] and back, for data and steps alike.
-
-    Centre and half range keep an action as it is, to the last bit, where the bounds are +-1.
-
-    Attributes:
-        low: `(A,)` float32.
-        high: `(A,)` float32.
-        centre: `(A,)` float32.
-        half: `(A,)` float32, half of the range.
-    """
-
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
-    centre: NDArray[np.float32]
-    half: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, low: Any, high: Any) -> ActionRange:  # noqa: ANN401
-        """From bounds `(A,)` of any type of number."""
-        low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-        ends = low, high, (high + low) / 2, (high - low) / 2
-        return cls(*(each.astype(np.float32) for each in ends))
-
-    def to_environment(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Actions `(..., A)` in [-1, 1] in the environment's units, within its bounds."""
-        scaled = self.centre + actions * self.half
-        # Rounding must not lead out of the bounds.
-        inside: NDArray[np.float32] = np.minimum(np.maximum(scaled, self.low), self.high)
-        return inside
-
-    def to_unit(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """The inverse; 0 where lower and upper bound are the same."""
-        half = np.where(self.half > 0, self.half, np.inf)
-        scaled: NDArray[Any] = (actions - self.centre) / half
-        return scaled
-
-    def differs(self, other: ActionRange) -> bool:
-        """Whether the bounds are others, of as many values."""
-        return self.low.shape == other.low.shape and not (
-            np.allclose(self.low, other.low) and np.allclose(self.high, other.high)
-        )
-
-    def __str__(self) -> str:
-        return f"[{_few(self.low)}, {_few(self.high)}]"
-
-
-def _few(values: NDArray[Any]) -> str:
-    """A number, where all are the same; else the first ones."""
-    if len(values) and (values == values[0]).all():
-        return f"{values[0]:g}"
-    shown = ", ".join(f"{each:g}" for each in values[:4])
-    return f"({shown}{', ...' if len(values) > 4 else ''})"
-
-
 class Step(NamedTuple):
     """One environment step as the learner sees it.
 
@@ -225,17 +170,6 @@ def reported_success(info: Mapping[str, Any], key: str = "") -> bool | None:
             "false; name what says success (--success-key KEY)."
         )
     return bool(flag.item())
-
-
-UNBOUNDED = 1e9
-"""Bounds of actions that are greater, such as the greatest float, are none."""
-
-
-def is_bounded_box(space: spaces.Space[Any]) -> bool:
-    """Whether actions of this space can be learned: numbers with finite bounds."""
-    if not isinstance(space, spaces.Box):
-        return False
-    return bool((np.abs([space.low, space.high]) < UNBOUNDED).all())
 
 
 def require_named(spec: EnvironmentSpec) -> None:
@@ -340,12 +274,9 @@ class Environment:
         self.spec = spec
         self.gym = make(spec)
         action_space: Any = self.gym.action_space
-        if not is_bounded_box(action_space):
+        if refusal := actions_refusal(action_space, (each.class_name for each in spec.wrappers)):
             self.gym.close()
-            raise EnvironmentMismatchError(
-                f"{spec.id} has the action space {action_space}; real numbers with finite bounds "
-                "are needed."
-            )
+            raise EnvironmentMismatchError(f"{spec.id} has {refusal}")
         self._leaves = self._observed()
         self.observation_dim = sum(leaf.width for leaf in self._leaves)
         # The actor's actions live in [-1, 1]; an environment with other bounds sees them rescaled.

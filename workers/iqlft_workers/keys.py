@@ -4,9 +4,11 @@
     learner.secret    to the learner's machine only
     worker-0.public   to the learner's machine: the list of who may connect
     worker-0.secret   to the machine of worker 0 only
+    worker.public     where wanted: to the learner's machine
+    worker.secret     to every machine whose workers take any id that is free
 
 A learner that is given no such folder makes keys for its own machine at every start, in a folder
-that vanishes with it; there a `worker.secret` is for workers without an id of their own.
+that vanishes with it.
 
 Keys come from files alone, never from arguments, and no message or `repr` shows one.
 """
@@ -36,8 +38,8 @@ _CHARACTERS = 40
 """Length of a key in Z85."""
 _WORKER_FILE = re.compile(r"worker-(0|[1-9]\d{0,8})")
 """Name of a worker's file, without its suffix."""
-_SHARED = "worker.secret"
-"""The secret of every worker that has no id of its own."""
+_SHARED = "worker"
+"""Name, without suffix, of the keys of every worker that has no id of its own."""
 
 
 class KeyFileError(UserError):
@@ -59,22 +61,27 @@ class LearnerKeys:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Reads `learner.secret` and every `worker-<id>.public`.
+        """Reads `learner.secret`, every `worker-<id>.public`, and `worker.public` where it is.
 
         Raises:
             KeyFileError: a file is missing, is no key, or is a secret that others can read; or two
-                workers share a key.
+                of them hold the same key.
         """
         _require_folder(folder)
         workers: dict[bytes, int | None] = {}
-        for path in sorted(folder.glob("worker-*.public")):
-            key, worker_id = z85.decode(_read(path)), _worker_id(path)
-            if key in workers:
+        paths: dict[bytes, Path] = {}
+        shared = folder / f"{_SHARED}.public"
+        for path in [
+            *sorted(folder.glob("worker-*.public")),
+            *([shared] if shared.exists() else []),
+        ]:
+            key = z85.decode(_read(path))
+            if key in paths:
                 raise KeyFileError(
-                    f"The workers {workers[key]} and {worker_id} have the same key in {folder}; "
-                    "every worker needs its own."
+                    f"{paths[key].name} and {path.name} are the same key in {folder}; every worker "
+                    "needs its own."
                 )
-            workers[key] = worker_id
+            paths[key], workers[key] = path, None if path == shared else _worker_id(path)
         if not workers:
             raise KeyFileError(
                 f"No worker may connect: there is no worker-<id>.public in {folder}; copy them "
@@ -112,20 +119,21 @@ class WorkerKeys:
                 there are several workers' secrets, and no id was given.
         """
         _require_folder(folder)
-        if worker_id is None and not (folder / _SHARED).exists():
+        if worker_id is None and not (folder / f"{_SHARED}.secret").exists():
             worker_id = _only_worker(folder)
-        name = _SHARED if worker_id is None else f"worker-{worker_id}.secret"
-        secret = _read_secret(folder / name)
+        name = _SHARED if worker_id is None else f"worker-{worker_id}"
+        secret = _read_secret(folder / f"{name}.secret")
         learner = _read(folder / "learner.public")
         return cls(worker_id, learner, zmq.curve_public(secret), secret)
 
 
-def new_keys(folder: Path, num_workers: int) -> None:
+def new_keys(folder: Path, num_workers: int, *, shared: bool = False) -> None:
     """Makes keys for a learner and its workers; secrets can be read by their owner only.
 
     Args:
         folder: where; made if it is not there.
         num_workers: how many workers, with the ids from 0.
+        shared: a further key, for any number of workers of any id that is free.
 
     Raises:
         KeyFileError: the folder has keys already, or cannot be written.
@@ -138,7 +146,8 @@ def new_keys(folder: Path, num_workers: int) -> None:
         _refuse_others(folder, folder.stat())
         if any(path.suffix in {".public", ".secret"} for path in folder.iterdir()):
             raise KeyFileError(f"{folder} has keys already; name another folder.")
-        for name in ("learner", *(f"worker-{index}" for index in range(num_workers))):
+        names = ["learner", *(f"worker-{index}" for index in range(num_workers))]
+        for name in [*names, _SHARED] if shared else names:
             public, secret = zmq.curve_keypair()
             _write(folder / f"{name}.secret", secret, 0o600)
             _write(folder / f"{name}.public", public, 0o644)
@@ -192,10 +201,10 @@ def _write_worker_keys(folder: Path, num_workers: int) -> LearnerKeys:
     own_public, own_secret = zmq.curve_keypair()
     _write(folder / "learner.public", own_public, 0o600)
     workers: dict[bytes, int | None] = {}
-    names = {_SHARED: None} | {f"worker-{each}.secret": each for each in range(num_workers)}
+    names = {_SHARED: None} | {f"worker-{each}": each for each in range(num_workers)}
     for name, worker_id in names.items():
         public, secret = zmq.curve_keypair()
-        _write(folder / name, secret, 0o600)
+        _write(folder / f"{name}.secret", secret, 0o600)
         workers[z85.decode(public)] = worker_id
     return LearnerKeys(own_secret, workers)
 
@@ -257,7 +266,7 @@ def _worker_id(path: Path) -> int:
 
 def worker_ids(folder: Path) -> list[int] | None:
     """The ids of the workers whose secrets a folder has; None where one stands for any id."""
-    if (folder / _SHARED).exists():
+    if (folder / f"{_SHARED}.secret").exists():
         return None
     return sorted(_worker_id(path) for path in folder.glob("worker-*.secret"))
 

@@ -93,6 +93,11 @@ class WorkerPool:
         ]
 
     @property
+    def num_workers(self) -> int:
+        """How many there are, at work or about to be started again."""
+        return len(self._locals)
+
+    @property
     def process_ids(self) -> list[int]:
         """Of the processes started last, by worker id."""
         return [local.process.pid for local in self._locals if local.process]

@@ -1,4 +1,4 @@
-"""The AntMaze tasks: D4RL's six, and a small one for demonstrations."""
+"""The AntMaze tasks: D4RL's six, and two small ones for demonstrations and tests."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ TASKS = {
         AntMazeTask("antmaze-large-play", "Large", NOT_HAND_PICKED, HAND_PICKED),
         AntMazeTask("antmaze-large-diverse", "Large", ANY, ANY),
         AntMazeTask("antmaze-corner", "Corner", START, EVALUATION_GOAL),
+        AntMazeTask("antmaze-corner-diverse", "Corner", ANY, ANY),
     )
 }
 """All tasks by name."""

@@ -9,7 +9,8 @@ from gymnasium import spaces
 
 from iqlft.datasets.antmaze.bands import AT_BOUNDS, BANDS
 from iqlft.datasets.audit.findings import Band, Finding, form, measurement, show
-from iqlft.datasets.reading import leaf, usable
+from iqlft.datasets.reading import leaf, recorded_actions_refusal, usable
+from iqlft_workers.actions import unbounded_ends
 from iqlft_workers.observation import observed_leaves, usable_keys
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _ENDS_WITHIN = "episodes that end before their last step"
 """Terminated or truncated, and going on."""
 _ENDLESS = "episodes without an end"
 """Neither terminated nor truncated."""
+_UNBOUNDED = "bounds of actions that are not finite"
+"""Lower and upper ones, of all values of an action together."""
 
 
 class SchemaCheck:
@@ -97,11 +100,19 @@ class SchemaCheck:
             form("episodes", len(self._lengths), announced[0], unreadable),
             form("transitions", self.num_transitions, announced[1]),
             *(form(name, number) for name, number in self._counts.items()),
+            self._bounds(),
             measurement("episodes that terminate", self._terminated),
             _spread("median length (steps)", self._lengths),
             _spread("median return", self._returns),
             *self._actions.findings(),
         ]
+
+    def _bounds(self) -> Finding:
+        """Whether the actions can be learned, and if not, what to do."""
+        space, refusal = self._dataset.action_space, recorded_actions_refusal(self._dataset)
+        if isinstance(space, spaces.Box):
+            return form(_UNBOUNDED, unbounded_ends(space), note=refusal)
+        return form("action spaces that cannot be learned", int(bool(refusal)), note=refusal)
 
 
 class _ActionStatistics:

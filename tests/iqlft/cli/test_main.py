@@ -102,12 +102,13 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_made(
     assert everything(tmp_path) == {}
 
 
-@pytest.mark.parametrize("flag", ["--env-steps", "--workers"])
+@pytest.mark.parametrize(("flag", "least"), [("--env-steps", 1), ("--workers", 0)])
 def test_negative_steps_and_no_workers_are_refused_for_fine_tuning(
-    flag: str, main: Main, fresh: Path
+    flag: str, least: int, main: Main, fresh: Path
 ) -> None:
     before = everything(fresh)
-    assert f"{flag} is -3, but must be at least 1" in refused(main, "finetune", fresh, flag, "-3")
+    sentence = refused(main, "finetune", fresh, flag, "-3")
+    assert f"{flag} is -3, but must be at least {least}" in sentence
     assert everything(fresh) == before
 
 
@@ -612,12 +613,24 @@ def test_a_table_is_written_through_a_link_and_into_no_folder(
     assert "choose another place with --out" in refused(main, "table", finetuned, "--out", "folder")
 
 
-@pytest.mark.usefixtures("corner")
-def test_a_second_demonstration_is_a_new_run(main: Main) -> None:
+@pytest.mark.usefixtures("minari_root")
+def test_a_second_demonstration_is_a_new_run(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iqlft.cli.demo.TRANSITIONS", 301)
     sizes = ("--num-updates", "4", "--env-steps", "4", "--hidden-size", "8", "--batch-size", "8")
     few = ("--eval-episodes", "1", "--eval-every", "4", "--workers", "1", "--no-tensorboard")
     for _ in range(2):
         assert main("demo", *sizes, *few)[0] == 0
-    made = sorted(each.name for each in Path("runs/antmaze-corner").iterdir())
+    made = sorted(each.name for each in Path("runs/antmaze-corner-diverse").iterdir())
     assert made == ["demo-2", "iql-s0"]
     assert "exists already" in refused(main, "demo", "--name", "demo-2", *sizes, *few)
+
+
+@pytest.mark.usefixtures("corner")
+def test_a_dataset_is_checked_and_drawn_by_the_name_of_its_task(main: Main) -> None:
+    _, by_id, _ = main("data", "check", "iqlft/antmaze/corner-v1")
+    _, by_task, _ = main("data", "check", "antmaze-corner")
+    assert by_task == by_id
+    assert "transitions" in by_task
+    assert "D4RL/door/human-v2 is not on this machine" in refused(
+        main, "data", "plot", "d4rl-door-human"
+    )

@@ -272,6 +272,12 @@ def test_numbers_that_make_no_sense_are_refused_by_flag(
         check(with_settings(RunConfig(dataset=("own/set-v0",)), **changes))
 
 
+def test_fine_tuning_needs_a_worker_here_or_elsewhere() -> None:
+    check(FinetuneConfig(workers=0, remote_workers=1))
+    with pytest.raises(ConfigError, match="needs one at least; say --workers 1"):
+        check(FinetuneConfig(workers=0))
+
+
 def test_what_makes_sense_is_not_refused() -> None:
     check(
         RunConfig(

@@ -1,12 +1,14 @@
 """Who has joined and who has left is said once, several in one sentence."""
 
-from iqlft.gateway.attendance import Attendance
+from iqlft.gateway.attendance import Attendance, Desertion
 from iqlft.gateway.roster import WorkerStatus
 
 
-def worker(worker_id: int, *, alive: bool = True, silence: float = 0.1) -> WorkerStatus:
+def worker(
+    worker_id: int, *, alive: bool = True, silence: float = 0.1, steps: int = 9
+) -> WorkerStatus:
     state = "stepping" if alive else "lost"
-    return WorkerStatus(worker_id, alive, 9, 1.0, 1, silence, state, f"{worker_id}", 0.0, None)
+    return WorkerStatus(worker_id, alive, steps, 1.0, 1, silence, state, f"{worker_id}", 0.0, None)
 
 
 def test_workers_of_other_machines_are_named_as_they_come_and_go() -> None:
@@ -26,3 +28,14 @@ def test_workers_of_other_machines_are_named_as_they_come_and_go() -> None:
         "Worker 3 lost the connection; 3 of other machines are here.",
     ]
     assert list(attendance.changes(changed)) == []
+
+
+def test_who_has_worked_since_another_gave_up_may_be_gone_for_long() -> None:
+    desertion, gone = Desertion(), [worker(0, alive=False), worker(1, alive=False)]
+    assert desertion.seconds(gone, 0, 100.0) == 0
+    assert desertion.seconds([worker(0, alive=False), worker(1)], 1, 200.0) == 0
+    assert [desertion.seconds(gone, 1, now) for now in (210.0, 250.0)] == [10, 50]
+    worked = [worker(0, alive=False), worker(1, alive=False, steps=10)]
+    assert desertion.seconds(worked, 1, 400.0) == 0
+    assert desertion.seconds(worked, 2, 500.0) == 0  # It has given up too.
+    assert desertion.seconds(worked, 2, 560.0) == 60

@@ -105,6 +105,19 @@ def refusal(sockets: LearnerSockets, keys: WorkerKeys | None) -> str:
     return str(caught.value)
 
 
+def test_workers_with_a_shared_key_are_served_and_have_no_id_of_their_own(tmp_path: Path) -> None:
+    new_keys(tmp_path / "keys", 1, shared=True)
+    shared = WorkerKeys.load(tmp_path / "keys")
+    with (
+        listening(LearnerKeys.load(tmp_path / "keys")) as sockets,
+        Client(sockets.endpoint, shared) as one,
+        Client(sockets.endpoint, shared) as other,
+    ):
+        (first, *_) = exchange(sockets, one, lambda came: came)
+        came = exchange(sockets, other, lambda came: {each.route for each in came} - {first.route})
+        assert {each.worker_id for each in [first, *came]} == {None}
+
+
 def test_a_worker_with_its_key_is_served_and_known_by_its_id(keys: Keys) -> None:
     with (
         listening(keys.learner) as sockets,

@@ -250,7 +250,9 @@ def test_a_page_that_cannot_be_written_is_no_page_with_parts_left_out(
 
 
 def test_what_a_bare_run_lacks_is_said(make_run: MakeRun, tmp_path: Path) -> None:
-    text = write_report([read_run(make_run())], tmp_path / "out").read_text()
+    folder = make_run()
+    (folder / "replay").mkdir()  # A run of which more was there once.
+    text = write_report([read_run(folder)], tmp_path / "out").read_text()
     reasons = left_out(text)
     assert len(reasons) == len(SECTIONS)
     assert "metrics.jsonl cannot be read" in reasons[0]

@@ -72,6 +72,15 @@ def test_the_screen_shows_text_and_figures_on_white(page: Path) -> None:
     assert colourful[1000:].mean() > 0.01  # the maps
 
 
+def test_a_dark_screen_shows_it_on_black_and_figures_on_white(page: Path) -> None:
+    shot = page.with_name("dark.png")
+    browse(page, "--blink-settings=preferredColorScheme=0", f"--screenshot={shot}")
+    with Image.open(shot) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    assert pixels[2, 2].max() < 40
+    assert (pixels.min(2) > 215).mean() > 0.2  # the figures' paper
+
+
 def test_it_prints(page: Path) -> None:
     printed = page.with_name("printed.pdf")
     browse(page, f"--print-to-pdf={printed}")

@@ -7,12 +7,12 @@ from iqlft.datasets.errors import DatasetError
 from iqlft_workers.mazes import MAZES, D4RLMaze
 
 
-def test_the_six_tasks_of_d4rl_and_a_small_one_have_ids_by_name() -> None:
+def test_the_six_tasks_of_d4rl_and_two_small_ones_have_ids_by_name() -> None:
     assert {task.dataset_id() for task in TASKS.values()} == {
         f"iqlft/antmaze/{name}-v1"
         for name in (
             "umaze", "umaze-diverse", "medium-play", "medium-diverse",
-            "large-play", "large-diverse", "corner",
+            "large-play", "large-diverse", "corner", "corner-diverse",
         )
     }  # fmt: skip
     assert find_task("antmaze-umaze").dataset_id("v0") == "iqlft/antmaze/umaze-v0"

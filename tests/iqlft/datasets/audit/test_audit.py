@@ -1,17 +1,22 @@
 """An audit passes what is sound, and names what is broken, each fault by its own check."""
 
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import h5py
 import minari
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.wrappers import ClipAction
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
+import iqlft
+import own_environments
 from iqlft.cli.data_command import run
 from iqlft.datasets.antmaze.tasks import TASKS
 from iqlft.datasets.audit.audit import check
@@ -167,6 +172,32 @@ def test_any_minari_dataset_is_held_against_its_schema() -> None:
     )
     assert "no environment is recorded" in findings["replayed positions differ by"].note
     assert "metres per step" not in findings
+
+
+@pytest.mark.usefixtures("minari_root")
+@pytest.mark.parametrize(
+    ("wrapper", "advice"),
+    [
+        (ClipAction, "ClipAction takes the bounds away, so record without it"),
+        (None, "give the environment the bounds within which its actions make sense"),
+    ],
+)
+def test_actions_without_bounds_are_broken_and_what_to_do_is_said(
+    wrapper: type[ClipAction[Any, Any, Any]] | None, advice: str
+) -> None:
+    environment = gymnasium.make(own_environments.ID)
+    recorded = own_environments.episodes(environment, number=2)
+    unbounded = None if wrapper else spaces.Box(-np.inf, np.inf, (2,))
+    wrapped = wrapper(environment) if wrapper else environment
+    with warnings.catch_warnings(action="ignore"):  # of the author and so on
+        minari.create_dataset_from_buffers(
+            "test/endless-v0", recorded, env=wrapped, action_space=unbounded
+        )
+    (found,) = failures(check("test/endless-v0"))
+    assert found[:2] == ("bounds of actions that are not finite", 4)
+    assert advice in found.note
+    with pytest.raises(DatasetError, match=advice):
+        iqlft.load_dataset("test/endless-v0")
 
 
 @pytest.mark.usefixtures("minari_root")
