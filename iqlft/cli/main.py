@@ -154,6 +154,12 @@ def _finetune(arguments: list[str]) -> None:
         return
     with result_commands.console_reporter() as reporter:
         folders = finetune(config, reporter)
+    if config.append:
+        names = " ".join(map(str, folders))
+        _say(
+            f"Learned on from {', '.join(config.append)}: {names}\nNext: iqlft export {folders[0]}"
+        )
+        return
     _say(f"Fine-tuned: {', '.join(map(str, folders))}")
     _say(result_commands.outcome(folders, config.runs))
 

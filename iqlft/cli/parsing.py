@@ -148,6 +148,8 @@ def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, boo
             return *settings(configs.FinetuneConfig(), "finetune", arguments), ""
         raise
     config, _ = settings(configs.FinetuneConfig(), "finetune", arguments, found.values)
+    if config.append:
+        _require_offline(arguments)
     _require_settled(found.disputed, arguments)
     return config, printing, found.describe(config)
 
@@ -178,6 +180,17 @@ def _require_task(config: configs.FinetuneConfig) -> None:
         f"There is no task {config.task!r}.{nearest(config.task, sorted({*names, *folders}))} "
         f"Tasks under {config.runs}: {', '.join(sorted(folders)) or 'none'}."
     )
+
+
+def _require_offline(arguments: list[str]) -> None:
+    """Refuses settings of online learning where data are appended instead."""
+    online = configs.config_fields(configs.OnlineConfig).keys() | {"algorithm"}
+    flags = {f"--{key.replace('_', '-')}" for key in online - {"utd_ratio"}}
+    if surplus := [each for each in arguments if each.partition("=")[0] in flags]:
+        raise configs.ConfigError(
+            "With --append a run learns on offline, as it was pretrained: leave out "
+            f"{', '.join(surplus)}."
+        )
 
 
 def _require_settled(disputed: Sequence[str], arguments: list[str]) -> None:

@@ -56,6 +56,8 @@ class TaskConfig:
     """
     dataset: tuple[str, ...] = ()
     """Minari ids of the offline datasets; several are read as one."""
+    appended: Annotated[tuple[str, ...], tyro.conf.Fixed] = ()
+    """Ids of data that came later, by `iqlft finetune --append`; in a file only."""
     environment: str = ""
     """Gymnasium id for evaluation and fine-tuning; empty: the dataset's own evaluation spec."""
     environment_kwargs: Annotated[dict[str, Any], tyro.conf.Fixed] = field(default_factory=dict)
@@ -163,6 +165,8 @@ class OutputConfig:
     """Folder that holds the run folders."""
     tensorboard: bool = True
     """Also write TensorBoard events."""
+    loggers: tuple[str, ...] = ()
+    """Loggers beside it: wandb, mlflow (extras of these names), or a package.module:Class."""
     dry_run: bool = False
     """Build everything, take some updates, print sizes, memory and predicted time, and stop."""
 
@@ -204,7 +208,7 @@ class OnlineConfig:
     env_steps: Count = 1_000_000
     """Environment steps in all."""
     utd_ratio: Positive = 1.0
-    """Updates per environment step."""
+    """Updates per environment step, or per transition that is appended."""
     offline_ratio: Share | None = None
     """Share of each batch from the dataset, 0: none of it is kept; None: uniform over dataset and
     new transitions.
@@ -259,6 +263,10 @@ class SourceConfig:
     algorithm: str = ""
     """Algorithm to go on with, which takes over those networks that fit; its hyperparameters are
     flags too. Empty: that of pretraining, with its hyperparameters.
+    """
+    append: tuple[str, ...] = ()
+    """Minari ids of newly logged data: instead of steps in an environment the run learns on from
+    its own data and these, --utd-ratio updates for each new transition, in a copy (--into).
     """
     max_episode_steps: Size = 0
     """Time limit of an episode; 0: the environment's own, or where it has none, the length of the

@@ -79,9 +79,11 @@ class OfflineDataset:
         reference_scores: tuple[float, float] | None,
         label: str,
         notes: tuple[str, ...],
+        num_appended: int = 0,
     ) -> None:
         self.id = " + ".join(ids)
         self._sources = sources
+        self._num_own = len(sources) - num_appended
         self.environment = environment
         self.goal = goal
         self.num_episodes = num_episodes
@@ -127,7 +129,13 @@ class OfflineDataset:
         chunk = np.empty((min(CHUNK_ROWS, self.num_transitions), self.layout.width), np.float32)
         statistics, filled = RowStatistics(self.layout.observation_dim), 0
         content = ContentHash() if self._can_be_published else None
-        for source in self._sources:
+        for index, source in enumerate(self._sources):
+            if index == self._num_own:
+                if filled:
+                    statistics.add(chunk[:filled])
+                    yield chunk[:filled]
+                    filled = 0
+                statistics.settle()
             for episode in source.episodes(self.environment, content):
                 rows = episode
                 while len(rows):
@@ -204,6 +212,7 @@ def load_dataset(
     reference_scores: tuple[float, float] | None = None,
     success_key: str = "",
     observation_keys: Sequence[str] = (),
+    appended: Sequence[str] = (),
 ) -> OfflineDataset:
     """Opens Minari datasets of the local Minari folder.
 
@@ -225,6 +234,8 @@ def load_dataset(
         success_key: see `EnvironmentSpec`.
         observation_keys: of a Dict observation, what is observed, in this order; empty: all of it,
             or what belongs to the goal mode.
+        appended: further ids, of data that came later: they are read after the others, but decide
+            neither environment nor normalisation nor the scale of rewards.
 
     Raises:
         DatasetError: a dataset is not there, does not suit the goal mode, or not the others.
@@ -237,17 +248,18 @@ def load_dataset(
             "after_success is `drop`, but in the goal mode `stored` nothing tells success; "
             "use the goal mode `evaluation` or `observed`, or `keep`."
         )
+    own, dataset_ids = len(dataset_ids), (*dataset_ids, *appended)
     datasets = [open_dataset(each) for each in dataset_ids]
     # Says that there are no goals before they are looked for.
     observed(datasets[0], goal, observation_keys)
-    spec, target = _evaluation(datasets, goal, environment, environment_kwargs or {}, trust)
+    spec, target = _evaluation(datasets[:own], goal, environment, environment_kwargs or {}, trust)
     radius = _radius(spec, needed=after_success == "drop") if goal == "observed" else None
     sources = [
         Source(each, goal, target, radius, after_success, observation_keys) for each in datasets
     ]
     _require_alike(dataset_ids, sources)
     if reward_scale == "return_range":
-        reward_scale = _return_range_scale(sources)
+        reward_scale = _return_range_scale(sources[:own])
     leaves = sources[0].leaves
     spec = dataclasses.replace(
         spec,
@@ -270,6 +282,7 @@ def load_dataset(
         reference_scores=reference_scores or _reference_scores(datasets[0].storage.metadata),
         label=" + ".join(dict.fromkeys(labels)),
         notes=_notes(datasets, sources, spec, after_success),
+        num_appended=len(appended),
     )
 
 

@@ -30,6 +30,7 @@ class RowStatistics:
         self._count = 0
         self._mean = np.zeros(width)
         self._squares = np.zeros(width)
+        self._normalizer: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
         self.least, self.greatest = np.full(1, np.inf), np.full(1, -np.inf)
 
     def add(self, rows: NDArray[np.float32]) -> None:
@@ -45,6 +46,10 @@ class RowStatistics:
         self._mean += gap * (len(rows) / count)
         self._count = count
 
+    def settle(self) -> None:
+        """Leaves mean and deviation as they are now, whatever rows follow."""
+        self._normalizer = self.mean, self.std
+
     @property
     def hash(self) -> str:
         """blake2b of the rows' bytes, hexadecimal; chunk borders do not change it."""
@@ -53,9 +58,11 @@ class RowStatistics:
     @property
     def mean(self) -> NDArray[np.float32]:
         """Mean of the observations, `(O,)`."""
-        return self._mean.astype(np.float32)
+        return self._normalizer[0] if self._normalizer else self._mean.astype(np.float32)
 
     @property
     def std(self) -> NDArray[np.float32]:
         """Deviation of the observations + 1e-3, `(O,)`: a divisor that is never 0."""
+        if self._normalizer:
+            return self._normalizer[1]
         return (np.sqrt(self._squares / max(self._count, 1)) + 1e-3).astype(np.float32)

@@ -31,7 +31,7 @@ from iqlft_workers.errors import UserError
 from iqlft_workers.files import is_unwritable, new_folder, remedy, unwritten, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from iqlft.runs.scores import Score
 
@@ -51,7 +51,7 @@ _PRODUCTS = ("replay", "policy", "plots", "tensorboard", "logs")
 _KINDS: dict[str, type] = {
     **dict.fromkeys(("task", "algorithm", "status", "variant"), str),
     **dict.fromkeys(("dataset", "environment", "finetune", "versions", "files"), dict),
-    **dict.fromkeys(("argv",), list),
+    **dict.fromkeys(("argv", "appended"), list),
     "seed": int,
 }
 """Of what kind the entries of `meta.json` are, where there are any."""
@@ -119,12 +119,15 @@ class Run:
             raise RunError(f"There is no run in {folder} (no meta.json); see `iqlft doctor`.")
         return cls(folder)
 
-    def copy(self, folder: Path, checkpoint: str) -> Run:
+    def copy(
+        self, folder: Path, checkpoint: str, change: Callable[[Run], None] | None = None
+    ) -> Run:
         """A second run folder that continues from one of this run's checkpoints, its only one.
 
         Args:
             folder: must not exist.
             checkpoint: name of the checkpoint.
+            change: makes of the copy, before anyone sees it, what it is to be.
 
         Raises:
             RunError: the folder exists, or cannot be written.
@@ -145,7 +148,10 @@ class Run:
                 # It differs from its like in what the run did, and in what it was copied for.
                 name = name_without_seed(folder.name, self.entry("seed"))
                 variant = f"{self.meta.get('variant', '')} {name}".lstrip()
-                Run(temporary).write_meta({"copied_from": self.folder.name, "variant": variant})
+                copy = Run(temporary)
+                copy.write_meta({"copied_from": self.folder.name, "variant": variant})
+                if change is not None:
+                    change(copy)
         except OSError as error:
             raise RunError(f"{self.folder} cannot be copied to {folder} ({error}).") from error
         return Run(folder)
@@ -175,10 +181,11 @@ class Run:
             found = found[key]
         return found
 
-    def write_meta(self, changes: Mapping[str, Any]) -> None:
-        """Updates `meta.json` atomically."""
+    def write_meta(self, changes: Mapping[str, Any], without: str = "") -> None:
+        """Updates `meta.json` atomically, and takes an entry out of it if it is there."""
         path = self.folder / "meta.json"
         meta = self.meta if path.is_file() else {}
+        meta.pop(without, None)
         write_atomically(path, seals.to_json({**meta, **changes}))
 
     @property

@@ -137,6 +137,7 @@ def load_task_dataset(config: TaskConfig, *, trust: bool = False) -> OfflineData
         reference_scores=config.reference_scores,
         success_key=config.success_key,
         observation_keys=config.observation_keys,
+        appended=config.appended,
     )
     if not dataset.environment.id:
         return dataset

@@ -63,6 +63,14 @@ class EventLog:
             event.summary.value.add(tag=tag, simple_value=value)
         self._append(event)
 
+    def write_hyperparameters(self, settings: Mapping[str, bool | float | str], trial: str) -> None:
+        """Appends settings, which TensorBoard shows beside those of other runs."""
+        from tensorboard.plugins.hparams.summary_v2 import hparams_pb  # noqa: PLC0415
+
+        event = self._event(wall_time=time.time())
+        event.summary.MergeFrom(hparams_pb(dict(settings), trial_id=trial))
+        self._append(event)
+
     def write_text(self, tag: str, text: str, step: int = 0) -> None:
         """Appends a text, which TensorBoard shows as Markdown."""
         from tensorboard.compat.proto.summary_pb2 import SummaryMetadata  # noqa: PLC0415

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from iqlft.analysis.restored import end_of_pretraining
-from iqlft.config.settings import FinetuneConfig, online_learner, override, to_dict
+from iqlft.config.settings import ConfigError, FinetuneConfig, online_learner, override, to_dict
 from iqlft.config.validation import check
 from iqlft.datasets.value_bounds import ValueBounds
 from iqlft.gateway.gateway import Gateway
@@ -26,6 +26,8 @@ from iqlft.runs.folder import (
     writing,
 )
 from iqlft.runs.recorded import require_recorded
+from iqlft.training import loggers
+from iqlft.training.appended import learn_on
 from iqlft.training.build import (
     flushed_denormals,
     load_task_dataset,
@@ -44,6 +46,7 @@ from iqlft.training.seeds import (
     alike,
     apportion,
     at_once,
+    copy_folder,
     learned,
     load_together,
     require_alike,
@@ -91,13 +94,16 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
         Interrupted: stopped by a signal; the run can be resumed.
     """
     check(config)
+    loggers.require(config.loggers)
+    if config.append:
+        return learn_on(config, reporter)
     config = with_settled_precision(config)
     runs = [Run.open(folder) for folder in _chosen(config)]
     config = with_settled_stack(config, len(runs))
     # All mistakes show before the first run's hours.
     for run in runs:
         _start(run, config)
-    if len({_target(run, config) for run in runs}) < len(runs):
+    if len({copy_folder(run, config) for run in runs}) < len(runs):
         raise RunError(
             "Two of the runs are the same, or have the same seed and would be copied to the same "
             "folder; fine-tune them one at a time, with different --into."
@@ -120,7 +126,7 @@ def _jobs(runs: Sequence[Run], config: FinetuneConfig) -> list[Job]:
     """The same command for each run alone."""
     jobs = []
     for run, part in zip(runs, shares(config, len(runs)), strict=True):
-        target = _target(run, config)
+        target = copy_folder(run, config)
         into = target.name if config.into else ""
         alone = dataclasses.replace(part, run=(run.folder,), into=into)
         jobs.append(Job(target, "finetune", to_dict(alone)))
@@ -137,15 +143,11 @@ def _learner(run: Run, config: FinetuneConfig) -> PretrainConfig:
     return online_learner(pretrain_config(run), config)
 
 
-def _target(run: Run, config: FinetuneConfig) -> Path:
-    """The folder in which a run is fine-tuned: its own, or its copy's."""
-    several = f"-s{run.entry('seed')}" if len(config.run) > 1 else ""
-    return run.folder.with_name(config.into + several) if config.into else run.folder
-
-
 def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
     """What `finetune` would do with the first runs that learn together, as names and texts."""
     check(config)
+    if config.append:
+        raise ConfigError("--dry-run tells nothing of --append; leave one of them out.")
     runs = [Run.open(folder) for folder in _chosen(config)]
     group = alike(runs)[0] if stacked(config, len(runs)) else runs
     for run in group:
@@ -179,6 +181,7 @@ def resume_finetuning(
         config = override(FinetuneConfig(), recorded, f"{run.folder}/config.yaml")
         configs.append(override(config, apportion(changes, index, len(runs)), "resume"))
     check(configs[0])
+    loggers.require(configs[0].loggers)
     require_alike(runs, [learned(pretrain_config(run)) for run in runs])
     require_alike(runs, [shared(each) for each in configs])
     saved = load_together(runs, configs[0].checkpoint_every)
@@ -195,7 +198,7 @@ def _start(run: Run, config: FinetuneConfig) -> str:
     """
     start = end_of_pretraining(run)
     if config.into:
-        refuse_existing(_target(run, config), "--into")
+        refuse_existing(copy_folder(run, config), "--into")
     elif run.config("finetune") is not None:
         finished = run.meta.get("status") == "finished"
         resume = "" if finished else f"continue it with `iqlft resume {run.folder}`, or "
@@ -223,7 +226,7 @@ def _claim(plan: FinetunePlan, stack: Stack) -> Run:
     run, config = plan.run, plan.config
     start = _start(run, config)
     if config.into:
-        run = run.copy(_target(run, config), start)
+        run = run.copy(copy_folder(run, config), start)
     else:
         run.claim()
         _start(run, config)  # Another process may have begun since this was asked first.
@@ -381,7 +384,7 @@ def _open_gateway(plan: FinetunePlan, dataset: OfflineDataset, keys: LearnerKeys
     return Gateway(
         environment=dataset.environment,
         layout=dataset.layout,
-        run_id=_target(plan.run, config).name,
+        run_id=copy_folder(plan.run, config).name,
         seed=plan.learned.seed,
         host=config.host,
         port=config.port,

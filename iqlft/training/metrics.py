@@ -1,4 +1,4 @@
-"""The figures of a run: `metrics.jsonl`, TensorBoard events, and the rates that the console shows.
+"""The figures of a run: `metrics.jsonl`, what loggers are told, and the rates of the console.
 
 Every key is explained in `docs/metrics.md`.
 """
@@ -15,22 +15,16 @@ import numpy as np
 from iqlft.runs.curves import read_run
 from iqlft.runs.folder import RunError
 from iqlft.runs.metrics_log import read_history
-from iqlft.training.event_log import EventLog, forget
+from iqlft.training.loggers import Loggers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from iqlft.runs.folder import Run
     from iqlft.runs.scores import Score
     from iqlft_workers.transition import Transitions
 
 RECENT_EPISODES = 100
-_GROUPS = {
-    **dict.fromkeys(("updates_per_second", "env_steps_per_second"), "speed"),
-    **dict.fromkeys(("learner_waiting_share", "workers_waiting_share", "policy_lag"), "workers"),
-    "training_success": "training",
-}
-"""Groups of TensorBoard's tags for figures without a namespace; the others are the run's."""
 
 
 class Rate:
@@ -55,12 +49,16 @@ class MetricsLog:
 
     Args:
         run: where rows are written.
-        tensorboard: whether to write TensorBoard events too.
+        loggers: names of where rows and evaluations are shown too.
+        tell: takes a sentence about a logger that has failed.
     """
 
-    def __init__(self, run: Run, *, tensorboard: bool) -> None:
+    def __init__(self, run: Run, loggers: Sequence[str], tell: Callable[[str], None]) -> None:
         self._run = run
-        self._events = self._begun_again(run) if tensorboard else None
+        history = self._history(run)
+        self._loggers = Loggers(
+            loggers, run.folder, run.configuration(), run.config_text, history, tell
+        )
         self._row_time, self._row_updates, self._row_env_steps = time.monotonic(), -1, 0
         self.update_rate, self.env_step_rate = Rate(), Rate()
         self.policy_lag: float | None = None
@@ -71,26 +69,15 @@ class MetricsLog:
         self._recent_success: deque[bool] = deque(maxlen=RECENT_EPISODES)
         self._incidents: list[str] = []
 
-    def _begun_again(self, run: Run) -> EventLog:
-        """TensorBoard's events, with the configuration and all that the run's files have so far.
-
-        They are written anew: those of before may go beyond the checkpoint that a run resumes from.
-        """
-        folder = run.folder / "tensorboard"
-        forget(folder)
-        self._events = events = EventLog(folder)
-        events.write_text("configuration", f"```yaml\n{run.config_text}\n```")
-        rows: list[tuple[Mapping[str, Any], int, float]] = []
+    @staticmethod
+    def _history(run: Run) -> list[Mapping[str, Any]]:
+        """All rows that the run's files have so far, metrics and evaluations, in order."""
+        rows: list[Mapping[str, Any]] = []
         with suppress(RunError):
-            rows += [(each, each["updates"], each["seconds"])
-                     for each in read_history(run.folder).rows]  # fmt: skip
+            rows += read_history(run.folder).rows
         with suppress(RunError):
-            rows += [(_of_score(each), each.updates, each.seconds)
-                     for each in read_run(run.folder).rows]  # fmt: skip
-        end = max((seconds for *_, seconds in rows), default=0.0)
-        for values, updates, seconds in sorted(rows, key=lambda row: row[1]):
-            self._write_events(values, updates, time.time() - (end - seconds))
-        return events
+            rows += map(_of_score, read_run(run.folder).rows)
+        return sorted(rows, key=lambda row: row["updates"])
 
     def start(self, updates: int, env_steps: int) -> None:
         """Counts from here; called when the loop begins."""
@@ -163,7 +150,7 @@ class MetricsLog:
         self._worker_samples.clear()
         self._lag_sum, self._lag_count = 0.0, 0
         self._run.append_metrics(row)
-        self._write_events(row, updates)
+        self._loggers.write(row)
 
     def state(self) -> dict[str, Any]:
         """What the next row owes to the time before a checkpoint, speeds excepted; JSON."""
@@ -180,24 +167,20 @@ class MetricsLog:
         self._incidents = list(state["incidents"])
 
     def write_score(self, score: Score) -> None:
-        """Adds an evaluation to the TensorBoard events."""
-        self._write_events(_of_score(score), score.updates)
+        """Shows an evaluation, which `curves.csv` has, to the loggers."""
+        self._loggers.write(_of_score(score))
 
-    def _write_events(
-        self, row: Mapping[str, Any], updates: int, when: float | None = None
-    ) -> None:
-        if self._events is not None:
-            tagged = {tag(key): each for key, each in row.items() if isinstance(each, float)}
-            self._events.write(tagged, updates, when)
-
-
-def tag(key: str) -> str:
-    """What TensorBoard calls a figure: in a group, as a key with a namespace is anyhow."""
-    return key if "/" in key else f"{_GROUPS.get(key, 'run')}/{key}"
+    def close(self) -> None:
+        """Closes the loggers."""
+        self._loggers.close()
 
 
 def _of_score(score: Score) -> dict[str, Any]:
     return {
+        "phase": score.phase,
+        "updates": score.updates,
+        "env_steps": score.env_steps,
+        "seconds": score.seconds,
         "evaluation/return": score.mean_return,
         "evaluation/success": score.success,
         "evaluation/normalized_score": score.normalized_score,

@@ -19,6 +19,7 @@ from iqlft.runs.folder import (
     refuse_existing,
     writing,
 )
+from iqlft.training import loggers
 from iqlft.training.build import (
     build_algorithm,
     build_replay,
@@ -83,6 +84,7 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[P
         Interrupted: stopped by a signal; the runs can be resumed.
     """
     check(config)
+    loggers.require(config.loggers)
     config = with_settled_stack(with_settled_precision(config), len(config.seeds) or 1)
     configs = member_configs(config)
     folders = [run_folder(each) for each in configs]
@@ -129,6 +131,7 @@ def resume_pretraining(
         for index, run in enumerate(runs)
     ]
     check(configs[0])
+    loggers.require(configs[0].loggers)
     require_alike(runs, [shared(each) for each in configs])
     saved = load_together(runs, configs[0].checkpoint_every)
     dataset, reporter = load_for_pretraining(configs[0]), reporter or Silent()
@@ -244,14 +247,21 @@ def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict
         "algorithm": config.algorithm,
         "variant": name_without_seed(config.name, config.seed),
         "seed": config.seed,
+        **described(dataset),
+        "environment": dataset.environment.to_dict(),
+        **learner_machine(stack),
+    }
+
+
+def described(dataset: OfflineDataset) -> dict[str, Any]:
+    """What `meta.json` says about a run's data."""
+    return {
         "dataset": {
             "id": dataset.id,
             "hash": dataset.statistics.hash,
             "published": dataset.published,
         },
         "dataset_label": dataset.label,
-        "environment": dataset.environment.to_dict(),
-        **learner_machine(stack),
     }
 
 

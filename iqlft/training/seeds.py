@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
     Config = TypeVar("Config", PretrainConfig, FinetuneConfig)
 
-_OF_ONE_RUN = {"seed", "seeds", "name", "runs", "workers", "port", "run", "into", "tensorboard"}
+_OF_ONE_RUN = {
+    "seed", "seeds", "name", "runs", "workers", "port", "run", "into", "tensorboard", "loggers",
+}  # fmt: skip
 """Settings in which the runs of a stack may differ."""
 
 
@@ -51,6 +53,12 @@ def run_folder(config: PretrainConfig) -> Path:
         / config.task
         / (config.name or f"{short_name(config.algorithm)}-s{config.seed}")
     )
+
+
+def copy_folder(run: Run, config: FinetuneConfig) -> Path:
+    """The folder in which a run is fine-tuned: its own, or its copy's."""
+    several = f"-s{run.entry('seed')}" if len(config.run) > 1 else ""
+    return run.folder.with_name(config.into + several) if config.into else run.folder
 
 
 def shares(config: Config, members: int) -> list[Config]:

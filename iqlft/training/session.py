@@ -103,7 +103,11 @@ class Session(Generic[PhaseType]):
         self.dataset, self.reporter, self.stop = dataset, reporter, stop
         scoring = Scoring(task.score == "success", dataset.reference_scores)
         self.evaluator = Evaluator(gateway, run, config.eval_episodes, scoring)
-        self.metrics = MetricsLog(run, tensorboard=config.tensorboard)
+        self.metrics = MetricsLog(
+            run,
+            ["tensorboard"] * config.tensorboard + [*config.loggers],
+            lambda sentence: self.tell(sentence, logging.WARNING),
+        )
         keys: Path | None = getattr(config, "keys", None) or gateway.own_keys
         # Workers of pretraining do nothing but evaluate.
         idle = phase.name == "offline" and not config.eval_episodes
@@ -405,6 +409,7 @@ def open_session(session: Session[PhaseType]) -> Iterator[Session[PhaseType]]:
         exits.callback(lambda: _write_end(session, status))
         exits.callback(run.close)
         exits.callback(_record_end, run)
+        exits.callback(session.metrics.close)
         exits.enter_context(_own_log(session))
         run.write_meta({"status": "running", "phase": session.phase.name})
         # Workers leave when the gateway tells them to; the pool stops what is left after that.

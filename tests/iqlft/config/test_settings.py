@@ -118,7 +118,10 @@ def value_of(name: str, hint: type) -> st.SearchStrategy[Any]:
         "keys": st.none() | by_type["Path"],
         "seeds": st.lists(by_type["int"], max_size=3).map(tuple),
         "dataset": st.lists(TEXT, min_size=1, max_size=3).map(tuple),
-        "observation_keys": st.lists(TEXT, max_size=3).map(tuple),
+        **dict.fromkeys(
+            ("observation_keys", "appended", "append", "loggers"),
+            st.lists(TEXT, max_size=3).map(tuple),
+        ),
         "reward_scale": st.just("return_range") | NUMBERS,
         "reference_scores": st.none() | st.tuples(NUMBERS, NUMBERS),
     }

@@ -1,0 +1,163 @@
+"""`iqlft finetune --append`: a pretrained run learns on from data that were logged since.
+
+It is pretraining that goes on: a copy of the run, of more data and more updates, that looks like an
+interrupted one, and is resumed as one. What the run's own data have settled stays: normalisation,
+the scale of rewards, the environment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from iqlft.analysis.restored import end_of_pretraining
+from iqlft.config.settings import ConfigError, MachineConfig, OutputConfig, config_fields, to_dict
+from iqlft.runs import checkpoint
+from iqlft.runs.checkpoint import Checkpoint
+from iqlft.runs.folder import (
+    Run,
+    RunError,
+    newest_pretrained,
+    pretrain_config,
+    refuse_existing,
+    surroundings,
+)
+from iqlft.runs.recorded import plain, require_recorded
+from iqlft.training.pacing import updates_for
+from iqlft.training.parallel import Job, Parallel
+from iqlft.training.pretrain import (
+    described,
+    load_for_pretraining,
+    require_same_dataset,
+    resume_pretraining,
+)
+from iqlft.training.progress import Silent
+from iqlft.training.seeds import alike, at_once, copy_folder, shares, stacked, with_settled_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from iqlft.config.settings import FinetuneConfig, PretrainConfig
+    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.training.progress import Reporter
+
+_OWN = {"precision", "runs", "dry_run"}
+"""Settings of machine and output in which a run stays as it was pretrained."""
+
+
+class _Copy(NamedTuple):
+    """What one run becomes."""
+
+    run: Run
+    folder: Path
+    start: str
+    before: PretrainConfig
+    learner: PretrainConfig
+    dataset: OfflineDataset
+    new: int
+
+
+def learn_on(config: FinetuneConfig, reporter: Reporter | None = None) -> list[Path]:
+    """Learns on from the end of pretraining, from a run's own data and appended ones.
+
+    Args:
+        config: its `append`, `utd_ratio`, `into`, and how it proceeds on which machine; what else
+            it says of online learning does not matter.
+        reporter: told what happens meanwhile.
+
+    Returns:
+        The folders of the copies.
+
+    Raises:
+        UserError: a setting, a run or a dataset is not as needed; nothing is made then.
+        Interrupted: stopped by a signal; the copies can be resumed.
+    """
+    if not config.into:
+        raise ConfigError(
+            "Data that are appended make another run of it: name the copy with --into NAME."
+        )
+    folders = config.run or (newest_pretrained(config.runs, config.task),)
+    config = with_settled_stack(dataclasses.replace(config, run=folders), len(folders))
+    runs = [Run.open(folder) for folder in folders]
+    parts = shares(config, len(runs))
+    copies = [_planned(*each) for each in zip(runs, parts, strict=True)]
+    if len({each.folder for each in copies}) < len(copies):
+        raise RunError("Two of the runs are the same, or have the same seed; name each once.")
+    reporter = reporter or Silent()
+    for each in copies:
+        _make(each, config.append)
+    _resume([Run.open(each.folder) for each in copies], config, reporter)
+    return [each.folder for each in copies]
+
+
+def _planned(run: Run, config: FinetuneConfig) -> _Copy:
+    """Checks that all is there, before anything is made."""
+    folder, start = copy_folder(run, config), end_of_pretraining(run)
+    refuse_existing(folder, "--into")
+    before = pretrain_config(run)
+    own = (*before.dataset, *before.appended)
+    if twice := [name for name in config.append if name in own or config.append.count(name) > 1]:
+        raise ConfigError(f"{twice[0]} would be learned from twice; append it once.")
+    kept = (config_fields(MachineConfig).keys() | config_fields(OutputConfig).keys()) - _OWN
+    learner = dataclasses.replace(
+        before,
+        **{name: getattr(config, name) for name in kept},
+        workers=config.workers,
+        appended=(*before.appended, *config.append),
+        trust=before.trust or config.trust,
+        max_episode_steps=config.max_episode_steps or before.max_episode_steps,
+    )
+    dataset = load_for_pretraining(learner)
+    old = load_for_pretraining(dataclasses.replace(learner, appended=before.appended))
+    require_same_dataset(run, old)
+    new = dataset.num_transitions - old.num_transitions
+    more = max(1, updates_for(new, config.utd_ratio))
+    learner = dataclasses.replace(learner, num_updates=before.num_updates + more)
+    return _Copy(run, folder, start, before, learner, dataset, new)
+
+
+def _make(copy: _Copy, appended: Sequence[str]) -> None:
+    """Makes the copy, which is a run that was interrupted at its beginning."""
+    saved = _resumable(copy)
+    before, learner = copy.before, copy.learner
+    entry = {
+        "dataset": list(appended),
+        "transitions": copy.new,
+        "after_updates": before.num_updates,
+        "num_updates": learner.num_updates - before.num_updates,
+        **surroundings(),
+    }
+    about: dict[str, Any] = {
+        **described(copy.dataset),
+        "appended": [*copy.run.meta.get("appended", []), entry],
+        "status": "interrupted",
+    }
+
+    def change(made: Run) -> None:
+        made.write_configuration({"pretrain": to_dict(learner)})
+        made.write_meta(about, without="finetune")
+        folder, state = made.folder / "checkpoints", dict(saved.state)
+        state["config"] = plain(made.configuration())
+        shutil.rmtree(folder / copy.start)
+        checkpoint.save(folder, state["updates"], Checkpoint(saved.tensors, state))
+
+    copy.run.copy(copy.folder, copy.start, change)
+
+
+def _resumable(copy: _Copy) -> Checkpoint:
+    """The checkpoint at the end of pretraining; cleaning a run leaves it whole."""
+    saved = checkpoint.load(copy.run.folder / "checkpoints", copy.start)
+    advice = "Put these values back; other ones need another pretraining."
+    require_recorded(copy.run, copy.start, saved.state, advice)
+    return saved
+
+
+def _resume(runs: Sequence[Run], config: FinetuneConfig, reporter: Reporter) -> None:
+    if stacked(config, len(runs)):
+        for group in alike(runs):
+            resume_pretraining(group, reporter)
+        return
+    jobs = [Job(run.folder, "resume", {}) for run in runs]
+    Parallel(jobs, at_once(config, len(jobs)), reporter).run()

@@ -1,0 +1,347 @@
+"""Where a run's figures are also shown: TensorBoard, W&B, MLflow, or a class of one's own.
+
+`metrics.jsonl` and `curves.csv` are the record and are always written; what is here repeats them
+for looking at. So a logger that fails ends no run, and one that is added later is given what it
+missed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import math
+import time
+import uuid
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+
+from iqlft.config.errors import ConfigError, nearest
+from iqlft.training.event_log import EventLog, forget
+from iqlft_workers.files import write_atomically
+from iqlft_workers.search_path import advice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    Row = Mapping[str, Any]
+
+_log = logging.getLogger(__name__)
+STATE = "logs/loggers.json"
+"""In a run's folder, what loggers know it by and how far they are; a copy of a run has none."""
+_GROUPS = {
+    **dict.fromkeys(("updates_per_second", "env_steps_per_second"), "speed"),
+    **dict.fromkeys(("learner_waiting_share", "workers_waiting_share", "policy_lag"), "workers"),
+    "training_success": "training",
+}
+"""Groups of the tags of figures without a namespace; the others are the run's."""
+_CLOCKS = {"updates", "env_steps", "seconds", "phase"}
+"""What is no figure, but says of when a row is."""
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """The run that a logger is for.
+
+    Attributes:
+        folder: of the run, `runs/<task>/<name>`.
+        id: the same for as long as the run exists, however often it is resumed.
+        settings: its configuration, as `pretrain.expectile` and a number, a text or a flag.
+        text: its `config.yaml`.
+        seconds: of training so far.
+    """
+
+    folder: Path
+    id: str
+    settings: Mapping[str, bool | float | str]
+    text: str
+    seconds: float
+
+
+class Logger(Protocol):
+    """What is told of a run; `Class(run)` of a `LoggedRun` makes it, and goes on with its id.
+
+    Attributes:
+        begins_anew: whether it drops what it had when a run goes on, and is given all rows again;
+            otherwise it is given those that it has not had.
+    """
+
+    begins_anew: ClassVar[bool]
+
+    def __init__(self, run: LoggedRun) -> None: ...
+
+    def write(self, row: Row, updates: int) -> None:
+        """Takes a row of metrics, or an evaluation: its keys begin with `evaluation/`.
+
+        Args:
+            row: by the keys of `docs/metrics.md`, with `updates`, `env_steps`, `seconds`, `phase`.
+            updates: that the run has made.
+        """
+
+    def close(self) -> None:
+        """The run stops here, at its end or not."""
+
+
+class TensorBoard:
+    """Events in the run's folder `tensorboard/`, written anew when a run goes on.
+
+    Those of before may go beyond the checkpoint that a run resumes from.
+    """
+
+    begins_anew: ClassVar[bool] = True
+
+    def __init__(self, run: LoggedRun) -> None:
+        folder = run.folder / "tensorboard"
+        forget(folder)
+        self._events, self._began = EventLog(folder), time.time() - run.seconds
+        self._events.write_text("configuration", f"```yaml\n{run.text}\n```")
+        self._events.write_hyperparameters(run.settings, run.folder.name)
+
+    def write(self, row: Row, updates: int) -> None:
+        """Writes what is a fraction of something, by its tag."""
+        figures = {tag(key): each for key, each in _figures(row).items() if isinstance(each, float)}
+        self._events.write(figures, updates, self._began + row["seconds"])
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class WandB:
+    """A run of Weights & Biases, `WANDB_PROJECT` or iqlft; WANDB_MODE=offline keeps it here."""
+
+    begins_anew: ClassVar[bool] = False
+
+    def __init__(self, run: LoggedRun) -> None:
+        import wandb  # noqa: PLC0415  # an extra
+
+        task = run.folder.parent.name
+        self._run = wandb.init(
+            project=wandb.setup().settings.project or "iqlft",
+            id=run.id,
+            resume="allow",
+            reinit="create_new",  # The runs of a stack are in one process.
+            name=f"{task}/{run.folder.name}",
+            group=task,
+            config=dict(run.settings),
+            dir=run.folder / "logs",
+        )
+        self._run.define_metric("*", step_metric="updates")
+
+    def write(self, row: Row, updates: int) -> None:
+        """Logs the figures over updates; `env_steps` is one of them."""
+        clocks = {"updates": updates, "env_steps": row["env_steps"]}
+        self._run.log({tag(key): each for key, each in _figures(row).items()} | clocks)
+
+    def close(self) -> None:
+        """Waits until what is left is written or sent."""
+        self._run.finish()
+
+
+class MLflow:
+    """A run of MLflow in the experiment of its task, wherever `MLFLOW_TRACKING_URI` says."""
+
+    begins_anew: ClassVar[bool] = False
+
+    def __init__(self, run: LoggedRun) -> None:
+        from mlflow import MlflowClient  # noqa: PLC0415  # an extra
+        from mlflow.entities import Metric, Param  # noqa: PLC0415
+
+        self._client, self._metric = MlflowClient(), Metric
+        task = run.folder.parent.name
+        found = self._client.get_experiment_by_name(task)
+        experiment = found.experiment_id if found else self._client.create_experiment(task)
+        runs = self._client.search_runs([experiment], f"tags.`iqlft.id` = '{run.id}'")
+        if runs:
+            self._id = runs[0].info.run_id
+            self._client.update_run(self._id, "RUNNING")
+            return
+        tags = {"iqlft.id": run.id}
+        self._id = self._client.create_run(
+            experiment, run_name=run.folder.name, tags=tags
+        ).info.run_id
+        parameters = [Param(key, str(value)) for key, value in run.settings.items()]
+        self._client.log_batch(self._id, params=parameters)
+
+    def write(self, row: Row, updates: int) -> None:
+        """Logs the figures at the step `updates`; `env_steps` is one of them."""
+        figures = _figures(row) | {"env_steps": row["env_steps"]}
+        now = int(1000 * time.time())
+        metrics = [self._metric(tag(key), each, now, updates) for key, each in figures.items()]
+        self._client.log_batch(self._id, metrics)
+
+    def close(self) -> None:
+        """Says that the run stops; one that goes on is running again."""
+        self._client.set_terminated(self._id)
+
+
+LOGGERS: dict[str, type[Logger]] = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}
+"""The loggers by name."""
+
+
+def logger_class(name: str) -> type[Logger]:
+    """The class of a logger.
+
+    Args:
+        name: of `LOGGERS`, or of one's own as `package.module:Class`.
+
+    Raises:
+        ConfigError: there is none, or what it needs is not installed.
+    """
+    if name in LOGGERS:
+        _require_extra(name)
+        return LOGGERS[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise ConfigError(
+            f"There is no logger {name!r}.{nearest(name, LOGGERS)} Known loggers: "
+            f"{', '.join(LOGGERS)}; one of your own is named as package.module:Class."
+        )
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"The logger {name} cannot be imported ({error}); check the name, and that its folder "
+            f"is on PYTHONPATH.{advice(module)}"
+        ) from error
+    if not (isinstance(found, type) and hasattr(found, "write") and hasattr(found, "close")):
+        raise ConfigError(f"{name} is not a logger: it must be a class with write and close.")
+    return cast("type[Logger]", found)
+
+
+def _require_extra(name: str) -> None:
+    if name == "tensorboard":
+        return
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            f"The logger {name} is not here ({error}); install it: pip install 'iqlft[{name}]'."
+        ) from error
+
+
+def require(names: Iterable[str]) -> None:
+    """Raises `ConfigError` unless there are all of these loggers; before anything is made."""
+    for name in names:
+        logger_class(name)
+
+
+class Loggers:
+    """The loggers of a run, each of which is told everything once.
+
+    Args:
+        names: of loggers, as `logger_class` takes them.
+        folder: of the run.
+        configuration: the sections of its `config.yaml`.
+        text: of its `config.yaml`.
+        history: rows that its files have so far, in order.
+        tell: takes a sentence about a logger that has failed.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        folder: Path,
+        configuration: Mapping[str, Any],
+        text: str,
+        history: Iterable[Row],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._path, self._tell, rows = folder / STATE, tell, list(history)
+        self._state = self._read()
+        settings = dict(_flat(configuration))
+        seconds = max((row["seconds"] for row in rows), default=0.0)
+        run = LoggedRun(folder, self._state["id"], settings, text, seconds)
+        self._open: dict[str, Logger] = {}
+        self._remembered: set[str] = set()
+        for name in dict.fromkeys(names):
+            self._begin(name, logger_class(name), run)
+        self.write(*rows)
+
+    def _begin(self, name: str, kind: type[Logger], run: LoggedRun) -> None:
+        with self._bearing(name):
+            self._open[name] = kind(run)
+        if getattr(kind, "begins_anew", False):
+            self._state["written"].pop(name, None)
+        else:
+            self._remembered.add(name)
+
+    def write(self, *rows: Row) -> None:
+        """Tells every logger of the rows that it has not had."""
+        new = {name: self._unwritten(name, rows) for name in self._open}
+        if any(new[name] for name in self._remembered & new.keys()):
+            # First what they have had: rather a row too few than one twice.
+            self._save()
+        for name, unwritten in new.items():
+            with self._bearing(name):
+                for row in unwritten:
+                    self._open[name].write(row, row["updates"])
+
+    def _unwritten(self, name: str, rows: Iterable[Row]) -> list[Row]:
+        """The rows that a logger has not had, and now has."""
+        unwritten, written = [], self._state["written"].setdefault(name, {})
+        for row in rows:
+            evaluation = any(key.startswith("evaluation/") for key in row)
+            kind, at = (
+                "evaluations" if evaluation else "metrics",
+                [row["updates"], row["env_steps"]],
+            )
+            if at > written.get(kind, [-1, -1]):
+                written[kind] = at
+                unwritten.append(row)
+        return unwritten
+
+    def close(self) -> None:
+        """Closes all of them."""
+        for name in tuple(self._open):
+            with self._bearing(name):
+                self._open.pop(name).close()
+
+    @contextmanager
+    def _bearing(self, name: str) -> Iterator[None]:
+        """Within it a logger may fail, which is told once and ends nothing else."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  # a logger may raise anything
+            if (failed := self._open.pop(name, None)) is not None:
+                with suppress(Exception):
+                    failed.close()
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            self._tell(f"The logger {name} has failed and sees no more ({reason:.300}).")
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
+            return {"id": str(state["id"]), "written": dict(state["written"])}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {"id": uuid.uuid4().hex, "written": {}}
+
+    def _save(self) -> None:
+        try:
+            write_atomically(self._path, json.dumps(self._state))
+        except OSError as error:
+            _log.warning("%s cannot be written (%s).", self._path, error.strerror)
+
+
+def tag(key: str) -> str:
+    """What a figure is called where figures are shown in groups."""
+    return key if "/" in key else f"{_GROUPS.get(key, 'run')}/{key}"
+
+
+def _figures(row: Row) -> dict[str, float]:
+    """What of a row is a finite number, apart from its clocks."""
+    return {
+        key: each
+        for key, each in row.items()
+        if isinstance(each, int | float) and key not in _CLOCKS and math.isfinite(each)
+    }
+
+
+def _flat(settings: Mapping[str, Any], at: str = "") -> Iterable[tuple[str, bool | float | str]]:
+    """Settings with the names of their sections before their own; what is none of these as text."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{at}{key}.")
+        else:
+            yield f"{at}{key}", value if isinstance(value, bool | int | float) else str(value)
