@@ -10,6 +10,7 @@ import tyro
 from iqlft.analysis.published import Marked, Published
 from iqlft.config.bounds import Count, Port, Positive, Size, Spread
 from iqlft.config.settings import Stacking
+from iqlft_workers.launchers.local import Engine
 
 Folders = Annotated[tuple[Path, ...], tyro.conf.Positional]
 Folder = Annotated[Path, tyro.conf.Positional]
@@ -198,6 +199,16 @@ class JoinLearner:
     """Folder of keys."""
     worker_id: Size | None = None
     """Which of the learner's workers this is."""
+
+
+@dataclass(frozen=True)
+class LaunchWorkers(JoinLearner):
+    """Many workers for a learner (`iqlft workers --help` says more)."""
+
+    num: Count = 1
+    """How many."""
+    engine: Engine = "local"
+    """What starts them."""
 
 
 @dataclass(frozen=True)

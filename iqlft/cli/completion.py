@@ -34,6 +34,7 @@ _COMMANDS: dict[str, Any] = {
     "clean": arguments.CleanRuns,
     "export": arguments.ExportRun,
     "worker": arguments.JoinLearner,
+    "workers": arguments.LaunchWorkers,
     "doctor": arguments.Nothing,
     "completion": arguments.Complete,
 }

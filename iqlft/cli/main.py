@@ -38,7 +38,7 @@ FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 """Exit codes that no error says of itself."""
 _MAKING = {
     "pretrain", "finetune", "run", "resume", "demo", "data", "plot", "report", "video", "worker",
-    "keys", "clean", "export",
+    "workers", "keys", "clean", "export",
 }  # fmt: skip
 """Commands whose work is in files: nobody needs to hear of it."""
 
@@ -260,6 +260,13 @@ def _worker(arguments: list[str]) -> None:
     raise SystemExit(worker_main(arguments))
 
 
+def _workers(arguments: list[str]) -> None:
+    """Many workers for a learner, on this machine or on a Ray cluster."""
+    from iqlft_workers.worker import main as worker_main  # noqa: PLC0415
+
+    raise SystemExit(worker_main(arguments, "iqlft workers"))
+
+
 def _keys(arguments: list[str]) -> None:
     """Make keys for a learner and its workers: `iqlft keys new DIR`."""
     action, *rest = arguments or ["--help"]
@@ -313,6 +320,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "video": _saying(result_commands.video),
     "data": _data,
     "worker": _worker,
+    "workers": _workers,
     "keys": _keys,
     "clean": _saying(result_commands.clean),
     "export": _saying(result_commands.export),

@@ -20,7 +20,7 @@ from iqlft_workers.environment import (
     is_bounded_box,
 )
 from iqlft_workers.episode import Episode, EpisodeResult, NotFiniteError
-from iqlft_workers.pool import WorkerError
+from iqlft_workers.launchers.local import WorkerError
 from iqlft_workers.rollout import Rollout
 from iqlft_workers.session import WorkerSession
 from iqlft_workers.transition import RowLayout, Transitions
