@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 """Exit codes that no error says of itself."""
 _MAKING = {
-    "pretrain", "finetune", "run", "resume", "demo", "data", "plot", "report", "video", "worker",
-    "workers", "keys", "clean", "export",
+    "pretrain", "finetune", "run", "sweep", "resume", "demo", "data", "plot", "report", "video",
+    "worker", "workers", "keys", "clean", "export",
 }  # fmt: skip
 """Commands whose work is in files: nobody needs to hear of it."""
 
@@ -211,6 +211,23 @@ def _say_resumed(folders: Sequence[Path]) -> None:
     _say(result_commands.outcome(tuned, tuned[0].parents[1]))
 
 
+def _sweep(arguments: list[str]) -> None:
+    """Train tasks x seeds x settings, one after another here or as jobs of Slurm."""
+    from iqlft.cli import sweep as sweeping  # noqa: PLC0415
+
+    sweep = sweeping.read(arguments)
+    if sweep.chosen.dry_run:
+        _say(sweeping.describe(sweep))
+        return
+    if sweep.chosen.engine == "slurm":
+        jobs = sweeping.submit(sweeping.slurm_executor(sweep), sweep.cells)
+        _say("\n".join(f"Submitted {each.job_id}: {each.paths.stdout}" for each in jobs))
+        return
+    sweeping.run_here(sweep.cells, _say)
+    folders = [each.folder for each in sweep.cells]
+    _say(result_commands.outcome(folders, folders[0].parents[1]))
+
+
 def _demo(arguments: list[str]) -> None:
     """The main job in small, in a few minutes: data, pretraining, fine-tuning, figure."""
     from iqlft.cli.demo import TASK, make_demo_dataset  # noqa: PLC0415
@@ -311,6 +328,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "pretrain": _pretrain,
     "finetune": _finetune,
     "run": _run,
+    "sweep": _sweep,
     "resume": _resume,
     "list": _saying(result_commands.list_),
     "evaluate": _saying(result_commands.evaluate),
