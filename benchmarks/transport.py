@@ -41,7 +41,7 @@ from measuring import processor
 from iqlft.gateway.gateway import Gateway
 from iqlft_workers.actor import GaussianActor
 from iqlft_workers.environment import Environment, EnvironmentSpec
-from iqlft_workers.pool import WorkerPool
+from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.rollout import episode_randomness
 
 # In tests/, which the import of live_gateway has added to the path.

@@ -16,7 +16,7 @@ from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import Environment, EnvironmentSpec
-from iqlft_workers.pool import WorkerPool
+from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.transition import RowLayout
 from run_fixtures import (  # noqa: F401  # fixtures
     finetuned,

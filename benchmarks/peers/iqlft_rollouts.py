@@ -12,7 +12,7 @@ from live_gateway import serving
 
 from iqlft.gateway.gateway import Gateway
 from iqlft_workers.environment import EnvironmentSpec
-from iqlft_workers.pool import WorkerPool
+from iqlft_workers.launchers.local import WorkerPool
 
 SPEC = EnvironmentSpec(ENVIRONMENT_ID, observation_keys=("achieved_goal", "observation"))
 AHEAD = 2048

@@ -10,6 +10,7 @@ import tyro
 from iqlft.analysis.published import Marked, Published
 from iqlft.config.bounds import Count, Port, Positive, Size, Spread
 from iqlft.config.settings import Stacking
+from iqlft_workers.launchers.local import Engine
 
 Folders = Annotated[tuple[Path, ...], tyro.conf.Positional]
 Folder = Annotated[Path, tyro.conf.Positional]
@@ -112,6 +113,32 @@ class ResumeRun:
 
 
 @dataclass(frozen=True)
+class SweepRuns:
+    """Train every task with every seed and every combination of settings, a run each.
+
+    All other flags are those of `iqlft run`. Repeated, the command passes over runs that are
+    finished and goes on with those that are not. Runs are named after what differs, by which plot
+    and table tell them apart.
+    """
+
+    tasks: Annotated[tuple[str, ...], tyro.conf.arg(name="task")] = ()
+    """Tasks; none: that of `iqlft run`."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds, each in a run of its own."""
+    grid: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE,... ...")] = ()
+    """Settings and their values, as expectile=0.7,0.8,0.9; of several all combinations."""
+    name: str = ""
+    """What the runs are called beside what differs in them."""
+    engine: Literal["local", "slurm"] = "local"
+    """local: one after another on this machine; slurm: an array of jobs, each with its workers."""
+    slurm: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
+    """What a job asks for, as submitit calls it: partition=gpu time=600 (minutes) gpus_per_node=1
+    mem=16GB."""
+    dry_run: bool = False
+    """Only say what would be run."""
+
+
+@dataclass(frozen=True)
 class CleanRuns:
     """Remove from finished runs what only a resumed one needs; all else works as before.
 
@@ -207,6 +234,16 @@ class JoinLearner:
     """Folder of keys."""
     worker_id: Size | None = None
     """Which of the learner's workers this is."""
+
+
+@dataclass(frozen=True)
+class LaunchWorkers(JoinLearner):
+    """Many workers for a learner (`iqlft workers --help` says more)."""
+
+    num: Count = 1
+    """How many."""
+    engine: Engine = "local"
+    """What starts them."""
 
 
 @dataclass(frozen=True)

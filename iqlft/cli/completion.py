@@ -24,6 +24,7 @@ _DATA: dict[str, Any] = {
 }
 """Actions of `iqlft data`, and what they take."""
 _COMMANDS: dict[str, Any] = {
+    "sweep": arguments.SweepRuns,
     "resume": arguments.ResumeRun,
     "list": arguments.ListRuns,
     "evaluate": arguments.EvaluateRun,
@@ -34,6 +35,7 @@ _COMMANDS: dict[str, Any] = {
     "clean": arguments.CleanRuns,
     "export": arguments.ExportRun,
     "worker": arguments.JoinLearner,
+    "workers": arguments.LaunchWorkers,
     "doctor": arguments.Nothing,
     "completion": arguments.Complete,
 }

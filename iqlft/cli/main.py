@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 """Exit codes that no error says of itself."""
 _MAKING = {
-    "pretrain", "finetune", "run", "resume", "demo", "data", "plot", "report", "video", "worker",
-    "keys", "clean", "export",
+    "pretrain", "finetune", "run", "sweep", "resume", "demo", "data", "plot", "report", "video",
+    "worker", "workers", "keys", "clean", "export",
 }  # fmt: skip
 """Commands whose work is in files: nobody needs to hear of it."""
 
@@ -217,6 +217,23 @@ def _say_resumed(folders: Sequence[Path]) -> None:
     _say(result_commands.outcome(tuned, tuned[0].parents[1]))
 
 
+def _sweep(arguments: list[str]) -> None:
+    """Train tasks x seeds x settings, one after another here or as jobs of Slurm."""
+    from iqlft.cli import sweep as sweeping  # noqa: PLC0415
+
+    sweep = sweeping.read(arguments)
+    if sweep.chosen.dry_run:
+        _say(sweeping.describe(sweep))
+        return
+    if sweep.chosen.engine == "slurm":
+        jobs = sweeping.submit(sweeping.slurm_executor(sweep), sweep.cells)
+        _say("\n".join(f"Submitted {each.job_id}: {each.paths.stdout}" for each in jobs))
+        return
+    sweeping.run_here(sweep.cells, _say)
+    folders = [each.folder for each in sweep.cells]
+    _say(result_commands.outcome(folders, folders[0].parents[1]))
+
+
 def _demo(arguments: list[str]) -> None:
     """The main job in small, in a few minutes: data, pretraining, fine-tuning, figure."""
     from iqlft.cli.demo import TASK, make_demo_dataset  # noqa: PLC0415
@@ -266,6 +283,13 @@ def _worker(arguments: list[str]) -> None:
     raise SystemExit(worker_main(arguments))
 
 
+def _workers(arguments: list[str]) -> None:
+    """Many workers for a learner, on this machine or on a Ray cluster."""
+    from iqlft_workers.worker import main as worker_main  # noqa: PLC0415
+
+    raise SystemExit(worker_main(arguments, "iqlft workers"))
+
+
 def _keys(arguments: list[str]) -> None:
     """Make keys for a learner and its workers: `iqlft keys new DIR`."""
     action, *rest = arguments or ["--help"]
@@ -311,6 +335,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "pretrain": _pretrain,
     "finetune": _finetune,
     "run": _run,
+    "sweep": _sweep,
     "resume": _resume,
     "list": _saying(result_commands.list_),
     "evaluate": _saying(result_commands.evaluate),
@@ -320,6 +345,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "video": _saying(result_commands.video),
     "data": _data,
     "worker": _worker,
+    "workers": _workers,
     "keys": _keys,
     "clean": _saying(result_commands.clean),
     "export": _saying(result_commands.export),

@@ -258,6 +258,16 @@ def parse(command: str, kind: Any, arguments: list[str]) -> Any:  # noqa: ANN401
     return found
 
 
+def parse_known(command: str, kind: Any, arguments: list[str]) -> tuple[Any, list[str]]:  # noqa: ANN401
+    """Parses what is known of the arguments into a dataclass; returns it and all others."""
+    prog = f"iqlft {command}"
+    found, rest = tyro.cli(
+        kind, args=arguments, prog=prog, registry=TYPES, return_unknown_args=True
+    )
+    check(found)
+    return found, rest
+
+
 def parse_groups(command: str, default: Training, arguments: list[str]) -> Training:
     """Parses flags onto a training command's config; `--help` shows them in groups."""
     groups = groups_of(default)

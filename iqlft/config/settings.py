@@ -29,6 +29,7 @@ from iqlft.config.bounds import Count, Port, Positive, Real, Share, Size, Spread
 from iqlft.config.errors import ConfigError as ConfigError  # noqa: PLC0414 -- of this interface
 from iqlft.config.errors import nearest
 from iqlft.config.values import read
+from iqlft_workers.launchers.local import Engine
 
 Config = TypeVar("Config")
 Precision = Literal["float32", "bf16", "auto"]
@@ -236,6 +237,10 @@ class OnlineConfig:
     """One worker, one step, then its updates, in order: exactly reproducible, and slower."""
     remote_workers: Size = 0
     """Further workers that may connect with `iqlft worker --connect`, from any machine."""
+    engine: Engine = "local"
+    """Where the --workers run: here, or on the Ray cluster that this machine is in, of which other
+    machines need --host and --keys, a folder that they see too.
+    """
     host: str = "127.0.0.1"
     """Address to listen on; one that other machines can reach needs --keys."""
     keys: Path | None = None

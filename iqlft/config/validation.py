@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import typing
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def check(config: Any) -> None:  # noqa: ANN401
         _require_one_worker_in_lockstep(config)
         _require_sensible_mixture(config)
         _require_second_environment_in_lockstep(config)
+        _require_engine(config)
 
 
 def _breaks_rule(name: str, value: Any) -> str:  # noqa: ANN401
@@ -76,6 +78,11 @@ def _require_second_environment_in_lockstep(config: FinetuneConfig | RunConfig) 
             "--eval-environment training leaves training episodes for evaluations, after which "
             "--lockstep could not repeat a run exactly; do without one of them."
         )
+
+
+def _require_engine(config: FinetuneConfig | RunConfig) -> None:
+    if config.engine == "ray" and importlib.util.find_spec("ray") is None:
+        raise ConfigError("--engine ray needs the extra `ray`: pip install 'iqlft[ray]'.")
 
 
 def _is_plain_name(name: str) -> bool:

@@ -23,7 +23,7 @@ from iqlft.runs.policy import BEST, Policy, load_policy
 from iqlft.training.evaluation import FIRST_SEED, success_share
 from iqlft_workers.environment import make, require_named, require_trusted
 from iqlft_workers.errors import UserError
-from iqlft_workers.pool import WorkerPool
+from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.transition import RowLayout
 
 if TYPE_CHECKING:

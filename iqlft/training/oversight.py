@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from iqlft.gateway.gateway import Gateway
     from iqlft.gateway.roster import WorkerStatus
-    from iqlft_workers.pool import WorkerPool
+    from iqlft_workers.launchers.local import WorkerPool
 
 REFUSALS_SECONDS = 60.0
 """Refused batches are told of this often: who sends them in masses shall not fill the metrics."""

@@ -24,7 +24,7 @@ from iqlft.runs.folder import Run
 from iqlft.training.interruption import Interrupted, StopSignal
 from iqlft.training.progress import Status, Voice
 from iqlft_workers.errors import Stopped, UserError
-from iqlft_workers.pool import exit_reason
+from iqlft_workers.launchers.local import exit_reason
 from iqlft_workers.search_path import importing
 
 if TYPE_CHECKING:

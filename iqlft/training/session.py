@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 import torch
 
+from iqlft.config.settings import FinetuneConfig
 from iqlft.gateway.attendance import Attendance
+from iqlft.gateway.sockets import reachable
 from iqlft.runs import checkpoint
 from iqlft.runs.curves import read_run
 from iqlft.runs.folder import RunError
@@ -31,7 +33,7 @@ from iqlft.training.phases import Offline, Online
 from iqlft.training.progress import Status
 from iqlft.training.suspects import suspects
 from iqlft_workers.errors import UserError
-from iqlft_workers.pool import WorkerPool
+from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.text import PlainFormatter
 
 if TYPE_CHECKING:
@@ -108,12 +110,9 @@ class Session(Generic[PhaseType]):
             ["tensorboard"] * config.tensorboard + [*config.loggers],
             lambda sentence: self.tell(sentence, logging.WARNING),
         )
-        keys: Path | None = getattr(config, "keys", None) or gateway.own_keys
         # Workers of pretraining do nothing but evaluate.
         idle = phase.name == "offline" and not config.eval_episodes
-        self.pool = WorkerPool(
-            0 if idle else config.workers, gateway.endpoint, run.folder / "logs", keys
-        )
+        self.pool = _pool(0 if idle else config.workers, gateway, run.folder / "logs", config)
         self.before: Score | None = None
         self.last: Score | None = None
         self._losses: dict[str, float] = {}
@@ -392,6 +391,16 @@ def describe(score: Score) -> str:
     if score.success is not None:
         figure = f"success {score.success:.0%}"
     return f"Evaluated after {where}: {figure} in {score.episodes} episodes."
+
+
+def _pool(num_workers: int, gateway: Gateway, logs: Path, config: object) -> WorkerPool:
+    """The workers of a run: pretraining, which only evaluates, has them on this machine."""
+    if not isinstance(config, FinetuneConfig):
+        return WorkerPool(num_workers, gateway.endpoint, logs, gateway.own_keys)
+    here = config.engine == "local"
+    endpoint = gateway.endpoint if here else reachable(gateway.endpoint, config.host)
+    keys = config.keys or gateway.own_keys
+    return WorkerPool(num_workers, endpoint, logs, keys, config.engine)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from iqlft.video.opengl import RenderingError
 from iqlft_workers.actor import make_actor
 from iqlft_workers.environment import Environment
 from iqlft_workers.episode import PLACE_DIM, evaluation
-from iqlft_workers.pool import environment_variables
+from iqlft_workers.launchers.local import environment_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

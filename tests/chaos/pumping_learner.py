@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from iqlft_workers.actor import ActorWeights
-    from iqlft_workers.pool import WorkerPool
+    from iqlft_workers.launchers.local import WorkerPool
     from iqlft_workers.transition import Transitions
 
 Source = tuple[int, int]

@@ -19,7 +19,7 @@ from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.roster import CREDIT
 from iqlft.gateway.watchdog import Incident, Watchdog
 from iqlft_workers.keys import new_keys
-from iqlft_workers.pool import WorkerPool
+from iqlft_workers.launchers.local import WorkerPool
 from tcp_proxy import HOST, TcpProxy, free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

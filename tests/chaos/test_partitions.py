@@ -8,7 +8,7 @@ import pytest
 from chaos.pumping_learner import Account, PumpingLearner, open_gateway
 from chaos.tallying import tally
 from iqlft.gateway.roster import CREDIT
-from iqlft_workers.pool import WorkerPool
+from iqlft_workers.launchers.local import WorkerPool
 from tcp_proxy import HOST, TcpProxy, Way, free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

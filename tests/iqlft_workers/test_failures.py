@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import awkward_environments
-import iqlft_workers.pool
+import iqlft_workers.launchers.local
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import Environment, EnvironmentMismatchError, EnvironmentSpec
 from iqlft_workers.failures import EnvironmentFailedError
-from iqlft_workers.pool import WorkerError, WorkerPool
+from iqlft_workers.launchers.local import WorkerError, WorkerPool
 from iqlft_workers.transition import RowLayout
 
 STILL = np.zeros(1, np.float32)
@@ -68,7 +68,7 @@ def test_a_worker_whose_environment_fails_says_so_in_one_sentence(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(iqlft_workers.pool, "MAX_RESTARTS", 1)
+    monkeypatch.setattr(iqlft_workers.launchers.local, "MAX_RESTARTS", 1)
     gateway, pool = serve(environment=spec(fails=call), layout=RowLayout(2, 1))
     gateway.publish(make_weights(2, 1))
     gateway.allow(40)

@@ -15,13 +15,13 @@ import pytest
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.roster import WorkerStatus
 from iqlft.training.oversight import Oversight
-from iqlft_workers import pool as pool_module
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.discovery import write_endpoint
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.errors import HUNG
 from iqlft_workers.heartbeat import GRACE_SECONDS
-from iqlft_workers.pool import WorkerError, WorkerPool
+from iqlft_workers.launchers import local as pool_module
+from iqlft_workers.launchers.local import WorkerError, WorkerPool
 from iqlft_workers.transition import RowLayout
 from slow_environments import ID, STEPS
 

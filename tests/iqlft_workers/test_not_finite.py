@@ -17,7 +17,7 @@ from iqlft_workers.actions import ActionRange, actions_refusal
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import Environment, EnvironmentSpec
 from iqlft_workers.episode import Episode, EpisodeResult, NotFiniteError
-from iqlft_workers.pool import WorkerError, WorkerPool
+from iqlft_workers.launchers.local import WorkerError, WorkerPool
 from iqlft_workers.rollout import Rollout
 from iqlft_workers.session import WorkerSession
 from iqlft_workers.transition import RowLayout, Transitions

@@ -15,7 +15,7 @@ from iqlft.config.validation import check
 from iqlft.gateway.gateway import Gateway
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
-from iqlft_workers.pool import WorkerPool
+from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.transition import RowLayout, Transitions
 from slow_environments import ID, STEPS
 from tcp_proxy import free_ports

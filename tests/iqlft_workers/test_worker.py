@@ -16,13 +16,13 @@ import iqlft_workers
 from iqlft.gateway.gateway import BYE_SECONDS, Gateway
 from iqlft.gateway.journal import Journal
 from iqlft_workers import messages
-from iqlft_workers import pool as pool_module
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.client import Client
 from iqlft_workers.discovery import write_endpoint, write_finished
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.keys import WorkerKeys, temporary_keys
-from iqlft_workers.pool import WorkerError, WorkerPool
+from iqlft_workers.launchers import local as pool_module
+from iqlft_workers.launchers.local import WorkerError, WorkerPool
 from iqlft_workers.transition import RowLayout, Transitions, concatenate
 from iqlft_workers.wire import encode
 from tcp_proxy import free_ports
@@ -213,7 +213,7 @@ def test_workers_without_a_learner_are_stopped_by_the_pool_at_any_age(
 
 def test_workers_die_with_their_parent(tmp_path: Path) -> None:
     code = (
-        "import sys, time, pathlib; from iqlft_workers.pool import WorkerPool\n"
+        "import sys, time, pathlib; from iqlft_workers.launchers.local import WorkerPool\n"
         "pool = WorkerPool(2, 'tcp://127.0.0.1:9', pathlib.Path(sys.argv[1])); pool.start()\n"
         "print(*pool.process_ids, flush=True); time.sleep(60)"
     )

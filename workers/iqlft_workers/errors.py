@@ -1,6 +1,7 @@
 """The root of the errors that a user can cause and mend.
 
     UserError
+    |-- ClusterError               (iqlft_workers.launchers.local)
     |-- EndpointError              (iqlft_workers.discovery)
     |-- EnvironmentFailedError     (iqlft_workers.failures)
     |-- EnvironmentMismatchError   (iqlft_workers.observation)
@@ -10,7 +11,7 @@
     |-- NotFiniteError             (iqlft_workers.episode)
     |-- RejectedError              (iqlft_workers.loop)
     |-- UntrustedError             (iqlft_workers.trust)
-    |-- WorkerError                (iqlft_workers.pool)
+    |-- WorkerError                (iqlft_workers.launchers.local)
     |-- WrapperError               (iqlft_workers.wrapping)
     |-- CheckpointError            (iqlft.runs.checkpoint)
     |-- ConfigError                (iqlft.config.errors)

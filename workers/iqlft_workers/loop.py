@@ -71,7 +71,10 @@ class _EvaluationAbortedError(Exception):
 
 
 def work(
-    address: Callable[[], Address | None], worker_id: int | None, wanted: Callable[[], bool]
+    address: Callable[[], Address | None],
+    worker_id: int | None,
+    wanted: Callable[[], bool],
+    tally: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Works for a learner until it says stop, or until the worker is not wanted any more.
 
@@ -79,18 +82,24 @@ def work(
         address: asked for the learner's when that is silent; None while there is none.
         worker_id: the id to ask for; None for any free one.
         wanted: asked about every second.
+        tally: told about every second how many environment steps it has taken since.
 
     Raises:
         UserError: the learner rejects this worker or is away for too long, or the environment
             cannot be built.
     """
     try:
-        _work(Discovery(address), worker_id, wanted)
+        _work(Discovery(address), worker_id, wanted, tally)
     except RunFinishedError:
         _log.info("The run has finished.")
 
 
-def _work(discovery: Discovery, worker_id: int | None, wanted: Callable[[], bool]) -> None:
+def _work(
+    discovery: Discovery,
+    worker_id: int | None,
+    wanted: Callable[[], bool],
+    tally: Callable[[int], None],
+) -> None:
     """See `work`.
 
     Raises:
@@ -100,7 +109,7 @@ def _work(discovery: Discovery, worker_id: int | None, wanted: Callable[[], bool
         return
     with Client(*found) as client:
         while wanted():
-            with Worker(client, WorkerSession(worker_id), wanted, discovery) as worker:
+            with Worker(client, WorkerSession(worker_id), wanted, discovery, tally) as worker:
                 if worker.run() == "stopped":
                     return
             _log.info("The learner has begun anew, or will; joining it then.")
@@ -114,6 +123,7 @@ class Worker:
         session: a fresh one.
         wanted: whether to go on; asked about every second.
         discovery: asked about every second while the learner is silent.
+        tally: told then of environment steps.
     """
 
     def __init__(
@@ -122,9 +132,11 @@ class Worker:
         session: WorkerSession,
         wanted: Callable[[], bool],
         discovery: Discovery,
+        tally: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._client, self._session = client, session
         self._wanted, self._discovery = wanted, discovery
+        self._tally, self._tallied = tally, 0
         self._weights_port = 0
         self._asked_at = self._exchanged_at = self._began_at = time.monotonic()
         self._heartbeat = Heartbeat(self._beat, self._abandon)
@@ -268,6 +280,9 @@ class Worker:
 
     def _check_wanted(self, now: float) -> None:
         self._asked_at = now
+        steps = self._session.env_steps
+        self._tally(steps - self._tallied)
+        self._tallied = steps
         if not self._wanted():
             self._leave(now)
         heard_at = max(self._session.heard_at, self._began_at)

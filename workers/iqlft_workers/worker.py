@@ -10,27 +10,31 @@ import re
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from iqlft_workers.discovery import Address, EndpointError, LearnerLostError, read_endpoint
 from iqlft_workers.errors import FAILED, HUNG, REJECTED, SENTENCE, UNFIT, UserError
 from iqlft_workers.failures import EnvironmentFailedError
 from iqlft_workers.keys import WorkerKeys
+from iqlft_workers.launchers.local import ClusterError, Engine
+from iqlft_workers.launchers.processes import Processes
 from iqlft_workers.loop import RejectedError, work
-from iqlft_workers.processes import Processes
 from iqlft_workers.text import PlainFormatter, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from iqlft_workers.launchers.ray import RayWorkers
+
 _log = logging.getLogger(__name__)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a worker.
+def main(argv: Sequence[str] | None = None, prog: str = "iqlft worker") -> int:
+    """Runs a worker, or has several run.
 
     Args:
         argv: the arguments; those of the process when absent.
+        prog: what the command is called.
 
     Returns:
         The exit code: 0 when the learner or a signal ended the work, 1 when the learner was away
@@ -38,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         own, for a reason that may pass; 4 when the environment of one has failed; 5 when it was
         told to leave because its environment hung.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parser(prog).parse_args(argv)
     log = logging.StreamHandler(sys.stderr)
     log.setFormatter(PlainFormatter("%(asctime)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[log])
@@ -49,13 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return not leaving and not orphan
 
     try:
-        if arguments.processes > 1:
-            where, keys_folder = arguments.connect, arguments.keys
-            crew = Processes(where, arguments.processes, arguments.worker_id, keys_folder)
-            return crew.run(lambda: bool(leaving))
+        if arguments.num > 1 or arguments.engine != "local":
+            where = arguments.connect, arguments.num, arguments.worker_id, arguments.keys
+            return _crew(arguments.engine)(*where).run(lambda: not wanted())
         keys = WorkerKeys.load(arguments.keys, arguments.worker_id) if arguments.keys else None
         address = _address(arguments.connect, arguments.worker_id, keys)
-        work(address, arguments.worker_id, wanted)
+        work(address, arguments.worker_id, wanted, _Tally(arguments.tally).add)
     except UserError as error:
         failed = isinstance(error, EnvironmentFailedError)
         if failed:  # In a log, for whoever mends it.
@@ -67,11 +70,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             return HUNG
         if failed and arguments.parent is not None:
             return FAILED
-        if isinstance(error, RejectedError) and error.may_pass and arguments.parent is not None:
+        passing = isinstance(error, ClusterError) or (
+            isinstance(error, RejectedError) and error.may_pass
+        )
+        if passing and arguments.parent is not None:
             return REJECTED
         # A learner that was frozen for so long starts its worker again, but not one that is unfit.
         return 1 if isinstance(error, LearnerLostError) else UNFIT
     return 0
+
+
+def _crew(engine: Engine) -> type[Processes | RayWorkers]:
+    """What starts several workers."""
+    if engine == "local":
+        return Processes
+    from iqlft_workers.launchers.ray import RayWorkers  # noqa: PLC0415 -- an extra
+
+    return RayWorkers
 
 
 def _address(
@@ -93,8 +108,8 @@ def _address(
     return lambda: read_endpoint(path, worker_id, keys)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("iqlft worker", description="A rollout worker.")
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog, description="Rollout workers for a learner.")
     parser.add_argument(
         "--connect", required=True, metavar="tcp://HOST:PORT|FILE",
         help="address of the learner, or its run's endpoint file",
@@ -107,11 +122,18 @@ def _parser() -> argparse.ArgumentParser:
         help="folder with learner.public and this worker's secret, made by `iqlft keys new`",
     )  # fmt: skip
     parser.add_argument(
-        "--processes", type=_count, default=1, metavar="N",
+        "--processes", "--num", dest="num", type=_count, default=1, metavar="N",
         help="so many workers, with ids from --worker-id on or those of the keys (default: 1)",
     )  # fmt: skip
     parser.add_argument(
+        "--engine", choices=get_args(Engine), default="local",
+        help="what starts them: this machine, or a Ray cluster (default: local)",
+    )  # fmt: skip
+    parser.add_argument(
         "--parent", type=int, metavar="PID", help="leave when this is no longer the parent process"
+    )
+    parser.add_argument(
+        "--tally", type=Path, metavar="FILE", help="write the number of environment steps there"
     )
     return parser
 
@@ -175,3 +197,22 @@ class _Received:
         with contextlib.suppress(BlockingIOError):
             self._one |= not self._followed.isdisjoint(os.read(self._pipe, 4096))
         return self._one
+
+
+class _Tally:
+    """A count of environment steps for whoever started this process, and the ones before it.
+
+    Args:
+        path: of the file that holds it; None where nobody wants to know.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600) if path else None
+        self._steps = int(os.pread(self._file, 20, 0) or 0) if self._file is not None else 0
+
+    def add(self, steps: int) -> None:
+        """So many more."""
+        self._steps += steps
+        if self._file is not None and steps:
+            with contextlib.suppress(OSError):
+                os.pwrite(self._file, b"%020d" % self._steps, 0)

@@ -21,7 +21,7 @@ from iqlft_workers import messages
 from iqlft_workers.actor import ActorWeights, GaussianActor
 from iqlft_workers.environment import Environment, EnvironmentSpec
 from iqlft_workers.episode import EpisodeResult
-from iqlft_workers.pool import WorkerPool
+from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.rollout import evaluate_episode
 from iqlft_workers.transition import RowLayout
 

@@ -12,7 +12,7 @@ from iqlft.gateway.gateway import Gateway, GatewayError, PortInUseError
 from iqlft.gateway.journal import Journal
 from iqlft_workers.actor import ActorWeights, GaussianActor
 from iqlft_workers.environment import Environment, EnvironmentSpec
-from iqlft_workers.pool import WorkerPool
+from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.rollout import Rollout, evaluate_episode
 from iqlft_workers.transition import RowLayout, Transitions, concatenate
 

@@ -25,8 +25,8 @@ from iqlft.training.interruption import Interrupted
 from iqlft.training.oversight import Oversight
 from iqlft.training.progress import Silent, Status
 from iqlft_workers.actor import ActorWeights
+from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.messages import Ack, Welcome
-from iqlft_workers.pool import WorkerPool
 from iqlft_workers.session import WorkerSession
 from iqlft_workers.transition import RowLayout
 from iqlft_workers.wire import decode, encode

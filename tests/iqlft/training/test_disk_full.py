@@ -29,7 +29,7 @@ from iqlft.runs.folder import Run
 from iqlft.training import oversight
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
-from iqlft_workers.pool import WorkerPool
+from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.transition import concatenate
 
 OFFLINE = 300

@@ -11,7 +11,7 @@ from iqlft.runs.scores import Score
 from iqlft.training.evaluation import FIRST_SEED, Evaluator, Scoring
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.episode import EpisodeResult
-from iqlft_workers.pool import WorkerPool
+from iqlft_workers.launchers.local import WorkerPool
 
 MakeWeights = Callable[..., ActorWeights]
 Serve = Callable[..., tuple[Gateway, WorkerPool]]

@@ -13,7 +13,7 @@ from iqlft.config.settings import PretrainConfig
 from iqlft.gateway.gateway import Gateway
 from iqlft.runs.folder import Run
 from iqlft.training.pretrain import pretrain
-from iqlft_workers.pool import WorkerPool
+from iqlft_workers.launchers.local import WorkerPool
 
 
 @pytest.mark.usefixtures("corner")

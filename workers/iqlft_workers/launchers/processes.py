@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from iqlft_workers.errors import REJECTED, UNFIT
 from iqlft_workers.heartbeat import GRACE_SECONDS
 from iqlft_workers.keys import KeyFileError, worker_ids
-from iqlft_workers.pool import (
+from iqlft_workers.launchers.local import (
     BACK_OFF_SECONDS,
     HEALTHY_SECONDS,
     MAX_RESTARTS,
@@ -62,7 +62,7 @@ class Processes:
         common = ["--connect", connect, *(("--keys", str(keys)) if keys else ())]
         self._processes = [
             _Process(common if each is None else [*common, "--worker-id", str(each)])
-            for each in _ids(count, first_id, keys)
+            for each in ids_of(count, first_id, keys)
         ]
 
     def run(self, asked: Callable[[], bool]) -> int:
@@ -126,7 +126,17 @@ class Processes:
             process.wait()
 
 
-def _ids(count: int, first: int | None, keys: Path | None) -> Sequence[int | None]:
+def ids_of(count: int, first: int | None, keys: Path | None) -> Sequence[int | None]:
+    """The ids to ask for.
+
+    Args:
+        count: how many.
+        first: the ids count from here; None for those of the keys, or any free ones.
+        keys: folder of keys; None for none.
+
+    Raises:
+        KeyFileError: the folder has too few workers' keys.
+    """
     if first is not None:
         return range(first, first + count)
     known = worker_ids(keys) if keys else None

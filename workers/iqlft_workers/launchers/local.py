@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from iqlft_workers.errors import FAILED, HUNG, REJECTED, SENTENCE, UNFIT, UserError
 from iqlft_workers.search_path import importing
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
+Engine = Literal["local", "ray"]
+"""What starts workers: this machine, or a Ray cluster."""
 MAX_RESTARTS = 5
 """A worker that dies more often than this, with little time in between, ends the run."""
 HEALTHY_SECONDS = 60.0
@@ -40,10 +42,25 @@ class WorkerError(UserError):
     """A local worker cannot work; the message ends with the last lines of its log."""
 
 
+class ClusterError(UserError):
+    """The machines of an engine are not there, which may pass."""
+
+
 @dataclass
-class _Local:
-    worker_id: int
+class Local:
+    """A process of a pool.
+
+    Attributes:
+        name: with which sentences about it begin.
+        log: file that it writes to.
+        arguments: beside those that all have.
+        worker_id: None for a process that is no worker.
+    """
+
+    name: str
     log: Path
+    arguments: tuple[str, ...] = ()
+    worker_id: int | None = None
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     restarts: int = 0
@@ -81,16 +98,28 @@ class WorkerPool:
         endpoint: `tcp://host:port` of the learner.
         log_folder: worker i writes to `worker-<i>.log` there, whatever its environment says too.
         keys: folder with the workers' keys; None for a learner without keys.
+        engine: what starts them; unless it is `local`, a single process that asks it to.
     """
 
     def __init__(
-        self, num_workers: int, endpoint: str, log_folder: Path, keys: Path | None = None
+        self,
+        num_workers: int,
+        endpoint: str,
+        log_folder: Path,
+        keys: Path | None = None,
+        engine: Engine = "local",
     ) -> None:
         self._endpoint, self._keys = endpoint, keys
+        ids = range(num_workers)
         self._locals = [
-            _Local(worker_id, log_folder / f"worker-{worker_id}.log")
-            for worker_id in range(num_workers)
+            Local(f"Worker {i}", log_folder / f"worker-{i}.log", ("--worker-id", str(i)), i)
+            for i in ids
         ]
+        if engine != "local":
+            # It loses its cluster, or its life, without the learner.
+            arguments = ("--engine", engine, "--num", str(num_workers), "--worker-id", "0")
+            log = log_folder / f"{engine}.log"
+            self._locals = [Local(f"The launcher on {engine}", log, arguments)] if ids else []
 
     @property
     def num_workers(self) -> int:
@@ -110,11 +139,11 @@ class WorkerPool:
             local.log.touch()
             self._launch(local)
 
-    def _launch(self, local: _Local) -> None:
+    def _launch(self, local: Local) -> None:
         # -P: no file of the current folder stands in for a module of the worker.
         command = [
             sys.executable, "-P", "-m", "iqlft_workers", "--connect", self._endpoint,
-            "--worker-id", str(local.worker_id), "--parent", str(os.getpid()),
+            *local.arguments, "--parent", str(os.getpid()),
             *(("--keys", str(self._keys)) if self._keys else ()),
         ]  # fmt: skip
         with local.log.open("ab") as log:
@@ -142,12 +171,12 @@ class WorkerPool:
                 self._launch(local)
         return events
 
-    def _reap(self, local: _Local) -> list[str]:
+    def _reap(self, local: Local) -> list[str]:
         if local.process is None or (code := local.process.poll()) is None:
             return []
         now = time.monotonic()
         if code == UNFIT:
-            raise WorkerError(f"Worker {local.worker_id} cannot work: {local.sentence()}")
+            raise WorkerError(f"{local.name} cannot work: {local.sentence()}")
         # What it hung for before it was killed does not count.
         if now - local.started_at - local.idle_seconds > HEALTHY_SECONDS:
             local.restarts = local.rejections = 0
@@ -158,28 +187,28 @@ class WorkerPool:
             local.reason = f"has failed: {local.sentence().rstrip('.')}"
             if local.restarts == MAX_RESTARTS:
                 raise WorkerError(
-                    f"Worker {local.worker_id} failed {MAX_RESTARTS + 1} times in a row (its log "
+                    f"{local.name} failed {MAX_RESTARTS + 1} times in a row (its log "
                     f"is {local.log}): {local.sentence()}"
                 )
         reason, local.reason = local.reason or exit_reason(code), ""
         if local.restarts == MAX_RESTARTS:
             raise WorkerError(
-                f"Worker {local.worker_id} died {MAX_RESTARTS + 1} times in a row; the last time "
+                f"{local.name} died {MAX_RESTARTS + 1} times in a row; the last time "
                 f"it {reason}. Its log {local.log} ends so:\n{local.last_lines()}"
             )
         pause = BACK_OFF_SECONDS * 2 ** (local.restarts - 1) if local.restarts else 0.0
         local.process, local.restart_at = None, now + pause
         local.restarts += 1
-        return [f"Worker {local.worker_id} {reason}; it is started again."]
+        return [f"{local.name} {reason}; it is started again."]
 
-    def _handle_rejection(self, local: _Local, now: float) -> str:
+    def _handle_rejection(self, local: Local, now: float) -> str:
         """Tries again after a while: whoever it is that made the learner reject it will leave."""
         pause = min(REJECTED_BACK_OFF_SECONDS, BACK_OFF_SECONDS * 2 ** min(local.rejections, 9))
         reason = local.sentence()
         local.process, local.restart_at = None, now + pause
         local.rejections += 1
-        name = f"Worker {local.worker_id}"
-        return f"{name} was rejected, and is started again in {pause:.1f} s: {reason}"
+        was = "was rejected" if local.worker_id is not None else "cannot begin"
+        return f"{local.name} {was}, and is started again in {pause:.1f} s: {reason}"
 
     def replace(self, worker_id: int, reason: str, seconds: float = 0.0) -> bool:
         """Kills a worker that does not work as it should; `watch` starts it again.

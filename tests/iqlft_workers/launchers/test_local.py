@@ -1,15 +1,17 @@
 """Local workers run this package's code, whatever lies in the folder where they are started."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from iqlft_workers import pool as pool_module
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
+from iqlft_workers.launchers import local as pool_module
+from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.transition import RowLayout
 from slow_environments import ID
 
@@ -41,7 +43,7 @@ def test_the_log_of_a_worker_that_says_much_is_kept_short(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
     monkeypatch.setattr(pool_module, "LOG_BYTES", 20_000)
     spec = EnvironmentSpec(ID, {"says": "x" * 999}, trust=True)
     gateway, pool = serve(environment=spec, layout=RowLayout(1, 1))
@@ -59,3 +61,20 @@ def test_the_log_of_a_worker_that_says_much_is_kept_short(
     pool.stop()
     pool.start()
     assert older.read_text().endswith("x\n")
+
+
+def test_a_cluster_that_is_not_there_is_said_and_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    events: list[str] = []
+    deadline = time.monotonic() + 60
+    with WorkerPool(8, "tcp://127.0.0.1:9", tmp_path, engine="ray") as pool:
+        while len(events) < 2:
+            assert time.monotonic() < deadline
+            events += pool.watch()
+            time.sleep(0.01)
+    for pause, event in zip(("0.5", "1.0"), events, strict=True):
+        said = f"The launcher on ray cannot begin, and is started again in {pause} s: There is no"
+        assert event.startswith(said)

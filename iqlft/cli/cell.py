@@ -1,0 +1,113 @@
+"""One run of a sweep: what is still to be done of it, and doing it in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from iqlft.runs.folder import Run
+from iqlft_workers.errors import UserError
+from iqlft_workers.search_path import importing
+
+LEAVE_SIGNAL = "USR1"
+"""Slurm's word that a job's time is over, which asks a run to save a checkpoint and leave."""
+
+
+class CellFailedError(UserError):
+    """A command of a run has failed; its own sentence says why."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A run of a sweep.
+
+    Attributes:
+        folder: its run folder.
+        arguments: of `iqlft run`.
+        settings: the same as YAML.
+    """
+
+    folder: Path
+    arguments: tuple[str, ...]
+    settings: str
+
+    def next_step(self) -> list[str] | None:
+        """The command that brings it further, judged by its folder; None where it is finished.
+
+        `finetune` is to be given the settings too.
+        """
+        if not (self.folder / "meta.json").is_file():
+            return ["run", *self.arguments]
+        run = Run(self.folder)
+        if run.meta.get("status") != "finished":
+            return ["resume", str(self.folder)]
+        if run.config("finetune") is None:
+            return ["finetune", str(self.folder)]
+        return None
+
+
+class Trainer:
+    """Trains a cell to its end; submitit calls it, and `checkpoint` before a job's time is over.
+
+    Args:
+        cell: a new one, one that was interrupted, or a finished one.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self._child: subprocess.Popen[bytes] | None = None
+        self._leaving = False
+
+    def __call__(self) -> None:
+        """Does what is left of the run.
+
+        Raises:
+            CellFailedError: a command has failed.
+        """
+        if code := self.train():
+            raise CellFailedError(f"{self.cell.folder} has failed with exit code {code}.")
+
+    def train(self) -> int:
+        """Does what is left of the run; returns the exit code of the command that ended it."""
+        while not self._leaving and (step := self.cell.next_step()) is not None:
+            if code := self._do(step):
+                return code
+        return 0
+
+    def _do(self, step: list[str]) -> int:
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
+            if step[0] == "finetune":
+                file.write(self.cell.settings)
+                file.flush()
+                step = [*step, "--config", file.name]
+            # In a group of its own it hears of Ctrl-C from here alone, and once.
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "iqlft", *step],
+                env=importing(Path(__file__).parents[2]), process_group=0,
+            )  # fmt: skip
+            try:
+                return self._child.wait()
+            finally:
+                self._child = None
+
+    def tell(self, number: signal.Signals) -> None:
+        """Passes a signal on to the command that runs, if one does; no other one begins."""
+        self._leaving = True
+        if self._child is not None:
+            self._child.send_signal(number)
+
+    def checkpoint(self) -> Any:  # noqa: ANN401 -- of an extra
+        """Has the run save a checkpoint and leave; returns what is to be queued again."""
+        from submitit.helpers import DelayedSubmission  # noqa: PLC0415 -- an extra
+
+        if self._child is not None:
+            self._child.send_signal(signal.Signals[f"SIG{LEAVE_SIGNAL}"])
+            # Called in a signal's handler, while `wait` above holds the lock of this process.
+            os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
+        return DelayedSubmission(Trainer(self.cell))

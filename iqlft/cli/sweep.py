@@ -1,0 +1,243 @@
+"""`iqlft sweep`: tasks x seeds x settings, one after another on this machine or as Slurm jobs."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+import signal
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from iqlft.cli.arguments import SweepRuns
+from iqlft.cli.cell import LEAVE_SIGNAL, Cell, Trainer
+from iqlft.cli.parsing import parse_known, settings
+from iqlft.config import settings as configs
+from iqlft.config.errors import ConfigError, nearest
+from iqlft.runs.folder import Run, pretrain_config
+from iqlft.training.interruption import STOPPING
+from iqlft.training.seeds import learned, run_folder
+from iqlft_workers.errors import Stopped, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
+
+INTERRUPTED = 130
+"""Exit code of a run that has saved a checkpoint because it was asked to leave."""
+REQUEUES = 1000
+"""A job whose time is over is queued again so many times."""
+ANYWHERE = {"remote_workers", "engine", "host", "keys", "insecure"}
+"""Settings that a run may be continued with other values of."""
+JOB: dict[str, Any] = {
+    "time": 24 * 60,
+    "signal_delay_s": 120,
+    "additional_parameters": {"requeue": True},
+}
+"""What a job asks of Slurm, unless --slurm says otherwise."""
+
+
+class SweepFailedError(UserError):
+    """Some runs of a sweep have failed; the others are finished."""
+
+
+class Sweep(NamedTuple):
+    """What is to be run.
+
+    Attributes:
+        chosen: the flags of the sweep itself.
+        cells: a run each, in the order of tasks, settings, seeds.
+    """
+
+    chosen: SweepRuns
+    cells: list[Cell]
+
+
+def read(arguments: list[str]) -> Sweep:
+    """The runs that a command line asks for.
+
+    Raises:
+        ConfigError: a setting is not as `iqlft run` takes it, or two runs would be the same.
+    """
+    chosen, rest = parse_known("sweep", SweepRuns, arguments)
+    grid = [_axis(each) for each in chosen.grid]
+    cells = [
+        _cell(chosen.name, [*_task(task), *rest], list(values), seed)
+        for task in chosen.tasks or ("",)
+        for values in itertools.product(*grid)
+        for seed in chosen.seeds
+    ]
+    folders = [each.folder for each in cells]
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise ConfigError(f"Two runs of the sweep would be {folder}; name each value once.")
+    return Sweep(chosen, cells)
+
+
+def _task(task: str) -> list[str]:
+    return ["--task", task] if task else []
+
+
+def _axis(text: str) -> list[tuple[str, str]]:
+    """`expectile=0.7,0.8` as settings and their values."""
+    name, equals, values = text.partition("=")
+    key, found = name.replace("-", "_"), [each for each in values.split(",") if each]
+    if not (equals and found):
+        raise ConfigError(f"--grid is {text!r}, but must be NAME=VALUE,VALUE of a setting.")
+    if key in {"seed", "seeds", "name", "runs"}:
+        raise ConfigError(f"--grid {name} cannot be: seeds are --seeds, and runs get their names.")
+    return [(key, each) for each in found]
+
+
+def _cell(name: str, arguments: list[str], values: list[tuple[str, str]], seed: int) -> Cell:
+    # What the algorithm or the task is, a run says itself.
+    told = [f"{key}={value}" for key, value in values if key not in {"algorithm", "task"}]
+    algorithms = [value for key, value in values if key == "algorithm"] if told or name else []
+    words = [name] * bool(name) + algorithms + told
+    named = ["--name", f"{','.join(words)}-s{seed}"] if words else []
+    flags = itertools.chain.from_iterable(_flag(*each) for each in values)
+    every = [*arguments, *flags, "--seed", str(seed), *named]
+    config, _ = settings(configs.RunConfig(), "run", every)
+    offline = configs.part(config, configs.PretrainConfig)
+    folder = run_folder(offline)
+    if (folder / "meta.json").is_file():
+        _require_same(Run(folder), learned(offline), configs.to_dict(config))
+    return Cell(folder, tuple(every), configs.to_yaml(config))
+
+
+def _require_same(run: Run, offline: dict[str, Any], every: dict[str, Any]) -> None:
+    """Refuses to take a run of other settings for one of the sweep.
+
+    Args:
+        run: what there is.
+        offline: the sweep's settings of pretraining.
+        every: all of them.
+    """
+    found, online = learned(pretrain_config(run)), run.config("finetune") or {}
+    different = [key for key in offline if found.get(key) != offline[key]]
+    kept = configs.config_fields(configs.OnlineConfig).keys() & online.keys() - ANYWHERE
+    different += [key for key in kept if online[key] != every[key]]
+    if different:
+        raise ConfigError(
+            f"{run.folder} has been trained with another {', '.join(different)}; choose another "
+            "--name or --runs for the sweep."
+        )
+
+
+def _flag(key: str, value: str) -> list[str]:
+    name = key.replace("_", "-")
+    switch = {"true": [f"--{name}"], "false": [f"--no-{name}"]}
+    return switch.get(value.lower(), [f"--{name}", value])
+
+
+def describe(sweep: Sweep) -> str:
+    """The commands that would be run, a line each."""
+    lines = []
+    for cell in sweep.cells:
+        step = cell.next_step()
+        line = f"iqlft {shlex.join(step)}" if step else f"# finished: {cell.folder}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def run_here(cells: Sequence[Cell], tell: Callable[[str], None]) -> None:
+    """Runs them one after another; a failed one does not keep the others from it.
+
+    Args:
+        cells: finished ones are passed over.
+        tell: told what begins.
+
+    Raises:
+        SweepFailedError: some have failed.
+        Stopped: by a signal; the same command goes on.
+    """
+    failed: list[str] = []
+    for number, cell in enumerate(cells, 1):
+        if (step := cell.next_step()) is None:
+            tell(f"{number}/{len(cells)}: {cell.folder} is finished.")
+            continue
+        tell(f"{number}/{len(cells)}: iqlft {shlex.join(step)}")
+        trainer = Trainer(cell)
+        with _passing_on(trainer) as heard:
+            code = trainer.train()
+        if heard or code == INTERRUPTED:
+            raise Stopped("Interrupted; the same command goes on with the sweep.")
+        if code:
+            failed.append(f"{cell.folder} (exit code {code})")
+    if failed:
+        raise SweepFailedError(
+            f"{len(failed)} of {len(cells)} runs have failed: {', '.join(failed)}; why is said "
+            "above, and the same command tries them again."
+        )
+
+
+@contextmanager
+def _passing_on(trainer: Trainer) -> Iterator[list[int]]:
+    """Passes signals on to the run at work; the block has those that have come."""
+    heard: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        heard.append(number)
+        trainer.tell(signal.Signals(number))
+
+    before = {each: signal.getsignal(each) for each in STOPPING}
+    try:
+        for each in STOPPING:
+            if each == signal.SIGINT or before[each] != signal.SIG_IGN:
+                signal.signal(each, handle)
+        yield heard
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def submit(executor: Any, cells: Sequence[Cell]) -> list[Any]:  # noqa: ANN401 -- of an extra
+    """Submits the runs that are not finished as one array of jobs; returns the jobs."""
+    waiting = [Trainer(cell) for cell in cells if cell.next_step() is not None]
+    if not waiting:
+        return []
+    with executor.batch():
+        return [executor.submit(trainer) for trainer in waiting]
+
+
+def slurm_executor(sweep: Sweep) -> Any:  # noqa: ANN401 -- of an extra
+    """What submits jobs to Slurm.
+
+    Raises:
+        ConfigError: submitit or Slurm is not here, or Slurm has no such parameter.
+    """
+    os.environ["SUBMITIT_PREEMPT_SIGNAL"] = LEAVE_SIGNAL  # Read when it is imported.
+    try:
+        import submitit  # noqa: PLC0415 -- an extra
+    except ImportError as error:
+        raise ConfigError(
+            "--engine slurm needs the extra `slurm`: pip install 'iqlft[slurm]'."
+        ) from error
+    # Beside the tasks' folders, where no run is looked for.
+    folder = sweep.cells[0].folder.parents[1] / ".slurm"
+    try:
+        # -P: no file of the current folder stands in for a module of the job.
+        python = f"{shlex.quote(sys.executable)} -P"
+        executor = submitit.SlurmExecutor(folder, max_num_timeout=REQUEUES, python=python)
+    except RuntimeError as error:
+        raise ConfigError(
+            "--engine slurm needs Slurm's srun and sbatch, which are not on this machine; submit "
+            "from a login node, or leave it out to run one after another here."
+        ) from error
+    given = dict(_parameter(each) for each in sweep.chosen.slurm)
+    known = executor._valid_parameters()
+    for key in given.keys() - known:
+        hint = nearest(key, sorted(known))
+        raise ConfigError(f"--slurm {key} is no parameter of a job.{hint}")
+    setup = [f"export SUBMITIT_PREEMPT_SIGNAL={LEAVE_SIGNAL}"]
+    executor.update_parameters(job_name="iqlft", setup=setup, **JOB | given)
+    return executor
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not (equals and value):
+        raise ConfigError(f"--slurm is {text!r}, but must be NAME=VALUE.")
+    return name.replace("-", "_"), int(value) if value.isdigit() else value
