@@ -283,11 +283,10 @@ class Loggers:
         unwritten, written = [], self._state["written"].setdefault(name, {})
         for row in rows:
             evaluation = any(key.startswith("evaluation/") for key in row)
-            kind, at = (
-                "evaluations" if evaluation else "metrics",
-                [row["updates"], row["env_steps"]],
-            )
-            if at > written.get(kind, [-1, -1]):
+            kind = "evaluations" if evaluation else "metrics"
+            # The switch is evaluated once more, where the end of pretraining was.
+            at = [int(row["phase"] == "online"), row["updates"], row["env_steps"]]
+            if at > written.get(kind, []):
                 written[kind] = at
                 unwritten.append(row)
         return unwritten

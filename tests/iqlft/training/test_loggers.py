@@ -94,9 +94,11 @@ def test_a_logger_of_one_s_own_gets_each_row_of_a_resumed_run_once(
 
 
 def test_one_that_is_added_later_is_given_what_it_missed(begin: Begin, tmp_path: Path) -> None:
-    begin("own_logger:Lines", [row(10), row(10, **{"evaluation/return": 1.0}), row(20)])
+    evaluation = {"evaluation/return": 1.0}
+    switch = row(10, **evaluation) | {"phase": "online"}
+    begin("own_logger:Lines", [row(10), row(10, **evaluation), switch, row(20)])
     told = [(each["updates"], each["evaluation"]) for each in lines(tmp_path / "reach/iql-s0")[1:]]
-    assert told == [(10, False), (10, True), (20, False)]
+    assert told == [(10, False), (10, True), (10, True), (20, False)]
 
 
 def test_one_that_fails_is_told_of_once_and_ends_nothing(begin: Begin, tmp_path: Path) -> None:
