@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint check chaos clean
+.PHONY: demo test lint check chaos docs dist clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,22 @@ check: lint test
 chaos: $(READY)
 	$(BIN)/python -m pytest tests/chaos tests/iqlft/gateway/test_gateway_fuzz.py \
 		tests/iqlft/gateway/test_authentication.py tests/test_minimal_install.py -m slow
+
+## The documentation as a site, in build/site. Everything tracked lies beside its pages, so that links
+## between them hold.
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	rm -rf build/docs build/site
+	mkdir -p build/docs
+	git ls-files --cached --others --exclude-standard | tar --files-from - --create | tar --extract --directory build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/mkdocs.yml
+
+## Both packages as wheels and source archives, in dist, the same bytes from the same commit.
+dist: $(READY)
+	$(BIN)/python -m pip install --quiet build
+	rm -rf dist
+	export SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct); \
+	$(BIN)/python -m build --outdir dist . && $(BIN)/python -m build --outdir dist workers
 
 ## Removes the virtual environment and caches; runs and datasets stay.
 clean:
