@@ -12,8 +12,8 @@ import yaml
 from iqlft.cli import main as cli
 
 ACTIONS = [
-    ["pretrain"], ["finetune"], ["run"], ["resume"], ["list"], ["evaluate"], ["plot"], ["table"],
-    ["report"], ["video"], ["data", "make"], ["data", "import"], ["data", "check"],
+    ["pretrain"], ["finetune"], ["run"], ["sweep"], ["resume"], ["list"], ["evaluate"], ["plot"],
+    ["table"], ["report"], ["video"], ["data", "make"], ["data", "import"], ["data", "check"],
     ["data", "plot"], ["keys", "new"], ["clean"], ["export"], ["demo"], ["completion"],
 ]  # fmt: skip
 

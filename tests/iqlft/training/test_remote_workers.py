@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iqlft_workers.keys import new_keys
-from iqlft_workers.processes import Processes
+from iqlft_workers.launchers.processes import Processes
 from run_fixtures import LOCKSTEP, Start
 
 if TYPE_CHECKING:
