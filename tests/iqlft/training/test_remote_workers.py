@@ -32,7 +32,7 @@ def test_workers_with_a_shared_key_do_all_the_work_of_a_learner_without_own_ones
     learner = start("finetune", config)
     crew = Processes(str(fresh / "endpoint"), 2, keys=tmp_path / "theirs")
     assert crew.run(asked=lambda: learner.poll() is not None) == 0
-    assert learner.wait(30) == 0, learner.stderr.read() if learner.stderr else ""
+    assert learner.wait(90) == 0, learner.stderr.read() if learner.stderr else ""
     with (fresh / "curves.csv").open() as file:
         (*_, last) = csv.DictReader(file)
     assert (last["env_steps"], last["episodes"]) == ("340", "2")
