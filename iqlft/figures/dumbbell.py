@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
+    from iqlft.analysis.statistics import Estimate
     from iqlft.analysis.summary import Summary
 
 
@@ -79,19 +80,22 @@ def _draw_row(axes: Axes, y: int, summary: Summary) -> None:
                                 arrowstyle="-|>", mutation_scale=7, shrinkA=3.5, shrinkB=3.5,
                                 color=DARK, linewidth=0.9, zorder=3)  # fmt: skip
         axes.add_patch(arrow)
-    axes.annotate(change_text(summary), (1, y), xytext=(8, 0), va="center",
+    axes.annotate(change_text(summary.change), (1, y), xytext=(8, 0), va="center",
                   xycoords=axes.get_yaxis_transform(), textcoords="offset points",
                   fontsize="small", annotation_clip=False)  # fmt: skip
 
 
-def change_text(summary: Summary) -> str:
+def change_text(change: Estimate | None) -> str:
     """`+23 [20, 26]`, with a true minus sign; a word where there is no change yet."""
-    change = summary.change
     if change is None:
         return "not fine-tuned"
     if not math.isfinite(change.value):
         return "no number"
-    text = f"{rounded(change.value):+.0f}"
-    if change.has_interval:
-        text += f" [{rounded(change.lower):.0f}, {rounded(change.upper):.0f}]"
+    ends = (change.lower, change.upper) if change.has_interval else ()
+    # Returns may be of any size, and their change must not vanish in rounding.
+    size = max(map(abs, (change.value, *ends)))
+    digits = 0 if size >= 10 or not size else 1 if size >= 1 else 2
+    text = f"{rounded(change.value, digits):+.{digits}f}"
+    if ends:
+        text += f" [{', '.join(f'{rounded(end, digits):.{digits}f}' for end in ends)}]"
     return with_minus(text)
