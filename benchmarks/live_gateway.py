@@ -3,6 +3,7 @@
 import itertools
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -132,3 +133,10 @@ def receive_for(gateway: Gateway, seconds: float) -> Window:
         transitions += sum(part.num_transitions for part in parts)
         batches += len(parts)
     return Window(elapsed, transitions, batches)
+
+
+def gateway_seconds() -> float:
+    """Processor time of the gateway's thread so far."""
+    (thread,) = (each for each in threading.enumerate() if each.name == "gateway benchmark")
+    assert thread.ident is not None
+    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))

@@ -16,7 +16,6 @@ import resource
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -30,6 +29,7 @@ from live_gateway import (
     PATIENCE_SECONDS,
     SEED,
     UNLIMITED,
+    gateway_seconds,
     receive_for,
     serving,
     set_to_work,
@@ -74,13 +74,6 @@ def throughput(options: argparse.Namespace) -> Rows:
             ratio = f"{statistics.median(rates) / plain:.2f}"
             cells = (f"{figure:,.0f}" for figure in figures)
             yield str(num_workers), f"{mean_batch:.0f}", *mode.cells, *cells, ratio
-
-
-def gateway_seconds() -> float:
-    """Processor time of the gateway's thread so far."""
-    (thread,) = (each for each in threading.enumerate() if each.name == "gateway benchmark")
-    assert thread.ident is not None
-    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
 
 
 def cpu(options: argparse.Namespace) -> Rows:

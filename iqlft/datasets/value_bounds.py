@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from iqlft.datasets.row_statistics import RowStatistics
@@ -63,12 +65,12 @@ class ValueBounds(NamedTuple):
         Returns:
             The bounds; None where there is nothing to go by.
         """
-        extremes = np.stack([statistics.least, statistics.greatest])
-        if not factor or not np.isfinite(extremes).all():
+        ends = np.stack([statistics.least, statistics.greatest])
+        if not factor or not np.isfinite(ends).all():
             return None
-        observations, _, rewards, next_observations, *_ = layout.unpack(extremes)
+        observations, _, rewards, next_observations, *_ = layout.unpack(ends)
         both = np.concatenate([observations, next_observations], axis=1)
-        return cls(widened(_range(both), factor), widened(_range(rewards), factor))
+        return cls(widened(extremes(both), factor), widened(extremes(rewards), factor))
 
     def violation(self, transitions: Transitions) -> str:
         """What lies outside, in a sentence; empty where nothing does.
@@ -76,13 +78,21 @@ class ValueBounds(NamedTuple):
         Args:
             transitions: whose values are finite.
         """
+        names = ("observations", "next_observations", "rewards")
+        return self.violation_of({name: extremes(getattr(transitions, name)) for name in names})
+
+    def violation_of(self, found: Mapping[str, Range]) -> str:
+        """The same of the least and the greatest values of transitions, by their fields."""
         for name, bounds in (
             ("observations", self.observations),
             ("next_observations", self.observations),
             ("rewards", self.rewards),
         ):
-            value = _farthest(getattr(transitions, name), bounds)
-            if not bounds.least <= value <= bounds.greatest:
+            least, greatest = found[name]
+            if not bounds.least <= least <= greatest <= bounds.greatest:
+                # The one that is farther from the middle of the bounds.
+                middle = (bounds.least + bounds.greatest) / 2
+                value = greatest if greatest - middle > middle - least else least
                 return (
                     f"{name} hold {value:.4g}, far outside of the dataset's range (allowed are "
                     f"{bounds.least:.4g} to {bounds.greatest:.4g}, see --value-bounds)"
@@ -90,11 +100,6 @@ class ValueBounds(NamedTuple):
         return ""
 
 
-def _range(values: NDArray[np.float32]) -> Range:
+def extremes(values: NDArray[np.float32]) -> Range:
+    """The least and the greatest of some values; not finite where one of them is not."""
     return Range(float(values.min()), float(values.max()))
-
-
-def _farthest(values: NDArray[np.float32], bounds: Range) -> float:
-    """The least or the greatest value, whichever is farther from the middle of the bounds."""
-    found, middle = _range(values), (bounds.least + bounds.greatest) / 2
-    return max(found, key=lambda value: abs(value - middle))

@@ -113,6 +113,11 @@ class EvaluationQueue:
         usual = DEADLINE_FACTOR * statistics.median(self._seconds)
         return max(min(LEAST_DEADLINE_SECONDS, self._deadline_seconds), usual)
 
+    @property
+    def under_way(self) -> bool:
+        """Whether there is an evaluation that is not done."""
+        return bool(self._jobs)
+
     def enqueue(self, weights: ActorWeights, seeds: Sequence[int]) -> EvaluationJob:
         """Appends an evaluation."""
         self._count += 1

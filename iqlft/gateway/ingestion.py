@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from iqlft.datasets.value_bounds import extremes
 from iqlft.gateway.plausibility import EpisodeLimits, ResultError, check_result
 from iqlft.gateway.records import Entry
 from iqlft_workers.text import printable
@@ -58,15 +57,17 @@ def check_batch(
         raise BatchError(f"A batch has 1 to {MAX_BATCH} transitions, not {count}.")
     if tuple(array.shape for array in batch.transitions) != expected:
         raise BatchError(f"The arrays of a batch of {count} do not fit {layout}.")
-    for name in ("observations", "actions", "rewards", "next_observations"):
-        if not np.isfinite(getattr(batch, name)).all():
+    names = ("observations", "actions", "rewards", "next_observations")
+    found = {name: extremes(getattr(batch, name)) for name in names}
+    for name, (least, greatest) in found.items():
+        if not (math.isfinite(least) and math.isfinite(greatest)):
             raise BatchError(f"The {name} are not all finite: the simulation may have diverged.")
-    if bounds is not None and (violation := bounds.violation(batch.transitions)):
+    if bounds is not None and (violation := bounds.violation_of(found)):
         raise BatchError(f"The {violation}: the simulation may have diverged.")
-    if np.abs(batch.actions).max() > 1:
+    if not -1 <= found["actions"].least <= found["actions"].greatest <= 1:
         raise BatchError("An action lies outside [-1, 1].")
-    if int(batch.versions.max()) > newest_version:
-        raise BatchError(f"Version {batch.versions.max()} has not been published yet.")
+    if (version := int(batch.versions.max())) > newest_version:
+        raise BatchError(f"Version {version} has not been published yet.")
     # What follows is written to curves, or counted on, after the batch is accepted.
     if not 0 <= batch.stepping_seconds < math.inf:
         raise BatchError("A time is not a finite number.")

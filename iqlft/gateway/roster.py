@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -315,20 +316,24 @@ class Roster:
         """Steps granted to workers that are ready, whose transitions have not come yet."""
         return sum(session.outstanding for session in self.ready)
 
-    def grant_credit(self, room: int, limit: int) -> None:
+    def grant_credit(self, total: int, limit: int) -> None:
         """Spreads credit over the workers that are ready, the most to those that have the least.
 
         Who has more than half of the limit gets nothing yet, which spares most of the messages.
 
         Args:
-            room: steps that may be granted in all.
+            total: steps that may be outstanding at all workers together.
             limit: the most that may be outstanding at one worker.
         """
-        limits = {session: min(limit, session.limit) for session in self.ready}
-        low = [session for session in limits if session.outstanding <= limits[session] // 2]
-        sessions = sorted(low, key=lambda session: session.outstanding, reverse=True)
-        for index, session in enumerate(sessions):
-            share = min(limits[session] - session.outstanding, room // (len(sessions) - index))
+        held = [(session.outstanding, session) for session in self.ready]
+        room = total - sum(outstanding for outstanding, _ in held)
+        if room <= 0:
+            return
+        low = [each for each in held if each[0] <= min(limit, each[1].limit) // 2]
+        low.sort(key=itemgetter(0), reverse=True)
+        for index, (outstanding, session) in enumerate(low):
+            limited = min(limit, session.limit) - outstanding
+            share = min(limited, room // (len(low) - index))
             if share > 0:
                 session.granted += share
                 session.ack_due = True

@@ -109,6 +109,7 @@ class LearnerSockets:
         self._followers: OrderedDict[bytes, None] = OrderedDict()
         self._context = zmq.Context()
         self._poller = zmq.Poller()
+        self._readable: set[zmq.Socket[bytes]] = set()
         self._monitors: list[zmq.Socket[bytes]] = []
         host = host.strip("[]")
         try:
@@ -178,19 +179,25 @@ class LearnerSockets:
 
     def wait(self, timeout_seconds: float) -> None:
         """Waits until there is something to receive."""
-        self._poller.poll(math.ceil(1000 * timeout_seconds))
+        self._readable = {
+            socket for socket, _ in self._poller.poll(math.ceil(1000 * timeout_seconds))
+        }
 
     def receive(self) -> Iterator[Arrival]:
-        """What has come, up to a number of messages; authenticates new connections, too."""
-        self._woken = False
-        with contextlib.suppress(zmq.Again):
+        """What the last `wait` saw come, up to a number of messages; authenticates, too."""
+        # Only where there is something, for to find nothing costs an exception.
+        if self._wake_receiver in self._readable:
+            self._woken = False
             self._wake_receiver.recv(zmq.NOBLOCK)
-        self._authenticate_connections()
+        if self._authenticator in self._readable:
+            self._authenticate_connections()
         self._count_failed_handshakes()
-        self._receive_probes()
-        with contextlib.suppress(zmq.Again):
-            for _ in range(_MAX_MESSAGES):
-                yield self._receive()
+        if self._publisher in self._readable:
+            self._receive_probes()
+        if self._router in self._readable:
+            with contextlib.suppress(zmq.Again):
+                for _ in range(_MAX_MESSAGES):
+                    yield self._receive()
 
     def _receive(self) -> Arrival:
         if self._keys is None:
@@ -198,7 +205,10 @@ class LearnerSockets:
             return Arrival(route, frames, None)
         # Only frames that are not copied tell whose they are, and the first one is small.
         first = self._router.recv(zmq.NOBLOCK, copy=False)
-        rest = self._router.recv_multipart(zmq.NOBLOCK)
+        rest, part = [], first
+        while part.more:
+            part = self._router.recv(zmq.NOBLOCK, copy=False)
+            rest.append(part.bytes)
         user_id = str(first.get("User-Id"))
         return Arrival(first.bytes, rest, None if user_id == curve_auth.ANY_ID else int(user_id))
 
@@ -224,7 +234,7 @@ class LearnerSockets:
                         self._reject(f"from {answer.rejected} with an unknown key")
 
     def _count_failed_handshakes(self) -> None:
-        for monitor in self._monitors:
+        for monitor in self._readable.intersection(self._monitors):
             with contextlib.suppress(zmq.Again):
                 while True:
                     monitor.recv_multipart(zmq.NOBLOCK)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 PING_SECONDS = 1.0
 """A worker that is silent for so long is asked whether it is there."""
+TIMER_SECONDS = 0.1
+"""Silence and unused credit are looked at this often, for it takes a look at every worker."""
 GRANT_SECONDS = 0.02
 """Credit is given this often, so that a learner's single steps do not become single messages."""
 
@@ -82,6 +84,7 @@ class GatewayState:
         self._weights, self._version = b"", -1
         self._allowed = 0
         self._grant_due, self._grant_at = False, 0.0
+        self._timers_at = -math.inf
         self._unread: OrderedDict[bytes, int] = OrderedDict()
         self._strange = LimitedLog(_log)
         self._now = 0.0
@@ -340,10 +343,11 @@ class GatewayState:
         Raises:
             BatchError: nobody can have given so much.
         """
-        missing = max(0, session.missing(steps))
-        if session.strays + missing > CREDIT:
+        missing = session.missing(steps)
+        if session.strays + max(0, missing) > CREDIT:
             raise BatchError("It goes beyond the worker's credit.")
-        session.lend(max(0, min(missing, self._room)))
+        if missing > 0:
+            session.lend(max(0, min(missing, self._room)))
         return session.missing(steps) <= 0
 
     @property
@@ -377,10 +381,13 @@ class GatewayState:
 
     def tick(self, now: float) -> None:
         """Pings, losses, evaluations, credit and acknowledgements; to be called after `receive`."""
-        self._strange.tick(now)
-        for session in self.roster.alive:
-            self._check_alive(session, now)
-        self._assign_evaluations(now)
+        if timers_due := now >= self._timers_at:
+            self._timers_at = now + TIMER_SECONDS
+            self._strange.tick(now)
+            for session in self.roster.alive:
+                self._check_alive(session, now)
+        if timers_due or self.evaluations.under_way:
+            self._assign_evaluations(now)
         if self.ingestion.retry_due(now):
             for session in self.roster.ready:
                 self._send(session, messages.Rehello())
@@ -442,7 +449,8 @@ class GatewayState:
             if session.wanted and self._covers(session, session.wanted):
                 session.wanted = 0
                 self._send(session, messages.Rehello())
-        self.roster.grant_credit(self._room, 1 if self._service.lockstep else CREDIT)
+        unaccepted = self._allowed - self.ledger.env_steps
+        self.roster.grant_credit(unaccepted, 1 if self._service.lockstep else CREDIT)
 
     def _acknowledge(self, session: Session) -> None:
         if self._service.lockstep and session.sent_weights is not self._weights:

@@ -139,7 +139,15 @@ class Batch:
     @property
     def transitions(self) -> Transitions:
         """The arrays as `Transitions`."""
-        return Transitions(*(getattr(self, name) for name in Transitions._fields))
+        return Transitions(
+            self.observations,
+            self.actions,
+            self.rewards,
+            self.next_observations,
+            self.terminated,
+            self.truncated,
+            self.versions,
+        )
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def decode(frames: Sequence[Frame], *, oldest_protocol: int | None = None) -> Me
     Raises:
         WireError: the frames are no valid message; see the tree above.
     """
-    _check_limits(frames)
+    sizes = _check_limits(frames)
     name, values, shapes = _header(frames[0], 3, oldest_protocol)
     schema = _BY_NAME.get(name) if isinstance(name, str) else None
     if schema is None:
@@ -136,21 +136,29 @@ def decode(frames: Sequence[Frame], *, oldest_protocol: int | None = None) -> Me
     if not isinstance(shapes, list) or not len(shapes) == len(schema.arrays) == len(frames) - 1:
         raise ArrayError(f"{schema.name} needs exactly the arrays {list(schema.arrays)}.")
     arguments = {key: _convert(values[key], hint, key) for key, hint in schema.scalars.items()}
-    for (key, kind), shape, frame in zip(schema.arrays.items(), shapes, frames[1:], strict=True):
-        arguments[key] = _array(frame, shape, *kind, key)
+    for place, (key, (dtype, ndim)) in enumerate(schema.arrays.items()):
+        if _num_bytes(shapes[place], ndim, dtype.itemsize) != sizes[1 + place]:
+            raise ArrayError(f"The array {key} does not hold {dtype} in {ndim} dimensions.")
+        arguments[key] = _array(frames[1 + place], shapes[place], dtype, key)
     return schema.message(**arguments)
 
 
-def _check_limits(frames: Sequence[Frame]) -> None:
+def _check_limits(frames: Sequence[Frame]) -> list[int]:
+    """The frames' sizes in bytes, which are within the limits."""
     if not 1 <= len(frames) <= MAX_FRAMES:
         raise LimitError(f"A message has 1 to {MAX_FRAMES} frames, not {len(frames)}.")
-    size = sum(memoryview(frame).nbytes for frame in frames)
-    if size > MAX_BYTES:
+    sizes = [_size(frame) for frame in frames]
+    if (size := sum(sizes)) > MAX_BYTES:
         raise LimitError(f"A message has at most {MAX_BYTES} bytes, not {size}.")
+    return sizes
+
+
+def _size(frame: Frame) -> int:
+    return len(frame) if type(frame) is bytes else memoryview(frame).nbytes
 
 
 def _check_header(frame: Frame) -> None:
-    if (size := memoryview(frame).nbytes) > MAX_HEADER_BYTES:
+    if (size := _size(frame)) > MAX_HEADER_BYTES:
         raise LimitError(f"A header has at most {MAX_HEADER_BYTES} bytes, not {size}.")
 
 
@@ -195,6 +203,9 @@ def _map(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
 
 def _convert(value: Any, hint: Any, name: str) -> Any:  # noqa: ANN401
     """A msgpack value as the field's type; lists become tuples and NamedTuples."""
+    # An exact comparison, because a bool is an int to isinstance.
+    if type(value) is hint:
+        return value
     arguments = get_args(hint)
     if get_origin(hint) is UnionType:
         kinds = [kind for kind in arguments if kind is not NoneType]
@@ -208,10 +219,7 @@ def _convert(value: Any, hint: Any, name: str) -> Any:  # noqa: ANN401
         if len(value) == len(parts):
             pairs = zip(value, parts, strict=True)
             return hint(*(_convert(item, hints[part], part) for item, part in pairs))
-    # An exact comparison, because a bool is an int to isinstance.
-    if type(value) is not hint:
-        raise HeaderError(f"The field {name} is a {type(value).__name__}, not {hint}.")
-    return value
+    raise HeaderError(f"The field {name} is a {type(value).__name__}, not {hint}.")
 
 
 def _is_plain(value: Any, levels: int) -> bool:  # noqa: ANN401
@@ -223,21 +231,26 @@ def _is_plain(value: Any, levels: int) -> bool:  # noqa: ANN401
     return value is None or type(value) in {bool, int, float, str}
 
 
-def _array(frame: Frame, shape: Any, dtype: np.dtype[Any], ndim: int, name: str) -> NDArray[Any]:  # noqa: ANN401
-    if (
-        not isinstance(shape, list)
-        or len(shape) != ndim
-        or not all(type(length) is int and length >= 0 for length in shape)
-        or math.prod(shape) * dtype.itemsize != memoryview(frame).nbytes
-    ):
-        raise ArrayError(f"The array {name} does not hold {dtype} in {ndim} dimensions.")
+def _num_bytes(shape: Any, ndim: int, itemsize: int) -> int:  # noqa: ANN401
+    """Bytes of an array of this shape; -1 where it is none of so many dimensions."""
+    if not isinstance(shape, list) or len(shape) != ndim:
+        return -1
+    for length in shape:
+        if type(length) is not int or length < 0:
+            return -1
+        itemsize *= length
+    return itemsize
+
+
+def _array(frame: Frame, shape: list[int], dtype: np.dtype[Any], name: str) -> NDArray[Any]:
+    """The array in a frame that has its size."""
     # A zero in a shape may hide another length beyond what NumPy can index.
     if max(shape) > MAX_BYTES:
         raise ArrayError(f"The array {name} is too long.")
-    array: NDArray[Any] = np.frombuffer(frame, dtype).reshape(shape)
-    if dtype == np.bool_ and (array.view(np.uint8) > 1).any():
+    if dtype.kind == "b" and bytes(frame).translate(None, b"\0\1"):
         raise ArrayError(f"The flags {name} are not 0 or 1.")
-    return array
+    array: NDArray[Any] = np.frombuffer(frame, dtype)
+    return array if len(shape) == 1 else array.reshape(shape)
 
 
 def pack_weights(weights: ActorWeights) -> bytes:
