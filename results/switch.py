@@ -15,7 +15,16 @@ from iqlft.runs.scores import Score
 
 FIRST_STEPS = 15_000
 """Environment steps after the switch in which the lowest evaluation is looked for."""
-COLUMNS = ("run", "before", "lowest until 15k steps", "drop", "after", "env steps", "updates", "minutes")  # fmt: skip
+COLUMNS = (
+    "run",
+    "before",
+    "lowest until 15k steps",
+    "drop",
+    "after",
+    "env steps",
+    "updates",
+    "minutes",
+)
 
 
 def success(score: Score) -> Estimate:

@@ -11,8 +11,8 @@ steps, with its actions driven towards their bounds. Like D4RL's ant, which was 
 that it met nothing else, it walks well as long as nothing happens; a wall, a corner or the noise of
 the data can throw it over or leave it rubbing along, and it never gets up.
 
-Its soft actor-critic is its own and not `iqlft.algorithms.sac`: this file is how v1.npz was made, and
-with other random streams another ant would come of it.
+Its soft actor-critic is its own and not `iqlft.algorithms.sac`: this file is how v1.npz was made,
+and with other random streams another ant would come of it.
 
 The numbers of updates and the seed determine the result on a given machine.
 """
