@@ -255,7 +255,7 @@ class Complete:
     ~/.config/fish/completions/iqlft.fish
     """
 
-    shell: Annotated[Literal["bash", "zsh", "fish", "tcsh"], tyro.conf.Positional]
+    shell: Annotated[Literal["bash", "zsh", "fish"], tyro.conf.Positional]
     """For which shell."""
 
 

@@ -56,7 +56,7 @@ def completion(shell: str) -> str:
     """The script that completes `iqlft` in a shell.
 
     Args:
-        shell: `bash`, `zsh`, `fish` or `tcsh`.
+        shell: `bash`, `zsh` or `fish`.
     """
     training: dict[str, configs.PretrainConfig | configs.FinetuneConfig] = {
         "pretrain": configs.PretrainConfig(),

@@ -301,7 +301,7 @@ def _keys(arguments: list[str]) -> None:
     new_keys(chosen.folder, chosen.workers, shared=chosen.shared)
     _say(
         f"Made keys for a learner and its workers 0 to {chosen.workers - 1} in {chosen.folder}.\n"
-        "Learner: iqlft finetune --keys DIR, with learner.secret and every worker-N.public\n"
+        "Learner: iqlft finetune --keys DIR, with learner.secret and every worker*.public\n"
         "Worker N: iqlft worker --keys DIR, with learner.public and worker-N.secret alone"
         + ("\nAny: the same with learner.public and worker.secret alone" if chosen.shared else "")
     )
@@ -316,7 +316,7 @@ def _doctor(arguments: list[str]) -> None:
 
 
 def _completion(arguments: list[str]) -> None:
-    """Print what completes commands and flags in bash, zsh, fish or tcsh."""
+    """Print what completes commands and flags in bash, zsh or fish."""
     chosen = parse("completion", Complete, arguments)
     from iqlft.cli.completion import completion  # noqa: PLC0415
 

@@ -168,7 +168,7 @@ def clean(arguments: list[str]) -> str:
     from iqlft.training.clean import require_finished  # noqa: PLC0415
 
     if not chosen.run:
-        raise RunError("Name the runs to clean: `iqlft clean RUN...`; `iqlft doctor` lists them.")
+        raise RunError("Name the runs to clean: `iqlft clean RUN...`; `iqlft list` shows them.")
     runs, said = [Run.open(folder) for folder in chosen.run], []
     if chosen.drop_batches:
         return _drop(runs, chosen)

@@ -57,7 +57,7 @@ class TaskConfig:
     """
     dataset: tuple[str, ...] = ()
     """Minari ids of the offline datasets; several are read as one."""
-    appended: Annotated[tuple[str, ...], tyro.conf.Fixed] = ()
+    appended: Annotated[tuple[str, ...], tyro.conf.Fixed, tyro.conf.Suppress] = ()
     """Ids of data that came later, by `iqlft finetune --append`; in a file only."""
     environment: str = ""
     """Gymnasium id for evaluation and fine-tuning; empty: the dataset's own evaluation spec."""
@@ -101,6 +101,14 @@ class TaskConfig:
             object.__setattr__(self, "dataset", (self.dataset,))
         if not self.task and self.dataset:
             object.__setattr__(self, "task", name_from(self.dataset))
+        _take_texts_for_paths(self)
+
+
+def _take_texts_for_paths(config: object) -> None:
+    """Folders may be given as texts, as a user of Python does."""
+    for name in ("runs", "keys"):
+        if isinstance(given := getattr(config, name, None), str):
+            object.__setattr__(config, name, Path(given))
 
 
 @dataclass(frozen=True)
@@ -297,6 +305,12 @@ class FinetuneConfig(SourceConfig, OnlineConfig, OutputConfig, MachineConfig):
 
     hyperparameters: Hyperparameters | None = None
     """Those of the algorithm; none: those of pretraining."""
+
+    def __post_init__(self) -> None:
+        """Takes texts for paths, and a single run for a list of one, as YAML does."""
+        runs = (self.run,) if isinstance(self.run, str | Path) else self.run
+        object.__setattr__(self, "run", tuple(map(Path, runs)))
+        _take_texts_for_paths(self)
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,8 @@ class OfflineDataset:
     def _tell_of_longer(self, *, first: bool) -> None:
         """Notes that demonstrations are longer than an episode here may be."""
         lengths = [each for source in self._sources for each in source.lengths]
-        longer = sum(each > (self.time_limit or max(lengths)) for each in lengths)
+        # D4RL's episodes have a step more than the limit, by design.
+        longer = sum(each > (self.time_limit or max(lengths)) + 1 for each in lengths)
         if first and longer:
             note = (
                 f"{longer:,} of the {len(lengths):,} recorded episodes are longer, up to "

@@ -116,7 +116,7 @@ class Run:
             RunError: there is no run in this folder.
         """
         if not (folder / "meta.json").is_file():
-            raise RunError(f"There is no run in {folder} (no meta.json); see `iqlft doctor`.")
+            raise RunError(f"There is no run in {folder} (no meta.json); see `iqlft list`.")
         return cls(folder)
 
     def copy(

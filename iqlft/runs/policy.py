@@ -93,13 +93,19 @@ class Policy:
             `(A,)` float32, in the environment's units of its shape.
 
         Raises:
-            PolicyError: the observation has another width, or other keys, than in training.
+            PolicyError: the observation has another width, or other keys, than in training, or a
+                value that is not finite.
         """
         flat = self._flat(observation)
         if flat.shape[-1:] != (self.weights.observation_dim,):
             raise PolicyError(
                 f"The policy observes {self.weights.observation_dim} values, but was given "
                 f"{flat.shape[-1] if flat.ndim else 1}; it was trained for {self.environment.id}."
+            )
+        if not np.isfinite(flat).all():
+            raise PolicyError(
+                "The observation holds a value that is not finite, for which there is no action; "
+                "see what the sensor or the simulator gave."
             )
         action = self._actor.mean(flat) if rng is None else self._actor.sample(flat, rng)
         return action if raw else self.executed(action)
@@ -199,6 +205,8 @@ def load_policy(run: Path | str, *, trust: bool = False) -> Policy:
         about = {key: each for key, each in description.items() if key not in _OWN}
         return Policy(_with_bounds(check_weights(weights), environment), environment, about)
     except FileNotFoundError as error:
+        if not Path(run).exists():
+            raise PolicyError(f"There is no folder {run}; `iqlft list` shows the runs.") from error
         raise PolicyError(
             f"There is no policy in {run}; give a run folder in which training has reached its "
             "first checkpoint, or a folder that `iqlft export` wrote."

@@ -47,7 +47,7 @@ def resume(
         Interrupted: stopped by a signal; the runs can be resumed.
     """
     if not folders:
-        raise RunError("Name the runs to resume: `iqlft resume RUN...`; `iqlft doctor` lists them.")
+        raise RunError("Name the runs to resume: `iqlft resume RUN...`; `iqlft list` shows them.")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise RunError("A run is named twice; name each once.")
     runs = [Run.open(folder) for folder in folders]

@@ -278,6 +278,17 @@ def test_fine_tuning_needs_a_worker_here_or_elsewhere() -> None:
         check(FinetuneConfig(workers=0))
 
 
+def test_folders_may_be_given_as_texts() -> None:
+    assert PretrainConfig(runs="here") == PretrainConfig(runs=Path("here"))  # type: ignore[arg-type]
+    given: Any = {"run": "runs/mine", "runs": "here", "keys": "keys"}
+    config = FinetuneConfig(**given)
+    assert (config.run, config.runs, config.keys) == (
+        (Path("runs/mine"),), Path("here"), Path("keys"),
+    )  # fmt: skip
+    given["run"] = ("one", "two")
+    assert FinetuneConfig(**given).run == (Path("one"), Path("two"))
+
+
 def test_what_makes_sense_is_not_refused() -> None:
     check(
         RunConfig(

@@ -142,6 +142,8 @@ def test_an_observation_that_does_not_fit_is_refused(folder: Path, tmp_path: Pat
         policy(np.zeros(4))
     with pytest.raises(PolicyError, match="observes achieved_goal, observation, but was given"):
         policy({"observation": np.zeros(3)})
+    with pytest.raises(PolicyError, match="holds a value that is not finite"):
+        policy(np.array([0.0, 0.0, np.nan, 0.0, 0.0]))
     flat = load_policy(folder).weights
     save_policy(tmp_path / "flat", flat, FLAT, {})
     with pytest.raises(PolicyError, match="observes one array, but was given the keys"):
@@ -151,6 +153,8 @@ def test_an_observation_that_does_not_fit_is_refused(folder: Path, tmp_path: Pat
 def test_no_policy_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match=r"There is no policy in .*first checkpoint"):
         load_policy(tmp_path)
+    with pytest.raises(PolicyError, match=r"There is no folder .*nowhere; `iqlft list` shows"):
+        load_policy(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
