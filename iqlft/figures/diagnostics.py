@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, SymmetricalLogLocator
 
 from iqlft.figures.panels import Timeline, format_axis, smooth
-from iqlft.figures.style import BLUE, DARK, GREEN, ORANGE, PURPLE, VERMILION, WIDE
+from iqlft.figures.style import BLUE, DARK, GREEN, ORANGE, PURPLE, VERMILION, WIDE, marker_of
 from iqlft.runs.folder import RunError
 
 if TYPE_CHECKING:
@@ -210,7 +210,8 @@ def _draw_line(
         shift = timeline.offline if phase == "offline" and timeline.online else 0
         shown = smooth(values.tolist(), len(values) // SMOOTHED | 1) if smoothed else values
         gid = f"{key} - {minus}" if minus else key
-        axes.plot(xs - shift, shown, linewidth=1.1, label=label, gid=gid, **look)  # type: ignore[arg-type]
+        axes.plot(xs - shift, shown, marker=marker_of(len(xs)), markersize=3, linewidth=1.1,
+                  label=label, gid=gid, **look)  # type: ignore[arg-type]  # fmt: skip
         label = None
 
 

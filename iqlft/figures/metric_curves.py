@@ -17,7 +17,16 @@ from iqlft.config.errors import nearest
 from iqlft.figures.facets import looks_of, named_directly, panels_of, write_names
 from iqlft.figures.legend import legend_of
 from iqlft.figures.panels import smooth
-from iqlft.figures.style import DARK, FAINT, FORMATS, WIDE, columns_of, save_figure, style
+from iqlft.figures.style import (
+    DARK,
+    FAINT,
+    FORMATS,
+    WIDE,
+    columns_of,
+    marker_of,
+    save_figure,
+    style,
+)
 from iqlft.runs.folder import RunError
 from iqlft.runs.metrics_log import present_name, read_history
 from iqlft.runs.scores import METRIC_NAMES, Metric
@@ -234,7 +243,7 @@ def _draw_panel(
                           linestyle=look.linestyle, linewidth=0.6, gid="seed")  # fmt: skip
             mean = _mean(phase)
             axes.plot(*_columns(mean), color=look.colour, linestyle=look.linestyle, linewidth=1.4,
-                      gid="mean")  # fmt: skip
+                      marker=marker_of(len(mean)), markersize=3, gid="mean")  # fmt: skip
             if mean:
                 ends = [each for each in ends if each[0] != group.series]
                 ends.append((group.series, mean[-1], look))

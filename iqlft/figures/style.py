@@ -88,6 +88,11 @@ def _show_plainly(artist: Artist) -> None:
             _show_plainly(child)
 
 
+def marker_of(num_points: int) -> str:
+    """A line's marker: one or two points are hardly a line, or none, and are marked."""
+    return "o" if num_points < 3 else ""
+
+
 def columns_of(num_panels: int, width: float) -> int:
     """In how many columns so many panels stand; four a row where they are many.
 

@@ -100,7 +100,10 @@ def read_history(folder: Path) -> History:
             f"{path} cannot be read ({error}); restore it, or resume the run to go on writing it."
         ) from error
     if not lines:
-        raise RunError(f"{path} has no rows yet: wait for the run's first ones (log_every).")
+        raise RunError(
+            f"{path} has no rows yet: wait for the first one, after log_every updates or with the "
+            "last one of a phase; a short run of an earlier version has none."
+        )
     require_whole(folder, METRICS)
     return History(tuple(_row(path, number, line) for number, line in enumerate(lines, 1)))
 

@@ -116,6 +116,7 @@ class MetricsLog:
     def write(
         self,
         row: dict[str, Any],
+        env_steps: int,
         *,
         bad_messages: int | None = None,
         refused_batches: int = 0,
@@ -125,15 +126,17 @@ class MetricsLog:
 
         Args:
             row: phase, counts, time and the learner's figures.
+            env_steps: received so far, which may be more than those that the updates belong to.
             bad_messages: that the gateway has refused; None while nobody sends transitions.
             refused_batches: of these, the batches that could not be learned from.
             discarded: training episodes that were not finite, and steps of them.
         """
-        now, updates, env_steps = time.monotonic(), row["updates"], row["env_steps"]
+        now, updates = time.monotonic(), row["updates"]
         elapsed = max(now - self._row_time, 1e-9)
         row = row | {"updates_per_second": (updates - self._row_updates) / elapsed}
         if bad_messages is not None:
             row |= {
+                "received_steps": env_steps,
                 "env_steps_per_second": (env_steps - self._row_env_steps) / elapsed,
                 "learner_waiting_share": min(1.0, self._learner_waited_seconds / elapsed),
                 "workers_waiting_share": _mean(self._worker_samples),

@@ -22,7 +22,7 @@ class Offline:
     """
 
     name: ClassVar[PhaseName] = "offline"
-    env_steps = 0
+    env_steps = learned_steps = 0
     keeps_policy = True
 
     def __init__(self, member: Member, total: int) -> None:
@@ -32,6 +32,11 @@ class Offline:
     def done(self) -> int:
         """Updates so far."""
         return self._member.updates
+
+    @property
+    def updated(self) -> bool:
+        """Whether its last update is made."""
+        return self._member.updates >= self.total
 
 
 class Online:
@@ -62,6 +67,16 @@ class Online:
     def done(self) -> int:
         """The same."""
         return self.pacing.env_steps
+
+    @property
+    def learned_steps(self) -> int:
+        """Environment steps that the updates so far belong to, as `curves.csv` counts them."""
+        return self.total if self.updated else self.pacing.learned_steps
+
+    @property
+    def updated(self) -> bool:
+        """Whether its last update is made."""
+        return self.pacing.updates >= self.pacing.total_updates
 
 
 Phase = Offline | Online

@@ -141,7 +141,8 @@ class Session(Generic[PhaseType]):
             TrainingDivergedError: a loss is not finite; the last checkpoint is still good.
         """
         updates, config = self.member.updates, self.plan.config
-        if updates % config.log_every == 0:
+        # The last one too: a short run has a row, and a longer one is known to have got there.
+        if updates % config.log_every == 0 or self.phase.updated:
             self._log()
         stays = bool(config.keep_every) and updates % config.keep_every == 0
         if stays or updates % config.checkpoint_every == 0:
@@ -157,10 +158,11 @@ class Session(Generic[PhaseType]):
             {
                 "phase": self.phase.name,
                 "updates": self.member.updates,
-                "env_steps": self.phase.env_steps,
+                "env_steps": self.phase.learned_steps,
                 "seconds": round(self.seconds, 2),
                 **figures,
             },
+            self.phase.env_steps,
             bad_messages=self.gateway.bad_messages() if online else None,
             refused_batches=self.gateway.refused_batches()[0],
             discarded=self.gateway.discarded()[:2],

@@ -101,7 +101,7 @@ class Learner:
     def _look_at_pace(self) -> None:
         """No row tells of more updates than the steps so far and the slack allow."""
         for row in self.rows():
-            assert row["updates"] - OFFLINE <= UTD_RATIO * row["env_steps"] + SLACK
+            assert row["updates"] - OFFLINE <= UTD_RATIO * row["received_steps"] + SLACK
 
     def rows(self) -> list[dict[str, Any]]:
         """What the run says of its fine-tuning."""

@@ -55,6 +55,14 @@ def test_lines_are_the_rows_with_updates_counted_back_from_the_switch(history: H
     assert axes.get_xlim() == (-300, 340)
 
 
+@pytest.mark.parametrize(("rows", "marker"), [(1, "o"), (2, "o"), (3, "")])
+def test_a_line_of_hardly_any_points_shows_them(history: History, rows: int, marker: str) -> None:
+    offline = [row for row in history.rows if row["phase"] == "offline"][:rows]
+    figure = drawn(History(tuple(offline)), None, Timeline(300, 0))
+    lines = [line for axes in figure.axes for line in axes.lines if line.get_gid()]
+    assert {line.get_marker() for line in lines} == {marker}
+
+
 def test_the_switch_is_where_pretraining_ended_whatever_was_logged_last(history: History) -> None:
     axes = panel(drawn(history, None, Timeline(320, 340)), "mean Q and V")
     offline = next(line for line in axes.lines if line.get_gid() == "dataset/q")

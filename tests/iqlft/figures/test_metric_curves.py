@@ -53,6 +53,8 @@ def test_a_metric_stands_where_its_axis_says(
     # `q_mean` is what version 0.1 called it.
     axes = metric_figure([measured(make_run)], metric="q_mean", x=x).axes[0]
     assert lines_of(axes, "mean") == expected
+    # Of so few points none is a line to be seen.
+    assert {line.get_marker() for line in axes.lines if line.get_gid() == "mean"} == {"o"}
     assert axes.get_ylabel() == "critic/q"
     assert not lines_of(axes, "seed")
 

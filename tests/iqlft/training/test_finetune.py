@@ -110,6 +110,24 @@ def test_a_learner_that_is_ahead_of_its_workers_says_how_long_it_waits(
     assert all(row["learner_waiting_share"] > 0.1 for row in online)
 
 
+def test_rows_of_metrics_count_the_steps_of_their_updates_and_the_last_update_has_one(
+    fresh: Path, lockstep: FinetuneConfig
+) -> None:
+    # The workers may be all done before the first update.
+    config = dataclasses.replace(
+        lockstep, run=(fresh,), env_steps=41, eval_every=30, log_every=8, lockstep=False, slack=512
+    )
+    (run,) = finetune(config)
+    rows = [row for row in metrics(run) if row["phase"] == "online"]
+    assert [(row["updates"], row["env_steps"]) for row in rows] == [
+        (304, 8), (312, 24), (320, 41)
+    ]  # fmt: skip
+    assert all(0 < int(str(row["received_steps"])) <= 41 for row in rows)
+    assert [(row["updates"], row["env_steps"]) for row in curves(run)[4:]] == [
+        ("315", "30"), ("320", "41")
+    ]  # fmt: skip
+
+
 def test_the_evaluation_before_the_first_online_update_is_the_last_offline_one(
     finetuned: Path,
 ) -> None:

@@ -20,6 +20,7 @@ from iqlft.algorithms.iql import IQL
 from iqlft.config.settings import ConfigError, PretrainConfig, override, with_settings
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import Run, RunError
+from iqlft.runs.listing import list_runs
 from iqlft.runs.policy import load_policy
 from iqlft.training.interruption import Interrupted
 from iqlft.training.pretrain import pretrain
@@ -72,6 +73,19 @@ def test_a_finished_pretraining_has_its_evaluations_metrics_checkpoints_and_poli
     assert load_policy(pretrained).weights.version == 300
     assert list((pretrained / "replay").iterdir()) == []
     assert not list(pretrained.rglob("*.tmp"))
+
+
+def test_a_run_shorter_than_log_every_has_a_row_and_is_listed_with_its_updates(
+    corner: str, pretraining: PretrainConfig, tmp_path: Path
+) -> None:
+    assert corner
+    (run,) = pretrain(
+        dataclasses.replace(
+            pretraining, num_updates=30, log_every=1000, eval_episodes=0, runs=tmp_path
+        )
+    )
+    assert [(row["updates"], row["env_steps"]) for row in metrics(run)] == [(30, 0)]
+    assert [(each.updates, each.last) for each in list_runs(tmp_path)] == [(30, None)]
 
 
 class Heard:
