@@ -121,17 +121,20 @@ def _import(arguments: list[str]) -> str:
     chosen = parse("data import", ImportData, arguments)
     from iqlft.datasets.npz import is_npz  # noqa: PLC0415
 
-    made = _import_npz(chosen) if is_npz(chosen.file) else _import_d4rl(chosen)
+    arrays = is_npz(chosen.file)
+    made = _import_npz(chosen) if arrays else _import_d4rl(chosen)
     lines = [
         f"  {name:46s}{f'{value:,}' if isinstance(value, int) else f'{value:.3g}':>12s}"
         for name, value in made.report.items()
     ]
     task = f" --task {chosen.task}" if chosen.task else ""
+    blind = " --eval-episodes 0" if arrays and not chosen.environment else ""
     return "\n".join(
         (
             f"Imported {chosen.file} as {made.id} (neither an official nor a regenerated dataset).",
             *lines,
-            f"Pretrain on it: iqlft pretrain{task} --dataset {made.id}",
+            *map(printable, made.notes),
+            f"Pretrain on it: iqlft pretrain{task} --dataset {made.id}{blind}",
         )
     )
 

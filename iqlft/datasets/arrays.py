@@ -11,6 +11,7 @@ from gymnasium import spaces
 from iqlft.datasets import storage
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.imported import check_id
+from iqlft.datasets.reading import usable
 from iqlft.datasets.writing import create_dataset, episode_buffer
 from iqlft_workers.environment import EnvironmentSpec, make
 
@@ -38,14 +39,10 @@ class Arrays(NamedTuple):
         """From arrays of any type of number, by the names of the fields.
 
         Raises:
-            DatasetError: they are no numbers, do not fit together, or a row does not follow the one
-                before.
+            DatasetError: they are no finite numbers, do not fit together, or a row does not follow
+                the one before.
         """
-        try:
-            numbers = [np.asarray(given[name], np.float64) for name in cls._fields]
-        except (TypeError, ValueError) as error:
-            raise DatasetError(f"The arrays must be numbers ({error}).") from error
-        *values, terminated, truncated = numbers
+        *values, terminated, truncated = (_numbers(name, given[name]) for name in cls._fields)
         arrays = cls._make([*values, terminated.astype(np.bool_), truncated.astype(np.bool_)])
         _check(arrays)
         return arrays
@@ -94,8 +91,8 @@ def create_from_arrays(
         The id, for `iqlft.load_dataset`.
 
     Raises:
-        DatasetError: the arrays do not fit together, a row does not follow the one before, the id
-            cannot be used, or the dataset exists.
+        DatasetError: the arrays are no finite numbers or do not fit together, a row does not follow
+            the one before, the id cannot be used, or the dataset exists.
         EnvironmentMismatchError: the environment is unknown.
     """
     arrays = Arrays.of(
@@ -179,6 +176,28 @@ def write_arrays(
             recorded.close()
 
 
+def _numbers(name: str, given: ArrayLike) -> NDArray[np.float64]:
+    """One of the arrays, of a row for each transition."""
+    try:
+        array = np.asarray(given, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{name} must be numbers ({error}).") from error
+    vectors = name in ("observations", "actions", "next_observations")
+    if array.ndim < 2 if vectors else array.ndim != 1:
+        raise DatasetError(
+            f"{name} has the shape {array.shape}, but must be "
+            f"{'(rows, values)' if vectors else '(rows,)'}."
+        )
+    refused = ~usable(array)
+    if refused.any():
+        row = int(np.argwhere(refused)[0][0])
+        raise DatasetError(
+            f"{name} holds {array[row][refused[row]][0]:g} in row {row}, which nothing can be "
+            "learned from: mend it, or leave that episode out."
+        )
+    return array
+
+
 def _spaces(arrays: Arrays, bounds: tuple[ArrayLike, ArrayLike]) -> Spaces:
     """Those of data without an environment: observations are unbounded."""
     shape = arrays.actions.shape[1:]
@@ -189,6 +208,11 @@ def _spaces(arrays: Arrays, bounds: tuple[ArrayLike, ArrayLike]) -> Spaces:
             f"The bounds of actions (action_low, action_high) do not fit those of the shape {shape}"
             f" ({error})."
         ) from error
+    if not (usable(low).all() and usable(high).all()):
+        raise DatasetError(
+            "The bounds of actions (action_low, action_high) must be finite, but are "
+            f"{low.tolist()} and {high.tolist()}."
+        )
     outside = ((arrays.actions < low - 1e-6) | (arrays.actions > high + 1e-6)).mean()
     if outside:
         raise DatasetError(
@@ -218,8 +242,8 @@ def _require_shapes(
 
 
 def _check(arrays: Arrays) -> None:
-    lengths = {name: len(each) for name, each in arrays._asdict().items() if each.ndim}
-    if len(lengths) < len(arrays) or len({*lengths.values()}) != 1 or not len(arrays.rewards):
+    lengths = {name: len(each) for name, each in arrays._asdict().items()}
+    if len({*lengths.values()}) != 1 or not len(arrays.rewards):
         raise DatasetError(f"The arrays need one row for each transition, but have {lengths}.")
     if arrays.observations.shape != arrays.next_observations.shape:
         raise DatasetError(

@@ -27,11 +27,13 @@ class ImportedDataset:
         id: Minari id.
         path: its folder.
         report: measurements of the file, of what became of it, and of its time-outs.
+        notes: what else there is to say of the file, in sentences.
     """
 
     id: str
     path: Path
     report: Report
+    notes: tuple[str, ...] = ()
 
 
 def default_id(path: Path) -> str:
@@ -45,7 +47,9 @@ def check_id(dataset_id: str) -> None:
     match = DATASET_ID_RE.fullmatch(dataset_id)
     if match is None or match["version"] is None:
         raise DatasetError(
-            f"{dataset_id!r} is no Minari id; one looks like imported/antmaze/medium-play-v0."
+            f"{dataset_id!r} is no Minari id: that is a name of letters, digits, - and _ with -v "
+            "and a number at its end, and a namespace before its slash has two characters or more; "
+            "one looks like imported/antmaze/medium-play-v0."
         )
     if dataset_id.partition("/")[0] in RESERVED:
         raise DatasetError(

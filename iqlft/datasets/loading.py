@@ -360,14 +360,30 @@ def _radius(spec: EnvironmentSpec, *, needed: bool) -> float | None:
 def _require_alike(dataset_ids: Sequence[str], sources: Sequence[Source]) -> None:
     first = sources[0]
     for name, source in zip(dataset_ids[1:], sources[1:], strict=True):
-        ranges = zip(source.action_range, first.action_range, strict=True)
-        if (source.leaves, source.layout) != (first.leaves, first.layout) or not all(
-            np.array_equal(*pair) for pair in ranges
-        ):
+        if difference := _difference(source, first):
             raise DatasetError(
-                f"{name} has other observations or actions than {dataset_ids[0]} "
-                f"({source.layout} against {first.layout}); they cannot be read as one dataset."
+                f"{name} has other observations or actions than {dataset_ids[0]} ({difference}); "
+                "they cannot be read as one dataset."
             )
+
+
+def _difference(source: Source, first: Source) -> str:
+    """What of two sources is not alike, in words; nothing where they are."""
+    widths = {
+        "observations": (source.layout.observation_dim, first.layout.observation_dim),
+        "actions": (source.layout.action_dim, first.layout.action_dim),
+    }
+    told = [
+        f"{name} of {own} values against {other}"
+        for name, (own, other) in widths.items()
+        if own != other
+    ]
+    if not told and source.leaves != first.leaves:
+        told.append("observations of other parts")
+    ranges = zip(source.action_range, first.action_range, strict=True)
+    if not told and not all(np.array_equal(*pair) for pair in ranges):
+        told.append("other bounds of actions")
+    return " and ".join(told)
 
 
 def _return_range_scale(sources: Sequence[Source]) -> float:

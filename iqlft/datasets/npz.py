@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import zipfile
+import zlib
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 _OGBENCH = {"observations", "actions", "terminals"}
 """What OGBench's files have instead of rewards and next observations."""
+_BOUNDS = ("action_low", "action_high")
+_KNOWN = {*Arrays._fields, *_BOUNDS, *_OGBENCH}
+_NONE = "is no .npz file, or a damaged one; give one that numpy.savez has written"
 
 
 def is_npz(path: Path) -> bool:
@@ -55,14 +60,12 @@ def import_npz(
             be used, or the dataset exists.
         EnvironmentMismatchError: the environment is unknown.
     """
-    content = _read(path)
+    content, names = _read(path)
+    notes: tuple[str, ...] = ()
     if content.keys() >= _OGBENCH and "rewards" not in content:
         content = _relabelled(path, environment)
-    if missing := [name for name in Arrays._fields if name not in content]:
-        raise DatasetError(
-            f"{path} has no array {' and no '.join(missing)}; it holds {', '.join(content)}. A row "
-            f"of each is a transition: {', '.join(Arrays._fields)}."
-        )
+    else:
+        notes = _unused(path, names, bounds=environment is None)
     arrays = Arrays.of(content)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -73,28 +76,74 @@ def import_npz(
         "terminated": int(arrays.terminated.sum()),
         "truncated": int((arrays.truncated & ~arrays.terminated).sum()),
     }
-    write_arrays(
-        dataset_id,
-        arrays,
-        environment,
-        (content.get("action_low", -1), content.get("action_high", 1)),
-        description=f"Imported from {path.name} (sha256 {sha256}).",
-        origin={"file": path.name, "file_sha256": sha256, "report": report},
-        force=force,
-    )
-    return ImportedDataset(dataset_id, storage.dataset_path(dataset_id), report)
-
-
-def _read(path: Path) -> Content:
-    """The arrays of a file; those that would run code when they are read are refused."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or error
+        write_arrays(
+            dataset_id,
+            arrays,
+            environment,
+            (content.get("action_low", -1), content.get("action_high", 1)),
+            description=f"Imported from {path.name} (sha256 {sha256}).",
+            origin={"file": path.name, "file_sha256": sha256, "report": report},
+            force=force,
+        )
+    except DatasetError as error:
+        # A mistyped name of bounds is why actions are outside of them.
+        raise DatasetError(" ".join((str(error), *notes))) from error
+    return ImportedDataset(dataset_id, storage.dataset_path(dataset_id), report, notes)
+
+
+def _unused(path: Path, names: list[str], *, bounds: bool) -> tuple[str, ...]:
+    """What there is to say of arrays that are not used.
+
+    Raises:
+        DatasetError: one that is needed is missing.
+    """
+    used = (*Arrays._fields, *(_BOUNDS if bounds else ()))
+    surplus = [name for name in names if name not in used]
+    if missing := [name for name in Arrays._fields if name not in names]:
+        hinted = [f"{name}{_meant(name, surplus)}" for name in missing]
         raise DatasetError(
-            f"{path} cannot be read ({reason}); give a file that numpy.savez has written, of plain "
-            "arrays of numbers."
+            f"{path} has no array {' and no '.join(hinted)}; it holds {', '.join(names)}. A row "
+            f"of each is a transition: {', '.join(Arrays._fields)}."
+        )
+    absent = [name for name in used if name not in names]
+    told = [f"{name}{_meant(name, absent)}" for name in surplus]
+    return (f"Not used of the file: {', '.join(told)}.",) if told else ()
+
+
+def _meant(name: str, names: list[str]) -> str:
+    # As wide as from obs to observations.
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _read(path: Path) -> tuple[Content, list[str]]:
+    """The arrays of a file that are used, and the names of all that it holds.
+
+    Those that would run code when they are read are refused.
+    """
+    try:
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise DatasetError(f"{path} {_NONE}.")
+        with np.load(path, allow_pickle=False) as arrays:
+            used = {name: _array(path, arrays, name) for name in arrays.files if name in _KNOWN}
+            return used, arrays.files
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read ({error.strerror or error}).") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatasetError(f"{path} {_NONE} ({error}).") from error
+
+
+def _array(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    try:
+        return arrays[name]
+    except ValueError as error:
+        # NumPy advises to let the file run code, which is nothing to do with one from elsewhere.
+        if "allow_pickle" not in str(error):
+            raise
+        raise DatasetError(
+            f"{name} in {path} holds objects, not numbers; write it as a plain array of numbers."
         ) from error
 
 

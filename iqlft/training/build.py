@@ -152,17 +152,24 @@ def load_task_dataset(config: TaskConfig, *, trust: bool = False) -> OfflineData
     return dataset
 
 
-def require_environment(dataset: OfflineDataset) -> None:
+def require_environment(dataset: OfflineDataset, *, pretrained: bool = False) -> None:
     """Refuses to run episodes of data that record no environment.
+
+    Args:
+        dataset: to be learned from.
+        pretrained: whether a run has learned from it, and so can be told of none any more.
 
     Raises:
         ConfigError: there is none.
     """
     if not dataset.environment.id:
-        raise ConfigError(
-            f"{dataset.id} records no environment, and none is named: name one (--environment ID), "
-            "or pretrain without evaluations (--eval-episodes 0)."
+        advice = (
+            "pretrain again with --environment ID, or learn on from newly logged data (--append "
+            "DATASET --into NAME)"
+            if pretrained
+            else "name one (--environment ID), or pretrain without evaluations (--eval-episodes 0)"
         )
+        raise ConfigError(f"{dataset.id} records no environment, and none is named: {advice}.")
 
 
 def build_algorithm(

@@ -155,7 +155,7 @@ def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
     together = group if stacked(config, len(group)) else group[:1]
     plans = [RunPlan(run, _learner(run, config), config) for run in together]
     dataset = load_task_dataset(plans[0].learned, trust=plans[0].config.trust)
-    require_environment(dataset)
+    require_environment(dataset, pretrained=True)
     stack = _build(plans, dataset)
     return dry_run_finetuning(config, plans[0].learned.task, stack, dataset, len(group))
 
@@ -256,7 +256,7 @@ def _train(
         accept_loss: whether to go on without what is damaged in a journal.
     """
     dataset = load_task_dataset(plans[0].learned, trust=plans[0].config.trust)
-    require_environment(dataset)
+    require_environment(dataset, pretrained=True)
     reporter.event(f"Reading {dataset.id}.")
     for plan in plans:
         require_same_dataset(plan.run, dataset)

@@ -289,5 +289,10 @@ def test_arrays_become_a_dataset_that_trains_and_keeps_its_episodes() -> None:
             environment="Pendulum-v1",
             **arrays | {"rewards": arrays["rewards"][1:]},
         )
+    rewards = np.where(np.arange(400) == 7, np.nan, arrays["rewards"])
+    with pytest.raises(DatasetError, match="rewards holds nan in row 7"):
+        iqlft.create_from_arrays(
+            "mine/other-v0", environment="Pendulum-v1", **arrays | {"rewards": rewards}
+        )
     with pytest.raises(DatasetError, match="exists"):
         iqlft.create_from_arrays(made, environment="Pendulum-v1", **arrays)

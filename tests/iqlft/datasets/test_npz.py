@@ -54,9 +54,12 @@ def test_logs_without_an_environment_are_imported_with_one_command(
     write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arrays = robot_arrays()
-    assert main(["data", "import", str(write(**arrays)), "--id", "mine/robot-v0"]) == 0
+    # What else a log holds is not read, not even objects.
+    path = write(**arrays, infos=np.array([{}] * 9))
+    assert main(["data", "import", str(path), "--id", "mine/robot-v0"]) == 0
     output = capsys.readouterr().out
-    assert "iqlft pretrain --dataset mine/robot-v0" in output
+    assert "Not used of the file: infos.\n" in output
+    assert "iqlft pretrain --dataset mine/robot-v0 --eval-episodes 0\n" in output
     dataset = iqlft.load_dataset("mine/robot-v0")
     assert (dataset.num_transitions, dataset.num_episodes) == (9, 2)
     rows = dataset.layout.unpack(dataset.rows())
@@ -72,15 +75,25 @@ def test_logs_without_an_environment_are_imported_with_one_command(
 @pytest.mark.parametrize(
     ("change", "flags", "message"),
     [
-        ({"rewards": None}, [], "has no array rewards"),
+        ({"rewards": None}, [], "has no array rewards; it"),
+        ({"observations": None, "obs": np.zeros(9)}, [], "observations (did you mean obs?);"),
+        ({"observations": np.full((9, 3), np.nan)}, [], "observations holds nan in row 0"),
+        ({"actions": np.eye(9) * 1e300}, [], "actions holds 1e+300 in row 0"),
+        ({"rewards": np.array([0] * 8 + [np.inf])}, [], "rewards holds inf in row 8"),
+        ({"terminated": np.full(9, np.nan)}, [], "terminated holds nan in row 0"),
+        ({"action_low": np.array(np.nan)}, [], "must be finite"),
+        ({"actions": np.zeros(9)}, [], "actions has the shape (9,), but must be (rows, values)"),
+        ({"observations": np.zeros(9)}, [], "observations has the shape (9,)"),
+        ({"rewards": np.zeros((9, 1))}, [], "rewards has the shape (9, 1), but must be (rows,)"),
         ({"action_low": None, "action_high": None}, [], "outside of their bounds"),
         ({"action_low": np.zeros(5)}, [], "do not fit those of the shape"),
         ({"observations": np.zeros((9, 3))}, [], "does not follow row"),
         ({"rewards": np.array(["a"] * 9)}, [], "must be numbers"),
-        ({"rewards": np.array([{}] * 9)}, [], "cannot be read"),
+        ({"rewards": np.array([{}] * 9)}, [], "holds objects, not numbers"),
         ({}, ["--environment", "Pendulum-v1"], "those of Pendulum-v1"),
         ({}, ["--task", "antmaze-umaze"], "for D4RL's HDF5 files"),
         ({}, ["--id", "D4RL/mine-v0"], "taken for an official"),
+        ({}, ["--id", "t/mine-v0"], "a namespace before its slash has two characters or more"),
     ],
 )
 def test_what_makes_no_dataset_is_refused_in_a_sentence(
@@ -96,13 +109,18 @@ def test_what_makes_no_dataset_is_refused_in_a_sentence(
     errors = capsys.readouterr().err
     assert message in errors
     assert errors.count("\n") == 1
+    assert "pickle" not in errors
     assert not list(minari_root.rglob("*.hdf5"))
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
-    for content in (b"", b"nonsense"):
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    np.savez_compressed(tmp_path / "whole.npz", observations=np.arange(999))
+    damaged = bytearray((tmp_path / "whole.npz").read_bytes())
+    damaged[100:120] = bytes(20)
+    for content in (b"", b"nonsense", (tmp_path / "one.npy").read_bytes(), damaged):
         (tmp_path / "log.npz").write_bytes(content)
-        with pytest.raises(DatasetError, match="cannot be read"):
+        with pytest.raises(DatasetError, match=r"is no .npz file, or a damaged one; (?!.*pickle)"):
             import_npz(tmp_path / "log.npz")
     with zipfile.ZipFile(tmp_path / "log.npz", "w") as file:
         file.writestr("notes.txt", "no array")
@@ -110,6 +128,18 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
         import_npz(tmp_path / "log.npz")
     with pytest.raises(DatasetError, match="No such file"):
         import_npz(tmp_path / "absent.npz")
+
+
+def test_a_mistyped_bound_is_told(
+    write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = robot_arrays()
+    arrays["actions_low"] = arrays.pop("action_low")
+    assert main(["data", "import", str(write(**arrays)), "--id", "mine/robot-v0"]) == 2
+    assert "actions_low (did you mean action_low?)" in capsys.readouterr().err
+    arrays["actions"] /= 3
+    assert main(["data", "import", str(write(**arrays)), "--id", "mine/robot-v0"]) == 0
+    assert "actions_low (did you mean action_low?)" in capsys.readouterr().out
 
 
 # -- OGBench ------------------------------------------------------------------------------------

@@ -134,10 +134,11 @@ def test_killed_before_its_first_update_it_can_be_resumed_and_appended_to(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        ([], "pretrain again with --environment ID, or learn on"),
         (["--append", MORE], "name the copy with --into"),
         (["--append", "mine/absent-v0", "--into", "x"], "is not on this machine"),
         (["--append", MINE, "--into", "x"], "learned from twice"),
-        (["--append", WIDE, "--into", "x"], "has other observations or actions"),
+        (["--append", WIDE, "--into", "x"], "(observations of 4 values against 3)"),
         (["--append", MORE, "--into", "x", "--env-steps", "5"], "leave out --env-steps"),
         (["--append", MORE, "--into", "x", "--dry-run"], "--dry-run tells nothing"),
         (["--append", MORE, "--into", "mine-robot-v0/../x"], "be the name of one folder"),
