@@ -8,7 +8,7 @@ ENV PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=PASSIVE
 FROM base AS worker
 WORKDIR /src
 COPY workers workers
-RUN pip install --no-cache-dir ./workers
+RUN pip install --no-cache-dir ./srv/iqlfters
 USER 1000
 WORKDIR /home/iqlft
 ENTRYPOINT ["iqlft-worker"]
@@ -21,8 +21,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY configs configs
 COPY workers workers
 COPY iqlft iqlft
-RUN pip install --no-cache-dir . && mkdir /work && chown iqlft /work
+RUN pip install --no-cache-dir . && mkdir /srv/iqlft && chown iqlft /srv/iqlft
 USER 1000
-WORKDIR /work
-ENV MINARI_DATASETS_PATH=/work/datasets
+WORKDIR /srv/iqlft
+ENV MINARI_DATASETS_PATH=/srv/iqlft/datasets
 ENTRYPOINT ["iqlft"]
