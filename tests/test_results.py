@@ -179,7 +179,7 @@ def test_a_kept_run_has_its_diagnostics_in_a_report(
     assert sum(path.stat().st_size for path in files) < 1_000_000
     assert not [path for path in files if b"lab-machine" in path.read_bytes()]
     whole, thin = read_history(run), read_history(kept)
-    for phase, rows in (("offline", 200), ("online", 150)):
+    for phase, rows in (("offline", 200), ("online", 200)):
         (xs, values), (all_xs, all_values) = (
             each.column("dataset/q", phase) for each in (thin, whole)
         )

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from chaos import ray_cluster
 from chaos.pumping_learner import LAYOUT, Account, PumpingLearner, open_gateway
 from chaos.tallying import tally
 from iqlft.config.settings import FinetuneConfig
@@ -31,6 +30,7 @@ pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TESTS = Path(__file__).parents[1]
+CLUSTER = TESTS / "chaos" / "ray_cluster.py"
 WORKERS = 3
 PATIENCE_SECONDS = 120.0
 """Ray and its workers start in seconds, or in many where the machine is busy."""
@@ -57,7 +57,7 @@ class RunningCluster:
 def cluster() -> Iterator[RunningCluster]:
     path = os.pathsep.join([str(TESTS), str(TESTS.parent), str(TESTS.parent / "workers")])
     with subprocess.Popen(
-        [sys.executable, ray_cluster.__file__], text=True, env={**os.environ, "PYTHONPATH": path},
+        [sys.executable, str(CLUSTER)], text=True, env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         yield RunningCluster(process)

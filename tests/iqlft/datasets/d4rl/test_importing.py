@@ -339,7 +339,7 @@ def test_a_file_of_another_maze_is_refused_with_a_guess(
 ) -> None:
     # The corner is the way (1,1) (1,2) (2,2), which the medium maze has too, but not the U.
     path = write(tmp_path / "ant.hdf5", d4rl_arrays(episodes))
-    message = r"antmaze-umaze, so .* antmaze-medium-diverse or antmaze-corner\."
+    message = r"antmaze-umaze, so .* antmaze-corner or antmaze-corner-diverse\."
     with pytest.raises(DatasetError, match=message):
         import_file(path, task="antmaze-umaze")
     arrays = d4rl_arrays(episodes)
