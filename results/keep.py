@@ -95,7 +95,8 @@ def _history(run: Path) -> dict[str, str]:
 
 def _thinned(rows: Sequence[Row], count: int) -> Iterator[Row]:
     """At most so many of the rows, equally far apart, with the first and the last."""
-    return (rows[index] for index in np.unique(np.linspace(0, len(rows) - 1, count).astype(int)))
+    spread = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)
+    return (rows[index] for index in np.unique(spread))
 
 
 def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:

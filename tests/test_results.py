@@ -203,6 +203,11 @@ def survey_of(run: Path) -> Any:  # noqa: ANN401
     return survey_new(run, policy, maze_task(policy.environment))
 
 
+def test_a_run_that_is_only_pretrained_is_kept_too(pretrained: Path, tmp_path: Path) -> None:
+    kept = carry_out(RESULTS / "keep.py")["keep"](tmp_path, pretrained)
+    assert read_run(kept).rows == read_run(pretrained).rows
+
+
 def test_a_report_says_once_that_numbers_are_all_that_was_kept_of_a_run(tmp_path: Path) -> None:
     run = RESULTS / "door-human" / "d4rl-door-human" / "iql-s0"
     text = write_report([read_run(run)], tmp_path).read_text(encoding="utf-8")
