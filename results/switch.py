@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from iqlft.analysis.statistics import Estimate, newcombe_difference, wilson_interval
+from iqlft.analysis.table import show_estimate
 from iqlft.runs.curves import RunCurve, find_runs, read_run
 from iqlft.runs.scores import Score
 
@@ -33,14 +34,6 @@ def success(score: Score) -> Estimate:
     return Estimate(*(100 * each for each in estimate))
 
 
-def shown(estimate: Estimate | None, *, signed: bool = False) -> str:
-    """`49 [39, 59]`; empty for nothing."""
-    if estimate is None:
-        return ""
-    sign = "+" if signed else ""
-    return f"{estimate.value:{sign}.0f} [{estimate.lower:.0f}, {estimate.upper:.0f}]"
-
-
 def row(run: RunCurve) -> list[str]:
     """The cells of one run."""
     last = run.rows[-1]
@@ -50,10 +43,10 @@ def row(run: RunCurve) -> list[str]:
     drop = newcombe_difference(before, lowest) if before and lowest else None
     return [
         f"{run.algorithm} {run.variant}-s{run.seed}",
-        shown(before),
-        shown(lowest),
-        shown(drop, signed=True),
-        shown(success(last)),
+        show_estimate(before),
+        show_estimate(lowest),
+        show_estimate(drop, signed=True),
+        show_estimate(success(last)),
         f"{last.env_steps:,}",
         f"{last.updates:,}",
         f"{last.seconds / 60:.0f}",

@@ -17,7 +17,9 @@ import pytest
 from iqlft.config.algorithms import IQLHyperparameters
 from iqlft.config.settings import FinetuneConfig, PretrainConfig, to_yaml
 from iqlft.report.page import write_report
+from iqlft.runs import checkpoint
 from iqlft.runs.curves import read_run
+from iqlft.runs.folder import Run
 from iqlft.training.finetune import finetune
 from iqlft.training.pretrain import pretrain
 
@@ -51,6 +53,16 @@ def curves(run: Path) -> list[dict[str, str]]:
     """The rows of curves.csv without their times."""
     with (run / "curves.csv").open() as file:
         return [row | {"seconds": ""} for row in csv.DictReader(file)]
+
+
+def rewind(run: Path, name: str) -> None:
+    """Takes a run back to one of its checkpoints, as if it had been interrupted there."""
+    folder = run / "checkpoints"
+    for later in checkpoint.names(folder):
+        if later > name:
+            shutil.rmtree(folder / later)
+    checkpoint.make_last(folder, name)
+    Run.open(run).write_meta({"status": "interrupted"})
 
 
 @pytest.fixture(scope="session")

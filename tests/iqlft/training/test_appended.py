@@ -20,6 +20,7 @@ from iqlft.training.build import load_task_dataset
 from iqlft.training.pretrain import pretrain
 from iqlft.training.resume import resume
 from robot_logs import log
+from run_fixtures import rewind
 
 MINE, MORE, LAST = "mine/robot-v0", "mine/robot-more-v0", "mine/robot-last-v0"
 WIDE = "mine/wide-v0"
@@ -104,11 +105,7 @@ def test_appended_data_do_not_move_what_normalises(robot: Path, learned_on: Path
 
 def test_an_interrupted_one_goes_on_as_if_it_had_not_been(learned_on: Path, tmp_path: Path) -> None:
     part = Path(shutil.copytree(learned_on, tmp_path / "part"))
-    for name in checkpoint.names(part / "checkpoints"):
-        if name > "000000050":
-            shutil.rmtree(part / "checkpoints" / name)
-    checkpoint.make_last(part / "checkpoints", "000000050")
-    Run.open(part).write_meta({"status": "interrupted"})
+    rewind(part, "000000050")
     resume(part)
     assert_same_end(learned_on, part)
 

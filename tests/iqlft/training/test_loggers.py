@@ -1,7 +1,6 @@
 """Every logger is told everything once, whatever becomes of the run, and ends none."""
 
 import json
-import shutil
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +12,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from iqlft.cli.main import main
 from iqlft.config.errors import ConfigError
-from iqlft.runs import checkpoint
-from iqlft.runs.folder import Run
 from iqlft.training.loggers import Loggers, logger_class
 from iqlft.training.resume import resume
 from robot_logs import log
+from run_fixtures import rewind
 
 Begin = Callable[..., Loggers]
 SETTINGS = {"pretrain": {"discount": 0.99, "algorithm": "iql", "dataset": ["mine/a-v0"]}}
@@ -80,11 +78,7 @@ def test_a_logger_of_one_s_own_gets_each_row_of_a_resumed_run_once(
     )
     assert main(command.split()) == 0
     run = tmp_path / "runs" / "mine-robot-v0" / "iql-s0"
-    for name in checkpoint.names(run / "checkpoints"):
-        if name > "000000020":
-            shutil.rmtree(run / "checkpoints" / name)
-    checkpoint.make_last(run / "checkpoints", "000000020")
-    Run.open(run).write_meta({"status": "interrupted"})
+    rewind(run, "000000020")
     resume(run)
     told = lines(run)
     assert [each["updates"] for each in told if "updates" in each] == [10, 20, 30, 40]
