@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iqlft.cli.arguments import SweepRuns
 from iqlft.cli.cell import LEAVE_SIGNAL, Cell, Trainer
+from iqlft.cli.main import INTERRUPTED
 from iqlft.cli.parsing import parse_known, settings
 from iqlft.config import settings as configs
 from iqlft.config.errors import ConfigError, nearest
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
-INTERRUPTED = 130
-"""Exit code of a run that has saved a checkpoint because it was asked to leave."""
 REQUEUES = 1000
 """A job whose time is over is queued again so many times."""
 ANYWHERE = {"remote_workers", "engine", "host", "keys", "insecure"}
