@@ -70,4 +70,4 @@ def work(
             count += sum(part.num_transitions for part in gateway.receive(1.0))
         assert count == 500
         gateway.close()
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0

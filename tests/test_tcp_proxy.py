@@ -276,7 +276,7 @@ def test_synthetic_workers_send_whole_batches_at_their_own_speed(
             parts += gateway.receive(0.1)
         seconds = time.monotonic() - began
         gateway.close()
-        assert [process.wait(5) for process in processes] == [0, 0]
+        assert [process.wait(30) for process in processes] == [0, 0]
     everything = concatenate(parts)
     assert {part.num_transitions for part in parts} == {64}
     assert_whole(everything, sessions=2)

