@@ -1,10 +1,10 @@
 """Keeps what figures and tables need of runs: `python results/keep.py FOLDER RUN[=NAME]...`.
 
-Of each run `FOLDER/<task>/<run>` holds config.yaml, curves.csv and meta.json afterwards, and what
-`iqlft report` draws its diagnostics of: metrics.jsonl and episodes.csv thinned, the newest policy,
-and where in a maze its new transitions were; under 1 MB, and without the names and paths of the
-machine that it ran on. `=NAME` tells apart what was run under one name: it is kept as
-`NAME-s<seed>`, of the variant NAME.
+Of each run `FOLDER/<task>/<run>` holds config.yaml, curves.csv, evaluations.csv and meta.json
+afterwards, and what `iqlft report` draws its diagnostics of: metrics.jsonl and episodes.csv
+thinned, the newest policy, and where in a maze its new transitions were; under 1 MB, and without
+the names and paths of the machine that it ran on. `=NAME` tells apart what was run under one name:
+it is kept as `NAME-s<seed>`, of the variant NAME.
 """
 
 import json
@@ -19,7 +19,7 @@ import numpy as np
 import yaml
 
 from iqlft.analysis.survey import maze_task, write_survey
-from iqlft.runs.folder import EPISODES, JOURNAL, METRICS
+from iqlft.runs.folder import EPISODES, EVALUATIONS, JOURNAL, METRICS
 from iqlft.runs.metrics_log import read_history
 from iqlft.runs.policy import load_policy
 from iqlft.training.new_transitions import SURVEY, survey_new
@@ -80,7 +80,10 @@ def keep(folder: Path, run: Path, name: str = "") -> Path:
 
 
 def _history(run: Path) -> dict[str, str]:
-    """Metrics and training episodes, thinned; without incidents, whose sentences name machines."""
+    """Evaluation episodes, and metrics and training episodes thinned.
+
+    Without incidents, whose sentences name machines.
+    """
     texts = {}
     if (run / METRICS).is_file():
         rows = read_history(run).rows
@@ -90,6 +93,8 @@ def _history(run: Path) -> dict[str, str]:
     if (run / EPISODES).is_file():
         header, *lines = (run / EPISODES).read_text(encoding="utf-8").splitlines(keepends=True)
         texts[EPISODES] = "".join([header, *_thinned(lines, 5 * ROWS)])
+    if (run / EVALUATIONS).is_file():
+        texts[EVALUATIONS] = (run / EVALUATIONS).read_text(encoding="utf-8")
     return texts
 
 

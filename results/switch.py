@@ -1,15 +1,21 @@
 """The table of what a switch costs: `python results/switch.py FOLDER > FOLDER/table.md`.
 
 For each run in FOLDER that was fine-tuned: its last evaluation before, the lowest of the first
-online ones, the change between the two with Newcombe's interval over the episodes, the last
-evaluation, and what that took in environment steps, updates and minutes.
+online ones, the change between the two with Newcombe's interval over the episodes (paired by their
+seeds where the run has kept them), the last evaluation, and what that took in environment steps,
+updates and minutes.
 """
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from iqlft.analysis.statistics import Estimate, newcombe_difference, wilson_interval
+from iqlft.analysis.statistics import (
+    Estimate,
+    newcombe_difference,
+    paired_correlation,
+    wilson_interval,
+)
 from iqlft.analysis.table import show_estimate
 from iqlft.runs.curves import RunCurve, find_runs, read_run
 from iqlft.runs.scores import Score
@@ -17,6 +23,7 @@ from iqlft.runs.scores import Score
 FIRST_STEPS = 15_000
 """Environment steps after the switch in which the lowest evaluation is looked for."""
 COLUMNS = (
+    "task",
     "run",
     "before",
     "lowest until 15k steps",
@@ -34,18 +41,25 @@ def success(score: Score) -> Estimate:
     return Estimate(*(100 * each for each in estimate))
 
 
+def drop(run: RunCurve, before: Score, lowest: Score) -> Estimate:
+    """The change in points, paired by the seeds of the episodes where they are known."""
+    pairs = [[bool(each.success) for each in run.episodes(score)] for score in (before, lowest)]
+    paired = pairs[0] and len(pairs[0]) == len(pairs[1])
+    correlation = paired_correlation(*pairs) if paired else 0.0
+    return newcombe_difference(success(before), success(lowest), correlation)
+
+
 def row(run: RunCurve) -> list[str]:
     """The cells of one run."""
-    last = run.rows[-1]
-    before = success(run.before) if run.before else None
-    first = [each for each in run.online if 0 < (each.env_steps or 0) <= FIRST_STEPS]
-    lowest = min(map(success, first)) if first else None
-    drop = newcombe_difference(before, lowest) if before and lowest else None
+    last, before = run.rows[-1], run.before
+    first = [each for each in run.online if 0 < each.env_steps <= FIRST_STEPS]
+    lowest = min(first, key=success, default=None)
     return [
+        run.task.removeprefix("antmaze-"),
         f"{run.algorithm} {run.variant}-s{run.seed}",
-        show_estimate(before),
-        show_estimate(lowest),
-        show_estimate(drop, signed=True),
+        show_estimate(success(before) if before else None),
+        show_estimate(success(lowest) if lowest else None),
+        show_estimate(drop(run, before, lowest) if before and lowest else None, signed=True),
         show_estimate(success(last)),
         f"{last.env_steps:,}",
         f"{last.updates:,}",

@@ -151,24 +151,55 @@ def wilson_interval(share: float, episodes: int, confidence: float = CONFIDENCE)
     return Estimate(share, max(min(centre - half, share), 0.0), min(max(centre + half, share), 1.0))
 
 
-def newcombe_difference(before: Estimate, after: Estimate) -> Estimate:
-    """`after - before` from two independent estimates' own intervals (Newcombe 1998, method 10).
+def newcombe_difference(before: Estimate, after: Estimate, correlation: float = 0.0) -> Estimate:
+    """`after - before` from two estimates' own intervals (Newcombe 1998, method 10).
 
     With Wilson intervals this is the hybrid score interval of a difference of two proportions.
-    Evaluations that share their episode seeds are treated as independent, which errs on the wide
-    side wherever the same starts make both succeed.
+    Evaluations that share their episode seeds and are treated as independent err on the wide side
+    wherever the same starts make both succeed.
 
     Args:
         before: an estimate with its interval.
         after: another.
+        correlation: of the two, see `paired_correlation`.
 
     Returns:
         The difference and its interval; NaN bounds if either has none.
     """
     value = after.value - before.value
-    lower = math.hypot(after.value - after.lower, before.upper - before.value)
-    upper = math.hypot(after.upper - after.value, before.value - before.lower)
+    lower = _joint(after.value - after.lower, before.upper - before.value, correlation)
+    upper = _joint(after.upper - after.value, before.value - before.lower, correlation)
     return Estimate(value, value - lower, value + upper)
+
+
+def _joint(first: float, second: float, correlation: float) -> float:
+    """How far a difference's bound is from it."""
+    square = first**2 - 2 * correlation * first * second + second**2
+    return math.nan if math.isnan(square) else math.sqrt(max(square, 0.0))
+
+
+def paired_correlation(before: ArrayLike, after: ArrayLike) -> float:
+    """Correlation of two proportions of the same units (Newcombe 1998, method 10 of paired data).
+
+    Phi of the fourfold table, nearer to 0 by the paper's correction where it is positive, so that
+    few units do not make an interval too narrow.
+
+    Args:
+        before: `(n,)`, whether each unit succeeded.
+        after: `(n,)`, the same units in the same order.
+
+    Returns:
+        From -1 to 1; 0 where all units are alike in either.
+    """
+    first, second = np.asarray(before, bool), np.asarray(after, bool)
+    count = len(first)
+    both, neither = int((first & second).sum()), int((~first & ~second).sum())
+    one, other = int((first & ~second).sum()), int((~first & second).sum())
+    product = float(both * neither - one * other)
+    if product > 0:
+        product = max(0.0, product - count / 2)
+    sides = [int(each.sum()) for each in (first, ~first, second, ~second)]
+    return product / math.sqrt(math.prod(sides)) if all(sides) else 0.0
 
 
 def paired_difference(

@@ -15,6 +15,7 @@ from iqlft.analysis.statistics import (
     bootstrap_interquartile,
     bootstrap_sums,
     newcombe_difference,
+    paired_correlation,
     paired_difference,
     sum_of_estimates,
     t_interval,
@@ -104,6 +105,8 @@ class Summary:
         change: mean change, paired by seed; None without both.
         pairs: `(S, 1)` or `(S, 2)`: each seed's values behind them.
         pooled: episodes of all seeds behind each column of `pairs`.
+        correlation: of an episode's success before and after, which have the same seed; 0 where
+            runs have not kept their evaluation episodes.
         episodes: numbers of episodes per evaluation that occur, ascending.
         offline_updates: numbers of offline updates that occur, ascending.
         env_steps: numbers of online environment steps that occur, ascending; empty without any.
@@ -119,6 +122,7 @@ class Summary:
     change: Estimate | None
     pairs: NDArray[np.float64]
     pooled: tuple[int, ...]
+    correlation: float
     episodes: tuple[int, ...]
     offline_updates: tuple[int, ...]
     env_steps: tuple[int, ...]
@@ -213,6 +217,7 @@ def summarise(group: Group) -> Summary:
     evaluated = [rows for rows in (befores, afters) if rows]
     columns = [[row.score(metric) for row in rows] for rows in evaluated]
     pooled = tuple(sum(row.episodes for row in rows) for rows in evaluated)
+    correlation = _correlation(runs, befores, afters)
     return Summary(
         task=group.task,
         series=group.series,
@@ -220,9 +225,10 @@ def summarise(group: Group) -> Summary:
         metric=metric,
         before=before,
         after=after,
-        change=_change(columns, pooled, metric),
+        change=_change(columns, pooled, metric, correlation),
         pairs=np.array(columns, np.float64).T if columns else np.empty((0, 2)),
         pooled=pooled,
+        correlation=correlation,
         episodes=_distinct(row.episodes for row in befores + afters),
         offline_updates=_distinct(row.updates for row in befores),
         env_steps=_distinct(row.env_steps for row in afters),
@@ -257,7 +263,9 @@ def total(summaries: Sequence[Summary]) -> Summary | None:
         sums = [sum_of_estimates([each for each in stage if each]) for stage in stages]
     if summaries[0].metric == "success":
         alone = [
-            _of_episodes(table.mean(axis=0).tolist(), summary.pooled[: table.shape[1]])
+            _of_episodes(
+                table.mean(axis=0).tolist(), summary.pooled[: table.shape[1]], summary.correlation
+            )
             for table, summary in zip(tables, summaries, strict=True)
         ]
         floors = map(sum_of_estimates, zip(*alone, strict=True))
@@ -326,6 +334,7 @@ def _joined(
         change=change,
         pairs=np.empty((0, 2)),
         pooled=(),
+        correlation=0.0,
         episodes=_distinct(n for s in summaries for n in s.episodes),
         offline_updates=_distinct(n for s in summaries for n in s.offline_updates),
         env_steps=_distinct(n for s in summaries for n in s.env_steps if after),
@@ -357,7 +366,7 @@ def count_range(numbers: Sequence[int]) -> str:
 
 
 def _change(
-    columns: Sequence[Sequence[float]], pooled: Sequence[int], metric: Metric
+    columns: Sequence[Sequence[float]], pooled: Sequence[int], metric: Metric, correlation: float
 ) -> Estimate | None:
     """The change paired by seed; of success rates never narrower than the episodes make it."""
     if len(columns) < 2:
@@ -365,13 +374,34 @@ def _change(
     change = clip(paired_difference(columns[0], columns[1]), metric, low=-100.0)
     if metric != "success":
         return change
-    return change.at_least(_of_episodes([float(np.mean(each)) for each in columns], pooled)[-1])
+    values = [float(np.mean(each)) for each in columns]
+    return change.at_least(_of_episodes(values, pooled, correlation)[-1])
 
 
-def _of_episodes(values: Sequence[float], episodes: Sequence[int]) -> list[Estimate]:
+def _of_episodes(
+    values: Sequence[float], episodes: Sequence[int], correlation: float = 0.0
+) -> list[Estimate]:
     """Success rates as sure as their episodes alone make them, and their change where two are."""
     stages = [_wilson(*each) for each in zip(values, episodes, strict=True)]
-    return stages if len(stages) < 2 else [*stages, newcombe_difference(*stages)]
+    if len(stages) < 2:
+        return stages
+    before, after = stages
+    return [before, after, newcombe_difference(before, after, correlation)]
+
+
+def _correlation(
+    runs: Sequence[RunCurve], befores: Sequence[Score], afters: Sequence[Score]
+) -> float:
+    """Of the success of all runs' episodes before and after; 0 where one has not kept them."""
+    if not afters:
+        return 0.0
+    pairs: list[tuple[bool, bool]] = []
+    for run, before, after in zip(runs, befores, afters, strict=True):
+        first, second = run.episodes(before), run.episodes(after)
+        if not first or [each.seed for each in first] != [each.seed for each in second]:
+            return 0.0
+        pairs += [(bool(a.success), bool(b.success)) for a, b in zip(first, second, strict=True)]
+    return paired_correlation(*zip(*pairs, strict=True))
 
 
 def _alike(counts: Iterable[tuple[int, ...]]) -> bool:

@@ -1,20 +1,24 @@
-"""What a run folder says about its evaluations: `meta.json` and `curves.csv`, checked and typed."""
+"""What a run folder says about its evaluations, of `meta.json` and two CSV files, checked."""
 
 from __future__ import annotations
 
 import csv
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from iqlft.config.algorithms import SWITCH
-from iqlft.runs.folder import CURVES, RunError, read_meta, require_whole
-from iqlft.runs.scores import CURVE_COLUMNS, Metric, Score
+from iqlft.runs.folder import CURVES, EVALUATIONS, RunError, read_meta, require_whole
+from iqlft.runs.scores import CURVE_COLUMNS, EVALUATION_COLUMNS, EpisodeScore, Metric, Score
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+Row = TypeVar("Row")
+Place = tuple[str, int, int]
+"""Of an evaluation in a run: phase, updates and environment steps."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class RunCurve:
         label: where the data come from, such as `regenerated with the D4RL procedure`.
         rows: evaluations in order, offline before online; never empty.
         variant: what `--name` or `--into` calls it, without the seed; empty where neither does.
+        evaluations: the episodes of evaluations; runs of older versions have not kept them.
     """
 
     folder: Path
@@ -38,6 +43,7 @@ class RunCurve:
     label: str
     rows: tuple[Score, ...]
     variant: str = ""
+    evaluations: Mapping[Place, Sequence[EpisodeScore]] = field(default_factory=dict, repr=False)
 
     @property
     def offline(self) -> tuple[Score, ...]:
@@ -65,12 +71,18 @@ class RunCurve:
         last = self.rows[-1]
         return last if last.phase == "online" and last.env_steps > 0 else None
 
+    def episodes(self, score: Score) -> Sequence[EpisodeScore]:
+        """The episodes of one of its evaluations; empty where they are not known."""
+        own = self.evaluations.get((score.phase, score.updates, score.env_steps))
+        # The first online score is the last offline one where the policy is the same.
+        return own or self.evaluations.get(("offline", score.updates, score.env_steps)) or ()
+
 
 def read_run(folder: Path | str) -> RunCurve:
     """Reads one run folder.
 
     Args:
-        folder: holds `meta.json` and `curves.csv`.
+        folder: holds `meta.json`, `curves.csv`, and where it has one `evaluations.csv`.
 
     Returns:
         The run's evaluations.
@@ -82,6 +94,7 @@ def read_run(folder: Path | str) -> RunCurve:
     meta = _read_meta(folder)
     rows = _read_rows(folder / CURVES)
     require_whole(folder, CURVES)
+    evaluations = _read_evaluations(folder / EVALUATIONS)
     dataset = meta.get("dataset")
     dataset_id = dataset.get("id") if isinstance(dataset, dict) else None
     try:
@@ -93,6 +106,7 @@ def read_run(folder: Path | str) -> RunCurve:
             label=str(meta.get("dataset_label") or dataset_id or "unlabelled data"),
             rows=rows,
             variant=str(meta.get("variant", "")),
+            evaluations=evaluations,
         )
     except KeyError as error:
         raise RunError(
@@ -150,24 +164,58 @@ def _read_meta(folder: Path) -> dict[str, Any]:
 
 def _read_rows(path: Path) -> tuple[Score, ...]:
     try:
-        with path.open(newline="", encoding="utf-8") as lines:
-            reader = csv.DictReader(lines)
-            missing = [name for name in CURVE_COLUMNS if name not in (reader.fieldnames or ())]
-            if missing and reader.fieldnames:
-                raise RunError(f"{path} lacks the columns {', '.join(missing)}.")
-            rows = []
-            for record in reader:
-                try:
-                    rows.append(Score.from_row(record))
-                except (ValueError, TypeError) as error:
-                    raise RunError(f"{path}, line {reader.line_num}: {error}") from error
+        rows = _parsed(path, CURVE_COLUMNS, Score.from_row)
     except FileNotFoundError as error:
         raise RunError(f"{path.parent} has no curves.csv: nothing has been evaluated.") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RunError(f"{path} cannot be read ({error}); restore it from a copy.") from error
     if not rows:
         raise RunError(f"{path} has no rows yet: wait for the run's first evaluation.")
     phases = [row.phase for row in rows]
     if phases != sorted(phases):
         raise RunError(f"{path} has an offline evaluation after an online one; rows are in order.")
     return tuple(rows)
+
+
+def _read_evaluations(path: Path) -> dict[Place, list[EpisodeScore]]:
+    """The episodes of each evaluation in order; empty without the file."""
+
+    def placed(row: Mapping[str, str | None]) -> tuple[Place, EpisodeScore]:
+        episode = EpisodeScore.from_row(row)
+        return (str(row["phase"]), int(row["updates"] or ""), int(row["env_steps"] or "")), episode
+
+    try:
+        rows = _parsed(path, EVALUATION_COLUMNS, placed)
+    except FileNotFoundError:
+        return {}
+    require_whole(path.parent, path.name)
+    found: dict[Place, list[EpisodeScore]] = {}
+    for place, episode in rows:
+        found.setdefault(place, []).append(episode)
+    return found
+
+
+def _parsed(
+    path: Path, columns: Sequence[str], parse: Callable[[Mapping[str, str | None]], Row]
+) -> list[Row]:
+    """The rows of a CSV file, each parsed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        RunError: it cannot be read, lacks a column, or a row is malformed (with its line number).
+    """
+    rows = []
+    try:
+        with path.open(newline="", encoding="utf-8") as lines:
+            reader = csv.DictReader(lines)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing and reader.fieldnames:
+                raise RunError(f"{path} lacks the columns {', '.join(missing)}.")
+            for record in reader:
+                try:
+                    rows.append(parse(record))
+                except (ValueError, TypeError) as error:
+                    raise RunError(f"{path}, line {reader.line_num}: {error}") from error
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RunError(f"{path} cannot be read ({error}); restore it from a copy.") from error
+    return rows

@@ -26,20 +26,27 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from iqlft.config.settings import ConfigError, PretrainConfig, override
 from iqlft.runs import seals
-from iqlft.runs.scores import CURVE_COLUMNS
+from iqlft.runs.scores import CURVE_COLUMNS, EVALUATION_COLUMNS
 from iqlft_workers.errors import UserError
 from iqlft_workers.files import is_unwritable, new_folder, remedy, unwritten, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from iqlft.runs.scores import Score
+    from iqlft.runs.scores import EpisodeScore, Score
 
 
-EPISODE_COLUMNS = "env_steps,worker,version,return,length,success"
+EPISODE_COLUMNS = "env_steps", "worker", "version", "return", "length", "success"
 """The header of `episodes.csv`."""
-METRICS, CURVES, EPISODES = _GROWING = "metrics.jsonl", "curves.csv", "episodes.csv"
-"""The files that grow while a run trains."""
+METRICS, CURVES = "metrics.jsonl", "curves.csv"
+EPISODES, EVALUATIONS = "episodes.csv", "evaluations.csv"
+_HEADERS: dict[str, tuple[str, ...]] = {
+    METRICS: (),
+    CURVES: CURVE_COLUMNS,
+    EPISODES: EPISODE_COLUMNS,
+    EVALUATIONS: EVALUATION_COLUMNS,
+}
+"""The files that grow while a run trains, and what stands in the first line of each."""
 JOURNAL = "replay/journal"
 """The new transitions, see `iqlft.gateway.journal`."""
 ENDPOINT = "endpoint"
@@ -93,9 +100,8 @@ class Run:
             with new_folder(folder) as temporary:
                 for each in ("checkpoints", *_PRODUCTS):
                     (temporary / each).mkdir()
-                (temporary / CURVES).write_bytes(_csv(CURVE_COLUMNS))
-                (temporary / EPISODES).write_text(EPISODE_COLUMNS + "\n")
-                (temporary / METRICS).touch()
+                for name in _HEADERS:
+                    _begin(temporary / name)
                 run = cls(temporary)
                 run.write_config("pretrain", config)
                 run.write_meta({**meta, **surroundings()})
@@ -240,8 +246,11 @@ class Run:
         }
         self._append(METRICS, (json.dumps(finite, allow_nan=False) + "\n").encode())
 
-    def append_score(self, score: Score) -> None:
-        """Appends a row to `curves.csv`."""
+    def append_score(self, score: Score, episodes: Sequence[EpisodeScore] = ()) -> None:
+        """Appends a row to `curves.csv`, and one for each of its episodes to `evaluations.csv`."""
+        if episodes:
+            rows = (each.row(score) for each in episodes)
+            self._append(EVALUATIONS, b"".join(map(_csv, rows)))
         self._append(CURVES, _csv(score.row()))
 
     def append_episodes(self, rows: Sequence[Iterable[object]]) -> None:
@@ -252,11 +261,11 @@ class Run:
         """Bytes in each growing file, synced to disk, for a checkpoint."""
         for file in self._files.values():
             os.fsync(file.fileno())
-        return {name: (self.folder / name).stat().st_size for name in _GROWING}
+        return {name: (self.folder / name).stat().st_size for name in _HEADERS}
 
     def digests(self) -> dict[str, str]:
         """Digests of the growing files, as long as they are, for a checkpoint."""
-        return {name: self._prefix(name).digest for name in _GROWING}
+        return {name: self._prefix(name).digest for name in _HEADERS}
 
     def record(self) -> None:
         """Writes lengths and digests of the growing files to `meta.json`, for their readers.
@@ -265,7 +274,7 @@ class Run:
             RunError: it cannot be written.
         """
         sizes, digests = self.sizes(), self.digests()
-        self._record({name: (sizes[name], digests[name]) for name in _GROWING})
+        self._record({name: (sizes[name], digests[name]) for name in _HEADERS})
 
     def _record(self, files: Mapping[str, tuple[int, str]]) -> None:
         try:
@@ -303,7 +312,8 @@ class Run:
         """Claims the run and cuts the growing files back to a checkpoint's lengths.
 
         Args:
-            sizes: bytes that each file had.
+            sizes: bytes that each file had; what it does not know, for it is of an older version,
+                begins anew.
             digests: of those bytes; checkpoints of version 0.1 have none.
 
         Raises:
@@ -323,6 +333,8 @@ class Run:
         self._record({name: (each.size, each.digest) for name, each in prefixes.items()})
         for name, size in sizes.items():
             os.truncate(self.folder / name, size)
+        for name in _HEADERS.keys() - sizes.keys():
+            _begin(self.folder / name)
         self._prefixes = prefixes
 
     def close(self) -> None:
@@ -524,6 +536,12 @@ def _git_hash() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() or None
+
+
+def _begin(path: Path) -> None:
+    """Writes a growing file with its header alone."""
+    header = _HEADERS[path.name]
+    path.write_bytes(_csv(header) if header else b"")
 
 
 def _csv(values: Iterable[object]) -> bytes:

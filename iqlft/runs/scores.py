@@ -1,4 +1,7 @@
-"""What an evaluation found: a `Score`, which is a row of `curves.csv`, written and read here."""
+"""What an evaluation found: a `Score`, which is a row of `curves.csv`, written and read here.
+
+Of each of its episodes there is an `EpisodeScore`, a row of `evaluations.csv`.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,53 @@ CURVE_COLUMNS = (
     "version",
 )
 """The header of `curves.csv`; `version` repeats `updates`, those behind the evaluated weights."""
+
+EVALUATION_COLUMNS = ("phase", "updates", "env_steps", "seed", "return", "length", "success")
+"""The header of `evaluations.csv`."""
+
+
+class EpisodeScore(NamedTuple):
+    """What one evaluation episode came to.
+
+    Attributes:
+        seed: of the environment's reset.
+        episode_return: before the reward transform; NaN where it was not finite.
+        length: environment steps.
+        success: whether it succeeded; None where the environment reports nothing of it.
+    """
+
+    seed: int
+    episode_return: float
+    length: int
+    success: bool | None
+
+    def row(self, score: Score) -> tuple[object, ...]:
+        """The values in the order of `EVALUATION_COLUMNS`; None and NaN are left empty.
+
+        Args:
+            score: of the evaluation that the episode belongs to.
+        """
+        success = None if self.success is None else int(self.success)
+        place = score.phase, score.updates, score.env_steps
+        return (*place, self.seed, _rounded(self.episode_return, 6), self.length, success)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, str | None]) -> EpisodeScore:
+        """A row's episode.
+
+        Raises:
+            ValueError: the row is malformed, said in a sentence.
+        """
+        values = {name: _field(row, name) for name in EVALUATION_COLUMNS}
+        episode_return, success = _optional(values, "return"), values["success"]
+        if success not in {"", "0", "1"}:
+            raise ValueError(f"success must be 0, 1 or empty, not {success!r}.")
+        return cls(
+            seed=_number(values, "seed", int),
+            episode_return=math.nan if episode_return is None else episode_return,
+            length=_number(values, "length", int),
+            success=bool(int(success)) if success else None,
+        )
 
 
 class Score(NamedTuple):

@@ -1,4 +1,4 @@
-"""Evaluations: begun by the learner, run by the workers, written to `curves.csv` when they finish.
+"""Evaluations: begun by the learner, run by the workers, written down when they finish.
 
 An evaluation belongs to the weights of the moment it began. The learner goes on meanwhile;
 evaluations that are unfinished at a checkpoint are stored with it and repeated after a resume.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from iqlft.runs.scores import Score
+from iqlft.runs.scores import EpisodeScore, Score
 from iqlft_workers.actor import TANH_GAUSSIAN, ActorWeights
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ class Evaluator:
             normalized,
             len(results),
         )
-        self._run.append_score(score)
+        episodes = [EpisodeScore(r.seed, r.episode_return, r.length, r.success) for r in results]
+        self._run.append_score(score, episodes)
         return score
 
     def state(self) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from iqlft.runs.scores import EVALUATION_COLUMNS
 from iqlft.video.opengl import RenderingError, find_backend
 
 HEADER = (
@@ -20,7 +21,10 @@ MakeRun = Callable[..., Path]
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """Writes a run folder: success rates at equal distances offline, then online from step 0."""
+    """Writes a run folder: success rates at equal distances offline, then online from step 0.
+
+    `kept` says whether it has the evaluations' episodes too.
+    """
 
     def make(
         task: str = "antmaze-umaze",
@@ -36,6 +40,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         label: str = LABEL,
         metric: str = "success",
         root: Path = tmp_path / "runs",
+        kept: bool = False,
     ) -> Path:
         folder = root / task / f"{variant or algorithm}-s{seed}"
         folder.mkdir(parents=True)
@@ -57,6 +62,13 @@ def make_run(tmp_path: Path) -> MakeRun:
             for row in rows:
                 fixed = {"seconds": 1.5, "return": 7.0, "episodes": episodes}
                 writer.writerow(fixed | row | {"version": row["updates"]})
+        if kept:  # The first episodes are those that succeed.
+            lines = [",".join(EVALUATION_COLUMNS)]
+            for row in rows:
+                place = f"{row['phase']},{row['updates']},{row['env_steps']}"
+                reached = round(row["success"] * episodes)
+                lines += [f"{place},{i},7.0,9,{int(i < reached)}" for i in range(episodes)]
+            (folder / "evaluations.csv").write_text("\n".join(lines) + "\n")
         return folder
 
     return make

@@ -11,6 +11,7 @@ from iqlft.analysis.statistics import (
     bootstrap_sums,
     interquartile_mean,
     newcombe_difference,
+    paired_correlation,
     paired_difference,
     student_t_quantile,
     sum_of_estimates,
@@ -90,6 +91,16 @@ def test_newcombes_difference_is_his_published_example() -> None:
     assert estimate == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
 
 
+def test_the_correlation_of_paired_episodes_is_phi_of_their_fourfold_table() -> None:
+    # 14 succeeded both times, 5 only before, none only after, 22 never.
+    before, after = [1] * 14 + [1] * 5 + [0] * 22, [1] * 14 + [0] * 5 + [0] * 22
+    phi = (14 * 22 - 41 / 2) / (19 * 22 * 14 * 27) ** 0.5
+    assert paired_correlation(before, after) == pytest.approx(phi)
+    assert paired_correlation([1, 0, 1, 0], [0, 1, 0, 1]) == -1
+    assert paired_correlation([1, 1, 0], [1, 0, 0]) == 0  # Three episodes show nothing.
+    assert paired_correlation([1, 1, 0], [1, 1, 1]) == 0
+
+
 def test_the_paired_difference_sees_through_what_seeds_share() -> None:
     before, after = [20.0, 50.0, 80.0], [29.0, 60.0, 91.0]
 
@@ -164,6 +175,30 @@ def test_newcombes_difference_covers_near_the_promised_rate() -> None:
     ]
 
     assert np.mean([b.lower <= 0.3 <= b.upper for b in bounds]) == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.parametrize(("shared", "width"), [(0.0, 1.0), (0.5, 0.86), (0.9, 0.72)])
+def test_the_interval_of_paired_episodes_covers_and_is_narrower_the_more_they_share(
+    shared: float, width: float
+) -> None:
+    rng = np.random.default_rng(0)
+    hard = rng.random((2000, 60))
+    luck = np.where(rng.random(hard.shape) < shared, hard, rng.random(hard.shape))
+    before, after = hard < 0.6, luck < 0.8
+    pairs = [
+        (wilson_interval(float(b.mean()), 60), wilson_interval(float(a.mean()), 60))
+        for b, a in zip(before, after, strict=True)
+    ]
+    alone = [newcombe_difference(*each) for each in pairs]
+    together = [
+        newcombe_difference(*each, paired_correlation(b, a))
+        for each, b, a in zip(pairs, before, after, strict=True)
+    ]
+
+    covered = np.mean([each.lower <= 0.2 <= each.upper for each in together])
+    assert covered == pytest.approx(0.955, abs=0.015)
+    widths = [np.median([e.upper - e.lower for e in kind]) for kind in (together, alone)]
+    assert widths[0] / widths[1] == pytest.approx(width, abs=0.02)
 
 
 @pytest.mark.parametrize(("tasks", "seeds"), [(2, 2), (2, 3), (6, 3), (6, 5)])

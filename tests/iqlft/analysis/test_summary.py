@@ -52,6 +52,22 @@ def test_one_seed_is_summarised_by_wilson_and_newcombe(make_run: MakeRun) -> Non
     assert summary.change == newcombe_difference(before, after)
 
 
+def test_episodes_of_the_same_seeds_make_the_change_surer(make_run: MakeRun) -> None:
+    kept = [read_run(make_run(seed=s, online=[0.5, 0.8], episodes=50, kept=True)) for s in (0, 1)]
+    other = read_run(make_run(seed=2, online=[0.5, 0.8], episodes=50))
+    one, two = summarise(*group_runs(kept[:1])), summarise(*group_runs(kept))
+    mixed = summarise(*group_runs([kept[0], other]))
+
+    phi = (25 * 10 - 25) / (25 * 25 * 40 * 10) ** 0.5
+    assert (one.correlation, mixed.correlation) == (pytest.approx(phi), 0)
+    before, after = wilson_interval(0.5, 50).scaled(100), wilson_interval(0.8, 50).scaled(100)
+    assert one.change == newcombe_difference(before, after, one.correlation)
+    changes = [each.change for each in (one, two, mixed)]
+    widths = [each.upper - each.lower for each in changes if each is not None]
+    assert widths[1] < 0.85 * widths[2]
+    assert widths[1] == pytest.approx(widths[0] / 2**0.5, rel=0.06)
+
+
 def test_one_seed_of_returns_has_no_interval(make_run: MakeRun) -> None:
     (group,) = group_runs([read_run(make_run(metric="return", online=[5, 8]))])
     change = summarise(group).change

@@ -49,6 +49,35 @@ def test_before_is_the_last_offline_evaluation_where_none_was_made_at_step_0(
     assert run.after is not None
 
 
+def test_the_episodes_of_an_evaluation_are_found_by_its_place(make_run: MakeRun) -> None:
+    run = read_run(make_run(offline=[0.25, 0.5], online=[0.75], episodes=4, kept=True))
+    reached = [[each.success for each in run.episodes(row)] for row in run.rows]
+    assert reached[0] == [True, False, False, False]
+    assert [each.count(True) for each in reached] == [1, 2, 3]
+
+
+def test_the_first_online_score_has_the_episodes_of_the_last_offline_one(
+    make_run: MakeRun,
+) -> None:
+    folder = make_run(offline=[0.5], online=[0.5, 0.75], episodes=4, kept=True)
+    path = folder / "evaluations.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(each for each in lines if not each.startswith("online,1000000,0,")))
+    run = read_run(folder)
+    assert run.before is not None
+    assert run.before.phase == "online"
+    assert run.episodes(run.before) == run.episodes(run.offline[-1])
+    assert len(run.episodes(run.before)) == 4
+
+
+def test_a_malformed_episode_is_named_with_its_line(make_run: MakeRun) -> None:
+    folder = make_run(offline=[0.5], episodes=2, kept=True)
+    path = folder / "evaluations.csv"
+    path.write_text(path.read_text().replace(",0,1,7.0", ",0,one,7.0"))
+    with pytest.raises(RunError, match=r"evaluations.csv, line 3: seed must be a number"):
+        read_run(folder)
+
+
 @pytest.mark.parametrize("online", [[], [0.5]])
 def test_there_is_no_after_before_the_first_environment_step(
     make_run: MakeRun, online: list[float]

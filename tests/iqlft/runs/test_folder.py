@@ -17,10 +17,12 @@ from iqlft.runs.folder import (
     refuse_existing,
     require_whole,
 )
-from iqlft.runs.scores import Score
+from iqlft.runs.scores import EVALUATION_COLUMNS, EpisodeScore, Score
 
 HEADER = "phase,updates,env_steps,seconds,success,return,normalized_score,episodes,version"
 META = {"task": "small", "seed": 3}
+REACHED = EpisodeScore(1_000_000, 1.0, 200, success=True)
+FAILED = EpisodeScore(1_000_001, math.nan, 1000, success=False)
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def test_a_new_run_has_every_folder_the_headers_and_its_surroundings(run: Run) -
     folders = {path.name for path in run.folder.iterdir() if path.is_dir()}
     assert folders == {"checkpoints", "replay", "policy", "plots", "tensorboard", "logs"}
     assert (run.folder / "curves.csv").read_text() == HEADER + "\n"
-    assert (run.folder / "episodes.csv").read_text() == EPISODE_COLUMNS + "\n"
+    assert (run.folder / "episodes.csv").read_text() == ",".join(EPISODE_COLUMNS) + "\n"
     assert run.config("pretrain") == {"seed": 3}
     assert run.config("finetune") is None
     assert run.meta["task"] == "small"
@@ -79,12 +81,12 @@ def test_opening_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
 
 def test_truncating_restores_the_lengths_of_a_checkpoint(run: Run) -> None:
     run.append_metrics({"updates": 1})
-    run.append_score(Score("offline", 1, 0, 0.5, None, 2.0, None, 4))
+    run.append_score(Score("offline", 1, 0, 0.5, None, 2.0, None, 1), [FAILED])
     run.append_episodes([(1, 0, 1, 2.0, 7, 1)])
     sizes = run.sizes()
     before = {name: (run.folder / name).read_bytes() for name in sizes}
     run.append_metrics({"updates": 2})
-    run.append_score(Score("offline", 2, 0, 0.5, None, 2.0, None, 4))
+    run.append_score(Score("offline", 2, 0, 0.5, None, 2.0, None, 2), [REACHED, FAILED])
     run.append_episodes([(2, 0, 1, 2.0, 7, 1), (3, 0, 1, 2.0, 7, 1)])
     assert all(run.sizes()[name] > size for name, size in sizes.items())
 
@@ -92,7 +94,22 @@ def test_truncating_restores_the_lengths_of_a_checkpoint(run: Run) -> None:
     assert {name: (run.folder / name).read_bytes() for name in sizes} == before
     run.close()
     lines = (run.folder / "curves.csv").read_text().splitlines()
-    assert lines == [HEADER, "offline,1,0,0.5,,2.0,,4,1"]
+    assert lines == [HEADER, "offline,1,0,0.5,,2.0,,1,1"]
+    episodes = (run.folder / "evaluations.csv").read_text().splitlines()
+    assert episodes == [",".join(EVALUATION_COLUMNS), "offline,1,0,1000001,,1000,0"]
+
+
+def test_a_run_of_a_version_that_kept_no_evaluation_episodes_begins_to(run: Run) -> None:
+    sizes = run.sizes()
+    del sizes["evaluations.csv"]
+    (run.folder / "evaluations.csv").unlink()
+    run.truncate(sizes)
+    run.write_meta({"algorithm": "iql"})
+    run.append_score(Score("offline", 1, 0, 1.0, None, 1.0, None, 1), [REACHED])
+    (episodes,) = read_run(run.folder).evaluations.values()
+    assert episodes == [REACHED]
+    assert set(run.digests()) == {*sizes, "evaluations.csv"}
+    run.close()
 
 
 def test_a_full_disk_while_a_file_grows_is_a_clear_error(run: Run) -> None:

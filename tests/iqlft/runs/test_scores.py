@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from iqlft.runs.scores import CURVE_COLUMNS, Score
+from iqlft.runs.scores import CURVE_COLUMNS, EVALUATION_COLUMNS, EpisodeScore, Score
 
 SCORES = [
     Score("online", 300, 50, 12.3, None, 3.141593, None, 7),
@@ -23,3 +23,21 @@ def test_a_score_comes_back_from_its_row_and_from_a_checkpoint(score: Score) -> 
     texts = ["" if value is None else str(value) for value in score.row()]
     assert Score.from_row(dict(zip(CURVE_COLUMNS, texts, strict=True))) == score
     assert Score(*json.loads(json.dumps(score))) == score
+
+
+@pytest.mark.parametrize("success", [True, False, None])
+def test_an_episode_comes_back_from_its_row(success: bool | None) -> None:
+    episode = EpisodeScore(1_000_007, -41.5, 300, success)
+    texts = ["" if value is None else str(value) for value in episode.row(SCORES[0])]
+    assert texts[:3] == ["online", "300", "50"]
+    assert EpisodeScore.from_row(dict(zip(EVALUATION_COLUMNS, texts, strict=True))) == episode
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [("success", "yes", "0, 1 or empty"), ("seed", "", "a number"), ("length", "inf", "a number")],
+)
+def test_a_malformed_episode_is_refused(name: str, text: str, sentence: str) -> None:
+    row = dict(zip(EVALUATION_COLUMNS, ("online", "300", "50", "7", "1.0", "9", "1"), strict=True))
+    with pytest.raises(ValueError, match=f"{name} must be {sentence}"):
+        EpisodeScore.from_row(row | {name: text})

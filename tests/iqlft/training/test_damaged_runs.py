@@ -233,7 +233,7 @@ def test_a_changed_score_is_not_shown(command: str, name: str, finished: Path) -
     assert f"{name} does not hold what was written" in refused(command, finished)
 
 
-@pytest.mark.parametrize("name", ["curves.csv", "episodes.csv", "metrics.jsonl"])
+@pytest.mark.parametrize("name", ["curves.csv", "episodes.csv", "evaluations.csv", "metrics.jsonl"])
 def test_a_run_is_not_resumed_after_a_row_was_changed(name: str, stopped: Path) -> None:
     path = stopped / name
     path.write_bytes(flipped(path.read_bytes(), 0.5))

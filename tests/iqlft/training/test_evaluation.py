@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from iqlft.gateway.gateway import Gateway
@@ -15,6 +16,7 @@ from iqlft_workers.launchers.local import WorkerPool
 
 MakeWeights = Callable[..., ActorWeights]
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
+PLACES = "offline,11,0", "online,12,40"
 
 
 @pytest.fixture
@@ -57,6 +59,13 @@ def test_evaluations_under_way_at_a_checkpoint_are_repeated_with_the_same_result
     rows = (run.folder / "curves.csv").read_text().splitlines()[1:]
     assert rows[:2] == rows[2:]
     assert rows[0].startswith("offline,11,0,1.5,,")
+    episodes = (run.folder / "evaluations.csv").read_text().splitlines()[1:]
+    assert episodes[:4] == episodes[4:]
+    places = [",".join(each.split(",")[:4]) for each in episodes[:4]]
+    assert places == [f"{place},{FIRST_SEED + i}" for place in PLACES for i in range(2)]
+    returns = [float(each.split(",")[4]) for each in episodes[:4]]
+    means = [each.mean_return for each in expected]
+    assert np.mean(np.reshape(returns, (2, 2)), 1) == pytest.approx(means)
 
 
 def test_a_score_is_the_share_of_successes_and_the_mean_return() -> None:

@@ -77,7 +77,7 @@ def assert_same_end(run: Path, other: Path) -> None:
     one, two = (checkpoint.load(each / "checkpoints").tensors for each in (run, other))
     assert one.keys() == two.keys()
     assert [key for key in one if not torch.equal(one[key], two[key])] == []
-    for name in ("episodes.csv", "policy/actor.safetensors"):
+    for name in ("episodes.csv", "evaluations.csv", "policy/actor.safetensors"):
         assert (run / name).read_bytes() == (other / name).read_bytes()
     assert_same_transitions(new_transitions(run), new_transitions(other))
     assert curves(run) == curves(other)

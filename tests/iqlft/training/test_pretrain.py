@@ -45,6 +45,7 @@ def assert_same_end(run: Path, other: Path) -> None:
     assert one.keys() == two.keys()
     assert [key for key in one if not torch.equal(one[key], two[key])] == []
     assert curves(run) == curves(other)
+    assert (run / "evaluations.csv").read_bytes() == (other / "evaluations.csv").read_bytes()
     assert metrics(run) == metrics(other)
     for name in ("actor.safetensors", "policy.json"):
         assert (run / "policy" / name).read_bytes() == (other / "policy" / name).read_bytes()
