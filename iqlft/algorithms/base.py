@@ -348,10 +348,12 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
     def carry_over(self, before: Algorithm[Any]) -> list[str]:
         """Takes over what fits of another algorithm with the same members, at the switch to this.
 
-        A network fits where the other has one of its name that is of its kind and its shape.
+        A network fits where the other has one of its name that is of its kind and its shape. Of an
+        actor of another kind what it does in evaluations may fit.
 
         Returns:
-            The names of the networks that were taken over; the others are as they began.
+            The names of the networks that were taken over, `mean` for the actor's mean alone; the
+            others are as they began.
         """
         fitting = [
             name
@@ -365,6 +367,12 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
             network.changed()
             if name in self._optimizers and name in before._optimizers:
                 self._optimizers[name].take_over(before._optimizers[name])
+        for name, network in self._networks.items():
+            if name in fitting or not isinstance(network, Actor):
+                continue
+            other = before._networks.get(name, before.actor)  # Not every actor has a target.
+            if isinstance(other, Actor) and network.take_mean(other) and network is self.actor:
+                fitting.append("mean")
         self.updates = before.updates
         return fitting
 

@@ -173,6 +173,41 @@ class Actor(MLPNetwork):
         """Whether another network acts the same with the same parameters."""
         return super().is_like(other) and self.settings == getattr(other, "settings", None)
 
+    @property
+    def tanh_mean(self) -> bool:
+        """Whether an evaluation's action is tanh of the perceptron's first A outputs, or these."""
+        return True
+
+    @property
+    def action_dim(self) -> int:
+        """A."""
+        return self.mlp.biases[-1].shape[-1]
+
+    @torch.no_grad()
+    def take_mean(self, other: Actor) -> bool:
+        """Takes over what another actor does in an evaluation, if the hidden layers are alike.
+
+        What the output layer has beyond that, of how actions spread, is the same in every state
+        from then on, and as it began.
+
+        Returns:
+            Whether it could; otherwise nothing has changed.
+        """
+        mine, theirs = self.mlp, other.mlp
+        hidden, given = ([*mlp.weights[:-1], *mlp.biases[:-1]] for mlp in (mine, theirs))
+        alike = [each.shape for each in hidden] == [each.shape for each in given]
+        acts = [(each.tanh_mean, each.action_dim, each.mlp.layer_norm) for each in (self, other)]
+        if not alike or acts[0] != acts[1]:
+            return False
+        for ours, each in zip(hidden, given, strict=True):
+            ours.copy_(each)
+        count = self.action_dim
+        mine.weights[-1][..., :count].copy_(theirs.weights[-1][..., :count])
+        mine.weights[-1][..., count:].zero_()
+        mine.biases[-1][..., :count].copy_(theirs.biases[-1][..., :count])
+        self.changed()
+        return True
+
     def arrays(self) -> dict[str, Tensor]:
         """The arrays that its NumPy actor needs, `(M, ...)`, by their names there."""
         weights = {f"weight.{index}": each for index, each in enumerate(self.mlp.weights)}
@@ -238,6 +273,11 @@ class GaussianActor(Actor):
     def arrays(self) -> dict[str, Tensor]:
         """Those of the perceptrons, and `log_std`."""
         return super().arrays() | {"log_std": self.log_std.squeeze(1)}
+
+    @property
+    def tanh_mean(self) -> bool:
+        """Whether the mean is tanh of the perceptron's output."""
+        return self._tanh_mean
 
     def named(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:
         """Those of the perceptrons, and `log_std`."""
@@ -310,6 +350,20 @@ class SquashedGaussianActor(Actor):
             "log_std_max": high,
             "layer_norm": float(self.mlp.layer_norm),
         }
+
+    @property
+    def action_dim(self) -> int:
+        """A: half of the outputs are log standard deviations."""
+        return super().action_dim // 2
+
+    @torch.no_grad()
+    def take_mean(self, other: Actor) -> bool:
+        """As of any actor; where the other one's log_std is no function of the state, it too."""
+        taken = super().take_mean(other)
+        if taken and isinstance(other, GaussianActor):
+            self.mlp.biases[-1][..., self.action_dim :].copy_(other.log_std.clamp(*self._bounds))
+            self.changed()
+        return taken
 
     def __call__(self, observations: Tensor) -> Tensor:
         """Maps observations `(M, B, O)` to the actions of an evaluation, tanh(mean) `(M, B, A)`."""

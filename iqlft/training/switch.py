@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     FinetunePlan = RunPlan[FinetuneConfig]
 
 
+_NAMES = {"mean": "the actor's mean"}
+"""What is said of what was taken over, where that is not a network's name."""
+
+
 class Switch(NamedTuple):
     """What runs come online with.
 
@@ -114,6 +118,7 @@ def _renewed(saved: Checkpoint, algorithm: Algorithm[Any], member: int) -> Check
 def _note(learned: PretrainConfig, learns: PretrainConfig, carried: Sequence[str]) -> str:
     """What an algorithm took over from the one before."""
     before, after = title(learned.algorithm), title(learns.algorithm)
-    networks = ", ".join(name.replace("_", " ") for name in carried) or "no network, the data alone"
+    names = [_NAMES.get(name, name.replace("_", " ")) for name in carried]
+    networks = ", ".join(names) or "no network, the data alone"
     name = f"{after} goes on from {before}" if before != after else f"{after} goes on otherwise"
     return f"{name}: taken over are {networks}."

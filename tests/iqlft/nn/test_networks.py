@@ -47,6 +47,61 @@ def test_the_numpy_actor_equals_the_torch_actor(name: str) -> None:
         assert weights.version == 17
 
 
+def actor_of(name: str, seed: int, hidden: int = 16) -> Actor:
+    outputs = 6 if name.startswith("squashed") else 3
+    streams = [torch.Generator().manual_seed(seed + index) for index in range(2)]
+    normalised = name.endswith("normalised")
+    return MAKERS[name](StackedMLP([5, hidden, hidden, outputs], streams, layer_norm=normalised))
+
+
+def means(actor: Actor, observations: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        made = actor(observations)
+    mean: torch.Tensor = made[0] if isinstance(made, tuple) else made
+    return mean
+
+
+TANH = "gaussian", "deterministic", "squashed_gaussian"
+
+
+@pytest.mark.parametrize("name", TANH)
+@pytest.mark.parametrize("other", TANH)
+def test_an_actor_takes_over_the_mean_of_one_of_any_kind_that_squashes_it(
+    name: str, other: str
+) -> None:
+    mine, theirs = actor_of(name, 0), actor_of(other, 10)
+    observations = torch.randn(2, 50, 5)
+    assert not torch.allclose(means(mine, observations), means(theirs, observations))
+    assert mine.take_mean(theirs)
+    torch.testing.assert_close(means(mine, observations), means(theirs, observations))
+
+
+def test_a_squashed_gaussian_takes_over_the_spread_of_a_gaussian_too() -> None:
+    mine, theirs = (
+        SquashedGaussianActor(actor_of("squashed_gaussian", 0).mlp),
+        actor_of("gaussian", 9),
+    )
+    assert isinstance(theirs, GaussianActor)
+    with torch.no_grad():
+        theirs.log_std.copy_(torch.tensor([[[-1.0, -2.0, 0.5]], [[-25.0, 0.0, 3.0]]]))
+    assert mine.take_mean(theirs)
+    with torch.no_grad():
+        log_std = mine.distribution(torch.randn(2, 4, 5))[1]
+    expected = torch.tensor([[[-1.0, -2.0, 0.5]], [[-20.0, 0.0, 2.0]]]).expand(2, 4, 3)
+    torch.testing.assert_close(log_std, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden"),
+    [("gaussian", 32), ("gaussian, mean as it is", 16), ("squashed_gaussian, normalised", 16)],
+)
+def test_an_actor_that_computes_otherwise_gives_nothing(name: str, hidden: int) -> None:
+    mine = actor_of("squashed_gaussian", 0)
+    before = [each.clone() for each in mine.parameters]
+    assert not mine.take_mean(actor_of(name, 10, hidden))
+    assert all(map(torch.equal, mine.parameters, before))
+
+
 def test_a_squashed_sample_in_numpy_equals_the_torch_one_of_the_same_noise() -> None:
     mlp = StackedMLP([29, 256, 256, 8], generators(2), layer_norm=True)
     actor = SquashedGaussianActor(mlp, log_std_min=-3.0, log_std_max=0.5, initial_log_std=-1.0)

@@ -109,6 +109,20 @@ def test_another_algorithm_takes_over_what_fits_and_says_so(
     assert not np.array_equal(load_policy(fresh)(ones), before(ones))
 
 
+def test_of_an_actor_of_another_kind_its_mean_is_taken_over(
+    fresh: Path, settings: FinetuneConfig
+) -> None:
+    reporter = Telling()
+    finetune(dataclasses.replace(settings, **SWITCHES["rlpd"]), reporter)
+    assert "RLPD goes on from IQL: taken over are the actor's mean." in reporter.said
+    run = read_run(fresh)
+    before, begins = run.offline[-1], run.online[0]
+    assert begins.env_steps == 0
+    assert begins.mean_return == pytest.approx(before.mean_return)
+    lengths = [[each.length for each in run.episodes(score)] for score in (before, begins)]
+    assert lengths[0] == lengths[1]
+
+
 def test_critics_that_are_taken_over_are_those_of_pretraining(
     fresh: Path, settings: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
