@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from iqlft.gateway.admission import Admission, Rejection, Service
+from iqlft.gateway.assignments import Assignments
 from iqlft.gateway.evaluation_queue import EvaluationJob, EvaluationQueue
 from iqlft.gateway.ingestion import BatchError, Ingestion
 from iqlft.gateway.ledger import Ledger
@@ -78,6 +79,8 @@ class GatewayState:
         limits = EpisodeLimits.of(service.environment, rewards)
         self.evaluations = EvaluationQueue(limits, service.evaluation_seconds)
         self.roster = Roster(service.num_workers, service.local_workers)
+        one_worker = service.eval_environment == "one-worker"
+        self._assignments = Assignments(self.evaluations, self.roster, one_worker=one_worker)
         self.rate_limiter = RateLimiter()
         self._admission = Admission(service, self.roster, self._ping)
         self._service = service
@@ -210,7 +213,7 @@ class GatewayState:
             self._reject(route, Rejection("BATCH", sentence))
         elif isinstance(error, ResultError):
             if (session := self.roster.at(route)) is not None:
-                self._withhold(session)
+                self._assignments.withhold(session)
             sentence = f"The learner cannot use this evaluation: {error}"
             self._reject(route, Rejection("EVALUATION", sentence))
         else:
@@ -270,7 +273,7 @@ class GatewayState:
                 if session.phase == "ready":
                     self.ingestion.discard(session, message)
             case messages.Evaluation() | messages.Discarded():
-                self._handle_evaluation(session, message, now)
+                self._assignments.take(session, message, now)
             case messages.Pong(number=number, steps=steps):
                 session.record_steps(steps, now)
                 self._handle_pong(session, number)
@@ -355,23 +358,6 @@ class GatewayState:
         """Steps for which nobody has credit yet."""
         return self._allowed - self.ledger.env_steps - self.roster.outstanding
 
-    def _handle_evaluation(
-        self, session: Session, evaluation: messages.Evaluation | messages.Discarded, now: float
-    ) -> None:
-        assignment, place = session.assignment, evaluation.index
-        if assignment is None or assignment.evaluation != evaluation.evaluation:
-            return  # It was asked of another, or in another session.
-        if session.phase == "ready" and place in session.undone:
-            seconds = now - session.evaluating_since
-            discarded = isinstance(evaluation, messages.Discarded)
-            self.evaluations.record(
-                assignment, place, evaluation.result, seconds, discarded=discarded
-            )
-            session.undone.remove(place)
-            session.evaluating_since = session.progressed_at = now
-            if not session.undone:
-                session.assignment, session.withholds = None, False
-
     # Timers.
 
     def unreachable(self, route: bytes) -> None:
@@ -387,7 +373,8 @@ class GatewayState:
             for session in self.roster.alive:
                 self._check_alive(session, now)
         if timers_due or self.evaluations.under_way:
-            self._assign_evaluations(now)
+            for session, assignment in self._assignments.give(now):
+                self._send(session, assignment)
         if self.ingestion.retry_due(now):
             for session in self.roster.ready:
                 self._send(session, messages.Rehello())
@@ -415,34 +402,6 @@ class GatewayState:
         due = min(self._grant_at if self._grant_due else math.inf, self.ingestion.retry_at)
         return min(1.0, max(0.0, due - now))
 
-    def _assign_evaluations(self, now: float) -> None:
-        """Assigns episodes to who is free, those too that another has kept for too long."""
-        ready = self.roster.ready
-        if self._service.eval_environment == "one-worker":
-            ready = [session for session in ready if session.worker_id == 0]
-        for session in ready:
-            if (
-                session.assignment is not None
-                and not session.withholds
-                and now - session.evaluating_since > self.evaluations.deadline_seconds
-            ):
-                self._withhold(session)
-        # Whoever withholds is given no more until it has brought what it has.
-        ids = {session.worker_id for session in ready if not session.withholds}
-        for session in ready:
-            if session.assignment is None:
-                session.assignment = self.evaluations.assign(session.worker_id, ids)
-                if session.assignment is not None:
-                    session.undone = set(session.assignment.indices)
-                    session.evaluating_since = session.progressed_at = now
-                    self._send(session, session.assignment)
-
-    def _withhold(self, session: Session) -> None:
-        """Lets others run a worker's episodes; what it brings still counts if it is the first."""
-        if session.assignment is not None and not session.withholds:
-            session.withholds = True
-            self.evaluations.requeue(session.assignment, session.worker_id)
-
     def _grant_credit(self) -> None:
         """Gives the workers credit for what is allowed and not yet taken or given."""
         for session in self.roster.ready:
@@ -467,9 +426,7 @@ class GatewayState:
     def _reap(self, session: Session) -> None:
         self.roster.reap(session)
         self._grant_due = True
-        if session.assignment is not None and not session.withholds:
-            self.evaluations.requeue(session.assignment)
-        session.assignment, session.withholds = None, False
+        self._assignments.release(session)
 
     def _reject(self, route: bytes, rejection: Rejection) -> None:
         self.rejected += 1
