@@ -6,6 +6,7 @@ A task has a panel; where its series are many, each of them has one (`iqlft.figu
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -25,7 +26,7 @@ from iqlft.analysis.summary import (
 )
 from iqlft.figures.dumbbell import draw_dumbbell
 from iqlft.figures.facets import looks_of, name_lines, named_directly, panels_of
-from iqlft.figures.legend import legend_of
+from iqlft.figures.legend import LETTERS, legend_of
 from iqlft.figures.marks import place_marks, reaching
 from iqlft.figures.panels import BANDED, draw_curves, timeline_of
 from iqlft.figures.style import FORMATS, WIDE, columns_of, save_figure, style
@@ -115,18 +116,23 @@ def before_after_figure(
     rows += means + iqms
     # Names of series are long: with several of them the dumbbell has the foot of the figure.
     beside = width > 5 and len(tasks) <= 2 and len(series) == 1
+    wide = int(width / columns * 0.9 * LETTERS)
+    titles = [_wrapped(one.title, wide) for one in panels]
+    title_lines = 1 + max(each.count("\n") for each in titles)
     curves_part, dumbbell_part, figure = _layout(
-        len(panels), len(rows), legend.num_lines, width, beside=beside
+        len(panels), len(rows), legend.num_lines, title_lines, width, beside=beside
     )
     if len(tasks) == 1 < len(panels):
         curves_part.suptitle(tasks[0])
     grid = curves_part.subplots(-(-len(panels) // columns), columns, squeeze=False)
     timelines = [reaching(timeline_of(one.all_groups), marks, one.task) for one in panels]
-    for panel, timeline, axes in zip(panels, timelines, grid.flat, strict=False):
+    for panel, panel_title, timeline, axes in zip(
+        panels, titles, timelines, grid.flat, strict=False
+    ):
         draw_curves(axes, panel.groups, panel.looks, timeline, behind=panel.behind,
                     banded=banded,
                     smoothing=smoothing, narrow=width / columns < 2)  # fmt: skip
-        axes.set_title(panel.title, pad=13)
+        axes.set_title(panel_title, pad=13)
     used = list(grid.flat[: len(panels)])
     _share_scales(used, [panel.groups[0].metric for panel in panels], columns)
     names = {one: series_name(one, series) for one in series}
@@ -144,15 +150,23 @@ def before_after_figure(
 
 
 def _layout(
-    num_panels: int, num_rows: int, num_lines: int, width: float, *, beside: bool
+    num_panels: int,
+    num_rows: int,
+    num_lines: int,
+    title_lines: int,
+    width: float,
+    *,
+    beside: bool,
 ) -> tuple[SubFigure, SubFigure | None, Figure]:
     """A figure of the right size, its part for the curves and, with rows, for the dumbbell.
 
-    The legend below them has `num_lines`, its title's among them.
+    The legend below them has `num_lines`, its title's among them, and a panel's title at most
+    `title_lines`.
     """
     columns = columns_of(num_panels, width)
     panel_rows = -(-num_panels // columns)
     panels = panel_rows * (2.05 if beside else 1.85 if columns < 3 else 1.75)
+    panels += panel_rows * 0.16 * (title_lines - 1)
     legend = 0.3 + 0.14 * max(0, num_lines - 3)
     foot = 0.0 if beside or not num_rows else 0.7 + 0.24 * num_rows
     figure = Figure(figsize=(width, panels + foot + legend), layout="constrained")
@@ -166,6 +180,11 @@ def _layout(
     else:
         grid = figure.add_gridspec(2, 1, height_ratios=(panels, foot))
     return figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1]), figure
+
+
+def _wrapped(text: str, letters: int) -> str:
+    """A text in lines of at most so many letters, broken between words alone."""
+    return textwrap.fill(text, letters, break_long_words=False, break_on_hyphens=False)
 
 
 def _share_scales(panels: Sequence[Axes], metrics: Sequence[Metric], columns: int) -> None:

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from iqlft.figures.panels import Look
 
 
+LETTERS = 15
+"""Letters of a legend, or of a title, on an inch, about."""
+_SIGN = 6
+"""Letters' worth of room for an entry's sign."""
+
+
 class Legend(NamedTuple):
     """What a legend holds.
 
@@ -89,8 +95,21 @@ def legend_of(
     labels = dict.fromkeys(group.label for group in groups)
     origins = dict.fromkeys(group.series.origin for group in groups)
     data = "data: " + "; ".join(labels if len(labels) <= len(origins) else origins)
-    title = textwrap.fill(data, int(width * 15), break_long_words=False, break_on_hyphens=False)
-    return Legend(title, handles, 1 if width <= 5 else 3 if len(handles) == 3 else 2)
+    title = textwrap.fill(
+        data, int(width * LETTERS), break_long_words=False, break_on_hyphens=False
+    )
+    return Legend(title, handles, _columns(handles, width))
+
+
+def _columns(handles: Sequence[Artist], width: float) -> int:
+    """In how many columns entries stand, so that they fit into a width in inches."""
+    if width <= 5:
+        return 1
+    if len(handles) == 3:
+        return 3
+    half, lengths = -(-len(handles) // 2), [len(str(each.get_label())) for each in handles]
+    longest = max(lengths[:half], default=0) + max(lengths[half:], default=0)
+    return 2 if longest + 2 * _SIGN <= width * LETTERS else 1
 
 
 def _lines(

@@ -438,6 +438,25 @@ def test_many_series_have_a_panel_each_with_the_others_behind(make_run: MakeRun)
     assert words(figure)[:3] == ["mean (2 seeds)", "each seed", "the others"]
 
 
+def test_long_names_cover_neither_each_other_nor_the_edge(make_run: MakeRun) -> None:
+    names = [f"{which}, no evaluation, LayerNorm" for which in ("half", "guide", "own", "cool")]
+    algorithms = ["iql", "awac", "calql", "td3bc"]
+    runs = [
+        read_run(make_run(variant=name, algorithm=algorithm, online=[0.1, 0.2]))
+        for name, algorithm in zip(names, algorithms, strict=True)
+    ]
+    runs += [read_run(make_run(seed=1, online=[0.1, 0.2]))]
+    with mpl.rc_context(style(WIDE)):
+        figure = before_after_figure(runs)
+        figure.canvas.draw()
+    *panels, _ = figure.axes
+    boxes = [axes.title.get_window_extent() for axes in panels]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert max(axes.get_title().count("\n") for axes in panels) >= 1
+    legend = figure.legends[0].get_window_extent()
+    assert 0 <= legend.x0 < legend.x1 <= figure.bbox.width
+
+
 @pytest.mark.parametrize("names", [[""], ["", "half"], ["", "half", "third"]])
 @pytest.mark.parametrize("smoothing", [None, 3])
 def test_the_legend_has_a_band_only_where_one_is_drawn(
