@@ -17,6 +17,13 @@ iqlft pretrain --algorithm iql $offline
 iqlft finetune $run/iql-s$seed --into iql-online-s$seed $online
 iqlft finetune $run/iql-s$seed --into iql-half-s$seed --offline-ratio 0.5 $online
 iqlft finetune $run/iql-s$seed --into iql-guide-s$seed --guide-steps 200 --guide-until 20000 $online
+# These two were run when a switch did not take over an actor's mean yet, so that RLPD began untrained.
+if [ "$seed" = 0 ]; then
+  iqlft finetune $run/iql-s0 --into iql-rlpd-s0 --algorithm rlpd $rlpd --offline-ratio 0.5 $online
+else
+  iqlft finetune $run/iql-s$seed --into iql-rlpd-guide-s$seed --algorithm rlpd $rlpd --offline-ratio 0.5 \
+    --guide-steps 200 --guide-until 20000 $online
+fi
 if [ "$seed" = 0 ]; then
   iqlft run --task antmaze-umaze --seed 0 --algorithm rlpd $rlpd --num-updates 0 --offline-ratio 0.5 --random-steps 5000 \
     --warmup-steps 5000 --name rlpd-online-s0 $online
@@ -24,8 +31,9 @@ if [ "$seed" = 0 ]; then
   iqlft finetune $run/awac-s0 --into awac-online-s0 $online
   # Critics with LayerNorm, as RLPD has: then it takes over IQL's, beside the actor's mean.
   iqlft pretrain --critic-layer-norm --name iql-norm-s0 $offline
-  iqlft finetune $run/iql-norm-s0 --into iql-norm-online-s0 $online
   iqlft finetune $run/iql-norm-s0 --into iql-norm-rlpd-s0 --algorithm rlpd $rlpd --offline-ratio 0.5 $online
+  iqlft finetune $run/iql-norm-s0 --into iql-norm-rlpd-cool-s0 --algorithm rlpd $rlpd --entropy-temperature 0.01 \
+    --offline-ratio 0.5 $online  # Stopped after 15,000 steps.
 fi
 [ "$seed" = 0 ] || exit 0
 
