@@ -43,9 +43,8 @@ def success(score: Score) -> Estimate:
 
 def drop(run: RunCurve, before: Score, lowest: Score) -> Estimate:
     """The change in points, paired by the seeds of the episodes where they are known."""
-    pairs = [[bool(each.success) for each in run.episodes(score)] for score in (before, lowest)]
-    paired = pairs[0] and len(pairs[0]) == len(pairs[1])
-    correlation = paired_correlation(*pairs) if paired else 0.0
+    pairs = run.paired_successes(before, lowest)
+    correlation = paired_correlation(*zip(*pairs, strict=True)) if pairs else 0.0
     return newcombe_difference(success(before), success(lowest), correlation)
 
 

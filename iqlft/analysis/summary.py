@@ -397,10 +397,10 @@ def _correlation(
         return 0.0
     pairs: list[tuple[bool, bool]] = []
     for run, before, after in zip(runs, befores, afters, strict=True):
-        first, second = run.episodes(before), run.episodes(after)
-        if not first or [each.seed for each in first] != [each.seed for each in second]:
+        own = run.paired_successes(before, after)
+        if not own:
             return 0.0
-        pairs += [(bool(a.success), bool(b.success)) for a, b in zip(first, second, strict=True)]
+        pairs += own
     return paired_correlation(*zip(*pairs, strict=True))
 
 

@@ -77,6 +77,16 @@ class RunCurve:
         # The first online score is the last offline one where the policy is the same.
         return own or self.evaluations.get(("offline", score.updates, score.env_steps)) or ()
 
+    def paired_successes(self, before: Score, after: Score) -> list[tuple[bool, bool]]:
+        """Of each episode seed whether it succeeded in two of the run's evaluations.
+
+        Empty where episodes are not known, or the two have not the same seeds.
+        """
+        first, second = self.episodes(before), self.episodes(after)
+        if [each.seed for each in first] != [each.seed for each in second]:
+            return []
+        return [(bool(a.success), bool(b.success)) for a, b in zip(first, second, strict=True)]
+
 
 def read_run(folder: Path | str) -> RunCurve:
     """Reads one run folder.
