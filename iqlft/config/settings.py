@@ -297,6 +297,10 @@ class SourceConfig:
     """Fine-tune a copy of the run under this name beside it, of several runs under the name and
     their seeds; empty: continue the runs themselves.
     """
+    checkpoint: Size = 0
+    """Updates of pretraining from whose checkpoint a copy (--into) begins, as if it had ended there
+    (--keep-every keeps them); 0: the last ones.
+    """
 
 
 @dataclass(frozen=True)
@@ -322,8 +326,12 @@ def online_learner(before: PretrainConfig, config: FinetuneConfig) -> PretrainCo
     """What is learned online: as in pretraining, but for what fine-tuning says of the learner."""
     learner = with_algorithm(before, config.algorithm or before.algorithm)
     # Its data stay as they are, whatever the algorithm's reference does with its own.
-    hyperparameters = config.hyperparameters or learner.hyperparameters
-    return dataclasses.replace(before, algorithm=learner.algorithm, hyperparameters=hyperparameters)
+    return dataclasses.replace(
+        before,
+        algorithm=learner.algorithm,
+        hyperparameters=config.hyperparameters or learner.hyperparameters,
+        num_updates=config.checkpoint or before.num_updates,
+    )
 
 
 def part(config: Any, kind: type[Config]) -> Config:  # noqa: ANN401

@@ -262,7 +262,7 @@ def names(folder: Path) -> list[str]:
 
 def rewind(folder: Path, updates: int) -> None:
     """Makes the checkpoint after so many updates the last one, and removes those after it."""
-    beyond = [name for name in names(folder) if _updates(name) > updates]
+    beyond = [name for name in names(folder) if updates_of(name) > updates]
     if last(folder) in beyond:
         make_last(folder, name_at(folder, updates))
         for name in beyond:
@@ -271,10 +271,11 @@ def rewind(folder: Path, updates: int) -> None:
 
 def names_at(folder: Path, updates: int) -> list[str]:
     """Names of the complete checkpoints after so many updates, oldest first."""
-    return [name for name in names(folder) if _updates(name) == updates]
+    return [name for name in names(folder) if updates_of(name) == updates]
 
 
-def _updates(name: str) -> int:
+def updates_of(name: str) -> int:
+    """The updates that a checkpoint is named after."""
     return int(name.split("-", maxsplit=1)[0])
 
 

@@ -8,13 +8,11 @@ the scale of rewards, the environment.
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iqlft.analysis.restored import end_of_pretraining
-from iqlft.config.settings import ConfigError, MachineConfig, OutputConfig, config_fields, to_dict
+from iqlft.config.settings import ConfigError, MachineConfig, OutputConfig, config_fields
 from iqlft.runs import checkpoint
-from iqlft.runs.checkpoint import Checkpoint
 from iqlft.runs.folder import (
     Run,
     RunError,
@@ -23,7 +21,8 @@ from iqlft.runs.folder import (
     refuse_existing,
     surroundings,
 )
-from iqlft.runs.recorded import plain, require_recorded
+from iqlft.runs.recorded import require_recorded
+from iqlft.training.copies import pretrained_as
 from iqlft.training.pacing import updates_for
 from iqlft.training.parallel import Job, Parallel
 from iqlft.training.pretrain import (
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
     from iqlft.config.settings import FinetuneConfig, PretrainConfig
     from iqlft.datasets.loading import OfflineDataset
+    from iqlft.runs.checkpoint import Checkpoint
     from iqlft.training.progress import Reporter
 
 _OWN = {"precision", "runs", "dry_run"}
@@ -77,6 +77,10 @@ def learn_on(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
     if not config.into:
         raise ConfigError(
             "Data that are appended make another run of it: name the copy with --into NAME."
+        )
+    if config.checkpoint:
+        raise ConfigError(
+            "Data are appended to a run's whole pretraining; leave out --append or --checkpoint."
         )
     folders = config.run or (newest_pretrained(config.runs, config.task),)
     config = with_settled_stack(dataclasses.replace(config, run=folders), len(folders))
@@ -136,12 +140,8 @@ def _make(copy: _Copy, appended: Sequence[str]) -> None:
     }
 
     def change(made: Run) -> None:
-        made.write_configuration({"pretrain": to_dict(learner)})
+        pretrained_as(made, learner, saved, keep=False)
         made.write_meta(about, without="finetune")
-        folder, state = made.folder / "checkpoints", dict(saved.state)
-        state["config"] = plain(made.configuration())
-        shutil.rmtree(folder / copy.start)
-        checkpoint.save(folder, state["updates"], Checkpoint(saved.tensors, state))
 
     copy.run.copy(copy.folder, copy.start, change)
 

@@ -6,7 +6,7 @@ import dataclasses
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
-from iqlft.analysis.restored import end_of_pretraining
+from iqlft.analysis.restored import end_of_pretraining, pretrained_for
 from iqlft.config.settings import ConfigError, FinetuneConfig, online_learner, override, to_dict
 from iqlft.config.validation import check
 from iqlft.datasets.value_bounds import ValueBounds
@@ -34,6 +34,7 @@ from iqlft.training.build import (
     require_environment,
     with_settled_precision,
 )
+from iqlft.training.copies import pretrained_as
 from iqlft.training.dry_run import dry_run_finetuning
 from iqlft.training.online import first_evaluation, train_online
 from iqlft.training.pacing import Pacing, updates_for
@@ -63,7 +64,7 @@ from iqlft_workers.discovery import write_endpoint, write_finished
 from iqlft_workers.keys import LearnerKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from iqlft.config.settings import PretrainConfig
@@ -151,7 +152,7 @@ def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
     runs = [Run.open(folder) for folder in _chosen(config)]
     group = alike(runs)[0] if stacked(config, len(runs)) else runs
     for run in group:
-        end_of_pretraining(run)
+        _pretrained(run, config)
     together = group if stacked(config, len(group)) else group[:1]
     plans = [RunPlan(run, _learner(run, config), config) for run in together]
     dataset = load_task_dataset(plans[0].learned, trust=plans[0].config.trust)
@@ -196,7 +197,7 @@ def _start(run: Run, config: FinetuneConfig) -> str:
     Raises:
         RunError: pretraining is not finished, fine-tuning has begun already, or the copy exists.
     """
-    start = end_of_pretraining(run)
+    start = _pretrained(run, config)
     if config.into:
         refuse_existing(copy_folder(run, config), "--into")
     elif run.config("finetune") is not None:
@@ -207,6 +208,29 @@ def _start(run: Run, config: FinetuneConfig) -> str:
             f"{resume}fine-tune a copy from the end of its pretraining with --into NAME."
         )
     return start
+
+
+def _pretrained(run: Run, config: FinetuneConfig) -> str:
+    """Name of the checkpoint at which pretraining ended, or is taken to have ended.
+
+    Raises:
+        ConfigError: no copy is asked for, or the actor's learning rate follows a schedule.
+        RunError: there is no such checkpoint.
+    """
+    before = pretrain_config(run)
+    if config.checkpoint in {0, before.num_updates}:
+        return end_of_pretraining(run)
+    if not config.into:
+        raise ConfigError(
+            "--checkpoint begins before the end of a run's pretraining, which it keeps: name a "
+            "copy with --into NAME."
+        )
+    if getattr(before.hyperparameters, "actor_schedule", "constant") != "constant":
+        raise ConfigError(
+            f"{run.folder} was pretrained with an --actor-schedule over all its updates, so it is "
+            f"no run of {config.checkpoint:,} updates at any earlier checkpoint; pretrain one."
+        )
+    return pretrained_for(run, config.checkpoint)
 
 
 def _load_start(run: Run, config: FinetuneConfig) -> Checkpoint:
@@ -226,17 +250,30 @@ def _claim(plan: FinetunePlan, stack: Stack) -> Run:
     run, config = plan.run, plan.config
     start = _start(run, config)
     if config.into:
-        run = run.copy(copy_folder(run, config), start)
+        run = run.copy(copy_folder(run, config), start, _ends_earlier(plan, start))
     else:
         run.claim()
         _start(run, config)  # Another process may have begun since this was asked first.
     with writing(run.folder, "repeat the command"):
-        checkpoint.make_last(run.folder / "checkpoints", start)
+        if not config.into:
+            checkpoint.make_last(run.folder / "checkpoints", start)
         # The status first: without it nothing would continue a run that is killed in between.
         learner = {"algorithm": plan.learned.algorithm} | learner_machine(stack)
         run.write_meta({"status": "running", "finetune": learner | surroundings()})
-        run.write_config("finetune", to_dict(dataclasses.replace(config, run=(), into="")))
+        own = dataclasses.replace(config, run=(), into="", checkpoint=0)
+        run.write_config("finetune", to_dict(own))
     return run
+
+
+def _ends_earlier(plan: FinetunePlan, start: str) -> Callable[[Run], None] | None:
+    """What makes of a copy one whose pretraining ended at an earlier checkpoint, if it is to."""
+    before, updates = pretrain_config(plan.run), plan.config.checkpoint
+    if updates in {0, before.num_updates}:
+        return None
+    learner = dataclasses.replace(before, num_updates=updates)
+    # Not the plan's, which is in what is learned online.
+    saved = checkpoint.load(plan.run.folder / "checkpoints", start)
+    return lambda made: pretrained_as(made, learner, saved, keep=True)
 
 
 @flushed_denormals()

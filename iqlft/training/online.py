@@ -29,6 +29,7 @@ def first_evaluation(session: Session[Online]) -> None:
     """
     if not session.phase.fresh:
         return
+    session.wait_for_evaluation()  # One of pretraining, where that was left before its end.
     last, now = session.last, (session.member.updates, session.plan.config.eval_episodes)
     if last is None or not session.phase.keeps_policy or (last.updates, last.episodes) != now:
         session.evaluate()

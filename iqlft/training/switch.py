@@ -100,7 +100,10 @@ def _pretrained(
         num_updates=learned[0].num_updates,
     )
     for index, plan in enumerate(plans):
-        saved = checkpoint.load(plan.run.folder / "checkpoints", end_of_pretraining(plan.run))
+        saved = _start(plan)
+        if saved.state["phase"] != "offline":
+            name = end_of_pretraining(plan.run)
+            saved = checkpoint.load(plan.run.folder / "checkpoints", name)
         with checkpoint.fitting(plan.run.folder):
             algorithm.load_state(algorithm_tensors(saved.tensors), index)
     return algorithm
