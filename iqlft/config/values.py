@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from contextlib import suppress
 from typing import Any
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -62,10 +63,10 @@ def whole_number(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        number = float(text)
-        if not number.is_integer():
-            raise ValueError(f"{text!r} is not a whole number") from None
-        return int(number)
+        with suppress(ValueError):
+            if (number := float(text)).is_integer():
+                return int(number)
+        raise ValueError(f"{text!r} is not a whole number") from None
 
 
 def read(value: Any, kind: Any, key: str, source: str) -> Any:  # noqa: ANN401

@@ -11,6 +11,7 @@ from minari.dataset.minari_dataset import DATASET_ID_RE
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.metadata import read_metadata
 from iqlft.datasets.storage import dataset_path, local_ids, require_absent
+from iqlft_workers.files import file_stats
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,16 +45,13 @@ def list_local() -> list[LocalDataset]:
 
 def _local(dataset_id: str) -> LocalDataset:
     path, sizes, damage = dataset_path(dataset_id), (0, 0), ""
+    size = sum(each.st_size for each in file_stats(path))
     try:
         metadata = read_metadata(dataset_id)
         sizes = metadata["total_steps"], metadata["total_episodes"]
     except DatasetError as error:
         damage = str(error)
-    return LocalDataset(dataset_id, *sizes, _size_bytes(path), path, damage)
-
-
-def _size_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return LocalDataset(dataset_id, *sizes, size, path, damage)
 
 
 def download(dataset_id: str, *, force: bool = False) -> Path:

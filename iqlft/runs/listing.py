@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from iqlft.runs.curves import read_run
 from iqlft.runs.folder import METRICS, RunError, read_meta
+from iqlft_workers.files import file_stats
 
 if TYPE_CHECKING:
     from iqlft.runs.scores import Score
@@ -74,7 +75,7 @@ def list_runs(root: Path) -> list[Listed]:
 
 def _listed(folder: Path) -> Listed:
     """A run, whatever state it is in."""
-    stats = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    stats = file_stats(folder)
     try:
         meta = read_meta(folder)
     except RunError:
@@ -98,13 +99,25 @@ def _listed(folder: Path) -> Listed:
 
 
 def _progress(folder: Path) -> tuple[int, int]:
-    """Updates and environment steps of the last whole row of metrics; zeros without one."""
-    with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
-        # The last line may be one that is being written.
-        lines = (folder / METRICS).read_bytes().split(b"\n")[:-1]
-        row = json.loads(lines[-1])
-        return int(row["updates"]), int(row["env_steps"])
-    return 0, 0
+    """Updates and environment steps of the last whole row of metrics or the last checkpoint."""
+    updates, env_steps = 0, 0
+    for tell in (_last_row, _last_state):
+        with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+            told = json.loads(tell(folder))
+            updates = max(updates, int(told["updates"]))
+            env_steps = max(env_steps, int(told["env_steps"]))
+    return updates, env_steps
+
+
+def _last_row(folder: Path) -> bytes:
+    # The last line may be one that is being written.
+    return (folder / METRICS).read_bytes().split(b"\n")[-2]
+
+
+def _last_state(folder: Path) -> bytes:
+    checkpoints = folder / "checkpoints"
+    name = (checkpoints / "last").read_text(encoding="utf-8").strip()
+    return (checkpoints / name / "state.json").read_bytes()
 
 
 def _claimed(folder: Path) -> bool:

@@ -17,7 +17,7 @@ from iqlft.runs import checkpoint
 from iqlft.runs.folder import ENDPOINT, JOURNAL, Run, RunError
 from iqlft.runs.policy import load_policy
 from iqlft.training.new_transitions import SURVEY, survey_new
-from iqlft_workers.files import TEMPORARY
+from iqlft_workers.files import TEMPORARY, file_stats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -196,5 +196,4 @@ def _temporary(folder: Path) -> list[Path]:
 
 
 def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(each.stat().st_size for each in files if each.is_file())
+    return sum(each.st_size for each in file_stats(path))

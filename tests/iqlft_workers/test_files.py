@@ -8,6 +8,7 @@ import pytest
 
 from iqlft_workers.files import (
     TEMPORARY,
+    file_stats,
     new_folder,
     replacing,
     write_atomically,
@@ -95,3 +96,14 @@ def test_a_device_and_a_folder_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_output(tmp_path / "absent" / "file", "text")
     assert [path.name for path in tmp_path.iterdir()] == ["null"]
+
+
+def test_a_folder_is_measured_without_what_is_gone_or_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name, size in (("a", 3), ("deep/b", 4)):
+        (tmp_path / name).write_bytes(bytes(size))
+    (tmp_path / "gone").symlink_to(tmp_path / "was.here")
+    os.mkfifo(tmp_path / "pipe")
+    assert sorted(each.st_size for each in file_stats(tmp_path)) == [3, 4]
+    assert [each.st_size for each in file_stats(tmp_path / "a")] == [3]
+    assert file_stats(tmp_path / "absent") == []

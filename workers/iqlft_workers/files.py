@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,6 +138,20 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def file_stats(path: Path) -> list[os.stat_result]:
+    """Sizes and times of a file, or of all files under a folder; what vanishes meanwhile has none.
+
+    So a folder may be measured while others write in it.
+    """
+    found, folders = [path], os.walk(path)
+    found += [Path(folder, name) for folder, _, names in folders for name in names]
+    stats = []
+    for each in found:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            stats.append(each.stat())
+    return [each for each in stats if stat.S_ISREG(each.st_mode)]
 
 
 def _beside(path: Path) -> Path:

@@ -30,6 +30,7 @@ from iqlft.config.settings import (
     with_settings,
 )
 from iqlft.config.validation import check
+from iqlft.config.values import whole_number
 
 NUMBERS = st.floats(1e-6, 1.0, exclude_min=True)
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8)
@@ -163,6 +164,12 @@ def test_numbers_may_be_written_as_people_write_them() -> None:
     assert (config.env_steps, config.seed) == (50_000, 2)
     assert isinstance(config.num_updates, int)
     assert isinstance(config.seed, int)
+
+
+@pytest.mark.parametrize("text", ["five", "1.5", "inf", "nan", "1e-1", ""])
+def test_what_is_no_whole_number_is_called_that(text: str) -> None:
+    with pytest.raises(ValueError, match=f"'{text}' is not a whole number"):
+        whole_number(text)
 
 
 def test_a_key_of_another_command_is_left_to_it() -> None:

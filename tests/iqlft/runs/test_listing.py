@@ -41,6 +41,17 @@ def test_runs_are_listed_with_what_they_have(make_run: MakeRun, tmp_path: Path) 
     assert 0 <= found[done].age_seconds < 60
 
 
+def test_one_that_was_interrupted_before_its_first_row_is_as_far_as_its_checkpoint(
+    fresh: Path,
+) -> None:
+    (fresh / "metrics.jsonl").write_bytes(b"")
+    (fresh / "curves.csv").write_bytes((fresh / "curves.csv").read_bytes().split(b"\n")[0] + b"\n")
+    # A file of a run that goes on may be gone when it is asked for.
+    (fresh / "gone").symlink_to(fresh / "was.here")
+    (listed,) = list_runs(fresh)
+    assert (listed.updates, listed.env_steps, listed.last) == (300, 0, None)
+
+
 def test_the_command_lists_them_for_people_and_for_programs(
     make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
