@@ -17,7 +17,7 @@ from iqlft.cli.parsing import parse_known, settings
 from iqlft.config import settings as configs
 from iqlft.config.errors import ConfigError, nearest
 from iqlft.runs.folder import Run, pretrain_config
-from iqlft.training.interruption import STOPPING
+from iqlft.training.interruption import handling
 from iqlft.training.seeds import learned, run_folder
 from iqlft_workers.errors import Stopped, UserError
 
@@ -181,15 +181,8 @@ def _passing_on(trainer: Trainer) -> Iterator[list[int]]:
         heard.append(number)
         trainer.tell(signal.Signals(number))
 
-    before = {each: signal.getsignal(each) for each in STOPPING}
-    try:
-        for each in STOPPING:
-            if each == signal.SIGINT or before[each] != signal.SIG_IGN:
-                signal.signal(each, handle)
+    with handling(handle):
         yield heard
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def submit(executor: Any, cells: Sequence[Cell]) -> list[Any]:  # noqa: ANN401 -- of an extra

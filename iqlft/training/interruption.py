@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from iqlft_workers.errors import Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from types import FrameType
 
@@ -57,25 +58,30 @@ class StopSignal:
             self._impatient = True
         self.requested = True
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handles the signals inside the block, where the main thread is ours to ask.
+    def listening(self) -> AbstractContextManager[None]:
+        """Handles the signals inside the block, see `handling`."""
+        return handling(self._handle)
 
-        What was ignored before, as by `nohup`, stays so; but for Ctrl-C, which a shell ignores for
-        what it starts in the background.
-        """
-        before: dict[signal.Signals, Any] = {}
-        try:
-            for each in STOPPING:
-                if each == signal.SIGINT or signal.getsignal(each) != signal.SIG_IGN:
-                    before[each] = signal.signal(each, self._handle)
-        except ValueError:  # Not the main thread: the caller owns the signals.
-            before = {}
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
+
+@contextmanager
+def handling(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Calls a function for the signals that ask to stop, where the main thread is ours to ask.
+
+    What was ignored before, as by `nohup`, stays so; but for Ctrl-C, which a shell ignores for what
+    it starts in the background.
+    """
+    before: dict[signal.Signals, Any] = {}
+    try:
+        for each in STOPPING:
+            if each == signal.SIGINT or signal.getsignal(each) != signal.SIG_IGN:
+                before[each] = signal.signal(each, handle)
+    except ValueError:  # Not the main thread: the caller owns the signals.
+        before = {}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def leave_to_parent() -> None:
