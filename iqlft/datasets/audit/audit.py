@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from iqlft.datasets.antmaze.published import ContentHash, is_published
 from iqlft.datasets.antmaze.tasks import generated
-from iqlft.datasets.audit.findings import Finding
+from iqlft.datasets.audit.findings import Finding, known
 from iqlft.datasets.audit.measures import MazeMeasures
 from iqlft.datasets.audit.replay_check import replay_check
 from iqlft.datasets.audit.schema import SchemaCheck
@@ -56,18 +56,22 @@ def check(dataset_id: str, *, trust: bool = False) -> list[Finding]:
     findings = schema.findings(unreadable)
     if unreadable or not sound or not schema.num_transitions:
         return findings
-    findings.append(replay_check(dataset, trust=trust))
+    measured = [] if measures is None else measures.findings()
+    others = [replay_check(dataset, trust=trust)]
     if content is not None:
-        findings.append(_identity(dataset_id, content.digest))
+        published = is_published(dataset_id, content.digest)
+        others.append(_identity(published, content.digest))
+        if published:
+            findings, measured = known(findings), known(measured)
     if reason:
-        findings.append(Finding("ways through the maze", None, note=reason))
-    return findings if measures is None else findings + measures.findings()
+        others.append(Finding("ways through the maze", None, note=reason))
+    return [*findings, *others, *measured]
 
 
-def _identity(dataset_id: str, digest: str) -> Finding:
+def _identity(published: bool | None, digest: str) -> Finding:
     """Whether it is the published dataset, which others may have but need not."""
     answers = {True: "is it", False: "another one", None: "none is published under this id"}
-    answer = answers[is_published(dataset_id, digest)]
+    answer = answers[published]
     return Finding("the published dataset", None, note=f"{answer} (hash of its content {digest})")
 
 

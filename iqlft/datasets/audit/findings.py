@@ -10,8 +10,10 @@ from iqlft.datasets.errors import DatasetError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-Verdict = Literal["ok", "outside", "broken", "-"]
-"""`outside` its band, `broken` where the form of the data is wrong, `-` where nothing is asked."""
+Verdict = Literal["ok", "outside", "known", "broken", "-"]
+"""`outside` its band, `known` to be that of the published dataset, `broken` where the form of the
+data is wrong, `-` where nothing is asked.
+"""
 Style = Literal["text", "markdown"]
 """How findings are written."""
 _HEADINGS = ("check", "value", "band", "verdict", "note")
@@ -99,6 +101,17 @@ def measurement(
 def failures(findings: Iterable[Finding]) -> list[Finding]:
     """The findings that are broken or outside their band."""
     return [finding for finding in findings if finding.verdict in {"broken", "outside"}]
+
+
+def known(findings: Iterable[Finding]) -> list[Finding]:
+    """What was measured in a published dataset: where that lies outside, it is known to."""
+    note = "of the published dataset"
+    return [
+        each._replace(verdict="known", note=each.note or note)
+        if each.verdict == "outside"
+        else each
+        for each in findings
+    ]
 
 
 def show(value: float | None) -> str:

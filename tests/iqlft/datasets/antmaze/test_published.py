@@ -10,10 +10,13 @@ import minari
 import pytest
 
 from iqlft.datasets.antmaze import published
+from iqlft.datasets.antmaze.bands import AT_BOUNDS, BANDS, PACE, STUCK
 from iqlft.datasets.antmaze.generation import make_dataset
 from iqlft.datasets.antmaze.published import content_digest, is_published, published_hashes
 from iqlft.datasets.antmaze.tasks import generated
+from iqlft.datasets.audit import audit
 from iqlft.datasets.audit.audit import check
+from iqlft.datasets.audit.findings import Band, Finding, failures
 from iqlft.datasets.loading import load_dataset
 
 DIGEST = """
@@ -68,6 +71,27 @@ def test_a_dataset_is_the_published_one_if_its_content_is(
     # With other rewards it is the same dataset; in another goal mode not all of it is read.
     assert load_dataset(corner, reward_shift=-1).published is True
     assert load_dataset(corner, goal="stored").published is None
+
+
+def test_where_the_published_dataset_lies_outside_of_a_band_it_is_known_to(
+    corner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = [AT_BOUNDS, PACE]
+    monkeypatch.setitem(BANDS, corner, {name: Band(100, 101) for name in far} | {STUCK: Band(0, 1)})
+    hashes = tmp_path / "published.json"
+    monkeypatch.setattr(published, "_HASHES", hashes)
+    digest = content_digest(minari.load_dataset(corner))
+    for recorded, verdict in ((digest, "known"), ("0" * 32, "outside")):
+        hashes.write_text(json.dumps({corner: recorded}))
+        findings = check(corner)
+        by_name = {each.name: each for each in findings}
+        assert [by_name[each].verdict for each in (*far, STUCK)] == [verdict, verdict, "ok"]
+        assert [each.name for each in failures(findings)] == (far if verdict == "outside" else [])
+    hashes.write_text(json.dumps({corner: digest}))
+    # That it is replayed differently here is news, whoever has published it.
+    other = Finding("replayed positions differ by", 1.0, verdict="outside")
+    monkeypatch.setattr(audit, "replay_check", lambda *_, **__: other)
+    assert failures(check(corner)) == [other]
 
 
 def test_nothing_is_said_of_other_datasets() -> None:
