@@ -80,12 +80,17 @@ def fine_tuning_results(
         published: which.
         algorithms: those that `same` is about, as runs spell them.
     """
-    names = {_plain(each) for each in algorithms}
+    names = [*algorithms]
     results: dict[str, list[PublishedRow]] = {}
     for row in published_rows() if published != "none" else ():
-        if row.after is not None and (published == "all" or _plain(row.algorithm) in names):
+        if row.after is not None and (published == "all" or is_among(row.algorithm, names)):
             results.setdefault(row.result, []).append(row)
     return list(results.values())
+
+
+def is_among(algorithm: str, names: Iterable[str]) -> bool:
+    """Whether an algorithm is one of some others, as a source or as a run spells it."""
+    return _plain(algorithm) in map(_plain, names)
 
 
 def _plain(algorithm: str) -> str:

@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from iqlft.analysis.names import series_name, short_task
-from iqlft.analysis.published import fine_tuning_results
+from iqlft.analysis.published import fine_tuning_results, is_among
 from iqlft.analysis.summary import (
     Group,
     Series,
@@ -139,8 +139,10 @@ def before_after_figure(
     for panel, timeline, axes in zip(panels, timelines, used, strict=True):
         if direct:
             name_lines(axes, panel, names, timeline)
+        shown = [group.series.algorithm for group in panel.groups]
         for mark in marks:
-            mark.draw(axes, panel.task)
+            if is_among(mark.algorithm, shown):
+                mark.draw(axes, panel.task)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     if dumbbell_part is not None:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from iqlft.analysis.summary import Group
     from iqlft.figures.panels import Timeline
 
-MARKERS = ("D", "x", "+", "1")
-"""Markers of published results, none of which stands for a series; a fifth begins again.
+MARKERS = ("D", "x", "+", "1", "2", "3", "4", "|", "_")
+"""Markers of published results, none of which stands for a series; a tenth begins again.
 
 They are of one place, and often of almost one number: each stays visible on the ones before.
 """
@@ -39,11 +39,13 @@ class Mark(NamedTuple):
 
     Attributes:
         label: whose it is, of which algorithm and data, after how much training.
+        algorithm: of which algorithm, as its source spells it.
         marker: how it is drawn.
         points: by task, places on the panel's axis and numbers.
     """
 
     label: str
+    algorithm: str
     marker: str
     points: dict[str, list[tuple[float, float]]]
 
@@ -84,7 +86,8 @@ def place_marks(
                 for length in first.phase_length(phase)
             )
             label = f"{first.result}, {first.dataset_version}, {lengths}"
-            marks.append(Mark(label, MARKERS[len(marks) % len(MARKERS)], points))
+            marker = MARKERS[len(marks) % len(MARKERS)]
+            marks.append(Mark(label, first.algorithm, marker, points))
     return marks
 
 

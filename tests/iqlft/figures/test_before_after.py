@@ -306,6 +306,21 @@ def test_published_results_are_marked_where_their_protocol_ends(make_run: MakeRu
     ]
 
 
+def test_each_panel_has_the_marks_of_its_algorithms_and_each_source_its_own(
+    make_run: MakeRun,
+) -> None:
+    names = ("iql", "awac", "cql", "calql", "rlpd")  # More than share a panel.
+    figure = before_after_figure(
+        [read_run(make_run(algorithm=name, online=[0.5, 0.9])) for name in names]
+    )
+    marks = {axes.get_title(): lines_of(axes, "published") for axes in figure.axes[: len(names)]}
+    # One at the switch and one at the end, of the paper and of CORL; nobody switches to RLPD.
+    assert {title: len(lines) for title, lines in marks.items()} == {
+        "IQL": 4, "AWAC": 4, "CQL": 4, "Cal-QL": 2, "RLPD": 0
+    }  # fmt: skip
+    assert len({line.get_marker() for lines in marks.values() for line in lines}) == 7
+
+
 def test_a_run_without_an_online_phase_is_marked_at_its_end(make_run: MakeRun) -> None:
     figure = before_after_figure([read_run(make_run())])
 
