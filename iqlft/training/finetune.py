@@ -267,10 +267,10 @@ def _claim(plan: FinetunePlan, stack: Stack) -> Run:
 
 def _ends_earlier(plan: FinetunePlan, start: str) -> Callable[[Run], None] | None:
     """What makes of a copy one whose pretraining ended at an earlier checkpoint, if it is to."""
-    before, updates = pretrain_config(plan.run), plan.config.checkpoint
-    if updates in {0, before.num_updates}:
+    before, learned = pretrain_config(plan.run), plan.learned
+    if learned.num_updates == before.num_updates:
         return None
-    learner = dataclasses.replace(before, num_updates=updates)
+    learner = dataclasses.replace(before, num_updates=learned.num_updates)
     # Not the plan's, which is in what is learned online.
     saved = checkpoint.load(plan.run.folder / "checkpoints", start)
     return lambda made: pretrained_as(made, learner, saved, keep=True)

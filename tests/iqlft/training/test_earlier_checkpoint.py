@@ -19,6 +19,7 @@ from iqlft.runs.folder import Run, RunError, pretrain_config
 from iqlft.training.finetune import dry_run, finetune
 from iqlft.training.pretrain import pretrain
 from iqlft.training.resume import resume
+from run_fixtures import rewind
 
 EARLIER, WHOLE = 60, 150
 SWITCH: dict[str, Any] = {
@@ -109,11 +110,8 @@ def test_a_pretraining_that_is_not_finished_has_earlier_checkpoints_too(
     going = Path(shutil.copytree(runs / "long", tmp_path / "antmaze-corner" / "going"))
     run = Run.open(going)
     state = checkpoint.load(going / "checkpoints", "000000060").state["config"]
+    rewind(going, "000000060")
     run.write_meta({"status": "running"})
-    for name in checkpoint.names(going / "checkpoints"):
-        if name > "000000060":
-            shutil.rmtree(going / "checkpoints" / name)
-    checkpoint.make_last(going / "checkpoints", "000000060")
     assert state["pretrain"]["num_updates"] == WHOLE
     (copy,) = finetune(
         dataclasses.replace(online, run=(going,), into="early", checkpoint=EARLIER, env_steps=20)
