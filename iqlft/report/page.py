@@ -200,7 +200,10 @@ def _diagnostics(run: RunCurve, data: RunData, folder: Path) -> Section:
     history, advantages, left_out = data.history, None, ""
     shown, words = _logged(history)
     try:
-        advantages = _advantages(data)
+        advantages, left_out = _advantages(data)
+    except UserError as error:
+        left_out = f"The advantages are left out: {error}"
+    if advantages:
         sizes = " and ".join(f"{len(s):,} {name}" for name, s in advantages.samples.items())
         words += (
             f" Advantages that the newest checkpoint ({data.critics.updates:,} updates) gives "
@@ -208,8 +211,6 @@ def _diagnostics(run: RunCurve, data: RunData, folder: Path) -> Section:
             "exp(inverse temperature \N{MULTIPLICATION SIGN} advantage) is clipped at 100; the "
             "outermost bars hold what lies beyond."
         )
-    except UserError as error:
-        left_out = f"The advantages are left out: {error}"
     with mpl.rc_context(style(WIDE)):
         figure = diagnostics_figure(history, timeline(run, history), advantages)
         png, _ = save_figure(figure, folder, "diagnostics")
@@ -270,13 +271,14 @@ def timeline(run: RunCurve, history: History) -> Timeline:
     )
 
 
-def _advantages(data: RunData) -> Advantages:
+def _advantages(data: RunData) -> tuple[Advantages | None, str]:
+    """Of what transitions there are; and which are left out, and why."""
     critics = data.critics
-    surveys = {"dataset": data.dataset} | ({"new": data.new} if data.new else {})
+    surveys, left_out = _surveys(data)
     samples = {
         name: critics.advantages(each.observations, each.actions) for name, each in surveys.items()
     }
-    return Advantages(samples, critics.clipped_from)
+    return Advantages(samples, critics.clipped_from) if samples else None, left_out
 
 
 def _maze_map(data: RunData, folder: Path) -> Section:
@@ -284,13 +286,8 @@ def _maze_map(data: RunData, folder: Path) -> Section:
     if task is None:
         return _no_maze(data)
     paths = data.paths
-    surveys, left_out = {}, ""
-    try:
-        surveys["dataset transitions"] = data.dataset
-    except UserError as error:
-        left_out = f"The dataset's visits are left out: {error}"
-    if data.new is not None:
-        surveys["new transitions"] = data.new
+    surveys, left_out = _surveys(data)
+    surveys = {f"{name} transitions": each for name, each in surveys.items()}
     with mpl.rc_context(style(WIDE)):
         png, _ = save_figure(maze_figure(task.maze, surveys, paths), folder, "maze")
     reported = [path.success for path in paths if path.success is not None]
@@ -314,13 +311,32 @@ def _maze_map(data: RunData, folder: Path) -> Section:
     )
 
 
+def _surveys(data: RunData) -> tuple[dict[str, Survey], str]:
+    """The transitions of the `dataset` and the `new` ones, and which are left out, and why."""
+    surveys: dict[str, Survey] = {}
+    left_out = []
+    parts: dict[str, Callable[[], Survey | None]] = {
+        "dataset": lambda: data.dataset,
+        "new": lambda: data.new,
+    }
+    for name, look in parts.items():
+        try:
+            found = look()
+        except UserError as error:
+            left_out.append(f"The {name} transitions are left out: {error}")
+        else:
+            surveys |= {name: found} if found else {}
+    return surveys, " ".join(left_out)
+
+
 def _value_map(data: RunData, folder: Path) -> Section:
     task = data.task
     if task is None:
         return _no_maze(data)
-    critics, dataset, new = data.critics, data.dataset, data.new
+    critics, dataset = data.critics, data.dataset
+    surveys, left_out = _surveys(data)
     values = place_values(critics.values, task, dataset.observations[:POSTURES])
-    visits = [each.visits for each in (dataset, new) if each and each.visits is not None]
+    visits = [each.visits for each in surveys.values() if each.visits is not None]
     with mpl.rc_context(style(NARROW)):
         figure = value_figure(task.maze, values, np.sum(visits, axis=0))
         png, _ = save_figure(figure, folder, "value")
@@ -333,7 +349,7 @@ def _value_map(data: RunData, folder: Path) -> Section:
     shown = values[(np.sum(visits, axis=0) > 0) & np.isfinite(values)]
     low, high = shown.min(initial=np.inf), shown.max(initial=-np.inf)
     seen = f"The maze from above, coloured by V, which goes from {low:.3g} to {high:.3g}."
-    return Section(picture=Picture(png, with_minus_signs(seen), words))
+    return Section(picture=Picture(png, with_minus_signs(seen), words), left_out=left_out)
 
 
 def _no_maze(data: RunData) -> Section:

@@ -16,12 +16,13 @@ from iqlft.analysis.restored import restored
 from iqlft.analysis.survey import maze_task, survey
 from iqlft.datasets.errors import DatasetError
 from iqlft.runs.checkpoint import CheckpointError
-from iqlft.runs.folder import METRICS, pretrain_config
+from iqlft.runs.folder import JOURNAL, METRICS, RunError, pretrain_config
+from iqlft.runs.listing import progress
 from iqlft.runs.metrics_log import read_history
 from iqlft.runs.policy import load_policy
 from iqlft.training.build import load_task_dataset
 from iqlft.training.evaluation import FIRST_SEED
-from iqlft.training.new_transitions import survey_new
+from iqlft.training.new_transitions import SURVEY, survey_new
 from iqlft.training.pretrain import require_same_dataset
 
 if TYPE_CHECKING:
@@ -114,8 +115,21 @@ class RunData:
 
     @functools.cached_property
     def new(self) -> Survey | None:
-        """The new transitions; None where there are none."""
-        return survey_new(self._run.folder, self.policy, self.task)
+        """The new transitions; None where there are none.
+
+        Raises:
+            RunError: they are lost, or cannot be read.
+        """
+        folder = self._run.folder
+        found = survey_new(folder, self.policy, self.task)
+        _, env_steps = progress(folder)
+        if found is None and env_steps:
+            raise RunError(
+                f"{folder} has taken {env_steps:,} environment steps and holds none of their "
+                f"transitions, neither in {JOURNAL} nor, after `iqlft clean`, in {SURVEY}; restore "
+                "the file from a copy."
+            )
+        return found
 
     @functools.cached_property
     def paths(self) -> Sequence[EvaluationPath]:

@@ -84,7 +84,7 @@ def _listed(folder: Path) -> Listed:
         last = read_run(folder).rows[-1]
     except RunError:
         last = None
-    updates, env_steps = _progress(folder)
+    updates, env_steps = progress(folder)
     status = str(meta.get("status", "unknown"))
     return Listed(
         folder,
@@ -98,7 +98,7 @@ def _listed(folder: Path) -> Listed:
     )
 
 
-def _progress(folder: Path) -> tuple[int, int]:
+def progress(folder: Path) -> tuple[int, int]:
     """Updates and environment steps of the last whole row of metrics or the last checkpoint."""
     updates, env_steps = 0, 0
     for tell in (_last_row, _last_state):

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -270,10 +271,26 @@ def test_without_the_dataset_the_rest_is_shown(
     advantages, visits, values = left_out(text)
     for reason in (advantages, visits, values):
         assert "iqlft/antmaze/corner-v1 is not on this machine; make it with" in reason
-    assert advantages.startswith("The advantages are left out: ")
-    assert visits.startswith("The dataset's visits are left out: ")
+    assert advantages.startswith("The dataset transitions are left out: ")
+    assert visits == advantages
+    assert "gives to 340 new transitions drawn at random" in text
     assert len(Page(text).attributes("img")) == 3
     assert "Where the agent was in new transitions, on one scale of colours, and its paths" in text
+
+
+@pytest.mark.usefixtures("corner")
+def test_what_is_drawn_without_the_journal_says_so(finetuned: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finetuned, tmp_path / "run"))
+    shutil.rmtree(folder / "replay")
+    text = write_report([read_run(folder)], tmp_path / "out").read_text()
+    reasons = left_out(text)
+    assert len(reasons) == 3
+    for reason in reasons:
+        assert reason.startswith("The new transitions are left out: ")
+        assert "has taken 340 environment steps and holds none of their transitions" in reason
+    assert "gives to 903 dataset transitions drawn at random" in text
+    assert "Where the agent was in dataset transitions, on one scale of colours" in text
+    assert len(Page(text).attributes("img")) == 4
 
 
 def test_without_transitions_there_are_the_paths_alone(

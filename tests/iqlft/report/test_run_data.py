@@ -63,6 +63,12 @@ def test_before_fine_tuning_there_are_no_new_transitions(pretrained: Path) -> No
     assert RunData(Run.open(pretrained)).new is None
 
 
+def test_new_transitions_that_are_lost_are_not_taken_for_none(copy: Path) -> None:
+    (copy / "replay" / "journal").unlink()
+    with pytest.raises(RunError, match=r"taken 340 environment steps and holds none of their"):
+        _ = RunData(Run.open(copy)).new
+
+
 @pytest.mark.usefixtures("corner")
 def test_another_dataset_than_the_runs_is_refused(copy: Path) -> None:
     meta = json.loads((copy / "meta.json").read_text())

@@ -411,7 +411,7 @@ COMMANDS: dict[str, tuple[str, str, Act]] = {
     "plot": ("finetuned", "csv|meta", reading("plot", "RUN", "--out", "OUT")),
     "report": (
         "finetuned",
-        f"^[^/]*$|{LAST}|policy",
+        f"^[^/]*$|{LAST}|policy|replay",
         reading("report", "RUN", "--out", "OUT"),
     ),
     "evaluate": (
