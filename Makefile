@@ -15,9 +15,9 @@ $(READY): pyproject.toml
 demo: $(READY)
 	$(BIN)/iqlft demo
 
-## The default test suite, in two processes.
+## The default test suite, in three processes: they wait for workers and time a quarter of it.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 ## Format, lint, types and import contracts.
 lint: $(READY)

@@ -1,6 +1,6 @@
 """Simulators that are slow, hang, or exist once."""
 
-import hashlib
+import ctypes
 import os
 import socket
 import time
@@ -15,6 +15,17 @@ from numpy.typing import NDArray
 ID = "slow_environments:Slow-v0"
 STEPS = 5
 """Length of an episode."""
+
+
+def _hang() -> None:
+    """Waits for ever in a call of C that no signal breaks off, as a simulator that is stuck does.
+
+    A mutex that its own thread holds already, so that a processor has nothing to do meanwhile.
+    """
+    mutex, threads = ctypes.create_string_buffer(128), ctypes.CDLL(None)
+    threads.pthread_mutex_init(mutex, None)
+    threads.pthread_mutex_lock(mutex)
+    threads.pthread_mutex_lock(mutex)
 
 
 class Slow(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
@@ -75,7 +86,7 @@ class Slow(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         if self._says:
             os.write(1, f"{self._says}\n".encode())
         if self._count == self._hang_at:
-            hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+            _hang()
         self._count += 1
         return self._observation(), 1.0, False, False, {}
 

@@ -324,6 +324,7 @@ def test_a_local_worker_that_is_rejected_tries_again_and_the_run_goes_on(
     make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(pool_module, "BACK_OFF_SECONDS", 0.01)
+    monkeypatch.setattr(pool_module, "MAX_RESTARTS", 1)
     events: list[str] = []
     with learner(tmp_path / "journal") as gateway:
         gateway.publish(make_weights(3, 1))
@@ -332,7 +333,7 @@ def test_a_local_worker_that_is_rejected_tries_again_and_the_run_goes_on(
             wait_until(gateway.worker_status)
             with WorkerPool(1, gateway.endpoint, tmp_path, gateway.own_keys) as pool:
                 # More often than a worker that dies is started again.
-                wait_until(lambda: events.extend(pool.watch()) or len(events) > 6, 60)
+                wait_until(lambda: events.extend(pool.watch()) or len(events) > 2, 60)
                 other.terminate()
                 other.wait(30)
                 before = gateway.worker_status()[0].env_steps

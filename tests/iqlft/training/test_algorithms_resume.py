@@ -28,6 +28,8 @@ AT_MOST = {"num_critics": 3, "critic_updates": 2, "sampled_actions": 2, "target_
 """Settings that cost time and change nothing of what is to be resumed."""
 EVALUATED = {"iql": 1}
 """Evaluation episodes; what they go by is the same for all, and takes half of the time."""
+OF_EACH_KIND = "td3bc", "rlpd", "calql"
+"""A tensor beside the networks, several batches an update, returns to go; the others are slow."""
 REMEDIED = {"clip_targets": True, "critic_layer_norm": True}
 """IQL without them is stopped and resumed in `test_pretrain` and `test_finetune`."""
 
@@ -87,8 +89,13 @@ def assert_same_end(run: Path, other: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "own"),
     [
-        *((name, {}) for name in ALGORITHMS if name != "iql"),
         ("iql", REMEDIED),
+        *((name, {}) for name in OF_EACH_KIND),
+        *(
+            pytest.param(name, {}, marks=pytest.mark.slow)
+            for name in ALGORITHMS
+            if name not in {"iql", *OF_EACH_KIND}
+        ),
         pytest.param("awac", REMEDIED, marks=pytest.mark.slow),
     ],
 )

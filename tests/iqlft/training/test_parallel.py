@@ -160,6 +160,7 @@ def start_two_of_three(start: Start, config: PretrainConfig) -> subprocess.Popen
     return process
 
 
+@pytest.mark.slow
 @two_cores
 def test_an_interrupt_lets_every_seed_checkpoint_and_says_how_to_go_on(
     several: PretrainConfig, start: Start, pretrained: Path
