@@ -14,7 +14,7 @@ from pathlib import Path
 import course
 from keep import keep
 
-from iqlft.analysis.published import PublishedRow, fine_tuning_results
+from iqlft.analysis.published import PublishedRow, published_results
 from iqlft.analysis.summary import count_range, group_runs, short_count, summarise
 from iqlft.analysis.table import format_table, show_estimate
 from iqlft.figures.before_after import plot_before_after
@@ -75,8 +75,8 @@ def table(runs: Sequence[RunCurve]) -> Iterator[str]:
     found = {group.task: group for group in groups}
     if len(found) < len(groups):
         raise ValueError("A task has runs on several sets; the table has a place for one.")
-    results = fine_tuning_results("same", ["iql"])
-    sources = [f"{result[0].source}, {result[0].dataset_version}" for result in results]
+    results = published_results("same", ["iql"])
+    sources = [f"{result[0].label}, {result[0].dataset_version}" for result in results]
     yield f"| task | before | after | change | seeds | reached | {' | '.join(sources)} |"
     yield "|---" * (6 + len(results)) + "|"
     for task in [row.task for row in results[0]]:

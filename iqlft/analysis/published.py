@@ -1,7 +1,7 @@
 """Published results, as package data: `published.csv`.
 
-Its column `run_task` names the task of ours that a row is comparable with: the published names
-(`umaze`) lack the `antmaze-` of ours. A task that stands in no row has no published number.
+Its tasks are AntMaze's by the names of the papers (`umaze`), which both `antmaze-umaze` and
+`d4rl-antmaze-umaze` of ours are. A task that stands in no row has no published number.
 """
 
 from __future__ import annotations
@@ -22,35 +22,43 @@ Marked = Literal["same", "none"]
 
 
 class PublishedRow(NamedTuple):
-    """One published number, or pair of them.
+    """One published number, or pair of them: success in per cent.
 
     Attributes:
         source: the paper or repository.
         dataset_version: such as `antmaze-v0`; numbers of different versions differ.
         algorithm: as spelled in the source.
-        task: our name of the task.
-        protocol: such as `1M offline + 1M online`.
-        before: percent success after the offline phase.
-        after: percent success after the online phase; None for offline protocols.
+        task: such as `antmaze-umaze`.
+        offline_updates: of its protocol; 0 where it learns online from the first step on.
+        env_steps: alike; 0 where it ends with pretraining.
+        seeds: how many; None where the source does not say.
+        before: after the offline phase.
+        after: after the online phase; None where there is none.
     """
 
     source: str
     dataset_version: str
     algorithm: str
     task: str
-    protocol: str
+    offline_updates: int
+    env_steps: int
+    seeds: int | None
     before: float
     after: float | None
 
     @property
-    def result(self) -> str:
-        """Whose result it is, and of which algorithm."""
-        return f"{self.source}, {self.algorithm}"
+    def label(self) -> str:
+        """Whose result it is, of how many seeds: `CORL README, 4 seeds`."""
+        return self.source if self.seeds is None else f"{self.source}, {self.seeds} seeds"
 
-    def phase_length(self, phase: str) -> tuple[int, ...]:
-        """Updates (`offline`) or environment steps (`online`) by the protocol; `()` if silent."""
-        match = re.search(rf"(\d+)M {phase}", self.protocol)
-        return (int(match[1]) * 1_000_000,) if match else ()
+    def is_of(self, task: str) -> bool:
+        """Whether it is of a task of ours."""
+        return self.task == _published_name(task)
+
+
+def _published_name(task: str) -> str:
+    """Of the official sets and of those made anew alike."""
+    return task.removeprefix("d4rl-")
 
 
 @functools.cache
@@ -62,8 +70,10 @@ def published_rows() -> tuple[PublishedRow, ...]:
             source=row["source"],
             dataset_version=row["dataset_version"],
             algorithm=row["algorithm"],
-            task=row["run_task"],
-            protocol=row["protocol"],
+            task=f"antmaze-{row['task']}",
+            offline_updates=int(row["offline_updates"]),
+            env_steps=int(row["env_steps"]),
+            seeds=int(row["seeds"]) if row["seeds"] else None,
             before=float(row["before"]),
             after=float(row["after"]) if row["after"] else None,
         )
@@ -71,20 +81,22 @@ def published_rows() -> tuple[PublishedRow, ...]:
     )
 
 
-def fine_tuning_results(
-    published: Published, algorithms: Iterable[str]
+def published_results(
+    published: Published, algorithms: Iterable[str], *, fine_tuned: bool = True
 ) -> list[list[PublishedRow]]:
-    """Published results before and after fine-tuning, one list per source and algorithm.
+    """Published results, one list of tasks per source and algorithm.
 
     Args:
         published: which.
         algorithms: those that `same` is about, as runs spell them.
+        fine_tuned: those before and after fine-tuning, else those that end with pretraining.
     """
     names = [*algorithms]
-    results: dict[str, list[PublishedRow]] = {}
+    results: dict[tuple[str, str], list[PublishedRow]] = {}
     for row in published_rows() if published != "none" else ():
-        if row.after is not None and (published == "all" or is_among(row.algorithm, names)):
-            results.setdefault(row.result, []).append(row)
+        wanted = published == "all" or is_among(row.algorithm, names)
+        if wanted and fine_tuned == (row.after is not None):
+            results.setdefault((row.source, row.algorithm), []).append(row)
     return list(results.values())
 
 
@@ -101,4 +113,5 @@ def _plain(algorithm: str) -> str:
 def task_order(task: str) -> tuple[int, str]:
     """Sort key: published tasks in the order of the papers' tables, then others by name."""
     known = list(dict.fromkeys(row.task for row in published_rows()))
-    return (known.index(task) if task in known else len(known), task)
+    name = _published_name(task)
+    return (known.index(name) if name in known else len(known), task)

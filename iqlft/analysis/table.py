@@ -14,7 +14,7 @@ import io
 import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from iqlft.analysis.published import fine_tuning_results
+from iqlft.analysis.published import published_results
 from iqlft.analysis.statistics import Estimate
 from iqlft.analysis.summary import (
     Series,
@@ -89,7 +89,7 @@ def format_table(
         runs: at least one.
         style: how to write it. `csv` holds every number in full, one result a line.
         published: which published rows to show of the same tasks: those of the same algorithm,
-            all that were fine-tuned, or none.
+            all, or none. Those that end with pretraining stand beside runs that end there.
 
     Returns:
         The table, ending in a newline.
@@ -112,7 +112,8 @@ def table_rows(runs: Sequence[RunCurve], published: Published = "same") -> list[
     tasks = list(dict.fromkeys(summary.task for summary in summaries))
     series = list(dict.fromkeys(summary.series for summary in summaries))
     found = {(summary.task, summary.series): summary for summary in summaries}
-    results = fine_tuning_results(published, {one.algorithm for one in series})
+    results = published_results(published, {one.algorithm for one in series})
+    results += _offline_results([one for one in summaries if one.after is None], published)
     rows = []
     for task in tasks:
         metric = next(s.metric for s in summaries if s.task == task)
@@ -121,12 +122,22 @@ def table_rows(runs: Sequence[RunCurve], published: Published = "same") -> list[
         ]
         # Published AntMaze numbers are success rates: beside another metric they would mislead.
         if metric == "success":
-            rows += [_published_row(task, [row]) for r in results for row in r if row.task == task]
+            rows += [_published_row(task, [row]) for r in results for row in r if row.is_of(task)]
     return (
         rows
         + _total_rows(tasks, series, found, results)
         + _interquartile_rows(tasks, series, found)
     )
+
+
+def _offline_results(untuned: Sequence[Summary], published: Published) -> list[list[PublishedRow]]:
+    """Published results that end with pretraining, of the tasks and algorithms of such runs."""
+    found = published_results(
+        published, {one.series.algorithm for one in untuned}, fine_tuned=False
+    )
+    tasks = {one.task for one in untuned}
+    ours = [[row for row in result if any(map(row.is_of, tasks))] for result in found]
+    return [result for result in ours if result]
 
 
 def before_after_lines(runs: Sequence[RunCurve]) -> list[str]:
@@ -184,20 +195,20 @@ def _our_row(
 
 def _published_row(task: str, parts: Sequence[PublishedRow]) -> TableRow:
     """A published result, or the sum of several over tasks."""
-    before, after = sum(row.before for row in parts), sum(row.after or 0.0 for row in parts)
-    first = parts[0]
+    first, before = parts[0], sum(row.before for row in parts)
+    after = None if first.after is None else sum(row.after or 0.0 for row in parts)
     return TableRow(
         task,
-        first.result,
+        f"{first.source}, {first.algorithm}",
         first.dataset_version,
         METRIC_NAMES["success"],
         _bare(before),
-        _bare(after),
-        _bare(after - before),
-        seeds=(),
+        None if after is None else _bare(after),
+        None if after is None else _bare(after - before),
+        seeds=(first.seeds,) if first.seeds else (),
         episodes=(),
-        updates=first.phase_length("offline"),
-        env_steps=first.phase_length("online"),
+        updates=(first.offline_updates,),
+        env_steps=(first.env_steps,) if first.env_steps else (),
         ours=False,
         kind="total" if len(parts) > 1 else "task",
     )
@@ -220,7 +231,7 @@ def _total_rows(
         summed = total(parts) if len(parts) == len(tasks) else None
         rows.append(_our_row(name, one, metric, summed, "total"))
     for result in results:
-        matching = [row for row in result if row.task in tasks]
+        matching = [row for row in result if any(map(row.is_of, tasks))]
         if len(matching) == len(tasks):
             rows.append(_published_row(name, matching))
     return rows
@@ -301,19 +312,28 @@ def _text(rows: Sequence[TableRow]) -> str:
             lines += ["", f"{row.task:<{width}}{cells}".rstrip()]
         cells = "".join(f"  {cell:<16}" for cell in _scores(row))
         lines.append(f"  {row.result + ', ' + row.data:<{width - 2}}{cells}".rstrip())
-        if row.ours and row.seeds:
-            lines.append(f"    {_effort(row)}")
+        if row.updates or row.env_steps:
+            tuned = any(each.env_steps for each in rows if each.result == row.result)
+            lines.append(f"    {_effort(row, tuned=tuned)}")
     return "\n".join(lines) + "\n"
 
 
-def _effort(row: TableRow) -> str:
-    seeds = "1 seed" if row.seeds == (1,) else f"{count_range(row.seeds)} seeds"
-    counts = f"{count_range(row.episodes)} episodes, {count_range(row.updates)} offline updates"
-    if row.env_steps:
-        return f"{seeds}, {counts}, {count_range(row.env_steps)} environment steps"
-    return (
-        f"{seeds}, {counts}, {'tasks not equally far' if row.kind != 'task' else 'not fine-tuned'}"
-    )
+def _effort(row: TableRow, *, tuned: bool) -> str:
+    """How much training it is of; a sum without steps of tasks with some adds up what is unlike."""
+    parts = [
+        f"{count_range(counts)} {name if counts != (1,) else name.removesuffix('s')}"
+        for counts, name in (
+            (row.seeds, "seeds"),
+            (row.episodes, "episodes"),
+            (row.updates, "offline updates"),
+            (row.env_steps, "environment steps"),
+        )
+        if counts
+    ]
+    if not row.env_steps:
+        apart = tuned and row.kind != "task"
+        parts.append("tasks not equally far" if apart else "not fine-tuned")
+    return ", ".join(parts)
 
 
 def _markdown(rows: Sequence[TableRow]) -> str:

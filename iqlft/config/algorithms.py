@@ -36,6 +36,11 @@ class Hyperparameters:
     hidden_layers: Count = 2
     """Number of hidden layers."""
 
+    @property
+    def known_as(self) -> str:
+        """What papers call the algorithm with these settings; empty where that is its own name."""
+        return ""
+
 
 @dataclass(frozen=True)
 class CriticHyperparameters(Hyperparameters):
@@ -82,6 +87,11 @@ class BCHyperparameters(Hyperparameters):
     """Share of the dataset's episodes to clone, the best by undiscounted return; 0.1 is 10%BC."""
     dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Share of the actor's hidden units dropped in its updates."""
+
+    @property
+    def known_as(self) -> str:
+        """`10%BC` where the best tenth is cloned."""
+        return f"{100 * self.best_share:g}%BC" if self.best_share < 1 else ""
 
 
 @dataclass(frozen=True)

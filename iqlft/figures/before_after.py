@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from iqlft.analysis.names import series_name, short_task
-from iqlft.analysis.published import fine_tuning_results, is_among
+from iqlft.analysis.published import is_among, published_results
 from iqlft.analysis.summary import (
     Group,
     Series,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-    from iqlft.analysis.published import Marked
+    from iqlft.analysis.published import Marked, PublishedRow
     from iqlft.runs.curves import RunCurve
     from iqlft.runs.scores import Metric
 
@@ -105,7 +105,7 @@ def before_after_figure(
     series = list(dict.fromkeys(group.series for group in groups))
     panels = panels_of(groups, width)
     by_task = {task: [group for group in groups if group.task == task] for task in tasks}
-    marks = place_marks(by_task, fine_tuning_results(published, {one.algorithm for one in series}))
+    marks = place_marks(by_task, _marked(groups, published))
     columns = columns_of(len(panels), width)
     direct = named_directly(series, width / columns)
     banded = len(series) <= BANDED and smoothing is None
@@ -149,6 +149,19 @@ def before_after_figure(
         draw_dumbbell(dumbbell_part.subplots(), rows, narrow=width <= 5 or beside)
     legend.draw(figure)
     return figure
+
+
+def _marked(groups: Sequence[Group], published: Marked) -> list[list[PublishedRow]]:
+    """Results of fine-tuning; of algorithms that have none, and were not, those of pretraining."""
+    names = {group.series.algorithm for group in groups}
+    tuned = published_results(published, names)
+    others = {
+        group.series.algorithm
+        for group in groups
+        if not group.tuned
+        and not is_among(group.series.algorithm, [each[0].algorithm for each in tuned])
+    }
+    return tuned + published_results(published, others, fine_tuned=False)
 
 
 def _layout(

@@ -80,12 +80,9 @@ def place_marks(
         points = {task: _points(groups, result) for task, groups in panels.items()}
         if any(points.values()):
             first = result[0]
-            lengths = " + ".join(
-                short_count(length)
-                for phase in ("offline", "online")
-                for length in first.phase_length(phase)
-            )
-            label = f"{first.result}, {first.dataset_version}, {lengths}"
+            phases = first.offline_updates, first.env_steps
+            lengths = " + ".join(short_count(length) for length in phases if length)
+            label = f"{first.label}, {first.algorithm}, {first.dataset_version}, {lengths}"
             marker = MARKERS[len(marks) % len(MARKERS)]
             marks.append(Mark(label, first.algorithm, marker, points))
     return marks
@@ -94,14 +91,14 @@ def place_marks(
 def _points(groups: Sequence[Group], result: Sequence[PublishedRow]) -> list[tuple[float, float]]:
     """Before and after fine-tuning, each at its place on the panel's axis."""
     # Published AntMaze numbers are success rates: beside another metric they would mislead.
-    rows = [row for row in result if row.task == groups[0].task and groups[0].metric == "success"]
+    rows = [row for row in result if row.is_of(groups[0].task) and groups[0].metric == "success"]
     online = timeline_of(groups).online > 0
     points: list[tuple[float, float]] = []
     for row in rows:
-        updates, steps = row.phase_length("offline"), row.phase_length("online")
-        points += [(0 if online else length, row.before) for length in updates]
+        if row.offline_updates:
+            points.append((0 if online else row.offline_updates, row.before))
         if online and row.after is not None:
-            points += [(length, row.after) for length in steps]
+            points.append((row.env_steps, row.after))
     return points
 
 

@@ -26,7 +26,7 @@ def caveats(group: Group, summary: Summary) -> list[str]:
         group: its runs.
         summary: of the group.
     """
-    published = [row for row in published_rows() if row.task == group.task]
+    published = [row for row in published_rows() if row.is_of(group.task)]
     return [
         _data(summary, published),
         *_seeds(summary.num_seeds[0] or len(group.runs), len(group.runs)),
@@ -78,10 +78,8 @@ def _seeds(count: int, trained: int) -> list[str]:
 
 
 def _length(summary: Summary, published: Sequence[PublishedRow]) -> list[str]:
-    offline, online = (
-        max((n for row in published for n in row.phase_length(phase)), default=0)
-        for phase in ("offline", "online")
-    )
+    offline = max((row.offline_updates for row in published), default=0)
+    online = max((row.env_steps for row in published), default=0)
     done = summary.offline_updates, summary.env_steps
     if min(done[0], default=0) >= offline and min(done[1], default=0) >= online:
         return []

@@ -28,7 +28,8 @@ class RunCurve:
     Attributes:
         folder: the run folder.
         task: such as `antmaze-medium-play`.
-        algorithm: such as `iql`, or `iql->rlpd` where it was fine-tuned with another one.
+        algorithm: such as `iql`; `iql->rlpd` where it was fine-tuned with another one; `10%BC`
+            where papers have a name for its settings.
         seed: of the run.
         label: where the data come from, such as `regenerated with the D4RL procedure`.
         rows: evaluations in order, offline before online; never empty.
@@ -128,7 +129,8 @@ def _algorithm(meta: dict[str, Any]) -> str:
     """What a run was pretrained with, and fine-tuned with where that is something else."""
     before, finetuned = str(meta["algorithm"]), meta.get("finetune")
     after = finetuned.get("algorithm", before) if isinstance(finetuned, dict) else before
-    return before if before == after else f"{before}{SWITCH}{after}"
+    known = str(meta.get("known_as") or before)
+    return known if before == after else f"{known}{SWITCH}{after}"
 
 
 def find_runs(root: Path | str) -> list[Path]:

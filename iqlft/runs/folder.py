@@ -56,7 +56,7 @@ _AGAIN = "repeat the command"
 _PRODUCTS = ("replay", "policy", "plots", "tensorboard", "logs")
 """The folders that a copy of a run begins without."""
 _KINDS: dict[str, type] = {
-    **dict.fromkeys(("task", "algorithm", "status", "variant"), str),
+    **dict.fromkeys(("task", "algorithm", "known_as", "status", "variant"), str),
     **dict.fromkeys(("dataset", "environment", "finetune", "versions", "files"), dict),
     **dict.fromkeys(("argv", "appended"), list),
     "seed": int,

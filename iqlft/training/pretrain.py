@@ -242,9 +242,11 @@ def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -
 
 def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict[str, Any]:
     """What `meta.json` says about a run."""
+    known_as = config.hyperparameters.known_as if config.hyperparameters else ""
     return {
         "task": config.task,
         "algorithm": config.algorithm,
+        **({"known_as": known_as} if known_as else {}),
         "variant": name_without_seed(config.name, config.seed),
         "seed": config.seed,
         **described(dataset),

@@ -138,8 +138,8 @@ def test_sets_of_one_namespace_are_of_one_origin_and_add_up(make_run: MakeRun) -
 
     assert {group.series.origin for group in groups} == {"D4RL"}
     assert [group.label for group in groups] == [
-        "D4RL/antmaze/medium-play-v1",
         "D4RL/antmaze/umaze-v1",
+        "D4RL/antmaze/medium-play-v1",
     ]
     assert summed is not None
     assert summed.before is not None

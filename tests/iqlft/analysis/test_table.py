@@ -1,13 +1,14 @@
 import csv
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from iqlft.analysis.published import published_rows
+from iqlft.analysis.published import published_results, published_rows
 from iqlft.analysis.statistics import newcombe_difference, wilson_interval
-from iqlft.analysis.table import format_table, table_rows
+from iqlft.analysis.table import format_table, show_row, table_rows
 from iqlft.runs.curves import RunCurve, read_run
 
 MakeRun = Callable[..., Path]
@@ -36,25 +37,40 @@ def test_the_published_totals_are_those_of_the_papers_table() -> None:
     assert (before, after) == pytest.approx((370.1, 473.7))
 
 
-def test_each_published_table_has_all_six_tasks_under_our_names() -> None:
-    fine_tuned = [row for row in published_rows() if row.after is not None]
-    sources = {(row.source, row.algorithm) for row in fine_tuned}
+def test_each_published_result_has_all_six_tasks_in_their_order() -> None:
+    for fine_tuned, count in ((True, 14), (False, 23)):
+        results = published_results("all", [], fine_tuned=fine_tuned)
+        assert len(results) == count
+        for result in results:
+            assert [row.task for row in result] == [f"antmaze-{name}" for name in TASKS]
+            protocols = {(row.offline_updates, row.env_steps, row.seeds) for row in result}
+            assert len(protocols) == 1
 
-    assert len(sources) == 9
-    for source in sources:
-        tasks = [row.task for row in fine_tuned if (row.source, row.algorithm) == source]
-        assert tasks == [f"antmaze-{name}" for name in TASKS]
+
+@pytest.mark.parametrize(
+    ("source", "algorithm", "fine_tuned", "expected"),
+    [
+        ("IQL paper (ICLR 2022)", "IQL", True, (1_000_000, 1_000_000, None, 86.7, 96.0)),
+        ("IQL paper (ICLR 2022)", "10%BC", False, (1_000_000, 0, None, 62.8, None)),
+        ("CORL README", "IQL", True, (1_000_000, 1_000_000, 4, 77.0, 96.5)),
+        ("CORL README", "DT", False, (100_000, 0, 4, 57.0, None)),
+        ("FQL paper (ICML 2025)", "RLPD", True, (0, 1_000_000, 8, 0.0, 98.0)),
+        ("ReBRAC paper (NeurIPS 2023)", "TD3+BC", True, (1_000_000, 1_000_000, 10, 66.8, 91.4)),
+    ],
+)
+def test_a_published_number_has_its_budgets_and_seeds(
+    source: str, algorithm: str, fine_tuned: bool, expected: tuple[float | None, ...]
+) -> None:
+    results = published_results("same", [algorithm], fine_tuned=fine_tuned)
+    row = next(each[0] for each in results if each[0].source == source)
+    assert row[4:] == expected
 
 
-def test_a_published_protocol_gives_its_updates_and_steps() -> None:
-    online = next(row for row in published_rows() if row.after is not None)
-    offline = next(row for row in published_rows() if row.after is None)
-
-    assert (online.phase_length("offline"), online.phase_length("online")) == (
-        (1_000_000,),
-        (1_000_000,),
-    )
-    assert (offline.phase_length("offline"), offline.phase_length("online")) == ((1_000_000,), ())
+def test_a_published_task_is_that_of_the_official_set_and_of_the_one_made_anew() -> None:
+    row = published_rows()[0]
+    assert [row.is_of(f"{each}-umaze") for each in ("antmaze", "d4rl-antmaze")] == [True, True]
+    assert not row.is_of("antmaze-umaze-diverse")
+    assert not row.is_of("d4rl-pointmaze-umaze")
 
 
 def test_csv_parses_back_to_values_worked_out_by_hand(two_tasks: list[RunCurve]) -> None:
@@ -124,7 +140,32 @@ def test_a_run_that_is_not_fine_tuned_has_a_dash_after(make_run: MakeRun) -> Non
 def test_all_or_no_published_rows_can_be_asked_for(make_run: MakeRun) -> None:
     run = read_run(make_run(online=[0.5, 0.6]))
 
-    assert [len(table_rows([run], which)) for which in ("none", "same", "all")] == [1, 3, 10]
+    assert [len(table_rows([run], which)) for which in ("none", "same", "all")] == [1, 3, 15]
+
+
+def test_beside_a_run_that_ends_with_pretraining_stand_published_ones_that_end_there(
+    make_run: MakeRun,
+) -> None:
+    best = make_run(algorithm="bc", seed=1, offline=[0.6])
+    meta = json.loads((best / "meta.json").read_text())
+    (best / "meta.json").write_text(json.dumps(meta | {"known_as": "10%BC"}))
+    runs = [read_run(make_run(algorithm="bc", offline=[0.5])), read_run(best)]
+    (name, *published), (other, *others) = (
+        [show_row(row)[:5] for row in table_rows([run])] for run in runs
+    )
+    assert [name[1], other[1]] == ["iqlft BC", "iqlft 10%BC"]
+    assert published == [
+        ("antmaze-umaze", "IQL paper (ICLR 2022), BC", "antmaze-v0", "54.6", "-"),
+        ("antmaze-umaze", "CORL README, BC", "antmaze-v2", "55.2", "-"),
+    ]
+    assert [row[3] for row in others] == ["62.8", "65.8"]
+    text = format_table(runs)
+    assert "    4 seeds, 1M offline updates, not fine-tuned\n" in text
+    tuned = read_run(make_run("antmaze-medium-play", algorithm="bc", online=[0.5, 0.6]))
+    assert len(table_rows([tuned])) == 1  # Nobody has published such.
+    assert [row.task for row in table_rows([tuned, runs[0]]) if not row.ours] == [
+        "antmaze-umaze"
+    ] * 2
 
 
 def test_an_unknown_task_and_other_metrics_have_no_published_rows(make_run: MakeRun) -> None:

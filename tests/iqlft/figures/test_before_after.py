@@ -314,11 +314,11 @@ def test_each_panel_has_the_marks_of_its_algorithms_and_each_source_its_own(
         [read_run(make_run(algorithm=name, online=[0.5, 0.9])) for name in names]
     )
     marks = {axes.get_title(): lines_of(axes, "published") for axes in figure.axes[: len(names)]}
-    # One at the switch and one at the end, of the paper and of CORL; nobody switches to RLPD.
+    # One at the switch and one at the end, of the paper and of CORL; nobody pretrains for RLPD.
     assert {title: len(lines) for title, lines in marks.items()} == {
-        "IQL": 4, "AWAC": 4, "CQL": 4, "Cal-QL": 2, "RLPD": 0
+        "IQL": 4, "AWAC": 4, "CQL": 4, "Cal-QL": 2, "RLPD": 1
     }  # fmt: skip
-    assert len({line.get_marker() for lines in marks.values() for line in lines}) == 7
+    assert len({line.get_marker() for lines in marks.values() for line in lines}) == 8
 
 
 def test_a_run_without_an_online_phase_is_marked_at_its_end(make_run: MakeRun) -> None:
@@ -326,6 +326,18 @@ def test_a_run_without_an_online_phase_is_marked_at_its_end(make_run: MakeRun) -
 
     marks = lines_of(figure.axes[0], "published")
     assert [points_of(line)[0] for line in marks] == [(1_000_000, 86.7), (1_000_000, 77.0)]
+
+
+def test_what_nobody_has_published_fine_tuned_is_marked_as_it_was_pretrained(
+    make_run: MakeRun,
+) -> None:
+    figure = before_after_figure([read_run(make_run(algorithm="bc"))])
+
+    marks = lines_of(figure.axes[0], "published")
+    assert [points_of(line)[0] for line in marks] == [(1_000_000, 54.6), (1_000_000, 55.25)]
+    assert words(figure)[-1] == "CORL README, 4 seeds, BC, antmaze-v2, 1M"
+    tuned = before_after_figure([read_run(make_run(algorithm="bc", seed=1, online=[0.5, 0.9]))])
+    assert lines_of(tuned.axes[0], "published") == []
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,15 @@ import torch
 
 from iqlft.algorithms.base import Batch, Metrics
 from iqlft.algorithms.iql import IQL
-from iqlft.config.settings import ConfigError, PretrainConfig, override, with_settings
+from iqlft.config.settings import (
+    ConfigError,
+    PretrainConfig,
+    override,
+    with_algorithm,
+    with_settings,
+)
 from iqlft.runs import checkpoint
+from iqlft.runs.curves import read_run
 from iqlft.runs.folder import Run, RunError
 from iqlft.runs.listing import list_runs
 from iqlft.runs.policy import load_policy
@@ -100,6 +107,18 @@ class Heard:
 
     def event(self, sentence: str) -> None:
         self.told.append(sentence)
+
+
+@pytest.mark.usefixtures("corner")
+def test_a_setting_that_papers_have_a_name_for_is_called_by_it(
+    pretraining: PretrainConfig, tmp_path: Path
+) -> None:
+    config = with_settings(
+        with_algorithm(pretraining, "bc"), best_share=0.1, num_updates=2, eval_every=2,
+        eval_episodes=1, runs=tmp_path,
+    )  # fmt: skip
+    (folder,) = pretrain(config)
+    assert (folder.name, read_run(folder).algorithm) == ("bc-s0", "10%BC")
 
 
 def test_the_last_status_agrees_with_the_last_sentence(
