@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from iqlft.analysis.summary import Group
     from iqlft.figures.panels import Timeline
 
-MARKERS = ("D", "x", "+", "1", "2", "3", "4", "|", "_")
+MARKERS = ("D", "x", "+", "1", "2", "3", "4", "*", "P")
 """Markers of published results, none of which stands for a series; a tenth begins again.
 
 They are of one place, and often of almost one number: each stays visible on the ones before.
