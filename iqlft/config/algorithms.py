@@ -341,8 +341,8 @@ def _imported(name: str) -> Any:  # noqa: ANN401
 
 
 def short_name(name: str) -> str:
-    """What run folders call an algorithm: its name, or its class in lower case."""
-    return name.rpartition(":")[2].lower()
+    """What run folders call an algorithm: its name, its class in lower case, `10-percent-bc`."""
+    return name.rpartition(":")[2].lower().replace("%", "-percent-")
 
 
 def title(name: str) -> str:

@@ -242,7 +242,7 @@ def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -
 
 def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict[str, Any]:
     """What `meta.json` says about a run."""
-    known_as = config.hyperparameters.known_as if config.hyperparameters else ""
+    known_as = config.hyperparameters.known_as
     return {
         "task": config.task,
         "algorithm": config.algorithm,

@@ -48,11 +48,8 @@ def member_configs(config: PretrainConfig) -> list[PretrainConfig]:
 
 def run_folder(config: PretrainConfig) -> Path:
     """Where the run of one seed is."""
-    return (
-        config.runs
-        / config.task
-        / (config.name or f"{short_name(config.algorithm)}-s{config.seed}")
-    )
+    algorithm = config.hyperparameters.known_as or config.algorithm
+    return config.runs / config.task / (config.name or f"{short_name(algorithm)}-s{config.seed}")
 
 
 def copy_folder(run: Run, config: FinetuneConfig) -> Path:

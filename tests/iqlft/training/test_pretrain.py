@@ -118,7 +118,7 @@ def test_a_setting_that_papers_have_a_name_for_is_called_by_it(
         eval_episodes=1, runs=tmp_path,
     )  # fmt: skip
     (folder,) = pretrain(config)
-    assert (folder.name, read_run(folder).algorithm) == ("bc-s0", "10%BC")
+    assert (folder.name, read_run(folder).algorithm) == ("10-percent-bc-s0", "10%BC")
 
 
 def test_the_last_status_agrees_with_the_last_sentence(
