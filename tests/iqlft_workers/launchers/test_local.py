@@ -54,7 +54,8 @@ def test_the_log_of_a_worker_that_says_much_is_kept_short(
         gateway.allow(count + 10)
         count += sum(part.num_transitions for part in gateway.receive(20.0))
         assert pool.watch() == []
-        assert log.stat().st_size <= 20_000
+        # Since then the worker may have taken the ten steps by which it may be ahead.
+        assert log.stat().st_size <= 20_000 + 10 * 1000
     assert 20_000 < older.stat().st_size < 100_000
     # It is the end of it that is kept, and written on.
     assert set(log.read_text() + older.read_text()[1000:]) <= set("x\n")
