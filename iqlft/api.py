@@ -113,10 +113,10 @@ class Algorithm:
         validation.check(self._settings)
         machine = _override(configs.MachineConfig(), {"threads": threads}, name)
         validation.check(machine)
-        if getattr(self._settings, "actor_schedule", "constant") != "constant":
+        if self._settings.scheduled:
             raise configs.ConfigError(
-                "An actor_schedule other than constant needs the number of updates in advance; use "
-                "`iqlft.pretrain`, or keep it constant."
+                "A schedule, such as an actor_schedule other than constant, needs the number of "
+                "updates in advance; use `iqlft.pretrain`, or leave it out."
             )
         self._name, self._dataset, self._threads = title(name), dataset, machine.threads
         place = pick_device(device)

@@ -40,7 +40,7 @@ class IQL(Algorithm[IQLHyperparameters]):
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **options)
         h, o, a = self.hyperparameters, self.spec.observation_dim, self.spec.action_dim
-        if h.actor_schedule != "constant" and self.spec.num_updates is None:
+        if h.scheduled and self.spec.num_updates is None:
             raise ValueError("A cosine schedule needs num_updates, the length of its way to 0.")
         norm = h.critic_layer_norm
         self.value = self.learned("value", Value(self.mlp(o, 1, layer_norm=norm)))

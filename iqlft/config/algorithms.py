@@ -41,6 +41,11 @@ class Hyperparameters:
         """What papers call the algorithm with these settings; empty where that is its own name."""
         return ""
 
+    @property
+    def scheduled(self) -> bool:
+        """Whether an update of pretraining depends on how many there will be."""
+        return False
+
 
 @dataclass(frozen=True)
 class CriticHyperparameters(Hyperparameters):
@@ -69,6 +74,11 @@ class IQLHyperparameters(CriticHyperparameters):
     constant again online; or, to compare with CORL, the cosine that goes on and climbs back."""
     dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Share of the actor's hidden units dropped in its updates: 0.1 in kitchen and Adroit."""
+
+    @property
+    def scheduled(self) -> bool:
+        """With a cosine, which ends with pretraining."""
+        return self.actor_schedule != "constant"
 
 
 @dataclass(frozen=True)

@@ -225,10 +225,10 @@ def _pretrained(run: Run, config: FinetuneConfig) -> str:
             "--checkpoint begins before the end of a run's pretraining, which it keeps: name a "
             "copy with --into NAME."
         )
-    if getattr(before.hyperparameters, "actor_schedule", "constant") != "constant":
+    if before.hyperparameters.scheduled:
         raise ConfigError(
-            f"{run.folder} was pretrained with an --actor-schedule over all its updates, so it is "
-            f"no run of {config.checkpoint:,} updates at any earlier checkpoint; pretrain one."
+            f"{run.folder} was pretrained with a schedule over all its updates, so at an earlier "
+            f"checkpoint it is no run of {config.checkpoint:,} updates; pretrain one."
         )
     return pretrained_for(run, config.checkpoint)
 

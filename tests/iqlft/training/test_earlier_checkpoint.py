@@ -138,7 +138,7 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
         pretraining, hyperparameters=hyperparameters, runs=tmp_path, num_updates=20, keep_every=10
     )
     (run,) = pretrain(scheduled)
-    with pytest.raises(ConfigError, match="--actor-schedule over all its updates"):
+    with pytest.raises(ConfigError, match="a schedule over all its updates"):
         finetune(dataclasses.replace(config, run=(run,), checkpoint=10))
     assert not (runs / "x").exists()
     assert not run.with_name("x").exists()
