@@ -14,7 +14,7 @@ import io
 import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from iqlft.analysis.published import published_results
+from iqlft.analysis.published import is_among, published_results
 from iqlft.analysis.statistics import Estimate
 from iqlft.analysis.summary import (
     Series,
@@ -135,8 +135,18 @@ def _offline_results(untuned: Sequence[Summary], published: Published) -> list[l
     found = published_results(
         published, {one.series.algorithm for one in untuned}, fine_tuned=False
     )
-    tasks = {one.task for one in untuned}
-    ours = [[row for row in result if any(map(row.is_of, tasks))] for result in found]
+    ours = [
+        [
+            row
+            for row in result
+            if any(
+                row.is_of(one.task)
+                and (published == "all" or is_among(row.algorithm, [one.series.algorithm]))
+                for one in untuned
+            )
+        ]
+        for result in found
+    ]
     return [result for result in ours if result]
 
 
@@ -199,7 +209,7 @@ def _published_row(task: str, parts: Sequence[PublishedRow]) -> TableRow:
     after = None if first.after is None else sum(row.after or 0.0 for row in parts)
     return TableRow(
         task,
-        f"{first.source}, {first.algorithm}",
+        f"{first.source}, {first.algorithm}" + " offline" * (after is None),
         first.dataset_version,
         METRIC_NAMES["success"],
         _bare(before),
@@ -313,7 +323,8 @@ def _text(rows: Sequence[TableRow]) -> str:
         cells = "".join(f"  {cell:<16}" for cell in _scores(row))
         lines.append(f"  {row.result + ', ' + row.data:<{width - 2}}{cells}".rstrip())
         if row.updates or row.env_steps:
-            tuned = any(each.env_steps for each in rows if each.result == row.result)
+            alike = [each for each in rows if (each.result, each.ours) == (row.result, row.ours)]
+            tuned = any(each.env_steps for each in alike)
             lines.append(f"    {_effort(row, tuned=tuned)}")
     return "\n".join(lines) + "\n"
 
@@ -322,6 +333,8 @@ def _effort(row: TableRow, *, tuned: bool) -> str:
     """How much training it is of; a sum without steps of tasks with some adds up what is unlike."""
     parts = [
         f"{count_range(counts)} {name if counts != (1,) else name.removesuffix('s')}"
+        if counts != (0,)
+        else "no pretraining"
         for counts, name in (
             (row.seeds, "seeds"),
             (row.episodes, "episodes"),
@@ -357,7 +370,8 @@ def _latex(rows: Sequence[TableRow]) -> str:
         new = index == 0 or rows[index - 1].task != row.task
         if new:
             lines.append("\\midrule")
-        cells = [row.task if new else "", row.result, row.data]
+        seeds = f", {count_range(row.seeds)} seeds" * (bool(row.seeds) and not row.ours)
+        cells = [row.task if new else "", row.result + seeds, row.data]
         numbers = [f"${cell}$" if cell != "-" else "--" for cell in _scores(row)]
         lines.append(" & ".join([*map(_escaped, cells), *numbers]) + r" \\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"

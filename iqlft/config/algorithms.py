@@ -101,7 +101,7 @@ class BCHyperparameters(Hyperparameters):
     @property
     def known_as(self) -> str:
         """`10%BC` where the best tenth is cloned."""
-        return f"{100 * self.best_share:g}%BC" if self.best_share < 1 else ""
+        return f"{100 * self.best_share:.12g}%BC" if self.best_share < 1 else ""
 
 
 @dataclass(frozen=True)
@@ -352,7 +352,7 @@ def _imported(name: str) -> Any:  # noqa: ANN401
 
 def short_name(name: str) -> str:
     """What run folders call an algorithm: its name, its class in lower case, `10-percent-bc`."""
-    return name.rpartition(":")[2].lower().replace("%", "-percent-")
+    return name.rpartition(":")[2].lower().replace("%", "-percent-").replace("/", "-")
 
 
 def title(name: str) -> str:

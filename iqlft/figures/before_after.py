@@ -13,7 +13,6 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from iqlft.analysis.names import series_name, short_task
-from iqlft.analysis.published import is_among, published_results
 from iqlft.analysis.summary import (
     Group,
     Series,
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-    from iqlft.analysis.published import Marked, PublishedRow
+    from iqlft.analysis.published import Marked
     from iqlft.runs.curves import RunCurve
     from iqlft.runs.scores import Metric
 
@@ -104,8 +103,7 @@ def before_after_figure(
     tasks = list(dict.fromkeys(group.task for group in groups))
     series = list(dict.fromkeys(group.series for group in groups))
     panels = panels_of(groups, width)
-    by_task = {task: [group for group in groups if group.task == task] for task in tasks}
-    marks = place_marks(by_task, _marked(groups, published))
+    marks = place_marks(panels, published)
     columns = columns_of(len(panels), width)
     direct = named_directly(series, width / columns)
     banded = len(series) <= BANDED and smoothing is None
@@ -125,7 +123,9 @@ def before_after_figure(
     if len(tasks) == 1 < len(panels):
         curves_part.suptitle(tasks[0])
     grid = curves_part.subplots(-(-len(panels) // columns), columns, squeeze=False)
-    timelines = [reaching(timeline_of(one.all_groups), marks, one.task) for one in panels]
+    timelines = [
+        reaching(timeline_of(one.all_groups), marks, index) for index, one in enumerate(panels)
+    ]
     for panel, panel_title, timeline, axes in zip(
         panels, titles, timelines, grid.flat, strict=False
     ):
@@ -136,32 +136,17 @@ def before_after_figure(
     used = list(grid.flat[: len(panels)])
     _share_scales(used, [panel.groups[0].metric for panel in panels], columns)
     names = {one: series_name(one, series) for one in series}
-    for panel, timeline, axes in zip(panels, timelines, used, strict=True):
+    for index, (panel, timeline, axes) in enumerate(zip(panels, timelines, used, strict=True)):
         if direct:
             name_lines(axes, panel, names, timeline)
-        shown = [group.series.algorithm for group in panel.groups]
         for mark in marks:
-            if is_among(mark.algorithm, shown):
-                mark.draw(axes, panel.task)
+            mark.draw(axes, index)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     if dumbbell_part is not None:
         draw_dumbbell(dumbbell_part.subplots(), rows, narrow=width <= 5 or beside)
     legend.draw(figure)
     return figure
-
-
-def _marked(groups: Sequence[Group], published: Marked) -> list[list[PublishedRow]]:
-    """Results of fine-tuning; of algorithms that have none, and were not, those of pretraining."""
-    names = {group.series.algorithm for group in groups}
-    tuned = published_results(published, names)
-    others = {
-        group.series.algorithm
-        for group in groups
-        if not group.tuned
-        and not is_among(group.series.algorithm, [each[0].algorithm for each in tuned])
-    }
-    return tuned + published_results(published, others, fine_tuned=False)
 
 
 def _layout(

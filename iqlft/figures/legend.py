@@ -105,11 +105,13 @@ def _columns(handles: Sequence[Artist], width: float) -> int:
     """In how many columns entries stand, so that they fit into a width in inches."""
     if width <= 5:
         return 1
-    if len(handles) == 3:
-        return 3
-    half, lengths = -(-len(handles) // 2), [len(str(each.get_label())) for each in handles]
-    longest = max(lengths[:half], default=0) + max(lengths[half:], default=0)
-    return 2 if longest + 2 * _SIGN <= width * LETTERS else 1
+    lengths = [len(str(each.get_label())) for each in handles]
+    for columns in (3, 2) if len(handles) == 3 else (2,):
+        rows = -(-len(handles) // columns)
+        longest = sum(max(lengths[i : i + rows]) for i in range(0, len(handles), rows))
+        if longest + columns * _SIGN <= width * LETTERS:
+            return columns
+    return 1
 
 
 def _lines(

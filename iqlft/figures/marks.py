@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matplotlib.lines import Line2D
 
+from iqlft.analysis.published import is_among, published_results
 from iqlft.analysis.summary import short_count
 from iqlft.figures.panels import timeline_of
 from iqlft.figures.style import DARK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from matplotlib.axes import Axes
 
-    from iqlft.analysis.published import PublishedRow
-    from iqlft.analysis.summary import Group
+    from iqlft.analysis.published import Marked, PublishedRow
+    from iqlft.figures.facets import Panel
     from iqlft.figures.panels import Timeline
 
 MARKERS = ("D", "x", "+", "1", "2", "3", "4", "*", "P")
@@ -39,15 +40,13 @@ class Mark(NamedTuple):
 
     Attributes:
         label: whose it is, of which algorithm and data, after how much training.
-        algorithm: of which algorithm, as its source spells it.
         marker: how it is drawn.
-        points: by task, places on the panel's axis and numbers.
+        points: for each panel, places on its axis and numbers.
     """
 
     label: str
-    algorithm: str
     marker: str
-    points: dict[str, list[tuple[float, float]]]
+    points: tuple[list[tuple[float, float]], ...]
 
     @property
     def look(self) -> dict[str, Any]:
@@ -60,41 +59,60 @@ class Mark(NamedTuple):
         """Its line in a legend."""
         return Line2D([], [], label=self.label, **self.look)
 
-    def draw(self, axes: Axes, task: str) -> None:
-        """Draws it in one task's panel, whose axis is set."""
-        for x, y in self.points[task]:
+    def draw(self, axes: Axes, panel: int) -> None:
+        """Draws it in one panel, whose axis is set."""
+        for x, y in self.points[panel]:
             axes.plot([x], [y], **self.look, clip_on=False, zorder=4, gid="published")
 
 
-def place_marks(
-    panels: Mapping[str, Sequence[Group]], results: Sequence[Sequence[PublishedRow]]
-) -> list[Mark]:
+def place_marks(panels: Sequence[Panel], published: Marked) -> list[Mark]:
     """The published results that have a place in some panel.
 
+    Beside what was fine-tuned they are those before and after fine-tuning; beside what was not, of
+    the offline tables, where the algorithm is in one.
+
     Args:
-        panels: the series of each task.
-        results: published rows, one list per result.
+        panels: of the figure.
+        published: which results.
     """
+    names = {group.series.algorithm for panel in panels for group in panel.groups}
+    tuned = published_results(published, names)
+    offline = published_results(published, names, fine_tuned=False)
+    in_tables = [result[0].algorithm for result in offline]
     marks: list[Mark] = []
-    for result in results:
-        points = {task: _points(groups, result) for task, groups in panels.items()}
-        if any(points.values()):
+    for result in tuned + offline:
+        points = tuple(_points(panel, result, in_tables) for panel in panels)
+        if any(points):
             first = result[0]
-            phases = first.offline_updates, first.env_steps
-            lengths = " + ".join(short_count(length) for length in phases if length)
-            label = f"{first.label}, {first.algorithm}, {first.dataset_version}, {lengths}"
-            marker = MARKERS[len(marks) % len(MARKERS)]
-            marks.append(Mark(label, first.algorithm, marker, points))
+            label = f"{first.label}, {first.algorithm}, {first.dataset_version}, {_lengths(first)}"
+            marks.append(Mark(label, MARKERS[len(marks) % len(MARKERS)], points))
     return marks
 
 
-def _points(groups: Sequence[Group], result: Sequence[PublishedRow]) -> list[tuple[float, float]]:
+def _lengths(row: PublishedRow) -> str:
+    """`1M + 1M`; or what there is of them, by its name."""
+    updates, steps = map(short_count, (row.offline_updates, row.env_steps))
+    if row.offline_updates and row.env_steps:
+        return f"{updates} + {steps}"
+    return f"{updates} updates" if row.offline_updates else f"{steps} steps"
+
+
+def _points(
+    panel: Panel, result: Sequence[PublishedRow], in_tables: Sequence[str]
+) -> list[tuple[float, float]]:
     """Before and after fine-tuning, each at its place on the panel's axis."""
+    name, of_tuned = result[0].algorithm, result[0].after is not None
+    mine = [group for group in panel.groups if is_among(name, [group.series.algorithm])]
     # Published AntMaze numbers are success rates: beside another metric they would mislead.
-    rows = [row for row in result if row.is_of(groups[0].task) and groups[0].metric == "success"]
-    online = timeline_of(groups).online > 0
+    if not mine or mine[0].metric != "success":
+        return []
+    if of_tuned != any(group.tuned for group in mine) and is_among(name, in_tables):
+        return []
+    online = timeline_of(panel.all_groups).online > 0
     points: list[tuple[float, float]] = []
-    for row in rows:
+    for row in result:
+        if not row.is_of(panel.task):
+            continue
         if row.offline_updates:
             points.append((0 if online else row.offline_updates, row.before))
         if online and row.after is not None:
@@ -102,9 +120,9 @@ def _points(groups: Sequence[Group], result: Sequence[PublishedRow]) -> list[tup
     return points
 
 
-def reaching(timeline: Timeline, marks: Iterable[Mark], task: str) -> Timeline:
-    """The axis of a task, as far as its marks; beyond `REACH` drawn together."""
-    end = int(max((x for mark in marks for x, _ in mark.points[task]), default=0))
+def reaching(timeline: Timeline, marks: Iterable[Mark], panel: int) -> Timeline:
+    """The axis of a panel, as far as its marks; beyond `REACH` drawn together."""
+    end = int(max((x for mark in marks for x, _ in mark.points[panel]), default=0))
     if end > REACH * timeline.length:
         return dataclasses.replace(timeline, reach=end)
     phase = "online" if timeline.online else "offline"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iqlft.analysis.published import published_rows
+from iqlft.analysis.published import is_among, published_rows
 from iqlft.analysis.summary import count_range
 from iqlft.datasets.antmaze.tasks import REGENERATED
 
@@ -30,7 +30,7 @@ def caveats(group: Group, summary: Summary) -> list[str]:
     return [
         _data(summary, published),
         *_seeds(summary.num_seeds[0] or len(group.runs), len(group.runs)),
-        *_length(summary, published),
+        *_length(summary, _comparable(group, published)),
         *_apart(summary),
         *_episodes(summary),
     ]
@@ -77,17 +77,29 @@ def _seeds(count: int, trained: int) -> list[str]:
     return [sentence, f"Of {trained} seeds only those that have been fine-tuned are counted."]
 
 
+def _comparable(group: Group, published: Sequence[PublishedRow]) -> list[PublishedRow]:
+    """Those of its algorithm: fine-tuned where it is; else of offline tables, if it is in any."""
+    mine = [row for row in published if is_among(row.algorithm, [group.series.algorithm])]
+    alike = [row for row in mine if (row.after is not None) == bool(group.tuned)]
+    return alike or mine
+
+
 def _length(summary: Summary, published: Sequence[PublishedRow]) -> list[str]:
     offline = max((row.offline_updates for row in published), default=0)
     online = max((row.env_steps for row in published), default=0)
     done = summary.offline_updates, summary.env_steps
     if min(done[0], default=0) >= offline and min(done[1], default=0) >= online:
         return []
-    updates, steps = (count_range(each) if each else "no" for each in done)
-    sentence = (
-        f"The training is shorter than the published one: {updates} offline updates and {steps} "
-        f"environment steps, where that has {count_range([offline])} and {count_range([online])}."
-    )
+    phases = [
+        (count_range(each) if each else "no", name, count_range([published]))
+        for each, name, published in zip(
+            done, ("offline updates", "environment steps"), (offline, online), strict=True
+        )
+        if published
+    ]
+    ours = " and ".join(f"{count} {name}" for count, name, _ in phases)
+    theirs = " and ".join(published for *_, published in phases)
+    sentence = f"The training is shorter than the published one: {ours}, where that has {theirs}."
     return [sentence]
 
 

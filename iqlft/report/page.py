@@ -274,7 +274,7 @@ def timeline(run: RunCurve, history: History) -> Timeline:
 def _advantages(data: RunData) -> tuple[Advantages | None, str]:
     """Of what transitions there are; and which are left out, and why."""
     critics = data.critics
-    surveys, left_out = _surveys(data)
+    surveys, left_out = _surveys(data, "The advantages")
     samples = {
         name: critics.advantages(each.observations, each.actions) for name, each in surveys.items()
     }
@@ -286,7 +286,7 @@ def _maze_map(data: RunData, folder: Path) -> Section:
     if task is None:
         return _no_maze(data)
     paths = data.paths
-    surveys, left_out = _surveys(data)
+    surveys, left_out = _surveys(data, "The visits")
     surveys = {f"{name} transitions": each for name, each in surveys.items()}
     with mpl.rc_context(style(WIDE)):
         png, _ = save_figure(maze_figure(task.maze, surveys, paths), folder, "maze")
@@ -311,8 +311,13 @@ def _maze_map(data: RunData, folder: Path) -> Section:
     )
 
 
-def _surveys(data: RunData) -> tuple[dict[str, Survey], str]:
-    """The transitions of the `dataset` and the `new` ones, and which are left out, and why."""
+def _surveys(data: RunData, what: str) -> tuple[dict[str, Survey], str]:
+    """The transitions of the `dataset` and the `new` ones, and what is left out of them, and why.
+
+    Args:
+        data: of the run.
+        what: is drawn of them, as a sentence begins with it.
+    """
     surveys: dict[str, Survey] = {}
     left_out = []
     parts: dict[str, Callable[[], Survey | None]] = {
@@ -323,9 +328,15 @@ def _surveys(data: RunData) -> tuple[dict[str, Survey], str]:
         try:
             found = look()
         except UserError as error:
-            left_out.append(f"The {name} transitions are left out: {error}")
+            left_out.append(f"{what} of the {name} transitions are left out: {error}")
         else:
             surveys |= {name: found} if found else {}
+    there = surveys["new"].num_transitions if "new" in surveys else data.env_steps
+    if there < data.env_steps:
+        left_out.append(
+            f"Of the {data.env_steps:,} new transitions {there:,} are here: the others are left "
+            "out, for they are lost, or were dropped on purpose."
+        )
     return surveys, " ".join(left_out)
 
 
@@ -334,7 +345,7 @@ def _value_map(data: RunData, folder: Path) -> Section:
     if task is None:
         return _no_maze(data)
     critics, dataset = data.critics, data.dataset
-    surveys, left_out = _surveys(data)
+    surveys, left_out = _surveys(data, "The visits")
     values = place_values(critics.values, task, dataset.observations[:POSTURES])
     visits = [each.visits for each in surveys.values() if each.visits is not None]
     with mpl.rc_context(style(NARROW)):

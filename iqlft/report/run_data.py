@@ -114,6 +114,11 @@ class RunData:
         return found
 
     @functools.cached_property
+    def env_steps(self) -> int:
+        """Environment steps that it has told of."""
+        return progress(self._run.folder)[1]
+
+    @functools.cached_property
     def new(self) -> Survey | None:
         """The new transitions; None where there are none.
 
@@ -122,12 +127,10 @@ class RunData:
         """
         folder = self._run.folder
         found = survey_new(folder, self.policy, self.task)
-        _, env_steps = progress(folder)
-        if found is None and env_steps:
+        if found is None and self.env_steps:
             raise RunError(
-                f"{folder} has taken {env_steps:,} environment steps and holds none of their "
-                f"transitions, neither in {JOURNAL} nor, after `iqlft clean`, in {SURVEY}; restore "
-                "the file from a copy."
+                f"{folder} has taken {self.env_steps:,} environment steps and holds none of their "
+                f"transitions; restore {JOURNAL}, or {SURVEY} where it was cleaned, from a copy."
             )
         return found
 

@@ -227,8 +227,9 @@ def _pretrained(run: Run, config: FinetuneConfig) -> str:
         )
     if before.hyperparameters.scheduled:
         raise ConfigError(
-            f"{run.folder} was pretrained with a schedule over all its updates, so at an earlier "
-            f"checkpoint it is no run of {config.checkpoint:,} updates; pretrain one."
+            f"{run.folder} was pretrained with a schedule over all its updates, such as "
+            "--actor-schedule cosine, so at an earlier checkpoint it is no run of "
+            f"{config.checkpoint:,} updates; pretrain one."
         )
     return pretrained_for(run, config.checkpoint)
 

@@ -155,8 +155,8 @@ def test_beside_a_run_that_ends_with_pretraining_stand_published_ones_that_end_t
     )
     assert [name[1], other[1]] == ["iqlft BC", "iqlft 10%BC"]
     assert published == [
-        ("antmaze-umaze", "IQL paper (ICLR 2022), BC", "antmaze-v0", "54.6", "-"),
-        ("antmaze-umaze", "CORL README, BC", "antmaze-v2", "55.2", "-"),
+        ("antmaze-umaze", "IQL paper (ICLR 2022), BC offline", "antmaze-v0", "54.6", "-"),
+        ("antmaze-umaze", "CORL README, BC offline", "antmaze-v2", "55.2", "-"),
     ]
     assert [row[3] for row in others] == ["62.8", "65.8"]
     text = format_table(runs)
@@ -166,6 +166,35 @@ def test_beside_a_run_that_ends_with_pretraining_stand_published_ones_that_end_t
     assert [row.task for row in table_rows([tuned, runs[0]]) if not row.ours] == [
         "antmaze-umaze"
     ] * 2
+
+
+def test_offline_tables_stand_beside_the_tasks_and_algorithms_that_are_not_fine_tuned(
+    make_run: MakeRun,
+) -> None:
+    runs = [
+        read_run(make_run("antmaze-umaze", algorithm="awac")),
+        read_run(make_run("antmaze-medium-play", algorithm="bc")),
+    ]
+    offline = [row for row in table_rows(runs) if not row.ours and row.after is None]
+    assert [(row.task, row.result) for row in offline] == [
+        (task, f"{source}, {name} offline")
+        for task, name in (("antmaze-umaze", "AWAC"), ("antmaze-medium-play", "BC"))
+        for source in ("IQL paper (ICLR 2022)", "CORL README")
+    ]
+
+
+def test_a_total_of_offline_results_is_not_said_to_be_of_unequal_tasks(make_run: MakeRun) -> None:
+    text = format_table([read_run(make_run(f"antmaze-{name}")) for name in TASKS[:2]])
+    assert "not equally far" not in text
+    assert "no pretraining, 1M environment steps" in format_table(
+        [read_run(make_run(algorithm="rlpd", online=[0.0, 0.5]))]
+    )
+
+
+def test_latex_has_the_seeds_of_published_results(make_run: MakeRun) -> None:
+    text = format_table([read_run(make_run())], "latex")
+    assert "CORL README, IQL, 4 seeds & antmaze-v2" in text
+    assert "CORL README, IQL offline, 4 seeds & antmaze-v2" in text
 
 
 def test_an_unknown_task_and_other_metrics_have_no_published_rows(make_run: MakeRun) -> None:

@@ -325,19 +325,54 @@ def test_a_run_without_an_online_phase_is_marked_at_its_end(make_run: MakeRun) -
     figure = before_after_figure([read_run(make_run())])
 
     marks = lines_of(figure.axes[0], "published")
-    assert [points_of(line)[0] for line in marks] == [(1_000_000, 86.7), (1_000_000, 77.0)]
+    assert [points_of(line)[0] for line in marks] == [(1_000_000, 87.5), (1_000_000, 77.0)]
+    assert words(figure)[-2:] == [
+        "IQL paper (ICLR 2022), IQL, antmaze-v0, 1M updates",
+        "CORL README, 4 seeds, IQL, antmaze-v2, 1M updates",
+    ]
 
 
-def test_what_nobody_has_published_fine_tuned_is_marked_as_it_was_pretrained(
+@pytest.mark.parametrize(
+    ("algorithm", "online", "expected"),
+    [
+        ("bc", (), [54.6, 55.25]),
+        ("bc", (0.5, 0.9), []),  # Nobody has published that.
+        ("td3bc", (), [78.6, 70.75]),
+        ("td3bc", (0.5, 0.9), [66.8, 91.4]),
+        ("calql", (), [76.75]),  # It is in no offline table.
+        ("rlpd", (0.0, 0.9), [98.0]),
+        ("sac", (0.0, 0.9), []),
+    ],
+)
+def test_marked_is_what_was_published_of_such_a_run(
+    algorithm: str, online: tuple[float, ...], expected: list[float], make_run: MakeRun
+) -> None:
+    figure = before_after_figure([read_run(make_run(algorithm=algorithm, online=online))])
+    marks = lines_of(figure.axes[0], "published")
+    assert [points_of(line)[0][1] for line in marks] == expected
+
+
+def test_a_panel_has_marks_of_its_own_and_the_legend_those_that_are_drawn(
     make_run: MakeRun,
 ) -> None:
-    figure = before_after_figure([read_run(make_run(algorithm="bc"))])
+    runs = [make_run(), make_run("antmaze-medium-play", algorithm="bc", online=[0.1, 0.2])]
+    figure = before_after_figure([read_run(run) for run in runs])
+    drawn = [lines_of(axes, "published") for axes in figure.axes[:2]]
+    assert [len(lines) for lines in drawn] == [2, 0]
+    assert [each for each in words(figure) if "antmaze-v" in each] == [
+        "IQL paper (ICLR 2022), IQL, antmaze-v0, 1M updates",
+        "CORL README, 4 seeds, IQL, antmaze-v2, 1M updates",
+    ]
+    assert figure.axes[1].get_xlim()[1] <= 1_100_000
 
-    marks = lines_of(figure.axes[0], "published")
-    assert [points_of(line)[0] for line in marks] == [(1_000_000, 54.6), (1_000_000, 55.25)]
-    assert words(figure)[-1] == "CORL README, 4 seeds, BC, antmaze-v2, 1M"
-    tuned = before_after_figure([read_run(make_run(algorithm="bc", seed=1, online=[0.5, 0.9]))])
-    assert lines_of(tuned.axes[0], "published") == []
+
+def test_a_legend_is_no_wider_than_its_figure(make_run: MakeRun) -> None:
+    figure = before_after_figure([read_run(make_run(algorithm="rlpd", online=[0.0, 0.9]))])
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 3
+    extent = legend.get_window_extent()
+    assert 0 <= extent.x0 < extent.x1 <= figure.bbox.width
 
 
 @pytest.mark.parametrize(

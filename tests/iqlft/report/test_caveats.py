@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from iqlft.analysis.summary import group_runs, summarise
 from iqlft.report.caveats import caveats, unfinished
@@ -52,8 +55,29 @@ def test_seeds_that_cannot_be_compared_at_one_place_are_told(make_run: MakeRun) 
     assert apart.startswith("The seeds have no evaluation after equally many")
 
 
-def test_a_run_that_was_not_fine_tuned_has_no_environment_steps(make_run: MakeRun) -> None:
-    assert "1M offline updates and no environment steps" in sentences(make_run())[2]
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        # Compared with offline tables, where the algorithm is in one.
+        ({"algorithm": "bc"}, ""),
+        ({"algorithm": "bc", "updates": 200_000}, "200k offline updates, where that has 1M."),
+        ({"algorithm": "calql"}, "1M offline updates and no environment steps, where that has 1M"),
+        ({"algorithm": "rlpd", "online": [0.0, 0.9]}, ""),
+        (
+            {"algorithm": "rlpd", "online": [0.0, 0.9], "env_steps": 300_000},
+            "300k environment steps, where that has 1M.",
+        ),
+        ({"algorithm": "sac", "updates": 10}, ""),  # Nobody has published such.
+    ],
+)
+def test_how_long_training_was_is_compared_with_what_was_published_of_such_a_run(
+    settings: dict[str, Any], expected: str, make_run: MakeRun
+) -> None:
+    data, _, *length = sentences(make_run(**settings))
+    assert "published numbers" in data
+    start = "The training is shorter than the published one: "
+    assert len(length) == bool(expected)
+    assert all(each.startswith(f"{start}{expected}") for each in length)
 
 
 def test_a_task_without_published_numbers_says_so(make_run: MakeRun) -> None:

@@ -5,6 +5,7 @@ import html
 import io
 import itertools
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -18,7 +19,8 @@ from PIL import Image
 from actors import gaussian
 from iqlft.analysis.table import show_row, table_rows
 from iqlft.figures.panels import Timeline
-from iqlft.report.page import timeline, write_report
+from iqlft.report.page import _surveys, timeline, write_report
+from iqlft.report.run_data import RunData
 from iqlft.runs.curves import read_run
 from iqlft.runs.folder import Run
 from iqlft.runs.metrics_log import read_history
@@ -271,8 +273,8 @@ def test_without_the_dataset_the_rest_is_shown(
     advantages, visits, values = left_out(text)
     for reason in (advantages, visits, values):
         assert "iqlft/antmaze/corner-v1 is not on this machine; make it with" in reason
-    assert advantages.startswith("The dataset transitions are left out: ")
-    assert visits == advantages
+    assert advantages.startswith("The advantages of the dataset transitions are left out: ")
+    assert visits.startswith("The visits of the dataset transitions are left out: ")
     assert "gives to 340 new transitions drawn at random" in text
     assert len(Page(text).attributes("img")) == 3
     assert "Where the agent was in new transitions, on one scale of colours, and its paths" in text
@@ -285,12 +287,25 @@ def test_what_is_drawn_without_the_journal_says_so(finetuned: Path, tmp_path: Pa
     text = write_report([read_run(folder)], tmp_path / "out").read_text()
     reasons = left_out(text)
     assert len(reasons) == 3
-    for reason in reasons:
-        assert reason.startswith("The new transitions are left out: ")
+    for what, reason in zip(("advantages", "visits", "visits"), reasons, strict=True):
+        assert reason.startswith(f"The {what} of the new transitions are left out: ")
         assert "has taken 340 environment steps and holds none of their transitions" in reason
     assert "gives to 903 dataset transitions drawn at random" in text
     assert "Where the agent was in dataset transitions, on one scale of colours" in text
     assert len(Page(text).attributes("img")) == 4
+
+
+def test_how_many_of_the_new_transitions_are_left_is_said(finetuned: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finetuned, tmp_path / "run"))
+    journal = folder / "replay" / "journal"
+    os.truncate(journal, journal.stat().st_size // 2)
+    surveys, left_out = _surveys(RunData(Run.open(folder)), "The visits")
+    there = surveys["new"].num_transitions
+    assert 0 < there < 340
+    assert left_out.endswith(
+        f"Of the 340 new transitions {there} are here: the others are left out, for they are lost, "
+        "or were dropped on purpose."
+    )
 
 
 def test_without_transitions_there_are_the_paths_alone(
