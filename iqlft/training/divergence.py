@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iqlft.datasets.value_bounds import Range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torch import Tensor
+
     from iqlft.algorithms.base import Algorithm
     from iqlft.training.replay import Replay
 
 MARGIN = 0.05
-"""Share of the range of returns by which a mean of 1,024 estimates may lie outside."""
-_PARTS = {"dataset/q": "dataset", "new/q": "new"}
-"""What a mean Q is of, by its key in a row."""
+"""Share of the range of returns by which estimates, or their mean, may lie outside."""
+SHARE = 0.01
+"""Share of 1,024 estimates that may lie further outside than that."""
+_PARTS = "dataset", "new"
+"""What estimates are of, as their keys in a row begin."""
+_REMEDIES = (
+    "Look at what states the data lack, at rewards and at the learning rate; remedies for a new "
+    "run are --clip-targets and --critic-layer-norm."
+)
 
 
 def possible_returns(rewards: Range, discount: float) -> Range:
@@ -41,22 +49,56 @@ def bound_targets(algorithm: Algorithm[Any], replay: Replay) -> None:
             algorithm.set_possible_returns(*returns, member)
 
 
-def impossible_value(row: Mapping[str, Any], returns: Range) -> str:
-    """A sentence if the mean Q of dataset or new transitions is no possible return, else "".
+def impossible_share(q: Tensor, returns: Range) -> float:
+    """Share of estimates of Q that no return can reach, whatever their mean.
+
+    Args:
+        q: of transitions, `(B,)`.
+        returns: that are possible.
+    """
+    margin = MARGIN * (returns.greatest - returns.least)
+    return float(((q < returns.least - margin) | (q > returns.greatest + margin)).double().mean())
+
+
+class Divergence(NamedTuple):
+    """How far critics have diverged.
+
+    Attributes:
+        level: 0: not; 1: where data are thin; 2: everywhere.
+        sentence: that says so; empty at level 0.
+    """
+
+    level: int
+    sentence: str
+
+
+def divergence(row: Mapping[str, Any], returns: Range) -> Divergence:
+    """Whether Q of dataset or new transitions is no possible return, on average or of a share.
+
+    A few impossible values come long before the mean is one: an ant on its back near the goal is
+    its own successor, and the policy goes there first.
 
     Args:
         row: of `metrics.jsonl`.
         returns: that are possible.
     """
     margin = MARGIN * (returns.greatest - returns.least)
-    for key, part in _PARTS.items():
-        q = row.get(key)
+    possible = f"[{returns.least:.4g}, {returns.greatest:.4g}]"
+    for part in _PARTS:
+        q = row.get(f"{part}/q")
         if q is not None and not returns.least - margin <= q <= returns.greatest + margin:
-            return (
+            return Divergence(
+                2,
                 f"Q of {part} transitions is {q:.4g} on average, where no return lies outside "
-                f"[{returns.least:.4g}, {returns.greatest:.4g}]: the critics have diverged, and "
-                "the policy follows them. Stop, and look at what states the data lack, at "
-                "rewards and at the learning rate; remedies for a new run are --clip-targets and "
-                "--critic-layer-norm."
+                f"{possible}: the critics have diverged, and the policy follows them. {_REMEDIES}",
             )
-    return ""
+    for part in _PARTS:
+        share = row.get(f"{part}/impossible_share", 0.0)
+        if share > SHARE:
+            return Divergence(
+                1,
+                f"Q of {100 * share:.2g} % of {part} transitions lies outside {possible}, where no "
+                "return does: the critics begin to diverge where data are thin, and the policy may "
+                f"follow them. {_REMEDIES}",
+            )
+    return Divergence(0, "")

@@ -25,7 +25,7 @@ from iqlft.runs.folder import RunError
 from iqlft.runs.policy import BEST, save_policy
 from iqlft.runs.recorded import plain
 from iqlft.runs.scores import Score
-from iqlft.training.divergence import impossible_value
+from iqlft.training.divergence import divergence
 from iqlft.training.evaluation import Evaluator, Scoring
 from iqlft.training.metrics import MetricsLog
 from iqlft.training.oversight import Oversight
@@ -119,7 +119,7 @@ class Session(Generic[PhaseType]):
         self._oversight = Oversight(gateway, self.pool, run.folder, config.patience)
         self._attendance = Attendance(config.workers)
         self._seconds_before, self._started, self._next_tick = 0.0, time.monotonic(), 0.0
-        self._diverged = False
+        self._diverged = 0
         # As it is now, checked: an edit from outside shows at the next resume.
         self._configuration = plain(run.configuration())
 
@@ -171,13 +171,13 @@ class Session(Generic[PhaseType]):
         self._tell_divergence(figures)
 
     def _tell_divergence(self, figures: dict[str, float]) -> None:
-        """Says once that values are impossible; the numbers go on changing."""
+        """Says once that values are impossible, and once more when their mean is."""
         if (returns := self.member.possible_returns) is None:
             return
-        sentence = impossible_value(figures, returns)
-        if sentence and not self._diverged:
+        level, sentence = divergence(figures, returns)
+        if level > self._diverged:
             self.incident(sentence)
-        self._diverged = bool(sentence)
+        self._diverged = level
 
     def tick(self) -> None:
         """Collects evaluations, watches the workers and reports; cheap, called at every turn."""

@@ -13,7 +13,7 @@ import torch
 
 from iqlft.algorithms.base import reduce
 from iqlft.runs.checkpoint import ALGORITHM_PREFIX, algorithm_tensors
-from iqlft.training.divergence import bound_targets, possible_returns
+from iqlft.training.divergence import bound_targets, impossible_share, possible_returns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -146,18 +146,25 @@ class Member:
 
     @torch.no_grad()
     def estimates(self, *, new: bool) -> dict[str, float]:
-        """Mean Q and V of new transitions, or of the dataset's, where the algorithm has them."""
+        """Mean Q and V of new transitions, or of the dataset's, where the algorithm has them.
+
+        And of how many Q is no possible return.
+        """
         batch = self._replay.sample_part(ESTIMATE_BATCH, self._index, new=new)
         estimates = {
             "q": self._algorithm.q_values(batch.observations, batch.actions),
             "value": self._algorithm.values(batch.observations),
         }
         part = "new" if new else "dataset"
-        return {
+        figures = {
             f"{part}/{name}": float(each[self._index].mean())
             for name, each in estimates.items()
             if each is not None
         }
+        q, returns = estimates["q"], self.possible_returns
+        if q is not None and returns is not None:
+            figures[f"{part}/impossible_share"] = impossible_share(q[self._index], returns)
+        return figures
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that the next update depends on, new transitions excepted."""

@@ -12,7 +12,12 @@ from iqlft.algorithms.base import Spec, algorithm_class
 from iqlft.config.algorithms import IQLHyperparameters
 from iqlft.config.settings import PretrainConfig, with_settings
 from iqlft.datasets.value_bounds import Range
-from iqlft.training.divergence import bound_targets, impossible_value, possible_returns
+from iqlft.training.divergence import (
+    bound_targets,
+    divergence,
+    impossible_share,
+    possible_returns,
+)
 from iqlft.training.pretrain import pretrain
 from iqlft.training.replay import Replay
 from iqlft_workers.transition import RowLayout
@@ -34,16 +39,39 @@ def test_returns_lie_between_the_rewards_sums(
     assert possible_returns(rewards, discount) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("row", [{}, {"dataset/q": -99.0}, {"dataset/q": 2.0, "new/q": -104.0}])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {},
+        {"dataset/q": -99.0},
+        {"dataset/q": 2.0, "new/q": -104.0},
+        {"dataset/q": -50.0, "dataset/impossible_share": 0.009},
+    ],
+)
 def test_what_is_possible_or_nearly_so_is_not_told(row: dict[str, float]) -> None:
-    assert impossible_value(row, Range(-100, 0)) == ""
+    assert divergence(row, Range(-100, 0)) == (0, "")
 
 
 def test_what_is_impossible_is_told_with_its_bounds() -> None:
-    told = impossible_value({"dataset/q": -29.0, "new/q": 7.95}, Range(-100, 0))
+    row = {"dataset/q": -29.0, "new/q": 7.95, "new/impossible_share": 0.5}
+    level, told = divergence(row, Range(-100, 0))
+    assert level == 2
     assert told.startswith("Q of new transitions is 7.95 on average, where no return lies outside ")
     assert "[-100, 0]" in told
-    assert "Q of dataset" in impossible_value({"dataset/q": -106.0}, Range(-100, 0))
+    assert "Q of dataset" in divergence({"dataset/q": -106.0}, Range(-100, 0)).sentence
+
+
+def test_a_share_of_impossible_values_is_told_before_their_mean_is_one() -> None:
+    q = torch.full((1024,), -50.0)
+    q[:6], q[6:12] = 4.9, -104.9  # Within the margin.
+    assert impossible_share(q, Range(-100, 0)) == 0
+    q[:6], q[6:13] = 500.0, -106.0
+    assert impossible_share(q, Range(-100, 0)) == 13 / 1024
+    row = {"new/q": float(q.mean()), "new/impossible_share": 13 / 1024}
+    level, told = divergence(row, Range(-100, 0))
+    assert level == 1
+    assert told.startswith("Q of 1.3 % of new transitions lies outside [-100, 0], where no return")
+    assert impossible_share(q, Range(0, math.inf)) == 0
 
 
 def test_the_replay_knows_the_rewards_of_dataset_and_new_transitions() -> None:
