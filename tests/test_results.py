@@ -246,9 +246,10 @@ def test_the_course_is_the_one_of_the_kept_runs(capsys: pytest.CaptureFixture[st
     assert written.splitlines()[-1].startswith(last)
 
 
-def test_the_table_is_the_one_of_the_kept_runs() -> None:
-    runs = [read_run(run) for run in find_runs(V0 / "runs")]
-    written = (V0 / "table.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("table", [V0 / "table.md", RESULTS / "offline" / "table.md"])
+def test_the_table_is_the_one_of_the_kept_runs(table: Path) -> None:
+    runs = [read_run(run) for run in find_runs(V0 / "runs" if table.parent == V0 else table.parent)]
+    written = table.read_text(encoding="utf-8")
     assert written == format_table(runs, style="markdown")
 
 
