@@ -49,6 +49,11 @@ def bound_targets(algorithm: Algorithm[Any], replay: Replay) -> None:
             algorithm.set_possible_returns(*returns, member)
 
 
+def _with_margin(returns: Range) -> Range:
+    margin = MARGIN * (returns.greatest - returns.least)
+    return Range(returns.least - margin, returns.greatest + margin)
+
+
 def impossible_share(q: Tensor, returns: Range) -> float:
     """Share of estimates of Q that no return can reach, whatever their mean.
 
@@ -56,8 +61,8 @@ def impossible_share(q: Tensor, returns: Range) -> float:
         q: of transitions, `(B,)`.
         returns: that are possible.
     """
-    margin = MARGIN * (returns.greatest - returns.least)
-    return float(((q < returns.least - margin) | (q > returns.greatest + margin)).double().mean())
+    least, greatest = _with_margin(returns)
+    return float(((q < least) | (q > greatest)).double().mean())
 
 
 class Divergence(NamedTuple):
@@ -82,11 +87,11 @@ def divergence(row: Mapping[str, Any], returns: Range) -> Divergence:
         row: of `metrics.jsonl`.
         returns: that are possible.
     """
-    margin = MARGIN * (returns.greatest - returns.least)
+    least, greatest = _with_margin(returns)
     possible = f"[{returns.least:.4g}, {returns.greatest:.4g}]"
     for part in _PARTS:
         q = row.get(f"{part}/q")
-        if q is not None and not returns.least - margin <= q <= returns.greatest + margin:
+        if q is not None and not least <= q <= greatest:
             return Divergence(
                 2,
                 f"Q of {part} transitions is {q:.4g} on average, where no return lies outside "
