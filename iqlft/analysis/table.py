@@ -132,22 +132,18 @@ def table_rows(runs: Sequence[RunCurve], published: Published = "same") -> list[
 
 def _offline_results(untuned: Sequence[Summary], published: Published) -> list[list[PublishedRow]]:
     """Published results that end with pretraining, of the tasks and algorithms of such runs."""
-    found = published_results(
-        published, {one.series.algorithm for one in untuned}, fine_tuned=False
-    )
-    ours = [
-        [
-            row
-            for row in result
-            if any(
-                row.is_of(one.task)
-                and (published == "all" or is_among(row.algorithm, [one.series.algorithm]))
-                for one in untuned
-            )
-        ]
-        for result in found
-    ]
-    return [result for result in ours if result]
+
+    def comparable(row: PublishedRow) -> bool:
+        return any(
+            row.is_of(one.task)
+            and (published == "all" or is_among(row.algorithm, [one.series.algorithm]))
+            for one in untuned
+        )
+
+    algorithms = {one.series.algorithm for one in untuned}
+    found = published_results(published, algorithms, fine_tuned=False)
+    kept = [[*filter(comparable, result)] for result in found]
+    return [result for result in kept if result]
 
 
 def before_after_lines(runs: Sequence[RunCurve]) -> list[str]:
