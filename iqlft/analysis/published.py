@@ -100,6 +100,24 @@ def published_results(
     return list(results.values())
 
 
+def comparable_rows(task: str, algorithm: str, *, tuned: bool) -> list[PublishedRow]:
+    """Published rows that a run's numbers may stand beside.
+
+    They are of its task and algorithm: fine-tuned where it is, else of an offline table; of an
+    algorithm that is in no such table, from before fine-tuning.
+
+    Args:
+        task: of the run.
+        algorithm: as runs spell it.
+        tuned: whether the run has been fine-tuned.
+    """
+    mine = [
+        row for row in published_rows() if row.is_of(task) and is_among(row.algorithm, [algorithm])
+    ]
+    fine_tuned = [row for row in mine if row.after is not None]
+    return fine_tuned if tuned else [row for row in mine if row.after is None] or fine_tuned
+
+
 def is_among(algorithm: str, names: Iterable[str]) -> bool:
     """Whether an algorithm is one of some others, as a source or as a run spells it."""
     return _plain(algorithm) in map(_plain, names)

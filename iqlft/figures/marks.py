@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matplotlib.lines import Line2D
 
-from iqlft.analysis.published import is_among, published_results
+from iqlft.analysis.published import comparable_rows, published_results
 from iqlft.analysis.summary import short_count
 from iqlft.figures.panels import timeline_of
 from iqlft.figures.style import DARK
@@ -68,20 +68,25 @@ class Mark(NamedTuple):
 def place_marks(panels: Sequence[Panel], published: Marked) -> list[Mark]:
     """The published results that have a place in some panel.
 
-    Beside what was fine-tuned they are those before and after fine-tuning; beside what was not, of
-    the offline tables, where the algorithm is in one.
+    Those of a panel are comparable with one of its groups (`comparable_rows`).
 
     Args:
         panels: of the figure.
         published: which results.
     """
     names = {group.series.algorithm for panel in panels for group in panel.groups}
-    tuned = published_results(published, names)
-    offline = published_results(published, names, fine_tuned=False)
-    in_tables = [result[0].algorithm for result in offline]
+    results = [
+        result
+        for fine_tuned in (True, False)
+        for result in published_results(published, names, fine_tuned=fine_tuned)
+    ]
+    comparable = [_comparable(panel) for panel in panels]
     marks: list[Mark] = []
-    for result in tuned + offline:
-        points = tuple(_points(panel, result, in_tables) for panel in panels)
+    for result in results:
+        points = tuple(
+            _points(panel, [row for row in result if row in rows])
+            for panel, rows in zip(panels, comparable, strict=True)
+        )
         if any(points):
             first = result[0]
             label = f"{first.label}, {first.algorithm}, {first.dataset_version}, {_lengths(first)}"
@@ -97,22 +102,20 @@ def _lengths(row: PublishedRow) -> str:
     return f"{updates} updates" if row.offline_updates else f"{steps} steps"
 
 
-def _points(
-    panel: Panel, result: Sequence[PublishedRow], in_tables: Sequence[str]
-) -> list[tuple[float, float]]:
-    """Before and after fine-tuning, each at its place on the panel's axis."""
-    name, of_tuned = result[0].algorithm, result[0].after is not None
-    mine = [group for group in panel.groups if is_among(name, [group.series.algorithm])]
+def _comparable(panel: Panel) -> set[PublishedRow]:
+    """Published rows that stand beside a panel's groups."""
     # Published AntMaze numbers are success rates: beside another metric they would mislead.
-    if not mine or mine[0].metric != "success":
-        return []
-    if of_tuned != any(group.tuned for group in mine) and is_among(name, in_tables):
-        return []
+    groups = [group for group in panel.groups if group.metric == "success"]
+    tuned = {group.series.algorithm for group in groups if group.tuned}
+    names = {group.series.algorithm for group in groups}
+    return {row for name in names for row in comparable_rows(panel.task, name, tuned=name in tuned)}
+
+
+def _points(panel: Panel, rows: Iterable[PublishedRow]) -> list[tuple[float, float]]:
+    """Before and after fine-tuning, each at its place on the panel's axis."""
     online = timeline_of(panel.all_groups).online > 0
     points: list[tuple[float, float]] = []
-    for row in result:
-        if not row.is_of(panel.task):
-            continue
+    for row in rows:
         if row.offline_updates:
             points.append((0 if online else row.offline_updates, row.before))
         if online and row.after is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iqlft.analysis.published import is_among, published_rows
+from iqlft.analysis.published import comparable_rows, published_rows
 from iqlft.analysis.summary import count_range
 from iqlft.datasets.antmaze.tasks import REGENERATED
 
@@ -26,11 +26,11 @@ def caveats(group: Group, summary: Summary) -> list[str]:
         group: its runs.
         summary: of the group.
     """
-    published = [row for row in published_rows() if row.is_of(group.task)]
+    comparable = comparable_rows(group.task, group.series.algorithm, tuned=bool(group.tuned))
     return [
-        _data(summary, published),
+        _data(summary, [row for row in published_rows() if row.is_of(group.task)]),
         *_seeds(summary.num_seeds[0] or len(group.runs), len(group.runs)),
-        *_length(summary, _comparable(group, published)),
+        *_length(summary, comparable),
         *_apart(summary),
         *_episodes(summary),
     ]
@@ -75,13 +75,6 @@ def _seeds(count: int, trained: int) -> list[str]:
     if count == trained:
         return [sentence]
     return [sentence, f"Of {trained} seeds only those that have been fine-tuned are counted."]
-
-
-def _comparable(group: Group, published: Sequence[PublishedRow]) -> list[PublishedRow]:
-    """Those of its algorithm: fine-tuned where it is; else of offline tables, if it is in any."""
-    mine = [row for row in published if is_among(row.algorithm, [group.series.algorithm])]
-    alike = [row for row in mine if (row.after is not None) == bool(group.tuned)]
-    return alike or mine
 
 
 def _length(summary: Summary, published: Sequence[PublishedRow]) -> list[str]:
