@@ -275,12 +275,15 @@ class Registered(NamedTuple):
         hyperparameters: the dataclass of its flags.
         home: its class, as `module:Class`.
         defaults: settings other than hyperparameters in which its reference differs from ours.
+        varied: of a user's class, the name of the algorithm here that it derives from, whose
+            settings for a task are its own too; empty where there is none.
     """
 
     title: str
     hyperparameters: type[Hyperparameters]
     home: str
     defaults: Mapping[str, Any] = {}
+    varied: str = ""
 
 
 ALGORITHMS: dict[str, Registered] = {
@@ -313,7 +316,8 @@ def registered(name: str) -> Registered:
 
     Args:
         name: of `ALGORITHMS`; or, of a class that is not among them, `package.module:Class`. Such a
-            class has an attribute `Hyperparameters`, a dataclass derived from the one here.
+            class derives from one that is, or has an attribute `Hyperparameters`, a dataclass
+            derived from the one here.
 
     Raises:
         ConfigError: there is no such algorithm, module or class, or the class is no algorithm.
@@ -326,13 +330,23 @@ def registered(name: str) -> Registered:
             f"{', '.join(ALGORITHMS)}; one of your own is named as package.module:Class."
         )
     own = _imported(name)
-    kind = getattr(own, "Hyperparameters", None)
+    varied = _varied(own) if isinstance(own, type) else ""
+    base = ALGORITHMS.get(varied)
+    kind = getattr(own, "Hyperparameters", base and base.hyperparameters)
     if not (isinstance(own, type) and isinstance(kind, type) and issubclass(kind, Hyperparameters)):
         raise ConfigError(
-            f"{name} is not an algorithm: it must be a class whose attribute `Hyperparameters` is "
-            "a dataclass derived from iqlft.config.algorithms.Hyperparameters."
+            f"{name} is not an algorithm: it must be a class that derives from one of iqlft's, or "
+            "whose attribute `Hyperparameters` is a dataclass derived from "
+            "iqlft.config.algorithms.Hyperparameters."
         )
-    return Registered(own.__name__, kind, name)
+    return Registered(own.__name__, kind, name, base.defaults if base else {}, varied)
+
+
+def _varied(own: type) -> str:
+    """The name of the nearest algorithm here that a class derives from."""
+    homes = {each.home: name for name, each in ALGORITHMS.items()}
+    ancestors = (f"{each.__module__}:{each.__qualname__}" for each in own.__mro__)
+    return next((homes[home] for home in ancestors if home in homes), "")
 
 
 def _imported(name: str) -> Any:  # noqa: ANN401

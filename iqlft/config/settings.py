@@ -468,11 +468,15 @@ def override(config: Config, values: dict[str, Any], source: str) -> Config:
 
 
 def _unfolded(values: dict[str, Any], algorithm: str, source: str) -> dict[str, Any]:
-    """Settings with those in the section of an algorithm, and without the sections of others."""
-    section = values.get(algorithm) or {}
-    if not isinstance(section, dict):
-        raise ConfigError(f"{source}: {algorithm} is {section!r}, but must be a mapping.")
-    return {key: each for key, each in values.items() if not _is_section(key)} | section
+    """Settings with those in the sections of an algorithm, and without the sections of others."""
+    settings = {key: each for key, each in values.items() if not _is_section(key)}
+    # A fine-tuning without an algorithm of its own has no hyperparameters either.
+    for name in (registered(algorithm).varied, algorithm) if algorithm else ():
+        section = values.get(name) or {}
+        if not isinstance(section, dict):
+            raise ConfigError(f"{source}: {name} is {section!r}, but must be a mapping.")
+        settings |= section
+    return settings
 
 
 def _is_section(key: str) -> bool:

@@ -1,7 +1,9 @@
-"""Stand-ins for a user's own module: one class that is an algorithm, and one that is not."""
+"""Stand-ins for a user's own module: a new algorithm, variations, and what is none."""
 
 from dataclasses import dataclass
 
+from iqlft.algorithms.awac import AWAC
+from iqlft.algorithms.iql import IQL
 from iqlft.config import algorithms
 
 
@@ -15,6 +17,26 @@ class OwnHyperparameters(algorithms.Hyperparameters):
 
 class Own:
     Hyperparameters = OwnHyperparameters
+
+
+class BoldIQL(IQL):
+    pass
+
+
+class BoldAWAC(AWAC):
+    pass
+
+
+@dataclass(frozen=True)
+class BoldestHyperparameters(algorithms.IQLHyperparameters):
+    """IQL's, and one more."""
+
+    boldness: float = 2.0
+    """A hyperparameter that IQL has not."""
+
+
+class BoldestIQL(BoldIQL):
+    Hyperparameters = BoldestHyperparameters
 
 
 class Other:

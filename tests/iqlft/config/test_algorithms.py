@@ -143,6 +143,23 @@ def test_a_user_s_own_algorithm_has_its_flags_and_its_run_folders(
     assert run_folder(with_algorithm(config, "td3bc")).name == "td3bc-s0"
 
 
+def test_a_variation_of_an_algorithm_has_its_hyperparameters_and_its_settings_for_a_task(
+    own: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert own
+    for name, here in (("own_algorithm:BoldIQL", "iql"), ("own_algorithm:BoldAWAC", "awac")):
+        as_here = printed(capsys, "pretrain", "--task", "mujoco-hopper-medium", "--algorithm", here)
+        found = printed(capsys, "pretrain", "--task", "mujoco-hopper-medium", "--algorithm", name)
+        assert found == as_here | {"algorithm": name}
+    boldest = override(
+        PretrainConfig(),
+        {"algorithm": "own_algorithm:BoldestIQL", "iql": {"expectile": 0.7}},
+        "mine.yaml",
+    )
+    assert to_dict(boldest)["expectile"] == 0.7
+    assert to_dict(boldest)["boldness"] == 2.0
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
