@@ -81,7 +81,8 @@ def _flag(success: bool | None) -> int | None:
 
 
 def _may_update(sessions: Sessions[Online]) -> bool:
-    return all(session.phase.pacing.may_update() for session in sessions.living)
+    living = sessions.living
+    return bool(living) and all(session.phase.pacing.may_update() for session in living)
 
 
 def _finished(session: Session[Online]) -> bool:

@@ -137,6 +137,39 @@ def test_at_whatever_call_of_a_run_the_disk_fills_up_it_says_so_and_the_run_can_
         assert (state["env_steps"], state["updates"]) == (4, OFFLINE + 2)
 
 
+@pytest.mark.parametrize("name", ["episodes.csv", "curves.csv", "metrics.jsonl"])
+def test_rows_for_which_there_is_no_room_end_the_run_in_a_sentence_and_it_can_be_finished(
+    name: str,
+    pretrained: Path,
+    corner: str,
+    lockstep: FinetuneConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert corner
+    config = tmp_path / "finetune.yaml"
+    short = dataclasses.replace(lockstep, env_steps=320, eval_every=320, checkpoint_every=100)
+    config.write_text(to_yaml(short))
+    folder = Path(shutil.copytree(pretrained, tmp_path / "iql-s0"))
+    opened = Path.open
+
+    def open_full(path: Path, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        full = path == folder / name and arguments == ("ab",)
+        return opened(Path("/dev/full") if full else path, *arguments, **options)
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "open", open_full)
+        assert cli.main(["finetune", "--config", str(config), str(folder)]) == 2
+    (sentence,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert os.strerror(errno.ENOSPC) in sentence
+    assert name in sentence
+
+    assert cli.main(["resume", str(folder)]) == 0
+    state = checkpoint.load(folder / "checkpoints").state
+    assert (state["env_steps"], state["updates"]) == (320, OFFLINE + 160)
+
+
 @contextlib.contextmanager
 def no_file_longer_than(size: int) -> Iterator[None]:
     """The kernel refuses this process to write beyond; a write across it is cut short."""
