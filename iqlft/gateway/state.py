@@ -67,8 +67,8 @@ class GatewayState:
         rate_limiter: who is blocked for too many bad messages.
         rejected: workers that were rejected.
         ingestion: validates batches, writes them ahead and counts them.
-        failed: how often a worker has said that it cannot work, and leaves.
-        failure: what the last one of them has said.
+        failed: how often a worker that had joined could not work, and has left or was sent away.
+        failure: what the last one of them has said, or was told.
     """
 
     def __init__(self, service: Service) -> None:
@@ -165,6 +165,7 @@ class GatewayState:
         if (session := self.roster.holder(worker_id)) is not None:
             sentence = f"The learner gives this worker up, which {reason}."
             self._reject(session.route, Rejection(messages.STUCK, sentence))
+            self.failure = f"Worker {worker_id} {reason}, and was told to leave."
 
     def status(self, now: float) -> list[WorkerStatus]:
         """All workers that ever joined, by id."""
@@ -432,7 +433,12 @@ class GatewayState:
         self.rejected += 1
         self._strange.warning(self._now, "A worker was sent away: %s", rejection)
         self._enqueue(route, rejection.message)
-        self.unreachable(route)
+        if (session := self.roster.at(route)) is not None:
+            self.failed += 1
+            self.failure = f"Worker {session.worker_id} was sent away: {rejection}"
+            # It leaves, so it is not silent from now on.
+            session.heard_at = None
+            self._reap(session)
 
     def _ping(self, session: Session) -> int:
         number = 1 + secrets.randbits(62)  # Which nobody can answer who has not read it.

@@ -78,11 +78,13 @@ class Oversight:
             DesertedError: those of other machines cannot, and there is none else.
         """
         for incident in self._watchdog.check(workers):
-            if not self._pool.replace(incident.worker_id, incident.reason, incident.seconds):
+            if self._pool.replace(incident.worker_id, incident.reason, incident.seconds):
+                continue
+            if incident.hangs:
+                self._gateway.dismiss(incident.worker_id, incident.reason)
+            if not incident.hangs or self._pool.num_workers:  # Else it is told below.
                 told = ", and was told to leave" if incident.hangs else ""
                 yield f"Worker {incident.worker_id} {incident.reason}{told}."
-                if incident.hangs:
-                    self._gateway.dismiss(incident.worker_id, incident.reason)
         yield from self._pool.watch()
         now = time.monotonic()
         yield from self._refused.news(*self._gateway.refused_batches(), "were refused", now)

@@ -43,7 +43,9 @@ UNFIT = 2
 REJECTED = 3
 """Exit code of a local worker that the learner rejected for a reason that may pass."""
 FAILED = 4
-"""Exit code of a local worker whose environment has failed, which may pass."""
+"""Exit code of a local worker whose environment has failed, or gave what the learner refuses, which
+may pass.
+"""
 HUNG = 5
 """Exit code of a worker that was told to leave because its environment hung."""
 SENTENCE = "iqlft worker: "

@@ -58,12 +58,18 @@ class RejectedError(UserError):
     Args:
         sentence: see above.
         code: of its REJECT; empty where there was none.
+
+    Attributes:
+        may_pass: whether a later try may be welcome.
+        hung: whether its environment hung.
+        refused: whether it is for what its environment gave, as where a simulation has diverged.
     """
 
     def __init__(self, sentence: str, code: str = "") -> None:
         super().__init__(sentence)
         self.may_pass = code not in {"", "VERSION", "ENVIRONMENT"}
         self.hung = code == STUCK
+        self.refused = code in {"BATCH", "EVALUATION"}
 
 
 class _EvaluationAbortedError(Exception):

@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "iqlft worker") -> int:
     Returns:
         The exit code: 0 when the learner or a signal ended the work, 1 when the learner was away
         for too long, 2 when the work could not be done; 3 when the learner rejected a worker of its
-        own, for a reason that may pass; 4 when the environment of one has failed; 5 when it was
-        told to leave because its environment hung.
+        own, for a reason that may pass; 4 when the environment of one has failed, or gave what
+        the learner refuses; 5 when it was told to leave because its environment hung.
     """
     arguments = _parser(prog).parse_args(argv)
     log = logging.StreamHandler(sys.stderr)
@@ -60,21 +60,20 @@ def main(argv: Sequence[str] | None = None, prog: str = "iqlft worker") -> int:
         address = _address(arguments.connect, arguments.worker_id, keys)
         work(address, arguments.worker_id, wanted, _Tally(arguments.tally).add)
     except UserError as error:
-        failed = isinstance(error, EnvironmentFailedError)
-        if failed:  # In a log, for whoever mends it.
+        rejected = error if isinstance(error, RejectedError) else None
+        broken = isinstance(error, EnvironmentFailedError)
+        if broken:  # In a log, for whoever mends it.
             _log.error("The environment has failed.", exc_info=error.__cause__)
         # Whoever reads it may be gone.
         with contextlib.suppress(OSError):
             sys.stderr.write(printable(f"{SENTENCE}{error}\n", keep="\n\t"))
-        if isinstance(error, RejectedError) and error.hung:
+        if rejected and rejected.hung:
             return HUNG
-        if failed and arguments.parent is not None:
-            return FAILED
-        passing = isinstance(error, ClusterError) or (
-            isinstance(error, RejectedError) and error.may_pass
-        )
-        if passing and arguments.parent is not None:
-            return REJECTED
+        if arguments.parent is not None:
+            if broken or (rejected and rejected.refused):
+                return FAILED
+            if isinstance(error, ClusterError) or (rejected and rejected.may_pass):
+                return REJECTED
         # A learner that was frozen for so long starts its worker again, but not one that is unfit.
         return 1 if isinstance(error, LearnerLostError) else UNFIT
     return 0

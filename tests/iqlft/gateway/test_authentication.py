@@ -408,7 +408,7 @@ def test_on_this_machine_too_nobody_without_a_key_gets_a_place_or_the_weights(
         with Client(gateway.endpoint) as stranger, pytest.raises(KeyRefusedError, match="--keys"):
             answer(stranger, hello(None, str(uuid.uuid4())))
         assert [each.worker_id for each in gateway.worker_status()] == [welcome.worker_id]
-        assert gateway.rejected() >= 1
+        assert gateway.wait_for(lambda: gateway.rejected() >= 1, 10)
 
 
 def test_a_worker_that_asks_for_an_id_has_the_key_of_that_id() -> None:

@@ -134,6 +134,18 @@ def test_a_gap_or_another_session_asks_for_hello(peers: Peers) -> None:
     assert rewards(peers) == []
 
 
+def test_a_newcomer_gets_an_id_that_nobody_will_come_back_for() -> None:
+    peers = Peers(num_workers=3)
+    assert [peers.join(route).worker_id for route in (b"a", b"b")] == [0, 1]
+    peers.state.unreachable(b"a")
+    assert peers.join(b"c").worker_id == 2
+    peers.tick(1.0)
+    peers.say(b"b", messages.Bye())
+    assert peers.join(b"d").worker_id == 1
+    # With none else it is that of the one that is cut off.
+    assert peers.join(b"e").worker_id == 0
+
+
 def test_a_session_that_comes_back_over_another_connection_continues(peers: Peers) -> None:
     peers.state.allow(10_000)
     peers.join(b"a")
@@ -164,6 +176,9 @@ def test_what_must_not_reach_the_replay_is_rejected_on_admission(peers: Peers, n
     peers.say(b"a", batch("a", 1, **{name: INVALID[name]}))
     (reject,) = peers.heard(b"a", messages.Reject)
     assert reject.code == "BATCH"
+    assert peers.state.failed == 1
+    assert peers.state.failure.startswith("Worker 0 was sent away: The learner cannot use this ba")
+    assert peers.state.status(peers.now + 60)[0].seconds_since_message == 0  # It is not silent.
     assert rewards(peers) == []
     assert peers.state.ledger.env_steps == 0
 

@@ -26,7 +26,7 @@ MAX_RESTARTS = 5
 HEALTHY_SECONDS = 60.0
 """A worker that lived for so long has its restarts forgotten."""
 BACK_OFF_SECONDS = 0.5
-"""Pause before the second restart; it doubles with each further one."""
+"""Pause before the second restart in a row; it doubles with each further one."""
 LOG_BYTES = 10 * 2**20
 """A worker's log that has become longer moves to `worker-<i>.log.1`, in the place of an older one.
 """
@@ -47,6 +47,26 @@ class ClusterError(UserError):
 
 
 @dataclass
+class Restarts:
+    """How often in a row a process has died that was to live.
+
+    Attributes:
+        count: of restarts with little time in between.
+    """
+
+    count: int = 0
+
+    def pause(self, lived_seconds: float) -> float | None:
+        """Seconds before it is started again, the first time none; None if it dies too often."""
+        if lived_seconds > HEALTHY_SECONDS:
+            self.count = 0
+        if self.count == MAX_RESTARTS:
+            return None
+        self.count += 1
+        return BACK_OFF_SECONDS * 2 ** (self.count - 2) if self.count > 1 else 0.0
+
+
+@dataclass
 class Local:
     """A process of a pool.
 
@@ -63,9 +83,9 @@ class Local:
     worker_id: int | None = None
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
-    restarts: int = 0
+    restarts: Restarts = field(default_factory=Restarts)
     rejections: int = 0
-    restart_at: float = field(default=0.0)
+    restart_at: float = 0.0
     reason: str = ""
     idle_seconds: float = 0.0
 
@@ -178,27 +198,26 @@ class WorkerPool:
         if code == UNFIT:
             raise WorkerError(f"{local.name} cannot work: {local.sentence()}")
         # What it hung for before it was killed does not count.
-        if now - local.started_at - local.idle_seconds > HEALTHY_SECONDS:
-            local.restarts = local.rejections = 0
-        local.idle_seconds = 0.0
+        lived, local.idle_seconds = now - local.started_at - local.idle_seconds, 0.0
+        if lived > HEALTHY_SECONDS:
+            local.rejections = 0
         if code == REJECTED:
             return [self._handle_rejection(local, now)]
         if code == FAILED:
             local.reason = f"has failed: {local.sentence().rstrip('.')}"
-            if local.restarts == MAX_RESTARTS:
-                raise WorkerError(
-                    f"{local.name} failed {MAX_RESTARTS + 1} times in a row (its log "
-                    f"is {local.log}): {local.sentence()}"
-                )
         reason, local.reason = local.reason or exit_reason(code), ""
-        if local.restarts == MAX_RESTARTS:
+        pause = local.restarts.pause(lived)
+        if pause is None and code == FAILED:
+            raise WorkerError(
+                f"{local.name} failed {MAX_RESTARTS + 1} times in a row (its log "
+                f"is {local.log}): {local.sentence()}"
+            )
+        if pause is None:
             raise WorkerError(
                 f"{local.name} died {MAX_RESTARTS + 1} times in a row; the last time "
                 f"it {reason}. Its log {local.log} ends so:\n{local.last_lines()}"
             )
-        pause = BACK_OFF_SECONDS * 2 ** (local.restarts - 1) if local.restarts else 0.0
         local.process, local.restart_at = None, now + pause
-        local.restarts += 1
         return [f"{local.name} {reason}; it is started again."]
 
     def _handle_rejection(self, local: Local, now: float) -> str:

@@ -7,19 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from iqlft_workers.errors import REJECTED, UNFIT
 from iqlft_workers.heartbeat import GRACE_SECONDS
 from iqlft_workers.keys import KeyFileError, worker_ids
-from iqlft_workers.launchers.local import (
-    BACK_OFF_SECONDS,
-    HEALTHY_SECONDS,
-    MAX_RESTARTS,
-    environment_variables,
-    exit_reason,
-)
+from iqlft_workers.launchers.local import Restarts, environment_variables, exit_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +32,7 @@ class _Process:
     arguments: list[str]
     running: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
-    restarts: int = 0
+    restarts: Restarts = field(default_factory=Restarts)
     restart_at: float = 0.0
     code: int | None = None
 
@@ -103,14 +97,11 @@ class Processes:
             self._handle_end(process, code, now)
 
     def _handle_end(self, process: _Process, code: int, now: float) -> None:
-        if now - process.started_at > HEALTHY_SECONDS:
-            process.restarts = 0
-        if code in _ENDED or process.restarts == MAX_RESTARTS:
+        pause = process.restarts.pause(now - process.started_at)
+        if code in _ENDED or pause is None:
             process.code = code if code in _ENDED else 1
             return
-        process.running = None
-        process.restart_at = now + BACK_OFF_SECONDS * 2**process.restarts
-        process.restarts += 1
+        process.running, process.restart_at = None, now + pause
         _log.warning("A worker process %s; it is started again.", exit_reason(code))
 
     def _stop(self) -> None:
