@@ -37,7 +37,7 @@ class Incident(NamedTuple):
 
 
 class Watchdog:
-    """Reports each session of a worker at most once, and that it is slow only once for all of them.
+    """Reports what is wrong with a worker once as long as it lasts, and that it is slow only once.
 
     How fast the others are is what they say: that shall not have a worker replaced for ever.
 
@@ -47,7 +47,7 @@ class Watchdog:
 
     def __init__(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._patience_seconds = patience_seconds
-        self._known: set[str] = set()
+        self._unwell: set[str] = set()
         self._slow: set[int] = set()
 
     def check(self, workers: Sequence[WorkerStatus]) -> list[Incident]:
@@ -59,15 +59,17 @@ class Watchdog:
         Returns:
             The new incidents.
         """
+        reasons = {worker.session: self._reason(worker) for worker in workers}
+        unwell = {session for session, reason in reasons.items() if reason}
+        new, self._unwell = unwell - self._unwell, unwell
         found = []
         for worker in workers:
-            reason = "" if worker.session in self._known else self._reason(worker)
+            reason = reasons[worker.session] if worker.session in new else ""
             hangs = bool(reason) and worker.state != "lost"
             if not reason and worker.worker_id not in self._slow:
                 reason = _slowness(worker, workers)
                 self._slow.update({worker.worker_id} if reason else ())
             if reason:
-                self._known.add(worker.session)
                 found.append(Incident(worker.worker_id, reason, _idle_seconds(worker), hangs))
         return found
 

@@ -41,13 +41,28 @@ STARTING = "answers, but has not built its environment for 301 s (--patience 300
         ),
     ],
 )
-def test_what_is_wrong_is_said_once_for_a_session(changes: dict[str, Any], reason: str) -> None:
+def test_what_is_wrong_is_said_once_as_long_as_it_lasts(
+    changes: dict[str, Any], reason: str
+) -> None:
     watchdog = Watchdog()
     workers = [worker(0), worker(1, **changes), worker(2)]
     assert [found[:2] for found in watchdog.check(workers)] == [(1, reason)]
     assert watchdog.check(workers) == []
     again = worker(1, **changes, session="another")
     assert [found[:2] for found in watchdog.check([workers[0], again, workers[2]])] == [(1, reason)]
+
+
+@pytest.mark.parametrize("before", [LOST, {"speed": 599.0}])
+def test_a_session_that_was_named_before_is_looked_at_again(before: dict[str, Any]) -> None:
+    watchdog = Watchdog()
+    others = [worker(0), worker(2)]
+    assert len(watchdog.check([worker(1, **before), *others])) == 1
+    assert watchdog.check([worker(1), *others]) == []
+    (found,) = watchdog.check([worker(1, **STUCK), *others])
+    assert found.hangs
+    assert watchdog.check([worker(1, **STUCK), *others]) == []
+    assert watchdog.check([worker(1), *others]) == []
+    assert len(watchdog.check([worker(1, **LOST), *others])) == 1
 
 
 def test_that_a_worker_is_slow_is_said_once_whatever_its_session_and_what_the_others_claim() -> (
