@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -292,11 +293,24 @@ class Roster:
             del self._sessions[session.worker_id]
 
     def assign_id(self, wanted: int | None) -> int | None:
-        """The worker id for a newcomer; None if there is none for it."""
+        """The worker id for a newcomer; None if there is none for it.
+
+        Who asks for any gets one that nobody has had, else that of whoever was heard longest ago:
+        a worker that is cut off for a moment comes back for its own.
+        """
         if wanted is not None:
             return wanted if 0 <= wanted < self._num_workers else None
         ids = range(self._local_workers, self._num_workers)
-        return next((worker_id for worker_id in ids if self.holder(worker_id) is None), None)
+        free = [worker_id for worker_id in ids if self.holder(worker_id) is None]
+        return min(free, key=self._heard_at, default=None)
+
+    def _heard_at(self, worker_id: int) -> float:
+        """When the holder of an id was heard last: never, if it will not come back for it."""
+        session = self._sessions.get(worker_id)
+        if session is None or session.heard_at is None:
+            # One of a learner that is gone may be on its way.
+            return math.inf if session and session.recovered else -math.inf
+        return session.heard_at
 
     def holder(self, worker_id: int) -> Session | None:
         """The living session that holds an id."""

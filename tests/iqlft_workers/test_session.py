@@ -74,6 +74,15 @@ def test_hello_is_repeated_ever_more_slowly_until_there_is_an_answer() -> None:
     assert take(session) == []
 
 
+def test_who_was_given_an_id_that_a_newcomer_has_now_begins_anew() -> None:
+    duplicate = messages.Reject("DUPLICATE", "Another worker with the id 1 is at work.")
+    for asked, outcome in ((None, "restart"), (1, "rejected")):
+        session = WorkerSession(asked)
+        session.receive(welcome(), 0.0)
+        session.receive(duplicate, 1.0)
+        assert session.outcome == outcome
+
+
 def test_a_full_window_stops_the_stepping_until_an_acknowledgement(session: WorkerSession) -> None:
     assert session.credit_left == 100
     for _ in range(WINDOW):

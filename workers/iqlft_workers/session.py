@@ -65,6 +65,7 @@ class WorkerSession:
         self.draining = False
         self.code = self.sentence = ""
         self.heard_at = -SILENCE_SECONDS
+        self._any_id = worker_id is None
         self._hello = messages.Hello(worker_id, str(uuid4()), iqlft_workers.__version__)
         self._hello_at, self._hello_pause = 0.0, HELLO_SECONDS[0]
         self._ready: messages.Ready | None = None
@@ -145,6 +146,9 @@ class WorkerSession:
         match message:
             case messages.Reject(code=messages.LATER):
                 self._hello_pause = HELLO_SECONDS[1]
+            case messages.Reject(code="DUPLICATE") if self.welcome and self._any_id:
+                # While this worker was cut off, a newcomer got the id that it had been given.
+                self.outcome = "restart"
             case messages.Reject(code=code, sentence=sentence):
                 self.outcome, self.code, self.sentence = "rejected", code, sentence
             case messages.Drain(over=over):
