@@ -209,7 +209,8 @@ def summarise(group: Group) -> Summary:
     metric, tuned = group.metric, group.tuned
     runs = tuned or tuple(run for run in group.runs if run.before)
     befores = [run.before for run in runs if run.before]
-    if not tuned and len({row.updates for row in befores}) > 1:
+    apart = not tuned and len({row.updates for row in befores}) > 1
+    if apart and all(run.offline for run in runs):
         befores = _last_shared([run.offline for run in runs], lambda row: row.updates)
     afters = _last_shared([run.online for run in tuned], lambda row: row.env_steps)
     before = estimate_scores(befores, metric) if befores else None
@@ -411,8 +412,8 @@ def _alike(counts: Iterable[tuple[int, ...]]) -> bool:
 
 def _last_shared(lines: Sequence[Sequence[Score]], place: Callable[[Score], int]) -> list[Score]:
     """The last evaluation at a place where all have one; each one's own last without such."""
-    found = [{place(row): row for row in line if place(row)} for line in lines]
-    shared = set.intersection(*map(set, found)) if found else set()
+    found = [{place(row): row for row in line} for line in lines]
+    shared = set.intersection(*map(set, found)) - {0} if found else set()
     return [rows[max(shared or rows)] for rows in found]
 
 

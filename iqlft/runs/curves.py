@@ -157,12 +157,15 @@ def find_runs(root: Path | str) -> list[Path]:
 
 
 def common_metric(runs: Iterable[RunCurve]) -> Metric:
-    """The first metric, in the order of `Metric`, that every evaluation of every run reports."""
-    rows = [row for run in runs for row in run.rows]
+    """The first metric, in the order of `Metric`, that every evaluation of every run reports.
+
+    One in which an episode ended at a value that is not finite reports none.
+    """
+    rows = [row for run in runs for row in run.rows if math.isfinite(row.mean_return)]
     for metric in cast("tuple[Metric, ...]", get_args(Metric)):
-        if not any(math.isnan(row.score(metric)) for row in rows):
+        if rows and not any(math.isnan(row.score(metric)) for row in rows):
             return metric
-    return "return"  # unreachable for rows that were read, which always have a return
+    return "return"  # Where there is no evaluation with one.
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:

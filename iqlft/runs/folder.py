@@ -51,6 +51,8 @@ JOURNAL = "replay/journal"
 """The new transitions, see `iqlft.gateway.journal`."""
 ENDPOINT = "endpoint"
 """Where the learner's workers connect to; written anew whenever it starts."""
+LOOK_SECONDS = 0.5
+"""A claim is waited for so long: `iqlft list` takes one for a moment, to see whether it is free."""
 _AGAIN = "repeat the command"
 """How to go on where nothing has begun."""
 _PRODUCTS = ("replay", "policy", "plots", "tensorboard", "logs")
@@ -299,13 +301,14 @@ class Run:
             descriptor = os.open(self.folder / ".claim", os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise RunError(no_room(error, self.folder, self.folder / ".claim", _AGAIN)) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise RunError(
-                f"Another process is training in {self.folder}; wait for it, or stop it first."
-            ) from error
+        until = time.monotonic() + LOOK_SECONDS
+        while not _locked(descriptor):
+            if time.monotonic() > until:
+                os.close(descriptor)
+                raise RunError(
+                    f"Another process is training in {self.folder}; wait for it, or stop it first."
+                )
+            time.sleep(LOOK_SECONDS / 10)
         self._claim = weakref.finalize(self, os.close, descriptor)
 
     def truncate(self, sizes: Mapping[str, int], digests: Mapping[str, str] | None = None) -> None:
@@ -527,6 +530,15 @@ def _changed(path: Path, how: str) -> str:
         f"{path} {how}, so it was changed or damaged since; restore it from a copy, or start a new "
         "run."
     )
+
+
+def _locked(descriptor: int) -> bool:
+    """Locks an open file; whether that was possible."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _git_hash() -> str | None:

@@ -177,7 +177,7 @@ class Session(Generic[PhaseType]):
         level, sentence = divergence(figures, returns)
         if level > self._diverged:
             self.incident(sentence)
-        self._diverged = level
+        self._diverged = max(self._diverged, level)
 
     def tick(self) -> None:
         """Collects evaluations, watches the workers and reports; cheap, called at every turn."""
@@ -269,8 +269,8 @@ class Session(Generic[PhaseType]):
     def _keep_if_best(self, score: Score) -> None:
         """Writes the weights of an evaluation that is better than all before to `best/`."""
         *before, newest = read_run(self.plan.run.folder).rows
-        weights = self.evaluator.scored_weights
-        if weights is None or any(_rank(each) >= _rank(newest) for each in before):
+        weights, rank = self.evaluator.scored_weights, _rank(newest)
+        if weights is None or rank == -math.inf or any(_rank(each) >= rank for each in before):
             return
         about = {"task": self.plan.learned.task, "score": score._asdict()}
         environment = self.dataset.environment
@@ -379,8 +379,9 @@ class Session(Generic[PhaseType]):
 
 
 def _rank(score: Score) -> float:
-    """By what evaluations of one run are told apart."""
-    return score.mean_return if score.success is None else score.success
+    """By what evaluations of one run are told apart; that without a return is the worst."""
+    rank = score.mean_return if score.success is None else score.success
+    return rank if math.isfinite(rank) else -math.inf
 
 
 def describe(score: Score) -> str:
@@ -417,8 +418,8 @@ def open_session(session: Session[PhaseType]) -> Iterator[Session[PhaseType]]:
     run, gateway, pool = session.plan.run, session.gateway, session.pool
     status = "failed"
     with ExitStack() as exits:
-        exits.callback(lambda: _write_end(session, status))
         exits.callback(run.close)
+        exits.callback(lambda: _write_end(session, status))  # While the run is still claimed.
         exits.callback(_record_end, run)
         exits.callback(session.metrics.close)
         exits.enter_context(_own_log(session))

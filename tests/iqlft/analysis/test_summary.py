@@ -397,3 +397,17 @@ def test_an_interquartile_mean_stands_beside_the_mean_where_there_are_four_seeds
     assert one.task == "IQM of antmaze-umaze"
     few = [summarise(group) for group in group_runs(runs[:-1])]
     assert interquartile(few) is None
+
+
+def test_seeds_of_which_one_was_not_evaluated_before_it_came_online_are_summarised(
+    make_run: MakeRun,
+) -> None:
+    runs = [
+        read_run(make_run(seed=0, offline=[0.2, 0.4])),
+        read_run(make_run(seed=1, offline=[], online=[0.6], updates=500_000)),
+    ]
+    (group,) = group_runs(runs)
+    before = summarise(group).before
+    assert before is not None
+    assert before.value == pytest.approx(50)
+    assert summarise(group).offline_updates == (500_000, 1_000_000)

@@ -180,6 +180,20 @@ def test_the_metric_is_the_best_that_all_runs_report(make_run: MakeRun, metric: 
     assert common_metric([run, other]) == "return"
 
 
+def test_an_evaluation_without_a_return_does_not_change_what_runs_are_judged_by(
+    make_run: MakeRun,
+) -> None:
+    folder = make_run(metric="normalized_score", offline=[0.4, 0.5])
+    path = folder / "curves.csv"
+    *before, last = path.read_text().splitlines()
+    cells = last.split(",")
+    for name in ("return", "normalized_score"):
+        cells[before[0].split(",").index(name)] = ""
+    path.write_text("\n".join([*before, ",".join(cells)]) + "\n")
+
+    assert common_metric([read_run(folder)]) == "normalized_score"
+
+
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", ""])
 def test_a_return_that_was_not_finite_is_read_tabulated_and_drawn(
     make_run: MakeRun, text: str, tmp_path: Path

@@ -1,9 +1,11 @@
 """The run folder: complete or absent, never overwritten, cut back to a checkpoint's lengths."""
 
+import fcntl
 import json
 import math
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -219,6 +221,18 @@ def test_two_processes_never_train_in_one_folder(tmp_path: Path) -> None:
     one.close()
     other.truncate({})
     other.close()
+
+
+def test_a_run_that_is_looked_at_for_a_moment_can_be_claimed(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "task" / "run", {}, {})
+    run.close()
+    with (run.folder / ".claim").open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH | fcntl.LOCK_NB)  # As `iqlft list` does.
+        timer = threading.Timer(0.1, fcntl.flock, (looking, fcntl.LOCK_UN))
+        timer.start()
+        run.claim()
+        timer.join()
+    run.close()
 
 
 def test_what_is_not_finite_is_null_in_the_metrics_and_nothing_in_a_curve(run: Run) -> None:
