@@ -7,6 +7,7 @@ with the same reward at every step, every return is r / (1 - discount).
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -67,11 +68,17 @@ class Ended(NamedTuple):
     returns: NDArray[np.float32]
 
 
+_Open = tuple[list[int], list[float]]
+"""Indices and rewards of an episode that has not ended."""
+
+
 class OpenEpisodes:
     """Follows new transitions, of which workers send those of several episodes by turns.
 
     A transition belongs to the episode that was left where it begins: that is known from the
-    transitions alone, so that the journal restores it.
+    transitions alone, so that the journal restores it. Of several that were left in one state, as
+    where observations are few, it goes on with the one that waits longest: what follows is a return
+    of either.
 
     Args:
         layout: where a row's fields stand.
@@ -80,7 +87,7 @@ class OpenEpisodes:
 
     def __init__(self, layout: RowLayout, discount: float) -> None:
         self._layout, self._discount = layout, discount
-        self._open: dict[bytes, tuple[list[int], list[float]]] = {}
+        self._open: defaultdict[bytes, deque[_Open]] = defaultdict(deque)
 
     def add(self, rows: NDArray[np.float32], first: int) -> list[Ended]:
         """The episodes that end in rows `(n, width)`.
@@ -92,14 +99,24 @@ class OpenEpisodes:
         observations, _, rewards, following, terminated, truncated, _ = self._layout.unpack(rows)
         ended = []
         for offset, reward in enumerate(rewards.tolist()):
-            indices, before = self._open.pop(observations[offset].tobytes(), ([], []))
+            indices, before = self._take(observations[offset].tobytes())
             indices.append(first + offset)
             before.append(reward)
             if terminated[offset] or truncated[offset]:
                 ended.append(self._end(indices, before, terminated=bool(terminated[offset])))
             else:
-                self._open[following[offset].tobytes()] = indices, before
+                self._open[following[offset].tobytes()].append((indices, before))
         return ended
+
+    def _take(self, state: bytes) -> _Open:
+        """The episode that goes on in a state, or a new one."""
+        waiting = self._open.pop(state, None)
+        if not waiting:
+            return [], []
+        found = waiting.popleft()
+        if waiting:
+            self._open[state] = waiting
+        return found
 
     def _end(self, indices: list[int], rewards: list[float], *, terminated: bool) -> Ended:
         inside = [False] * (len(rewards) - 1)

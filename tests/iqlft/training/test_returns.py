@@ -145,6 +145,27 @@ def test_the_episodes_of_real_workers_are_followed_to_their_ends(
         place.close()
 
 
+def test_of_episodes_that_meet_in_one_state_none_is_lost() -> None:
+    def step(begin: float, end: float, reward: float, *, last: bool) -> np.ndarray:
+        row = episode(1, [reward], terminated=last, truncated=False)
+        observations, _, _, following, *_ = LAYOUT.unpack(row)
+        observations[:], following[:] = begin, end
+        return row
+
+    follower = OpenEpisodes(LAYOUT, 0.9)
+    rows = [
+        step(0, 1, 1.0, last=False),
+        step(0, 1, 5.0, last=False),
+        step(1, 2, 1.0, last=True),
+        step(1, 2, 5.0, last=True),
+    ]
+    ended = follower.add(np.concatenate(rows), 0)
+    assert [each.indices.tolist() for each in ended] == [[0, 2], [1, 3]]
+    assert [each.returns.tolist() for each in ended] == [
+        pytest.approx([1.9, 1]), pytest.approx([9.5, 5])
+    ]  # fmt: skip
+
+
 episodes = st.lists(
     st.tuples(st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=6), st.booleans()),
     min_size=1,
