@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from iqlft.algorithms.base import reduce
 from iqlft.config import settings as configs
 from iqlft.config import validation
-from iqlft.config.algorithms import registered, title
+from iqlft.config.algorithms import title
 from iqlft.config.errors import nearest
 from iqlft.runs.policy import Policy, save_policy
 from iqlft.training.build import (
@@ -31,7 +31,7 @@ from iqlft.training.evaluate import Evaluation, run_episodes
 from iqlft_workers.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Unpack
 
     import numpy as np
@@ -55,13 +55,23 @@ def load_dataset(*dataset_ids: str, **settings: Any) -> OfflineDataset:  # noqa:
 
     Raises:
         DatasetError: it is not on this machine; the message says how to make or download it.
-        ConfigError: a setting does not exist.
+        ConfigError: a setting does not exist, or is not about how data are read.
     """
-    config, name = configs.TaskConfig(), configs.task_of(dataset_ids)
-    if name is not None:
-        config = configs.override(config, configs.load_task(name), f"configs/{name}.yaml")
-    config = dataclasses.replace(config, dataset=dataset_ids)
+    for name in settings.keys() & {"task", "score", "normalize_observations"}:
+        raise configs.ConfigError(
+            f"load_dataset: {name} is not about how data are read; "
+            + ("give it to the algorithm." if "normalize" in name else "leave it out.")
+        )
+    config = dataclasses.replace(_as_task(configs.TaskConfig(), dataset_ids), dataset=dataset_ids)
     return load_task_dataset(_override(config, settings, "load_dataset"))
+
+
+def _as_task(config: configs.Config, dataset_ids: Sequence[str]) -> configs.Config:
+    """A config with the settings of the task that has some datasets, if one has."""
+    name = configs.task_of(dataset_ids)
+    if name is None:
+        return config
+    return configs.override(config, configs.load_task(name), f"configs/{name}.yaml")
 
 
 def _override(config: configs.Config, settings: dict[str, Any], where: str) -> configs.Config:
@@ -77,14 +87,17 @@ def _override(config: configs.Config, settings: dict[str, Any], where: str) -> c
 class Algorithm:
     """An algorithm on an offline dataset.
 
+    What is not given is as `iqlft pretrain` has it for the task that has the dataset.
+
     Args:
-        name: `iql`, `bc`, `awac`, `td3bc`, `onestep`, or `package.module:Class`.
+        name: of `iqlft.config.algorithms.ALGORITHMS`, or `package.module:Class`.
         dataset: from `load_dataset`.
         seed: of initial weights and batches.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         threads: of torch on the CPU while it trains; by default as on the command line.
         precision: arithmetic of the hidden layers.
         normalize_observations: subtract the dataset's mean and divide by its standard deviation.
+        num_updates: how many will be made, which a schedule needs to know.
         hyperparameters: fields of the algorithm's dataclass in `iqlft.config.algorithms`.
 
     Raises:
@@ -101,7 +114,8 @@ class Algorithm:
         device: str = "auto",
         threads: int = configs.MachineConfig.threads,
         precision: Precision = "float32",
-        normalize_observations: bool = False,
+        normalize_observations: bool | None = None,
+        num_updates: int | None = None,
         **hyperparameters: Any,  # noqa: ANN401
     ) -> None:
         if isinstance(dataset, str):
@@ -109,14 +123,15 @@ class Algorithm:
                 f"The dataset is the name {dataset!r}; open it first: "
                 f"iqlft.load_dataset({dataset!r})."
             )
-        self._settings = _override(registered(name).hyperparameters(), hyperparameters, name)
+        usual = _as_task(configs.with_algorithm(configs.PretrainConfig(), name), dataset.ids)
+        self._settings = _override(usual.hyperparameters, hyperparameters, name)
         validation.check(self._settings)
         machine = _override(configs.MachineConfig(), {"threads": threads}, name)
         validation.check(machine)
-        if self._settings.scheduled:
+        if self._settings.scheduled and num_updates is None:
             raise configs.ConfigError(
-                "A schedule, such as an actor_schedule other than constant, needs the number of "
-                "updates in advance; use `iqlft.pretrain`, or leave it out."
+                "A schedule, here of the actor's learning rate, needs the number of updates in "
+                "advance; give num_updates, or have it constant (actor_schedule='constant')."
             )
         self._name, self._dataset, self._threads = title(name), dataset, machine.threads
         place = pick_device(device)
@@ -126,9 +141,14 @@ class Algorithm:
             self._settings,
             dataset,
             [seed],
-            normalize_observations=normalize_observations,
+            normalize_observations=(
+                usual.normalize_observations
+                if normalize_observations is None
+                else normalize_observations
+            ),
             device=place,
             precision=precision,
+            num_updates=num_updates,
         )
         fit_replay(self._algorithm, self._replay)
         bound_targets(self._algorithm, self._replay)
@@ -225,8 +245,9 @@ class Algorithm:
         path = Path(folder) / _STATE
         try:
             state = load_file(path)
-            self._replay.set_random_state(state.pop(_DRAWS))
+            draws = state.pop(_DRAWS)
             self._algorithm.load_state(state)
+            self._replay.set_random_state(draws)
         except (OSError, SafetensorError, KeyError, RuntimeError) as error:
             raise configs.ConfigError(
                 f"{path} cannot be gone on with ({error}); save it with whole=True, by the same "
@@ -262,7 +283,8 @@ class IQLSettings(TypedDict, total=False):
     device: str
     threads: int
     precision: Precision
-    normalize_observations: bool
+    normalize_observations: bool | None
+    num_updates: int | None
     learning_rate: float
     batch_size: int
     hidden_size: int
@@ -282,8 +304,7 @@ class IQL(Algorithm):
 
     Args:
         dataset: from `load_dataset`.
-        settings: as for `Algorithm`; hyperparameters are expectile, inverse_temperature, discount,
-            target_update_rate, learning_rate, batch_size, hidden_size, hidden_layers, dropout.
+        settings: as for `Algorithm`; hyperparameters are those of `IQLHyperparameters`.
     """
 
     def __init__(self, dataset: OfflineDataset, **settings: Unpack[IQLSettings]) -> None:

@@ -328,21 +328,26 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
 
         Raises:
             KeyError: a tensor is missing.
-            RuntimeError: a tensor's shape does not fit these networks.
+            RuntimeError: a tensor's shape does not fit these networks. Nothing is restored then.
         """
-        for key, tensor in self._tensors(member).items():
-            if key.startswith(STATE_PREFIX) and not optimizers:
-                continue
+        mine = {
+            key: tensor
+            for key, tensor in self._tensors(member).items()
+            if optimizers or not key.startswith(STATE_PREFIX)
+        }
+        for key, tensor in mine.items():
             if state[key].shape != tensor.shape:
                 raise RuntimeError(
                     f"{key} is {tuple(state[key].shape)}, but {tuple(tensor.shape)} is needed"
                 )
+        updates, online = int(state["updates"]), bool(state["online"])
+        if self.draws:
+            self.generators[member].set_state(state["random_state"].clone())
+        for key, tensor in mine.items():
             tensor.copy_(state[key])
         for network in self._networks.values():
             network.changed()
-        if self.draws:
-            self.generators[member].set_state(state["random_state"].clone())
-        self.updates, self.online = int(state["updates"]), bool(state["online"])
+        self.updates, self.online = updates, online
 
     @torch.no_grad()
     def carry_over(self, before: Algorithm[Any]) -> list[str]:

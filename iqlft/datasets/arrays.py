@@ -213,7 +213,9 @@ def _spaces(arrays: Arrays, bounds: tuple[ArrayLike, ArrayLike]) -> Spaces:
             "The bounds of actions (action_low, action_high) must be finite, but are "
             f"{low.tolist()} and {high.tolist()}."
         )
-    outside = ((arrays.actions < low - 1e-6) | (arrays.actions > high + 1e-6)).mean()
+    actions = arrays.actions.astype(np.float32)  # As they are stored, and learned from.
+    slack = 1e-6 * np.maximum(1, np.maximum(abs(low), abs(high)))
+    outside = ((actions < low - slack) | (actions > high + slack)).mean()
     if outside:
         raise DatasetError(
             f"{outside:.1%} of the actions' values are outside of their bounds; name the "
@@ -252,7 +254,7 @@ def _check(arrays: Arrays) -> None:
         )
     inside = ~(arrays.terminated | arrays.truncated)[:-1]
     same = arrays.observations[1:] == arrays.next_observations[:-1]
-    broken = np.flatnonzero(inside & ~same.reshape(len(same), -1).all(-1))
+    broken = np.flatnonzero(inside & ~same.all(axis=tuple(range(1, same.ndim))))
     if len(broken):
         raise DatasetError(
             f"Row {broken[0] + 1} does not follow row {broken[0]} ({len(broken):,} such rows): its "

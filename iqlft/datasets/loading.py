@@ -63,7 +63,8 @@ class OfflineDataset:
         notes: what a user should know about them, in sentences.
 
     Attributes:
-        id: the Minari ids, with ` + ` between.
+        ids: the Minari ids.
+        id: the same, with ` + ` between.
         time_limit: steps after which the environment ends an episode; None: not known. Where
             recorded ones are longer, reading them adds a note.
     """
@@ -81,6 +82,7 @@ class OfflineDataset:
         notes: tuple[str, ...],
         num_appended: int = 0,
     ) -> None:
+        self.ids = tuple(ids)
         self.id = " + ".join(ids)
         self._sources = sources
         self._num_own = len(sources) - num_appended

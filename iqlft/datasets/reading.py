@@ -30,10 +30,6 @@ _UNREADABLE = (KeyError, OSError, ValueError, TypeError, RuntimeError, MemoryErr
 """What h5py raises where a file or an array is damaged."""
 
 
-_GREATEST = float(np.finfo(np.float32).max)
-"""Greatest number of float32."""
-
-
 class RecordedEpisode(NamedTuple):
     """T transitions as they were recorded.
 
@@ -259,8 +255,8 @@ def _require_width(array: NDArray[Any], space: Any, place: str) -> None:  # noqa
 
 def usable(array: NDArray[Any]) -> NDArray[np.bool_]:
     """Which values are finite numbers of float32, in which everything is learned."""
-    fits: NDArray[np.bool_] = np.abs(array) <= _GREATEST
-    return fits
+    with np.errstate(over="ignore"):
+        return np.isfinite(array.astype(np.float32, copy=False))
 
 
 def _require_finite(array: NDArray[Any], place: str) -> None:

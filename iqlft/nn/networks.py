@@ -419,6 +419,10 @@ class DeterministicActor(Actor):
         """The noise of training."""
         return {"exploration_noise": self._exploration_noise}
 
+    def is_like(self, other: Network) -> bool:
+        """Whether it acts the same in evaluations: noise is not learned."""
+        return MLPNetwork.is_like(self, other)
+
     def __call__(self, observations: Tensor) -> Tensor:
         """Maps observations `(M, B, O)` to actions `(M, B, A)`."""
         return torch.tanh(self.mlp(observations))

@@ -132,8 +132,51 @@ def test_the_name_of_a_dataset_is_no_dataset() -> None:
 
 
 def test_a_hyperparameter_of_a_command_is_none_of_the_algorithm(corner: str) -> None:
-    with pytest.raises(ConfigError, match="num_updates"):
-        iqlft.IQL(iqlft.load_dataset(corner), num_updates=5)
+    with pytest.raises(ConfigError, match="eval_every"):
+        iqlft.IQL(iqlft.load_dataset(corner), eval_every=5)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("normalize_observations", "give it to the algorithm"), ("score", "leave it out")],
+)
+def test_what_is_not_about_reading_is_no_setting_of_a_dataset(name: str, remedy: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is not about how data are read; {remedy}"):
+        iqlft.load_dataset("iqlft/antmaze/corner-v1", **{name: True})
+
+
+@pytest.mark.usefixtures("minari_root")
+def test_what_is_not_given_is_as_the_command_line_has_it(robot: OfflineDataset) -> None:
+    normalised = {name: normalizes(iqlft.Algorithm(name, robot)) for name in ("iql", "td3bc")}
+    assert normalised == {"iql": False, "td3bc": True}
+    assert not normalizes(iqlft.Algorithm("td3bc", robot, normalize_observations=False))
+    robot.ids = ("D4RL/pointmaze/umaze-v2",)  # As if it were that.
+    assert normalizes(iqlft.Algorithm("iql", robot))
+    assert "expectile=0.7" in repr(iqlft.Algorithm("iql", robot))
+    assert "expectile=0.8" in repr(iqlft.Algorithm("iql", robot, expectile=0.8))
+    robot.ids = ("D4RL/pen/human-v2",)
+    with pytest.raises(ConfigError, match="give num_updates"):
+        iqlft.Algorithm("iql", robot)
+    assert "'cosine'" in repr(iqlft.Algorithm("iql", robot, num_updates=10))
+    assert "'constant'" in repr(iqlft.Algorithm("iql", robot, actor_schedule="constant"))
+
+
+@pytest.fixture
+def robot(minari_root: Path) -> OfflineDataset:
+    """A few steps without an environment, and without a task."""
+    assert minari_root
+    ends = np.arange(6) == 5
+    arrays = {"rewards": ends * 1.0, "terminated": ends, "truncated": ~ends & ends}
+    places = np.arange(14.0).reshape(7, 2)
+    made = iqlft.create_from_arrays(
+        "mine/robot-v0", observations=places[:-1], next_observations=places[1:],
+        actions=np.zeros((6, 1)), **arrays,
+    )  # fmt: skip
+    return iqlft.load_dataset(made)
+
+
+def normalizes(algorithm: iqlft.Algorithm) -> bool:
+    return bool(algorithm.policy.weights.arrays["observation_mean"].any())
 
 
 def test_no_updates_are_refused(corner: str) -> None:
@@ -210,7 +253,7 @@ def test_the_package_shows_its_interface_and_its_version() -> None:
 
 
 def test_what_iql_takes_is_known_to_type_checkers() -> None:
-    own = {"seed", "device", "threads", "precision", "normalize_observations"}
+    own = {"seed", "device", "threads", "precision", "normalize_observations", "num_updates"}
     fields = {each.name for each in dataclasses.fields(IQLHyperparameters)}
     assert IQLSettings.__annotations__.keys() == own | fields
 
@@ -244,8 +287,15 @@ def test_training_goes_on_from_what_was_saved_whole(corner: str, tmp_path: Path)
     assert second.updates == 10
     second.train(20)
     assert all(torch.equal(each, second.state()[key]) for key, each in whole.state().items())
+    other = fresh(hidden_size=8)
+    begun = {key: each.clone() for key, each in other.state().items()}
     with pytest.raises(ConfigError, match="cannot be gone on with"):
-        fresh(hidden_size=8).load(tmp_path)
+        other.load(tmp_path)
+    assert all(torch.equal(each, begun[key]) for key, each in other.state().items())
+    other.train(3)
+    control = fresh(hidden_size=8)
+    control.train(3)
+    assert all(torch.equal(each, control.state()[key]) for key, each in other.state().items())
     (tmp_path / "training.safetensors").write_bytes(b"\0" * 40)
     with pytest.raises(ConfigError, match="cannot be gone on with"):
         second.load(tmp_path)

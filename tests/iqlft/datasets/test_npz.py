@@ -72,12 +72,37 @@ def test_logs_without_an_environment_are_imported_with_one_command(
     assert (policy.environment.action_low, policy.environment.action_high) == ((-2, -3), (2, 3))
 
 
+def test_a_single_transition_is_a_dataset(write: Callable[..., Path]) -> None:
+    arrays = {
+        name: each if name.startswith("action_") else each[:1]
+        for name, each in robot_arrays().items()
+    }
+    arrays["truncated"] = np.array([True])
+    assert main(["data", "import", str(write(**arrays)), "--id", "mine/single-v0"]) == 0
+    assert iqlft.load_dataset("mine/single-v0").num_transitions == 1
+
+
+def test_actions_at_their_bounds_are_not_outside(write: Callable[..., Path]) -> None:
+    for degrees in (33.3, 45.1, 100.1):
+        bounds = {"action_low": np.array(-degrees), "action_high": np.array(degrees)}
+        actions = {"actions": np.sign(robot_arrays()["actions"]) * degrees}
+        path = write(**robot_arrays() | bounds | actions)
+        assert main(["data", "import", str(path), "--id", f"mine/arm-{degrees:.0f}-v0"]) == 0
+        dataset = iqlft.load_dataset(f"mine/arm-{degrees:.0f}-v0")
+        np.testing.assert_allclose(abs(dataset.layout.unpack(dataset.rows())[1]), 1, atol=2e-5)
+
+
 @pytest.mark.parametrize(
     ("change", "flags", "message"),
     [
         ({"rewards": None}, [], "has no array rewards; it"),
         ({"observations": None, "obs": np.zeros(9)}, [], "observations (did you mean obs?);"),
         ({"observations": np.full((9, 3), np.nan)}, [], "observations holds nan in row 0"),
+        (
+            {"observations": np.full((9, 3), np.inf, np.float16)},
+            [],
+            "observations holds inf in row",
+        ),
         ({"actions": np.eye(9) * 1e300}, [], "actions holds 1e+300 in row 0"),
         ({"rewards": np.array([0] * 8 + [np.inf])}, [], "rewards holds inf in row 8"),
         ({"terminated": np.full(9, np.nan)}, [], "terminated holds nan in row 0"),
