@@ -102,7 +102,6 @@ PRESETS: dict[str, Preset] = {
             "critic_updates": 1,
             "num_critics": 2,
             "num_target_critics": 0,
-            "target_reduction": "mean",
             "hidden_size": 512,
             "hidden_layers": 4,
         },

@@ -209,8 +209,14 @@ class Ingestion:
             raise BatchError(str(error)) from error
 
     def discard(self, session: Session, message: Discarded) -> None:
-        """Counts a training episode that ended at a value that is not finite."""
+        """Counts a training episode that ended at a value that is not finite, once.
+
+        A worker says it again after a reconnection, until it knows that it was heard.
+        """
         self._ledger.skip(session.worker_id, message.index)
+        if message.index <= session.discarded:
+            return
+        session.discarded = message.index
         steps = min(max(message.dropped, 0), MAX_BATCH)
         self.discarded += 1
         self.discarded_steps += steps

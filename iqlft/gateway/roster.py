@@ -97,6 +97,7 @@ class Session:
         steps: what it has said that it has stepped, in training and evaluation.
         progressed_at: when it was last seen to get on, or had nothing to do.
         stepped: steps and the seconds that it took for them, the newest counting most.
+        discarded: index of the last episode that it has said to have left; -1 before the first.
         recovered: whether it began under a learner that is gone, so that its weights may be newer
             than any that were published since.
     """
@@ -129,6 +130,7 @@ class Session:
     steps: int = 0
     progressed_at: float = 0.0
     stepped: tuple[float, float] = (0.0, 0.0)
+    discarded: int = -1
     recovered: bool = False
 
     @property
@@ -311,6 +313,10 @@ class Roster:
             # One of a learner that is gone may be on its way.
             return math.inf if session and session.recovered else -math.inf
         return session.heard_at
+
+    def has_had(self, worker_id: int) -> bool:
+        """Whether an id has a session, be it lost."""
+        return worker_id in self._sessions
 
     def holder(self, worker_id: int) -> Session | None:
         """The living session that holds an id."""

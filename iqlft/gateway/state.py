@@ -94,6 +94,7 @@ class GatewayState:
         self._over: bool | None = None
         self.rejected = 0
         self.failed, self.failure = 0, ""
+        self._resumed = False
         self.ingestion = Ingestion(service, self.ledger, limits)
 
     def recover(self, journal: Journal, env_steps: int | None = None) -> None:
@@ -101,6 +102,7 @@ class GatewayState:
         self.ingestion.recover(journal, self.roster, env_steps)
         for session in self.roster:
             session.promised = session.accepted + CREDIT  # By the learner that is gone.
+            self._resumed = True
 
     # Calls of the learner.
 
@@ -254,6 +256,9 @@ class GatewayState:
                 self._reap(old)
         if session is None:
             session = self._admission.admit(route, hello, now)
+            if session and self._resumed and not self.roster.has_had(session.worker_id):
+                # It may have joined just before the last learner was gone, and be in no record.
+                session.recovered, session.promised = True, CREDIT
         if session is not None:
             self.roster.register(session, route, now)
             progress = self.ledger.progress(session.worker_id)
@@ -321,7 +326,9 @@ class GatewayState:
         elif self.ingestion.blocked:
             pass  # It stays unacknowledged, and is asked for again.
         elif batch.sequence > session.sequence + 1:
-            self._send(session, messages.Rehello())
+            # Of one that waits for room with a batch before this one both are asked for later.
+            if not session.wanted:
+                self._send(session, messages.Rehello())
         else:
             self._ingest(session, batch, frames, now)
 

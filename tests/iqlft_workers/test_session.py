@@ -204,6 +204,17 @@ def test_lagging_weights_are_asked_for_after_a_moment(
     assert take(session) == []
 
 
+def test_weights_that_come_are_not_asked_for_though_each_word_names_newer_ones(
+    session: WorkerSession, make_weights: MakeWeights
+) -> None:
+    for turn in range(1, 50):
+        now = 1.0 + 0.1 * turn
+        session.receive(messages.Ack(0, 100, 1 + turn), now)
+        session.load(np.frombuffer(pack_weights(make_weights(1, 1, version=1 + turn)), np.uint8))
+        session.tick(now)
+    assert take(session) == []
+
+
 def test_pings_are_answered_and_the_end_is_told(session: WorkerSession) -> None:
     session.steps = 7
     session.receive(messages.Ping(3), 0.0)

@@ -127,7 +127,9 @@ class WorkerSession:
         """
         # Before READY they can only be meant for an earlier session over the same sockets.
         if self._ready is not None:
-            self.weights = self._unpack(packed, self._ready)
+            before, self.weights = self.weights, self._unpack(packed, self._ready)
+            if before is None or before.version != self.weights.version:
+                self._lags_since = None  # They come, if not yet the newest.
 
     def _handle_evaluate(self, request: messages.Evaluate) -> None:
         if len(request.indices) != len(request.seeds) or min(request.seeds, default=0) < 0:

@@ -418,6 +418,16 @@ def test_a_full_disk_stops_the_acknowledgements_and_nothing_is_lost_when_there_i
     assert [entry.batch.sequence for entry in journal.entries()] == [1, 2, 3]
 
 
+def test_an_episode_that_is_left_counts_once_however_often_it_is_said(peers: Peers) -> None:
+    peers.join(b"a")
+    result = EpisodeResult(0, 1.0, 3, None, (), (), -1)
+    for _ in range(3):
+        peers.say(b"a", messages.Discarded(0, 0, 2, result, "A reward is nan.", 0))
+    assert (peers.state.ingestion.discarded, peers.state.ingestion.discarded_steps) == (1, 2)
+    peers.say(b"a", messages.Discarded(0, 1, 5, result, "A reward is nan.", 0))
+    assert (peers.state.ingestion.discarded, peers.state.ingestion.discarded_steps) == (2, 7)
+
+
 def accepted(journal: Journal, counts: Sequence[int]) -> None:
     """Lets a learner that is gone afterwards accept batches of session `a`."""
     for sequence, count in enumerate(counts, 1):
@@ -457,6 +467,43 @@ def test_a_learner_that_is_started_again_knows_its_sessions_and_delivers_what_ca
     peers.state.allow(21)
     peers.tick(1.0)
     assert peers.heard(b"new", messages.Ack)[-1].credit == 21
+    again.close()
+
+
+def test_a_worker_that_joined_just_before_its_learner_was_gone_goes_on(
+    peers: Peers, journal: Journal, tmp_path: Path
+) -> None:
+    accepted(journal, [4])
+    again = Journal(tmp_path / "journal", journal.length)
+    peers.state.recover(again)
+    peers.state.allow(4)
+    assert peers.join(b"b").worker_id == 1
+    # By credit and weights of the learner that is gone, which has recorded nothing of it.
+    for sequence in (1, 2, 3):
+        ahead = np.full(4, LAST_VERSION, np.uint32)
+        peers.say(b"b", batch("b", sequence, versions=ahead))
+    assert not peers.heard(b"b", messages.Reject)
+    assert not peers.heard(b"b", messages.Rehello)
+    assert peers.heard(b"b", messages.Ack)[-1].sequence == 3
+    again.close()
+
+
+def test_a_worker_whose_batches_have_no_room_is_not_asked_for_them_at_each(
+    peers: Peers, journal: Journal, tmp_path: Path
+) -> None:
+    accepted(journal, [4])
+    again = Journal(tmp_path / "journal", journal.length)
+    peers.state.recover(again)
+    peers.say(b"a", messages.Hello(None, "a", iqlft_workers.__version__))
+    peers.say(b"a", messages.Ready("a", 2, 1, "", ""))
+    count = CREDIT // 2
+    for sequence in range(2, 6):
+        peers.say(b"a", batch("a", sequence, count))
+    assert peers.heard(b"a", messages.Ack)[-1].sequence == 3
+    assert not peers.heard(b"a", messages.Rehello)
+    peers.state.allow(10 * CREDIT)
+    peers.tick(1.0)
+    assert len(peers.heard(b"a", messages.Rehello)) == 1
     again.close()
 
 
