@@ -165,12 +165,12 @@ def stop_at() -> Stop:
         process: subprocess.Popen[str], folder: Path, updates: int, number: signal.Signals
     ) -> int:
         last = folder / "checkpoints" / "last"
-        _wait_until(lambda: last.is_file() and int(last.read_text().split("-")[0]) >= updates)
+        wait_until(lambda: last.is_file() and int(last.read_text().split("-")[0]) >= updates)
         workers = _children(process.pid)
         assert workers
         process.send_signal(number)
         process.communicate(timeout=60)
-        _wait_until(lambda: not any(Path(f"/proc/{each}").exists() for each in workers))
+        wait_until(lambda: not any(Path(f"/proc/{each}").exists() for each in workers))
         return process.returncode
 
     return stop
@@ -181,7 +181,7 @@ def _children(process_id: int) -> list[int]:
     return [int(each) for each in text.split()]
 
 
-def _wait_until(condition: Callable[[], object], timeout_seconds: float = 60.0) -> None:
+def wait_until(condition: Callable[[], object], timeout_seconds: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         assert time.monotonic() < deadline, "it took too long"

@@ -28,7 +28,7 @@ class CalQL(CQL[CalQLHyperparameters]):
 
     needs_returns = True
 
-    def floored(self, proposed: Tensor, batch: Batch) -> tuple[Tensor, Metrics]:
+    def calibrated(self, proposed: Tensor, batch: Batch) -> tuple[Tensor, Metrics]:
         """With the policy's values raised to the returns to go, as far as they are known."""
         assert batch.returns_to_go is not None
         returns = batch.returns_to_go[:, None, :, None]

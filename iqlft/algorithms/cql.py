@@ -48,7 +48,7 @@ class CQL(SAC[Settings]):
         every = torch.cat([batch.actions.unsqueeze(2), actions], 2)
         values, proposed = self.q(self.critic, observations, every).tensor_split((1,), -1)
         values = values.squeeze(-1)
-        proposed, figures = self.floored(proposed, batch)
+        proposed, figures = self.calibrated(proposed, batch)
         gap = (proposed - log_densities.unsqueeze(1)).logsumexp(-1) - values
         gap = gap.clamp(min=-math.inf if h.gap_min is None else h.gap_min).mean(-1)
 
@@ -83,7 +83,7 @@ class CQL(SAC[Settings]):
         log_densities = torch.cat([uniform_log, own_log, following_log], -1)
         return torch.cat([uniform, own, following], 2), log_densities
 
-    def floored(self, proposed: Tensor, batch: Batch) -> tuple[Tensor, Metrics]:
+    def calibrated(self, proposed: Tensor, batch: Batch) -> tuple[Tensor, Metrics]:
         """The values `(M, E, B, 3N)` of proposed actions as the penalty takes them, and figures."""
         del batch
         return proposed, {}

@@ -23,7 +23,6 @@ from torch import Tensor
 from iqlft.algorithms import losses
 from iqlft.algorithms.base import Algorithm
 from iqlft.config.algorithms import SACHyperparameters
-from iqlft.config.errors import ConfigError
 from iqlft.nn.networks import Critic, Scalar, SquashedGaussianActor
 
 if TYPE_CHECKING:
@@ -41,16 +40,6 @@ class SAC(Algorithm[Settings]):
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **options)
         h, o, a = self.hyperparameters, self.spec.observation_dim, self.spec.action_dim
-        if h.num_target_critics > h.num_critics:
-            raise ConfigError(
-                f"--num-target-critics is {h.num_target_critics}, but there are {h.num_critics} "
-                "critics to draw from; lower it, or raise --num-critics."
-            )
-        if h.clip_targets and h.entropy_backup:
-            raise ConfigError(
-                "--clip-targets keeps Q among the possible returns, but with the entropy in its "
-                "target Q is no return; say --no-entropy-backup, or leave one of them out."
-            )
         self.batches_per_update = h.critic_updates
         width = h.critic_hidden_size or h.hidden_size
         sizes = [width] * (h.critic_hidden_layers or h.hidden_layers)

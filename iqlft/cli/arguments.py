@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from iqlft.analysis.published import Marked, Published
-from iqlft.config.bounds import Count, Port, Positive, Size, Spread
+from iqlft.config.bounds import Count, NonNegative, Port, Positive, Size
 from iqlft.config.settings import Stacking
 from iqlft_workers.launchers.local import Engine
 
@@ -271,7 +271,7 @@ class MakeData:
     """Ant policy of the package, and version of the dataset; v0 hardly ever falls."""
     policy: Path | None = None
     """File of a goal-reaching ant policy to walk instead."""
-    noise: Spread | None = None
+    noise: NonNegative | None = None
     """Deviation of the noise on its actions; none: the policy's own."""
     processes: Count = 2
     """How many work at once; they do not change the result."""

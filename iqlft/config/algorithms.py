@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import tyro
 from annotated_types import Interval
 
-from iqlft.config.bounds import Count, Positive, Real, Share, Size, Spread
+from iqlft.config.bounds import Count, NonNegative, Positive, Real, Share, Size
 from iqlft.config.errors import ConfigError, nearest
 from iqlft_workers.search_path import advice
 
@@ -45,6 +45,11 @@ class Hyperparameters:
     def scheduled(self) -> bool:
         """Whether an update of pretraining depends on how many there will be."""
         return False
+
+    @property
+    def contradiction(self) -> str:
+        """Which settings make no sense together, and what to do; empty if all do."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -118,15 +123,15 @@ class AWACHyperparameters(CriticHyperparameters):
 class TD3BCHyperparameters(CriticHyperparameters):
     """TD3+BC's hyperparameters, those of its authors for locomotion; they give none for AntMaze."""
 
-    alpha: Spread = 2.5
+    alpha: NonNegative = 2.5
     """Weight of the critic against cloning in the actor's loss (paper, eq. 5)."""
     policy_delay: Count = 2
     """Updates of the critics between updates of actor and targets."""
-    policy_noise: Spread = 0.2
+    policy_noise: NonNegative = 0.2
     """Standard deviation of the noise on the target actor's actions."""
-    noise_clip: Spread = 0.5
+    noise_clip: NonNegative = 0.5
     """Bound of that noise."""
-    exploration_noise: Spread = 0.1
+    exploration_noise: NonNegative = 0.1
     """Standard deviation of the noise on the actions of online episodes."""
 
 
@@ -168,6 +173,21 @@ class SACHyperparameters(CriticHyperparameters):
     """That target, per dimension of an action."""
     entropy_backup: bool = True
     """Whether the critics' targets have the entropy of the next action in them."""
+
+    @property
+    def contradiction(self) -> str:
+        """See `Hyperparameters`."""
+        if self.num_target_critics > self.num_critics:
+            return (
+                f"--num-target-critics is {self.num_target_critics}, but there are "
+                f"{self.num_critics} critics to draw from; lower it, or raise --num-critics."
+            )
+        if self.clip_targets and self.entropy_backup:
+            return (
+                "--clip-targets keeps Q among the possible returns, but with the entropy in its "
+                "target Q is no return; say --no-entropy-backup, or leave one of them out."
+            )
+        return ""
 
 
 @dataclass(frozen=True)
@@ -234,7 +254,7 @@ class CQLHyperparameters(SACHyperparameters):
     """Actions of the policy in the next state, of which a target takes the best."""
     entropy_backup: bool = False
     """Whether the critics' targets have the entropy of the next action in them."""
-    penalty_weight: Spread = 5.0
+    penalty_weight: NonNegative = 5.0
     """Weight of the penalty."""
     sampled_actions: Count = 10
     """Actions from each of the uniform distribution, pi(s) and pi(s') in the penalty."""

@@ -20,7 +20,7 @@ Share = Annotated[float, Interval(ge=0, le=1)]
 """A share or a probability."""
 Positive = Annotated[float, Interval(ge=1e-6, lt=math.inf)]
 """A rate or a ratio that is not so small as to do nothing."""
-Spread = Annotated[float, Interval(ge=0, lt=math.inf)]
+NonNegative = Annotated[float, Interval(ge=0, lt=math.inf)]
 """A standard deviation, or another finite number from 0."""
 Real = Annotated[float, Interval(gt=-math.inf, lt=math.inf)]
 """Any finite number."""

@@ -25,7 +25,7 @@ from iqlft.config.algorithms import (
     owners,
     registered,
 )
-from iqlft.config.bounds import Count, Port, Positive, Real, Share, Size, Spread
+from iqlft.config.bounds import Count, NonNegative, Port, Positive, Real, Share, Size
 from iqlft.config.errors import ConfigError as ConfigError  # noqa: PLC0414 -- of this interface
 from iqlft.config.errors import nearest
 from iqlft.config.values import read
@@ -93,7 +93,9 @@ class TaskConfig:
     )
     """Returns that score 0 and 100; none: those that the dataset records, if any."""
     normalize_observations: bool = False
-    """Subtract the dataset's mean and divide by its deviation (CORL does, IQL's authors do not)."""
+    """Subtract the dataset's mean and divide by its standard deviation (CORL does, IQL's authors
+    do not).
+    """
 
     def __post_init__(self) -> None:
         """Takes a single dataset for a list of one, as YAML does, and names what has no name."""
@@ -259,7 +261,7 @@ class OnlineConfig:
     """Listen without keys, on any --host: whoever reaches the port can feed the replay."""
     publish_every: Count = 10
     """Updates between broadcasts of the actor weights."""
-    value_bounds: Spread = 100.0
+    value_bounds: NonNegative = 100.0
     """Refuse a batch with an observation or a reward that lies further outside of the dataset's
     range than so many times its width; 0: any finite number is taken.
     """

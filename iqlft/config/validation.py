@@ -6,6 +6,7 @@ import importlib.util
 import typing
 from typing import TYPE_CHECKING, Any
 
+from iqlft.config.algorithms import Hyperparameters
 from iqlft.config.bounds import violated
 from iqlft.config.errors import ConfigError
 from iqlft.config.settings import FinetuneConfig, PretrainConfig, RunConfig
@@ -27,6 +28,8 @@ def check(config: Any) -> None:  # noqa: ANN401
         value = getattr(config, name)
         if must := violated(kind, value) or _breaks_rule(name, value):
             raise ConfigError(f"--{name.replace('_', '-')} is {value!r}, but must {must}.")
+    if isinstance(config, Hyperparameters) and config.contradiction:
+        raise ConfigError(config.contradiction)
     if isinstance(config, PretrainConfig | FinetuneConfig) and config.hyperparameters is not None:
         check(config.hyperparameters)
     if isinstance(config, FinetuneConfig | RunConfig):

@@ -17,6 +17,7 @@ import numpy as np
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.metadata import AGAIN
 from iqlft_workers.actions import actions_refusal
+from iqlft_workers.observation import pick
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +81,7 @@ def _episodes(dataset: minari.MinariDataset, keys: tuple[str, ...]) -> Iterator[
             columns = [_column(np.asarray(array), f"{place}/{name}") for name, array in named]
             for key in keys or ("",):
                 name = f"observations/{key}".rstrip("/")
-                _require_numbers(leaf(episode.observations, key), f"{place}/{name}")
+                _require_numbers(pick(episode.observations, key), f"{place}/{name}")
             _require_numbers(episode.actions, f"{place}/actions")
             yield _with_flags(episode.observations, episode.actions, *columns, place=place)
         return
@@ -125,7 +126,7 @@ def read_column(dataset: minari.MinariDataset, name: str) -> Iterator[NDArray[An
         place, (field, _, key) = f"{_place(dataset, index)}/{name}", name.partition("/")
         array = column if key else _column(column, place)
         if field == "observations":
-            _require_width(array, leaf(dataset.observation_space, key), place)
+            _require_width(array, pick(dataset.observation_space, key), place)
         _require_finite(array, place)
         yield array
 
@@ -135,7 +136,7 @@ def _columns(dataset: minari.MinariDataset, name: str) -> Iterator[NDArray[Any]]
     if path is None:
         field, _, key = name.partition("/")
         for index, episode in enumerate(_through_minari(dataset)):
-            column = leaf(getattr(episode, field), key)
+            column = pick(getattr(episode, field), key)
             _require_numbers(column, f"{_place(dataset, index)}/{name}")
             yield np.asarray(column)
         return
@@ -227,7 +228,7 @@ def _require_sound(
     arrays = {"actions": (episode.actions, dataset.action_space)}
     for key in keys or ("",):
         name = f"observations/{key}".rstrip("/")
-        arrays[name] = leaf(episode.observations, key), leaf(dataset.observation_space, key)
+        arrays[name] = pick(episode.observations, key), pick(dataset.observation_space, key)
     for name, (array, space) in arrays.items():
         length = steps + name.startswith("observations")
         if array.shape[:1] != (length,):
@@ -267,13 +268,6 @@ def _require_finite(array: NDArray[Any], place: str) -> None:
             f"{place} holds {array[step].ravel()[~finite[step].ravel()][0]:g} in row {step}, which "
             f"nothing can be learned from: {AGAIN}, or leave that episode out."
         )
-
-
-def leaf(tree: Any, key: str) -> Any:  # noqa: ANN401
-    """The leaf of a Dict space, or of a mapping, under a key such as `achieved_goal/kettle`."""
-    for name in key.split("/") if key else ():
-        tree = tree[name]
-    return tree
 
 
 def _hdf5_file(dataset: minari.MinariDataset) -> Path | None:

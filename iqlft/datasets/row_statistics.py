@@ -47,7 +47,7 @@ class RowStatistics:
         self._count = count
 
     def settle(self) -> None:
-        """Leaves mean and deviation as they are now, whatever rows follow."""
+        """Leaves mean and standard deviation as they are now, whatever rows follow."""
         self._normalizer = self.mean, self.std
 
     @property

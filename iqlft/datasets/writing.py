@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Spaces = tuple[gymnasium.Space[Any], gymnasium.Space[Any]]
 
 REQUIREMENTS = ["iqlft>=0.1", "gymnasium>=1.2", "gymnasium-robotics>=1.4.2", "mujoco>=3.3"]
-"""What recovering the environments takes."""
+"""What recovering the environment takes, where there is one; without one the first is enough."""
 
 
 def create_dataset(
@@ -76,7 +76,7 @@ def create_dataset(
             ref_min_score=low,
             ref_max_score=high,
             description=description,
-            requirements=REQUIREMENTS,
+            requirements=REQUIREMENTS if environment else REQUIREMENTS[:1],
         )
         dataset.storage.update_metadata({"license": license_name, "iqlft": dict(origin)})
 

@@ -1,7 +1,7 @@
-"""One layer of n perceptrons, forwards and backwards, by the fastest products of the device.
+"""One layer of n MLPs, forwards and backwards, by the fastest products of the device.
 
 Activations are sequences of tensors: one `(n, B, width)` where a batched product serves all
-perceptrons at once, and n of `(B, width)` where each has products of its own.
+MLPs at once, and n of `(B, width)` where each has products of its own.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Layer:
 
     @staticmethod
     def spread(inputs: Tensor, n: int) -> Activations:
-        """`(M, B, width)` as activations of n perceptrons; a member's n / M share its inputs."""
+        """`(M, B, width)` as activations of n MLPs; a member's n / M share its inputs."""
         members, batch, width = inputs.shape
         shared = inputs.unsqueeze(1).expand(members, n // members, batch, width)
         return [shared.reshape(n, batch, width)]
@@ -53,7 +53,7 @@ class Layer:
         return activations[0]
 
     def chosen(self, indices: Tensor) -> Layer:
-        """The layer of some of the perceptrons as it is now, for passes forward alone."""
+        """The layer of some of the MLPs as it is now, for passes forward alone."""
         weight, bias = self._weight[indices], self._bias[indices]
         return type(self)(weight, bias, self._weight_gradient, self._bias_gradient)
 
@@ -77,7 +77,7 @@ class Layer:
 
 
 class OneDnnLayer(Layer):
-    """The same by oneDNN, one perceptron after the other, with ReLU inside the product.
+    """The same by oneDNN, one MLP after the other, with ReLU inside the product.
 
     On an AMD processor its float32 products take half the time of those that PyTorch chooses. Only
     for a few columns they are slow, so those of a narrow layer are left to PyTorch.

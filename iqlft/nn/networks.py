@@ -1,7 +1,7 @@
-"""Actors, critics and values, each a stack of perceptrons.
+"""Actors, critics and values, each a stack of MLPs.
 
 M members are runs trained together (seeds), E critics per member are stacked behind it, so that a
-value network holds `n = M` perceptrons and a critic `n = M * E`. Shapes: M members, E critics, B
+value network holds `n = M` MLPs and a critic `n = M * E`. Shapes: M members, E critics, B
 batch, O observation, A action.
 
 Called, a network is differentiable: `loss.sum().backward()` adds to its `gradients`. `forward` and
@@ -85,13 +85,13 @@ class Scalar(Network):
 
 
 class MLPNetwork(Network):
-    """A network made of a stack of perceptrons.
+    """A network made of a stack of MLPs.
 
     Args:
-        mlp: the perceptrons.
+        mlp: the MLPs.
 
     Attributes:
-        mlp: the perceptrons.
+        mlp: the MLPs.
     """
 
     def __init__(self, mlp: StackedMLP) -> None:
@@ -175,7 +175,7 @@ class Actor(MLPNetwork):
 
     @property
     def tanh_mean(self) -> bool:
-        """Whether an evaluation's action is tanh of the perceptron's first A outputs, or these."""
+        """Whether an evaluation's action is tanh of the MLP's first A outputs, or these."""
         return True
 
     @property
@@ -243,7 +243,7 @@ class GaussianActor(Actor):
         mlp: from observations to means.
         log_std_min: lower bound of log_std.
         log_std_max: upper bound of log_std.
-        tanh_mean: whether the mean is tanh of the perceptron's output, or the output itself.
+        tanh_mean: whether the mean is tanh of the MLP's output, or the output itself.
     """
 
     kind = "gaussian"
@@ -271,16 +271,16 @@ class GaussianActor(Actor):
         return {"log_std_min": low, "log_std_max": high, "tanh_mean": float(self._tanh_mean)}
 
     def arrays(self) -> dict[str, Tensor]:
-        """Those of the perceptrons, and `log_std`."""
+        """Those of the MLPs, and `log_std`."""
         return super().arrays() | {"log_std": self.log_std.squeeze(1)}
 
     @property
     def tanh_mean(self) -> bool:
-        """Whether the mean is tanh of the perceptron's output."""
+        """Whether the mean is tanh of the MLP's output."""
         return self._tanh_mean
 
     def named(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Those of the perceptrons, and `log_std`."""
+        """Those of the MLPs, and `log_std`."""
         return self.mlp.named(flat[0]) | {"log_std": flat[1]}
 
     def changed(self) -> None:

@@ -1,9 +1,9 @@
-"""Stacked perceptrons: n of one shape, evaluated layer by layer.
+"""Stacked MLPs: n of one shape, evaluated layer by layer.
 
 Every tensor keeps a leading member axis. M members are runs trained together (seeds), and each of
-them may have several perceptrons, so `n` is a multiple of M. Shapes: M members, B batch.
+them may have several MLPs, so `n` is a multiple of M. Shapes: M members, B batch.
 
-Forward and backward pass are written out: for perceptrons of this size autograd's bookkeeping costs
+Forward and backward pass are written out: for MLPs of this size autograd's bookkeeping costs
 as much as a third of the arithmetic (`docs/performance.md`). An algorithm need not know: called, a
 stack is one operation of autograd, whose backward pass is the written-out one.
 """
@@ -48,11 +48,11 @@ def orthogonal(rows: int, columns: int, generator: torch.Generator, gain: float 
 
 
 class StackedMLP:
-    """n perceptrons with ReLU hidden layers and a linear output.
+    """n MLPs with ReLU hidden layers and a linear output.
 
     Args:
         sizes: layer widths from input to output.
-        generators: one random stream per perceptron; n is their number.
+        generators: one random stream per MLP; n is their number.
         dtype: of the parameters, the output layer and the result.
         hidden_dtype: arithmetic of the hidden layers; bfloat16 is faster where the machine has it.
             The output layer never uses it: a value near -70 would be rounded to steps of 0.5.
@@ -124,7 +124,7 @@ class StackedMLP:
             self._rounded.copy_(self.parameters)
 
     def chosen(self, indices: Tensor) -> StackedMLP:
-        """Some of the perceptrons `(k,)` as they are now, for passes forward alone."""
+        """Some of the MLPs `(k,)` as they are now, for passes forward alone."""
         some = copy.copy(self)
         some.weights = [each[indices] for each in self.weights]
         some._hidden = [layer.chosen(indices) for layer in self._hidden]
@@ -135,10 +135,10 @@ class StackedMLP:
         """Maps inputs to outputs as an operation of autograd.
 
         Args:
-            inputs: `(M, B, in)`; the n / M perceptrons of a member share its inputs, which get a
+            inputs: `(M, B, in)`; the n / M MLPs of a member share its inputs, which get a
                 gradient where they require one.
             masks: `(n, B, width)`, which multiply the hidden layers.
-            learn: whether a backward pass adds to `gradients`; without it these perceptrons only
+            learn: whether a backward pass adds to `gradients`; without it these MLPs only
                 pass a gradient on to their inputs, as critics do in an actor's loss.
 
         Returns:
@@ -223,7 +223,7 @@ class StackedMLP:
         """A backward pass of autograd: adds to `gradients` what other passes have left there.
 
         Returns:
-            The gradient of the inputs of each perceptron, `(n, B, in)`, if it is asked for.
+            The gradient of the inputs of each MLP, `(n, B, in)`, if it is asked for.
         """
         others = self.gradients.clone() if learn and self._accumulates else None
         below = self._backward(passed, gradient, learn=learn, to_inputs=to_inputs)
@@ -289,7 +289,7 @@ class _Differentiable(torch.autograd.Function):
         )
         if not to_inputs:
             return None, None, None, None
-        # Perceptrons of a member share its inputs, so their gradients add up.
+        # MLPs of a member share its inputs, so their gradients add up.
         shared = below.to(ctx.dtype).unflatten(0, (ctx.shape[0], -1)).sum(1)
         return shared, None, None, None
 
@@ -326,11 +326,3 @@ class Dropout:
             return (uniform < kept).to(inputs.device, non_blocking=True).to(inputs.dtype).div_(kept)
 
         return [mask(width) for width in self._widths]
-
-    def random_state(self, index: int) -> Tensor:
-        """uint8 `(bytes,)`: the random stream of a network, for a checkpoint."""
-        return self._generators[index].get_state()
-
-    def set_random_state(self, index: int, state: Tensor) -> None:
-        """Restores `random_state()`."""
-        self._generators[index].set_state(state.clone())

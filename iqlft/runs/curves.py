@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from iqlft.config.algorithms import SWITCH
-from iqlft.runs.folder import CURVES, EVALUATIONS, RunError, read_meta, require_whole
+from iqlft.runs.folder import CURVES, EVALUATIONS, RunError, read_meta, require_whole, run_folders
 from iqlft.runs.scores import CURVE_COLUMNS, EVALUATION_COLUMNS, EpisodeScore, Metric, Score
 
 if TYPE_CHECKING:
@@ -144,16 +143,14 @@ def find_runs(root: Path | str) -> list[Path]:
     Returns:
         Sorted paths; empty if there are none.
     """
-    found = []
-    for path, folders, files in os.walk(root):
-        if "meta.json" in files and CURVES in files:
-            folders.clear()  # a run's checkpoints may hold files of the same names
-            with (Path(path) / CURVES).open(encoding="utf-8", errors="replace") as lines:
-                if sum(1 for line in lines if line.strip()) > 1:
-                    found.append(Path(path))
-        else:
-            folders[:] = [name for name in folders if not name.startswith(".")]
-    return sorted(found)
+    return sorted(filter(_evaluated, run_folders(Path(root))))
+
+
+def _evaluated(folder: Path) -> bool:
+    if not (folder / CURVES).exists():
+        return False
+    with (folder / CURVES).open(encoding="utf-8", errors="replace") as lines:
+        return sum(1 for line in lines if line.strip()) > 1
 
 
 def common_metric(runs: Iterable[RunCurve]) -> Metric:

@@ -387,6 +387,18 @@ def read_meta(folder: Path) -> dict[str, Any]:
     return meta
 
 
+def run_folders(root: Path) -> list[Path]:
+    """All run folders under a folder, or that folder itself; hidden ones are passed over."""
+    found = []
+    for path, folders, files in os.walk(root):
+        if "meta.json" in files:
+            folders.clear()
+            found.append(Path(path))
+        else:
+            folders[:] = [name for name in folders if not name.startswith(".")]
+    return found
+
+
 def require_whole(folder: Path, name: str) -> None:
     """Refuses a growing file whose beginning is not what `meta.json` says, if it says anything.
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from iqlft.runs.curves import read_run
-from iqlft.runs.folder import METRICS, RunError, read_meta
+from iqlft.runs.folder import METRICS, RunError, read_meta, run_folders
 from iqlft_workers.files import file_stats
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from iqlft.runs.scores import Score
 
 
@@ -46,18 +46,6 @@ class Listed(NamedTuple):
     def age_seconds(self) -> float:
         """Since it was written last."""
         return max(0.0, time.time() - self.changed)
-
-
-def run_folders(root: Path) -> list[Path]:
-    """All run folders under a folder, or that folder itself; hidden ones are passed over."""
-    found = []
-    for path, folders, files in os.walk(root):
-        if "meta.json" in files:
-            folders.clear()
-            found.append(Path(path))
-        else:
-            folders[:] = [name for name in folders if not name.startswith(".")]
-    return found
 
 
 def list_runs(root: Path) -> list[Listed]:

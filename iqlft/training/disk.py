@@ -58,7 +58,7 @@ def pretraining_need(config: PretrainConfig, stack: Stack, runs: int = 1) -> Dis
 
 def finetuning_need(config: FinetuneConfig, stack: Stack, runs: int = 1) -> DiskNeed:
     """What runs take after fine-tuning, with the end of its pretraining."""
-    staying = _kept(config, updates_for(config.env_steps, config.utd_ratio))
+    staying = _kept(config, updates_for(config.env_steps, config.utd_ratio, config.warmup_steps))
     return DiskNeed(
         runs,
         config.env_steps,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,11 +24,11 @@ from iqlft.runs.policy import BEST, Policy, load_policy
 from iqlft.training.evaluation import FIRST_SEED, success_share
 from iqlft_workers.environment import make, require_named, require_trusted
 from iqlft_workers.errors import UserError
-from iqlft_workers.launchers.local import WorkerPool
+from iqlft_workers.launchers.local import WorkerError, WorkerPool
 from iqlft_workers.transition import RowLayout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from iqlft.analysis.statistics import Estimate
     from iqlft_workers.environment import EnvironmentSpec
@@ -232,8 +233,8 @@ def run_episodes(
         eval_environment="training",
     )
     watchdog = Watchdog(patience_seconds)
-    with tempfile.TemporaryDirectory() as logs:
-        pool = WorkerPool(num_workers, gateway.endpoint, Path(logs), gateway.own_keys)
+    with _log_folder() as logs:
+        pool = WorkerPool(num_workers, gateway.endpoint, logs, gateway.own_keys)
         try:
             gateway.start()
             pool.start()
@@ -253,3 +254,17 @@ def run_episodes(
         finally:
             gateway.close()
             pool.stop(timeout_seconds=5.0)
+
+
+@contextmanager
+def _log_folder() -> Iterator[Path]:
+    """A folder for the workers' logs, which stays only where a sentence names one of them."""
+    folder, named = Path(tempfile.mkdtemp(prefix="iqlft-evaluation-")), False
+    try:
+        yield folder
+    except WorkerError:
+        named = True
+        raise
+    finally:
+        if not named:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -100,7 +100,7 @@ class Evaluator:
         return self._begun[0].pending.episodes_done if self._begun else 0
 
     def begin(self, weights: ActorWeights, phase: str, env_steps: int, seconds: float) -> None:
-        """Starts an evaluation; `poll` or `wait` collects it."""
+        """Starts an evaluation; `poll` collects it."""
         pending = self._gateway.evaluate(weights, self._seeds)
         self._begun.append(_Begun(pending, weights, phase, env_steps, seconds))
 

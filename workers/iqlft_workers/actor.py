@@ -259,7 +259,9 @@ class SquashedGaussianActor(Actor):
     def outputs_to_actions(cls, outputs: int) -> int:
         """Half of them: each action has a mean and a log standard deviation."""
         if outputs % 2:
-            raise ActorWeightsError(f"{outputs} outputs are no pairs of mean and deviation")
+            raise ActorWeightsError(
+                f"{outputs} outputs are no pairs of mean and log standard deviation"
+            )
         return outputs // 2
 
 

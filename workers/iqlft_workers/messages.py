@@ -78,13 +78,13 @@ class Welcome:
 
 @dataclass(frozen=True)
 class Reject:
-    """Learner: no; the worker shows the sentence, exits with 2 and does not try again.
+    """Learner: no; the worker shows the sentence and leaves, with an exit code by the reason.
 
     After `LATER` alone it goes on saying HELLO.
 
     Attributes:
         code: `VERSION`, `ENVIRONMENT`, `DUPLICATE`, `FULL`, `RESERVED`, `UNAUTHORISED`, `BATCH`,
-        `EVALUATION`, `STUCK` or `LATER`.
+            `EVALUATION`, `STUCK` or `LATER`.
         sentence: what is wrong and what to do.
     """
 

@@ -9,9 +9,9 @@ from gymnasium import spaces
 
 from iqlft.datasets.antmaze.bands import AT_BOUNDS, BANDS
 from iqlft.datasets.audit.findings import Band, Finding, form, measurement, show
-from iqlft.datasets.reading import leaf, recorded_actions_refusal, usable
+from iqlft.datasets.reading import recorded_actions_refusal, usable
 from iqlft_workers.actions import unbounded_ends
-from iqlft_workers.observation import observed_leaves, usable_keys
+from iqlft_workers.observation import observed_leaves, pick, usable_keys
 
 if TYPE_CHECKING:
     import minari
@@ -60,8 +60,8 @@ class SchemaCheck:
 
     def add(self, episode: RecordedEpisode) -> bool:
         """Looks at the next episode; says whether its arrays have the right lengths and shapes."""
-        observations = [leaf(episode.observations, key) for key in self.keys or ("",)]
-        declared = [leaf(self._dataset.observation_space, key) for key in self.keys or ("",)]
+        observations = [pick(episode.observations, key) for key in self.keys or ("",)]
+        declared = [pick(self._dataset.observation_space, key) for key in self.keys or ("",)]
         steps = len(episode.rewards)
         aligned = [len(array) == steps + 1 for array in observations]
         ends = episode.terminations, episode.truncations

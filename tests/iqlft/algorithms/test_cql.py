@@ -141,26 +141,26 @@ def test_the_multiplier_rises_while_the_gap_is_above_its_target_and_stays_bounde
     assert algorithm.penalty_weight().item() == pytest.approx(5e6)
 
 
-def floored(algorithm: CalQL, proposed: float, returns: float) -> list[float]:
+def calibrated(algorithm: CalQL, proposed: float, returns: float) -> list[float]:
     """What the penalty takes of 3 uniform actions and 6 of the policy's, all of one value."""
     batch = random_batch(np.random.default_rng(3))
     batch = batch._replace(returns_to_go=torch.full((1, BATCH), returns))
-    values, _ = algorithm.floored(torch.full((1, 2, BATCH, 9), proposed), batch)
+    values, _ = algorithm.calibrated(torch.full((1, 2, BATCH, 9), proposed), batch)
     return [float(each) for each in values[0, 0, 0]]
 
 
 def test_values_of_the_policy_s_actions_are_at_least_the_return_to_go() -> None:
     algorithm = CalQL(SPEC, CALIBRATED)
-    assert floored(algorithm, -3.0, -1.0) == [-3.0] * 3 + [-1.0] * 6
-    assert floored(algorithm, 2.0, -1.0) == [2.0] * 9
-    assert floored(algorithm, -3.0, -np.inf) == [-3.0] * 9
+    assert calibrated(algorithm, -3.0, -1.0) == [-3.0] * 3 + [-1.0] * 6
+    assert calibrated(algorithm, 2.0, -1.0) == [2.0] * 9
+    assert calibrated(algorithm, -3.0, -np.inf) == [-3.0] * 9
 
 
 def test_calibration_can_end_with_pretraining() -> None:
     algorithm = CalQL(SPEC, dataclasses.replace(CALIBRATED, calibrate_online=False))
-    assert floored(algorithm, -3.0, -1.0) == [-3.0] * 3 + [-1.0] * 6
+    assert calibrated(algorithm, -3.0, -1.0) == [-3.0] * 3 + [-1.0] * 6
     algorithm.begin_online()
-    assert floored(algorithm, -3.0, -1.0) == [-3.0] * 9
+    assert calibrated(algorithm, -3.0, -1.0) == [-3.0] * 9
 
 
 def test_without_known_returns_cal_ql_is_cql_bit_for_bit() -> None:

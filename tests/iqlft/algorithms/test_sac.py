@@ -13,6 +13,7 @@ from iqlft.algorithms.sac import SAC, reduced, split
 from iqlft.algorithms.wsrl import WSRL
 from iqlft.config.algorithms import RLPDHyperparameters, SACHyperparameters, WSRLHyperparameters
 from iqlft.config.errors import ConfigError
+from iqlft.config.validation import check
 from numpy_networks import BATCH, SPEC, as_batch, figures, random_arrays, random_batch
 from numpy_sac import Draws, NumpySAC
 
@@ -118,7 +119,7 @@ def test_reductions_are_over_the_critics() -> None:
 
 def test_more_critics_for_a_target_than_there_are_is_refused() -> None:
     with pytest.raises(ConfigError, match="--num-target-critics is 3, but there are 2 critics"):
-        SAC(SPEC, dataclasses.replace(SMALL, num_target_critics=3))
+        check(dataclasses.replace(SMALL, num_target_critics=3))
 
 
 def test_the_policy_finds_the_action_that_is_rewarded_and_keeps_its_entropy() -> None:
@@ -148,4 +149,4 @@ def test_with_the_entropy_in_its_target_q_is_no_return_and_is_not_held_to_be_one
     plain = dataclasses.replace(SMALL, entropy_backup=False)
     assert SAC(SPEC, plain).discount == 0.99
     with pytest.raises(ConfigError, match="--no-entropy-backup"):
-        SAC(SPEC, dataclasses.replace(SMALL, clip_targets=True))
+        check(dataclasses.replace(SMALL, clip_targets=True))

@@ -2,13 +2,18 @@
 
 import csv
 import dataclasses
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from iqlft.training.resume import resume
 from iqlft_workers.keys import new_keys
 from iqlft_workers.launchers.processes import Processes
-from run_fixtures import LOCKSTEP, Start
+from run_fixtures import LOCKSTEP, Start, wait_until
 
 if TYPE_CHECKING:
     from iqlft.config.settings import FinetuneConfig
@@ -37,3 +42,31 @@ def test_workers_with_a_shared_key_do_all_the_work_of_a_learner_without_own_ones
         (*_, last) = csv.DictReader(file)
     assert (last["env_steps"], last["episodes"]) == ("340", "2")
     assert not list((fresh / "logs").glob("worker-1.log"))
+
+
+def test_workers_that_were_given_an_address_find_the_learner_that_goes_on(
+    fresh: Path, start: Start, tmp_path: Path
+) -> None:
+    new_keys(tmp_path / "keys", 1, shared=True)
+    config: FinetuneConfig = dataclasses.replace(
+        LOCKSTEP, run=(fresh,), workers=0, remote_workers=1, lockstep=False,
+        keys=tmp_path / "keys", env_steps=2000, eval_every=2000, checkpoint_every=20,
+    )  # fmt: skip
+    learner = start("finetune", config)
+    wait_until((fresh / "endpoint").exists)
+    address = (fresh / "endpoint").read_text().split()[0]
+    command = [sys.executable, "-m", "iqlft_workers", "--connect", address, "--keys"]
+    path = os.pathsep.join([str(Path(__file__).parents[3] / "workers"), os.environ["PATH"]])
+    with subprocess.Popen(
+        [*command, str(tmp_path / "keys")], env={**os.environ, "PYTHONPATH": path}
+    ) as worker:
+        last = fresh / "checkpoints" / "last"
+        wait_until(lambda: int(last.read_text().split("-")[0]) > 320)
+        learner.send_signal(signal.SIGINT)
+        assert learner.wait(60) == 130
+        assert worker.poll() is None
+        resume(fresh)
+        assert worker.wait(60) == 0
+    with (fresh / "curves.csv").open() as file:
+        (*_, last_row) = csv.DictReader(file)
+    assert last_row["env_steps"] == "2000"
