@@ -2,9 +2,9 @@
 
 The actor is IQL's, trained by log-likelihood alone. A tenth of the episodes, the best by return, is
 what Chen et al. (Decision Transformer, arXiv:2106.01345) and IQL's table call 10%BC. An episode's
-return is the undiscounted sum of its rewards as the task reads them. Where episodes are equally
-good, those that come first are taken, so that the share is kept; where all are, they are all taken,
-for then there is nothing to choose by.
+return is the sum of its rewards as the task reads them, undiscounted unless told otherwise. Where
+episodes are equally good, those that come first are taken, so that the share is kept; where all
+are, they are all taken, for then there is nothing to choose by.
 
 Shapes: M members (seeds), B batch, O observation, A action.
 """
@@ -52,7 +52,8 @@ class BC(Algorithm[BCHyperparameters]):
         share = self.hyperparameters.best_share
         if share == 1:
             return None
-        episodes, returns = episode_returns(rows, layout)
+        discount = self.hyperparameters.best_discount
+        episodes, returns = episode_returns(rows, layout, discount)
         if bool((returns == returns[0]).all()):
             note = f"All {len(returns):,} episodes return {returns[0]:g}, so all are cloned."
             return Selection(torch.arange(len(rows)), note)
@@ -66,18 +67,24 @@ class BC(Algorithm[BCHyperparameters]):
         return Selection(places, note)
 
 
-def episode_returns(rows: Tensor, layout: RowLayout) -> tuple[Tensor, Tensor]:
-    """To which episode rows belong, and what the episodes return.
+def episode_returns(
+    rows: Tensor, layout: RowLayout, discount: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """To which episode rows belong, and what the episodes return from their beginning on.
 
     Args:
         rows: `(N, width)`, episode by episode.
         layout: where their fields stand.
+        discount: of rewards in the return.
 
     Returns:
-        The episode of each row `(N,)`, counted from 0, and the undiscounted return of each
-        episode `(K,)` in float64.
+        The episode of each row `(N,)`, counted from 0, and the return of each episode `(K,)`, in
+        float64.
     """
-    rewards, ends = layout.unpack(rows)[2], episode_ends(rows, layout)
-    episodes = torch.cat([torch.zeros(1, dtype=torch.int64), ends.cpu().cumsum(0)])
-    returns = torch.zeros(int(episodes[-1]) + 1, dtype=torch.float64)
-    return episodes, returns.index_add_(0, episodes, rewards.cpu().double())
+    rewards, ends = layout.unpack(rows)[2].cpu().double(), episode_ends(rows, layout).cpu()
+    first = torch.zeros(1, dtype=torch.int64)
+    episodes = torch.cat([first, ends.cumsum(0)])
+    starts = torch.cat([first, ends.nonzero().squeeze(1) + 1])
+    steps = torch.arange(len(rewards)) - starts[episodes]
+    returns = torch.zeros(len(starts), dtype=torch.float64)
+    return episodes, returns.index_add_(0, episodes, rewards * discount**steps)

@@ -99,7 +99,9 @@ class BCHyperparameters(Hyperparameters):
     """Hyperparameters of behaviour cloning."""
 
     best_share: Annotated[float, Interval(gt=0, le=1)] = 1.0
-    """Share of the dataset's episodes to clone, the best by undiscounted return; 0.1 is 10%BC."""
+    """Share of the dataset's episodes to clone, the best by their returns; 0.1 is 10%BC."""
+    best_discount: Share = 1.0
+    """Discount of these returns; CORL's is 0.99, by which those that begin at a goal are best."""
     dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Share of the actor's hidden units dropped in its updates."""
 

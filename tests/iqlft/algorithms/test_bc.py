@@ -101,6 +101,18 @@ def test_an_episode_returns_the_undiscounted_sum_of_its_rewards() -> None:
     assert (returns.tolist(), returns.dtype) == ([6, -1, 1], torch.float64)
 
 
+def test_a_discount_counts_from_the_beginning_of_each_episode() -> None:
+    rows = rows_of([1, 2, 3], [-1], [4, 8])
+    assert episode_returns(rows, LAYOUT, 0.5)[1].tolist() == [1 + 1 + 0.75, -1, 4 + 4]
+    # The first has the higher sum, the last its reward at once.
+    rows = rows_of([0, 0, 3], [0, 0, 0], [2, 0, 0])
+    for discount, begins in ((1.0, 0), (0.5, 6)):
+        settings = dataclasses.replace(SMALL, best_share=1 / 3, best_discount=discount)
+        selection = BC(SPEC, settings).select(rows, LAYOUT)
+        assert selection is not None
+        assert selection.places.tolist() == [begins, begins + 1, begins + 2]
+
+
 def test_an_episode_goes_on_after_a_terminated_transition_that_has_a_successor() -> None:
     # In AntMaze the agent goes on after the goal, and rewards are relabelled.
     rows = rows_of([0, 1, 1, 0], [5], terminated=[1, 2])
