@@ -87,7 +87,8 @@ def _override(config: configs.Config, settings: dict[str, Any], where: str) -> c
 class Algorithm:
     """An algorithm on an offline dataset.
 
-    What is not given is as `iqlft pretrain` has it for the task that has the dataset.
+    What is not given is as `iqlft pretrain` has it for the task that has the dataset; a learning
+    rate that such a task has on a schedule is constant where `num_updates` is not given.
 
     Args:
         name: of `iqlft.config.algorithms.ALGORITHMS`, or `package.module:Class`.
@@ -124,6 +125,10 @@ class Algorithm:
                 f"iqlft.load_dataset({dataset!r})."
             )
         usual = _as_task(configs.with_algorithm(configs.PretrainConfig(), name), dataset.ids)
+        if num_updates is None:
+            usual = dataclasses.replace(usual, hyperparameters=usual.hyperparameters.unscheduled)
+        elif num_updates < 1:
+            raise configs.ConfigError(f"num_updates is {num_updates}, but must be at least 1.")
         self._settings = _override(usual.hyperparameters, hyperparameters, name)
         validation.check(self._settings)
         machine = _override(configs.MachineConfig(), {"threads": threads}, name)
@@ -131,7 +136,7 @@ class Algorithm:
         if self._settings.scheduled and num_updates is None:
             raise configs.ConfigError(
                 "A schedule, here of the actor's learning rate, needs the number of updates in "
-                "advance; give num_updates, or have it constant (actor_schedule='constant')."
+                "advance; give num_updates."
             )
         self._name, self._dataset, self._threads = title(name), dataset, machine.threads
         place = pick_device(device)

@@ -49,7 +49,7 @@ def keep(folder: Path, run: Path, name: str = "") -> Path:
         for private in PRIVATE:
             settings.pop(private, None)
     meta = json.loads((run / "meta.json").read_text(encoding="utf-8"))
-    for seal in ("digest", "files"):  # They are other files from here on.
+    for seal in ("digest", "files", "port"):  # They are other files from here on, of no learner.
         meta.pop(seal, None)
     if name:
         meta["variant"] = name

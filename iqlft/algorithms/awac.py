@@ -93,6 +93,12 @@ class AWAC(Algorithm[AWACHyperparameters]):
         noise = self.normal(mean.shape[1:])
         return (mean + log_std.exp() * noise).clamp(-1, 1)
 
+    @torch.no_grad()
+    def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """The minimum of the target critics."""
+        pairs = torch.cat([self.normalize(observations), actions], -1)
+        return self.target_critic(pairs).amin(1)
+
     @property
     def clipped_advantage(self) -> float | None:
         """Where exp(A / lambda) reaches its bound."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from iqlft.config.algorithms import Hyperparameters, registered
 from iqlft.nn.adam import STATE_PREFIX, Adam
-from iqlft.nn.networks import Actor, Critic, Network
+from iqlft.nn.networks import Actor, Network
 from iqlft.nn.stacked_mlp import GAIN, StackedMLP
 
 if TYPE_CHECKING:
@@ -245,18 +245,15 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
             What is logged; a loss, whose key ends in `loss`, must be finite.
         """
 
-    @torch.no_grad()
     def q_values(self, observations: Tensor, actions: Tensor) -> Tensor | None:
-        """Q `(M, B)` of transitions: the least of the target critics; None where there are none.
+        """Q `(M, B)` of transitions; None where there is no critic.
 
         Args:
             observations: `(M, B, O)`, as the environment gives them.
             actions: `(M, B, A)`.
         """
-        critic = self._networks.get("target_critic")
-        if not isinstance(critic, Critic):
-            return None
-        return critic.forward(torch.cat([self.normalize(observations), actions], -1)).amin(1)
+        del observations, actions
+        return None
 
     def values(self, observations: Tensor) -> Tensor | None:
         """V `(M, B)` of observations `(M, B, O)`; None where there is no value network."""

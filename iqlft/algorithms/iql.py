@@ -91,6 +91,11 @@ class IQL(Algorithm[IQLHyperparameters]):
             "actor/log_std": self.actor.log_std,
         }
 
+    def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """The minimum of the target critics, which the actor's update sees."""
+        pairs = torch.cat([self.normalize(observations), actions], -1)
+        return self.target_critic.forward(pairs).amin(1)
+
     def values(self, observations: Tensor) -> Tensor:
         """V of observations."""
         return self.value.forward(self.normalize(observations))

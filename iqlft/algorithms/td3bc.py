@@ -85,6 +85,12 @@ class TD3BC(Algorithm[TD3BCHyperparameters]):
         targets = batch.rewards + h.discount * (1 - batch.terminated) * next_values
         return self.clipped(targets)
 
+    @torch.no_grad()
+    def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """The minimum of the target critics."""
+        pairs = torch.cat([self.normalize(observations), actions], -1)
+        return self.target_critic(pairs).amin(1)
+
     def extra_tensors(self) -> dict[str, Tensor]:
         """The actor's last loss, so that metrics resume too."""
         return {"actor_loss": self._actor_loss}

@@ -7,8 +7,8 @@ in `iqlft/algorithms/`, a dataclass and a line in `ALGORITHMS` here, and a test 
 # tyro reads these annotations at run time, so they are not postponed.
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import tyro
 from annotated_types import Interval
@@ -45,6 +45,11 @@ class Hyperparameters:
     def scheduled(self) -> bool:
         """Whether an update of pretraining depends on how many there will be."""
         return False
+
+    @property
+    def unscheduled(self) -> Self:
+        """The same where it is not known how many updates there will be, or there are more."""
+        return self
 
     @property
     def contradiction(self) -> str:
@@ -84,6 +89,11 @@ class IQLHyperparameters(CriticHyperparameters):
     def scheduled(self) -> bool:
         """With a cosine, which ends with pretraining."""
         return self.actor_schedule != "constant"
+
+    @property
+    def unscheduled(self) -> Self:
+        """With a constant learning rate, as online."""
+        return replace(self, actor_schedule="constant")
 
 
 @dataclass(frozen=True)
@@ -297,8 +307,8 @@ class Registered(NamedTuple):
         hyperparameters: the dataclass of its flags.
         home: its class, as `module:Class`.
         defaults: settings other than hyperparameters in which its reference differs from ours.
-        varied: of a user's class, the name of the algorithm here that it derives from, whose
-            settings for a task are its own too; empty where there is none.
+        varied: of a user's class, the name of the algorithm here that it derives from, with its
+            hyperparameters, and whose settings for a task are its own too; empty if there is none.
     """
 
     title: str
@@ -361,7 +371,9 @@ def registered(name: str) -> Registered:
             "whose attribute `Hyperparameters` is a dataclass derived from "
             "iqlft.config.algorithms.Hyperparameters."
         )
-    return Registered(own.__name__, kind, name, base.defaults if base else {}, varied)
+    if base is None or not issubclass(kind, base.hyperparameters):
+        return Registered(own.__name__, kind, name)
+    return Registered(own.__name__, kind, name, base.defaults, varied)
 
 
 def _varied(own: type) -> str:

@@ -472,13 +472,23 @@ def override(config: Config, values: dict[str, Any], source: str) -> Config:
 def _unfolded(values: dict[str, Any], algorithm: str, source: str) -> dict[str, Any]:
     """Settings with those in the sections of an algorithm, and without the sections of others."""
     settings = {key: each for key, each in values.items() if not _is_section(key)}
+    return settings | section_of(values, algorithm, source)
+
+
+def section_of(values: dict[str, Any], algorithm: str, source: str) -> dict[str, Any]:
+    """What settings say in the section of an algorithm, after that of the one that it varies.
+
+    Raises:
+        ConfigError: a section is no mapping.
+    """
+    found: dict[str, Any] = {}
     # A fine-tuning without an algorithm of its own has no hyperparameters either.
     for name in (registered(algorithm).varied, algorithm) if algorithm else ():
         section = values.get(name) or {}
         if not isinstance(section, dict):
             raise ConfigError(f"{source}: {name} is {section!r}, but must be a mapping.")
-        settings |= section
-    return settings
+        found |= section
+    return found
 
 
 def _is_section(key: str) -> bool:

@@ -42,27 +42,27 @@ class Attendance:
 
 
 class Desertion:
-    """Counts for how long nobody has been there, since one who cannot work has left.
+    """Counts for how long nobody has been there, since one who cannot work has left, or had to.
 
     Who cannot work may be started again, or others may come. Who has worked since, and is gone, may
     come back whenever it likes.
     """
 
     def __init__(self) -> None:
-        self._failed, self._steps, self._since = 0, 0, 0.0
+        self._departures, self._steps, self._since = 0, 0, 0.0
 
-    def seconds(self, workers: Sequence[WorkerStatus], failed: int, now: float) -> float:
+    def seconds(self, workers: Sequence[WorkerStatus], departures: int, now: float) -> float:
         """Of desertion; 0 while there is none.
 
         Args:
             workers: all that ever joined.
-            failed: how often one has left because it cannot work.
+            departures: how often one has left because it cannot work, or was sent away.
             now: in seconds of a monotonic clock.
         """
         steps = sum(each.env_steps for each in workers)
-        if failed != self._failed:
-            self._failed, self._steps, self._since = failed, steps, now
-        if not failed or steps != self._steps or any(each.alive for each in workers):
+        if departures != self._departures:
+            self._departures, self._steps, self._since = departures, steps, now
+        if not departures or steps != self._steps or any(each.alive for each in workers):
             self._since = now
         return now - self._since
 

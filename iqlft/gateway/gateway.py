@@ -64,6 +64,7 @@ class Gateway:
         local_workers: how many of these are the learner's own; the first ids are reserved for them.
         host: address to listen on; the default is reached from this machine only.
         port: to listen on, weights on the next one; 0 takes any two free ones.
+        last_port: where the run's last learner listened; taken again where any would do, if free.
         lockstep: one step of one worker at a time, chosen by exactly the newest weights.
         last_version: the number of updates that the run will come to.
         keys: who may connect; None for whom `own_keys` are for.
@@ -76,6 +77,7 @@ class Gateway:
 
     Attributes:
         endpoint: what a worker connects to.
+        port: of it.
         own_keys: folder of keys for workers of this user on this machine, which is gone after
             `close`; None where others were given, or there are to be none.
 
@@ -94,6 +96,7 @@ class Gateway:
         seed: int,
         host: str = "127.0.0.1",
         port: int = 0,
+        last_port: int = 0,
         num_workers: int,
         local_workers: int = 0,
         lockstep: bool = False,
@@ -114,9 +117,10 @@ class Gateway:
             self.own_keys: Path | None = None
             if keys is None and not insecure:
                 keys, self.own_keys = exits.enter_context(temporary_keys(num_workers))
-            self._sockets = LearnerSockets(host, port, keys, num_workers)
+            self._sockets = LearnerSockets(host, port, keys, num_workers, last_port)
             self._forget_keys = exits.pop_all().close
         self.endpoint = self._sockets.endpoint
+        self.port = int(self.endpoint.rpartition(":")[2])
         weights_port = self._sockets.weights_port
         service = Service(
             run_id=run_id,
@@ -252,6 +256,11 @@ class Gateway:
         """How often a worker has left because it cannot work, and what the last one has said."""
         with self._changed:
             return self._state.failed, self._state.failure
+
+    def departures(self) -> tuple[int, str]:
+        """The same, with the workers that were sent away, as where a batch was refused."""
+        with self._changed:
+            return self._state.departures, self._state.departure
 
     def journal_error(self) -> str:
         """Why the journal cannot be written, so that workers wait; empty while it can."""

@@ -66,10 +66,10 @@ class Session:
     Attributes:
         worker_id: its id.
         uuid: of the session.
-        route: routing id of its connection.
+        route: routing id of its connection; empty where it has none with this learner yet.
         began_at: when it was made, in seconds of a monotonic clock.
-        heard_at: when it was heard last; None where it has said goodbye, or worked for a learner
-            that is gone, and this one has not heard it.
+        heard_at: when it was heard last; None where it has said goodbye or was sent away, or worked
+            for a learner that is gone, and this one has not heard it.
         phase: *joining* (welcomed), *ready* (its environment fits) or *lost* (gone or silent).
         sequence: the last batch accepted.
         accepted: environment steps accepted.
@@ -310,13 +310,14 @@ class Roster:
         """When the holder of an id was heard last: never, if it will not come back for it."""
         session = self._sessions.get(worker_id)
         if session is None or session.heard_at is None:
-            # One of a learner that is gone may be on its way.
-            return math.inf if session and session.recovered else -math.inf
+            # One of a learner that is gone, which has not joined this one yet, is on its way.
+            return math.inf if session and not session.route else -math.inf
         return session.heard_at
 
-    def has_had(self, worker_id: int) -> bool:
-        """Whether an id has a session, be it lost."""
-        return worker_id in self._sessions
+    def has_joined(self, worker_id: int) -> bool:
+        """Whether an id has had a session of this learner, not of one that is gone."""
+        session = self._sessions.get(worker_id)
+        return session is not None and session.route != b""
 
     def holder(self, worker_id: int) -> Session | None:
         """The living session that holds an id."""

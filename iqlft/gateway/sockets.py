@@ -100,7 +100,12 @@ class LearnerSockets:
     """
 
     def __init__(
-        self, host: str, port: int, keys: LearnerKeys | None = None, workers: int = 1
+        self,
+        host: str,
+        port: int,
+        keys: LearnerKeys | None = None,
+        workers: int = 1,
+        last_port: int = 0,
     ) -> None:
         require_handles(workers)
         self.rejected = 0
@@ -118,8 +123,9 @@ class LearnerSockets:
             self._wake_receiver = self._listen(zmq.PAIR, "inproc://wake")
             self._wake_sender = self._context.socket(zmq.PAIR)
             self._wake_sender.connect("inproc://wake")
-            self._router, at = self._bind("messages", host, port)
-            self._publisher, self.weights_port = self._bind("weights", host, port and port + 1)
+            first = [port] if port or not last_port else [last_port, port]
+            self._router, at = self._bind("messages", host, first)
+            self._publisher, self.weights_port = self._bind("weights", host, [port and port + 1])
         except GatewayError:
             self._context.destroy(0)
             raise
@@ -134,8 +140,8 @@ class LearnerSockets:
         self._poller.register(socket, zmq.POLLIN)
         return socket
 
-    def _bind(self, what: str, host: str, port: int) -> tuple[zmq.Socket[bytes], int]:
-        """A bound ROUTER and its port; limits, heartbeats and keys are set before it is bound."""
+    def _bind(self, what: str, host: str, ports: Sequence[int]) -> tuple[zmq.Socket[bytes], int]:
+        """A ROUTER bound to the first port that is free; limits and keys are set before."""
         socket, weights = self._context.socket(zmq.ROUTER), what == "weights"
         socket.set(zmq.MAXMSGSIZE, _PROBE_BYTES if weights else MAX_BYTES)
         socket.set(zmq.SNDHWM, _QUEUED_WEIGHTS if weights else _QUEUED_MESSAGES)
@@ -153,10 +159,13 @@ class LearnerSockets:
             # Without it anybody would be let in where nobody answers.
             socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
         self._monitor_handshakes(socket, f"inproc://handshakes-{what}")
-        try:
-            socket.bind(f"tcp://{_in_url(host)}:{port or '*'}")
-        except zmq.ZMQError as error:
-            raise _bind_error(host, port, error) from error
+        for port in ports:
+            try:
+                socket.bind(f"tcp://{_in_url(host)}:{port or '*'}")
+                break
+            except zmq.ZMQError as error:
+                if port == ports[-1]:
+                    raise _bind_error(host, port, error) from error
         endpoint = socket.get(zmq.LAST_ENDPOINT)
         assert isinstance(endpoint, bytes)
         return socket, int(endpoint.rpartition(b":")[2])

@@ -67,8 +67,10 @@ class GatewayState:
         rate_limiter: who is blocked for too many bad messages.
         rejected: workers that were rejected.
         ingestion: validates batches, writes them ahead and counts them.
-        failed: how often a worker that had joined could not work, and has left or was sent away.
-        failure: what the last one of them has said, or was told.
+        failed: how often a worker has said that it cannot work, and leaves.
+        failure: what the last one of them has said.
+        departures: of these, and of workers that were sent away though they had joined.
+        departure: what the last one of them has said, or was told.
     """
 
     def __init__(self, service: Service) -> None:
@@ -94,6 +96,7 @@ class GatewayState:
         self._over: bool | None = None
         self.rejected = 0
         self.failed, self.failure = 0, ""
+        self.departures, self.departure = 0, ""
         self._resumed = False
         self.ingestion = Ingestion(service, self.ledger, limits)
 
@@ -167,7 +170,6 @@ class GatewayState:
         if (session := self.roster.holder(worker_id)) is not None:
             sentence = f"The learner gives this worker up, which {reason}."
             self._reject(session.route, Rejection(messages.STUCK, sentence))
-            self.failure = f"Worker {worker_id} {reason}, and was told to leave."
 
     def status(self, now: float) -> list[WorkerStatus]:
         """All workers that ever joined, by id."""
@@ -256,7 +258,7 @@ class GatewayState:
                 self._reap(old)
         if session is None:
             session = self._admission.admit(route, hello, now)
-            if session and self._resumed and not self.roster.has_had(session.worker_id):
+            if session and self._resumed and not self.roster.has_joined(session.worker_id):
                 # It may have joined just before the last learner was gone, and be in no record.
                 session.recovered, session.promised = True, CREDIT
         if session is not None:
@@ -287,6 +289,7 @@ class GatewayState:
                 self.failed += 1
                 told = f"{printable(message.sentence):.400}".rstrip(".")
                 self.failure = f"Worker {session.worker_id} cannot work, and leaves: {told}."
+                self.departures, self.departure = self.departures + 1, self.failure
                 self._strange.warning(now, "%s", self.failure)
             case messages.Bye():
                 self._send(session, messages.ByeOk())
@@ -441,10 +444,11 @@ class GatewayState:
         self._strange.warning(self._now, "A worker was sent away: %s", rejection)
         self._enqueue(route, rejection.message)
         if (session := self.roster.at(route)) is not None:
-            self.failed += 1
-            self.failure = f"Worker {session.worker_id} was sent away: {rejection}"
-            # It leaves, so it is not silent from now on.
-            session.heard_at = None
+            self.departures += 1
+            self.departure = f"Worker {session.worker_id} was sent away: {rejection}"
+            if session.worker_id >= self._service.local_workers:
+                # It leaves, so it is not silent from now on; of local ones the pool knows more.
+                session.heard_at = None
             self._reap(session)
 
     def _ping(self, session: Session) -> int:

@@ -61,7 +61,7 @@ _KINDS: dict[str, type] = {
     **dict.fromkeys(("task", "algorithm", "known_as", "status", "variant"), str),
     **dict.fromkeys(("dataset", "environment", "finetune", "versions", "files"), dict),
     **dict.fromkeys(("argv", "appended"), list),
-    "seed": int,
+    **dict.fromkeys(("seed", "port"), int),
 }
 """Of what kind the entries of `meta.json` are, where there are any."""
 _PACKAGES = ("iqlft", "torch", "gymnasium", "gymnasium-robotics", "mujoco", "minari", "numpy")

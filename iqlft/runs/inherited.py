@@ -10,6 +10,7 @@ from iqlft.config.settings import (
     OutputConfig,
     config_fields,
     load_task,
+    section_of,
     task_names,
     to_dict,
 )
@@ -77,7 +78,7 @@ def _of(config: PretrainConfig, algorithm: str, *, own: bool) -> Inherited:
     """What a run brings along; `own` says whether its algorithm and hyperparameters too."""
     task = load_task(config.task) if config.task in task_names() else {}
     values = {key: value for key, value in task.items() if key in config_fields(OnlineConfig)}
-    values |= {} if own else task.get(algorithm) or {}
+    values |= {} if own else section_of(task, algorithm, config.task)
     sources = dict.fromkeys(values, f"the task {config.task}")
     written = config_fields(MachineConfig) | config_fields(OutputConfig)
     kept = written.keys() - _OF_THE_COMMAND

@@ -118,7 +118,12 @@ def _planned(run: Run, config: FinetuneConfig) -> _Copy:
     require_same_dataset(run, old)
     new = dataset.num_transitions - old.num_transitions
     more = max(1, updates_for(new, config.utd_ratio))
-    learner = dataclasses.replace(learner, num_updates=before.num_updates + more)
+    learner = dataclasses.replace(
+        learner,
+        num_updates=before.num_updates + more,
+        # A cosine is at its end.
+        hyperparameters=before.hyperparameters.unscheduled,
+    )
     return _Copy(run, folder, start, before, learner, dataset, new)
 
 

@@ -262,8 +262,8 @@ def _log_folder() -> Iterator[Path]:
     folder, named = Path(tempfile.mkdtemp(prefix="iqlft-evaluation-")), False
     try:
         yield folder
-    except WorkerError:
-        named = True
+    except WorkerError as error:
+        named = str(folder) in str(error)
         raise
     finally:
         if not named:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from iqlft.analysis.restored import end_of_pretraining, pretrained_for
@@ -12,7 +12,7 @@ from iqlft.config.validation import check
 from iqlft.datasets.value_bounds import ValueBounds
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
-from iqlft.gateway.sockets import PortInUseError, reachable, require_safe_host
+from iqlft.gateway.sockets import reachable, require_safe_host
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import (
     ENDPOINT,
@@ -306,10 +306,8 @@ def _train(
         dataclasses.replace(plan, saved=start)
         for plan, start in zip(plans, switched.starts, strict=True)
     ]
-    ports = [0] * len(plans)
     with ExitStack() as opened:
         if not fresh:
-            ports = [_last_port(plan) for plan in plans]
             for plan in plans:
                 opened.callback(plan.run.close)
                 plan.run.claim()
@@ -318,8 +316,7 @@ def _train(
                     (plan.run.folder / ENDPOINT).unlink(missing_ok=True)
         keys = _keys(plans[0].config)
         gateways = [
-            opened.enter_context(closing(_open_gateway(each, dataset, keys, port)))
-            for each, port in zip(plans, ports, strict=True)
+            opened.enter_context(closing(_open_gateway(each, dataset, keys))) for each in plans
         ]
         if fresh:
             plans = [dataclasses.replace(each, run=_claim(each, stack)) for each in plans]
@@ -354,6 +351,8 @@ def _take_up(plan: FinetunePlan, gateway: Gateway, *, accept_loss: bool) -> Jour
         rewind(plan.run, plan.saved)
         endpoint = reachable(gateway.endpoint, plan.config.host)
         write_endpoint(plan.run.folder / ENDPOINT, endpoint, gateway.own_keys)
+        if plan.config.remote_workers:  # Which look for the next learner there.
+            plan.run.write_meta({"port": gateway.port})
     return journal
 
 
@@ -419,28 +418,8 @@ def _keys(config: FinetuneConfig) -> LearnerKeys | None:
     return keys
 
 
-def _last_port(plan: FinetunePlan) -> int:
-    """Where workers of other machines still look for a run's last learner; 0 if it is not known."""
-    with suppress(OSError, ValueError):
-        endpoint, *_ = (plan.run.folder / ENDPOINT).read_text(encoding="utf-8").splitlines()
-        return int(endpoint.rpartition(":")[2]) if plan.config.remote_workers else 0
-    return 0
-
-
-def _open_gateway(
-    plan: FinetunePlan, dataset: OfflineDataset, keys: LearnerKeys | None, last_port: int
-) -> Gateway:
-    """The learner's sockets, bound; where any port will do, to that of the last learner if free."""
-    config = plan.config
-    if last_port and not config.port:
-        with suppress(PortInUseError):
-            return _open_at(last_port, plan, dataset, keys)
-    return _open_at(config.port, plan, dataset, keys)
-
-
-def _open_at(
-    port: int, plan: FinetunePlan, dataset: OfflineDataset, keys: LearnerKeys | None
-) -> Gateway:
+def _open_gateway(plan: FinetunePlan, dataset: OfflineDataset, keys: LearnerKeys | None) -> Gateway:
+    """The learner's sockets, bound."""
     config = plan.config
     return Gateway(
         environment=dataset.environment,
@@ -448,7 +427,8 @@ def _open_at(
         run_id=copy_folder(plan.run, config).name,
         seed=plan.learned.seed,
         host=config.host,
-        port=port,
+        port=config.port,
+        last_port=plan.run.meta.get("port", 0) if config.remote_workers else 0,
         keys=keys,
         insecure=config.insecure,
         num_workers=config.workers + config.remote_workers,

@@ -78,22 +78,20 @@ class Oversight:
             DesertedError: those of other machines cannot, and there is none else.
         """
         for incident in self._watchdog.check(workers):
-            if self._pool.replace(incident.worker_id, incident.reason, incident.seconds):
-                continue
-            if incident.hangs:
-                self._gateway.dismiss(incident.worker_id, incident.reason)
-            if not incident.hangs or self._pool.num_workers:  # Else it is told below.
+            if not self._pool.replace(incident.worker_id, incident.reason, incident.seconds):
                 told = ", and was told to leave" if incident.hangs else ""
                 yield f"Worker {incident.worker_id} {incident.reason}{told}."
+                if incident.hangs:
+                    self._gateway.dismiss(incident.worker_id, incident.reason)
         yield from self._pool.watch()
         now = time.monotonic()
         yield from self._refused.news(*self._gateway.refused_batches(), "were refused", now)
         discarded, _, sentence = self._gateway.discarded()
         yield from self._discarded.news(discarded, sentence, "were left", now)
         if not self._pool.num_workers:  # Of local ones the pool knows more.
-            failed, sentence = self._gateway.failed()
-            yield from self._failed.news(failed, sentence, "left so", now)
-            if self._desertion.seconds(workers, failed, now) > DESERTED_SECONDS:
+            yield from self._failed.news(*self._gateway.failed(), "left so", now)
+            departures, sentence = self._gateway.departures()
+            if self._desertion.seconds(workers, departures, now) > DESERTED_SECONDS:
                 raise DesertedError(
                     f"{sentence.rstrip('.')}; no other worker has come for {DESERTED_SECONDS:.0f} "
                     "s. Mend that where the workers run, start them again, and continue with "

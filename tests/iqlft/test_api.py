@@ -155,10 +155,12 @@ def test_what_is_not_given_is_as_the_command_line_has_it(robot: OfflineDataset) 
     assert "expectile=0.7" in repr(iqlft.Algorithm("iql", robot))
     assert "expectile=0.8" in repr(iqlft.Algorithm("iql", robot, expectile=0.8))
     robot.ids = ("D4RL/pen/human-v2",)
-    with pytest.raises(ConfigError, match="give num_updates"):
-        iqlft.Algorithm("iql", robot)
+    assert "'constant'" in repr(iqlft.Algorithm("iql", robot))
     assert "'cosine'" in repr(iqlft.Algorithm("iql", robot, num_updates=10))
-    assert "'constant'" in repr(iqlft.Algorithm("iql", robot, actor_schedule="constant"))
+    with pytest.raises(ConfigError, match="give num_updates"):
+        iqlft.Algorithm("iql", robot, actor_schedule="cosine")
+    with pytest.raises(ConfigError, match="num_updates is 0, but must be at least 1"):
+        iqlft.Algorithm("iql", robot, num_updates=0)
 
 
 @pytest.fixture

@@ -146,6 +146,22 @@ def test_a_newcomer_gets_an_id_that_nobody_will_come_back_for() -> None:
     assert peers.join(b"e").worker_id == 0
 
 
+def test_a_newcomer_leaves_those_of_the_last_learner_their_ids(
+    journal: Journal, tmp_path: Path
+) -> None:
+    for worker_id, session in enumerate(("a", "b")):
+        journal.append(worker_id, encode(batch(session, 1)))
+    again = Journal(tmp_path / "journal", journal.length)
+    peers = Peers(num_workers=4)
+    peers.state.recover(again)
+    assert [peers.join(route).worker_id for route in (b"x", b"y")] == [2, 3]
+    peers.say(b"x", messages.Bye())
+    peers.state.unreachable(b"y")
+    # Not that of y, which is cut off, nor those of a and b, which may be on their way.
+    assert peers.join(b"z").worker_id == 2
+    again.close()
+
+
 def test_a_session_that_comes_back_over_another_connection_continues(peers: Peers) -> None:
     peers.state.allow(10_000)
     peers.join(b"a")
@@ -176,8 +192,9 @@ def test_what_must_not_reach_the_replay_is_rejected_on_admission(peers: Peers, n
     peers.say(b"a", batch("a", 1, **{name: INVALID[name]}))
     (reject,) = peers.heard(b"a", messages.Reject)
     assert reject.code == "BATCH"
-    assert peers.state.failed == 1
-    assert peers.state.failure.startswith("Worker 0 was sent away: The learner cannot use this ba")
+    assert (peers.state.failed, peers.state.departures) == (0, 1)
+    sentence = "Worker 0 was sent away: The learner cannot use this batch: "
+    assert peers.state.departure.startswith(sentence)
     assert peers.state.status(peers.now + 60)[0].seconds_since_message == 0  # It is not silent.
     assert rewards(peers) == []
     assert peers.state.ledger.env_steps == 0
@@ -470,14 +487,15 @@ def test_a_learner_that_is_started_again_knows_its_sessions_and_delivers_what_ca
     again.close()
 
 
+@pytest.mark.parametrize("worker_id", [0, 1])
 def test_a_worker_that_joined_just_before_its_learner_was_gone_goes_on(
-    peers: Peers, journal: Journal, tmp_path: Path
+    worker_id: int, peers: Peers, journal: Journal, tmp_path: Path
 ) -> None:
-    accepted(journal, [4])
+    accepted(journal, [4])  # Of an earlier session of worker 0.
     again = Journal(tmp_path / "journal", journal.length)
     peers.state.recover(again)
     peers.state.allow(4)
-    assert peers.join(b"b").worker_id == 1
+    assert peers.join(b"b", worker_id).worker_id == worker_id
     # By credit and weights of the learner that is gone, which has recorded nothing of it.
     for sequence in (1, 2, 3):
         ahead = np.full(4, LAST_VERSION, np.uint32)

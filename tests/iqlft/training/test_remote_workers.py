@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iqlft.training.resume import resume
 from iqlft_workers.keys import new_keys
 from iqlft_workers.launchers.processes import Processes
 from run_fixtures import LOCKSTEP, Start, wait_until
@@ -56,17 +55,22 @@ def test_workers_that_were_given_an_address_find_the_learner_that_goes_on(
     wait_until((fresh / "endpoint").exists)
     address = (fresh / "endpoint").read_text().split()[0]
     command = [sys.executable, "-m", "iqlft_workers", "--connect", address, "--keys"]
-    path = os.pathsep.join([str(Path(__file__).parents[3] / "workers"), os.environ["PATH"]])
-    with subprocess.Popen(
-        [*command, str(tmp_path / "keys")], env={**os.environ, "PYTHONPATH": path}
-    ) as worker:
-        last = fresh / "checkpoints" / "last"
-        wait_until(lambda: int(last.read_text().split("-")[0]) > 320)
-        learner.send_signal(signal.SIGINT)
-        assert learner.wait(60) == 130
-        assert worker.poll() is None
-        resume(fresh)
-        assert worker.wait(60) == 0
+    root = Path(__file__).parents[3]
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [root, root / "workers"]))}
+    with subprocess.Popen([*command, str(tmp_path / "keys")], env=path) as worker:
+        try:
+            last = fresh / "checkpoints" / "last"
+            wait_until(lambda: int(last.read_text().split("-")[0]) > 320)
+            learner.send_signal(signal.SIGINT)
+            assert learner.wait(60) == 130
+            assert worker.poll() is None
+            resume = [sys.executable, "-m", "iqlft", "resume", str(fresh)]
+            # A refused one loses nothing of what the next one must know.
+            assert subprocess.run([*resume, "--workers", "-1"], env=path, check=False).returncode
+            subprocess.run(resume, env=path, check=True, timeout=120)
+            assert worker.wait(60) == 0
+        finally:
+            worker.kill()
     with (fresh / "curves.csv").open() as file:
         (*_, last_row) = csv.DictReader(file)
     assert last_row["env_steps"] == "2000"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from iqlft.datasets.value_bounds import Range, ValueBounds
 from iqlft.gateway.attendance import Attendance
 from iqlft.gateway.gateway import Gateway
 from iqlft_workers.actor import ActorWeights
@@ -88,6 +89,23 @@ def test_who_finds_no_place_says_so_and_the_others_work_to_the_end(
         words = process.communicate(timeout=60)[1]
         assert process.returncode == 0
     assert words.count("has no place for this one") == 1
+
+
+def test_who_is_sent_away_for_what_its_simulation_gave_is_started_again(
+    serve: Serve, make_weights: MakeWeights, tmp_path: Path
+) -> None:
+    narrow = ValueBounds(Range(-1e-3, 1e-3), Range(-1e-3, 1e-3))
+    gateway, _ = serve(0, num_workers=2, bounds=narrow)
+    write_endpoint(tmp_path / "endpoint", gateway.endpoint, gateway.own_keys)
+    gateway.publish(make_weights(3, 1))
+    gateway.allow(10**6)
+    with started(tmp_path / "endpoint", "--processes", "2") as process:
+        wait_until(lambda: gateway.departures()[0] > 3)
+        process.terminate()
+        words = process.communicate(timeout=60)[1]
+    assert "was sent away: The learner cannot use this batch" in gateway.departures()[1]
+    assert gateway.failed()[0] == 0
+    assert words.count("it is started again") >= 2
 
 
 def test_each_has_a_key_of_its_own(serve: Serve, make_weights: MakeWeights, tmp_path: Path) -> None:

@@ -56,10 +56,13 @@ class Restarts:
 
     count: int = 0
 
-    def pause(self, lived_seconds: float) -> float | None:
-        """Seconds before it is started again, the first time none; None if it dies too often."""
+    def forget(self, lived_seconds: float) -> None:
+        """Forgets them where it has lived for long."""
         if lived_seconds > HEALTHY_SECONDS:
             self.count = 0
+
+    def pause(self) -> float | None:
+        """Seconds before it is started again, the first time none; None if it dies too often."""
         if self.count == MAX_RESTARTS:
             return None
         self.count += 1
@@ -199,6 +202,7 @@ class WorkerPool:
             raise WorkerError(f"{local.name} cannot work: {local.sentence()}")
         # What it hung for before it was killed does not count.
         lived, local.idle_seconds = now - local.started_at - local.idle_seconds, 0.0
+        local.restarts.forget(lived)
         if lived > HEALTHY_SECONDS:
             local.rejections = 0
         if code == REJECTED:
@@ -206,7 +210,7 @@ class WorkerPool:
         if code == FAILED:
             local.reason = f"has failed: {local.sentence().rstrip('.')}"
         reason, local.reason = local.reason or exit_reason(code), ""
-        pause = local.restarts.pause(lived)
+        pause = local.restarts.pause()
         if pause is None and code == FAILED:
             raise WorkerError(
                 f"{local.name} failed {MAX_RESTARTS + 1} times in a row (its log "

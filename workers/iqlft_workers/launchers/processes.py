@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from iqlft_workers.errors import REJECTED, UNFIT
+from iqlft_workers.errors import FAILED, REJECTED, UNFIT
 from iqlft_workers.heartbeat import GRACE_SECONDS
 from iqlft_workers.keys import KeyFileError, worker_ids
 from iqlft_workers.launchers.local import Restarts, environment_variables, exit_reason
@@ -97,9 +97,10 @@ class Processes:
             self._handle_end(process, code, now)
 
     def _handle_end(self, process: _Process, code: int, now: float) -> None:
-        pause = process.restarts.pause(now - process.started_at)
+        process.restarts.forget(now - process.started_at)
+        pause = process.restarts.pause()
         if code in _ENDED or pause is None:
-            process.code = code if code in _ENDED else 1
+            process.code = code if code in {*_ENDED, FAILED} else 1
             return
         process.running, process.restart_at = None, now + pause
         _log.warning("A worker process %s; it is started again.", exit_reason(code))
