@@ -230,8 +230,10 @@ def _legend(maze: GoalMaze) -> list[Artist]:
 
 
 def _episodes_figure(dataset: minari.MinariDataset) -> Figure:
-    found = [(each.sum(dtype=np.float64), len(each)) for each in read_column(dataset, "rewards")]
-    rewards, lengths = zip(*found, strict=True)
+    rewards, lengths = [], []
+    for each in read_column(dataset, "rewards"):
+        rewards.append(each.sum(dtype=np.float64))
+        lengths.append(len(each))
     figure = Figure(figsize=(WIDE, 2.5), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr,call-arg]
     left, right = figure.subplots(1, 2)

@@ -16,7 +16,7 @@ from iqlft.config.settings import FinetuneConfig, PretrainConfig, to_yaml
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import JOURNAL, Run
 from iqlft.runs.metrics_log import read_history
-from run_fixtures import _wait_until, curves
+from run_fixtures import curves, wait_until
 
 IQLFT = [sys.executable, "-m", "iqlft"]
 
@@ -152,7 +152,7 @@ def test_whatever_pretraining_has_no_room_for_it_stops_in_order(
     config = dataclasses.replace(pretraining, runs=disk.folder, num_updates=10**6)
     file.write_text(to_yaml(dataclasses.replace(config, **rhythm)))  # type: ignore[arg-type]
     process = begin("pretrain", "--config", file)
-    _wait_until((folder / "checkpoints" / "last").exists, 60)
+    wait_until((folder / "checkpoints" / "last").exists, 60)
     time.sleep(1.0)
     disk.fill()
     assert_no_room(process, folder)
@@ -163,10 +163,10 @@ def test_whatever_pretraining_has_no_room_for_it_stops_in_order(
     length = metrics.stat().st_size
     resumed = begin("resume", folder)
     if rhythm["checkpoint_every"] == 1:
-        _wait_until(lambda: updates(folder) > before + 1, 60)
+        wait_until(lambda: updates(folder) > before + 1, 60)
     else:  # It is cut back to the checkpoint's length, and grows again.
-        _wait_until(lambda: metrics.stat().st_size < length, 60)
-        _wait_until(metrics.read_bytes, 60)
+        wait_until(lambda: metrics.stat().st_size < length, 60)
+        wait_until(metrics.read_bytes, 60)
     resumed.terminate()
     assert end(resumed)[0] == 130
     assert_whole(folder)
@@ -190,10 +190,10 @@ def test_whatever_fine_tuning_has_no_room_for_it_loses_nothing(
     disk.clear()
     process = begin("finetune", folder, "--config", file)
     journal = folder / JOURNAL
-    _wait_until(lambda: journal.exists() and journal.stat().st_size > 10_000, 60)
+    wait_until(lambda: journal.exists() and journal.stat().st_size > 10_000, 60)
     disk.fill()
     # The journal waits for room; whatever else is written next does not find it.
-    _wait_until(lambda: b"The journal" in (folder / "logs" / "learner.log").read_bytes() or
+    wait_until(lambda: b"The journal" in (folder / "logs" / "learner.log").read_bytes() or
                 process.poll() is not None, 60)  # fmt: skip
     if process.poll() is None:
         process.terminate()
