@@ -1,5 +1,6 @@
 """Fine-tuning goes on as its run was pretrained, for as long as its task says; flags win."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import pytest
 import yaml
 
 from iqlft.cli import main as cli
-from iqlft.runs.folder import Run
+from iqlft.config.settings import to_dict, with_algorithm
+from iqlft.runs.folder import Run, pretrain_config
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[str, dict[str, Any]]:
@@ -53,14 +55,29 @@ def test_a_file_and_flags_win(
     assert "eval_episodes 2" in line
 
 
+def test_a_variation_of_an_algorithm_has_its_settings_for_the_task(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "config"))
+    cloned = with_algorithm(pretrain_config(Run.open(fresh)), "bc")
+    settings = to_dict(dataclasses.replace(cloned, task="mujoco-hopper-medium"))
+    Run.open(fresh).write_config("pretrain", settings)
+    _, as_here = printed(capsys, fresh, "--algorithm", "iql")
+    _, varied = printed(capsys, fresh, "--algorithm", "own_algorithm:BoldIQL")
+    assert (as_here["expectile"], as_here["actor_schedule"]) == (0.7, "cosine")
+    assert varied == as_here | {"algorithm": "own_algorithm:BoldIQL"}
+
+
 def test_without_a_named_run_the_newest_one_is_inherited_from(
     fresh: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, settings = printed(capsys, "--runs", fresh.parents[1])
     assert (settings["env_steps"], settings["eval_episodes"]) == (3000, 2)
-    # Without any the defaults are shown.
+    # Without any the defaults are shown; one that is named is to be there.
     _, settings = printed(capsys, "--runs", fresh.parents[1] / "nothing")
     assert (settings["env_steps"], settings["eval_episodes"]) == (1_000_000, 100)
+    assert cli.main(["finetune", str(fresh / "nothing"), "--print-config"]) == 2
+    assert "nothing" in capsys.readouterr().err
 
 
 def test_runs_that_bring_along_different_settings_need_a_flag(

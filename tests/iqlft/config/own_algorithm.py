@@ -39,5 +39,9 @@ class BoldestIQL(BoldIQL):
     Hyperparameters = BoldestHyperparameters
 
 
+class OtherIQL(IQL):
+    Hyperparameters = OwnHyperparameters
+
+
 class Other:
     pass

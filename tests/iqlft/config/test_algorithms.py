@@ -158,6 +158,17 @@ def test_a_variation_of_an_algorithm_has_its_hyperparameters_and_its_settings_fo
     )
     assert to_dict(boldest)["expectile"] == 0.7
     assert to_dict(boldest)["boldness"] == 2.0
+    # One whose hyperparameters are its own alone has none of IQL's for a task.
+    other = printed(
+        capsys,
+        "pretrain",
+        "--task",
+        "mujoco-hopper-medium",
+        "--algorithm",
+        "own_algorithm:OtherIQL",
+    )
+    assert "expectile" not in other
+    assert other["boldness"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ def robot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             PretrainConfig(
                 dataset=(MINE,),
                 normalize_observations=True,
-                hyperparameters=IQLHyperparameters(hidden_size=8, batch_size=16),
+                hyperparameters=IQLHyperparameters(
+                    hidden_size=8, batch_size=16, actor_schedule="cosine"
+                ),
                 num_updates=40,
                 eval_episodes=0,
                 log_every=10,
@@ -83,6 +85,10 @@ def test_a_copy_learns_on_from_both(learned_on: Path) -> None:
     assert (entry["dataset"], entry["transitions"]) == ([MORE], 30)
     assert (entry["after_updates"], entry["num_updates"]) == (40, 60)
     assert run.meta["dataset"]["id"] == f"{MINE} + {MORE}"
+    # The cosine of its pretraining is at its end.
+    h = pretrain_config(run).hyperparameters
+    assert isinstance(h, IQLHyperparameters)
+    assert h.actor_schedule == "constant"
     updates = [
         json.loads(line)["updates"]
         for line in (learned_on / "metrics.jsonl").read_text().splitlines()
