@@ -144,7 +144,8 @@ def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, boo
         folders = first.run or (newest_pretrained(first.runs, first.task),)
         found = inherited(folders, first.algorithm)
     except UserError:
-        if printing and not first.run:  # To look at settings nobody needs a run.
+        # To look at settings nobody needs a run; one that is there is to be readable.
+        if printing and not any(each.exists() for each in first.run):
             return *settings(configs.FinetuneConfig(), "finetune", arguments), ""
         raise
     config, _ = settings(configs.FinetuneConfig(), "finetune", arguments, found.values)

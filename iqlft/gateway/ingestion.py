@@ -156,7 +156,8 @@ class Ingestion:
 
     def _check(self, session: Session, batch: Batch, newest_version: int) -> None:
         service = self._service
-        newest = service.last_version if session.recovered else newest_version
+        # What a learner that is gone has published may be newer.
+        newest = max(newest_version, service.last_version if session.recovered else 0)
         check_batch(batch, service.layout, newest, service.bounds)
         self._check_episode(batch.episode, self._ledger.progress(session.worker_id).episode)
         self._check_finished(batch.finished)

@@ -73,11 +73,13 @@ def test_without_a_named_run_the_newest_one_is_inherited_from(
 ) -> None:
     _, settings = printed(capsys, "--runs", fresh.parents[1])
     assert (settings["env_steps"], settings["eval_episodes"]) == (3000, 2)
-    # Without any the defaults are shown; one that is named is to be there.
-    _, settings = printed(capsys, "--runs", fresh.parents[1] / "nothing")
-    assert (settings["env_steps"], settings["eval_episodes"]) == (1_000_000, 100)
-    assert cli.main(["finetune", str(fresh / "nothing"), "--print-config"]) == 2
-    assert "nothing" in capsys.readouterr().err
+    # Without any the defaults are shown; one that is there is to be readable.
+    for arguments in (("--runs", fresh.parents[1] / "nothing"), (fresh / "nothing",)):
+        _, settings = printed(capsys, *arguments)
+        assert (settings["env_steps"], settings["eval_episodes"]) == (1_000_000, 100)
+    changed(fresh, algorithm="bc")
+    assert cli.main(["finetune", str(fresh), "--print-config"]) == 2
+    assert ", not of bc." in capsys.readouterr().err
 
 
 def test_runs_that_bring_along_different_settings_need_a_flag(

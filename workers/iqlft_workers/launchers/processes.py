@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 from iqlft_workers.errors import FAILED, REJECTED, UNFIT
 from iqlft_workers.heartbeat import GRACE_SECONDS
 from iqlft_workers.keys import KeyFileError, worker_ids
-from iqlft_workers.launchers.local import Restarts, environment_variables, exit_reason
+from iqlft_workers.launchers.local import (
+    HEALTHY_SECONDS,
+    Restarts,
+    environment_variables,
+    exit_reason,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +27,9 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.1
 """The processes are looked at so often."""
 _ENDED = {0, 1, UNFIT, REJECTED}
-"""Exit codes of a worker that has said why it leaves; after any other it is started again."""
+"""Exit codes of a worker that has said why it leaves; after any other it is started again, and
+where it had a place, though that is taken, too.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -97,9 +104,13 @@ class Processes:
             self._handle_end(process, code, now)
 
     def _handle_end(self, process: _Process, code: int, now: float) -> None:
-        process.restarts.forget(now - process.started_at)
+        lived = now - process.started_at
+        process.restarts.forget(lived)
+        # One that had its place finds it taken, as by itself, of whom the learner has not heard yet
+        # that it has died; any other one has been asked to come where there is none.
+        regains = code == REJECTED and (process.restarts.count > 0 or lived > HEALTHY_SECONDS)
         pause = process.restarts.pause()
-        if code in _ENDED or pause is None:
+        if pause is None or (code in _ENDED and not regains):
             process.code = code if code in {*_ENDED, FAILED} else 1
             return
         process.running, process.restart_at = None, now + pause
