@@ -120,7 +120,7 @@ class Gateway:
             self._sockets = LearnerSockets(host, port, keys, num_workers, last_port)
             self._forget_keys = exits.pop_all().close
         self.endpoint = self._sockets.endpoint
-        self.port = int(self.endpoint.rpartition(":")[2])
+        self.port = self._sockets.port
         weights_port = self._sockets.weights_port
         service = Service(
             run_id=run_id,

@@ -88,9 +88,11 @@ class LearnerSockets:
         port: to listen on, weights on the next one; 0 takes any two free ones.
         keys: who may connect; None for anybody.
         workers: how many.
+        last_port: taken where any port would do, if it is free.
 
     Attributes:
         endpoint: what a worker connects to.
+        port: of it.
         weights_port: where weights are published.
         rejected: connections rejected so far: a key that is unknown, wrong, missing or not wanted.
 
@@ -124,14 +126,14 @@ class LearnerSockets:
             self._wake_sender = self._context.socket(zmq.PAIR)
             self._wake_sender.connect("inproc://wake")
             first = [port] if port or not last_port else [last_port, port]
-            self._router, at = self._bind("messages", host, first)
+            self._router, self.port = self._bind("messages", host, first)
             self._publisher, self.weights_port = self._bind("weights", host, [port and port + 1])
         except GatewayError:
             self._context.destroy(0)
             raise
         for socket in (self._router, self._publisher):
             self._poller.register(socket, zmq.POLLIN)
-        self.endpoint = f"tcp://{_in_url(_WILDCARDS.get(host, host))}:{at}"
+        self.endpoint = f"tcp://{_in_url(_WILDCARDS.get(host, host))}:{self.port}"
 
     def _listen(self, kind: int, endpoint: str) -> zmq.Socket[bytes]:
         """A socket for what comes from within this process."""
