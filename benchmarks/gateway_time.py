@@ -33,9 +33,9 @@ from measuring import ACTION_DIM, OBSERVATION_DIM, Table, parser, write
 
 import iqlft_workers
 from iqlft.datasets.value_bounds import Range, ValueBounds
-from iqlft.gateway.admission import Service
 from iqlft.gateway.ingestion import check_batch
 from iqlft.gateway.journal import Journal
+from iqlft.gateway.service import Service
 from iqlft.gateway.state import GatewayState
 from iqlft_workers import messages
 from iqlft_workers.messages import Batch
@@ -64,11 +64,8 @@ class Served:
     """
 
     def __init__(self, num_workers: int, folder: Path) -> None:
-        service = Service(
-            "benchmark", COUNTING, LAYOUT, 0, num_workers, lockstep=False, weights_port=1,
-            last_version=0, bounds=BOUNDS,
-        )  # fmt: skip
-        self._state, self._now = GatewayState(service), 0.0
+        service = Service(COUNTING, LAYOUT, "benchmark", 0, num_workers, bounds=BOUNDS)
+        self._state, self._now = GatewayState(service, 1, keyed=False), 0.0
         self._state.recover(Journal(folder / "journal"))
         self._state.publish(weights(0))
         self._state.allow(UNLIMITED)

@@ -14,6 +14,7 @@ import numpy as np
 
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
+from iqlft.gateway.service import Service
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.keys import LearnerKeys, new_keys
@@ -80,12 +81,9 @@ def serving(
     """A live gateway with weights; keys and journal are in the folder."""
     if mode.curve:
         new_keys(folder / "keys", num_workers)
+    service = Service(environment, LAYOUT, "benchmark", SEED, num_workers)
     gateway = Gateway(
-        environment=environment,
-        layout=LAYOUT,
-        run_id="benchmark",
-        seed=SEED,
-        num_workers=num_workers,
+        service,
         keys=LearnerKeys.load(folder / "keys") if mode.curve else None,
         insecure=not mode.curve,
     )

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from actors import gaussian
+from gateways import PENDULUM, open_gateway
 from iqlft.datasets.antmaze.generation import make_dataset
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
@@ -29,7 +30,6 @@ from run_fixtures import (  # noqa: F401  # fixtures
     stop_at,
 )
 
-PENDULUM = EnvironmentSpec("Pendulum-v1")
 CORNER = "iqlft/antmaze/corner-v1"
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
 
@@ -80,8 +80,8 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
                 probe = Environment(environment)
                 options["layout"] = RowLayout(probe.observation_dim, probe.action_dim)
                 probe.close()
-            options = {"run_id": "test", "seed": 7, "num_workers": max(workers, 1)} | options
-            gateway = Gateway(environment=environment, **options)
+            options = {"seed": 7, "num_workers": max(workers, 1)} | options
+            gateway = open_gateway(environment, **options)
             if journal is not None:
                 gateway.recover(journal)
             pool = WorkerPool(workers, gateway.endpoint, tmp_path / "logs", gateway.own_keys)

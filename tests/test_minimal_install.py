@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from iqlft.gateway.gateway import Gateway
+from gateways import open_gateway
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.discovery import write_endpoint
 from iqlft_workers.environment import EnvironmentSpec
@@ -54,9 +54,7 @@ def work(
     make_weights: Callable[..., ActorWeights],
 ) -> None:
     """Lets the program step for a learner until it is told to stop."""
-    gateway = Gateway(
-        environment=SPEC, layout=RowLayout(29, 8), run_id="test", seed=0, num_workers=1
-    )
+    gateway = open_gateway(SPEC, RowLayout(29, 8))
     write_endpoint(folder / "endpoint", gateway.endpoint, gateway.own_keys)
     command = [*program, "--connect", "endpoint"]
     with (

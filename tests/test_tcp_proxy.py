@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gateways import open_gateway
 from iqlft.gateway.gateway import Gateway
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
@@ -205,9 +206,7 @@ def behind_proxy(make_weights: MakeWeights) -> Iterator[tuple[Gateway, TcpProxy,
     """A gateway for two workers in `Counting`, a proxy in front of it, and its endpoint."""
     ports = free_ports()
     with (
-        Gateway(
-            environment=COUNTING, layout=LAYOUT, run_id="test", seed=0, num_workers=2, port=ports[0]
-        ) as gateway,
+        open_gateway(COUNTING, LAYOUT, num_workers=2, port=ports[0]) as gateway,
         TcpProxy(ports) as proxy,
     ):
         gateway.publish(make_weights(29, 8, version=1))

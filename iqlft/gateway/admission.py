@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import iqlft_workers
-from iqlft.gateway.evaluation_queue import DEADLINE_SECONDS
 from iqlft.gateway.rate_limit import SessionLimiter
 from iqlft.gateway.roster import Roster, Session
-from iqlft.gateway.watchdog import PATIENCE_SECONDS
 from iqlft_workers import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from iqlft.config.settings import EvalEnvironment
-    from iqlft.datasets.value_bounds import ValueBounds
     from iqlft.gateway.ledger import WorkerProgress
-    from iqlft_workers.environment import EnvironmentSpec
-    from iqlft_workers.transition import RowLayout
+    from iqlft.gateway.service import Service
 
 
 class Rejection(Exception):  # noqa: N818  # not a fault of the program, but an answer
@@ -35,55 +30,28 @@ class Rejection(Exception):  # noqa: N818  # not a fault of the program, but an 
         self.message = messages.Reject(code, sentence)
 
 
-class Service(NamedTuple):
-    """What a gateway offers to every worker that joins.
-
-    Attributes:
-        run_id: of the run.
-        environment: what the workers build.
-        layout: the dimensions that their transitions must have.
-        seed: of the run.
-        num_workers: ids from 0 to `num_workers - 1` are served.
-        lockstep: one step of one worker at a time.
-        weights_port: where weights are published.
-        last_version: the number of updates that the run will come to, and no weights are beyond.
-        local_workers: ids below are those of the learner's own workers, and nobody else's.
-        keyed: whether connections have keys, so that an id can be proved.
-        bounds: between which the values of transitions lie; None: any finite ones.
-        evaluation_seconds: an evaluation episode that has not come for so long is given to another
-            worker too, until it is known how long they take.
-        patience_seconds: a worker that is silent for so long, over a connection that stands, is
-            lost.
-        eval_environment: where evaluations run, see the setting.
-    """
-
-    run_id: str
-    environment: EnvironmentSpec
-    layout: RowLayout
-    seed: int
-    num_workers: int
-    lockstep: bool
-    weights_port: int
-    last_version: int
-    local_workers: int = 0
-    keyed: bool = False
-    bounds: ValueBounds | None = None
-    evaluation_seconds: float = DEADLINE_SECONDS
-    patience_seconds: float = PATIENCE_SECONDS
-    eval_environment: EvalEnvironment = "second"
-
-
 class Admission:
     """Admission control: decides on HELLO and READY.
 
     Args:
         service: what is offered.
+        weights_port: where weights are published.
+        keyed: whether connections have keys, so that an id can be proved.
         roster: who works already.
         ping: asks a worker whether it is there, and returns the number of the PING.
     """
 
-    def __init__(self, service: Service, roster: Roster, ping: Callable[[Session], int]) -> None:
+    def __init__(
+        self,
+        service: Service,
+        weights_port: int,
+        roster: Roster,
+        ping: Callable[[Session], int],
+        *,
+        keyed: bool,
+    ) -> None:
         self._service, self._roster, self._ping = service, roster, ping
+        self._weights_port, self._keyed = weights_port, keyed
         self._limiter = SessionLimiter()
 
     def admit(self, route: bytes, hello: messages.Hello, now: float) -> Session | None:
@@ -150,7 +118,7 @@ class Admission:
     def _require_unreserved(self, worker_id: int | None) -> None:
         """Keeps the ids of the learner's own workers for those who have the keys of them."""
         local = self._service.local_workers
-        if self._service.keyed and worker_id in range(local):
+        if self._keyed and worker_id in range(local):
             raise Rejection(
                 "RESERVED",
                 f"The worker id {worker_id} is reserved: the learner's own workers have the ids "
@@ -190,7 +158,7 @@ class Admission:
             seed=service.seed,
             episode=progress.episode,
             lockstep=service.lockstep,
-            weights_port=service.weights_port,
+            weights_port=self._weights_port,
             actions=progress.actions,
             one_environment=service.eval_environment == "training",
         )

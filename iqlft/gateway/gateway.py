@@ -13,13 +13,11 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from iqlft.gateway.admission import Service
-from iqlft.gateway.evaluation_queue import DEADLINE_SECONDS, PendingEvaluation
+from iqlft.gateway.evaluation_queue import PendingEvaluation
 from iqlft.gateway.ledger import TrainingEpisode
 from iqlft.gateway.roster import WorkerStatus
 from iqlft.gateway.sockets import GatewayError, LearnerSockets, PortInUseError
 from iqlft.gateway.state import GatewayState
-from iqlft.gateway.watchdog import PATIENCE_SECONDS
 from iqlft_workers.episode import EpisodeResult
 from iqlft_workers.keys import temporary_keys
 
@@ -28,13 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from iqlft.config.settings import EvalEnvironment
-    from iqlft.datasets.value_bounds import ValueBounds
     from iqlft.gateway.journal import Journal
+    from iqlft.gateway.service import Service
     from iqlft_workers.actor import ActorWeights
-    from iqlft_workers.environment import EnvironmentSpec
     from iqlft_workers.keys import LearnerKeys
-    from iqlft_workers.transition import RowLayout, Transitions
+    from iqlft_workers.transition import Transitions
 
 __all__ = [
     "EpisodeResult",
@@ -56,24 +52,12 @@ class Gateway:
     """Serves rollout workers; all methods may be called from any thread.
 
     Args:
-        environment: what the workers build.
-        layout: the dimensions that their transitions must have.
-        run_id: of the run.
-        seed: of the run.
-        num_workers: the most that are served; their ids are 0 to `num_workers - 1`.
-        local_workers: how many of these are the learner's own; the first ids are reserved for them.
+        service: what is offered.
         host: address to listen on; the default is reached from this machine only.
         port: to listen on, weights on the next one; 0 takes any two free ones.
         last_port: where the run's last learner listened; taken again where any would do, if free.
-        lockstep: one step of one worker at a time, chosen by exactly the newest weights.
-        last_version: the number of updates that the run will come to.
         keys: who may connect; None for whom `own_keys` are for.
         insecure: whether there are no keys at all then, and anybody may connect.
-        bounds: between which the values of transitions lie; None: any finite ones.
-        evaluation_seconds: an evaluation episode that has not come for so long is given to another
-            worker too, until it is known how long they take.
-        patience_seconds: a worker that is silent for so long is lost, though its connection stands.
-        eval_environment: where evaluations run, see the setting.
 
     Attributes:
         endpoint: what a worker connects to.
@@ -89,26 +73,16 @@ class Gateway:
 
     def __init__(
         self,
+        service: Service,
         *,
-        environment: EnvironmentSpec,
-        layout: RowLayout,
-        run_id: str,
-        seed: int,
         host: str = "127.0.0.1",
         port: int = 0,
         last_port: int = 0,
-        num_workers: int,
-        local_workers: int = 0,
-        lockstep: bool = False,
-        last_version: int = 0,
         keys: LearnerKeys | None = None,
         insecure: bool = False,
-        bounds: ValueBounds | None = None,
-        evaluation_seconds: float = DEADLINE_SECONDS,
-        patience_seconds: float = PATIENCE_SECONDS,
-        eval_environment: EvalEnvironment = "second",
     ) -> None:
-        if num_workers < 1 or (lockstep and num_workers > 1):
+        num_workers = service.num_workers
+        if num_workers < 1 or (service.lockstep and num_workers > 1):
             raise GatewayError(
                 f"{num_workers} workers cannot be served: at least one is needed, and exactly one "
                 "in lockstep."
@@ -121,31 +95,15 @@ class Gateway:
             self._forget_keys = exits.pop_all().close
         self.endpoint = self._sockets.endpoint
         self.port = self._sockets.port
-        weights_port = self._sockets.weights_port
-        service = Service(
-            run_id=run_id,
-            environment=environment,
-            layout=layout,
-            seed=seed,
-            num_workers=num_workers,
-            lockstep=lockstep,
-            weights_port=weights_port,
-            last_version=last_version,
-            local_workers=local_workers,
-            keyed=keys is not None,
-            evaluation_seconds=evaluation_seconds,
-            patience_seconds=patience_seconds,
-            eval_environment=eval_environment,
-            bounds=bounds,
-        )
-        self._state = GatewayState(service)
+        keyed = keys is not None
+        self._state = GatewayState(service, self._sockets.weights_port, keyed=keyed)
         self._journal: Journal | None = None
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._closed = False
         self._leave_at = math.inf
         # Named after its run, for the logs of several runs that learn together.
-        self.thread_name = f"gateway {run_id}"
+        self.thread_name = f"gateway {service.run_id}"
         self._thread = threading.Thread(target=self._run, name=self.thread_name, daemon=True)
 
     def recover(self, journal: Journal, env_steps: int | None = None) -> None:

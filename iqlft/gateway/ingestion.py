@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from iqlft.datasets.value_bounds import ValueBounds
-    from iqlft.gateway.admission import Service
     from iqlft.gateway.journal import Journal
     from iqlft.gateway.ledger import Ledger
     from iqlft.gateway.roster import Roster, Session
+    from iqlft.gateway.service import Service
     from iqlft_workers.episode import EpisodeResult
     from iqlft_workers.messages import Batch, Discarded
     from iqlft_workers.transition import RowLayout

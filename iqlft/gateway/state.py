@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iqlft.gateway.admission import Admission, Rejection, Service
+from iqlft.gateway.admission import Admission, Rejection
 from iqlft.gateway.assignments import Assignments
 from iqlft.gateway.evaluation_queue import EvaluationJob, EvaluationQueue
 from iqlft.gateway.ingestion import BatchError, Ingestion
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from iqlft.gateway.journal import Journal
     from iqlft.gateway.roster import WorkerStatus
+    from iqlft.gateway.service import Service
     from iqlft_workers.actor import ActorWeights
     from iqlft_workers.messages import Message
     from iqlft_workers.transition import Transitions
@@ -57,6 +58,8 @@ class GatewayState:
 
     Args:
         service: what is offered.
+        weights_port: where weights are published.
+        keyed: whether connections have keys, so that an id can be proved.
 
     Attributes:
         outbox: routing ids and frames of what is to be sent, in order.
@@ -73,7 +76,7 @@ class GatewayState:
         departure: what the last one of them has said, or was told.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, weights_port: int, *, keyed: bool) -> None:
         self.outbox: list[tuple[bytes, list[Frame]]] = []
         self.broadcast = b""
         self.ledger = Ledger(service.layout.action_dim, lockstep=service.lockstep)
@@ -84,7 +87,7 @@ class GatewayState:
         one_worker = service.eval_environment == "one-worker"
         self._assignments = Assignments(self.evaluations, self.roster, one_worker=one_worker)
         self.rate_limiter = RateLimiter()
-        self._admission = Admission(service, self.roster, self._ping)
+        self._admission = Admission(service, weights_port, self.roster, self._ping, keyed=keyed)
         self._service = service
         self._weights, self._version = b"", -1
         self._allowed = 0

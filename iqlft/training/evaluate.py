@@ -17,6 +17,7 @@ from iqlft.config.settings import ConfigError
 from iqlft.datasets.time_limit import has_time_limit, limited
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.plausibility import EpisodeLimits
+from iqlft.gateway.service import Service
 from iqlft.gateway.watchdog import PATIENCE_SECONDS, Watchdog
 from iqlft.runs.checkpoint import names, names_at
 from iqlft.runs.folder import Run, RunError
@@ -222,7 +223,7 @@ def run_episodes(
     # Told here, before the workers start and say so in their logs.
     require_named(policy.environment)
     require_trusted(policy.environment)
-    gateway = Gateway(
+    service = Service(
         environment=policy.environment,
         layout=RowLayout(policy.weights.observation_dim, policy.weights.action_dim),
         run_id=name,
@@ -232,6 +233,7 @@ def run_episodes(
         patience_seconds=patience_seconds,
         eval_environment="training",
     )
+    gateway = Gateway(service)
     watchdog = Watchdog(patience_seconds)
     with _log_folder() as logs:
         pool = WorkerPool(num_workers, gateway.endpoint, logs, gateway.own_keys)

@@ -12,6 +12,7 @@ from iqlft.config.validation import check
 from iqlft.datasets.value_bounds import ValueBounds
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
+from iqlft.gateway.service import Service
 from iqlft.gateway.sockets import reachable, require_safe_host
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import (
@@ -421,16 +422,11 @@ def _keys(config: FinetuneConfig) -> LearnerKeys | None:
 def _open_gateway(plan: FinetunePlan, dataset: OfflineDataset, keys: LearnerKeys | None) -> Gateway:
     """The learner's sockets, bound."""
     config = plan.config
-    return Gateway(
+    service = Service(
         environment=dataset.environment,
         layout=dataset.layout,
         run_id=copy_folder(plan.run, config).name,
         seed=plan.learned.seed,
-        host=config.host,
-        port=config.port,
-        last_port=plan.run.meta.get("port", 0) if config.remote_workers else 0,
-        keys=keys,
-        insecure=config.insecure,
         num_workers=config.workers + config.remote_workers,
         local_workers=config.workers,
         evaluation_seconds=config.eval_deadline_seconds,
@@ -440,6 +436,14 @@ def _open_gateway(plan: FinetunePlan, dataset: OfflineDataset, keys: LearnerKeys
         last_version=plan.learned.num_updates
         + updates_for(config.env_steps, config.utd_ratio, config.warmup_steps),
         bounds=ValueBounds.of_dataset(dataset.statistics, dataset.layout, config.value_bounds),
+    )
+    return Gateway(
+        service,
+        host=config.host,
+        port=config.port,
+        last_port=plan.run.meta.get("port", 0) if config.remote_workers else 0,
+        keys=keys,
+        insecure=config.insecure,
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from iqlft.config.settings import ConfigError, OnlineConfig, PretrainConfig, override, to_dict
 from iqlft.config.validation import check
 from iqlft.gateway.gateway import Gateway
+from iqlft.gateway.service import Service
 from iqlft.runs.folder import (
     Run,
     RunError,
@@ -225,12 +226,11 @@ def _graph(
 
 def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -> Gateway:
     """The learner's sockets, bound; in pretraining workers only evaluate."""
-    return Gateway(
+    service = Service(
         environment=dataset.environment,
         layout=dataset.layout,
         run_id=run_id,
         seed=config.seed,
-        port=config.port,
         num_workers=config.workers,
         local_workers=config.workers,
         evaluation_seconds=config.eval_deadline_seconds,
@@ -238,6 +238,7 @@ def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -
         # Where nobody trains, one environment is enough.
         eval_environment="training",
     )
+    return Gateway(service, port=config.port)
 
 
 def about(config: PretrainConfig, stack: Stack, dataset: OfflineDataset) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import gateways
 from actors import gaussian
 from chaos import tallying
-from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.keys import LearnerKeys
@@ -30,6 +30,7 @@ from synthetic_worker import INDEX, PROCESS, SESSION
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from iqlft.gateway.gateway import Gateway
     from iqlft_workers.actor import ActorWeights
     from iqlft_workers.launchers.local import WorkerPool
     from iqlft_workers.transition import Transitions
@@ -54,18 +55,9 @@ def open_gateway(
     """A gateway with a journal, whose workers keep tallies; both are in the folder."""
     tallies = folder / "tallies"
     tallies.mkdir()
-    gateway = Gateway(
-        environment=EnvironmentSpec(
-            tallying.ID,
-            {"folder": str(tallies), "seconds_per_step": seconds_per_step},
-            trust=True,
-        ),
-        layout=LAYOUT,
-        run_id="chaos",
-        seed=0,
-        num_workers=workers,
-        **options,
-    )
+    kwargs = {"folder": str(tallies), "seconds_per_step": seconds_per_step}
+    environment = EnvironmentSpec(tallying.ID, kwargs, trust=True)
+    gateway = gateways.open_gateway(environment, LAYOUT, num_workers=workers, **options)
     gateway.recover(Journal(folder / "journal"))
     return gateway
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import gateways
 from chaos.pumping_learner import LAYOUT, Account, PumpingLearner, open_gateway
 from chaos.tallying import tally
 from iqlft.config.settings import FinetuneConfig
@@ -127,7 +128,7 @@ def seconds_after(
 
 def test_refused_workers_are_not_started_again_and_one_sentence_says_why(tmp_path: Path) -> None:
     spec = EnvironmentSpec("Nowhere-v0")
-    with Gateway(environment=spec, layout=LAYOUT, run_id="ray", seed=0, num_workers=1) as gateway:
+    with gateways.open_gateway(spec, LAYOUT) as gateway:
         write_endpoint(tmp_path / "endpoint", gateway.endpoint, gateway.own_keys)
         with workers(tmp_path / "endpoint", num=1) as process:
             out, words = process.communicate(timeout=PATIENCE_SECONDS)

@@ -13,6 +13,7 @@ import pytest
 import zmq
 
 import iqlft_workers
+from gateways import open_gateway
 from iqlft.gateway.gateway import BYE_SECONDS, Gateway
 from iqlft.gateway.journal import Journal
 from iqlft_workers import messages
@@ -410,15 +411,8 @@ def learner(
     path: Path, port: int = 0, position: int = 0, num_workers: int = 1, local_workers: int = 0
 ) -> Gateway:
     """A learner of the same run, whenever it is started."""
-    gateway = Gateway(
-        environment=EnvironmentSpec("Pendulum-v1"),
-        layout=RowLayout(3, 1),
-        run_id="test",
-        seed=0,
-        port=port,
-        num_workers=num_workers,
-        local_workers=local_workers,
-        last_version=100,
+    gateway = open_gateway(
+        port=port, num_workers=num_workers, local_workers=local_workers, last_version=100
     )
     gateway.recover(Journal(path, position))
     return gateway

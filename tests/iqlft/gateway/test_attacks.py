@@ -13,13 +13,14 @@ import pytest
 import attacker
 import iqlft_workers
 from attacker import Attacker
+from gateways import PENDULUM, open_gateway
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.rate_limit import MAX_LINES
 from iqlft.gateway.roster import CREDIT
 from iqlft_workers import messages
 from iqlft_workers.actor import ActorWeights, GaussianActor
-from iqlft_workers.environment import Environment, EnvironmentSpec
+from iqlft_workers.environment import Environment
 from iqlft_workers.episode import EpisodeResult
 from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.rollout import evaluate_episode
@@ -28,7 +29,7 @@ from iqlft_workers.transition import RowLayout
 MakeWeights = Callable[..., ActorWeights]
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
 
-PENDULUM, LAYOUT = EnvironmentSpec("Pendulum-v1"), RowLayout(3, 1)
+LAYOUT = RowLayout(3, 1)
 WONDER = EpisodeResult(1_000_000, 1e6, 1, success=False, start=(), end=(), first_hit=-1)
 LARGE = 700
 """Width of networks whose weights have 2 MiB."""
@@ -41,10 +42,6 @@ def resident_bytes() -> int:
     """Memory of this process, of which the gateway is a thread."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
-
-
-def open_gateway() -> Gateway:
-    return Gateway(environment=PENDULUM, layout=LAYOUT, run_id="test", seed=0, num_workers=1)
 
 
 @contextmanager

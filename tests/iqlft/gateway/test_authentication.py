@@ -1,5 +1,6 @@
 """Who may connect to a learner, over real sockets."""
 
+import functools
 import logging
 import os
 import socket
@@ -13,21 +14,19 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import zmq
 
+import gateways
 import iqlft_workers
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.sockets import Arrival, GatewayError, LearnerSockets, require_safe_host
 from iqlft_workers import messages
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.client import Client, KeyRefusedError
-from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.keys import KeyFileError, LearnerKeys, WorkerKeys, new_keys
 from iqlft_workers.messages import Message
-from iqlft_workers.transition import RowLayout
 from iqlft_workers.wire import decode, encode
 from tcp_proxy import free_ports
 
@@ -340,15 +339,7 @@ def test_this_machine_is_served_without_named_keys_and_insecurely_only_with_a_wo
     assert f"INSECURE: the learner listens on {host}" in caplog.text
 
 
-def open_gateway(**options: Any) -> Gateway:  # noqa: ANN401
-    return Gateway(
-        environment=EnvironmentSpec("Pendulum-v1"),
-        layout=RowLayout(3, 1),
-        run_id="test",
-        seed=0,
-        num_workers=2,
-        **options,
-    )
+open_gateway = functools.partial(gateways.open_gateway, num_workers=2)
 
 
 @pytest.fixture

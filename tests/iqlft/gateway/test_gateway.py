@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gateways import PENDULUM, open_gateway
 from iqlft.gateway.gateway import Gateway, GatewayError, PortInUseError
 from iqlft.gateway.journal import Journal
 from iqlft_workers.actor import ActorWeights, GaussianActor
@@ -18,7 +19,6 @@ from iqlft_workers.transition import RowLayout, Transitions, concatenate
 
 MakeWeights = Callable[..., ActorWeights]
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
-PENDULUM = EnvironmentSpec("Pendulum-v1")
 SHORT = EnvironmentSpec("InvertedPendulum-v5")
 SHORT_LAYOUT = RowLayout(4, 1)
 
@@ -37,16 +37,6 @@ def receive(gateway: Gateway, count: int, timeout_seconds: float = 20.0) -> Tran
 def assert_equal(one: Transitions, other: Transitions) -> None:
     for name, a, b in zip(Transitions._fields, one, other, strict=True):
         np.testing.assert_array_equal(a, b, err_msg=name)
-
-
-def open_gateway(**options: int) -> Gateway:
-    return Gateway(
-        environment=PENDULUM,
-        layout=RowLayout(3, 1),
-        run_id="test",
-        seed=0,
-        **{"num_workers": 1, **options},  # type: ignore[arg-type]
-    )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -256,7 +246,7 @@ def test_impossible_numbers_of_workers_and_hosts_are_refused() -> None:
     with pytest.raises(GatewayError, match="lockstep"):
         open_gateway(num_workers=2, lockstep=True)
     with pytest.raises(GatewayError, match="Cannot listen on 203"):
-        open_gateway(host="203.0.113.1")  # type: ignore[arg-type]
+        open_gateway(host="203.0.113.1")
 
 
 def test_weights_of_other_dimensions_are_refused_before_they_are_sent(

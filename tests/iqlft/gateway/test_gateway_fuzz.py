@@ -14,6 +14,7 @@ import pytest
 
 import hostile_peer
 import synthetic_worker
+from gateways import open_gateway
 from iqlft.gateway.gateway import Gateway
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
@@ -35,14 +36,9 @@ def _path(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def open_gateway(make_weights: MakeWeights) -> Gateway:
-    gateway = Gateway(
-        environment=EnvironmentSpec(synthetic_worker.ID, trust=True),
-        layout=RowLayout(29, 8),
-        run_id="test",
-        seed=0,
-        num_workers=2,
-    )
+def with_weights(make_weights: MakeWeights) -> Gateway:
+    environment = EnvironmentSpec(synthetic_worker.ID, trust=True)
+    gateway = open_gateway(environment, RowLayout(29, 8), num_workers=2)
     gateway.publish(make_weights(29, 8))
     gateway.allow(10**9)
     return gateway
@@ -89,7 +85,7 @@ class Learner:
 def test_honest_batches_are_all_accepted_among_malformed_messages(
     make_weights: MakeWeights,
 ) -> None:
-    with open_gateway(make_weights) as gateway, honest_workers(gateway):
+    with with_weights(make_weights) as gateway, honest_workers(gateway):
         learner = Learner(gateway)
         learner.receive_while(lambda: not learner.both_work, 20)
         with hostile_peer.started(
@@ -104,7 +100,7 @@ def test_honest_batches_are_all_accepted_among_malformed_messages(
 
 def test_bytes_that_are_not_even_zeromq_do_no_harm(make_weights: MakeWeights) -> None:
     rng = random.Random(0)
-    with open_gateway(make_weights) as gateway:
+    with with_weights(make_weights) as gateway:
         port = int(gateway.endpoint.rpartition(":")[2])
         for _ in range(100):
             with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
@@ -125,7 +121,7 @@ def test_a_hundred_thousand_malformed_messages_cost_neither_memory_nor_honest_wo
     """
     # Each peer that is blocked is a line in the log, which pytest would keep in memory.
     caplog.set_level(logging.ERROR)
-    with open_gateway(make_weights) as gateway, honest_workers(gateway):
+    with with_weights(make_weights) as gateway, honest_workers(gateway):
         learner = Learner(gateway)
         learner.receive_while(lambda: not learner.both_work, 20)
         until = time.monotonic() + 10

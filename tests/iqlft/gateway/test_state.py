@@ -11,7 +11,6 @@ import pytest
 
 import iqlft_workers
 from iqlft.datasets.value_bounds import Range, ValueBounds
-from iqlft.gateway.admission import Service
 from iqlft.gateway.evaluation_queue import (
     DEADLINE_SECONDS,
     LEAST_DEADLINE_SECONDS,
@@ -22,6 +21,7 @@ from iqlft.gateway.journal import Journal
 from iqlft.gateway.plausibility import EpisodeLimits, ResultError, check_result
 from iqlft.gateway.rate_limit import LINES_SECONDS, MAX_LINES, MAX_SESSIONS, SESSION_SECONDS
 from iqlft.gateway.roster import CREDIT, CREDIT_SECONDS
+from iqlft.gateway.service import Service
 from iqlft.gateway.state import GatewayState
 from iqlft.gateway.watchdog import PATIENCE_SECONDS, Watchdog
 from iqlft_workers import messages
@@ -51,10 +51,9 @@ class Peers:
     ) -> None:
         spec, layout = EnvironmentSpec("Pendulum-v1"), RowLayout(2, 1)
         service = Service(
-            "run", spec, layout, 0, num_workers, lockstep, 5556, LAST_VERSION,
-            local_workers=local_workers, keyed=local_workers > 0, bounds=bounds,
+            spec, layout, "run", 0, num_workers, local_workers, lockstep, LAST_VERSION, bounds
         )  # fmt: skip
-        self.state = GatewayState(service)
+        self.state = GatewayState(service, 5556, keyed=local_workers > 0)
         self.now = 100.0
         self.told: list[tuple[bytes, Message]] = []
 

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iqlft.gateway import state as gateway_state
-from iqlft.gateway.admission import Service
 from iqlft.gateway.journal import Journal
+from iqlft.gateway.service import Service
 from iqlft.gateway.state import GatewayState
 from iqlft.training.pacing import Pacing
 from iqlft_workers import messages
@@ -112,8 +112,8 @@ class World:
         self.now = 0.0
         self._path, self._weights = folder / "journal", weights
         self._service = Service(
-            "run", EnvironmentSpec("Pendulum-v1"), RowLayout(2, 1), 0, num_workers,
-            lockstep=False, weights_port=5556, last_version=0, patience_seconds=PATIENCE_SECONDS,
+            EnvironmentSpec("Pendulum-v1"), RowLayout(2, 1), "run", 0, num_workers,
+            patience_seconds=PATIENCE_SECONDS,
         )  # fmt: skip
         self.pacing = Pacing(ratio, SLACK, TOTAL_ENV_STEPS)
         self.replay: list[Step] = []
@@ -133,7 +133,7 @@ class World:
         self.pacing.env_steps, self.pacing.updates, position = self._saved
         del self.replay[self.pacing.env_steps :]
         self.journal = Journal(self._path, position)
-        self.state = GatewayState(self._service)
+        self.state = GatewayState(self._service, 5556, keyed=False)
         self.state.recover(self.journal)
         self.state.publish(self._weights)
         self.state.allow(self.pacing.allowance())

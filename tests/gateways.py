@@ -1,0 +1,28 @@
+"""Gateways for tests: the sockets are real, what is not said is as simple as can be."""
+
+from typing import Any
+
+from iqlft.gateway.gateway import Gateway
+from iqlft.gateway.service import Service
+from iqlft_workers.environment import EnvironmentSpec
+from iqlft_workers.transition import RowLayout
+
+PENDULUM = EnvironmentSpec("Pendulum-v1")
+
+
+def open_gateway(
+    environment: EnvironmentSpec = PENDULUM,
+    layout: RowLayout = RowLayout(3, 1),  # noqa: B008  # immutable
+    **options: Any,  # noqa: ANN401
+) -> Gateway:
+    """A gateway that is not started, of the run "test" with seed 0 and one worker by default.
+
+    Args:
+        environment: what the workers build.
+        layout: of their transitions.
+        options: further arguments of `Service` and of `Gateway`.
+    """
+    offered = {"run_id": "test", "seed": 0, "num_workers": 1}
+    offered |= {key: each for key, each in options.items() if key in Service._fields}
+    others = {key: each for key, each in options.items() if key not in Service._fields}
+    return Gateway(Service(environment, layout, **offered), **others)
