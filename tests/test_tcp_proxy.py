@@ -13,9 +13,10 @@ from iqlft.gateway.gateway import Gateway
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.launchers.local import WorkerPool
-from iqlft_workers.transition import RowLayout, Transitions, concatenate
+from iqlft_workers.transition import RowLayout, Transitions
 from synthetic_worker import ID, SESSION, indices_by_session, started
 from tcp_proxy import HOST, LEARNER, TcpProxy, free_ports
+from transitions import concatenate
 
 MakeWeights = Callable[..., ActorWeights]
 COUNTING = EnvironmentSpec(ID)

@@ -17,7 +17,8 @@ from iqlft_workers.actor import (
 from iqlft_workers.environment import Environment, EnvironmentSpec
 from iqlft_workers.episode import EpisodeResult
 from iqlft_workers.rollout import Rollout, episode_randomness, evaluate_episode
-from iqlft_workers.transition import Transitions, concatenate
+from iqlft_workers.transition import Transitions
+from transitions import concatenate
 
 MakeWeights = Callable[..., ActorWeights]
 

@@ -24,9 +24,10 @@ from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.keys import WorkerKeys, temporary_keys
 from iqlft_workers.launchers import local as pool_module
 from iqlft_workers.launchers.local import WorkerError, WorkerPool
-from iqlft_workers.transition import RowLayout, Transitions, concatenate
+from iqlft_workers.transition import RowLayout, Transitions
 from iqlft_workers.wire import encode
 from tcp_proxy import free_ports
+from transitions import concatenate
 
 MakeWeights = Callable[..., ActorWeights]
 Serve = Callable[..., tuple[Gateway, WorkerPool]]

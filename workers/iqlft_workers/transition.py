@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
 
@@ -44,11 +42,6 @@ class Transitions(NamedTuple):
     def num_transitions(self) -> int:
         """Number of transitions N."""
         return int(self.observations.shape[0])
-
-
-def concatenate(parts: Sequence[Transitions]) -> Transitions:
-    """Joins transitions in order along their first axis."""
-    return Transitions(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)

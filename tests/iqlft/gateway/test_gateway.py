@@ -15,7 +15,8 @@ from iqlft_workers.actor import ActorWeights, GaussianActor
 from iqlft_workers.environment import Environment, EnvironmentSpec
 from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.rollout import Rollout, evaluate_episode
-from iqlft_workers.transition import RowLayout, Transitions, concatenate
+from iqlft_workers.transition import RowLayout, Transitions
+from transitions import concatenate
 
 MakeWeights = Callable[..., ActorWeights]
 Serve = Callable[..., tuple[Gateway, WorkerPool]]

@@ -30,7 +30,7 @@ from iqlft.training import oversight
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.launchers.local import WorkerPool
-from iqlft_workers.transition import concatenate
+from transitions import concatenate
 
 OFFLINE = 300
 MakeWeights = Callable[..., ActorWeights]

@@ -34,8 +34,9 @@ from iqlft.training.interruption import Interrupted
 from iqlft.training.pretrain import pretrain
 from iqlft.training.progress import Silent, Status
 from iqlft.training.resume import resume
-from iqlft_workers.transition import Transitions, concatenate
+from iqlft_workers.transition import Transitions
 from run_fixtures import curves
+from transitions import concatenate
 
 Start = Callable[..., subprocess.Popen[str]]
 Stop = Callable[[subprocess.Popen[str], Path, int, signal.Signals], int]
