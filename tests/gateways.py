@@ -26,3 +26,10 @@ def open_gateway(
     offered |= {key: each for key, each in options.items() if key in Service._fields}
     others = {key: each for key, each in options.items() if key not in Service._fields}
     return Gateway(Service(environment, layout, **offered), **others)
+
+
+def at_work(gateway: Gateway) -> int:
+    """How many workers are there and have stepped; all may go on a little, whoever came first."""
+    workers = gateway.worker_status()
+    gateway.allow(sum(each.env_steps for each in workers) + 100)
+    return sum(each.alive and each.env_steps > 0 for each in workers)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gateways import at_work
 from iqlft.config.settings import ConfigError, FinetuneConfig
 from iqlft.config.validation import check
 from iqlft.gateway.gateway import Gateway
@@ -89,8 +90,7 @@ def test_every_worker_has_the_simulator_of_its_id(serve: Serve, make_weights: Ma
     port = min(free_ports())
     gateway, pool = serving(serve, 2, where="training", port=f"{{worker+{port}}}")
     gateway.publish(make_weights(1, 1))
-    gateway.allow(10**6)
-    until(lambda: sum(each.env_steps > 0 for each in gateway.worker_status()) == 2, pool)
+    until(lambda: at_work(gateway) == 2, pool)
 
 
 def test_a_simulator_that_cannot_be_closed_is_told_of_and_nothing_more(

@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 import iqlft_workers
-from gateways import open_gateway
+from gateways import at_work, open_gateway
 from iqlft.gateway.gateway import BYE_SECONDS, Gateway
 from iqlft.gateway.journal import Journal
 from iqlft_workers import messages
@@ -271,14 +271,9 @@ def test_workers_wait_for_a_learner_that_leaves_and_is_resumed(
     assert keys is not None
     gateway.publish(weights)
 
-    def at_work(learner: Gateway) -> bool:
-        stepped = [each.env_steps for each in learner.worker_status()]
-        learner.allow(sum(stepped) + 100)
-        return sum(each > 0 for each in stepped) == 3
-
     with ExitStack() as all_of_them:
         workers = [all_of_them.enter_context(started(file)) for _ in range(3)]
-        wait_until(lambda: at_work(gateway))
+        wait_until(lambda: at_work(gateway) == 3)
         stubborn = all_of_them.enter_context(Client(gateway.endpoint, WorkerKeys.load(keys)))
         hello = messages.Hello(None, "stubborn", iqlft_workers.__version__)
         while not stubborn.receive(0.1):
@@ -292,7 +287,7 @@ def test_workers_wait_for_a_learner_that_leaves_and_is_resumed(
         resumed, _ = serve(0, num_workers=4, port=port)
         file_of(resumed, tmp_path)
         resumed.publish(weights)
-        wait_until(lambda: at_work(resumed))
+        wait_until(lambda: at_work(resumed) == 3)
         resumed.close(over=True)
         assert [each.wait(30) for each in workers] == [0] * 3
 
@@ -313,13 +308,12 @@ def test_a_foreign_worker_that_was_there_first_leaves_the_local_ones_their_place
 ) -> None:
     with learner(tmp_path / "journal", num_workers=2, local_workers=1) as gateway:
         gateway.publish(make_weights(3, 1))
-        gateway.allow(10**9)
         with started(file_of(gateway, tmp_path)):
             wait_until(gateway.worker_status)
             with WorkerPool(1, gateway.endpoint, tmp_path, gateway.own_keys) as pool:
                 wait_until(lambda: len(gateway.worker_status()) == 2)
                 assert pool.watch() == []
-                wait_until(lambda: all(each.env_steps for each in gateway.worker_status()))
+                wait_until(lambda: at_work(gateway) == 2)
 
 
 def test_a_local_worker_that_is_rejected_tries_again_and_the_run_goes_on(
@@ -330,7 +324,7 @@ def test_a_local_worker_that_is_rejected_tries_again_and_the_run_goes_on(
     events: list[str] = []
     with learner(tmp_path / "journal") as gateway:
         gateway.publish(make_weights(3, 1))
-        gateway.allow(10**9)
+        gateway.allow(100)
         with started(file_of(gateway, tmp_path), "--worker-id", "0") as other:
             wait_until(gateway.worker_status)
             with WorkerPool(1, gateway.endpoint, tmp_path, gateway.own_keys) as pool:
@@ -338,10 +332,10 @@ def test_a_local_worker_that_is_rejected_tries_again_and_the_run_goes_on(
                 wait_until(lambda: events.extend(pool.watch()) or len(events) > 2, 60)
                 other.terminate()
                 other.wait(30)
-                before = gateway.worker_status()[0].env_steps
+                gateway.allow(200)
                 wait_until(
                     lambda: (
-                        events.extend(pool.watch()) or gateway.worker_status()[0].env_steps > before
+                        events.extend(pool.watch()) or gateway.worker_status()[0].env_steps == 200
                     )
                 )
     assert all("was rejected" in event and "id 0 is at work" in event for event in events)

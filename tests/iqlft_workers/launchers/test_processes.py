@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateways import at_work
 from iqlft.datasets.value_bounds import Range, ValueBounds
 from iqlft.gateway.attendance import Attendance
 from iqlft.gateway.gateway import Gateway
@@ -45,22 +46,17 @@ def children(process_id: int) -> list[int]:
     return [int(word) for each in tasks for word in each.read_text().split()]
 
 
-def present(gateway: Gateway) -> int:
-    return sum(each.alive and each.env_steps > 0 for each in gateway.worker_status())
-
-
 def test_all_of_them_work_are_started_again_and_leave_together_and_the_learner_says_so(
     serve: Serve, make_weights: MakeWeights, tmp_path: Path
 ) -> None:
     gateway, _ = serve(0, num_workers=3)
     write_endpoint(tmp_path / "endpoint", gateway.endpoint, gateway.own_keys)
     gateway.publish(make_weights(3, 1))
-    gateway.allow(10**6)
     attendance, said = Attendance(0), list[str]()
 
     def look() -> int:
         said.extend(attendance.changes(gateway.worker_status()))
-        return present(gateway)
+        return at_work(gateway)
 
     with started(tmp_path / "endpoint", "--processes", "3") as process:
         wait_until(lambda: look() == 3)
@@ -82,9 +78,8 @@ def test_who_finds_no_place_says_so_and_the_others_work_to_the_end(
     gateway, _ = serve(0, num_workers=2)
     write_endpoint(tmp_path / "endpoint", gateway.endpoint, gateway.own_keys)
     gateway.publish(make_weights(3, 1))
-    gateway.allow(10**6)
     with started(tmp_path / "endpoint", "--processes", "3") as process:
-        wait_until(lambda: present(gateway) == 2 and len(children(process.pid)) == 2)
+        wait_until(lambda: at_work(gateway) == 2 and len(children(process.pid)) == 2)
         gateway.close()
         words = process.communicate(timeout=60)[1]
         assert process.returncode == 0
@@ -114,13 +109,12 @@ def test_each_has_a_key_of_its_own(serve: Serve, make_weights: MakeWeights, tmp_
     (folder / "worker-0.secret").unlink()
     gateway, _ = serve(0, num_workers=3, keys=LearnerKeys.load(folder))
     gateway.publish(make_weights(3, 1))
-    gateway.allow(10**6)
     with started(gateway.endpoint, "--keys", str(folder), "--processes", "3") as process:
         words = process.communicate(timeout=60)[1]
     assert process.returncode == 2
     assert "3 processes need as many keys, but" in words
     with started(gateway.endpoint, "--keys", str(folder), "--processes", "2"):
-        wait_until(lambda: present(gateway) == 2)
+        wait_until(lambda: at_work(gateway) == 2)
         assert [each.worker_id for each in gateway.worker_status()] == [1, 2]
 
 
