@@ -10,14 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from iqlft.analysis.statistics import (
-    Estimate,
-    newcombe_difference,
-    paired_correlation,
-    wilson_interval,
-)
+from iqlft.analysis.statistics import Estimate, newcombe_difference, paired_correlation
+from iqlft.analysis.summary import estimate_scores
 from iqlft.analysis.table import show_estimate
-from iqlft.runs.curves import RunCurve, find_runs, read_run
+from iqlft.runs.curves import RunCurve, common_metric, find_runs, read_run
 from iqlft.runs.scores import Score
 
 FIRST_STEPS = 15_000
@@ -37,8 +33,7 @@ COLUMNS = (
 
 def success(score: Score) -> Estimate:
     """Success in per cent with its Wilson interval."""
-    estimate = wilson_interval(score.success or 0.0, score.episodes)
-    return Estimate(*(100 * each for each in estimate))
+    return estimate_scores([score], "success")
 
 
 def drop(run: RunCurve, before: Score, lowest: Score) -> Estimate:
@@ -71,7 +66,7 @@ def table(folder: Path) -> Iterator[str]:
     yield f"| {' | '.join(COLUMNS)} |"
     yield "|---" * len(COLUMNS) + "|"
     for run in map(read_run, find_runs(folder)):
-        if run.online:
+        if run.online and common_metric([run]) == "success":
             yield f"| {' | '.join(row(run))} |"
 
 

@@ -314,6 +314,14 @@ class OneDataset:
 
 
 @dataclass(frozen=True)
+class DownloadData(OneDataset):
+    """Download a dataset from Minari's server, or MINARI_REMOTE."""
+
+    force: bool = False
+    """Replace a dataset of this id."""
+
+
+@dataclass(frozen=True)
 class CheckData(OneDataset):
     """Audit a dataset; the exit code is 1 where something is broken or outside its band."""
 

@@ -17,7 +17,7 @@ from iqlft.config.values import TYPES
 _DATA: dict[str, Any] = {
     "list": arguments.Nothing,
     "make": arguments.MakeData,
-    "download": arguments.OneDataset,
+    "download": arguments.DownloadData,
     "import": arguments.ImportData,
     "check": arguments.CheckData,
     "plot": arguments.PlotData,

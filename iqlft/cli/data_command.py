@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from iqlft.cli.arguments import CheckData, ImportData, MakeData, OneDataset, PlotData
+from iqlft.cli.arguments import CheckData, DownloadData, ImportData, MakeData, OneDataset, PlotData
 from iqlft.cli.console import EpisodeProgress
 from iqlft.cli.outputs import console, writing
 from iqlft.cli.parsing import no_arguments, parse
@@ -109,10 +109,10 @@ def _of_task(chosen: Chosen) -> Chosen:
 
 def _download(arguments: list[str]) -> str:
     """Download a dataset from Minari's remote."""
-    chosen = _of_task(parse("data download", OneDataset, arguments))
+    chosen = _of_task(parse("data download", DownloadData, arguments))
     from iqlft.datasets.catalogue import download  # noqa: PLC0415
 
-    download(chosen.id)
+    download(chosen.id, force=chosen.force)
     return f"Downloaded {chosen.id}."
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,8 +10,9 @@ from gymnasium import spaces
 from iqlft.datasets import storage
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.imported import check_id
-from iqlft.datasets.reading import usable
+from iqlft.datasets.reading import as_flags, usable
 from iqlft.datasets.writing import create_dataset, episode_buffer
+from iqlft_workers.actions import ActionRange, actions_refusal
 from iqlft_workers.environment import EnvironmentSpec, make
 
 if TYPE_CHECKING:
@@ -43,7 +43,11 @@ class Arrays(NamedTuple):
                 the one before.
         """
         *values, terminated, truncated = (_numbers(name, given[name]) for name in cls._fields)
-        arrays = cls._make([*values, terminated.astype(np.bool_), truncated.astype(np.bool_)])
+        flags = [
+            as_flags(terminated, "terminated holds values"),
+            as_flags(truncated, "truncated holds values"),
+        ]
+        arrays = cls._make([*values, *flags])
         _check(arrays)
         return arrays
 
@@ -139,12 +143,12 @@ def write_arrays(
         force: replaces a dataset of the same id.
 
     Raises:
-        DatasetError: the id cannot be used, the dataset exists, or an action is out of its bounds.
+        DatasetError: the id cannot be used, the dataset exists, the arrays do not fit the
+            environment, or an action is out of its bounds.
         EnvironmentMismatchError: the environment is unknown.
     """
     check_id(dataset_id)
-    if not force:
-        storage.require_absent(dataset_id)
+    storage.require_free(dataset_id, force=force)
     recorded = make(EnvironmentSpec(environment, trust=True)) if environment else None
     try:
         observed, acted = (
@@ -152,9 +156,8 @@ def write_arrays(
             if recorded
             else _spaces(arrays, bounds)
         )
-        _require_shapes(arrays, environment, observed.shape, acted.shape)
-        work = storage.work_folder(f"arrays-{os.getpid()}")
-        try:
+        _require_fit(arrays, environment, observed, acted)
+        with storage.own_work_folder() as work:
             create_dataset(
                 dataset_id,
                 _episodes(arrays, observed.dtype, acted.dtype),
@@ -169,8 +172,6 @@ def write_arrays(
                 description=description,
                 spaces=(observed, acted),
             )
-        finally:
-            storage.remove_work(work)
     finally:
         if recorded:
             recorded.close()
@@ -179,6 +180,8 @@ def write_arrays(
 def _numbers(name: str, given: ArrayLike) -> NDArray[np.float64]:
     """One of the arrays, of a row for each transition."""
     try:
+        if np.iscomplexobj(given):
+            raise TypeError("they are complex")
         array = np.asarray(given, np.float64)
     except (TypeError, ValueError) as error:
         raise DatasetError(f"{name} must be numbers ({error}).") from error
@@ -213,15 +216,6 @@ def _spaces(arrays: Arrays, bounds: tuple[ArrayLike, ArrayLike]) -> Spaces:
             "The bounds of actions (action_low, action_high) must be finite, but are "
             f"{low.tolist()} and {high.tolist()}."
         )
-    actions = arrays.actions.astype(np.float32)  # As they are stored, and learned from.
-    slack = 1e-6 * np.maximum(1, np.maximum(abs(low), abs(high)))
-    outside = ((actions < low - slack) | (actions > high + slack)).mean()
-    if outside:
-        raise DatasetError(
-            f"{outside:.1%} of the actions' values are outside of their bounds; name the "
-            "environment, or give the bounds of the robot's actions as action_low and action_high "
-            "(else -1 and 1)."
-        )
     observed = arrays.observations.shape[1:]
     return (
         spaces.Box(-np.inf, np.inf, observed, np.float64),
@@ -229,18 +223,53 @@ def _spaces(arrays: Arrays, bounds: tuple[ArrayLike, ArrayLike]) -> Spaces:
     )
 
 
-def _require_shapes(
-    arrays: Arrays,
-    environment: str | None,
-    observed: tuple[int, ...] | None,
-    acted: tuple[int, ...] | None,
+def _require_fit(
+    arrays: Arrays, environment: str | None, observed: spaces.Space[Any], acted: spaces.Space[Any]
 ) -> None:
+    """Refuses arrays that are not of these spaces."""
+    if refusal := actions_refusal(acted):
+        raise DatasetError(f"{environment} has {refusal}")
+    if not isinstance(observed, spaces.Box):
+        raise DatasetError(
+            f"{environment} observes {observed}, but the arrays hold one vector for an observation;"
+            " wrap the environment so that it gives that (FlattenObservation)."
+        )
     shapes = arrays.observations.shape[1:], arrays.actions.shape[1:]
-    if shapes != (observed, acted):
+    if shapes != (observed.shape, acted.shape):
         raise DatasetError(
             f"An observation has the shape {shapes[0]} and an action {shapes[1]}, but those of "
-            f"{environment} {observed} and {acted}; name what the arrays were recorded in."
+            f"{environment} {observed.shape} and {acted.shape}; name what the arrays were recorded "
+            "in."
         )
+    if observed.dtype.kind in "iu" and not all(
+        _holds(observed.dtype, each) for each in (arrays.observations, arrays.next_observations)
+    ):
+        raise DatasetError(
+            f"{environment} observes whole numbers ({observed.dtype}), but the arrays hold others; "
+            "name what they were recorded in."
+        )
+    assert isinstance(acted, spaces.Box)
+    actions = arrays.actions.astype(np.float32)  # As they are stored, and learned from.
+    slack = 1e-6 * np.maximum(1, np.maximum(abs(acted.low), abs(acted.high)))
+    outside = ((actions < acted.low - slack) | (actions > acted.high + slack)).mean()
+    if outside:
+        advice = (
+            "give actions in its units, as it executed them"
+            if environment
+            else "name the environment, or give the bounds of the robot's actions as action_low "
+            "and action_high (else -1 and 1)"
+        )
+        raise DatasetError(
+            f"{outside:.1%} of the actions' values are outside of "
+            f"{f'those of {environment}' if environment else 'their bounds'}, "
+            f"{ActionRange.of(acted.low.ravel(), acted.high.ravel())}; {advice}."
+        )
+
+
+def _holds(dtype: np.dtype[Any], array: NDArray[np.float64]) -> bool:
+    """Whether all values are some of this type."""
+    with np.errstate(invalid="ignore"):
+        return bool((array.astype(dtype) == array).all())
 
 
 def _check(arrays: Arrays) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import minari
 from minari.dataset.minari_dataset import DATASET_ID_RE
 
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.metadata import read_metadata
-from iqlft.datasets.storage import dataset_path, local_ids, require_absent
+from iqlft.datasets.storage import dataset_path, local_ids, require_free
 from iqlft_workers.files import file_stats
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -26,7 +22,6 @@ class LocalDataset:
         transitions: number of transitions.
         episodes: number of episodes.
         size_bytes: of its files.
-        path: its folder.
         damage: why it cannot be read, or empty.
     """
 
@@ -34,7 +29,6 @@ class LocalDataset:
     transitions: int
     episodes: int
     size_bytes: int
-    path: Path
     damage: str = ""
 
 
@@ -51,28 +45,23 @@ def _local(dataset_id: str) -> LocalDataset:
         sizes = metadata["total_steps"], metadata["total_episodes"]
     except DatasetError as error:
         damage = str(error)
-    return LocalDataset(dataset_id, *sizes, size, path, damage)
+    return LocalDataset(dataset_id, *sizes, size, damage)
 
 
-def download(dataset_id: str, *, force: bool = False) -> Path:
+def download(dataset_id: str, *, force: bool = False) -> None:
     """Downloads a dataset from Farama's server (or `MINARI_REMOTE`).
 
     Args:
         dataset_id: such as `D4RL/antmaze/umaze-v1`.
         force: replaces a local dataset of the same id.
 
-    Returns:
-        The dataset's folder.
-
     Raises:
         DatasetError: it is here already, the `hf` extra is missing, there is no network, or the
             server has no such dataset.
     """
-    path = dataset_path(dataset_id)
     if not DATASET_ID_RE.fullmatch(dataset_id):
         raise DatasetError(f"{dataset_id!r} is no Minari id; one looks like D4RL/antmaze/umaze-v1.")
-    if not force:
-        require_absent(dataset_id)
+    require_free(dataset_id, force=force)
     try:
         minari.download_dataset(dataset_id, force_download=force)
     except ImportError as error:
@@ -84,4 +73,3 @@ def download(dataset_id: str, *, force: bool = False) -> Path:
             f"{dataset_id} could not be downloaded ({type(error).__name__}: {error}); "
             "check the id and the network, or set MINARI_REMOTE to a server that you can reach."
         ) from error
-    return path

@@ -25,13 +25,11 @@ class ImportedDataset:
 
     Attributes:
         id: Minari id.
-        path: its folder.
         report: measurements of the file, of what became of it, and of its time-outs.
         notes: what else there is to say of the file, in sentences.
     """
 
     id: str
-    path: Path
     report: Report
     notes: tuple[str, ...] = ()
 

@@ -60,13 +60,12 @@ class OfflineDataset:
         num_episodes: number of recorded episodes.
         reference_scores: returns that score 0 and 100, or None.
         label: what figures and tables call the data.
-        notes: what a user should know about them, in sentences.
+        notes: what a user should know about them, in sentences; reading them adds what is found.
 
     Attributes:
         ids: the Minari ids.
         id: the same, with ` + ` between.
-        time_limit: steps after which the environment ends an episode; None: not known. Where
-            recorded ones are longer, reading them adds a note.
+        time_limit: steps after which the environment ends an episode; None: not known.
     """
 
     def __init__(
@@ -151,24 +150,43 @@ class OfflineDataset:
         if filled:
             statistics.add(chunk[:filled])
             yield chunk[:filled]
-        self._tell_of_longer(first=self._statistics is None)
+        if self._statistics is None:
+            self.notes += tuple(self._findings())
         self._statistics = statistics
         if content is not None:
             self._published = is_published(self.id, content.digest)
 
-    def _tell_of_longer(self, *, first: bool) -> None:
-        """Notes that demonstrations are longer than an episode here may be."""
-        lengths = [each for source in self._sources for each in source.lengths]
+    def _findings(self) -> Iterator[str]:
+        """What a user should know of what was read, in sentences."""
+        found = [each.reading for each in self._sources]
+        lengths = [steps for each in found for steps in each.lengths]
+        recorded, useful = sum(lengths), sum(each.useful for each in found)
+        if useful < recorded:
+            verb = "are used" if self.num_transitions < recorded else "lead up to it"
+            yield (
+                f"In {1 - useful / recorded:.0%} of the {recorded:,} transitions the episode has "
+                f"reached its goal before; {useful:,} {verb}."
+            )
         # D4RL's episodes have a step more than the limit, by design.
-        longer = sum(each > (self.time_limit or max(lengths)) + 1 for each in lengths)
-        if first and longer:
-            note = (
+        if longer := sum(each > (self.time_limit or max(lengths)) + 1 for each in lengths):
+            yield (
                 f"{longer:,} of the {len(lengths):,} recorded episodes are longer, up to "
                 f"{max(lengths):,} steps, than the {self.time_limit:,} after which "
                 f"{self.environment.id} ends one: all their steps are learned from, while "
                 "evaluations and new episodes end there; scores are those of the shorter ones."
             )
-            self.notes += (note,)
+        if outside := sum(each.outside for each in found):
+            yield (
+                f"{outside:,} of the {recorded * self.layout.action_dim:,} recorded action values "
+                f"lie outside of their bounds, {self._sources[0].action_range}; the nearest ones "
+                "within are learned from, so they should be in the environment's units."
+            )
+        if torn := sum(each.torn for each in found):
+            yield (
+                f"{torn:,} of the {len(lengths):,} recorded episodes have an end before their last "
+                "step. Where another episode begins behind it, the step between them never "
+                "happened; record each as an episode of its own then."
+            )
 
     @property
     def _can_be_published(self) -> bool:
@@ -252,6 +270,11 @@ def load_dataset(
             "use the goal mode `evaluation` or `observed`, or `keep`."
         )
     own, dataset_ids = len(dataset_ids), (*dataset_ids, *appended)
+    if goal == "evaluation" and reward_scale == "return_range":
+        raise DatasetError(
+            "return_range is the range of the recorded returns, but in the goal mode `evaluation` "
+            "rewards are those of another goal; give reward_scale a number."
+        )
     datasets = [open_dataset(each) for each in dataset_ids]
     # Says that there are no goals before they are looked for.
     observed(datasets[0], goal, observation_keys)
@@ -275,6 +298,7 @@ def load_dataset(
         action_high=tuple(sources[0].action_range.high.tolist()),
         success_key=success_key,
     )
+    scores = reference_scores or _reference_scores(datasets[0].storage.metadata)
     labels = (_label(name, each) for name, each in zip(dataset_ids, datasets, strict=True))
     return OfflineDataset(
         dataset_ids,
@@ -282,9 +306,9 @@ def load_dataset(
         environment=spec,
         goal=goal,
         num_episodes=sum(int(each.total_episodes) for each in datasets),
-        reference_scores=reference_scores or _reference_scores(datasets[0].storage.metadata),
+        reference_scores=scores,
         label=" + ".join(dict.fromkeys(labels)),
-        notes=_notes(datasets, sources, spec, after_success),
+        notes=_notes(datasets, spec, scores),
         num_appended=len(appended),
     )
 
@@ -336,9 +360,9 @@ def _evaluation(
         for dataset, other in zip(datasets[1:], others, strict=True):
             if other != environment:
                 raise DatasetError(
-                    f"{dataset.id} belongs to {other.id} {dict(other.kwargs)}, but "
-                    f"{datasets[0].id} to {environment.id} {dict(environment.kwargs)}; read them "
-                    "apart, or name one environment for both in the configuration (environment)."
+                    f"{dataset.id} belongs to {_described(other)}, but {datasets[0].id} to "
+                    f"{_described(environment)}; read them apart, or name one environment for "
+                    "both in the configuration (environment)."
                 )
     kwargs = {**environment.kwargs, **arguments}
     environment = dataclasses.replace(environment, kwargs=kwargs)
@@ -347,6 +371,13 @@ def _evaluation(
     if goal == "observed" and environment.kwargs.get("continuing_task", False):
         return ends_at_success(environment), None
     return environment, None
+
+
+def _described(environment: EnvironmentSpec) -> str:
+    """All that tells one environment from another."""
+    wrappers = [f"{each.name} {dict(each.kwargs or {})}" for each in environment.wrappers]
+    inside = f" in {', '.join(wrappers)}" if wrappers else ""
+    return f"{environment.id} {dict(environment.kwargs)}{inside}"
 
 
 def _radius(spec: EnvironmentSpec, *, needed: bool) -> float | None:
@@ -404,15 +435,19 @@ def _label(dataset_id: str, dataset: minari.MinariDataset) -> str:
 
 
 def _reference_scores(metadata: Mapping[str, Any]) -> tuple[float, float] | None:
-    low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
-    return None if low is None or high is None else (float(low), float(high))
+    """The recorded returns that score 0 and 100; None where there are none, or they cannot be."""
+    low, high = _recorded_scores(metadata)
+    return None if low is None or high is None or low >= high else (float(low), float(high))
+
+
+def _recorded_scores(metadata: Mapping[str, Any]) -> tuple[Any, Any]:
+    return metadata.get("ref_min_score"), metadata.get("ref_max_score")
 
 
 def _notes(
     datasets: Sequence[minari.MinariDataset],
-    sources: Sequence[Source],
     environment: EnvironmentSpec,
-    after_success: AfterSuccess,
+    scores: tuple[float, float] | None,
 ) -> tuple[str, ...]:
     in_a_map = "maze_map" in environment.kwargs
     notes = [
@@ -426,12 +461,14 @@ def _notes(
             "This is a maze of Gymnasium-Robotics, another benchmark than D4RL's: another ant, "
             "other goals and other data (docs/datasets.md); scores do not compare."
         )
-    recorded = sum(each.recorded_transitions for each in sources)
-    useful = sum(each.useful_transitions for each in sources)
-    if useful < recorded:
-        verb = "are used" if after_success == "drop" else "lead up to it"
+    ids = [each.id for each in datasets]
+    notes += [
+        f"{each} is learned from {ids.count(each)} times." for each in {*ids} if ids.count(each) > 1
+    ]
+    low, high = _recorded_scores(datasets[0].storage.metadata)
+    if scores is None and low is not None and high is not None:
         notes.append(
-            f"In {1 - useful / recorded:.0%} of the {recorded:,} transitions the episode has "
-            f"reached its goal before; {useful:,} {verb}."
+            f"The recorded reference scores, {low:g} and {high:g}, are none, for the first must be "
+            "lower: returns stand as they are. --reference-scores LOW HIGH gives others."
         )
     return tuple(notes)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 import zipfile
-import zlib
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from iqlft.datasets import storage
 from iqlft.datasets.arrays import Arrays, write_arrays
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.imported import ImportedDataset, default_id
@@ -89,7 +87,7 @@ def import_npz(
     except DatasetError as error:
         # A mistyped name of bounds is why actions are outside of them.
         raise DatasetError(" ".join((str(error), *notes))) from error
-    return ImportedDataset(dataset_id, storage.dataset_path(dataset_id), report, notes)
+    return ImportedDataset(dataset_id, report, notes)
 
 
 def _unused(path: Path, names: list[str], *, bounds: bool) -> tuple[str, ...]:
@@ -129,9 +127,11 @@ def _read(path: Path) -> tuple[Content, list[str]]:
         with np.load(path, allow_pickle=False) as arrays:
             used = {name: _array(path, arrays, name) for name in arrays.files if name in _KNOWN}
             return used, arrays.files
+    except DatasetError:
+        raise
     except OSError as error:
         raise DatasetError(f"{path} cannot be read ({error.strerror or error}).") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # of a foreign file NumPy raises what its parts raise
         raise DatasetError(f"{path} {_NONE} ({error}).") from error
 
 

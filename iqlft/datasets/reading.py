@@ -105,11 +105,22 @@ def _with_flags(
     place: str,
 ) -> RecordedEpisode:
     """The episode, with flags that are true or false."""
-    for flag in flags:
-        if flag.dtype != np.bool_ and not np.isin(flag, (0, 1)).all():
-            raise DatasetError(f"{place} has flags that are neither 0 nor 1; {AGAIN}.")
-    terminations, truncations = (each.astype(np.bool_, copy=False) for each in flags)
+    try:
+        terminations, truncations = (as_flags(each, f"{place} has flags") for each in flags)
+    except DatasetError as error:
+        raise DatasetError(f"{str(error).rstrip('.')}; {AGAIN}.") from error
     return RecordedEpisode(observations, actions, rewards, terminations, truncations)
+
+
+def as_flags(array: NDArray[Any], what: str) -> NDArray[np.bool_]:
+    """Numbers that are 0 or 1 as false and true.
+
+    Raises:
+        DatasetError: there are others; it begins with `what`.
+    """
+    if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
+        raise DatasetError(f"{what} that are neither 0 nor 1.")
+    return array.astype(np.bool_, copy=False)
 
 
 def read_column(dataset: minari.MinariDataset, name: str) -> Iterator[NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -41,6 +42,9 @@ AfterSuccess = Literal["keep", "drop"]
 ACTION_LIMIT = 1 - 1e-5
 """Dataset actions are clipped to +- this, as IQL's authors do."""
 
+_WITHIN = 1 + 1e-5
+"""An action is within its bounds, but for rounding, if it is in [-1, 1] to so much."""
+
 _GOAL_KEYS = ("achieved_goal", "observation", "desired_goal")
 """What a goal-conditioned observation consists of, in the order in which it is used."""
 
@@ -60,17 +64,47 @@ def observed(
             holds.
     """
     space, keys = dataset.observation_space, tuple(chosen)
-    if goal != "stored":
-        if not set(_GOAL_KEYS) <= leaf_spaces(space).keys():
-            raise DatasetError(
-                f"{dataset.id} has no goals to be {goal}: its observation space is {space}; use "
-                "the goal mode `stored`."
-            )
-        keys = keys or _GOAL_KEYS[: 2 if goal == "evaluation" else 3]
     try:
+        if goal != "stored":
+            if not set(_GOAL_KEYS) <= leaf_spaces(space).keys():
+                raise DatasetError(
+                    f"{dataset.id} has no goals to be {goal}: its observation space is {space}; "
+                    "use the goal mode `stored`."
+                )
+            keys = keys or _GOAL_KEYS[: 2 if goal == "evaluation" else 3]
         return observed_leaves(space, keys)
     except EnvironmentMismatchError as error:
         raise DatasetError(f"{dataset.id} cannot be used: {error}.") from error
+
+
+@dataclass
+class Reading:
+    """What a reading of a dataset has found.
+
+    Attributes:
+        lengths: steps of each recorded episode.
+        useful: transitions that lead up to their episode's first success; all of them where nothing
+            tells success.
+        outside: action values outside of the bounds.
+        torn: episodes with an end before their last step.
+    """
+
+    lengths: list[int] = field(default_factory=list)
+    useful: int = 0
+    outside: int = 0
+    torn: int = 0
+
+    @property
+    def recorded(self) -> int:
+        """How many transitions the episodes hold."""
+        return sum(self.lengths)
+
+    def add(self, episode: RecordedEpisode, useful: int, outside: int) -> None:
+        """Adds an episode."""
+        self.lengths.append(len(episode.rewards))
+        self.useful += useful
+        self.outside += outside
+        self.torn += bool((episode.terminations | episode.truncations)[:-1].any())
 
 
 class Source:
@@ -92,10 +126,8 @@ class Source:
         layout: where the fields stand in a row.
         action_range: what maps recorded actions to [-1, 1].
         observation_bounds: lower and upper bounds of an observation, `(O,)` each.
-        recorded_transitions: how many the dataset holds.
-        useful_transitions: how many of them lead up to an episode's first success, the tails
-            behind it left out; all of them where nothing tells success.
-        lengths: steps of each recorded episode, as far as `episodes` has read them.
+        num_transitions: how many rows `episodes` yields in all.
+        reading: what it has found the last time.
     """
 
     def __init__(
@@ -116,14 +148,9 @@ class Source:
         observation_dim = sum(leaf.width for leaf in self.leaves)
         self.layout = RowLayout(observation_dim, len(self.action_range.low))
         self.observation_bounds = observation_bounds(dataset.observation_space, self.leaves)
-        self.recorded_transitions = int(dataset.total_steps)
-        self.useful_transitions = self._count_useful()
-        self.lengths: list[int] = []
-
-    @property
-    def num_transitions(self) -> int:
-        """How many rows `episodes` yields in all."""
-        return self.useful_transitions if self._drop else self.recorded_transitions
+        recorded = int(dataset.total_steps)
+        self.num_transitions = self._count_useful() if self._drop else recorded
+        self.reading = Reading()
 
     def longest_episode(self) -> int:
         """Steps of the longest recorded episode."""
@@ -139,6 +166,9 @@ class Source:
     ) -> Iterator[NDArray[np.float32]]:
         """Every episode's rows `(T, width)`, in order.
 
+        One that is over in the very state in which the next begins is truncated too, for else
+        nothing in the rows parts the two (`episode_ends`).
+
         Args:
             environment: its reward transform is used.
             content: takes every episode into account, if given.
@@ -146,32 +176,40 @@ class Source:
         Raises:
             DatasetError: an episode is not of the right form, or some are missing.
         """
-        count = 0
-        self.lengths = []
+        self.reading, announced = Reading(), int(self._dataset.total_steps)
+        before: NDArray[np.float32] | None = None
         for episode in read_episodes(self._dataset, self._needed_keys()):
             if content is not None:
                 content.add(episode)
-            self.lengths.append(len(episode.rewards))
             rows = self._rows(episode, environment)
-            count += len(rows)
-            if count > self.num_transitions:
-                self._refuse_number(f"more than {self.num_transitions}")
-            yield rows
-        if count != self.num_transitions or count == 0:
-            self._refuse_number(f"{count}")
+            if self.reading.recorded > announced:
+                self._refuse_number(f"more than {announced}")
+            if before is not None:
+                self._part(before[-1], rows[0])
+                yield before
+            before = rows
+        if before is not None:
+            yield before
+        if self.reading.recorded != announced or announced == 0:
+            self._refuse_number(f"{self.reading.recorded}")
+
+    def _part(self, last: NDArray[np.float32], first: NDArray[np.float32]) -> None:
+        """Marks the last row of an episode as truncated where the next begins as it ends."""
+        _, _, _, next_observation, _, truncated, _ = self.layout.unpack(last)
+        if np.array_equal(next_observation, self.layout.unpack(first)[0]):
+            truncated[...] = 1
 
     def _refuse_number(self, held: str) -> None:
         raise DatasetError(
-            f"{self._dataset.id} announces {self.num_transitions} transitions and holds {held}; "
-            "make or download it again."
+            f"{self._dataset.id} announces {self._dataset.total_steps} transitions and holds "
+            f"{held}; make or download it again."
         )
 
     def _needed_keys(self) -> tuple[str, ...]:
         return self.keys if self._goal == "stored" else tuple({*self.keys, *_GOAL_KEYS})
 
     def _count_useful(self) -> int:
-        if self._target is None and self._radius is None:
-            return self.recorded_transitions
+        """How many transitions lead up to their episode's first success."""
         positions = read_column(self._dataset, "observations/achieved_goal")
         goals = read_column(self._dataset, "observations/desired_goal")
         reached = (self._reached(*each) for each in zip(positions, goals, strict=True))
@@ -199,17 +237,21 @@ class Source:
         observations[...], next_observations[...] = flat[:-1], flat[1:]
         scaled = self.action_range.to_unit(episode.actions.reshape(steps, -1))
         np.clip(scaled, -ACTION_LIMIT, ACTION_LIMIT, out=actions)
-        raw_rewards, terminated[...] = episode.rewards, episode.terminations
+        # Half precision would overflow in the transform.
+        exact = np.promote_types(episode.rewards.dtype, np.float32)
+        raw_rewards, terminated[...] = episode.rewards.astype(exact), episode.terminations
         truncated[...], versions[...] = episode.truncations, 0
-        kept = steps
+        useful = kept = steps
         if self._goal != "stored":
             reached = self._reached(*(episode.observations[key] for key in _GOAL_KEYS[::2]))
-            kept = _first(reached) if self._drop else steps
+            useful = _first(reached)
+            kept = useful if self._drop else steps
             if self._target is not None:
-                raw_rewards = reached.astype(np.float64)
-            if self._target is not None or self._drop:
-                terminated[...] = reached
+                raw_rewards, terminated[...] = reached.astype(np.float64), reached
+            elif self._drop:
+                terminated[...] = np.logical_or(terminated, reached)
         rewards[...] = environment.transform_reward(raw_rewards)
+        self.reading.add(episode, useful, int(np.count_nonzero(np.abs(scaled) > _WITHIN)))
         # Where a recording just stops, the last transition leads nowhere either.
         truncated[kept - 1] = truncated[kept - 1] or not terminated[kept - 1]
         return rows[:kept]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -29,10 +30,15 @@ def dataset_path(dataset_id: str) -> Path:
 
 def local_ids() -> list[str]:
     """The ids of all sets in the local Minari folder, damaged ones included."""
-    root = dataset_path("")
-    folders = sorted(each.parent for each in root.glob("**/data") if each.is_dir())
-    ids = (folder.relative_to(root).as_posix() for folder in folders)
-    return [each for each in ids if DATASET_ID_RE.fullmatch(each)]  # none of unfinished work
+    root, folders = dataset_path(""), list[Path]()
+    # As Minari looks: through links, into nothing that is hidden, and not below a dataset.
+    for folder, names, _ in os.walk(root, followlinks=True):
+        if "data" in names:
+            folders.append(Path(folder))
+            names.clear()
+        names[:] = [name for name in names if not name.startswith(".")]
+    ids = (folder.relative_to(root).as_posix() for folder in sorted(folders))
+    return [each for each in ids if DATASET_ID_RE.fullmatch(each)]
 
 
 def work_folder(name: str) -> Path:
@@ -52,11 +58,61 @@ def work_folder(name: str) -> Path:
     return folder
 
 
-def require_absent(dataset_id: str) -> None:
-    """Raises `DatasetError` when the dataset exists."""
-    if dataset_path(dataset_id).exists():
+@contextlib.contextmanager
+def own_work_folder() -> Iterator[Path]:
+    """A folder for this process's unfinished work, on the file system of the datasets.
+
+    It is gone at the end; if the process is killed, with the next one's.
+
+    Raises:
+        DatasetError: the folder cannot be written.
+    """
+    parent = work_folder("own")
+    for each in parent.iterdir():
+        with contextlib.suppress(OSError), _locked(each):
+            shutil.rmtree(each)
+    folder = Path(tempfile.mkdtemp(dir=parent))
+    try:
+        with _locked(folder):
+            yield folder
+    finally:
+        remove_work(folder)
+        with contextlib.suppress(OSError):
+            parent.parent.rmdir()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Raises `BlockingIOError` where another process holds the folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def require_free(dataset_id: str, *, force: bool) -> None:
+    """Checks that a dataset may come into its place.
+
+    Args:
+        dataset_id: Minari id.
+        force: whether one that is there is to be replaced.
+
+    Raises:
+        DatasetError: there is one, or a folder that holds more than one.
+    """
+    folder = dataset_path(dataset_id)
+    if not folder.exists():
+        return
+    if others := sorted(each.name for each in folder.glob("*") if each.name != "data"):
         raise DatasetError(
-            f"The dataset {dataset_id} exists already at {dataset_path(dataset_id)}; "
+            f"{folder} is no dataset of its own: it holds {', '.join(others[:3])}"
+            f"{', ...' if len(others) > 3 else ''}, which would be lost; choose another id."
+        )
+    if not force:
+        raise DatasetError(
+            f"The dataset {dataset_id} exists already at {folder}; "
             "add --force to replace it, or use it as it is."
         )
 

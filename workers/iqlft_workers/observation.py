@@ -110,9 +110,18 @@ def pick(tree: Any, key: str) -> Any:  # noqa: ANN401
 
 
 def leaf_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:
-    """The leaves of an observation space by their keys; of a space that is no Dict under ''."""
+    """The leaves of an observation space by their keys; of a space that is no Dict under ''.
+
+    Raises:
+        EnvironmentMismatchError: a key has a slash of its own.
+    """
     if not isinstance(space, spaces.Dict):
         return {"": space}
+    if slashed := next((name for name in space.spaces if "/" in name), None):
+        raise EnvironmentMismatchError(
+            f"it observes {slashed!r}, but a slash stands between the keys of nested observations; "
+            "give this one another name"
+        )
     return {
         f"{name}/{key}" if key else name: leaf
         for name, inner in space.spaces.items()

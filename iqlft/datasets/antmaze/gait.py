@@ -17,7 +17,6 @@ import functools
 import hashlib
 import io
 import itertools
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +28,7 @@ from iqlft.datasets.errors import PolicyFileError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 LATEST = "v1"
 """The version of the gait, and so of the datasets, that is made unless another is asked for."""
@@ -141,7 +140,7 @@ def load_gait(path: str | Path = GAITS[LATEST]) -> Gait:
             arrays = {key: file[key] for key in file.files}
     except FileNotFoundError as error:
         raise PolicyFileError(f"There is no policy file {path}.") from error
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of a foreign file NumPy raises what its parts raise
         raise PolicyFileError(
             f"{path} is not a readable .npz file of plain arrays; "
             "give a file made by `results/data/train_gait.py`, or D4RL's ant policy."
@@ -152,7 +151,7 @@ def load_gait(path: str | Path = GAITS[LATEST]) -> Gait:
 def _gait(arrays: Mapping[str, NDArray[np.float32]], sha256: str, path: Path) -> Gait:
     if set(_PROJECT_KEYS) <= arrays.keys():
         layers = [arrays[key] for key in _PROJECT_KEYS]
-        noise = float(arrays.get("noise", _NOISE))
+        noise = _noise(arrays.get("noise", _NOISE), path)
         weights, biases, settings = layers[::2], layers[1::2], (-5.0, 1.0, noise)
     elif {f"{layer}/{part}" for layer in _D4RL_LAYERS for part in ("weight", "bias")} <= set(
         arrays
@@ -177,13 +176,21 @@ def _gait(arrays: Mapping[str, NDArray[np.float32]], sha256: str, path: Path) ->
     )
 
 
+def _noise(recorded: ArrayLike, path: Path) -> float:
+    """The standard deviation of a file's noise."""
+    noise = np.asarray(recorded)
+    if noise.size != 1 or noise.dtype.kind not in "iuf" or not 0 <= noise.item() < np.inf:
+        raise PolicyFileError(f"{path} has the noise {noise}; it must be one number from 0 on.")
+    return float(noise.item())
+
+
 def _check_shapes(
     weights: list[NDArray[np.float32]], biases: list[NDArray[np.float32]], path: Path
 ) -> None:
     """Raises `PolicyFileError` unless the layers chain from 29 inputs to 16 finite outputs."""
     widths = [OBSERVATION_DIM, *(bias.size for bias in biases)]
-    expected = list(itertools.pairwise(widths))
-    shapes = [matrix.shape for matrix in weights]
+    expected = [*itertools.pairwise(widths), *((width,) for width in widths[1:])]
+    shapes = [array.shape for array in (*weights, *biases)]
     if shapes != expected or widths[-1] != 2 * ACTION_DIM:
         raise PolicyFileError(
             f"{path} holds layers of the shapes {shapes}; an ant policy maps "

@@ -44,7 +44,6 @@ class MadeDataset:
 
     Attributes:
         id: Minari id.
-        path: its folder.
         episodes: number of episodes.
         transitions: number of transitions.
         resumed_episodes: how many were there already from an interrupted run.
@@ -53,7 +52,6 @@ class MadeDataset:
     """
 
     id: str
-    path: Path
     episodes: int
     transitions: int
     resumed_episodes: int
@@ -106,8 +104,7 @@ def make_dataset(
     dataset_id, walker = task.dataset_id(gait), load_gait(file)
     noise = walker.noise if noise is None else noise
     _check_numbers(transitions, noise, processes, seed)
-    if not force:
-        storage.require_absent(dataset_id)
+    storage.require_free(dataset_id, force=force)
     work = storage.work_folder(f"{task.name}-{_fingerprint(walker, noise, seed)}")
     shards = [work / f"episode-{index:06d}.npz" for index in range(task.num_episodes(transitions))]
     missing = [index for index, path in enumerate(shards) if not path.exists()]
@@ -117,7 +114,6 @@ def make_dataset(
     storage.remove_work(work)
     return MadeDataset(
         dataset_id,
-        storage.dataset_path(dataset_id),
         len(shards),
         len(shards) * task.episode_steps,
         len(shards) - len(missing),

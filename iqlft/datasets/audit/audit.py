@@ -17,7 +17,7 @@ from iqlft.datasets.audit.replay_check import replay_check
 from iqlft.datasets.audit.schema import SchemaCheck
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.goal_maze import recorded_maze
-from iqlft.datasets.reading import read_episodes
+from iqlft.datasets.reading import read_episodes, recorded_actions_refusal
 from iqlft.datasets.recorded import open_dataset
 from iqlft_workers.errors import UserError
 
@@ -36,10 +36,12 @@ def check(dataset_id: str, *, trust: bool = False) -> list[Finding]:
         What was found, in the order in which it is best read.
 
     Raises:
-        DatasetError: the dataset is absent or cannot be opened.
+        DatasetError: the dataset is absent or cannot be opened, or its actions are no array.
         EnvironmentMismatchError: its observations are not vectors.
     """
     dataset = open_dataset(dataset_id)
+    if dataset.action_space.shape is None:
+        raise DatasetError(f"{dataset_id} has {recorded_actions_refusal(dataset)}")
     schema = SchemaCheck(dataset)
     measures, reason = _measures(dataset, trust)
     content = ContentHash() if dataset_id in generated() else None

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 _MISALIGNED = "episodes without T+1 observations"
 """Or with another number of actions or ends than rewards."""
 _UNTYPED = "arrays of another dtype or shape"
-"""Than the spaces announce."""
+"""Than the spaces announce; more or less of precision is none."""
 _NOT_FINITE = "values that are not finite"
 """In observations, actions and rewards; or too great for float32."""
 _ENDS_WITHIN = "episodes that end before their last step"
 """Terminated or truncated, and going on."""
-_ENDLESS = "episodes without an end"
-"""Neither terminated nor truncated."""
+_ENDLESS = "episodes that just stop"
+"""Neither terminated nor truncated, which is read as truncated."""
 _UNBOUNDED = "bounds of actions that are not finite"
 """Lower and upper ones, of all values of an action together."""
 
@@ -49,10 +49,8 @@ class SchemaCheck:
         if not usable_keys(space):
             observed_leaves(space)  # Says why.
         self.keys = tuple(key for key in usable_keys(space) if key)
-        self._counts = dict.fromkeys(
-            (_MISALIGNED, _UNTYPED, _NOT_FINITE, _ENDS_WITHIN, _ENDLESS), 0
-        )
-        self._terminated = 0
+        self._counts = dict.fromkeys((_MISALIGNED, _UNTYPED, _NOT_FINITE, _ENDS_WITHIN), 0)
+        self._terminated = self._endless = 0
         self._lengths: list[int] = []
         self._returns: list[float] = []
         band = BANDS.get(dataset.id, {}).get(AT_BOUNDS)
@@ -73,7 +71,7 @@ class SchemaCheck:
         for array in (*arrays, episode.rewards):
             self._count(_NOT_FINITE, np.count_nonzero(~usable(array)))
         self._count(_ENDS_WITHIN, any(end[:-1].any() for end in ends))
-        self._count(_ENDLESS, not any(end[-1:].any() for end in ends))
+        self._endless += not any(end[-1:].any() for end in ends)
         self._terminated += bool(episode.terminations[-1:].any())
         self._lengths.append(steps)
         with np.errstate(all="ignore"):
@@ -102,6 +100,7 @@ class SchemaCheck:
             *(form(name, number) for name, number in self._counts.items()),
             self._bounds(),
             measurement("episodes that terminate", self._terminated),
+            measurement(_ENDLESS, self._endless),
             _spread("median length (steps)", self._lengths),
             _spread("median return", self._returns),
             *self._actions.findings(),
@@ -154,7 +153,8 @@ class _ActionStatistics:
 
 
 def _differs(array: NDArray[Any], space: spaces.Space[Any]) -> bool:
-    return array.dtype != space.dtype or array.shape[1:] != space.shape
+    kind = None if space.dtype is None else space.dtype.kind
+    return array.dtype.kind != kind or array.shape[1:] != space.shape
 
 
 def _spread(name: str, values: list[float] | list[int]) -> Finding:

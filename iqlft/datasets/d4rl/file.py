@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from iqlft.datasets.errors import DatasetError
+from iqlft.datasets.reading import as_flags, usable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +79,8 @@ class D4RLFile:
             )
         self.num_rows = int(self._arrays["rewards"].size)
         for name, array in self._arrays.items():
+            if array.dtype.kind not in "biuf":
+                raise DatasetError(f"{path} has {name} of {array.dtype}, but numbers are needed.")
             rows = (
                 array.size
                 if name in (*_COLUMNS, TIMEOUTS)
@@ -112,17 +115,21 @@ class D4RLFile:
             raise DatasetError(
                 f"{self.path} is damaged: its {name} cannot be read ({error}); download it again."
             ) from error
-        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
-            row = first + int(np.argwhere(~np.isfinite(rows))[0, 0])
+        if not (finite := usable(rows)).all():
+            row = first + int(np.argwhere(~finite)[0, 0])
             raise DatasetError(
-                f"{self.path} has {name} that are not finite, the first of them in row {row}; "
-                "nothing can be learnt from such a file."
+                f"{self.path} has {name} that are not finite numbers of float32, the first of them "
+                f"in row {row}; nothing can be learnt from such a file."
             )
         return rows
 
     def read_column(self, name: str) -> NDArray[Any]:
         """A whole array of one value a row, `(N,)`."""
         return self.read(name).reshape(self.num_rows)
+
+    def read_flags(self, name: str) -> NDArray[np.bool_]:
+        """A whole array of one flag a row, `(N,)`."""
+        return as_flags(self.read_column(name), f"{self.path} has {name}")
 
     def read_next(self, first: int, last: int) -> NDArray[Any]:
         """The recorded next observations of rows `first` to before `last`, where `has_next`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,8 +55,7 @@ def import_file(
     try:
         dataset_id = dataset_id or target.default_id(path)
         check_id(dataset_id)
-        if not force:
-            storage.require_absent(dataset_id)
+        storage.require_free(dataset_id, force=force)
         with open_file(path, target.family) as file:
             _check_widths(file, target)
             found = survey(file, episode_steps)
@@ -68,7 +66,7 @@ def import_file(
             _write(dataset_id, target, file, found, report)
     finally:
         target.environment.close()
-    return ImportedDataset(dataset_id, storage.dataset_path(dataset_id), report)
+    return ImportedDataset(dataset_id, report)
 
 
 def _choose(task: str | None, environment: str | None) -> Target:
@@ -129,8 +127,7 @@ def _write(dataset_id: str, target: Target, file: D4RLFile, found: Survey, repor
         "Episodes are split at the file's marks and wherever the next row does not follow. "
         f"{target.remark}"
     )
-    work = storage.work_folder(f"import-{os.getpid()}")
-    try:
+    with storage.own_work_folder() as work:
         create_dataset(
             dataset_id,
             (target.episode(i, file, found, span) for i, span in enumerate(found.spans)),
@@ -144,5 +141,3 @@ def _write(dataset_id: str, target: Target, file: D4RLFile, found: Survey, repor
             scores=target.scores,
             description=description,
         )
-    finally:
-        storage.remove_work(work)

@@ -152,7 +152,7 @@ def survey(file: D4RLFile, episode_steps: int | None = None) -> Survey:
     records_next = file.has_next and bool(follows[:-1].mean() > 0.5)
     if not records_next:
         recorded = np.concatenate((positions[1:], np.full((1, 2), np.nan, np.float32)))
-    terminals = file.read_column("terminals") != 0
+    terminals = file.read_flags("terminals")
     return Survey(
         in_maze=file.family.in_maze,
         timeouts=_timeouts(file, terminals, episode_steps, seen=records_next),
@@ -178,7 +178,7 @@ def _timeouts(
         seen: whether recorded next observations show where an episode ends.
     """
     if file.has_timeouts and episode_steps is None:
-        return np.asarray(file.read_column(TIMEOUTS) != 0)
+        return file.read_flags(TIMEOUTS)
     if file.has_timeouts:
         raise DatasetError(
             f"{file.path} has time-outs of its own ({TIMEOUTS}), so leave --episode-steps out."

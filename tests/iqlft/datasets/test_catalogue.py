@@ -9,11 +9,18 @@ from iqlft.datasets.catalogue import download, list_local
 from iqlft.datasets.errors import DatasetError
 
 
-def test_local_datasets_are_listed_with_their_sizes(corner: str, corner_root: Path) -> None:
+def test_local_datasets_are_listed_with_their_sizes(corner: str) -> None:
     (dataset,) = list_local()
     assert (dataset.id, dataset.transitions, dataset.episodes) == (corner, 903, 3)
-    assert dataset.path == corner_root / corner
     assert 400_000 < dataset.size_bytes < 4_000_000
+
+
+def test_datasets_behind_links_are_listed(
+    corner: str, corner_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "iqlft").symlink_to(corner_root / "iqlft")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    assert [each.id for each in list_local()] == [corner]
 
 
 @pytest.mark.usefixtures("minari_root")

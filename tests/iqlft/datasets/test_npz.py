@@ -1,5 +1,7 @@
 """Files of plain arrays, and OGBench's, become datasets with exactly the transitions they hold."""
 
+import fcntl
+import os
 import sys
 import tempfile
 import zipfile
@@ -12,8 +14,10 @@ import pytest
 
 import iqlft
 from iqlft.cli.main import main
+from iqlft.datasets.catalogue import list_local
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.npz import import_npz
+from iqlft.datasets.storage import WORK_FOLDER
 from iqlft_workers.environment import Environment
 
 pytestmark = [
@@ -116,6 +120,17 @@ def test_actions_at_their_bounds_are_not_outside(write: Callable[..., Path]) -> 
         ({"rewards": np.array(["a"] * 9)}, [], "must be numbers"),
         ({"rewards": np.array([{}] * 9)}, [], "holds objects, not numbers"),
         ({}, ["--environment", "Pendulum-v1"], "those of Pendulum-v1"),
+        ({}, ["--environment", "CartPole-v1"], "CartPole-v1 has the action space Discrete(2)"),
+        ({}, ["--environment", "iqlft/AntMaze-Corner-v0"], "AntMaze-Corner-v0 observes Dict("),
+        ({"actions": np.full((9, 2), 50.0)}, [], "outside of their bounds, [(-2, -3), (2, 3)]"),
+        (
+            {name: np.zeros((9, 3)) for name in ("observations", "next_observations")}
+            | {"actions": np.full((9, 1), 50.0)},
+            ["--environment", "Pendulum-v1"],
+            "outside of those of Pendulum-v1, [-2, 2]; give actions in its units",
+        ),
+        ({"terminated": np.linspace(0, 1, 9)}, [], "terminated holds values that are neither 0"),
+        ({"rewards": np.full(9, 1j)}, [], "rewards must be numbers (they are complex)"),
         ({}, ["--task", "antmaze-umaze"], "for D4RL's HDF5 files"),
         ({}, ["--id", "D4RL/mine-v0"], "taken for an official"),
         ({}, ["--id", "t/mine-v0"], "a namespace before its slash has two characters or more"),
@@ -153,6 +168,44 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
         import_npz(tmp_path / "log.npz")
     with pytest.raises(DatasetError, match="No such file"):
         import_npz(tmp_path / "absent.npz")
+
+
+def test_an_archive_that_numpy_cannot_unpack_is_refused(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    content = bytearray(write(**robot_arrays()).read_bytes())
+    # Says that its arrays are packed in a way that Python's zipfile does not know.
+    for start in (b"PK\x03\x04", b"PK\x01\x02"):
+        at = content.find(start) + (8 if start[2] == 3 else 10)
+        content[at : at + 2] = b"\x63\x00"
+    (tmp_path / "log.npz").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"is no .npz file, or a damaged one"):
+        import_npz(tmp_path / "log.npz")
+
+
+def test_no_other_dataset_is_lost_to_a_folder_of_the_same_name(write: Callable[..., Path]) -> None:
+    path = write(**robot_arrays())
+    import_npz(path, dataset_id="robot-v1/first-v0")
+    for force in (False, True):
+        with pytest.raises(DatasetError, match=r"robot-v1 is no dataset .* holds first-v0, names"):
+            import_npz(path, dataset_id="robot-v1", force=force)
+    import_npz(path, dataset_id="robot-v1/first-v0", force=True)
+    assert [each.id for each in list_local()] == ["robot-v1/first-v0"]
+
+
+def test_what_a_killed_import_left_goes_with_the_next(
+    write: Callable[..., Path], minari_root: Path
+) -> None:
+    left, held = (minari_root / WORK_FOLDER / "own" / name for name in ("left", "held"))
+    left.mkdir(parents=True)
+    held.mkdir()
+    descriptor = os.open(held, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    import_npz(write(**robot_arrays()), dataset_id="mine/robot-v0")
+    assert [each.name for each in left.parent.iterdir()] == ["held"]
+    os.close(descriptor)
+    import_npz(write(**robot_arrays()), dataset_id="mine/robot-v1")
+    assert not (minari_root / WORK_FOLDER).exists()
 
 
 def test_a_mistyped_bound_is_told(

@@ -1,6 +1,7 @@
 """Options of reading: tails after success, several datasets, return ranges, nested observations."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -8,9 +9,11 @@ import gymnasium
 import minari
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
+from iqlft.algorithms.bc import episode_returns
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.loading import CHUNK_ROWS, OfflineDataset, load_dataset
 from iqlft.training.replay import Replay
@@ -82,6 +85,7 @@ def test_the_tail_after_the_first_success_is_dropped_and_counted(write: Write) -
     np.testing.assert_array_equal(transitions(dropped).rewards, [0, 1, 0, 0])
     np.testing.assert_array_equal(transitions(dropped).terminated, [False, True, False, False])
     np.testing.assert_array_equal(transitions(dropped).truncated, [False, False, False, True])
+    kept.rows()
     assert kept.notes == (
         "In 33% of the 6 transitions the episode has reached its goal before; 4 lead up to it.",
     )
@@ -96,10 +100,74 @@ def test_with_observed_goals_the_success_is_the_episode_s_own(write: Write) -> N
     assert dataset.environment.kwargs["continuing_task"] is False
 
 
+def test_an_end_of_another_kind_stays_one_where_tails_are_dropped(write: Write) -> None:
+    fallen = dataclasses.replace(walk([FAR, FAR, FAR]), terminations=np.array([False, True]))
+    write("test/a-v0", [fallen], env=corner())
+    dataset = load_dataset("test/a-v0", goal="observed", after_success="drop")
+    np.testing.assert_array_equal(transitions(dataset).terminated, [False, True])
+
+
 def test_stored_observations_know_no_success(write: Write) -> None:
     write("test/a-v0", [walk([FAR, NEAR])], env=corner())
     with pytest.raises(DatasetError, match="in the goal mode `stored` nothing tells success"):
         load_dataset("test/a-v0", goal="stored", after_success="drop")
+
+
+# -- what is told -------------------------------------------------------------------------------
+
+
+def test_values_of_actions_beyond_their_bounds_are_told(write: Write) -> None:
+    wild = dataclasses.replace(pendulum([1, 2]), actions=np.float32([[2], [50]]))
+    write("test/a-v0", [wild], env="Pendulum-v1")
+    dataset = load_dataset("test/a-v0", goal="stored")
+    np.testing.assert_allclose(transitions(dataset).actions[:, 0], [1, 1], atol=1e-4)
+    (note,) = dataset.notes
+    assert note.startswith("1 of the 2 recorded action values lie outside of their bounds, [-2, 2]")
+
+
+def test_an_end_within_an_episode_is_told(write: Write) -> None:
+    torn = dataclasses.replace(pendulum([1, 2, 3]), truncations=np.array([True, False, True]))
+    write("test/a-v0", [torn, pendulum([1])], env="Pendulum-v1")
+    dataset = load_dataset("test/a-v0", goal="stored")
+    dataset.rows()
+    (note,) = dataset.notes
+    assert note.startswith("1 of the 2 recorded episodes have an end before their last step")
+
+
+@pytest.mark.parametrize(("low", "high"), [(5.0, 5.0), (5.0, 1.0)])
+def test_reference_scores_that_cannot_be_are_told_and_not_used(
+    low: float, high: float, write: Write
+) -> None:
+    options = {"env": "Pendulum-v1", "ref_min_score": low, "ref_max_score": high}
+    write("test/a-v0", [pendulum([1])], **options)
+    dataset = load_dataset("test/a-v0", goal="stored")
+    assert dataset.reference_scores is None
+    assert f"reference scores, {low:g} and {high:g}, are none" in dataset.notes[0]
+    given = load_dataset("test/a-v0", goal="stored", reference_scores=(0, 9))
+    assert (given.reference_scores, given.notes) == ((0, 9), ())
+
+
+def test_a_dataset_that_is_named_twice_is_told(write: Write) -> None:
+    write("test/a-v0", [pendulum([1])], env="Pendulum-v1")
+    dataset = load_dataset("test/a-v0", "test/a-v0", goal="stored")
+    assert dataset.notes == ("test/a-v0 is learned from 2 times.",)
+
+
+def test_episodes_that_meet_in_one_state_are_two(write: Write) -> None:
+    # As a vectorized environment with one fixed start records them.
+    over = [
+        dataclasses.replace(
+            pendulum([reward]), terminations=np.array([True]), truncations=np.array([False])
+        )
+        for reward in (1, 2, 3)
+    ]
+    write("test/a-v0", over, env="Pendulum-v1")
+    dataset = load_dataset("test/a-v0", goal="stored")
+    rows = torch.from_numpy(dataset.rows())
+    episodes, returns = episode_returns(rows, dataset.layout)
+    assert episodes.tolist() == [0, 1, 2]
+    assert returns.tolist() == [1, 2, 3]
+    np.testing.assert_array_equal(transitions(dataset).terminated, [True] * 3)
 
 
 # -- several datasets ---------------------------------------------------------------------------
@@ -148,6 +216,16 @@ def test_a_dataset_larger_than_a_chunk_streams_into_the_replay(write: Write) -> 
     np.testing.assert_array_equal(batch.rewards, batch.observations[..., 0])
 
 
+def test_datasets_in_other_wrappers_are_not_mixed_and_the_sentence_tells_these(
+    write: Write,
+) -> None:
+    plain = gymnasium.make("Pendulum-v1")
+    write("test/a-v0", [pendulum([1])], env=plain)
+    write("test/b-v0", [pendulum([1])], env=gymnasium.wrappers.RescaleAction(plain, -2, 2))
+    with pytest.raises(DatasetError, match=r"b-v0 belongs to Pendulum-v1 .* in RescaleAction"):
+        load_dataset("test/a-v0", "test/b-v0", goal="stored")
+
+
 # -- reward scale -------------------------------------------------------------------------------
 
 
@@ -158,6 +236,19 @@ def test_the_return_range_scales_rewards_of_data_and_environment_alike(write: Wr
     assert dataset.environment.reward_scale == pytest.approx(1000 / 7)
     expected = np.array([1, 2, 10, 5]) * 1000 / 7
     np.testing.assert_allclose(transitions(dataset).rewards, expected, rtol=1e-6)
+
+
+def test_relabelled_rewards_have_no_recorded_range(write: Write) -> None:
+    write("test/a-v0", [walk([FAR, NEAR])], env=corner())
+    with pytest.raises(DatasetError, match="rewards are those of another goal"):
+        load_dataset("test/a-v0", reward_scale="return_range")
+
+
+def test_rewards_of_half_precision_are_scaled_without_overflow(write: Write) -> None:
+    half = dataclasses.replace(pendulum([700]), rewards=np.float16([700]))
+    write("test/a-v0", [half], env="Pendulum-v1")
+    dataset = load_dataset("test/a-v0", goal="stored", reward_scale=100.0)
+    assert transitions(dataset).rewards.tolist() == [70_000]
 
 
 def test_equal_returns_have_no_range_to_scale_by(write: Write) -> None:
