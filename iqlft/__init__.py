@@ -25,7 +25,9 @@ from iqlft_workers import __version__ as __version__  # registers the environmen
 if TYPE_CHECKING:
     from iqlft.api import IQL as IQL
     from iqlft.api import Algorithm as Algorithm
+    from iqlft.api import finetune_config as finetune_config
     from iqlft.api import load_dataset as load_dataset
+    from iqlft.api import pretrain_config as pretrain_config
     from iqlft.config.settings import FinetuneConfig as FinetuneConfig
     from iqlft.config.settings import PretrainConfig as PretrainConfig
     from iqlft.datasets.arrays import create_from_arrays as create_from_arrays
@@ -38,6 +40,8 @@ _HOMES = {
     "Algorithm": "iqlft.api",
     "IQL": "iqlft.api",
     "load_dataset": "iqlft.api",
+    "pretrain_config": "iqlft.api",
+    "finetune_config": "iqlft.api",
     "create_from_arrays": "iqlft.datasets.arrays",
     "PretrainConfig": "iqlft.config.settings",
     "FinetuneConfig": "iqlft.config.settings",
@@ -47,7 +51,8 @@ _HOMES = {
     "Policy": "iqlft.runs.policy",
 }
 __all__ = ["IQL", "Algorithm", "create_from_arrays", "load_dataset"]
-__all__ += ["FinetuneConfig", "Policy", "PretrainConfig", "finetune", "load_policy", "pretrain"]
+__all__ += ["FinetuneConfig", "Policy", "PretrainConfig", "finetune", "finetune_config"]
+__all__ += ["load_policy", "pretrain", "pretrain_config"]
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

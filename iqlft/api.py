@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from rich.console import Console
 from rich.progress import track
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from iqlft.algorithms.base import reduce
 from iqlft.config import settings as configs
 from iqlft.config import validation
 from iqlft.config.algorithms import title
 from iqlft.config.errors import nearest
+from iqlft.datasets.loading import OfflineDataset
+from iqlft.runs.inherited import inherited
 from iqlft.runs.policy import Policy, save_policy
 from iqlft.training.build import (
     build_algorithm,
@@ -38,8 +40,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from iqlft.config.settings import Precision
-    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.config.settings import FinetuneConfig, Precision, PretrainConfig
 
 
 _STATE, _DRAWS = "training.safetensors", "replay.random_state"
@@ -62,21 +63,86 @@ def load_dataset(*dataset_ids: str, **settings: Any) -> OfflineDataset:  # noqa:
             f"load_dataset: {name} is not about how data are read; "
             + ("give it to the algorithm." if "normalize" in name else "leave it out.")
         )
-    config = dataclasses.replace(_as_task(configs.TaskConfig(), dataset_ids), dataset=dataset_ids)
-    return load_task_dataset(_override(config, settings, "load_dataset"))
+    if wrong := next((each for each in dataset_ids if not isinstance(each, str)), None):
+        raise configs.ConfigError(f"load_dataset takes ids, each an argument, not {wrong!r:.99}.")
+    config = _of_dataset(configs.TaskConfig(), dataset_ids)
+    config = _override(config, settings, "load_dataset")
+    validation.check(config)
+    return load_task_dataset(config)
 
 
-def _as_task(config: configs.Config, dataset_ids: Sequence[str]) -> configs.Config:
-    """A config with the settings of the task that has some datasets, if one has."""
-    name = configs.task_of(dataset_ids)
-    if name is None:
-        return config
-    return configs.override(config, configs.load_task(name), f"configs/{name}.yaml")
+def pretrain_config(
+    task: str = "",
+    *,
+    algorithm: str = "iql",
+    **settings: Any,  # noqa: ANN401
+) -> PretrainConfig:
+    """What `iqlft pretrain --task TASK --algorithm ALGORITHM` is configured by, for `pretrain`.
+
+    A `PretrainConfig` of one's own has what it is given, and defaults; this has the task's dataset,
+    the way in which it is read, and its hyperparameters for the algorithm too.
+
+    Args:
+        task: name of a file in `configs/`; with `dataset` any other name.
+        algorithm: name of an algorithm, or `package.module:Class`.
+        settings: fields of `PretrainConfig` and hyperparameters that win, such as `num_updates`.
+
+    Raises:
+        ConfigError: a task, an algorithm or a setting does not exist, or has no sensible value.
+    """
+    given = settings.get("dataset", ())
+    dataset = (given,) if isinstance(given, str) else tuple(given)
+    config = configs.with_algorithm(configs.PretrainConfig(), algorithm)
+    config = configs.with_task(config, task, dataset)
+    if task and dataset:
+        config = dataclasses.replace(config, task=task)
+    config = _override(config, settings, "pretrain_config")
+    validation.check(config)
+    return config
+
+
+def finetune_config(
+    *runs: Path | str,
+    algorithm: str = "",
+    **settings: Any,  # noqa: ANN401
+) -> FinetuneConfig:
+    """What `iqlft finetune RUN... --algorithm ALGORITHM` is configured by, for `finetune`.
+
+    A `FinetuneConfig` of one's own has what it is given, and defaults; this has the settings of the
+    runs' task for going online, and the rhythm, machine and hyperparameters of pretraining too.
+
+    Args:
+        runs: folders of pretrained runs.
+        algorithm: to go on with; empty: that of pretraining.
+        settings: fields of `FinetuneConfig` and hyperparameters that win, such as `env_steps`.
+
+    Raises:
+        RunError: there is no run in one of the folders, or it cannot be read.
+        ConfigError: an algorithm or a setting does not exist, or has no sensible value; or the runs
+            bring along different settings.
+    """
+    if not runs:
+        raise configs.ConfigError("finetune_config needs the folder of a pretrained run.")
+    folders = tuple(map(Path, runs))
+    found = inherited(folders, algorithm)
+    found.require_settled(settings)
+    config = configs.with_algorithm(configs.FinetuneConfig(run=folders), algorithm)
+    config = configs.override(config, dict(found.values), "the pretrained run")
+    config = _override(config, settings, "finetune_config")
+    validation.check(config)
+    return config
+
+
+def _of_dataset(config: configs.Config, dataset_ids: Sequence[str]) -> configs.Config:
+    """A config of some datasets, with the settings of the task that has them, if one has."""
+    if configs.task_of(dataset_ids) is not None:
+        config = configs.with_task(config, "", dataset_ids)
+    return dataclasses.replace(config, dataset=tuple(dataset_ids))  # type: ignore[type-var]
 
 
 def _override(config: configs.Config, settings: dict[str, Any], where: str) -> configs.Config:
     """As `configs.override`, but for this config's fields only: no other command reads the rest."""
-    fields = list(configs.config_fields(type(config)))
+    fields = list(configs.setting_fields(config))
     for name in settings:
         if name not in fields:
             hint = nearest(name, fields)
@@ -119,26 +185,31 @@ class Algorithm:
         num_updates: int | None = None,
         **hyperparameters: Any,  # noqa: ANN401
     ) -> None:
-        if isinstance(dataset, str):
+        if not isinstance(dataset, OfflineDataset):
             raise configs.ConfigError(
-                f"The dataset is the name {dataset!r}; open it first: "
-                f"iqlft.load_dataset({dataset!r})."
+                f"The dataset is {dataset!r:.99}, which is a name at most; open it first: "
+                f"iqlft.load_dataset({str(dataset)!r:.99})."
             )
-        usual = _as_task(configs.with_algorithm(configs.PretrainConfig(), name), dataset.ids)
+        usual = _of_dataset(configs.with_algorithm(configs.PretrainConfig(), name), dataset.ids)
         if num_updates is None:
             usual = dataclasses.replace(usual, hyperparameters=usual.hyperparameters.unscheduled)
-        elif num_updates < 1:
-            raise configs.ConfigError(f"num_updates is {num_updates}, but must be at least 1.")
+        else:
+            _require_count("num_updates", num_updates)
         self._settings = _override(usual.hyperparameters, hyperparameters, name)
-        validation.check(self._settings)
-        machine = _override(configs.MachineConfig(), {"threads": threads}, name)
-        validation.check(machine)
+        machine = {"seed": seed, "device": device, "threads": threads, "precision": precision}
+        usual = _override(usual, machine, name)
+        validation.check(dataclasses.replace(usual, hyperparameters=self._settings))
         if self._settings.scheduled and num_updates is None:
             raise configs.ConfigError(
                 "A schedule, here of the actor's learning rate, needs the number of updates in "
                 "advance; give num_updates."
             )
-        self._name, self._dataset, self._threads = title(name), dataset, machine.threads
+        self._name, self._dataset, self._threads = title(name), dataset, threads
+        self._normalize = (
+            usual.normalize_observations
+            if normalize_observations is None
+            else normalize_observations
+        )
         place = pick_device(device)
         self._replay = build_replay(dataset, [seed], device=place)
         self._algorithm = build_algorithm(
@@ -146,11 +217,7 @@ class Algorithm:
             self._settings,
             dataset,
             [seed],
-            normalize_observations=(
-                usual.normalize_observations
-                if normalize_observations is None
-                else normalize_observations
-            ),
+            normalize_observations=self._normalize,
             device=place,
             precision=precision,
             num_updates=num_updates,
@@ -190,10 +257,10 @@ class Algorithm:
             The metrics of the last update; `docs/metrics.md` explains them.
 
         Raises:
-            ConfigError: `num_updates` is not positive.
+            ConfigError: `num_updates` or `log_every` is no whole number from 1.
         """
-        if num_updates < 1:
-            raise configs.ConfigError(f"num_updates is {num_updates}, but must be at least 1.")
+        _require_count("num_updates", num_updates)
+        _require_count("log_every", log_every)
         self._policy = None
         batch_size = self._settings.batch_size * self._algorithm.batches_per_update
         with own_threads(self._threads), flushed_denormals():
@@ -236,7 +303,7 @@ class Algorithm:
         if whole:
             state = self.state() | {_DRAWS: self._replay.random_state()}
             with replacing(Path(folder) / _STATE) as temporary:
-                save_file(state, temporary)
+                save_file(state, temporary, self._identity())
 
     def load(self, folder: Path | str) -> None:
         """Goes on from `save(folder, whole=True)`, as if training had not stopped.
@@ -249,7 +316,13 @@ class Algorithm:
         """
         path = Path(folder) / _STATE
         try:
-            state = load_file(path)
+            with safe_open(path, "pt") as file:
+                saved = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            for what, own in self._identity().items():
+                # The first state of 0.1.0 did not write them.
+                if (other := saved.get(what, own)) != own:
+                    raise RuntimeError(f"its {what} is {other}, not {own}")
             draws = state.pop(_DRAWS)
             self._algorithm.load_state(state)
             self._replay.set_random_state(draws)
@@ -259,6 +332,15 @@ class Algorithm:
                 "algorithm with the same hyperparameters."
             ) from error
         self._policy = None
+
+    def _identity(self) -> dict[str, str]:
+        """What a saved state must be of."""
+        return {
+            "algorithm": self._name,
+            "dataset": f"{self._dataset.id} ({self._dataset.statistics.hash})",
+            "normalize_observations": str(self._normalize),
+            "hyperparameters": str(self._settings),
+        }
 
     def evaluate(self, episodes: int = 100, *, workers: int = 2) -> dict[str, Any]:
         """Evaluation episodes of the mean action in the dataset's environment.
@@ -279,6 +361,12 @@ class Algorithm:
     def state(self) -> dict[str, torch.Tensor]:
         """Every tensor of the algorithm, for those who build their own loop."""
         return self._algorithm.state()
+
+
+def _require_count(name: str, value: int) -> None:
+    """Refuses what is no whole number from 1."""
+    if not isinstance(value, int) or value < 1:
+        raise configs.ConfigError(f"{name} is {value!r}, but must be a whole number from 1.")
 
 
 class IQLSettings(TypedDict, total=False):

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         the output of a command that only prints.
     """
     given = list(sys.argv[1:] if argv is None else argv)
-    arguments = [each for each in given if each not in ("--quiet", "-q")]
+    arguments = [_spelled(each) for each in given if each not in ("--quiet", "-q")]
     QUIET.set(len(arguments) < len(given))
     with lasting_streams() as output:
         try:
@@ -67,6 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if code == 0 and output.failure and _only_prints(arguments):
             code = _unheard(output.failure)
     return code
+
+
+def _spelled(argument: str) -> str:
+    """A flag with dashes: tyro takes underscores for them, and so does whoever looks for one."""
+    name, equals, value = argument.partition("=")
+    return f"{name.replace('_', '-')}{equals}{value}" if name.startswith("--") else argument
 
 
 def _obey(arguments: list[str]) -> int:

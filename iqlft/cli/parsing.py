@@ -14,10 +14,9 @@ from iqlft.config import settings as configs
 from iqlft.config.algorithms import is_switch, owners
 from iqlft.config.errors import nearest
 from iqlft.config.presets import PRESETS, preset
-from iqlft.config.settings import DEFAULT_TASK
 from iqlft.config.validation import check
 from iqlft.config.values import TYPES
-from iqlft.runs.folder import newest_pretrained
+from iqlft.runs.folder import Run, newest_pretrained
 from iqlft.runs.inherited import inherited
 from iqlft_workers.errors import UserError
 
@@ -42,7 +41,8 @@ class SettingsSource:
     """Where settings come from, below the flags, and where they go."""
 
     config: Path | None = None
-    """YAML file of settings, such as --print-config writes, or a run's config.yaml."""
+    """YAML file of settings, such as --print-config writes; for pretrain and finetune also a run's
+    config.yaml."""
     preset: Literal[tuple(PRESETS)] | None = None  # type: ignore[valid-type]
     """The settings of one published source."""
     print_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -76,6 +76,11 @@ def settings(
     values = {} if file is None else configs.load_yaml(Path(file))
     if isinstance(values.get(section), dict):
         values = values[section]
+    elif isinstance(values.get("pretrain"), dict):
+        raise configs.ConfigError(
+            f"{file} has a run's settings, one section for each of its commands, and none for "
+            f"`iqlft {section}`; give it a file of its own, such as --print-config writes."
+        )
     _, task = _take(arguments, "--task")
     _, algorithm = _take(arguments, "--algorithm")
     if algorithm is not None:
@@ -86,7 +91,8 @@ def settings(
     values = {key: above[key] for key in ("algorithm",) if key in above} | values
     chosen = {key: values[key] for key in ("algorithm",) if key in values}
     default = configs.override(default, chosen, str(file))
-    default = _with_task(default, task or values.get("task"), _dataset(arguments, values))
+    task = task or str(values.get("task") or "")
+    default = configs.with_task(default, task, _dataset(arguments, values))
     default = configs.override(default, dict(inherited or {}), "the pretrained run")
     default = configs.override(default, above, f"--preset {named}")
     default = configs.override(default, values, str(file))
@@ -96,24 +102,6 @@ def settings(
     parsed = parse_groups(section, default, arguments)
     check(parsed)
     return parsed, printing
-
-
-def _with_task(default: Training, task: object, dataset: tuple[str, ...]) -> Training:
-    """A config with the settings of its task, if it is one of `configs/`.
-
-    Args:
-        default: the command's.
-        task: its name, if one is given; with a dataset, or for runs that exist, it may be any.
-        dataset: Minari ids, if some are given; they decide where there is no name.
-    """
-    names = configs.task_names()
-    name = str(task or default.task)
-    if not (name or isinstance(default, configs.FinetuneConfig)):
-        name = (configs.task_of(dataset) or "") if dataset else DEFAULT_TASK
-    may_be_new = dataset or isinstance(default, configs.FinetuneConfig)
-    if not name or (may_be_new and name not in names):
-        return default
-    return configs.override(default, configs.load_task(name), f"configs/{name}.yaml")
 
 
 def _dataset(arguments: list[str], values: Mapping[str, Any]) -> tuple[str, ...]:
@@ -149,9 +137,8 @@ def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, boo
             return *settings(configs.FinetuneConfig(), "finetune", arguments), ""
         raise
     config, _ = settings(configs.FinetuneConfig(), "finetune", arguments, found.values)
-    if config.append:
-        _require_offline(arguments)
-    _require_settled(found.disputed, arguments)
+    _require_its_task(config, folders)
+    found.require_settled(_given(arguments))
     return config, printing, found.describe(config)
 
 
@@ -183,29 +170,23 @@ def _require_task(config: configs.FinetuneConfig) -> None:
     )
 
 
-def _require_offline(arguments: list[str]) -> None:
-    """Refuses settings of online learning where data are appended instead."""
-    online = configs.config_fields(configs.OnlineConfig).keys() | {"algorithm"}
-    flags = {f"--{key.replace('_', '-')}" for key in online - {"utd_ratio"}}
-    if surplus := [each for each in arguments if each.partition("=")[0] in flags]:
-        raise configs.ConfigError(
-            "With --append a run learns on offline, as it was pretrained: leave out "
-            f"{', '.join(surplus)}."
-        )
+def _require_its_task(config: configs.FinetuneConfig, folders: Sequence[Path]) -> None:
+    """Refuses a task beside runs of another one."""
+    for folder in folders:
+        if config.task not in ("", task := Run.open(folder).meta["task"]):
+            raise configs.ConfigError(
+                f"{folder} is of the task {task}, not of {config.task}; leave --task out where "
+                "runs are named."
+            )
 
 
-def _require_settled(disputed: Sequence[str], arguments: list[str]) -> None:
-    """Refuses settings in which runs differ and that neither a flag nor a file decides."""
+def _given(arguments: list[str]) -> set[str]:
+    """Names of the settings that flags or a file decide."""
     arguments, file = _take(arguments, "--config")
     values = {} if file is None else configs.load_yaml(Path(file))
     given = {each.partition("=")[0].removeprefix("--").replace("-", "_") for each in arguments}
     given |= {*values, *(values.get("finetune") or ())}
-    given |= {key.removeprefix("no_") for key in given}
-    if left := [f"--{key.replace('_', '-')}" for key in disputed if key not in given]:
-        raise configs.ConfigError(
-            f"The runs bring along different settings of {', '.join(left)}; say it by these flags, "
-            "or fine-tune them apart."
-        )
+    return given | {key.removeprefix("no_") for key in given}
 
 
 def _settings_of(name: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -221,18 +202,17 @@ def _settings_of(name: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _take(arguments: list[str], flag: str) -> tuple[list[str], str | None]:
-    """The arguments without `flag VALUE` or `flag=VALUE`, and that value, if there is one."""
-    for index, each in enumerate(arguments):
+    """The arguments without `flag VALUE` or `flag=VALUE`, and the last such value, if any."""
+    rest, found, given = [], None, iter(arguments)
+    for each in given:
         name, equals, value = each.partition("=")
         if name != flag:
+            rest.append(each)
             continue
-        if not equals:
-            if index + 1 == len(arguments):
-                raise configs.ConfigError(f"{flag} needs a value.")
-            value = arguments[index + 1]
-        end = index + (1 if equals else 2)
-        return arguments[:index] + arguments[end:], value
-    return arguments, None
+        found = value if equals else next(given, None)
+        if found is None:
+            raise configs.ConfigError(f"{flag} needs a value.")
+    return rest, found
 
 
 def _refuse_foreign(arguments: list[str], config: Any) -> None:  # noqa: ANN401

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import typing
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
 
@@ -27,18 +27,29 @@ Real = Annotated[float, Interval(gt=-math.inf, lt=math.inf)]
 
 
 def violated(kind: Any, value: Any) -> str:  # noqa: ANN401
-    """What a value must do to keep the bounds of its type, or nothing if it keeps them.
+    """What a value must do to be one of its type and keep its bounds, or nothing if it does.
 
     Args:
-        kind: type of a field, with its annotations; in a union the bounds hold for numbers.
+        kind: type of a field, with its annotations; in a union the bounds hold for numbers, and
+            literals are the only texts.
         value: of that field; NaN keeps no bound.
     """
+    choices = _choices(kind)
+    chosen = isinstance(value, str) or typing.get_origin(kind) is Literal
+    if choices and chosen and value not in choices:
+        return f"be one of {', '.join(map(str, choices))}"
     if not isinstance(value, int | float):
         return ""
     for bound in _bounds(kind):
         if not _within(bound, value):
             return _sentence(bound)
     return ""
+
+
+def _choices(kind: Any) -> list[Any]:  # noqa: ANN401
+    if typing.get_origin(kind) is Literal:
+        return list(typing.get_args(kind))
+    return [choice for part in typing.get_args(kind) for choice in _choices(part)]
 
 
 def _bounds(kind: Any) -> list[Interval]:  # noqa: ANN401

@@ -21,7 +21,6 @@ import yaml
 from iqlft.config.algorithms import (
     ALGORITHMS,
     Hyperparameters,
-    IQLHyperparameters,
     owners,
     registered,
 )
@@ -208,8 +207,16 @@ class OfflineConfig:
 class PretrainConfig(OfflineConfig, TaskConfig, OutputConfig, MachineConfig):
     """Pretrain an algorithm on an offline dataset."""
 
-    hyperparameters: Hyperparameters = field(default_factory=IQLHyperparameters)
-    """Those of the algorithm; flat, of their plain names, in flags and YAML."""
+    hyperparameters: Hyperparameters = None  # type: ignore[assignment]
+    """Those of the algorithm; flat, of their plain names, in flags and YAML. Not given: its
+    dataclass's own."""
+
+    def __post_init__(self) -> None:
+        """Gives the algorithm the hyperparameters of its dataclass where it has none."""
+        super().__post_init__()
+        if self.hyperparameters is None:
+            usual = registered(self.algorithm).hyperparameters()
+            object.__setattr__(self, "hyperparameters", usual)
 
 
 @dataclass(frozen=True)
@@ -377,6 +384,27 @@ def _unversioned(dataset_id: str) -> str:
     return re.sub(r"-v\d+$", "", dataset_id)
 
 
+def with_task(config: Config, task: str, dataset: Sequence[str] = ()) -> Config:
+    """A config with the settings of a task, if it is one of `configs/`.
+
+    Args:
+        config: of a command.
+        task: its name; empty: that of the config, else the one that has the dataset.
+        dataset: Minari ids, if some are given; with them, or for runs that exist, the name may be
+            any.
+
+    Raises:
+        ConfigError: the task is unknown.
+    """
+    may_be_new = bool(dataset) or isinstance(config, FinetuneConfig)
+    name = task or getattr(config, "task", "")
+    if not (name or isinstance(config, FinetuneConfig)):
+        name = (task_of(dataset) or "") if dataset else DEFAULT_TASK
+    if not name or (may_be_new and name not in task_names()):
+        return config
+    return override(config, load_task(name), f"configs/{name}.yaml")
+
+
 def load_task(name: str) -> dict[str, Any]:
     """The YAML mapping of a task.
 
@@ -518,7 +546,7 @@ def _require_known(key: str, config: Any, values: dict[str, Any], source: str) -
             f"{config.algorithm}."
         )
     run = with_algorithm(RunConfig(), values.get("algorithm", RunConfig.algorithm))
-    known = {*setting_fields(config), *setting_fields(run), *config_fields(FinetuneConfig)}
+    known = {*setting_fields(config), *setting_fields(run), *setting_fields(FinetuneConfig())}
     if not (having or _is_section(key) or key in known):
         raise ConfigError(f"{source}: there is no setting {key!r}.{nearest(key, sorted(known))}")
 

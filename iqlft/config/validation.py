@@ -6,7 +6,7 @@ import importlib.util
 import typing
 from typing import TYPE_CHECKING, Any
 
-from iqlft.config.algorithms import Hyperparameters
+from iqlft.config.algorithms import Hyperparameters, registered
 from iqlft.config.bounds import violated
 from iqlft.config.errors import ConfigError
 from iqlft.config.settings import FinetuneConfig, PretrainConfig, RunConfig
@@ -31,6 +31,7 @@ def check(config: Any) -> None:  # noqa: ANN401
     if isinstance(config, Hyperparameters) and config.contradiction:
         raise ConfigError(config.contradiction)
     if isinstance(config, PretrainConfig | FinetuneConfig) and config.hyperparameters is not None:
+        _require_own_hyperparameters(config.algorithm, config.hyperparameters)
         check(config.hyperparameters)
     if isinstance(config, FinetuneConfig | RunConfig):
         _require_workers(config)
@@ -44,6 +45,14 @@ def _breaks_rule(name: str, value: Any) -> str:  # noqa: ANN401
     """What a value must do that is more than a bound of its type, or nothing if it does it."""
     fits, must = _RULES.get(name, (bool, ""))
     return "" if value is None or fits(value) else must
+
+
+def _require_own_hyperparameters(algorithm: str, given: Hyperparameters) -> None:
+    if algorithm and not isinstance(given, kind := registered(algorithm).hyperparameters):
+        raise ConfigError(
+            f"The hyperparameters of {algorithm} are {kind.__name__}, but {type(given).__name__} "
+            "are given; leave them out, or give its own."
+        )
 
 
 def _require_workers(config: FinetuneConfig | RunConfig) -> None:
@@ -67,6 +76,15 @@ def _require_sensible_mixture(config: FinetuneConfig | RunConfig) -> None:
         raise ConfigError(
             "--anneal-steps moves a share of the dataset from --offline-ratio to "
             "--final-offline-ratio; say where it begins."
+        )
+    if config.final_offline_ratio and not config.anneal_steps:
+        raise ConfigError(
+            "--final-offline-ratio is where --offline-ratio comes to in --anneal-steps "
+            "environment steps; say how many."
+        )
+    if config.guide_until and not config.guide_steps:
+        raise ConfigError(
+            "--guide-until is when the guide of --guide-steps is gone; say how long it acts."
         )
     if config.warmup_steps >= config.env_steps:
         raise ConfigError(
@@ -97,9 +115,12 @@ def _are_seeds(values: tuple[int, ...]) -> bool:
 
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "seeds": (_are_seeds, "be different numbers from 0"),
+    "seeds": (_are_seeds, "be whole numbers from 0, each once"),
     "reference_scores": (lambda pair: pair[0] < pair[1], "be two returns, the lower first"),
-    "dataset": (bool, "name at least one dataset; --task has one, in Python `load_task`"),
+    "dataset": (
+        bool,
+        "name at least one dataset; --task has one, in Python `iqlft.pretrain_config(TASK)`",
+    ),
     "task": (_is_plain_name, "be the name of one folder"),
     "name": (_is_plain_name, "be the name of one folder"),
     "into": (_is_plain_name, "be the name of one folder"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iqlft.config.settings import (
+    ConfigError,
     MachineConfig,
     OnlineConfig,
     OutputConfig,
@@ -17,11 +18,13 @@ from iqlft.config.settings import (
 from iqlft.runs.folder import Run, pretrain_config
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from iqlft.config.settings import FinetuneConfig, PretrainConfig
 
+_ONLINE = config_fields(OnlineConfig).keys() - {"utd_ratio"}
+"""Settings that do not matter where data are appended."""
 _OF_THE_COMMAND = {"runs", "port", "dry_run"}
 """Settings of a machine that hold for one command alone."""
 
@@ -39,9 +42,26 @@ class Inherited(NamedTuple):
     sources: Mapping[str, str]
     disputed: tuple[str, ...] = ()
 
+    def require_settled(self, given: Collection[str]) -> None:
+        """Refuses settings in which runs differ and that nobody decides.
+
+        Args:
+            given: names of those that somebody decides.
+
+        Raises:
+            ConfigError: with the flags.
+        """
+        if left := [f"--{key.replace('_', '-')}" for key in self.disputed if key not in given]:
+            raise ConfigError(
+                f"The runs bring along different settings of {', '.join(left)}; say it by these "
+                "flags, or fine-tune them apart."
+            )
+
     def describe(self, config: FinetuneConfig) -> str:
-        """A sentence about those that a config has, and that differ from the defaults."""
+        """A sentence about those that matter, that a config has, and that are not the defaults."""
         usual, has = to_dict(type(config)()), to_dict(config)
+        if config.append:
+            usual = {key: each for key, each in usual.items() if key not in _ONLINE}
         by_source: dict[str, list[str]] = {}
         for key, value in self.values.items():
             if key != "algorithm" and key in usual and has[key] == value != usual[key]:

@@ -11,7 +11,15 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iqlft.analysis.restored import end_of_pretraining
-from iqlft.config.settings import ConfigError, MachineConfig, OutputConfig, config_fields
+from iqlft.config.settings import (
+    ConfigError,
+    FinetuneConfig,
+    MachineConfig,
+    OnlineConfig,
+    OutputConfig,
+    config_fields,
+    override,
+)
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import (
     Run,
@@ -21,6 +29,7 @@ from iqlft.runs.folder import (
     refuse_existing,
     surroundings,
 )
+from iqlft.runs.inherited import inherited
 from iqlft.runs.recorded import require_recorded
 from iqlft.training.copies import pretrained_as
 from iqlft.training.pacing import updates_for
@@ -38,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from iqlft.config.settings import FinetuneConfig, PretrainConfig
+    from iqlft.config.settings import PretrainConfig
     from iqlft.datasets.loading import OfflineDataset
     from iqlft.runs.checkpoint import Checkpoint
     from iqlft.training.progress import Reporter
@@ -83,6 +92,7 @@ def learn_on(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
             "Data are appended to a run's whole pretraining; leave out --append or --checkpoint."
         )
     folders = config.run or (newest_pretrained(config.runs, config.task),)
+    _require_offline(config, folders)
     config = with_settled_stack(dataclasses.replace(config, run=folders), len(folders))
     runs = [Run.open(folder) for folder in folders]
     parts = shares(config, len(runs))
@@ -94,6 +104,33 @@ def learn_on(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
         _make(each, config.append)
     _resume([Run.open(each.folder) for each in copies], config, reporter)
     return [each.folder for each in copies]
+
+
+def _require_offline(config: FinetuneConfig, folders: Sequence[Path]) -> None:
+    """Refuses settings of online learning, and others of the learner than the runs have.
+
+    Raises:
+        ConfigError: with their flags.
+    """
+    usual = FinetuneConfig()
+    own = override(usual, dict(inherited(folders).values), "the pretrained run")
+    surplus = {
+        name
+        for name in config_fields(OnlineConfig).keys() - {"utd_ratio"}
+        if getattr(config, name) not in (getattr(usual, name), getattr(own, name))
+    }
+    for before in (pretrain_config(Run.open(folder)) for folder in folders):
+        if config.algorithm not in ("", before.algorithm):
+            surplus.add("algorithm")
+        elif config.hyperparameters is not None:
+            had = vars(before.hyperparameters)
+            given = vars(config.hyperparameters)
+            surplus |= {name for name, value in given.items() if had[name] != value}
+    if surplus:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(surplus))
+        raise ConfigError(
+            f"With --append a run learns on offline, as it was pretrained: leave out {flags}."
+        )
 
 
 def _planned(run: Run, config: FinetuneConfig) -> _Copy:

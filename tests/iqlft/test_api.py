@@ -7,18 +7,21 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import minari
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import iqlft
 import own_environments
 from iqlft.api import IQLSettings
+from iqlft.cli.main import main
 from iqlft.config.algorithms import IQLHyperparameters
-from iqlft.config.settings import ConfigError
+from iqlft.config.settings import ConfigError, to_dict
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.loading import OfflineDataset
 from iqlft_workers.actor import make_actor
@@ -131,6 +134,84 @@ def test_the_name_of_a_dataset_is_no_dataset() -> None:
         iqlft.IQL("iqlft/antmaze/umaze-v0")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "fp16"}, "precision is 'fp16', but must be {float32,bf16,auto}"),
+        ({"seed": -1}, "--seed is -1"),
+        ({"num_updates": 1e6}, "whole number from 1"),
+        ({"actor_schedule": "cosin", "num_updates": 9}, "actor_schedule is 'cosin'"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(
+    settings: dict[str, Any], message: str, corner: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        iqlft.Algorithm("iql", iqlft.load_dataset(corner), **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"goal": "evalution"}, "evalution"),
+        ({"reference_scores": (5.0, 1.0)}, "be two returns, the lower first"),
+        ({"max_episode_steps": -3}, "--max-episode-steps is -3"),
+    ],
+)
+def test_values_that_mean_nothing_of_a_dataset_are_refused(
+    settings: dict[str, Any], message: str, corner: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        iqlft.load_dataset(corner, **settings)
+    with pytest.raises(ConfigError, match="takes ids, each an argument"):
+        iqlft.load_dataset([corner])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("task", "settings"),
+    [
+        ("antmaze-umaze", {}),
+        ("", {}),
+        ("antmaze-medium-play", {"algorithm": "awac", "num_updates": 7}),
+        ("mine", {"dataset": "field/reach-v0", "expectile": 0.6}),
+        ("", {"dataset": "D4RL/door/human-v2", "seed": 3}),
+    ],
+)
+def test_the_config_of_a_task_is_that_of_the_command(
+    task: str, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    command = ["pretrain", *(["--task", task] if task else []), *flags, "--print-config"]
+    assert main(command) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed == to_dict(iqlft.pretrain_config(task, **settings))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"algorithm": "awac"}, {"env_steps": 7, "expectile": 0.6}]
+)
+def test_the_config_of_a_run_is_that_of_the_command(
+    settings: dict[str, Any], fresh: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    assert main(["finetune", str(fresh), *flags, "--print-config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed == to_dict(iqlft.finetune_config(fresh, **settings))
+
+
+def test_a_config_of_another_algorithm_has_its_hyperparameters() -> None:
+    assert type(iqlft.PretrainConfig(algorithm="td3bc").hyperparameters).__name__ == (
+        "TD3BCHyperparameters"
+    )
+    with pytest.raises(ConfigError, match="--goal is 'evalution', but must be one of evaluation,"):
+        iqlft.pretrain(iqlft.PretrainConfig(dataset=("a/b-v0",), goal="evalution"))  # type: ignore[arg-type]
+    mixed = iqlft.PretrainConfig(
+        dataset=("a/b-v0",), algorithm="awac", hyperparameters=IQLHyperparameters()
+    )
+    with pytest.raises(ConfigError, match="of awac are AWACHyperparameters, but IQLHyper"):
+        iqlft.pretrain(mixed)
+
+
 def test_a_hyperparameter_of_a_command_is_none_of_the_algorithm(corner: str) -> None:
     with pytest.raises(ConfigError, match="eval_every"):
         iqlft.IQL(iqlft.load_dataset(corner), eval_every=5)  # type: ignore[call-arg]
@@ -159,7 +240,7 @@ def test_what_is_not_given_is_as_the_command_line_has_it(robot: OfflineDataset) 
     assert "'cosine'" in repr(iqlft.Algorithm("iql", robot, num_updates=10))
     with pytest.raises(ConfigError, match="give num_updates"):
         iqlft.Algorithm("iql", robot, actor_schedule="cosine")
-    with pytest.raises(ConfigError, match="num_updates is 0, but must be at least 1"):
+    with pytest.raises(ConfigError, match="num_updates is 0, but must be a whole number from 1"):
         iqlft.Algorithm("iql", robot, num_updates=0)
 
 
@@ -278,7 +359,7 @@ def test_objects_say_what_they_are(corner: str, capsys: pytest.CaptureFixture[st
 def test_training_goes_on_from_what_was_saved_whole(corner: str, tmp_path: Path) -> None:
     dataset = iqlft.load_dataset(corner)
 
-    def fresh(**changes: int) -> iqlft.Algorithm:
+    def fresh(**changes: float) -> iqlft.Algorithm:
         return iqlft.Algorithm("iql", dataset, **{"hidden_size": 16, "batch_size": 16} | changes)
 
     whole, first, second = fresh(), fresh(), fresh()
@@ -289,6 +370,13 @@ def test_training_goes_on_from_what_was_saved_whole(corner: str, tmp_path: Path)
     assert second.updates == 10
     second.train(20)
     assert all(torch.equal(each, second.state()[key]) for key, each in whole.state().items())
+    for alien, what in (
+        (iqlft.Algorithm("onestep", dataset, hidden_size=16, batch_size=16), "algorithm is IQL"),
+        (fresh(expectile=0.7), "hyperparameters is IQLHyper"),
+        (fresh(normalize_observations=False), "normalize_observations is True, not False"),
+    ):
+        with pytest.raises(ConfigError, match=what):
+            alien.load(tmp_path)
     other = fresh(hidden_size=8)
     begun = {key: each.clone() for key, each in other.state().items()}
     with pytest.raises(ConfigError, match="cannot be gone on with"):

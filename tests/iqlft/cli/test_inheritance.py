@@ -48,11 +48,16 @@ def test_a_file_and_flags_win(
     fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mine.yaml").write_text("env_steps: 7\nlog_every: 8\neval_every: 6\n")
-    given = ["--config", tmp_path / "mine.yaml", "--eval-every", "9", "--task", "antmaze-umaze"]
+    given = ["--config", tmp_path / "mine.yaml", "--eval-every", "9"]
     line, settings = printed(capsys, fresh, *given)
     assert [settings[key] for key in ("env_steps", "log_every", "eval_every")] == [7, 8, 9]
     assert "env_steps" not in line
     assert "eval_episodes 2" in line
+
+
+def test_a_run_has_its_task(fresh: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["finetune", str(fresh), "--task", "antmaze-umaze", "--print-config"]) == 2
+    assert "is of the task antmaze-corner, not of antmaze-umaze" in capsys.readouterr().err
 
 
 def test_a_variation_of_an_algorithm_has_its_settings_for_the_task(

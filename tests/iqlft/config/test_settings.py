@@ -334,7 +334,7 @@ def test_a_config_as_data_holds_nothing_but_yaml_types() -> None:
 
 
 def test_a_task_without_its_dataset_is_refused() -> None:
-    with pytest.raises(ConfigError, match="load_task"):
+    with pytest.raises(ConfigError, match="pretrain_config"):
         check(PretrainConfig(task="antmaze-medium-play"))
 
 
