@@ -69,7 +69,7 @@ def test_tasks_algorithms_and_switches_are_swept_too(capsys: pytest.CaptureFixtu
         (["--grid", "expectile=2"], "--expectile is 2.0, but must lie in"),
         (["--grid", "expectile=0.7,0.7"], "Two runs of the sweep would be"),
         (["--grid", "seed=1,2"], "seeds are --seeds"),
-        (["--seeds", "1", "1"], "must be different numbers"),
+        (["--seeds", "1", "1"], "must be whole numbers from 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_runs(
