@@ -33,3 +33,10 @@ class Broken(Lines):
         if updates > 10:
             raise RuntimeError("no room")
         super().write(row, updates)
+
+
+class Unable(Lines):
+    """One that cannot begin."""
+
+    def __init__(self, run: LoggedRun) -> None:
+        raise RuntimeError(f"no key for {run.folder.name}")

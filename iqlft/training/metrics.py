@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -47,6 +47,8 @@ class Rate:
 class MetricsLog:
     """Collects what happened between two rows of `metrics.jsonl`.
 
+    A context manager: within it the loggers are open.
+
     Args:
         run: where rows are written.
         loggers: names of where rows and evaluations are shown too.
@@ -54,11 +56,7 @@ class MetricsLog:
     """
 
     def __init__(self, run: Run, loggers: Sequence[str], tell: Callable[[str], None]) -> None:
-        self._run = run
-        history = self._history(run)
-        self._loggers = Loggers(
-            loggers, run.folder, run.configuration(), run.config_text, history, tell
-        )
+        self._run, self._names, self._tell = run, loggers, tell
         self._row_time, self._row_updates, self._row_env_steps = time.monotonic(), -1, 0
         self.update_rate, self.env_step_rate = Rate(), Rate()
         self.policy_lag: float | None = None
@@ -68,6 +66,21 @@ class MetricsLog:
         self._recent_lags: deque[float] = deque(maxlen=20)
         self._recent_success: deque[bool] = deque(maxlen=RECENT_EPISODES)
         self._incidents: list[str] = []
+
+    def __enter__(self) -> Self:
+        run = self._run
+        self._loggers = Loggers(
+            self._names,
+            run.folder,
+            run.configuration(),
+            run.config_text,
+            self._history(run),
+            self._tell,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loggers.close()
 
     @staticmethod
     def _history(run: Run) -> list[Mapping[str, Any]]:
@@ -172,10 +185,6 @@ class MetricsLog:
     def write_score(self, score: Score) -> None:
         """Shows an evaluation, which `curves.csv` has, to the loggers."""
         self._loggers.write(_of_score(score))
-
-    def close(self) -> None:
-        """Closes the loggers."""
-        self._loggers.close()
 
 
 def _of_score(score: Score) -> dict[str, Any]:

@@ -421,8 +421,9 @@ def open_session(session: Session[PhaseType]) -> Iterator[Session[PhaseType]]:
         exits.callback(run.close)
         exits.callback(lambda: _write_end(session, status))  # While the run is still claimed.
         exits.callback(_record_end, run)
-        exits.callback(session.metrics.close)
         exits.enter_context(_own_log(session))
+        # What is said of a logger that fails goes to the run's log.
+        exits.enter_context(session.metrics)
         run.write_meta({"status": "running", "phase": session.phase.name})
         # Workers leave when the gateway tells them to; the pool stops what is left after that.
         exits.callback(pool.stop, timeout_seconds=5.0)

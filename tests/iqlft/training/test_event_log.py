@@ -56,9 +56,9 @@ def test_a_run_that_goes_on_has_every_step_once_in_groups(fresh: Path) -> None:
     for _ in range(2):
         # What comes after the checkpoint is cut from the run's files before it goes on.
         before = {name: (fresh / name).read_bytes() for name in ("metrics.jsonl", "curves.csv")}
-        log = MetricsLog(run, ["tensorboard"], pytest.fail)
-        log.start(300, 0)
-        log.write(dict(row, phase="offline"), 0)
+        with MetricsLog(run, ["tensorboard"], pytest.fail) as log:
+            log.start(300, 0)
+            log.write(dict(row, phase="offline"), 0)
         run.close()
         for name, content in before.items():
             (fresh / name).write_bytes(content)

@@ -73,13 +73,16 @@ def test_a_logger_of_one_s_own_gets_each_row_of_a_resumed_run_once(
     log("mine/robot-v0", 5, seed=0)
     command = (
         "pretrain --dataset mine/robot-v0 --num-updates 40 --eval-episodes 0 --log-every 10 "
-        "--checkpoint-every 20 --keep-checkpoints 9 --hidden-size 8 --batch-size 8 "
-        "--device cpu --quiet --loggers own_logger:Lines --no-tensorboard"
+        "--checkpoint-every 20 --keep-checkpoints 9 --hidden-size 8 --batch-size 8 --device cpu "
+        "--quiet --loggers own_logger:Lines own_logger:Unable --no-tensorboard"
     )
     assert main(command.split()) == 0
     run = tmp_path / "runs" / "mine-robot-v0" / "iql-s0"
     rewind(run, "000000020")
     resume(run)
+    # Nobody but the console says what the log has taken.
+    sentence = "The logger own_logger:Unable has failed and sees no more"
+    assert (run / "logs" / "learner.log").read_text().count(sentence) == 2
     told = lines(run)
     assert [each["updates"] for each in told if "updates" in each] == [10, 20, 30, 40]
     first, second = (each for each in told if "begun" in each)
