@@ -21,6 +21,11 @@ def updates_for(env_steps: int, utd_ratio: float, warmup_steps: int = 0) -> int:
     return int(_exact(utd_ratio) * max(0, env_steps - warmup_steps))
 
 
+def env_steps_for(updates: int, utd_ratio: float, warmup_steps: int = 0) -> int:
+    """Environment steps that so many online updates belong to: G belong to `W + G / U`."""
+    return warmup_steps + int(updates / _exact(utd_ratio))
+
+
 def _exact(utd_ratio: float) -> Fraction:
     """The ratio that was meant: a product of floats would lose an update now and then."""
     return Fraction(utd_ratio).limit_denominator(10**6)
@@ -57,14 +62,11 @@ class Pacing:
 
     @property
     def learned_steps(self) -> int:
-        """Environment steps that the updates so far belong to, wherever the workers are.
-
-        Each update belongs to the step count `W + G / U`.
-        """
+        """Environment steps that the updates so far belong to, wherever the workers are."""
         return self._step_of(self.updates)
 
     def _step_of(self, updates: int) -> int:
-        return self.warmup_steps + int(updates / self._ratio)
+        return env_steps_for(updates, self.utd_ratio, self.warmup_steps)
 
     def may_update(self) -> bool:
         """Whether the learner may make one more update."""

@@ -22,6 +22,7 @@ from iqlft.runs.folder import Run, pretrain_config
 from iqlft.runs.policy import Policy, load_policy, save_policy
 from iqlft.training.evaluate import run_episodes
 from iqlft.training.evaluation import success_share
+from iqlft.training.pacing import env_steps_for
 from iqlft.video.camera import picture_size
 from iqlft.video.captions import number
 from iqlft.video.encode import find_ffmpeg, write_mp4
@@ -138,7 +139,8 @@ def phases_of(run: Run, *, trust: bool = False) -> list[Phase]:
     first = Phase("before fine-tuning", pretrained_policy(run, newest))
     updates = newest.weights.version - first.policy.weights.version
     config = override(FinetuneConfig(), settings, f"{run.folder}/config.yaml")
-    after = Phase(f"after {updates / config.utd_ratio:,.0f} environment steps", newest)
+    steps = env_steps_for(updates, config.utd_ratio, config.warmup_steps)
+    after = Phase(f"after {steps:,} environment steps", newest)
     return [first, after] if updates else [first]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iqlft.training.pacing import Pacing, updates_for
+from iqlft.training.pacing import Pacing, env_steps_for, updates_for
 
 RATIOS = st.sampled_from([0.25, 0.3, 0.5, 1.0, 2.0, 4.0])
 
@@ -48,6 +48,7 @@ def test_a_number_of_updates_is_that_of_the_ratio_as_it_is_written(
 ) -> None:
     assert updates_for(env_steps, ratio) == updates
     assert Pacing(ratio, 0, env_steps).total_updates == updates
+    assert env_steps_for(updates, ratio, 50) == 50 + int(updates / Fraction(str(ratio)))
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,12 @@ def test_a_fine_tuned_run_is_shown_before_and_after(pretrained: Path, finetuned:
     )
 
 
+def test_the_steps_of_a_warm_up_are_counted(finetuned: Path, tmp_path: Path) -> None:
+    run = Run.open(Path(shutil.copytree(finetuned, tmp_path / "antmaze-corner" / "iql-s0")))
+    run.write_config("finetune", {**(run.config("finetune") or {}), "warmup_steps": 50})
+    assert phases_of(run)[1].name == "after 390 environment steps"
+
+
 def test_a_run_that_is_not_fine_tuned_is_shown_as_it_is(fresh: Path) -> None:
     (only,) = phases_of(Run.open(fresh))
     assert (only.name, only.policy.weights.version) == ("after 300 offline updates", 300)
