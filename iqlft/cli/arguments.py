@@ -234,16 +234,15 @@ class JoinLearner:
     """Folder of keys."""
     worker_id: Size | None = None
     """Which of the learner's workers this is."""
+    processes: Annotated[Count, tyro.conf.arg(aliases=("--num",))] = 1
+    """How many."""
+    engine: Engine = "local"
+    """What starts them."""
 
 
 @dataclass(frozen=True)
 class LaunchWorkers(JoinLearner):
     """Many workers for a learner (`iqlft workers --help` says more)."""
-
-    num: Count = 1
-    """How many."""
-    engine: Engine = "local"
-    """What starts them."""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,17 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from iqlft.cli.arguments import CheckData, DownloadData, ImportData, MakeData, OneDataset, PlotData
+from iqlft.cli.arguments import (
+    CheckData,
+    DownloadData,
+    ImportData,
+    MakeData,
+    Nothing,
+    OneDataset,
+    PlotData,
+)
 from iqlft.cli.console import EpisodeProgress
 from iqlft.cli.outputs import console, writing
 from iqlft.cli.parsing import no_arguments, parse
@@ -17,6 +25,8 @@ from iqlft_workers.files import write_output
 from iqlft_workers.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from iqlft.datasets.imported import ImportedDataset
 
 Chosen = TypeVar("Chosen", bound=OneDataset)
@@ -41,22 +51,15 @@ def run(arguments: list[str]) -> str:
     Raises:
         UserError: no such action, or what the action raises.
     """
-    actions = {
-        "list": _list,
-        "make": _make,
-        "download": _download,
-        "import": _import,
-        "check": _check,
-        "plot": _plot,
-    }
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help"):
-        lines = [f"  {each:10s}{action.__doc__}" for each, action in actions.items()]
+        lines = [f"  {each:10s}{action.__doc__}" for each, (action, _) in ACTIONS.items()]
         return "usage: iqlft data ACTION [...]\n\n" + "\n".join(lines)
-    if name not in actions:
-        near = nearest(name, list(actions))
+    if name not in ACTIONS:
+        near = nearest(name, list(ACTIONS))
         raise ConfigError(f"There is no action {name!r}.{near} See `iqlft data --help`.")
-    return actions[name](arguments[1:])
+    action, _ = ACTIONS[name]
+    return action(arguments[1:])
 
 
 def _list(arguments: list[str]) -> str:
@@ -204,3 +207,14 @@ def _plot(arguments: list[str]) -> str:
         for path in drawn:
             write_output(out.parent / path.name, path.read_bytes())
     return "\n".join(f"Drew {out.parent / path.name}" for path in drawn)
+
+
+ACTIONS: dict[str, tuple[Callable[[list[str]], str], Any]] = {
+    "list": (_list, Nothing),
+    "make": (_make, MakeData),
+    "download": (_download, DownloadData),
+    "import": (_import, ImportData),
+    "check": (_check, CheckData),
+    "plot": (_plot, PlotData),
+}
+"""By name, what they do and the dataclass of what they take."""

@@ -10,12 +10,12 @@ import errno
 import functools
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
+from iqlft.cli import arguments as kinds
 from iqlft.cli import result_commands
-from iqlft.cli.arguments import Complete, NewKeys, ResumeRun
 from iqlft.cli.outputs import QUIET, console
 from iqlft.cli.parsing import Training, finetune_settings, no_arguments, parse, settings
 from iqlft.cli.streams import lasting_streams
@@ -87,7 +87,7 @@ def _obey(arguments: list[str]) -> int:
         if name not in COMMANDS:
             near = nearest(name, list(COMMANDS))
             raise configs.ConfigError(f"There is no command {name!r}.{near} See `iqlft --help`.")
-        COMMANDS[name](rest)
+        COMMANDS[name].run(rest)
     except UserError as error:
         if error.report:
             _say(error.report)
@@ -199,7 +199,7 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
 
 def _resume(arguments: list[str]) -> None:
     """Continue interrupted runs from their last checkpoint."""
-    chosen = parse("resume", ResumeRun, arguments)
+    chosen = parse("resume", kinds.ResumeRun, arguments)
     from iqlft.training.resume import resume  # noqa: PLC0415
 
     given = dataclasses.asdict(chosen)
@@ -301,7 +301,7 @@ def _keys(arguments: list[str]) -> None:
     action, *rest = arguments or ["--help"]
     if action not in {"new", "-h", "--help"}:
         raise configs.ConfigError(f"There is no action {action!r}; say `iqlft keys new DIR`.")
-    chosen = parse("keys new", NewKeys, rest if action == "new" else [action])
+    chosen = parse("keys new", kinds.NewKeys, rest if action == "new" else [action])
     from iqlft_workers.keys import new_keys  # noqa: PLC0415
 
     new_keys(chosen.folder, chosen.workers, shared=chosen.shared)
@@ -323,10 +323,32 @@ def _doctor(arguments: list[str]) -> None:
 
 def _completion(arguments: list[str]) -> None:
     """Print what completes commands and flags in bash, zsh or fish."""
-    chosen = parse("completion", Complete, arguments)
+    chosen = parse("completion", kinds.Complete, arguments)
     from iqlft.cli.completion import completion  # noqa: PLC0415
+    from iqlft.cli.data_command import ACTIONS  # noqa: PLC0415
 
-    _say(completion(chosen.shell))
+    takes = {name: command.takes for name, command in COMMANDS.items()}
+    # They stand beside what they do, which is imported late.
+    takes["data"] = {name: kind for name, (_, kind) in ACTIONS.items()}
+    _say(completion(chosen.shell, takes))
+
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        run: takes what follows its name; its docstring says what it does.
+        takes: what that is, for completion: a dataclass, one with its defaults, or such by the
+            names of actions.
+    """
+
+    run: Callable[[list[str]], None]
+    takes: Any
+
+    @property
+    def summary(self) -> str:
+        """What it does, for the overview."""
+        return (self.run.__doc__ or "").strip()
 
 
 def _saying(command: Callable[[list[str]], str]) -> Callable[[list[str]], None]:
@@ -337,27 +359,27 @@ def _saying(command: Callable[[list[str]], str]) -> Callable[[list[str]], None]:
     return said
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    "pretrain": _pretrain,
-    "finetune": _finetune,
-    "run": _run,
-    "sweep": _sweep,
-    "resume": _resume,
-    "list": _saying(result_commands.list_),
-    "evaluate": _saying(result_commands.evaluate),
-    "plot": _saying(result_commands.plot),
-    "table": _saying(result_commands.table),
-    "report": _saying(result_commands.report),
-    "video": _saying(result_commands.video),
-    "data": _data,
-    "worker": _worker,
-    "workers": _workers,
-    "keys": _keys,
-    "clean": _saying(result_commands.clean),
-    "export": _saying(result_commands.export),
-    "doctor": _doctor,
-    "completion": _completion,
-    "demo": _demo,
+COMMANDS: dict[str, Command] = {
+    "pretrain": Command(_pretrain, configs.PretrainConfig()),
+    "finetune": Command(_finetune, configs.FinetuneConfig()),
+    "run": Command(_run, configs.RunConfig()),
+    "sweep": Command(_sweep, kinds.SweepRuns),
+    "resume": Command(_resume, kinds.ResumeRun),
+    "list": Command(_saying(result_commands.list_), kinds.ListRuns),
+    "evaluate": Command(_saying(result_commands.evaluate), kinds.EvaluateRun),
+    "plot": Command(_saying(result_commands.plot), kinds.PlotRuns),
+    "table": Command(_saying(result_commands.table), kinds.TableRuns),
+    "report": Command(_saying(result_commands.report), kinds.ReportRuns),
+    "video": Command(_saying(result_commands.video), kinds.FilmRun),
+    "data": Command(_data, {}),
+    "worker": Command(_worker, kinds.JoinLearner),
+    "workers": Command(_workers, kinds.LaunchWorkers),
+    "keys": Command(_keys, kinds.NewKeys),
+    "clean": Command(_saying(result_commands.clean), kinds.CleanRuns),
+    "export": Command(_saying(result_commands.export), kinds.ExportRun),
+    "doctor": Command(_doctor, kinds.Nothing),
+    "completion": Command(_completion, kinds.Complete),
+    "demo": Command(_demo, configs.RunConfig()),
 }
 """By name, in the order of the overview."""
 
@@ -375,17 +397,13 @@ def _resolve(default: Training, command: str, arguments: list[str]) -> Training 
 
 
 def _overview() -> str:
-    lines = [f"  {name:12s}{_summary(command)}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:12s}{command.summary}" for name, command in COMMANDS.items()]
     return (
         "iqlft: offline-then-online reinforcement learning with environment workers.\n"
         f"Algorithms: {', '.join(ALGORITHMS)}; `iqlft pretrain --algorithm NAME --help`.\n\n"
         "usage: iqlft COMMAND [...]\n\n" + "\n".join(lines) + "\n\n"
         "`iqlft COMMAND --help` says more; with --quiet a command says how it ends and no more."
     )
-
-
-def _summary(command: Callable[[list[str]], None]) -> str:
-    return (command.__doc__ or "").strip()
 
 
 def _complain(text: str) -> None:

@@ -85,6 +85,8 @@ printf '%s\\n' "${COMPREPLY[@]}"
         (["pretrain", "--pre"], {"--precision", "--preset"}),
         (["finetune", "--keep"], {"--keep-checkpoints", "--keep-every", "--keep-best"}),
         (["table", "--style", ""], {"text", "markdown", "csv", "latex"}),
+        (["worker", "--p"], {"--processes"}),
+        (["worker", "--engine", ""], {"local", "ray"}),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",
 )

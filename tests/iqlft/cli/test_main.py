@@ -228,7 +228,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(
     def broken(_: list[str]) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setitem(cli.COMMANDS, "doctor", broken)
+    monkeypatch.setitem(cli.COMMANDS, "doctor", cli.Command(broken, None))
     with pytest.raises(ZeroDivisionError):
         main("doctor")
 
