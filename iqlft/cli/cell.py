@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iqlft.cli.outputs import QUIET
 from iqlft.runs.folder import Run
 from iqlft_workers.errors import UserError
 from iqlft_workers.search_path import importing
@@ -74,10 +75,20 @@ class Trainer:
             raise CellFailedError(f"{self.cell.folder} has failed with exit code {code}.")
 
     def train(self) -> int:
-        """Does what is left of the run; returns the exit code of the command that ended it."""
+        """Does what is left of the run; returns the exit code of the command that ended it.
+
+        Raises:
+            CellFailedError: a command that has not failed leaves the run where it was.
+        """
+        done = None
         while not self._leaving and (step := self.cell.next_step()) is not None:
+            if step == done:
+                raise CellFailedError(
+                    f"{self.cell.folder} is no further after `iqlft {step[0]}`, which did not fail."
+                )
             if code := self._do(step):
                 return code
+            done = step
         return 0
 
     def _do(self, step: list[str]) -> int:
@@ -90,6 +101,8 @@ class Trainer:
             self._child = subprocess.Popen(
                 [sys.executable, "-P", "-m", "iqlft", *step],
                 env=importing(Path(__file__).parents[2]), process_group=0,
+                # The sweep says how all of it ends; errors are still told.
+                stdout=subprocess.DEVNULL if QUIET.get() else None,
             )  # fmt: skip
             try:
                 return self._child.wait()

@@ -235,7 +235,7 @@ def _sweep(arguments: list[str]) -> None:
         jobs = sweeping.submit(sweeping.slurm_executor(sweep), sweep.cells)
         _say("\n".join(f"Submitted {each.job_id}: {each.paths.stdout}" for each in jobs))
         return
-    sweeping.run_here(sweep.cells, _say)
+    sweeping.run_here(sweep.cells, (lambda _: None) if QUIET.get() else _say)
     folders = [each.folder for each in sweep.cells]
     _say(result_commands.outcome(folders, folders[0].parents[1]))
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iqlft.cli.arguments import SweepRuns
-from iqlft.cli.cell import LEAVE_SIGNAL, Cell, Trainer
+from iqlft.cli.cell import LEAVE_SIGNAL, Cell, CellFailedError, Trainer
 from iqlft.cli.main import INTERRUPTED
 from iqlft.cli.parsing import parse_known, settings
 from iqlft.config import settings as configs
@@ -61,17 +61,43 @@ def read(arguments: list[str]) -> Sweep:
     """
     chosen, rest = parse_known("sweep", SweepRuns, arguments)
     grid = [_axis(each) for each in chosen.grid]
-    cells = [
-        _cell(chosen.name, [*_task(task), *rest], list(values), seed)
-        for task in chosen.tasks or ("",)
-        for values in itertools.product(*grid)
-        for seed in chosen.seeds
-    ]
+    cells = []
+    for task, values in itertools.product(chosen.tasks or ("",), itertools.product(*grid)):
+        flags = itertools.chain.from_iterable(_flag(*each) for each in values)
+        arguments = [*_task(task), *rest, *flags]
+        _require_of_all(arguments)
+        cells += [_cell(chosen.name, arguments, values, seed) for seed in chosen.seeds]
     folders = [each.folder for each in cells]
     for folder in folders:
         if folders.count(folder) > 1:
             raise ConfigError(f"Two runs of the sweep would be {folder}; name each value once.")
     return Sweep(chosen, cells)
+
+
+def _require_of_all(arguments: list[str]) -> None:
+    """Refuses settings, of flags or of a file, that are not for all runs of a sweep to have."""
+    flags = {each.partition("=")[0].replace("_", "-") for each in arguments}
+    if "--print-config" in flags:
+        raise ConfigError(
+            "A sweep has no settings to print; leave out --print-config, or say it to `iqlft run`; "
+            "--dry-run prints the commands of a sweep."
+        )
+    config, _ = settings(configs.RunConfig(), "run", arguments)
+    if "--seed" in flags or config.seed or config.seeds:
+        raise ConfigError(
+            "seed and seeds are those of one run; leave them out, here and in the file of "
+            "--config, and name the seeds of a sweep by --seeds 0 1 2."
+        )
+    if config.name:
+        raise ConfigError(
+            f"All runs of the sweep would be called {config.name}; leave name out of the file of "
+            "--config, and say --name, beside which their names tell what differs."
+        )
+    if config.dry_run:
+        raise ConfigError(
+            "With dry_run no run of a sweep would be made; leave it out of the file of --config; "
+            "--dry-run prints the commands of a sweep."
+        )
 
 
 def _task(task: str) -> list[str]:
@@ -89,14 +115,13 @@ def _axis(text: str) -> list[tuple[str, str]]:
     return [(key, each) for each in found]
 
 
-def _cell(name: str, arguments: list[str], values: list[tuple[str, str]], seed: int) -> Cell:
+def _cell(name: str, arguments: list[str], values: Sequence[tuple[str, str]], seed: int) -> Cell:
     # What the algorithm or the task is, a run says itself.
     told = [f"{key}={value}" for key, value in values if key not in {"algorithm", "task"}]
     algorithms = [value for key, value in values if key == "algorithm"] if told or name else []
     words = [name] * bool(name) + algorithms + told
     named = ["--name", f"{','.join(words)}-s{seed}"] if words else []
-    flags = itertools.chain.from_iterable(_flag(*each) for each in values)
-    every = [*arguments, *flags, "--seed", str(seed), *named]
+    every = [*arguments, "--seed", str(seed), *named]
     config, _ = settings(configs.RunConfig(), "run", every)
     offline = configs.part(config, configs.PretrainConfig)
     folder = run_folder(offline)
@@ -158,8 +183,12 @@ def run_here(cells: Sequence[Cell], tell: Callable[[str], None]) -> None:
             continue
         tell(f"{number}/{len(cells)}: iqlft {shlex.join(step)}")
         trainer = Trainer(cell)
-        with _passing_on(trainer) as heard:
-            code = trainer.train()
+        try:
+            with _passing_on(trainer) as heard:
+                code = trainer.train()
+        except CellFailedError as error:
+            failed.append(str(error).rstrip("."))
+            continue
         if heard or code == INTERRUPTED:
             raise Stopped("Interrupted; the same command goes on with the sweep.")
         if code:

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from iqlft.cli.cell import Cell
+from iqlft.cli.cell import Cell, CellFailedError, Trainer
 from iqlft.cli.main import main
+from iqlft.cli.outputs import QUIET
+from iqlft.cli.sweep import SweepFailedError, run_here
 from iqlft.config.settings import to_dict
 from iqlft.runs.curves import find_runs, read_run
 from iqlft.runs.folder import Run
@@ -70,6 +72,11 @@ def test_tasks_algorithms_and_switches_are_swept_too(capsys: pytest.CaptureFixtu
         (["--grid", "expectile=0.7,0.7"], "Two runs of the sweep would be"),
         (["--grid", "seed=1,2"], "seeds are --seeds"),
         (["--seeds", "1", "1"], "must be whole numbers from 0"),
+        (["--seed", "4"], "name the seeds of a sweep by --seeds 0 1 2"),
+        (["--seed=0", "--seeds", "1"], "name the seeds of a sweep by --seeds 0 1 2"),
+        (["--print-config"], "has no settings to print"),
+        (["--print_config"], "has no settings to print"),
+        (["--grid", "dry-run=true,false"], "no run of a sweep would be made"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_runs(
@@ -79,6 +86,45 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(
     words = capsys.readouterr().err
     assert said in words
     assert "Traceback" not in words
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("seeds: [3, 4]", "by --seeds 0 1 2"),
+        ("seed: 4", "by --seeds 0 1 2"),
+        ("name: foo", "leave name out of the file"),
+        ("dry_run: true", "leave it out of the file"),
+    ],
+)
+def test_a_file_with_what_a_sweep_itself_decides_is_refused(
+    line: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(line)
+    assert main(["sweep", "--config", str(file), "--dry-run"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_run_that_its_command_leaves_where_it_was_has_failed_and_the_others_go_on(
+    tmp_path: Path,
+) -> None:
+    cells = [Cell(tmp_path / name, ("--print-config",), "") for name in "ab"]
+    with pytest.raises(SweepFailedError, match=r"2 of 2 .*a is no further after `iqlft run`"):
+        run_here(cells, lambda _: None)
+
+
+def test_a_quiet_sweep_says_how_all_of_it_ends_and_no_more(
+    settings: Path, finetuned: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    quiet = QUIET.set(True)
+    with pytest.raises(CellFailedError):
+        Trainer(Cell(tmp_path / "none", ("--print-config",), "")).train()
+    QUIET.reset(quiet)
+    assert capfd.readouterr().out == ""
+    shutil.copytree(finetuned, tmp_path / "runs" / "antmaze-corner" / "iql-s0")
+    assert main(["sweep", "--config", str(settings), "--quiet"]) == 0
+    assert capfd.readouterr().out.startswith("Drew ")
 
 
 def test_a_cell_goes_on_where_its_run_is(pretrained: Path, finetuned: Path, tmp_path: Path) -> None:
