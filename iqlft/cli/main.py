@@ -247,6 +247,12 @@ def _demo(arguments: list[str]) -> None:
     config = _resolve(configs.RunConfig(task=TASK), "demo", arguments)
     if config is None:
         return
+    own = configs.load_task(TASK)["dataset"]
+    if (config.task, config.dataset) != (TASK, (own,)):
+        raise configs.ConfigError(
+            f"The demonstration is {TASK}, on {own}, which it makes; leave task and "
+            "dataset as they are, or train on others with `iqlft run`."
+        )
     from iqlft.runs.folder import refuse_existing  # noqa: PLC0415
     from iqlft.training.seeds import member_configs, run_folder  # noqa: PLC0415
 

@@ -211,6 +211,12 @@ def test_a_folder_without_a_run_is_refused(command: str, main: Main) -> None:
     assert "There is no " in refused(main, command, "nowhere")
 
 
+@pytest.mark.parametrize("flag", ["--task=antmaze-umaze", "--dataset=mine/robot-v0"])
+def test_the_demonstration_is_of_one_task(flag: str, main: Main, tmp_path: Path) -> None:
+    assert "The demonstration is antmaze-corner-diverse" in refused(main, "demo", flag)
+    assert everything(tmp_path) == {}
+
+
 def test_a_finished_run_is_not_resumed(main: Main, fresh: Path) -> None:
     assert f"is finished; fine-tune it with `iqlft finetune {fresh}`" in refused(
         main, "resume", fresh
