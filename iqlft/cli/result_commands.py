@@ -63,14 +63,16 @@ def list_(arguments: list[str]) -> str:
     from iqlft.cli.panel import score_text  # noqa: PLC0415
     from iqlft.runs.listing import list_runs  # noqa: PLC0415
 
-    found = [run for root in chosen.run or [chosen.runs] for run in list_runs(root)]
+    roots = chosen.run or (chosen.runs,)
+    found = [run for root in roots for run in list_runs(root)]
     if chosen.json:
         rows = [each._asdict() | {"folder": str(each.folder)} for each in found]
         for row, each in zip(rows, found, strict=True):
             row["last"] = each.last and each.last._asdict()
         return as_json(rows)
     if not found:
-        return f"No runs under {chosen.runs}/ yet; make one with `iqlft pretrain`."
+        places = ", ".join(f"{root}/" for root in roots)
+        return f"No runs under {places} yet; make one with `iqlft pretrain`."
     heads = ("run", "status", "updates", "env steps", "last score", "size", "age")
     texts = [
         (
@@ -167,6 +169,11 @@ def clean(arguments: list[str]) -> str:
     from iqlft.training.clean import clean as clean_run  # noqa: PLC0415
     from iqlft.training.clean import require_finished  # noqa: PLC0415
 
+    if not chosen.run and chosen.drop_batches:
+        raise RunError(
+            "Name the run first, for all that follows --drop-batches is taken for batches: "
+            "`iqlft clean RUN --drop-batches WORKER:EPISODE:BATCH ...`."
+        )
     if not chosen.run:
         raise RunError("Name the runs to clean: `iqlft clean RUN...`; `iqlft list` shows them.")
     runs, said = [Run.open(folder) for folder in chosen.run], []

@@ -211,6 +211,18 @@ def test_a_folder_without_a_run_is_refused(command: str, main: Main) -> None:
     assert "There is no " in refused(main, command, "nowhere")
 
 
+def test_an_empty_folder_of_runs_is_called_by_its_name(main: Main, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main("list", "empty")[1].startswith("No runs under empty/ yet")
+
+
+def test_a_run_behind_the_batches_to_be_dropped_is_asked_for_before_them(
+    main: Main, fresh: Path
+) -> None:
+    asked = ("clean", "--drop-batches", "0:0:0", fresh)
+    assert "`iqlft clean RUN --drop-batches " in refused(main, *asked)
+
+
 @pytest.mark.parametrize("flag", ["--task=antmaze-umaze", "--dataset=mine/robot-v0"])
 def test_the_demonstration_is_of_one_task(flag: str, main: Main, tmp_path: Path) -> None:
     assert "The demonstration is antmaze-corner-diverse" in refused(main, "demo", flag)
