@@ -370,7 +370,9 @@ def test_runs_of_different_phases_are_not_resumed_together(
 def test_seeds_that_make_no_sense_are_refused(
     stack: PretrainConfig, seeds: tuple[int, ...]
 ) -> None:
-    with pytest.raises(ConfigError, match=r"--seeds is .* but must be whole numbers from 0, each once"):
+    with pytest.raises(
+        ConfigError, match=r"--seeds is .* but must be whole numbers from 0, each once"
+    ):
         pretrain(dataclasses.replace(stack, seeds=seeds))
 
 
