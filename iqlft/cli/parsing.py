@@ -152,8 +152,10 @@ def _without_hyperparameters(arguments: list[str]) -> list[str]:
         if key in own or key.removeprefix("no_") in own:
             continue
         index = kept.index(each)
+        # Of an algorithm of one's own only its run tells what is a switch: a run is no value.
         alone = equals or is_switch(key.removeprefix("no_"))
-        value = [] if alone else [it for it in kept[index + 1 : index + 2] if it[:2] != "--"]
+        following = [] if alone else kept[index + 1 : index + 2]
+        value = [it for it in following if it[:2] != "--" and not Path(it, "meta.json").is_file()]
         kept[index : index + 1 + len(value)] = []
     return kept
 

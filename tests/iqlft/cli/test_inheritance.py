@@ -60,6 +60,17 @@ def test_a_run_has_its_task(fresh: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "is of the task antmaze-corner, not of antmaze-umaze" in capsys.readouterr().err
 
 
+def test_a_switch_of_an_algorithm_of_one_s_own_may_stand_before_the_run(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "config"))
+    own = with_algorithm(pretrain_config(Run.open(fresh)), "own_algorithm:Own")
+    Run.open(fresh).write_config("pretrain", to_dict(own))
+    for arguments in (["--careful", fresh], [fresh, "--careful"]):
+        _, settings = printed(capsys, *arguments)
+        assert (settings["run"], settings["careful"]) == ([str(fresh)], True)
+
+
 def test_a_variation_of_an_algorithm_has_its_settings_for_the_task(
     fresh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

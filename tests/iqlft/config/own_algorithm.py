@@ -12,6 +12,7 @@ class OwnHyperparameters(algorithms.Hyperparameters):
     """Hyperparameters of a user's own algorithm."""
 
     boldness: float = 0.5
+    careful: bool = False
     """A hyperparameter that no other algorithm has."""
 
 
