@@ -27,6 +27,15 @@ def short_task(task: str, tasks: Sequence[str]) -> str:
     return task
 
 
+def without_after(*, fine_tuned: bool) -> str:
+    """What stands where there is no score after fine-tuning.
+
+    Args:
+        fine_tuned: whether it has begun.
+    """
+    return "not evaluated after fine-tuning" if fine_tuned else "not fine-tuned"
+
+
 def series_name(one: Series, series: Sequence[Series]) -> str:
     """What tells one series from the others: a variant alone, where all are one algorithm's.
 

@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import re
+from itertools import count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from iqlft.analysis.statistics import Estimate
+
+_NOTHING = 1e-9
+"""What is smaller than this is 0 that arithmetic has missed."""
+_MOST_DIGITS = 6
+"""Decimals of the smallest numbers."""
+
 
 def duration(seconds: float | None, unknown: str = "not recorded") -> str:
     """Seconds as `12 s`, `19 min` or `1 h 57 min`."""
@@ -21,9 +34,61 @@ def clock(seconds: float | None, unknown: str = "unknown time") -> str:
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
 
 
-def with_minus(number: str) -> str:
-    """A number's text with a true minus sign, as wide as a plus."""
-    return number.replace("-", "\N{MINUS SIGN}")
+def with_minus(text: str) -> str:
+    """The text with true minus signs, as wide as a plus, not hyphens, before numbers."""
+    return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text)
+
+
+def rounded(value: float, digits: int = 0) -> float:
+    """The value rounded, a half away from 0, and never to -0, which would be shown with its sign.
+
+    Args:
+        value: of any size.
+        digits: decimals to keep.
+    """
+    if not math.isfinite(value):
+        return value
+    # What is computed as 0.285 may lie a bit below it.
+    size = math.floor(abs(value) * 10**digits + 0.5 + _NOTHING) / 10**digits
+    return math.copysign(size, value) + 0.0
+
+
+def estimate_text(
+    estimate: Estimate, *, digits: int = 1, bound_digits: int = 0, signed: bool = False
+) -> str:
+    """`55.0 [42, 68]`, or `55.0` without an interval.
+
+    There are more decimals where these would show a number as 0 that is none, bounds that differ
+    as one, or a value outside of its bounds.
+
+    Args:
+        estimate: what to show.
+        digits: least decimals of the value.
+        bound_digits: least decimals of the bounds.
+        signed: whether a value from 0 up has its sign.
+    """
+    for more in count():
+        # The bounds first catch up with the value.
+        bound = max(bound_digits, digits + more - 1) if more else bound_digits
+        places = max(digits, bound), bound, bound
+        shown = [rounded(*each) for each in zip(estimate, places, strict=True)]
+        if bound >= _MOST_DIGITS or _is_honest(estimate, shown):
+            break
+    value, *ends = (f"{number:.{place}f}" for number, place in zip(shown, places, strict=True))
+    sign = "+" if signed and shown[0] >= 0 else ""
+    return f"{sign}{value}" + f" [{', '.join(ends)}]" * estimate.has_interval
+
+
+def _is_honest(estimate: Estimate, shown: list[float]) -> bool:
+    """Whether rounded numbers say the same as those that they are of."""
+    value, lower, upper = shown
+    if any(
+        not short and abs(exact) > _NOTHING for short, exact in zip(shown, estimate, strict=True)
+    ):
+        return False
+    return not estimate.has_interval or (
+        lower <= value <= upper and (lower < upper or estimate.upper - estimate.lower < _NOTHING)
+    )
 
 
 def mebibytes(size: float) -> str:

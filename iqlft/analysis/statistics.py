@@ -39,8 +39,8 @@ class Estimate(NamedTuple):
     """
 
     value: float
-    lower: float
-    upper: float
+    lower: float = math.nan
+    upper: float = math.nan
 
     @property
     def has_interval(self) -> bool:
@@ -118,7 +118,7 @@ def t_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
     array = np.asarray(values, np.float64)
     mean = float(array.mean())
     if not np.ptp(array) > 0:  # or a value is not a number
-        return _bare(mean)
+        return Estimate(mean)
     t = student_t_quantile((1 + confidence) / 2, array.size - 1)
     half = t * float(array.std(ddof=1)) / math.sqrt(array.size)
     return Estimate(mean, mean - half, mean + half)
@@ -290,11 +290,14 @@ def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
 
     Args:
         values: `(..., N)`; of fewer than four it is the plain mean.
+
+    Returns:
+        `(...)`; NaN where any value is: nobody knows in which quarter it belongs.
     """
     array = np.sort(np.asarray(values, np.float64), axis=-1)
     cut = array.shape[-1] // 4
     middle: NDArray[np.float64] = array[..., cut : array.shape[-1] - cut].mean(axis=-1)
-    return middle
+    return np.where(np.isnan(array).any(axis=-1), np.nan, middle)
 
 
 def bootstrap_interquartile(
@@ -352,13 +355,9 @@ def _estimates(
     """Values `(K,)` with bounds `(2, K)`, which mean nothing where seeds `(S, K)` all agree."""
     spread = np.max([np.ptp(task, axis=0) for task in tasks], axis=0)
     return [
-        Estimate(float(value), float(low), float(high)) if width else _bare(value)
+        Estimate(float(value), float(low), float(high)) if width else Estimate(float(value))
         for value, low, high, width in zip(values, *bounds, spread, strict=True)
     ]
-
-
-def _bare(value: float) -> Estimate:
-    return Estimate(float(value), math.nan, math.nan)
 
 
 def _degrees_of_freedom(tasks: Sequence[NDArray[np.float64]]) -> list[int]:

@@ -111,6 +111,7 @@ class Summary:
         offline_updates: numbers of offline updates that occur, ascending.
         env_steps: numbers of online environment steps that occur, ascending; empty without any.
         num_seeds: numbers of seeds that occur: one number, for a sum perhaps more.
+        fine_tuned: whether fine-tuning of any run has begun, be it evaluated or not.
     """
 
     task: str
@@ -127,6 +128,7 @@ class Summary:
     offline_updates: tuple[int, ...]
     env_steps: tuple[int, ...]
     num_seeds: tuple[int, ...]
+    fine_tuned: bool
 
 
 def group_runs(runs: Iterable[RunCurve]) -> list[Group]:
@@ -234,6 +236,7 @@ def summarise(group: Group) -> Summary:
         offline_updates=_distinct(row.updates for row in befores),
         env_steps=_distinct(row.env_steps for row in afters),
         num_seeds=(len(runs),),
+        fine_tuned=any(run.fine_tuned for run in group.runs),
     )
 
 
@@ -340,6 +343,7 @@ def _joined(
         offline_updates=_distinct(n for s in summaries for n in s.offline_updates),
         env_steps=_distinct(n for s in summaries for n in s.env_steps if after),
         num_seeds=_distinct(n for s in summaries for n in s.num_seeds),
+        fine_tuned=any(s.fine_tuned for s in summaries),
     )
 
 
@@ -351,11 +355,6 @@ def short_count(number: float) -> str:
         if size >= unit * 0.9995:
             return f"{number / unit:.3g}{suffix}"
     return f"{number:.3g}"
-
-
-def rounded(value: float, digits: int = 0) -> float:
-    """The value rounded, never to -0, which would be shown with its sign."""
-    return round(value, digits) + 0.0
 
 
 def count_range(numbers: Sequence[int]) -> str:

@@ -14,7 +14,9 @@ import io
 import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from iqlft.analysis.names import without_after
 from iqlft.analysis.published import is_among, published_results
+from iqlft.analysis.quantities import estimate_text
 from iqlft.analysis.statistics import Estimate
 from iqlft.analysis.summary import (
     Series,
@@ -22,7 +24,6 @@ from iqlft.analysis.summary import (
     count_range,
     group_runs,
     interquartile,
-    rounded,
     summarise,
     total,
 )
@@ -63,6 +64,7 @@ class TableRow(NamedTuple):
         env_steps: online environment steps, alike.
         ours: whether it is a result of these runs.
         kind: a task's mean over seeds, a sum over tasks, or an interquartile mean of all runs.
+        fine_tuned: whether fine-tuning has begun, be it evaluated or not.
     """
 
     task: str
@@ -78,6 +80,7 @@ class TableRow(NamedTuple):
     env_steps: tuple[int, ...]
     ours: bool
     kind: Kind
+    fine_tuned: bool
 
 
 def format_table(
@@ -98,6 +101,8 @@ def format_table(
         RunError: no runs, or two of the same task, algorithm, variant, data and seed.
     """
     rows = table_rows(runs, published)
+    if style != "csv":  # Which has a column for it.
+        rows = named_rows(rows)
     return {"text": _text, "markdown": _markdown, "csv": _csv, "latex": _latex}[style](rows)
 
 
@@ -117,9 +122,7 @@ def table_rows(runs: Sequence[RunCurve], published: Published = "same") -> list[
     rows = []
     for task in tasks:
         metric = next(s.metric for s in summaries if s.task == task)
-        rows += [
-            _our_row(task, one, METRIC_NAMES[metric], found.get((task, one))) for one in series
-        ]
+        rows += [_our_row(task, found[task, one]) for one in series if (task, one) in found]
         # Published AntMaze numbers are success rates: beside another metric they would mislead.
         if metric == "success":
             rows += [_published_row(task, [row]) for r in results for row in r if row.is_of(task)]
@@ -158,35 +161,18 @@ def before_after_lines(runs: Sequence[RunCurve]) -> list[str]:
 def _sentence(row: TableRow) -> str:
     before, after, change = _scores(row)
     seeds = "1 seed" if row.seeds == (1,) else f"{count_range(row.seeds)} seeds"
-    tail = "not fine-tuned" if row.after is None else f"after {after}, change {change}"
+    tail = f"after {after}, change {change}"
+    if row.after is None:
+        tail = without_after(fine_tuned=row.fine_tuned)
     return f"{row.task}, {row.result}, {seeds}, {row.metric}: before {before} -> {tail}."
 
 
-def _our_row(
-    task: str, series: Series, metric: str, summary: Summary | None, kind: Kind = "task"
-) -> TableRow:
-    name = f"iqlft {series.name}"
-    if summary is None:
-        return TableRow(
-            task,
-            name,
-            series.origin,
-            metric,
-            before=None,
-            after=None,
-            change=None,
-            seeds=(),
-            episodes=(),
-            updates=(),
-            env_steps=(),
-            ours=True,
-            kind=kind,
-        )
+def _our_row(task: str, summary: Summary, kind: Kind = "task") -> TableRow:
     return TableRow(
         task,
-        name,
+        f"iqlft {summary.series.name}",
         summary.label,
-        metric,
+        METRIC_NAMES[summary.metric],
         summary.before,
         summary.after,
         summary.change,
@@ -196,6 +182,7 @@ def _our_row(
         summary.env_steps,
         ours=True,
         kind=kind,
+        fine_tuned=summary.fine_tuned,
     )
 
 
@@ -208,15 +195,16 @@ def _published_row(task: str, parts: Sequence[PublishedRow]) -> TableRow:
         f"{first.source}, {first.algorithm}" + " offline" * (after is None),
         first.dataset_version,
         METRIC_NAMES["success"],
-        _bare(before),
-        None if after is None else _bare(after),
-        None if after is None else _bare(after - before),
+        Estimate(before),
+        None if after is None else Estimate(after),
+        None if after is None else Estimate(after - before),
         seeds=(first.seeds,) if first.seeds else (),
         episodes=(),
         updates=(first.offline_updates,),
         env_steps=(first.env_steps,) if first.env_steps else (),
         ours=False,
         kind="total" if len(parts) > 1 else "task",
+        fine_tuned=after is not None,
     )
 
 
@@ -230,12 +218,13 @@ def _total_rows(
     metrics = {summary.metric for summary in found.values()}
     if len(tasks) < 2 or len(metrics) > 1 or "return" in metrics:
         return []
-    name, metric = f"total of {len(tasks)} tasks", METRIC_NAMES[metrics.pop()]
+    name = f"total of {len(tasks)} tasks"
     rows = []
     for one in series:
         parts = [found[task, one] for task in tasks if (task, one) in found]
         summed = total(parts) if len(parts) == len(tasks) else None
-        rows.append(_our_row(name, one, metric, summed, "total"))
+        if summed is not None:
+            rows.append(_our_row(name, summed, "total"))
     for result in results:
         matching = [row for row in result if any(map(row.is_of, tasks))]
         if len(matching) == len(tasks):
@@ -252,23 +241,20 @@ def _interquartile_rows(
         parts = [found[task, one] for task in tasks if (task, one) in found]
         iqm = interquartile(parts) if len(parts) == len(tasks) else None
         if iqm is not None:
-            rows.append(_our_row(iqm.task, one, METRIC_NAMES[iqm.metric], iqm, "iqm"))
+            rows.append(_our_row(iqm.task, iqm, "iqm"))
     return rows
-
-
-def _bare(value: float) -> Estimate:
-    return Estimate(value, math.nan, math.nan)
 
 
 def show_estimate(estimate: Estimate | None, *, signed: bool = False) -> str:
     """`55.0 [42, 68]`, `55.0` without an interval, `-` without a value."""
-    if estimate is None:
-        return "-"
-    value = rounded(estimate.value, 1)
-    text = f"{value:+.1f}" if signed else f"{value:.1f}"
-    if not estimate.has_interval:
-        return text
-    return f"{text} [{rounded(estimate.lower):.0f}, {rounded(estimate.upper):.0f}]"
+    return "-" if estimate is None else estimate_text(estimate, signed=signed)
+
+
+def named_rows(rows: Sequence[TableRow]) -> list[TableRow]:
+    """The lines, each task with what its numbers are where that is not one thing in all."""
+    if len({row.metric for row in rows}) == 1:
+        return [*rows]
+    return [row._replace(task=f"{row.task}, {row.metric}") for row in rows]
 
 
 def show_row(row: TableRow) -> tuple[str, ...]:
@@ -341,7 +327,8 @@ def _effort(row: TableRow, *, tuned: bool) -> str:
     ]
     if not row.env_steps:
         apart = tuned and row.kind != "task"
-        parts.append("tasks not equally far" if apart else "not fine-tuned")
+        lacking = without_after(fine_tuned=row.fine_tuned)
+        parts.append("tasks not equally far" if apart else lacking)
     return ", ".join(parts)
 
 

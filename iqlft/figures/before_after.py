@@ -6,7 +6,6 @@ A task has a panel; where its series are many, each of them has one (`iqlft.figu
 from __future__ import annotations
 
 import dataclasses
-import textwrap
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -24,12 +23,20 @@ from iqlft.analysis.summary import (
     total,
 )
 from iqlft.figures.dumbbell import draw_dumbbell
-from iqlft.figures.facets import looks_of, name_lines, named_directly, panels_of
-from iqlft.figures.legend import LETTERS, legend_of
+from iqlft.figures.facets import is_named, looks_of, name_lines, named_directly, panels_of
+from iqlft.figures.legend import legend_of
 from iqlft.figures.marks import place_marks, reaching
-from iqlft.figures.panels import BANDED, draw_curves, timeline_of
-from iqlft.figures.style import FORMATS, WIDE, columns_of, save_figure, style
-from iqlft.runs.folder import RunError
+from iqlft.figures.panels import BANDED, checked_smoothing, draw_curves, timeline_of
+from iqlft.figures.style import (
+    FORMATS,
+    LETTERS,
+    WIDE,
+    columns_of,
+    headline,
+    save_figure,
+    style,
+    wrapped,
+)
 from iqlft.runs.scores import METRIC_NAMES
 
 if TYPE_CHECKING:
@@ -43,8 +50,6 @@ if TYPE_CHECKING:
     from iqlft.runs.curves import RunCurve
     from iqlft.runs.scores import Metric
 
-TITLE = 0.25
-"""Inches for a title above everything."""
 DUMBBELL_WIDTHS = {1: 2.5, 2: 3.0}
 """Inches for the dumbbell beside the curves of so many tasks: names, a short axis, changes."""
 
@@ -83,8 +88,9 @@ def plot_before_after(
     with mpl.rc_context(style(width)):
         figure = before_after_figure(runs, smoothing=smoothing, published=published, width=width)
         if title:
-            figure.set_figheight(figure.get_figheight() + TITLE)
-            figure.suptitle(title)
+            lines, height = headline(title, width)
+            figure.set_figheight(figure.get_figheight() + height)
+            figure.suptitle(lines)
         return save_figure(figure, out_folder, name, kinds)
 
 
@@ -96,9 +102,7 @@ def before_after_figure(
     width: float = WIDE,
 ) -> Figure:
     """The figure of `plot_before_after`, not yet saved."""
-    if smoothing is not None and (smoothing < 1 or smoothing % 2 == 0):
-        raise RunError(f"Smoothing averages over an odd number of evaluations, not {smoothing}.")
-    smoothing = None if smoothing == 1 else smoothing
+    smoothing = checked_smoothing(smoothing)
     groups = group_runs(runs)
     tasks = list(dict.fromkeys(group.task for group in groups))
     series = list(dict.fromkeys(group.series for group in groups))
@@ -109,13 +113,13 @@ def before_after_figure(
     banded = len(series) <= BANDED and smoothing is None
     rows, means, iqms = _dumbbell_rows(groups, series)
     legend = legend_of(groups, looks_of(series), marks, named=direct, banded=banded,
-                       compared=bool(rows), means=[mean for _, mean in means], iqm=bool(iqms),
-                       smoothing=smoothing, width=width)  # fmt: skip
+                       compared=[row for _, row in rows],
+                       means=[mean for _, mean in means], iqm=bool(iqms), smoothing=smoothing,
+                       width=width)  # fmt: skip
     rows += means + iqms
     # Names of series are long: with several of them the dumbbell has the foot of the figure.
     beside = width > 5 and len(tasks) <= 2 and len(series) == 1
-    wide = int(width / columns * 0.9 * LETTERS)
-    titles = [_wrapped(one.title, wide) for one in panels]
+    titles = [wrapped(one.title, width / columns * 0.9 * LETTERS) for one in panels]
     title_lines = 1 + max(each.count("\n") for each in titles)
     curves_part, dumbbell_part, figure = _layout(
         len(panels), len(rows), legend.num_lines, title_lines, width, beside=beside
@@ -182,11 +186,6 @@ def _layout(
     return figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1]), figure
 
 
-def _wrapped(text: str, letters: int) -> str:
-    """A text in lines of at most so many letters, broken between words alone."""
-    return textwrap.fill(text, letters, break_long_words=False, break_on_hyphens=False)
-
-
 def _share_scales(panels: Sequence[Axes], metrics: Sequence[Metric], columns: int) -> None:
     """Gives panels of one metric one scale, named where it begins; returns have none in common."""
     for metric in set(metrics) - {"return"}:
@@ -196,7 +195,7 @@ def _share_scales(panels: Sequence[Axes], metrics: Sequence[Metric], columns: in
         for axes in alike:
             axes.set_ylim(low, high)
     for index, (axes, metric) in enumerate(zip(panels, metrics, strict=True)):
-        if index % columns == 0 or metric != metrics[index - 1]:
+        if is_named(index, metrics, columns):
             axes.set_ylabel(METRIC_NAMES[metric])
         elif metric != "return":
             axes.tick_params(labelleft=False)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.transforms import ScaledTranslation
 
-from iqlft.analysis.quantities import with_minus
-from iqlft.analysis.summary import rounded
+from iqlft.analysis.names import without_after
+from iqlft.analysis.quantities import estimate_text, with_minus
 from iqlft.figures.style import BLUE, DARK, ORANGE, label
 from iqlft.runs.scores import METRIC_NAMES
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
     from iqlft.analysis.statistics import Estimate
     from iqlft.analysis.summary import Summary
+
+
+_SHORT = 3.5
+"""Points by which an arrow is short of the middle of either marker."""
+_HEAD = 2.8
+"""Length of its head in points."""
 
 
 def draw_dumbbell(axes: Axes, rows: Sequence[tuple[str, Summary]], *, narrow: bool) -> None:
@@ -39,9 +45,8 @@ def draw_dumbbell(axes: Axes, rows: Sequence[tuple[str, Summary]], *, narrow: bo
                   va="bottom")  # fmt: skip
     axes.set_yticks(range(0, -len(rows), -1), [label(name) for name, _ in rows])
     axes.set_ylim(-len(rows) + 0.4, 0.6)
-    if metric != "return":
-        low, high = axes.dataLim.intervalx
-        axes.set_xlim(min(0.0, low), max(100.0, high))
+    if metric == "success":
+        axes.set_xlim(0, 100)
         axes.set_xticks(range(0, 101, 50 if narrow else 25))
     axes.set_xlabel(METRIC_NAMES[metric])
     axes.grid(visible=True, axis="x", color="0.9", linewidth=0.5)
@@ -66,6 +71,8 @@ def _draw_row(axes: Axes, y: int, summary: Summary) -> None:
             axes.plot([estimate.lower, estimate.upper], [y, y], color=colour, alpha=0.4,
                       linewidth=3, solid_capstyle="butt", clip_on=False, zorder=1.5,
                       transform=beside, gid=f"{name} interval")  # fmt: skip
+            # Beside its row it is no longer in the data's coordinates alone, which set the limits.
+            axes.update_datalim([(estimate.lower, y), (estimate.upper, y)])
         named = name in axes.get_legend_handles_labels()[1]
         axes.plot([estimate.value], [y], color=colour, marker=marker, markersize=5.5,
                   markeredgecolor="white", markeredgewidth=0.6, linestyle="none", clip_on=False,
@@ -75,27 +82,43 @@ def _draw_row(axes: Axes, y: int, summary: Summary) -> None:
         and summary.after
         and math.isfinite(summary.after.value - summary.before.value)
     ):
-        # The arrow stops short of both markers, and vanishes where they touch.
-        arrow = FancyArrowPatch((summary.before.value, y), (summary.after.value, y),
-                                arrowstyle="-|>", mutation_scale=7, shrinkA=3.5, shrinkB=3.5,
-                                color=DARK, linewidth=0.9, zorder=3)  # fmt: skip
-        axes.add_patch(arrow)
-    axes.annotate(change_text(summary.change), (1, y), xytext=(8, 0), va="center",
+        axes.add_patch(_Arrow(y, summary.before.value, summary.after.value))
+    words = change_text(summary.change, fine_tuned=summary.fine_tuned)
+    axes.annotate(words, (1, y), xytext=(8, 0), va="center",
                   xycoords=axes.get_yaxis_transform(), textcoords="offset points",
                   fontsize="small", annotation_clip=False)  # fmt: skip
 
 
-def change_text(change: Estimate | None) -> str:
-    """`+23 [20, 26]`, with a true minus sign; a word where there is no change yet."""
+class _Arrow(FancyArrowPatch):
+    """From a row's value before to that after: short of both markers, none where they touch."""
+
+    def __init__(self, y: int, before: float, after: float) -> None:
+        super().__init__((before, y), (after, y), arrowstyle="-|>", mutation_scale=7,
+                         shrinkA=_SHORT, shrinkB=_SHORT, color=DARK, linewidth=0.9,
+                         zorder=3)  # fmt: skip
+        self._ends = ((before, y), (after, y))
+
+    def get_visible(self) -> bool:
+        """Whether there is room for its head between the markers; the axes must have a scale."""
+        if self.axes is None or self.figure is None:
+            return False
+        (start, _), (end, _) = self.axes.transData.transform(self._ends)
+        points = abs(end - start) * 72 / self.figure.dpi
+        return bool(super().get_visible() and points > 2 * _SHORT + _HEAD)
+
+
+def change_text(change: Estimate | None, *, fine_tuned: bool = False) -> str:
+    """`+23 [20, 26]`, with a true minus sign; words where there is no change yet.
+
+    Args:
+        change: of a row.
+        fine_tuned: whether fine-tuning has begun, where there is none.
+    """
     if change is None:
-        return "not fine-tuned"
+        return without_after(fine_tuned=fine_tuned)
     if not math.isfinite(change.value):
         return "no number"
     ends = (change.lower, change.upper) if change.has_interval else ()
-    # Returns may be of any size, and their change must not vanish in rounding.
     size = max(map(abs, (change.value, *ends)))
-    digits = 0 if size >= 10 or not size else 1 if size >= 1 else 2
-    text = f"{rounded(change.value, digits):+.{digits}f}"
-    if ends:
-        text += f" [{', '.join(f'{rounded(end, digits):.{digits}f}' for end in ends)}]"
-    return with_minus(text)
+    digits = 0 if size >= 10 or not size else 1
+    return with_minus(estimate_text(change, digits=digits, bound_digits=digits, signed=True))

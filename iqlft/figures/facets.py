@@ -102,6 +102,17 @@ def _title(
     return f"{name} (1 seed)" if alone else name
 
 
+def is_named(index: int, metrics: Sequence[str], columns: int) -> bool:
+    """Whether a panel's scale is named: the first of a row, or of another metric than the last.
+
+    Args:
+        index: of the panel.
+        metrics: of all panels.
+        columns: of the figure.
+    """
+    return index % columns == 0 or metrics[index] != metrics[index - 1]
+
+
 def named_directly(series: Sequence[Series], panel_width: float) -> bool:
     """Whether names stand at the ends of lines: where there are several, and room for them.
 

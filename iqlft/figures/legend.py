@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +11,7 @@ from matplotlib.patches import Patch
 from iqlft.analysis.names import series_name
 from iqlft.analysis.summary import count_range
 from iqlft.figures.panels import ALONE
-from iqlft.figures.style import FAINT, GREY
+from iqlft.figures.style import FAINT, GREY, LETTERS, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,10 +22,9 @@ if TYPE_CHECKING:
     from iqlft.analysis.summary import Group, Series, Summary
     from iqlft.figures.marks import Mark
     from iqlft.figures.panels import Look
+    from iqlft.runs.scores import Metric
 
 
-LETTERS = 15
-"""Letters of a legend, or of a title, on an inch, about."""
 _SIGN = 6
 """Letters' worth of room for an entry's sign."""
 
@@ -63,7 +61,7 @@ def legend_of(
     *,
     named: bool,
     banded: bool,
-    compared: bool,
+    compared: Sequence[Summary],
     means: Sequence[Summary],
     iqm: bool = False,
     smoothing: int | None,
@@ -77,14 +75,14 @@ def legend_of(
         marks: published results that have a place.
         named: whether lines carry the names of their series.
         banded: whether means have the band of their interval.
-        compared: whether there is a dumbbell.
+        compared: what stands in the dumbbell; empty without one.
         means: means over tasks that stand in the dumbbell.
         iqm: whether interquartile means stand there too.
         smoothing: evaluations that were averaged over; None for none.
         width: of the figure, in inches.
     """
     handles = _lines(groups, looks, smoothing, named=named)
-    handles += _intervals(groups, looks, banded=banded, compared=compared)
+    handles += _intervals(groups, compared, looks, banded=banded)
     if means:
         paired = all(min(mean.num_seeds) > 1 for mean in means)
         kind = "bootstrap paired by seed" if paired else "combined from theirs"
@@ -95,10 +93,7 @@ def legend_of(
     labels = dict.fromkeys(group.label for group in groups)
     origins = dict.fromkeys(group.series.origin for group in groups)
     data = "data: " + "; ".join(labels if len(labels) <= len(origins) else origins)
-    title = textwrap.fill(
-        data, int(width * LETTERS), break_long_words=False, break_on_hyphens=False
-    )
-    return Legend(title, handles, _columns(handles, width))
+    return Legend(wrapped(data, width * LETTERS), handles, _columns(handles, width))
 
 
 def _columns(handles: Sequence[Artist], width: float) -> int:
@@ -162,26 +157,51 @@ def _words(label: str) -> Line2D:
     return Line2D([], [], linestyle="none", label=label)
 
 
+class _Shown(NamedTuple):
+    """What has intervals: a group's band, or a row of the dumbbell."""
+
+    metric: Metric
+    num_seeds: int
+    episodes: set[int]
+    changed: bool
+
+
+def _shown(groups: Sequence[Group], compared: Sequence[Summary], *, banded: bool) -> list[_Shown]:
+    """A dumbbell has perhaps fewer seeds than the curves, and only two of their evaluations."""
+    bands = [
+        _Shown(each.metric, len(each.runs), {row.episodes for run in each.runs for row in run.rows},
+               changed=False)
+        for each in groups if banded
+    ]  # fmt: skip
+    return bands + [
+        _Shown(each.metric, each.num_seeds[0], {*each.episodes}, each.change is not None)
+        for each in compared
+    ]
+
+
 def _intervals(
-    groups: Sequence[Group], looks: Mapping[Series, Look], *, banded: bool, compared: bool
+    groups: Sequence[Group],
+    compared: Sequence[Summary],
+    looks: Mapping[Series, Look],
+    *,
+    banded: bool,
 ) -> list[Artist]:
     """Intervals, as what they are: of seeds, or of one seed's episodes.
 
     With a band's sign where all bands look alike; else in words.
     """
-    if not banded and not compared:
-        return []
-    single = [group for group in groups if len(group.runs) == 1]
+    shown = _shown(groups, compared, banded=banded)
+    several = [each for each in shown if each.num_seeds > 1]
+    single = [each for each in shown if each.num_seeds == 1 and each.metric == "success"]
     labels = []
-    if len(single) < len(groups):
-        rates = any(group.metric == "success" for group in groups if group not in single)
+    if several:
+        rates = any(each.metric == "success" for each in several)
         least = ", at least Wilson's" if rates else ""
         labels.append(f"95 % Student-t interval over seeds{least}")
-    if any(group.metric == "success" for group in single):
-        rows = (row for group in single for row in group.runs[0].rows)
-        episodes = count_range(sorted({row.episodes for row in rows}))
-        where = "one seed" if len(single) == len(groups) else "where one seed"
-        if compared and any(group.tuned for group in single):
+    if single:
+        episodes = count_range(sorted(set.union(*(each.episodes for each in single))))
+        where = "where one seed" if len(single) < len(shown) else "one seed"
+        if any(each.changed for each in single):
             where += "; change: Newcombe"
         labels.append(f"95 % Wilson interval of {episodes} episodes ({where})")
     if banded and len(looks) == 1:

@@ -5,7 +5,7 @@ Scores come from the evaluations in `curves.csv`, everything else from `metrics.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import matplotlib as mpl
 import numpy as np
@@ -14,25 +14,26 @@ from matplotlib.figure import Figure
 from iqlft.analysis.names import series_name
 from iqlft.analysis.summary import group_runs, short_count
 from iqlft.config.errors import nearest
-from iqlft.figures.facets import looks_of, named_directly, panels_of, write_names
+from iqlft.figures.facets import is_named, looks_of, named_directly, panels_of, write_names
 from iqlft.figures.legend import legend_of
-from iqlft.figures.panels import smooth
+from iqlft.figures.panels import ALONE, checked_smoothing, smooth
 from iqlft.figures.style import (
     DARK,
     FAINT,
     FORMATS,
     WIDE,
     columns_of,
+    headline,
     marker_of,
     save_figure,
     style,
 )
-from iqlft.runs.folder import RunError
+from iqlft.runs.folder import METRICS, RunError
 from iqlft.runs.metrics_log import present_name, read_history
 from iqlft.runs.scores import METRIC_NAMES, Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -133,38 +134,48 @@ def metric_figure(
     title: str | None = None,
 ) -> Figure:
     """The figure of `plot_metric`, not yet saved."""
+    smoothing = checked_smoothing(smoothing)
     groups = group_runs(runs)
-    series = list(dict.fromkeys(group.series for group in groups))
     lines = {
         run.folder: _lines(run, metric or group.metric, x) for group in groups for run in group.runs
     }
-    if not any(any(phases) for phases in lines.values()):
-        raise RunError(_absent(runs, metric or groups[0].metric, x))
+    first = groups[0].metric
+    groups = [each for each in groups if any(any(lines[run.folder]) for run in each.runs)]
+    if not groups:
+        raise RunError(_absent(runs, metric or first, x))
+    series = list(dict.fromkeys(group.series for group in groups))
     panels = panels_of(groups, WIDE)
     columns = columns_of(len(panels), WIDE)
     named = named_directly(series, WIDE / columns)
-    legend = legend_of(groups, looks_of(series), [], named=named, banded=False, compared=False,
-                       means=[], smoothing=smoothing, width=WIDE)  # fmt: skip
+    # Markers are for lines of one or two values here, whatever their look.
+    looks = {
+        one: look if look == ALONE else look._replace(marker="")
+        for one, look in looks_of(series).items()
+    }
+    legend = legend_of(groups, looks, [], named=named, banded=False, compared=[], means=[],
+                       smoothing=smoothing, width=WIDE)  # fmt: skip
     rows = -(-len(panels) // columns)
-    height = rows * (2.3 if columns < 3 else 1.9) + 0.3 + 0.25 * bool(title)
+    task = panels[0].task if len({panel.task for panel in panels}) == 1 < len(panels) else ""
+    shown, room = headline(title or task, WIDE)
+    height = rows * (2.3 if columns < 3 else 1.9) + 0.3 + room * bool(title)
     figure = Figure(figsize=(WIDE, height + 0.14 * legend.num_lines), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     names = {one: series_name(one, series) for one in series}
+    metrics = [metric or panel.groups[0].metric for panel in panels]
     for index, (panel, axes) in enumerate(zip(panels, grid.flat, strict=False)):
         ends = _draw_panel(axes, panel, lines, smoothing)
         axes.set_title(panel.title)
         axes.set_xlabel(X_NAMES[x])
         if x != "seconds":
             axes.xaxis.set_major_formatter(lambda count, _: short_count(count))
-        if index % columns == 0:
-            axes.set_ylabel(_axis_name(metric or panel.groups[0].metric))
+        if is_named(index, metrics, columns):
+            axes.set_ylabel(_axis_name(metrics[index]))
         if named:
             edge = axes.get_xlim()[1]
             write_names(axes, [(*end, names[one], look.colour) for one, end, look in ends], edge)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
-    task = panels[0].task if len({panel.task for panel in panels}) == 1 < len(panels) else None
-    if shown := title or task:
+    if shown:
         figure.suptitle(shown)
     legend.draw(figure)
     return figure
@@ -185,10 +196,15 @@ def _values(run: RunCurve, metric: str) -> list[Value]:
     else:
         found = [
             Value(row["phase"], row["updates"], row["updates"], row["env_steps"], row["seconds"], y)
-            for row in read_history(run.folder).rows
+            for row in _history(run)
             if isinstance(y := row.get(present_name(metric)), int | float)
         ]
     return [each for each in found if np.isfinite(each.y)]
+
+
+def _history(run: RunCurve) -> Sequence[Mapping[str, Any]]:
+    """A run's rows of metrics; of some kept runs there are none."""
+    return read_history(run.folder).rows if (run.folder / METRICS).exists() else ()
 
 
 def _lines(run: RunCurve, metric: str, x: X) -> list[Line]:
@@ -205,7 +221,7 @@ def _absent(runs: Sequence[RunCurve], metric: str, x: X) -> str:
     known = {*get_args(Metric)} | {
         key
         for run in runs
-        for row in read_history(run.folder).rows
+        for row in _history(run)
         for key, each in row.items()
         if isinstance(each, float)
     }

@@ -20,6 +20,7 @@ from iqlft.figures.style import (
     SHADE,
     VERMILION,
 )
+from iqlft.runs.folder import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -142,6 +143,17 @@ def phase_points(run: RunCurve, phase: str, timeline: Timeline) -> list[Point]:
     return [Point(row.env_steps, row) for row in online]
 
 
+def checked_smoothing(window: int | None) -> int | None:
+    """The evaluations or values to average over; None where that is one, which changes nothing.
+
+    Raises:
+        RunError: there is none in the middle of so many.
+    """
+    if window is not None and (window < 1 or window % 2 == 0):
+        raise RunError(f"Smoothing averages over an odd number of evaluations, not {window}.")
+    return None if window == 1 else window
+
+
 def smooth(values: Sequence[float], window: int | None) -> list[float]:
     """Centred running mean over `window` evaluations, narrower at the ends; as is for None."""
     half = (window or 1) // 2
@@ -208,9 +220,8 @@ def draw_curves(
         for lines in phases:
             thin = GREY if look == ALONE and not behind else look.colour
             _draw_phase(axes, lines, metric, look, smoothing, thin=thin, few=few, banded=banded)
-    if metric != "return":
-        low, high = axes.dataLim.intervaly
-        axes.set_ylim(min(0.0, low), max(100.0, high))
+    if metric == "success":
+        axes.set_ylim(0, 100)
         axes.set_yticks(range(0, 101, 25))
     axes.grid(visible=True, color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)

@@ -5,7 +5,7 @@ Files are the same bytes each time: no dates, no versions, fonts that come with 
 
 from __future__ import annotations
 
-import re
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.axis import Tick
@@ -34,8 +34,8 @@ _UNCHANGING: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
 }
 """Metadata by which the same figure is the same file, by ending."""
-SKY = "#56B4E9"
-"""Another colour of that palette."""
+LETTERS = 15
+"""Letters of a legend on an inch, about."""
 DARK, GREY, FAINT, SHADE = "0.25", "0.6", "0.8", "0.95"
 """Greys of thin lines, of single seeds, of what stands behind, of the offline phase's ground."""
 
@@ -68,9 +68,20 @@ def style(width: float) -> Any:  # noqa: ANN401  (of some 300 literal keys)
     }
 
 
-def with_minus_signs(text: str) -> str:
-    """The text with true minus signs, not hyphens, before numbers."""
-    return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text)
+def wrapped(text: str, letters: float) -> str:
+    """A text in lines of at most about so many letters, broken between words alone."""
+    return textwrap.fill(text, int(letters), break_long_words=False, break_on_hyphens=False)
+
+
+def headline(text: str, width: float) -> tuple[str, float]:
+    """A title above a whole figure, in lines, and the inches that it takes.
+
+    Args:
+        text: what it says.
+        width: of the figure, in inches.
+    """
+    lines = wrapped(text, 0.7 * width * LETTERS)
+    return lines, 0.25 + 0.16 * lines.count("\n")
 
 
 def label(text: str) -> str:

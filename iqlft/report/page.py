@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 
-from iqlft.analysis.names import series_name
+from iqlft.analysis.names import series_name, without_after
+from iqlft.analysis.quantities import with_minus
 from iqlft.analysis.summary import count_range, group_runs, series_of, summarise
-from iqlft.analysis.table import COLUMNS, caption, show_estimate, show_row, table_rows
+from iqlft.analysis.table import COLUMNS, caption, named_rows, show_estimate, show_row, table_rows
 from iqlft.figures.before_after import plot_before_after
 from iqlft.figures.diagnostics import Advantages, diagnostics_figure, losses_of
 from iqlft.figures.maze_map import maze_figure
 from iqlft.figures.panels import Timeline
-from iqlft.figures.style import NARROW, WIDE, save_figure, style, with_minus_signs
+from iqlft.figures.style import NARROW, WIDE, save_figure, style
 from iqlft.figures.value_map import POSTURES, place_values, value_figure
 from iqlft.report.caveats import caveats, unfinished
 from iqlft.report.provenance import commands, facts
@@ -67,7 +68,7 @@ def write_report(
     """
     groups = group_runs(runs)
     ordered = [run for group in groups for run in group.runs]
-    names, rows = _names(groups), table_rows(ordered)
+    names, rows = _names(groups), named_rows(table_rows(ordered))
     overview = _overview(groups, names, out_folder)
     tasks = list(dict.fromkeys(group.task for group in groups))
     title = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
@@ -75,7 +76,7 @@ def write_report(
         title=f"{title}: before and after fine-tuning",
         overview=overview,
         columns=COLUMNS[1:],
-        rows=[(row.ours, [with_minus_signs(cell) for cell in show_row(row)]) for row in rows],
+        rows=[(row.ours, [with_minus(cell) for cell in show_row(row)]) for row in rows],
         caption=caption(rows),
         caveats=_caveats(groups, names),
         articles=_articles(ordered, out_folder, say),
@@ -121,12 +122,12 @@ def _headline(group: Group, name: str) -> str:
     metric = METRIC_NAMES[summary.metric]
     text = f"{metric[0].upper()}{metric[1:]}: {show_estimate(summary.before)} before"
     if summary.after is None:
-        text += "; not fine-tuned"
+        text += f"; {without_after(fine_tuned=summary.fine_tuned)}"
     else:
         change = show_estimate(summary.change, signed=True)
         steps = count_range(summary.env_steps)
         text += f", {show_estimate(summary.after)} after {steps} steps, change {change}"
-    return with_minus_signs(f"{name}. {text}" if name else text)
+    return with_minus(f"{name}. {text}" if name else text)
 
 
 def _overview(groups: Sequence[Group], names: Sequence[str], folder: Path) -> Section:
@@ -234,7 +235,7 @@ def _alt(shown: str, history: History) -> str:
         values = [each for phase in ("offline", "online") for each in history.column(key, phase)[1]]
         if values:
             seen.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}")
-    return with_minus_signs(f"{shown} over training" + (f": {', '.join(seen)}." if seen else "."))
+    return with_minus(f"{shown} over training" + (f": {', '.join(seen)}." if seen else "."))
 
 
 def _logged(history: History) -> tuple[str, str]:
@@ -243,11 +244,11 @@ def _logged(history: History) -> tuple[str, str]:
     if history.has("dataset/q"):
         of_value, gap = "", ""
         if history.has("dataset/value"):
-            of_value, gap = " and of V", "; their difference, with its running mean"
+            of_value, gap = " and mean V", "; their difference, with its running mean"
         shown += ["Q", "V"] if of_value else ["Q"]
         words.append(
-            f"Mean of Q (the lower of both target critics){of_value} on 1,024 transitions, of the "
-            f"dataset always the same, of new ones others each time{gap}."
+            f"Mean Q of the target critics{of_value} on 1,024 transitions, of the dataset always "
+            f"the same, of new ones others each time{gap}."
         )
     if history.has("actor/log_std"):
         shown.append("log standard deviation")
@@ -360,7 +361,7 @@ def _value_map(data: RunData, folder: Path) -> Section:
     shown = values[(np.sum(visits, axis=0) > 0) & np.isfinite(values)]
     low, high = shown.min(initial=np.inf), shown.max(initial=-np.inf)
     seen = f"The maze from above, coloured by V, which goes from {low:.3g} to {high:.3g}."
-    return Section(picture=Picture(png, with_minus_signs(seen), words), left_out=left_out)
+    return Section(picture=Picture(png, with_minus(seen), words), left_out=left_out)
 
 
 def _no_maze(data: RunData) -> Section:

@@ -34,6 +34,7 @@ class RunCurve:
         rows: evaluations in order, offline before online; never empty.
         variant: what `--name` or `--into` calls it, without the seed; empty where neither does.
         evaluations: the episodes of evaluations; runs of older versions have not kept them.
+        fine_tuned: whether fine-tuning has begun.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class RunCurve:
     rows: tuple[Score, ...]
     variant: str = ""
     evaluations: Mapping[Place, Sequence[EpisodeScore]] = field(default_factory=dict, repr=False)
+    fine_tuned: bool = False
 
     @property
     def offline(self) -> tuple[Score, ...]:
@@ -117,6 +119,7 @@ def read_run(folder: Path | str) -> RunCurve:
             rows=rows,
             variant=str(meta.get("variant", "")),
             evaluations=evaluations,
+            fine_tuned=isinstance(meta.get("finetune"), dict),
         )
     except KeyError as error:
         raise RunError(

@@ -482,6 +482,8 @@ def refuse_existing(folder: Path, flags: str = "--seed or --name") -> None:
 def newest_pretrained(root: Path, task: str = "") -> Path:
     """The folder of the newest run under `root` that is pretrained and not fine-tuned yet.
 
+    Runs that cannot be read are passed over.
+
     Args:
         root: holds `<task>/<run>/`.
         task: only runs of this task; empty: of any.
@@ -490,18 +492,24 @@ def newest_pretrained(root: Path, task: str = "") -> Path:
         RunError: there is none.
     """
     found = sorted(root.glob(f"{task or '*'}/*/meta.json"), key=lambda path: path.stat().st_mtime)
-    runs = [Run(path.parent) for path in found if not path.parent.name.startswith(".")]
-    ready = [
-        run.folder
-        for run in runs
-        if run.meta.get("status") == "finished" and run.config("finetune") is None
-    ]
+    ready = [path.parent for path in found if _is_only_pretrained(path.parent)]
     if not ready:
         raise RunError(
             f"There is no run under {root}/{task} that is pretrained and not fine-tuned yet; "
             "make one with `iqlft pretrain`, or name a run and a copy with --into."
         )
     return ready[-1]
+
+
+def _is_only_pretrained(folder: Path) -> bool:
+    """Whether a run is pretrained and no more; of one that cannot be read nobody knows."""
+    if folder.name.startswith("."):
+        return False
+    run = Run(folder)
+    try:
+        return run.meta.get("status") == "finished" and run.config("finetune") is None
+    except RunError:
+        return False
 
 
 def surroundings() -> dict[str, Any]:

@@ -266,3 +266,13 @@ def test_the_interval_of_an_interquartile_mean_covers(tasks: int, seeds: int) ->
 
     # Of tasks that lie far apart less, for a quarter of few runs is cut where the gap is.
     assert np.mean(covered) > (0.87 if (tasks, seeds) == (3, 4) else 0.925)
+
+
+def test_a_run_without_a_number_is_not_cut_off_as_the_best() -> None:
+    assert math.isnan(float(interquartile_mean([20, 21, 22, math.nan])))
+    assert interquartile_mean([[1, 2, 3, 4], [1, 2, 3, math.nan]])[0] == 2.5
+    before, after, change = bootstrap_interquartile(
+        [np.array([[10.0, 20.0], [11.0, 21.0], [12.0, 22.0], [13.0, math.nan]])]
+    )
+    assert before.value == 11.5
+    assert np.isnan([*after, *change]).all()

@@ -16,7 +16,6 @@ from iqlft.analysis.summary import (
     estimate_scores,
     group_runs,
     interquartile,
-    rounded,
     short_count,
     summarise,
     total,
@@ -243,11 +242,6 @@ def test_data_of_several_sets_are_not_called_by_the_first_one_alone(make_run: Ma
     (group,) = group_runs([read_run(make_run(label=label))])
 
     assert (group.series.origin, group.label) == ("D4RL + imported", label)
-
-
-def test_nothing_is_rounded_to_minus_zero() -> None:
-    assert [f"{rounded(-0.04, digits):+.1f}" for digits in (0, 1)] == ["+0.0", "+0.0"]
-    assert [rounded(-0.06, 1), rounded(2.5)] == [-0.1, 2.0]
 
 
 def test_a_total_is_the_sum_over_tasks(make_run: MakeRun) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from iqlft.analysis.published import published_results, published_rows
 from iqlft.analysis.statistics import newcombe_difference, wilson_interval
-from iqlft.analysis.table import format_table, show_row, table_rows
+from iqlft.analysis.table import before_after_lines, format_table, show_row, table_rows
 from iqlft.runs.curves import RunCurve, read_run
 
 MakeRun = Callable[..., Path]
@@ -113,21 +113,14 @@ def test_the_total_is_over_the_tasks_shown_and_so_are_the_published_totals(
     assert rows[-len(totals) :] == totals
 
 
-def test_a_missing_task_is_a_dash_and_leaves_no_total(
+def test_a_missing_task_has_no_row_and_leaves_no_total(
     two_tasks: list[RunCurve], make_run: MakeRun
 ) -> None:
     awac = read_run(make_run(algorithm="awac", online=[0.1, 0.2]))
     rows = [row for row in table_rows([*two_tasks, awac], "none") if row.result == "iqlft AWAC"]
 
-    assert [row.task for row in rows] == [
-        "antmaze-umaze",
-        "antmaze-medium-play",
-        "total of 2 tasks",
-    ]
+    assert [row.task for row in rows] == ["antmaze-umaze"]
     assert rows[0].before is not None
-    assert [row.before for row in rows[1:]] == [None, None]
-    text = format_table([*two_tasks, awac], published="none")
-    assert "iqlft AWAC, regenerated with the D4RL procedure  -                 -" in text
 
 
 def test_a_run_that_is_not_fine_tuned_has_a_dash_after(make_run: MakeRun) -> None:
@@ -156,7 +149,7 @@ def test_beside_a_run_that_ends_with_pretraining_stand_published_ones_that_end_t
     assert [name[1], other[1]] == ["iqlft BC", "iqlft 10%BC"]
     assert published == [
         ("antmaze-umaze", "IQL paper (ICLR 2022), BC offline", "antmaze-v0", "54.6", "-"),
-        ("antmaze-umaze", "CORL README, BC offline", "antmaze-v2", "55.2", "-"),
+        ("antmaze-umaze", "CORL README, BC offline", "antmaze-v2", "55.3", "-"),
     ]
     assert [row[3] for row in others] == ["62.8", "65.8"]
     text = format_table(runs)
@@ -312,3 +305,30 @@ def test_for_latex_nothing_of_a_name_is_a_command(make_run: MakeRun) -> None:
     assert cells[:2] == [r"my\_task", r"iqlft IQL 50\%\_a\&b"]
     assert cells[3].startswith("$50.0 [")
     assert lines[-1] == r"\end{tabular}"
+
+
+def test_a_task_says_what_its_numbers_are_where_that_differs(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(online=[0.5, 0.9])),
+        read_run(make_run("door", metric="normalized_score", online=[5, 9])),
+    ]
+    for style in ("text", "markdown", "latex"):
+        text = format_table(runs, style, published="none")
+        assert "antmaze-umaze, success rate (" in text
+        assert "door, normalized score" in text
+        assert "umaze, success" not in format_table(runs[:1], style)
+    tasks = [row["task"] for row in records(format_table(runs, "csv", published="none"))]
+    assert tasks == ["antmaze-umaze", "door"]
+
+
+def test_fine_tuning_that_is_not_evaluated_is_not_said_not_to_have_been(
+    make_run: MakeRun,
+) -> None:
+    folder = make_run()
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps(meta | {"finetune": {}}))
+    run = read_run(folder)
+
+    assert "1M offline updates, not evaluated after fine-tuning\n" in format_table([run])
+    (line,) = before_after_lines([run])
+    assert line.endswith("before 50.0 [40, 60] -> not evaluated after fine-tuning.")

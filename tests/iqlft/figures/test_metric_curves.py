@@ -89,6 +89,45 @@ def test_a_metric_that_no_run_has_is_refused_with_the_nearest_one(make_run: Make
         metric_figure([run], metric="critic/p")
 
 
+def test_a_run_without_metrics_has_none_that_could_be_meant(make_run: MakeRun) -> None:
+    with pytest.raises(RunError, match=r"No run has a metric 'sucess'\. Did you mean 'success'\?"):
+        metric_figure([read_run(make_run(online=[0.5, 0.9]))], metric="sucess")
+
+
+@pytest.mark.parametrize("smoothing", [-3, 0, 4])
+def test_smoothing_is_over_an_odd_number_here_too(make_run: MakeRun, smoothing: int) -> None:
+    with pytest.raises(RunError, match=f"odd number of evaluations, not {smoothing}"):
+        metric_figure([measured(make_run)], metric="critic/q", smoothing=smoothing)
+
+
+def test_each_scale_is_named_where_another_metric_begins(make_run: MakeRun) -> None:
+    runs = [
+        read_run(make_run(task, metric=metric, online=[0.5, 0.9]))
+        for task, metric in (("antmaze-umaze", "success"), ("door", "return"), ("pen", "return"))
+    ]
+    figure = metric_figure(runs, x="updates")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["success rate (%)", "return", ""]
+
+
+def test_what_has_no_line_has_no_panel(make_run: MakeRun) -> None:
+    runs = [measured(make_run), read_run(make_run("antmaze-large-play", online=[0.5, 0.9]))]
+    figure = metric_figure(runs, metric="critic/q", x="env_steps")
+    assert [axes.get_title() for axes in figure.axes] == ["antmaze-umaze"]
+
+
+def test_the_legend_has_the_markers_of_the_lines(make_run: MakeRun) -> None:
+    long = "a variant with a name of many words, longer than its panel, which has the legend"
+    runs = [
+        read_run(make_run(variant=name, offline=[0.1, 0.2, 0.3], online=[0.3, 0.5, 0.9]))
+        for name in ("", long)
+    ]
+    figure = metric_figure(runs)
+    drawn = {line.get_marker() for line in figure.axes[0].lines if line.get_gid() == "mean"}
+    signs = [one for one in figure.legends[0].get_lines() if one.get_linestyle() != "None"]
+    assert len(signs) == 2
+    assert {sign.get_marker() for sign in signs} == drawn
+
+
 @pytest.mark.parametrize(
     ("out", "expected"),
     [

@@ -323,7 +323,7 @@ def test_the_switch_is_that_of_the_evaluations_and_no_lag_is_told_of_without_one
     log(folder, ROWS)
     page = Page(write_report([read_run(folder)], tmp_path / "out").read_text())
     words = " ".join([*page.named("figcaption"), *(img["alt"] for img in page.attributes("img"))])
-    assert "Mean of Q" in words
+    assert "Mean Q of the target critics" in words
     assert "lag" not in words.lower()
     assert timeline(read_run(folder), read_history(folder)) == Timeline(1500, 700)
 

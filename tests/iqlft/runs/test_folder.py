@@ -209,6 +209,10 @@ def test_the_newest_pretrained_run_is_the_one_written_last(tmp_path: Path) -> No
         os.utime(run.folder / "meta.json", (order, order))
     assert newest_pretrained(tmp_path).name == "c"
     assert newest_pretrained(tmp_path, "one").name == "b"
+    for name, meta in (("damaged", "{"), ("without-config", '{"status": "finished"}')):
+        (tmp_path / "one" / name).mkdir()
+        (tmp_path / "one" / name / "meta.json").write_text(meta)
+    assert newest_pretrained(tmp_path, "one").name == "b"
     Run.open(tmp_path / "two" / "c").write_meta({"status": "interrupted"})
     assert newest_pretrained(tmp_path).name == "b"
 
