@@ -60,7 +60,6 @@ def plot_before_after(
     *,
     smoothing: int | None = None,
     published: Marked = "same",
-    width: float = WIDE,
     title: str | None = None,
     name: str = "before_after",
     kinds: Sequence[str] = FORMATS,
@@ -73,7 +72,6 @@ def plot_before_after(
         smoothing: odd number of evaluations to average over; None (or 1) draws them as they are.
             The dumbbell is never smoothed.
         published: which published results to mark in the curves, where their protocol ends.
-        width: of the figure, in inches: `WIDE` or `NARROW`.
         title: above the figure.
         name: of the files, without their ending.
         kinds: endings of the files.
@@ -85,10 +83,10 @@ def plot_before_after(
         RunError: no runs, two of the same task, algorithm, variant, data and seed, or an even
             smoothing.
     """
-    with mpl.rc_context(style(width)):
-        figure = before_after_figure(runs, smoothing=smoothing, published=published, width=width)
+    with mpl.rc_context(style(WIDE)):
+        figure = before_after_figure(runs, smoothing=smoothing, published=published)
         if title:
-            lines, height = headline(title, width)
+            lines, height = headline(title)
             figure.set_figheight(figure.get_figheight() + height)
             figure.suptitle(lines)
         return save_figure(figure, out_folder, name, kinds)
@@ -99,30 +97,29 @@ def before_after_figure(
     *,
     smoothing: int | None = None,
     published: Marked = "same",
-    width: float = WIDE,
 ) -> Figure:
     """The figure of `plot_before_after`, not yet saved."""
     smoothing = checked_smoothing(smoothing)
     groups = group_runs(runs)
     tasks = list(dict.fromkeys(group.task for group in groups))
     series = list(dict.fromkeys(group.series for group in groups))
-    panels = panels_of(groups, width)
+    panels = panels_of(groups)
     marks = place_marks(panels, published)
-    columns = columns_of(len(panels), width)
-    direct = named_directly(series, width / columns)
+    columns = columns_of(len(panels))
+    direct = named_directly(series, WIDE / columns)
     banded = len(series) <= BANDED and smoothing is None
     rows, means, iqms = _dumbbell_rows(groups, series)
     legend = legend_of(groups, looks_of(series), marks, named=direct, banded=banded,
                        compared=[row for _, row in rows],
-                       means=[mean for _, mean in means], iqm=bool(iqms), smoothing=smoothing,
-                       width=width)  # fmt: skip
+                       means=[mean for _, mean in means], iqm=bool(iqms),
+                       smoothing=smoothing)  # fmt: skip
     rows += means + iqms
     # Names of series are long: with several of them the dumbbell has the foot of the figure.
-    beside = width > 5 and len(tasks) <= 2 and len(series) == 1
-    titles = [wrapped(one.title, width / columns * 0.9 * LETTERS) for one in panels]
+    beside = len(tasks) <= 2 and len(series) == 1
+    titles = [wrapped(one.title, WIDE / columns * 0.9 * LETTERS) for one in panels]
     title_lines = 1 + max(each.count("\n") for each in titles)
     curves_part, dumbbell_part, figure = _layout(
-        len(panels), len(rows), legend.num_lines, title_lines, width, beside=beside
+        len(panels), len(rows), legend.num_lines, title_lines, beside=beside
     )
     if len(tasks) == 1 < len(panels):
         curves_part.suptitle(tasks[0])
@@ -135,7 +132,7 @@ def before_after_figure(
     ):
         draw_curves(axes, panel.groups, panel.looks, timeline, behind=panel.behind,
                     banded=banded,
-                    smoothing=smoothing, narrow=width / columns < 2)  # fmt: skip
+                    smoothing=smoothing, narrow=WIDE / columns < 2)  # fmt: skip
         axes.set_title(panel_title, pad=13)
     used = list(grid.flat[: len(panels)])
     _share_scales(used, [panel.groups[0].metric for panel in panels], columns)
@@ -148,7 +145,7 @@ def before_after_figure(
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     if dumbbell_part is not None:
-        draw_dumbbell(dumbbell_part.subplots(), rows, narrow=width <= 5 or beside)
+        draw_dumbbell(dumbbell_part.subplots(), rows, narrow=beside)
     legend.draw(figure)
     return figure
 
@@ -158,7 +155,6 @@ def _layout(
     num_rows: int,
     num_lines: int,
     title_lines: int,
-    width: float,
     *,
     beside: bool,
 ) -> tuple[SubFigure, SubFigure | None, Figure]:
@@ -167,19 +163,19 @@ def _layout(
     The legend below them has `num_lines`, its title's among them, and a panel's title at most
     `title_lines`.
     """
-    columns = columns_of(num_panels, width)
+    columns = columns_of(num_panels)
     panel_rows = -(-num_panels // columns)
     panels = panel_rows * (2.05 if beside else 1.85 if columns < 3 else 1.75)
     panels += panel_rows * 0.16 * (title_lines - 1)
     legend = 0.3 + 0.14 * max(0, num_lines - 3)
     foot = 0.0 if beside or not num_rows else 0.7 + 0.24 * num_rows
-    figure = Figure(figsize=(width, panels + foot + legend), layout="constrained")
+    figure = Figure(figsize=(WIDE, panels + foot + legend), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05)  # type: ignore[union-attr,call-arg]
     if not num_rows:
         return figure.add_subfigure(figure.add_gridspec(1, 1)[0]), None, figure
     if beside:
         grid = figure.add_gridspec(
-            1, 2, width_ratios=(width - DUMBBELL_WIDTHS[num_panels], DUMBBELL_WIDTHS[num_panels])
+            1, 2, width_ratios=(WIDE - DUMBBELL_WIDTHS[num_panels], DUMBBELL_WIDTHS[num_panels])
         )
     else:
         grid = figure.add_gridspec(2, 1, height_ratios=(panels, foot))

@@ -60,12 +60,11 @@ def looks_of(series: Sequence[Series]) -> dict[Series, Look]:
     return dict.fromkeys(series, ALONE) if alone else dict(zip(series, LOOKS, strict=False))
 
 
-def panels_of(groups: Sequence[Group], width: float) -> list[Panel]:
+def panels_of(groups: Sequence[Group]) -> list[Panel]:
     """The panels of a figure: one per task, or one per task and series where those are many.
 
     Args:
         groups: task by task.
-        width: of the figure, in inches.
     """
     tasks = list(dict.fromkeys(group.task for group in groups))
     series = list(dict.fromkeys(group.series for group in groups))
@@ -73,7 +72,7 @@ def panels_of(groups: Sequence[Group], width: float) -> list[Panel]:
     panels = []
     for task in tasks:
         mine = tuple(group for group in groups if group.task == task)
-        title = _title(mine, groups, tasks, roomy=width > 5 and len(series) <= TOLD_APART)
+        title = _title(mine, groups, tasks, roomy=len(series) <= TOLD_APART)
         whole = Panel(task, title, mine, tuple(looks[group.series] for group in mine))
         if len(series) <= TOLD_APART:
             panels.append(whole)

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from iqlft.analysis.names import series_name
 from iqlft.analysis.summary import count_range
 from iqlft.figures.panels import ALONE
-from iqlft.figures.style import FAINT, GREY, LETTERS, wrapped
+from iqlft.figures.style import FAINT, GREY, LETTERS, WIDE, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +65,6 @@ def legend_of(
     means: Sequence[Summary],
     iqm: bool = False,
     smoothing: int | None,
-    width: float,
 ) -> Legend:
     """The legend of some groups.
 
@@ -79,7 +78,6 @@ def legend_of(
         means: means over tasks that stand in the dumbbell.
         iqm: whether interquartile means stand there too.
         smoothing: evaluations that were averaged over; None for none.
-        width: of the figure, in inches.
     """
     handles = _lines(groups, looks, smoothing, named=named)
     handles += _intervals(groups, compared, looks, banded=banded)
@@ -93,18 +91,16 @@ def legend_of(
     labels = dict.fromkeys(group.label for group in groups)
     origins = dict.fromkeys(group.series.origin for group in groups)
     data = "data: " + "; ".join(labels if len(labels) <= len(origins) else origins)
-    return Legend(wrapped(data, width * LETTERS), handles, _columns(handles, width))
+    return Legend(wrapped(data, WIDE * LETTERS), handles, _columns(handles))
 
 
-def _columns(handles: Sequence[Artist], width: float) -> int:
-    """In how many columns entries stand, so that they fit into a width in inches."""
-    if width <= 5:
-        return 1
+def _columns(handles: Sequence[Artist]) -> int:
+    """In how many columns entries stand, so that they fit into the figure."""
     lengths = [len(str(each.get_label())) for each in handles]
     for columns in (3, 2) if len(handles) == 3 else (2,):
         rows = -(-len(handles) // columns)
         longest = sum(max(lengths[i : i + rows]) for i in range(0, len(handles), rows))
-        if longest + columns * _SIGN <= width * LETTERS:
+        if longest + columns * _SIGN <= WIDE * LETTERS:
             return columns
     return 1
 

@@ -144,8 +144,8 @@ def metric_figure(
     if not groups:
         raise RunError(_absent(runs, metric or first, x))
     series = list(dict.fromkeys(group.series for group in groups))
-    panels = panels_of(groups, WIDE)
-    columns = columns_of(len(panels), WIDE)
+    panels = panels_of(groups)
+    columns = columns_of(len(panels))
     named = named_directly(series, WIDE / columns)
     # Markers are for lines of one or two values here, whatever their look.
     looks = {
@@ -153,10 +153,10 @@ def metric_figure(
         for one, look in looks_of(series).items()
     }
     legend = legend_of(groups, looks, [], named=named, banded=False, compared=[], means=[],
-                       smoothing=smoothing, width=WIDE)  # fmt: skip
+                       smoothing=smoothing)  # fmt: skip
     rows = -(-len(panels) // columns)
     task = panels[0].task if len({panel.task for panel in panels}) == 1 < len(panels) else ""
-    shown, room = headline(title or task, WIDE)
+    shown, room = headline(title or task)
     height = rows * (2.3 if columns < 3 else 1.9) + 0.3 + room * bool(title)
     figure = Figure(figsize=(WIDE, height + 0.14 * legend.num_lines), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)

@@ -73,14 +73,9 @@ def wrapped(text: str, letters: float) -> str:
     return textwrap.fill(text, int(letters), break_long_words=False, break_on_hyphens=False)
 
 
-def headline(text: str, width: float) -> tuple[str, float]:
-    """A title above a whole figure, in lines, and the inches that it takes.
-
-    Args:
-        text: what it says.
-        width: of the figure, in inches.
-    """
-    lines = wrapped(text, 0.7 * width * LETTERS)
+def headline(text: str) -> tuple[str, float]:
+    """A title above a whole figure of width `WIDE`, in lines, and the inches that it takes."""
+    lines = wrapped(text, 0.7 * WIDE * LETTERS)
     return lines, 0.25 + 0.16 * lines.count("\n")
 
 
@@ -104,15 +99,8 @@ def marker_of(num_points: int) -> str:
     return "o" if num_points < 3 else ""
 
 
-def columns_of(num_panels: int, width: float) -> int:
-    """In how many columns so many panels stand; four a row where they are many.
-
-    Args:
-        num_panels: of the figure.
-        width: of the figure, in inches.
-    """
-    if width <= 5:
-        return min(num_panels, 2)
+def columns_of(num_panels: int) -> int:
+    """In how many columns so many panels stand in width `WIDE`; four where they are many."""
     if num_panels in {7, 8} or num_panels > 9:
         return 4
     return 2 if num_panels == 4 else min(num_panels, 3)

@@ -14,7 +14,7 @@ from iqlft.analysis.published import Marked
 from iqlft.analysis.statistics import t_interval, wilson_interval
 from iqlft.figures.before_after import before_after_figure, plot_before_after
 from iqlft.figures.panels import smooth, ticks
-from iqlft.figures.style import NARROW, WIDE, style
+from iqlft.figures.style import WIDE, style
 from iqlft.runs.curves import RunCurve, read_run
 from iqlft.runs.folder import RunError
 
@@ -46,15 +46,14 @@ def titles(figure: Figure) -> list[str]:
     return [axes.get_title() for axes in figure.axes if axes.get_title()]
 
 
-@pytest.mark.parametrize("width", [WIDE, NARROW])
-def test_a_png_and_a_pdf_of_the_asked_width_are_written(
-    three_seeds: list[RunCurve], tmp_path: Path, width: float
+def test_a_png_and_a_pdf_as_wide_as_a_page_are_written(
+    three_seeds: list[RunCurve], tmp_path: Path
 ) -> None:
-    png, pdf = plot_before_after(three_seeds, tmp_path / "plots", width=width)
+    png, pdf = plot_before_after(three_seeds, tmp_path / "plots")
 
     assert [png.name, pdf.name] == ["before_after.png", "before_after.pdf"]
     with Image.open(png) as image:
-        assert image.width == pytest.approx(width * 300, abs=1)
+        assert image.width == pytest.approx(WIDE * 300, abs=1)
         assert image.info["dpi"][0] == pytest.approx(300, abs=0.1)
     assert pdf.read_bytes().startswith(b"%PDF")
     assert b"/FontFile2" in pdf.read_bytes()
@@ -236,13 +235,10 @@ def test_several_algorithms_differ_in_more_than_colour(
     assert [len(set(parts)) for parts in zip(*looks, strict=True)] == [2, 2, 2]
 
 
-@pytest.mark.parametrize("width", [WIDE, NARROW])
-def test_variants_are_named_below_the_curves_inside_the_figure(
-    make_run: MakeRun, width: float
-) -> None:
+def test_variants_are_named_below_the_curves_inside_the_figure(make_run: MakeRun) -> None:
     names = ["", "eight workers, no evaluation", "half"]
     runs = [read_run(make_run(variant=name, online=[0.1, 0.2])) for name in names]
-    figure = before_after_figure(runs, width=width)
+    figure = before_after_figure(runs)
     figure.draw_without_rendering()
     curves, dumbbell = figure.axes
     labels = dumbbell.get_yticklabels()
@@ -268,7 +264,6 @@ def test_any_number_of_tasks_has_a_panel_each(
     runs = [read_run(make_run(f"maze-{i}", online=[0.1, 0.2])) for i in range(num_tasks)]
 
     assert len(before_after_figure(runs).axes) == num_axes
-    assert len(before_after_figure(runs, width=NARROW).axes) == num_axes
 
 
 @pytest.mark.parametrize("scale", [1, 140])
@@ -474,9 +469,9 @@ def test_up_to_four_series_are_named_at_the_ends_of_their_lines(make_run: MakeRu
 
 
 def test_names_that_take_too_much_of_a_panel_stand_in_the_legend(make_run: MakeRun) -> None:
-    long = "a variant with a name of many words, longer than its panel"
+    long = "a variant with a name of many words, longer than its panel, which has the legend"
     runs = [read_run(make_run(variant=name)) for name in ("", long)]
-    figure = before_after_figure(runs, width=NARROW)
+    figure = before_after_figure(runs)
 
     assert not [text for text in figure.axes[0].texts if text.get_gid() == "name"]
     assert f"{long}: 1 seed" in words(figure)
@@ -578,10 +573,7 @@ def test_panels_of_one_metric_have_one_scale(make_run: MakeRun) -> None:
     assert walker.get_ylabel() == ""
 
 
-@pytest.mark.parametrize("width", [WIDE, NARROW])
-def test_six_sets_of_one_origin_are_one_series_inside_the_figure(
-    make_run: MakeRun, width: float
-) -> None:
+def test_six_sets_of_one_origin_are_one_series_inside_the_figure(make_run: MakeRun) -> None:
     names = [
         f"{maze}-{kind}" for maze in ("umaze", "medium", "large") for kind in ("play", "diverse")
     ]
@@ -591,8 +583,8 @@ def test_six_sets_of_one_origin_are_one_series_inside_the_figure(
         )
         for name in names
     ]
-    with mpl.rc_context(style(width)):
-        figure = before_after_figure(runs, width=width)
+    with mpl.rc_context(style(WIDE)):
+        figure = before_after_figure(runs)
         figure.canvas.draw()
 
     legend = figure.legends[0]
