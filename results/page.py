@@ -15,6 +15,7 @@ import course
 from keep import keep
 
 from iqlft.analysis.published import PublishedRow, published_results
+from iqlft.analysis.quantities import rounded
 from iqlft.analysis.summary import count_range, group_runs, short_count, summarise
 from iqlft.analysis.table import format_table, show_estimate
 from iqlft.figures.before_after import plot_before_after
@@ -106,7 +107,8 @@ def reached(runs: Sequence[RunCurve]) -> str:
 
 
 def _pair(row: PublishedRow) -> str:
-    return f"{row.before:.1f} -> {row.after:.1f}"
+    ends = [each for each in (row.before, row.after) if each is not None]
+    return " -> ".join(f"{rounded(each, 1):.1f}" for each in ends)
 
 
 if __name__ == "__main__":
