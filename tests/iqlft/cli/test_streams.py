@@ -88,8 +88,7 @@ def test_commands_that_make_files_make_them_and_those_that_print_say_that_they_w
     assert (tmp_path / "figures" / "before_after.png").is_file()
     assert run("table", folder, "--out", tmp_path / "table.md") == 0
     assert (tmp_path / "table.md").read_text()
-    cut = (["table", folder], ["--version"], ["--help"], ["pretrain", "--help"], ["doctor"],
-           ["finetune", "--print-config"], ["data", "list"])  # fmt: skip
+    cut = ["table", folder], ["--help"], ["pretrain", "--help"], ["finetune", "--print-config"]
     for arguments in cut:
         assert run(*arguments) == 141, arguments
     assert run("no-such-command") == 2

@@ -146,7 +146,7 @@ def configs(kind: type, algorithm: str) -> st.SearchStrategy[Any]:
     ("kind", "algorithm"), [(FinetuneConfig, ""), *((PretrainConfig, name) for name in ALGORITHMS)]
 )
 @given(data=st.data())
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 def test_yaml_brings_back_the_same_config(
     kind: type, algorithm: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
