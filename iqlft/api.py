@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -85,7 +86,8 @@ def pretrain_config(
     Args:
         task: name of a file in `configs/`; with `dataset` any other name.
         algorithm: name of an algorithm, or `package.module:Class`.
-        settings: fields of `PretrainConfig` and hyperparameters that win, such as `num_updates`.
+        settings: fields of `PretrainConfig`, and hyperparameters by their own names, that win, such
+            as `num_updates` and `expectile`.
 
     Raises:
         ConfigError: a task, an algorithm or a setting does not exist, or has no sensible value.
@@ -114,15 +116,18 @@ def finetune_config(
     Args:
         runs: folders of pretrained runs.
         algorithm: to go on with; empty: that of pretraining.
-        settings: fields of `FinetuneConfig` and hyperparameters that win, such as `env_steps`.
+        settings: fields of `FinetuneConfig`, and hyperparameters by their own names, that win, such
+            as `env_steps` and `expectile`.
 
     Raises:
         RunError: there is no run in one of the folders, or it cannot be read.
         ConfigError: an algorithm or a setting does not exist, or has no sensible value; or the runs
             bring along different settings.
     """
-    if not runs:
-        raise configs.ConfigError("finetune_config needs the folder of a pretrained run.")
+    if not runs or not all(isinstance(each, Path | str) for each in runs):
+        raise configs.ConfigError(
+            "finetune_config needs folders of pretrained runs, each an argument."
+        )
     folders = tuple(map(Path, runs))
     found = inherited(folders, algorithm)
     found.require_settled(settings)
@@ -196,7 +201,7 @@ class Algorithm:
         else:
             _require_count("num_updates", num_updates)
         self._settings = _override(usual.hyperparameters, hyperparameters, name)
-        machine = {"seed": seed, "device": device, "threads": threads, "precision": precision}
+        machine = {"seed": seed, "device": str(device), "threads": threads, "precision": precision}
         usual = _override(usual, machine, name)
         validation.check(dataclasses.replace(usual, hyperparameters=self._settings))
         if self._settings.scheduled and num_updates is None:
@@ -205,7 +210,7 @@ class Algorithm:
                 "advance; give num_updates."
             )
         self._name, self._dataset, self._threads = title(name), dataset, threads
-        self._normalize = (
+        self._normalize = bool(
             usual.normalize_observations
             if normalize_observations is None
             else normalize_observations
@@ -322,7 +327,7 @@ class Algorithm:
             for what, own in self._identity().items():
                 # The first state of 0.1.0 did not write them.
                 if (other := saved.get(what, own)) != own:
-                    raise RuntimeError(f"its {what} is {other}, not {own}")
+                    raise RuntimeError(f"it is of the {what} {other}, not {own}")
             draws = state.pop(_DRAWS)
             self._algorithm.load_state(state)
             self._replay.set_random_state(draws)
@@ -364,8 +369,8 @@ class Algorithm:
 
 
 def _require_count(name: str, value: int) -> None:
-    """Refuses what is no whole number from 1."""
-    if not isinstance(value, int) or value < 1:
+    """Refuses what is no whole number from 1, of Python's or of NumPy's."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise configs.ConfigError(f"{name} is {value!r}, but must be a whole number from 1.")
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _NOTHING = 1e-9
 """What is smaller than this is 0 that arithmetic has missed."""
+_WHOLE = 1e9
+"""Larger numbers have no decimals that matter."""
 _MOST_DIGITS = 6
 """Decimals of the smallest numbers."""
 
@@ -46,7 +48,7 @@ def rounded(value: float, digits: int = 0) -> float:
         value: of any size.
         digits: decimals to keep.
     """
-    if not math.isfinite(value):
+    if not abs(value) < _WHOLE:
         return value
     # What is computed as 0.285 may lie a bit below it.
     size = math.floor(abs(value) * 10**digits + 0.5 + _NOTHING) / 10**digits

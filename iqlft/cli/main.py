@@ -179,6 +179,7 @@ def _run(arguments: list[str]) -> None:
 
 def _pretrain_and_finetune(config: RunConfig) -> None:
     validation.check(config)
+    validation.require_effect(config)
     offline = configs.part(config, configs.PretrainConfig)
     online = configs.part(config, configs.FinetuneConfig)
     if config.dry_run:

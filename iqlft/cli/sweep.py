@@ -88,11 +88,6 @@ def _require_of_all(arguments: list[str]) -> None:
             "seed and seeds are those of one run; leave them out, here and in the file of "
             "--config, and name the seeds of a sweep by --seeds 0 1 2."
         )
-    if config.name:
-        raise ConfigError(
-            f"All runs of the sweep would be called {config.name}; leave name out of the file of "
-            "--config, and say --name, beside which their names tell what differs."
-        )
     if config.dry_run:
         raise ConfigError(
             "With dry_run no run of a sweep would be made; leave it out of the file of --config; "
@@ -123,6 +118,11 @@ def _cell(name: str, arguments: list[str], values: Sequence[tuple[str, str]], se
     named = ["--name", f"{','.join(words)}-s{seed}"] if words else []
     every = [*arguments, "--seed", str(seed), *named]
     config, _ = settings(configs.RunConfig(), "run", every)
+    if config.name and not named:
+        raise ConfigError(
+            f"All runs of the sweep would be called {config.name}; leave name out of the file of "
+            "--config, and say --name, beside which their names tell what differs."
+        )
     offline = configs.part(config, configs.PretrainConfig)
     folder = run_folder(offline)
     if (folder / "meta.json").is_file():

@@ -49,6 +49,8 @@ def violated(kind: Any, value: Any) -> str:  # noqa: ANN401
 def _choices(kind: Any) -> list[Any]:  # noqa: ANN401
     if typing.get_origin(kind) is Literal:
         return list(typing.get_args(kind))
+    if str in typing.get_args(kind):
+        return []
     return [choice for part in typing.get_args(kind) for choice in _choices(part)]
 
 

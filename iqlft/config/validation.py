@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from iqlft.config.algorithms import Hyperparameters, registered
 from iqlft.config.bounds import violated
 from iqlft.config.errors import ConfigError
-from iqlft.config.settings import FinetuneConfig, PretrainConfig, RunConfig
+from iqlft.config.settings import FinetuneConfig, PretrainConfig, RunConfig, config_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,23 @@ def check(config: Any) -> None:  # noqa: ANN401
         _require_engine(config)
 
 
+def require_effect(config: FinetuneConfig | RunConfig) -> None:
+    """Refuses settings that would do nothing; a run that has begun with them goes on.
+
+    Raises:
+        ConfigError: with the flag, and the one that it needs.
+    """
+    if config.final_offline_ratio and not config.anneal_steps:
+        raise ConfigError(
+            "--final-offline-ratio is where --offline-ratio comes to in --anneal-steps "
+            "environment steps; say how many."
+        )
+    if config.guide_until and not config.guide_steps:
+        raise ConfigError(
+            "--guide-until is when the guide of --guide-steps is gone; say how long it acts."
+        )
+
+
 def _breaks_rule(name: str, value: Any) -> str:  # noqa: ANN401
     """What a value must do that is more than a bound of its type, or nothing if it does it."""
     fits, must = _RULES.get(name, (bool, ""))
@@ -48,10 +65,13 @@ def _breaks_rule(name: str, value: Any) -> str:  # noqa: ANN401
 
 
 def _require_own_hyperparameters(algorithm: str, given: Hyperparameters) -> None:
-    if algorithm and not isinstance(given, kind := registered(algorithm).hyperparameters):
+    # By their names, for a script that is run is another module than the same one imported.
+    needed = config_fields(registered(algorithm).hyperparameters) if algorithm else {}
+    if missing := [name for name in needed if not hasattr(given, name)]:
         raise ConfigError(
-            f"The hyperparameters of {algorithm} are {kind.__name__}, but {type(given).__name__} "
-            "are given; leave them out, or give its own."
+            f"The hyperparameters of {algorithm} are {', '.join(needed)}, but "
+            f"{type(given).__name__} without {', '.join(missing)} is given; leave it out, or give "
+            "its own."
         )
 
 
@@ -76,15 +96,6 @@ def _require_sensible_mixture(config: FinetuneConfig | RunConfig) -> None:
         raise ConfigError(
             "--anneal-steps moves a share of the dataset from --offline-ratio to "
             "--final-offline-ratio; say where it begins."
-        )
-    if config.final_offline_ratio and not config.anneal_steps:
-        raise ConfigError(
-            "--final-offline-ratio is where --offline-ratio comes to in --anneal-steps "
-            "environment steps; say how many."
-        )
-    if config.guide_until and not config.guide_steps:
-        raise ConfigError(
-            "--guide-until is when the guide of --guide-steps is gone; say how long it acts."
         )
     if config.warmup_steps >= config.env_steps:
         raise ConfigError(

@@ -241,14 +241,15 @@ def _require_fit(
             f"{environment} {observed.shape} and {acted.shape}; name what the arrays were recorded "
             "in."
         )
-    if observed.dtype.kind in "iu" and not all(
-        _holds(observed.dtype, each) for each in (arrays.observations, arrays.next_observations)
-    ):
-        raise DatasetError(
-            f"{environment} observes whole numbers ({observed.dtype}), but the arrays hold others; "
-            "name what they were recorded in."
-        )
     assert isinstance(acted, spaces.Box)
+    for name, space in (
+        ("observations", observed), ("next_observations", observed), ("actions", acted)
+    ):  # fmt: skip
+        if space.dtype.kind in "iu" and not _holds(space.dtype, getattr(arrays, name)):
+            raise DatasetError(
+                f"The {name} of {environment} are whole numbers ({space.dtype}), but the arrays "
+                "hold others; name what they were recorded in."
+            )
     actions = arrays.actions.astype(np.float32)  # As they are stored, and learned from.
     slack = 1e-6 * np.maximum(1, np.maximum(abs(acted.low), abs(acted.high)))
     outside = ((actions < acted.low - slack) | (actions > acted.high + slack)).mean()

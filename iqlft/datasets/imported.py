@@ -49,6 +49,11 @@ def check_id(dataset_id: str) -> None:
             "and a number at its end, and a namespace before its slash has two characters or more; "
             "one looks like imported/antmaze/medium-play-v0."
         )
+    if "data" in dataset_id.split("/"):
+        raise DatasetError(
+            f"{dataset_id} has a part that is called data, as the folder of a dataset's files is; "
+            "choose another id."
+        )
     if dataset_id.partition("/")[0] in RESERVED:
         raise DatasetError(
             f"{dataset_id} would be taken for an official or a regenerated dataset; choose an id "

@@ -130,23 +130,24 @@ class OfflineDataset:
         chunk = np.empty((min(CHUNK_ROWS, self.num_transitions), self.layout.width), np.float32)
         statistics, filled = RowStatistics(self.layout.observation_dim), 0
         content = ContentHash() if self._can_be_published else None
-        for index, source in enumerate(self._sources):
-            if index == self._num_own:
+        own = True
+        for index, episode in self._episodes(content):
+            if own and index >= self._num_own:
+                own = False
                 if filled:
                     statistics.add(chunk[:filled])
                     yield chunk[:filled]
                     filled = 0
                 statistics.settle()
-            for episode in source.episodes(self.environment, content):
-                rows = episode
-                while len(rows):
-                    part = rows[: len(chunk) - filled]
-                    chunk[filled : filled + len(part)] = part
-                    filled, rows = filled + len(part), rows[len(part) :]
-                    if filled == len(chunk):
-                        statistics.add(chunk)
-                        yield chunk
-                        filled = 0
+            rows = episode
+            while len(rows):
+                part = rows[: len(chunk) - filled]
+                chunk[filled : filled + len(part)] = part
+                filled, rows = filled + len(part), rows[len(part) :]
+                if filled == len(chunk):
+                    statistics.add(chunk)
+                    yield chunk
+                    filled = 0
         if filled:
             statistics.add(chunk[:filled])
             yield chunk[:filled]
@@ -155,6 +156,24 @@ class OfflineDataset:
         self._statistics = statistics
         if content is not None:
             self._published = is_published(self.id, content.digest)
+
+    def _episodes(self, content: ContentHash | None) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """The rows of every episode, with the number of its source.
+
+        One that is over in the very state in which the next begins is truncated too, for else
+        nothing in the rows parts the two (`episode_ends`).
+        """
+        before: tuple[int, NDArray[np.float32]] | None = None
+        for index, source in enumerate(self._sources):
+            for rows in source.episodes(self.environment, content):
+                if before is not None:
+                    _, _, _, end, _, truncated, _ = self.layout.unpack(before[1][-1])
+                    if np.array_equal(end, self.layout.unpack(rows[0])[0]):
+                        truncated[...] = 1
+                    yield before
+                before = index, rows
+        if before is not None:
+            yield before
 
     def _findings(self) -> Iterator[str]:
         """What a user should know of what was read, in sentences."""
@@ -270,11 +289,6 @@ def load_dataset(
             "use the goal mode `evaluation` or `observed`, or `keep`."
         )
     own, dataset_ids = len(dataset_ids), (*dataset_ids, *appended)
-    if goal == "evaluation" and reward_scale == "return_range":
-        raise DatasetError(
-            "return_range is the range of the recorded returns, but in the goal mode `evaluation` "
-            "rewards are those of another goal; give reward_scale a number."
-        )
     datasets = [open_dataset(each) for each in dataset_ids]
     # Says that there are no goals before they are looked for.
     observed(datasets[0], goal, observation_keys)
@@ -284,7 +298,7 @@ def load_dataset(
         Source(each, goal, target, radius, after_success, observation_keys) for each in datasets
     ]
     _require_alike(dataset_ids, sources)
-    if reward_scale == "return_range":
+    if by_range := reward_scale == "return_range":
         reward_scale = _return_range_scale(sources[:own])
     leaves = sources[0].leaves
     spec = dataclasses.replace(
@@ -308,7 +322,7 @@ def load_dataset(
         num_episodes=sum(int(each.total_episodes) for each in datasets),
         reference_scores=scores,
         label=" + ".join(dict.fromkeys(labels)),
-        notes=_notes(datasets, spec, scores),
+        notes=_notes(datasets, spec, scores, relabelled=by_range and goal == "evaluation"),
         num_appended=len(appended),
     )
 
@@ -448,6 +462,8 @@ def _notes(
     datasets: Sequence[minari.MinariDataset],
     environment: EnvironmentSpec,
     scores: tuple[float, float] | None,
+    *,
+    relabelled: bool,
 ) -> tuple[str, ...]:
     in_a_map = "maze_map" in environment.kwargs
     notes = [
@@ -460,6 +476,11 @@ def _notes(
         notes.append(
             "This is a maze of Gymnasium-Robotics, another benchmark than D4RL's: another ant, "
             "other goals and other data (docs/datasets.md); scores do not compare."
+        )
+    if relabelled:
+        notes.append(
+            "The rewards are scaled by the range of the recorded returns, but are those of another "
+            "goal."
         )
     ids = [each.id for each in datasets]
     notes += [

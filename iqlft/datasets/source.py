@@ -166,9 +166,6 @@ class Source:
     ) -> Iterator[NDArray[np.float32]]:
         """Every episode's rows `(T, width)`, in order.
 
-        One that is over in the very state in which the next begins is truncated too, for else
-        nothing in the rows parts the two (`episode_ends`).
-
         Args:
             environment: its reward transform is used.
             content: takes every episode into account, if given.
@@ -177,27 +174,15 @@ class Source:
             DatasetError: an episode is not of the right form, or some are missing.
         """
         self.reading, announced = Reading(), int(self._dataset.total_steps)
-        before: NDArray[np.float32] | None = None
         for episode in read_episodes(self._dataset, self._needed_keys()):
             if content is not None:
                 content.add(episode)
             rows = self._rows(episode, environment)
             if self.reading.recorded > announced:
                 self._refuse_number(f"more than {announced}")
-            if before is not None:
-                self._part(before[-1], rows[0])
-                yield before
-            before = rows
-        if before is not None:
-            yield before
+            yield rows
         if self.reading.recorded != announced or announced == 0:
             self._refuse_number(f"{self.reading.recorded}")
-
-    def _part(self, last: NDArray[np.float32], first: NDArray[np.float32]) -> None:
-        """Marks the last row of an episode as truncated where the next begins as it ends."""
-        _, _, _, next_observation, _, truncated, _ = self.layout.unpack(last)
-        if np.array_equal(next_observation, self.layout.unpack(first)[0]):
-            truncated[...] = 1
 
     def _refuse_number(self, held: str) -> None:
         raise DatasetError(
@@ -237,9 +222,9 @@ class Source:
         observations[...], next_observations[...] = flat[:-1], flat[1:]
         scaled = self.action_range.to_unit(episode.actions.reshape(steps, -1))
         np.clip(scaled, -ACTION_LIMIT, ACTION_LIMIT, out=actions)
-        # Half precision would overflow in the transform.
-        exact = np.promote_types(episode.rewards.dtype, np.float32)
-        raw_rewards, terminated[...] = episode.rewards.astype(exact), episode.terminations
+        raw_rewards, terminated[...] = episode.rewards, episode.terminations
+        if raw_rewards.dtype == np.float16:  # It would overflow in the transform.
+            raw_rewards = raw_rewards.astype(np.float32)
         truncated[...], versions[...] = episode.truncations, 0
         useful = kept = steps
         if self._goal != "stored":

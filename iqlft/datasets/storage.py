@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
+import secrets
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 WORK_FOLDER = ".iqlft-work"
 """Folder beside the datasets for unfinished work; hidden, so that Minari does not list it."""
+_NAMESPACE = "namespace_metadata.json"
+"""Minari's file in a folder of datasets."""
+_LEFT_SECONDS = 24 * 3600
+"""Unfinished work that is older is of a process that was killed."""
 
 
 def dataset_path(dataset_id: str) -> Path:
@@ -30,13 +35,17 @@ def dataset_path(dataset_id: str) -> Path:
 
 def local_ids() -> list[str]:
     """The ids of all sets in the local Minari folder, damaged ones included."""
-    root, folders = dataset_path(""), list[Path]()
+    root, folders, seen = dataset_path(""), list[Path](), set[Path]()
     # As Minari looks: through links, into nothing that is hidden, and not below a dataset.
     for folder, names, _ in os.walk(root, followlinks=True):
-        if "data" in names:
-            folders.append(Path(folder))
+        here = Path(folder)
+        known, names[:] = here.resolve() in seen, [n for n in names if not n.startswith(".")]
+        is_set = "data" in names and not (here / "data" / _NAMESPACE).exists()
+        if is_set and not known:
+            folders.append(here)
+        if is_set or known:
             names.clear()
-        names[:] = [name for name in names if not name.startswith(".")]
+        seen.add(here.resolve())
     ids = (folder.relative_to(root).as_posix() for folder in sorted(folders))
     return [each for each in ids if DATASET_ID_RE.fullmatch(each)]
 
@@ -62,34 +71,20 @@ def work_folder(name: str) -> Path:
 def own_work_folder() -> Iterator[Path]:
     """A folder for this process's unfinished work, on the file system of the datasets.
 
-    It is gone at the end; if the process is killed, with the next one's.
+    It is gone at the end; if the process is killed, with one that comes a day later.
 
     Raises:
         DatasetError: the folder cannot be written.
     """
-    parent = work_folder("own")
-    for each in parent.iterdir():
-        with contextlib.suppress(OSError), _locked(each):
-            shutil.rmtree(each)
-    folder = Path(tempfile.mkdtemp(dir=parent))
+    folder = work_folder(f"own-{secrets.token_hex(8)}")
+    for each in folder.parent.glob("own-*"):
+        with contextlib.suppress(OSError):
+            if each.stat().st_mtime < time.time() - _LEFT_SECONDS:
+                shutil.rmtree(each)
     try:
-        with _locked(folder):
-            yield folder
+        yield folder
     finally:
         remove_work(folder)
-        with contextlib.suppress(OSError):
-            parent.parent.rmdir()
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Raises `BlockingIOError` where another process holds the folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def require_free(dataset_id: str, *, force: bool) -> None:
@@ -105,7 +100,7 @@ def require_free(dataset_id: str, *, force: bool) -> None:
     folder = dataset_path(dataset_id)
     if not folder.exists():
         return
-    if others := sorted(each.name for each in folder.glob("*") if each.name != "data"):
+    if others := sorted(each.name for each in folder.glob("*/") if each.name != "data"):
         raise DatasetError(
             f"{folder} is no dataset of its own: it holds {', '.join(others[:3])}"
             f"{', ...' if len(others) > 3 else ''}, which would be lost; choose another id."

@@ -72,8 +72,8 @@ def learn_on(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
     """Learns on from the end of pretraining, from a run's own data and appended ones.
 
     Args:
-        config: its `append`, `utd_ratio`, `into`, and how it proceeds on which machine; what else
-            it says of online learning does not matter.
+        config: its `append`, `utd_ratio`, `into`, and how it proceeds on which machine; it has no
+            other settings of online learning or of the learner than are usual or the runs'.
         reporter: told what happens meanwhile.
 
     Returns:
@@ -125,11 +125,12 @@ def _require_offline(config: FinetuneConfig, folders: Sequence[Path]) -> None:
         elif config.hyperparameters is not None:
             had = vars(before.hyperparameters)
             given = vars(config.hyperparameters)
-            surplus |= {name for name, value in given.items() if had[name] != value}
+            surplus |= {name for name, value in given.items() if had.get(name, value) != value}
     if surplus:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(surplus))
         raise ConfigError(
-            f"With --append a run learns on offline, as it was pretrained: leave out {flags}."
+            f"With --append a run learns on offline, as it was pretrained: leave out {flags}, or "
+            "the --preset or the --config that brings it."
         )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from iqlft.analysis.restored import end_of_pretraining, pretrained_for
 from iqlft.config.settings import ConfigError, FinetuneConfig, online_learner, override, to_dict
-from iqlft.config.validation import check
+from iqlft.config.validation import check, require_effect
 from iqlft.datasets.value_bounds import ValueBounds
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
@@ -96,6 +96,7 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
         Interrupted: stopped by a signal; the run can be resumed.
     """
     check(config)
+    require_effect(config)
     loggers.require(config.loggers)
     if config.append:
         return learn_on(config, reporter)

@@ -140,6 +140,7 @@ def test_the_name_of_a_dataset_is_no_dataset() -> None:
         ({"precision": "fp16"}, "precision is 'fp16', but must be {float32,bf16,auto}"),
         ({"seed": -1}, "--seed is -1"),
         ({"num_updates": 1e6}, "whole number from 1"),
+        ({"num_updates": True}, "whole number from 1"),
         ({"actor_schedule": "cosin", "num_updates": 9}, "actor_schedule is 'cosin'"),
     ],
 )
@@ -206,9 +207,9 @@ def test_a_config_of_another_algorithm_has_its_hyperparameters() -> None:
     with pytest.raises(ConfigError, match="--goal is 'evalution', but must be one of evaluation,"):
         iqlft.pretrain(iqlft.PretrainConfig(dataset=("a/b-v0",), goal="evalution"))  # type: ignore[arg-type]
     mixed = iqlft.PretrainConfig(
-        dataset=("a/b-v0",), algorithm="awac", hyperparameters=IQLHyperparameters()
+        dataset=("a/b-v0",), algorithm="td3bc", hyperparameters=IQLHyperparameters()
     )
-    with pytest.raises(ConfigError, match="of awac are AWACHyperparameters, but IQLHyper"):
+    with pytest.raises(ConfigError, match="but IQLHyperparameters without alpha, policy_delay"):
         iqlft.pretrain(mixed)
 
 
@@ -371,9 +372,12 @@ def test_training_goes_on_from_what_was_saved_whole(corner: str, tmp_path: Path)
     second.train(20)
     assert all(torch.equal(each, second.state()[key]) for key, each in whole.state().items())
     for alien, what in (
-        (iqlft.Algorithm("onestep", dataset, hidden_size=16, batch_size=16), "algorithm is IQL"),
-        (fresh(expectile=0.7), "hyperparameters is IQLHyper"),
-        (fresh(normalize_observations=False), "normalize_observations is True, not False"),
+        (
+            iqlft.Algorithm("onestep", dataset, hidden_size=16, batch_size=16),
+            "algorithm IQL, not One-step",
+        ),
+        (fresh(expectile=0.7), "of the hyperparameters IQLHyper"),
+        (fresh(normalize_observations=False), "normalize_observations True, not False"),
     ):
         with pytest.raises(ConfigError, match=what):
             alien.load(tmp_path)

@@ -23,7 +23,7 @@ def actions_refusal(space: spaces.Space[Any], wrappers: Iterable[str] = ()) -> s
         space: of an environment, or of data.
         wrappers: names of the classes that were put around the environment.
     """
-    if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
+    if not isinstance(space, spaces.Box):
         return f"the action space {space}; real numbers with finite bounds are needed."
     if not unbounded_ends(space):
         return ""

@@ -106,6 +106,19 @@ def test_a_file_with_what_a_sweep_itself_decides_is_refused(
     assert said in capsys.readouterr().err
 
 
+def test_a_name_in_a_file_gives_way_to_those_of_the_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "named.yaml").write_text("name: foo")
+    sweep = ["sweep", "--config", str(tmp_path / "named.yaml"), "--dry-run"]
+    for flags, name in (
+        (["--grid", "expectile=0.7"], "expectile=0.7-s0"),
+        (["--name", "bar"], "bar-s0"),
+    ):
+        assert main([*sweep, *flags]) == 0
+        assert capsys.readouterr().out.strip().endswith(f"--name {name}")
+
+
 def test_a_run_that_its_command_leaves_where_it_was_has_failed_and_the_others_go_on(
     tmp_path: Path,
 ) -> None:

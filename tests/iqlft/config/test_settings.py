@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from iqlft.cli import main as cli
 from iqlft.config.algorithms import ALGORITHMS, IQLHyperparameters
+from iqlft.config.bounds import violated
 from iqlft.config.settings import (
     ConfigError,
     FinetuneConfig,
@@ -29,7 +30,7 @@ from iqlft.config.settings import (
     with_algorithm,
     with_settings,
 )
-from iqlft.config.validation import check
+from iqlft.config.validation import check, require_effect
 from iqlft.config.values import whole_number
 
 NUMBERS = st.floats(1e-6, 1.0, exclude_min=True)
@@ -336,6 +337,23 @@ def test_a_config_as_data_holds_nothing_but_yaml_types() -> None:
 def test_a_task_without_its_dataset_is_refused() -> None:
     with pytest.raises(ConfigError, match="pretrain_config"):
         check(PretrainConfig(task="antmaze-medium-play"))
+
+
+def test_settings_that_do_nothing_are_refused_where_they_are_new_alone() -> None:
+    """A run of before there was a rule goes on."""
+    for config in (
+        FinetuneConfig(offline_ratio=0.5, final_offline_ratio=0.1),
+        FinetuneConfig(guide_until=300),
+    ):
+        check(config)
+        with pytest.raises(ConfigError, match="say how"):
+            require_effect(config)
+
+
+def test_a_choice_beside_any_text_is_no_bound() -> None:
+    assert violated(str | Literal["auto"], "free") == ""
+    assert violated(Literal["auto"] | None, "free") == "be one of auto"
+    assert violated(Literal["auto"], 3) == "be one of auto"
 
 
 def test_data_that_no_task_names_are_read_as_they_stand() -> None:

@@ -1,6 +1,7 @@
 """Local datasets are listed, and absent ones downloaded."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,16 @@ def test_datasets_behind_links_are_listed(
     (tmp_path / "iqlft").symlink_to(corner_root / "iqlft")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     assert [each.id for each in list_local()] == [corner]
+    # A link that leads round in a circle is followed once.
+    (tmp_path / "round").symlink_to(tmp_path)
+    assert [each.id for each in list_local()] == [corner]
+
+
+def test_a_namespace_may_be_called_data(corner_root: Path, minari_root: Path) -> None:
+    shutil.copytree(corner_root / "iqlft", minari_root / "data")
+    shutil.copytree(corner_root / "iqlft", minari_root / "test" / "data")
+    found = [each.id for each in list_local()]
+    assert found == ["data/antmaze/corner-v1", "test/data/antmaze/corner-v1"]
 
 
 @pytest.mark.usefixtures("minari_root")

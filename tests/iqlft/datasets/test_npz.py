@@ -1,9 +1,9 @@
 """Files of plain arrays, and OGBench's, become datasets with exactly the transitions they hold."""
 
-import fcntl
 import os
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -133,6 +133,7 @@ def test_actions_at_their_bounds_are_not_outside(write: Callable[..., Path]) -> 
         ({"rewards": np.full(9, 1j)}, [], "rewards must be numbers (they are complex)"),
         ({}, ["--task", "antmaze-umaze"], "for D4RL's HDF5 files"),
         ({}, ["--id", "D4RL/mine-v0"], "taken for an official"),
+        ({}, ["--id", "data/mine-v0"], "has a part that is called data"),
         ({}, ["--id", "t/mine-v0"], "a namespace before its slash has two characters or more"),
     ],
 )
@@ -187,7 +188,7 @@ def test_no_other_dataset_is_lost_to_a_folder_of_the_same_name(write: Callable[.
     path = write(**robot_arrays())
     import_npz(path, dataset_id="robot-v1/first-v0")
     for force in (False, True):
-        with pytest.raises(DatasetError, match=r"robot-v1 is no dataset .* holds first-v0, names"):
+        with pytest.raises(DatasetError, match=r"robot-v1 is no dataset .* holds first-v0, which"):
             import_npz(path, dataset_id="robot-v1", force=force)
     import_npz(path, dataset_id="robot-v1/first-v0", force=True)
     assert [each.id for each in list_local()] == ["robot-v1/first-v0"]
@@ -196,16 +197,23 @@ def test_no_other_dataset_is_lost_to_a_folder_of_the_same_name(write: Callable[.
 def test_what_a_killed_import_left_goes_with_the_next(
     write: Callable[..., Path], minari_root: Path
 ) -> None:
-    left, held = (minari_root / WORK_FOLDER / "own" / name for name in ("left", "held"))
-    left.mkdir(parents=True)
-    held.mkdir()
-    descriptor = os.open(held, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    left, young = (minari_root / WORK_FOLDER / f"own-{name}" for name in ("left", "young"))
+    for folder, days in ((left, 1.1), (young, 0.9)):
+        (folder / "part").mkdir(parents=True)
+        os.utime(folder, (time.time() - days * 24 * 3600,) * 2)
     import_npz(write(**robot_arrays()), dataset_id="mine/robot-v0")
-    assert [each.name for each in left.parent.iterdir()] == ["held"]
-    os.close(descriptor)
-    import_npz(write(**robot_arrays()), dataset_id="mine/robot-v1")
-    assert not (minari_root / WORK_FOLDER).exists()
+    assert [each.name for each in left.parent.iterdir()] == ["own-young"]
+
+
+def test_a_stray_file_does_not_keep_a_dataset_from_being_replaced(
+    write: Callable[..., Path], minari_root: Path
+) -> None:
+    path = write(**robot_arrays())
+    import_npz(path, dataset_id="mine/robot-v0")
+    (minari_root / "mine" / "robot-v0" / ".DS_Store").touch()
+    with pytest.raises(DatasetError, match="exists already"):
+        import_npz(path, dataset_id="mine/robot-v0")
+    import_npz(path, dataset_id="mine/robot-v0", force=True)
 
 
 def test_a_mistyped_bound_is_told(

@@ -168,6 +168,9 @@ def test_episodes_that_meet_in_one_state_are_two(write: Write) -> None:
     assert episodes.tolist() == [0, 1, 2]
     assert returns.tolist() == [1, 2, 3]
     np.testing.assert_array_equal(transitions(dataset).terminated, [True] * 3)
+    twice = load_dataset("test/a-v0", "test/a-v0", goal="stored")
+    rows = torch.from_numpy(twice.rows())
+    assert episode_returns(rows, twice.layout)[1].tolist() == [1, 2, 3, 1, 2, 3]
 
 
 # -- several datasets ---------------------------------------------------------------------------
@@ -238,10 +241,13 @@ def test_the_return_range_scales_rewards_of_data_and_environment_alike(write: Wr
     np.testing.assert_allclose(transitions(dataset).rewards, expected, rtol=1e-6)
 
 
-def test_relabelled_rewards_have_no_recorded_range(write: Write) -> None:
-    write("test/a-v0", [walk([FAR, NEAR])], env=corner())
-    with pytest.raises(DatasetError, match="rewards are those of another goal"):
-        load_dataset("test/a-v0", reward_scale="return_range")
+def test_that_relabelled_rewards_are_scaled_by_another_range_is_told(write: Write) -> None:
+    returns = (0.0, 2.0)
+    walks = [dataclasses.replace(walk([FAR, NEAR]), rewards=np.array([each])) for each in returns]
+    write("test/a-v0", walks, env=corner())
+    dataset = load_dataset("test/a-v0", reward_scale="return_range")
+    assert transitions(dataset).rewards.tolist() == [500, 500]
+    assert "but are those of another goal" in dataset.notes[0]
 
 
 def test_rewards_of_half_precision_are_scaled_without_overflow(write: Write) -> None:
