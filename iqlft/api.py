@@ -17,7 +17,7 @@ from iqlft.config import settings as configs
 from iqlft.config import validation
 from iqlft.config.algorithms import title
 from iqlft.config.errors import nearest
-from iqlft.datasets.loading import OfflineDataset
+from iqlft.datasets.offline_dataset import OfflineDataset
 from iqlft.runs.inherited import inherited
 from iqlft.runs.policy import Policy, save_policy
 from iqlft.training.build import (

@@ -10,7 +10,7 @@ import torch
 
 from iqlft.config.settings import task_names
 from iqlft.datasets.catalogue import list_local
-from iqlft.runs.folder import versions
+from iqlft.runs.surroundings import versions
 from iqlft.training.build import processor_has_bf16, usable_cores
 from iqlft.video.encode import find_ffmpeg
 from iqlft.video.opengl import find_backend

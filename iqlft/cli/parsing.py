@@ -16,7 +16,8 @@ from iqlft.config.errors import nearest
 from iqlft.config.presets import PRESETS, preset
 from iqlft.config.validation import check
 from iqlft.config.values import TYPES
-from iqlft.runs.folder import Run, newest_pretrained
+from iqlft.runs.finding import newest_pretrained
+from iqlft.runs.folder import Run
 from iqlft.runs.inherited import inherited
 from iqlft_workers.errors import UserError
 

@@ -11,7 +11,7 @@ from gymnasium.wrappers import TimeLimit
 if TYPE_CHECKING:
     import gymnasium
 
-    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.datasets.offline_dataset import OfflineDataset
     from iqlft_workers.environment import EnvironmentSpec
 
 KEY = "max_episode_steps"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from iqlft.config.algorithms import SWITCH
-from iqlft.runs.folder import CURVES, EVALUATIONS, RunError, read_meta, require_whole, run_folders
+from iqlft.runs.finding import run_folders
+from iqlft.runs.folder import CURVES, EVALUATIONS, RunError, read_meta, require_whole
 from iqlft.runs.scores import CURVE_COLUMNS, EVALUATION_COLUMNS, EpisodeScore, Metric, Score
 
 if TYPE_CHECKING:

@@ -13,20 +13,17 @@ import fcntl
 import json
 import math
 import os
-import platform
 import shutil
-import subprocess
-import sys
 import time
 import weakref
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from iqlft.config.settings import ConfigError, PretrainConfig, override
 from iqlft.runs import seals
 from iqlft.runs.scores import CURVE_COLUMNS, EVALUATION_COLUMNS
+from iqlft.runs.surroundings import surroundings
 from iqlft_workers.errors import UserError
 from iqlft_workers.files import is_unwritable, new_folder, remedy, unwritten, write_atomically
 
@@ -64,8 +61,6 @@ _KINDS: dict[str, type] = {
     **dict.fromkeys(("seed", "port"), int),
 }
 """Of what kind the entries of `meta.json` are, where there are any."""
-_PACKAGES = ("iqlft", "torch", "gymnasium", "gymnasium-robotics", "mujoco", "minari", "numpy")
-"""The packages that a result depends on."""
 
 
 class RunError(UserError):
@@ -387,18 +382,6 @@ def read_meta(folder: Path) -> dict[str, Any]:
     return meta
 
 
-def run_folders(root: Path) -> list[Path]:
-    """All run folders under a folder, or that folder itself; hidden ones are passed over."""
-    found = []
-    for path, folders, files in os.walk(root):
-        if "meta.json" in files:
-            folders.clear()
-            found.append(Path(path))
-        else:
-            folders[:] = [name for name in folders if not name.startswith(".")]
-    return found
-
-
 def require_whole(folder: Path, name: str) -> None:
     """Refuses a growing file whose beginning is not what `meta.json` says, if it says anything.
 
@@ -479,72 +462,6 @@ def refuse_existing(folder: Path, flags: str = "--seed or --name") -> None:
         )
 
 
-def newest_pretrained(root: Path, task: str = "") -> Path:
-    """The folder of the newest run under `root` that is pretrained and not fine-tuned yet.
-
-    Runs that cannot be read are passed over.
-
-    Args:
-        root: holds `<task>/<run>/`.
-        task: only runs of this task; empty: of any.
-
-    Raises:
-        RunError: there is none.
-    """
-    found = sorted(root.glob(f"{task or '*'}/*/meta.json"), key=lambda path: path.stat().st_mtime)
-    ready = [path.parent for path in found if _is_only_pretrained(path.parent)]
-    if not ready:
-        raise RunError(
-            f"There is no run under {root}/{task} that is pretrained and not fine-tuned yet; "
-            "make one with `iqlft pretrain`, or name a run and a copy with --into."
-        )
-    return ready[-1]
-
-
-def _is_only_pretrained(folder: Path) -> bool:
-    """Whether a run is pretrained and no more; of one that cannot be read nobody knows."""
-    if folder.name.startswith("."):
-        return False
-    run = Run(folder)
-    try:
-        return run.meta.get("status") == "finished" and run.config("finetune") is None
-    except RunError:
-        return False
-
-
-def surroundings() -> dict[str, Any]:
-    """Command, versions, host, time and source revision, for `meta.json`."""
-    return {
-        "argv": sys.argv,
-        "versions": versions() | {"python": platform.python_version()},
-        "host": platform.node(),
-        "machine": f"{_processor()}, {os.cpu_count()} cores",
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S"),
-        "git": _git_hash(),
-    }
-
-
-def _processor() -> str:
-    """The processor's name where Linux tells it, else its architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
-
-
-def versions() -> dict[str, str]:
-    """Installed versions of the packages that a result depends on."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
 def _changed(path: Path, how: str) -> str:
     return (
         f"{path} {how}, so it was changed or damaged since; restore it from a copy, or start a new "
@@ -559,15 +476,6 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _git_hash() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() or None
 
 
 def _begin(path: Path) -> None:

@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from iqlft.runs.curves import read_run
-from iqlft.runs.folder import METRICS, RunError, read_meta, run_folders
+from iqlft.runs.finding import run_folders
+from iqlft.runs.folder import METRICS, RunError, read_meta
 from iqlft_workers.files import file_stats
 
 if TYPE_CHECKING:

@@ -21,16 +21,11 @@ from iqlft.config.settings import (
     override,
 )
 from iqlft.runs import checkpoint
-from iqlft.runs.folder import (
-    Run,
-    RunError,
-    newest_pretrained,
-    pretrain_config,
-    refuse_existing,
-    surroundings,
-)
+from iqlft.runs.finding import newest_pretrained
+from iqlft.runs.folder import Run, RunError, pretrain_config, refuse_existing
 from iqlft.runs.inherited import inherited
 from iqlft.runs.recorded import require_recorded
+from iqlft.runs.surroundings import surroundings
 from iqlft.training.copies import pretrained_as
 from iqlft.training.pacing import updates_for
 from iqlft.training.parallel import Job, Parallel
@@ -48,7 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from iqlft.config.settings import PretrainConfig
-    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.datasets.offline_dataset import OfflineDataset
     from iqlft.runs.checkpoint import Checkpoint
     from iqlft.training.progress import Reporter
 

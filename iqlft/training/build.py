@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from iqlft.algorithms.base import Algorithm
     from iqlft.config.algorithms import Hyperparameters
     from iqlft.config.settings import Precision, TaskConfig
-    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.datasets.offline_dataset import OfflineDataset
 
 Training = TypeVar("Training", bound=MachineConfig)
 

@@ -19,7 +19,7 @@ from iqlft.training.seeds import at_once, stacked
 
 if TYPE_CHECKING:
     from iqlft.config.settings import FinetuneConfig, MachineConfig, PretrainConfig
-    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.datasets.offline_dataset import OfflineDataset
     from iqlft.training.stack import Stack
 
 TIMED_UPDATES = 50

@@ -15,18 +15,18 @@ from iqlft.gateway.journal import Journal
 from iqlft.gateway.service import Service
 from iqlft.gateway.sockets import reachable, require_safe_host
 from iqlft.runs import checkpoint
+from iqlft.runs.finding import newest_pretrained
 from iqlft.runs.folder import (
     ENDPOINT,
     JOURNAL,
     Run,
     RunError,
-    newest_pretrained,
     pretrain_config,
     refuse_existing,
-    surroundings,
     writing,
 )
 from iqlft.runs.recorded import require_recorded
+from iqlft.runs.surroundings import surroundings
 from iqlft.training import loggers
 from iqlft.training.appended import learn_on
 from iqlft.training.build import (
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from iqlft.config.settings import PretrainConfig
-    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.datasets.offline_dataset import OfflineDataset
     from iqlft.runs.checkpoint import Checkpoint
     from iqlft.training.progress import Reporter
     from iqlft.training.stack import Member, Stack

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from iqlft.algorithms.base import Algorithm
-    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.datasets.offline_dataset import OfflineDataset
     from iqlft.training.progress import Reporter
     from iqlft.training.replay import Replay
 

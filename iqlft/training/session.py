@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.datasets.offline_dataset import OfflineDataset
     from iqlft.gateway.gateway import Gateway
     from iqlft.runs.checkpoint import Checkpoint
     from iqlft.runs.folder import Run

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.datasets.offline_dataset import OfflineDataset
     from iqlft.gateway.gateway import Gateway
     from iqlft.training.plan import RunPlan
     from iqlft.training.progress import Reporter

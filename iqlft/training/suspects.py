@@ -12,7 +12,7 @@ from iqlft.runs.folder import JOURNAL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.datasets.offline_dataset import OfflineDataset
     from iqlft.gateway.records import BatchName
     from iqlft.training.plan import RunPlan
 

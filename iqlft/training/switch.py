@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from iqlft.algorithms.base import Algorithm
     from iqlft.config.settings import FinetuneConfig, PretrainConfig
-    from iqlft.datasets.loading import OfflineDataset
+    from iqlft.datasets.offline_dataset import OfflineDataset
     from iqlft.runs.checkpoint import Checkpoint
     from iqlft.training.plan import RunPlan
     from iqlft.training.stack import Stack

@@ -23,7 +23,7 @@ from iqlft.cli.main import main
 from iqlft.config.algorithms import IQLHyperparameters
 from iqlft.config.settings import ConfigError, to_dict
 from iqlft.datasets.errors import DatasetError
-from iqlft.datasets.loading import OfflineDataset
+from iqlft.datasets.offline_dataset import OfflineDataset
 from iqlft_workers.actor import make_actor
 from iqlft_workers.environment import Environment, make
 from iqlft_workers.rollout import evaluate_episode

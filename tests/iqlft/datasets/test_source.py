@@ -15,7 +15,8 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from iqlft.algorithms.bc import episode_returns
 from iqlft.datasets.errors import DatasetError
-from iqlft.datasets.loading import CHUNK_ROWS, OfflineDataset, load_dataset
+from iqlft.datasets.loading import load_dataset
+from iqlft.datasets.offline_dataset import CHUNK_ROWS, OfflineDataset
 from iqlft.training.replay import Replay
 from iqlft_workers.environment import Environment
 from iqlft_workers.transition import Transitions

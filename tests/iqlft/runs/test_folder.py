@@ -11,14 +11,8 @@ from pathlib import Path
 import pytest
 
 from iqlft.runs.curves import read_run
-from iqlft.runs.folder import (
-    EPISODE_COLUMNS,
-    Run,
-    RunError,
-    newest_pretrained,
-    refuse_existing,
-    require_whole,
-)
+from iqlft.runs.finding import newest_pretrained
+from iqlft.runs.folder import EPISODE_COLUMNS, Run, RunError, refuse_existing, require_whole
 from iqlft.runs.scores import EVALUATION_COLUMNS, EpisodeScore, Score
 
 HEADER = "phase,updates,env_steps,seconds,success,return,normalized_score,episodes,version"

@@ -1,0 +1,53 @@
+"""Which run folders there are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from iqlft.runs.folder import Run, RunError
+
+
+def run_folders(root: Path) -> list[Path]:
+    """All run folders under a folder, or that folder itself; hidden ones are passed over."""
+    found = []
+    for path, folders, files in os.walk(root):
+        if "meta.json" in files:
+            folders.clear()
+            found.append(Path(path))
+        else:
+            folders[:] = [name for name in folders if not name.startswith(".")]
+    return found
+
+
+def newest_pretrained(root: Path, task: str = "") -> Path:
+    """The folder of the newest run under `root` that is pretrained and not fine-tuned yet.
+
+    Runs that cannot be read are passed over.
+
+    Args:
+        root: holds `<task>/<run>/`.
+        task: only runs of this task; empty: of any.
+
+    Raises:
+        RunError: there is none.
+    """
+    found = sorted(root.glob(f"{task or '*'}/*/meta.json"), key=lambda path: path.stat().st_mtime)
+    ready = [path.parent for path in found if _is_only_pretrained(path.parent)]
+    if not ready:
+        raise RunError(
+            f"There is no run under {root}/{task} that is pretrained and not fine-tuned yet; "
+            "make one with `iqlft pretrain`, or name a run and a copy with --into."
+        )
+    return ready[-1]
+
+
+def _is_only_pretrained(folder: Path) -> bool:
+    """Whether a run is pretrained and no more; of one that cannot be read nobody knows."""
+    if folder.name.startswith("."):
+        return False
+    run = Run(folder)
+    try:
+        return run.meta.get("status") == "finished" and run.config("finetune") is None
+    except RunError:
+        return False
