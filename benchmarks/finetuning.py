@@ -16,7 +16,8 @@ from pathlib import Path
 
 from measuring import Table, parser, write
 
-from iqlft.config.settings import FinetuneConfig, PretrainConfig, load_task, override
+from iqlft.config.layers import load_task, override
+from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.datasets.antmaze.generation import make_dataset
 from iqlft.training.finetune import finetune
 from iqlft.training.pretrain import pretrain

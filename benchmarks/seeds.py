@@ -18,7 +18,8 @@ from typing import Any
 
 from measuring import Table, parser, ratio, write
 
-from iqlft.config.settings import PretrainConfig, load_task, override
+from iqlft.config.layers import load_task, override
+from iqlft.config.settings import PretrainConfig
 from iqlft.datasets.antmaze.generation import make_dataset
 from iqlft.training.pretrain import pretrain
 

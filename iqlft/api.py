@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from iqlft.algorithms.base import reduce
+from iqlft.config import layers, validation
 from iqlft.config import settings as configs
-from iqlft.config import validation
 from iqlft.config.algorithms import title
 from iqlft.config.errors import nearest
 from iqlft.datasets.offline_dataset import OfflineDataset
@@ -94,8 +94,8 @@ def pretrain_config(
     """
     given = settings.get("dataset", ())
     dataset = (given,) if isinstance(given, str) else tuple(given)
-    config = configs.with_algorithm(configs.PretrainConfig(), algorithm)
-    config = configs.with_task(config, task, dataset)
+    config = layers.with_algorithm(configs.PretrainConfig(), algorithm)
+    config = layers.with_task(config, task, dataset)
     if task and dataset:
         config = dataclasses.replace(config, task=task)
     config = _override(config, settings, "pretrain_config")
@@ -131,28 +131,28 @@ def finetune_config(
     folders = tuple(map(Path, runs))
     found = inherited(folders, algorithm)
     found.require_settled(settings)
-    config = configs.with_algorithm(configs.FinetuneConfig(run=folders), algorithm)
-    config = configs.override(config, dict(found.values), "the pretrained run")
+    config = layers.with_algorithm(configs.FinetuneConfig(run=folders), algorithm)
+    config = layers.override(config, dict(found.values), "the pretrained run")
     config = _override(config, settings, "finetune_config")
     validation.check(config)
     return config
 
 
-def _of_dataset(config: configs.Config, dataset_ids: Sequence[str]) -> configs.Config:
+def _of_dataset(config: layers.Config, dataset_ids: Sequence[str]) -> layers.Config:
     """A config of some datasets, with the settings of the task that has them, if one has."""
-    if configs.task_of(dataset_ids) is not None:
-        config = configs.with_task(config, "", dataset_ids)
+    if layers.task_of(dataset_ids) is not None:
+        config = layers.with_task(config, "", dataset_ids)
     return dataclasses.replace(config, dataset=tuple(dataset_ids))  # type: ignore[type-var]
 
 
-def _override(config: configs.Config, settings: dict[str, Any], where: str) -> configs.Config:
-    """As `configs.override`, but for this config's fields only: no other command reads the rest."""
-    fields = list(configs.setting_fields(config))
+def _override(config: layers.Config, settings: dict[str, Any], where: str) -> layers.Config:
+    """As `layers.override`, but for this config's fields only: no other command reads the rest."""
+    fields = list(layers.setting_fields(config))
     for name in settings:
         if name not in fields:
             hint = nearest(name, fields)
             raise configs.ConfigError(f"{where}: there is no setting {name!r}.{hint}")
-    return configs.override(config, settings, where)
+    return layers.override(config, settings, where)
 
 
 class Algorithm:
@@ -195,7 +195,7 @@ class Algorithm:
                 f"The dataset is {dataset!r:.99}, which is a name at most; open it first: "
                 f"iqlft.load_dataset({str(dataset)!r:.99})."
             )
-        usual = _of_dataset(configs.with_algorithm(configs.PretrainConfig(), name), dataset.ids)
+        usual = _of_dataset(layers.with_algorithm(configs.PretrainConfig(), name), dataset.ids)
         if num_updates is None:
             usual = dataclasses.replace(usual, hyperparameters=usual.hyperparameters.unscheduled)
         else:

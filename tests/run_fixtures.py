@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from iqlft.config.algorithms import IQLHyperparameters
-from iqlft.config.settings import FinetuneConfig, PretrainConfig, to_yaml
+from iqlft.config.layers import to_yaml
+from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.report.page import write_report
 from iqlft.runs import checkpoint
 from iqlft.runs.curves import read_run

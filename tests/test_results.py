@@ -18,7 +18,7 @@ from iqlft.analysis.published import published_rows
 from iqlft.analysis.survey import maze_task
 from iqlft.analysis.table import format_table
 from iqlft.cli import main as cli
-from iqlft.config.settings import load_yaml
+from iqlft.config.layers import load_yaml
 from iqlft.datasets.antmaze.tasks import find_task
 from iqlft.report import run_data
 from iqlft.report.page import write_report

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from iqlft.algorithms.base import Spec, algorithm_class
-from iqlft.config.settings import FinetuneConfig, online_learner, override
+from iqlft.config.layers import online_learner, override
+from iqlft.config.settings import FinetuneConfig
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import RunError, pretrain_config
 from iqlft.runs.policy import Policy, load_policy

@@ -20,7 +20,7 @@ from iqlft.cli.console import EpisodeProgress
 from iqlft.cli.outputs import console, writing
 from iqlft.cli.parsing import no_arguments, parse
 from iqlft.config.errors import ConfigError, nearest
-from iqlft.config.settings import load_task, task_names
+from iqlft.config.layers import load_task, task_names
 from iqlft_workers.files import write_output
 from iqlft_workers.text import printable
 

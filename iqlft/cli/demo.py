@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iqlft.config import settings as configs
+from iqlft.config import layers
 from iqlft.datasets.antmaze.generation import make_dataset
 from iqlft.datasets.catalogue import list_local
 
@@ -19,7 +19,7 @@ TRANSITIONS = 30_000
 
 def make_demo_dataset(progress: Callable[[int, int, float], None]) -> str:
     """Makes the demonstration's dataset unless it is here already, and describes it."""
-    dataset = configs.load_task(TASK)["dataset"]
+    dataset = layers.load_task(TASK)["dataset"]
     for each in list_local():
         if each.id == dataset:
             return f"{dataset}, {each.transitions:,} transitions, made before."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from iqlft.config.settings import task_names
+from iqlft.config.layers import task_names
 from iqlft.datasets.catalogue import list_local
 from iqlft.runs.surroundings import versions
 from iqlft.training.build import processor_has_bf16, usable_cores

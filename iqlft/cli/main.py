@@ -19,8 +19,8 @@ from iqlft.cli import result_commands
 from iqlft.cli.outputs import QUIET, console
 from iqlft.cli.parsing import Training, finetune_settings, no_arguments, parse, settings
 from iqlft.cli.streams import lasting_streams
+from iqlft.config import layers, validation
 from iqlft.config import settings as configs
-from iqlft.config import validation
 from iqlft.config.algorithms import ALGORITHMS
 from iqlft.config.errors import nearest
 from iqlft_workers import __version__
@@ -149,7 +149,7 @@ def _finetune(arguments: list[str]) -> None:
     """Fine-tune a pretrained run with rollout workers."""
     config, printing, note = finetune_settings(arguments)
     if printing:
-        _say("\n".join([f"# {note}"] * bool(note) + [configs.to_yaml(config).rstrip()]))
+        _say("\n".join([f"# {note}"] * bool(note) + [layers.to_yaml(config).rstrip()]))
         return
     from iqlft.training.finetune import dry_run, finetune  # noqa: PLC0415
 
@@ -180,8 +180,8 @@ def _run(arguments: list[str]) -> None:
 def _pretrain_and_finetune(config: RunConfig) -> None:
     validation.check(config)
     validation.require_effect(config)
-    offline = configs.part(config, configs.PretrainConfig)
-    online = configs.part(config, configs.FinetuneConfig)
+    offline = layers.part(config, configs.PretrainConfig)
+    online = layers.part(config, configs.FinetuneConfig)
     if config.dry_run:
         from iqlft.training.dry_run import dry_run_pretraining  # noqa: PLC0415
 
@@ -248,7 +248,7 @@ def _demo(arguments: list[str]) -> None:
     config = _resolve(configs.RunConfig(task=TASK), "demo", arguments)
     if config is None:
         return
-    own = configs.load_task(TASK)["dataset"]
+    own = layers.load_task(TASK)["dataset"]
     if (config.task, config.dataset) != (TASK, (own,)):
         raise configs.ConfigError(
             f"The demonstration is {TASK}, on {own}, which it makes; leave task and "
@@ -258,7 +258,7 @@ def _demo(arguments: list[str]) -> None:
     from iqlft.training.seeds import member_configs, run_folder  # noqa: PLC0415
 
     def folders(config: RunConfig) -> list[Path]:
-        return [*map(run_folder, member_configs(configs.part(config, configs.PretrainConfig)))]
+        return [*map(run_folder, member_configs(layers.part(config, configs.PretrainConfig)))]
 
     if config.name:
         for folder in folders(config):
@@ -399,7 +399,7 @@ def _resolve(default: Training, command: str, arguments: list[str]) -> Training 
     resolved, printing = settings(default, command, arguments)
     if not printing:
         return resolved
-    _say(configs.to_yaml(resolved).rstrip())
+    _say(layers.to_yaml(resolved).rstrip())
     return None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import tyro
 
 from iqlft.cli.arguments import Nothing
+from iqlft.config import layers
 from iqlft.config import settings as configs
 from iqlft.config.algorithms import is_switch, owners
 from iqlft.config.errors import nearest
@@ -74,7 +75,7 @@ def settings(
             the wrong type or out of its bounds.
     """
     arguments, file = _take(arguments, "--config")
-    values = {} if file is None else configs.load_yaml(Path(file))
+    values = {} if file is None else layers.load_yaml(Path(file))
     if isinstance(values.get(section), dict):
         values = values[section]
     elif isinstance(values.get("pretrain"), dict):
@@ -91,12 +92,12 @@ def settings(
     above = {} if named is None else _settings_of(str(named), values)
     values = {key: above[key] for key in ("algorithm",) if key in above} | values
     chosen = {key: values[key] for key in ("algorithm",) if key in values}
-    default = configs.override(default, chosen, str(file))
+    default = layers.override(default, chosen, str(file))
     task = task or str(values.get("task") or "")
-    default = configs.with_task(default, task, _dataset(arguments, values))
-    default = configs.override(default, dict(inherited or {}), "the pretrained run")
-    default = configs.override(default, above, f"--preset {named}")
-    default = configs.override(default, values, str(file))
+    default = layers.with_task(default, task, _dataset(arguments, values))
+    default = layers.override(default, dict(inherited or {}), "the pretrained run")
+    default = layers.override(default, above, f"--preset {named}")
+    default = layers.override(default, values, str(file))
     printing = "--print-config" in arguments
     arguments = [each for each in arguments if each != "--print-config"]
     _refuse_foreign(arguments, default)
@@ -145,7 +146,7 @@ def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, boo
 
 def _without_hyperparameters(arguments: list[str]) -> list[str]:
     """The arguments that can be read before it is known of which algorithm the runs are."""
-    kept, own = [*arguments], {*configs.config_fields(configs.FinetuneConfig)}
+    kept, own = [*arguments], {*layers.config_fields(configs.FinetuneConfig)}
     own |= {"config", "preset", "print_config", "help"}
     for each in [each for each in arguments if each.startswith("--")]:
         name, equals, _ = each.removeprefix("--").partition("=")
@@ -163,7 +164,7 @@ def _without_hyperparameters(arguments: list[str]) -> list[str]:
 
 def _require_task(config: configs.FinetuneConfig) -> None:
     """Refuses a task that neither `configs/` nor a folder of runs knows."""
-    names = configs.task_names()
+    names = layers.task_names()
     if config.task in ("", *names) or (config.runs / config.task).is_dir():
         return
     folders = [each.name for each in config.runs.glob("*/") if each.is_dir()]
@@ -186,7 +187,7 @@ def _require_its_task(config: configs.FinetuneConfig, folders: Sequence[Path]) -
 def _given(arguments: list[str]) -> set[str]:
     """Names of the settings that flags or a file decide."""
     arguments, file = _take(arguments, "--config")
-    values = {} if file is None else configs.load_yaml(Path(file))
+    values = {} if file is None else layers.load_yaml(Path(file))
     given = {each.partition("=")[0].removeprefix("--").replace("-", "_") for each in arguments}
     given |= {*values, *(values.get("finetune") or ())}
     return given | {key.removeprefix("no_") for key in given}
@@ -220,7 +221,7 @@ def _take(arguments: list[str], flag: str) -> tuple[list[str], str | None]:
 
 def _refuse_foreign(arguments: list[str], config: Any) -> None:  # noqa: ANN401
     """Refuses hyperparameters that another algorithm has; what nobody has is left to tyro."""
-    own = configs.setting_fields(config)
+    own = layers.setting_fields(config)
     for each in arguments:
         key = each.partition("=")[0].removeprefix("--").replace("-", "_")
         having = owners(key) if each.startswith("--") and key not in own else []
@@ -267,7 +268,7 @@ def parse_groups(command: str, default: Training, arguments: list[str]) -> Train
     parts = {name: part for name, part in vars(found).items() if name != "settings"}
     values = {key: each for part in parts.values() for key, each in vars(part).items()}
     values |= {key: getattr(default, key) for key, each in values.items() if isinstance(each, dict)}
-    return configs.with_settings(default, **values)
+    return layers.with_settings(default, **values)
 
 
 _SENTENCES = {"demo": "The main job in small: data, pretraining, fine-tuning, figure."}
@@ -280,7 +281,7 @@ def groups_of(default: configs.PretrainConfig | configs.FinetuneConfig) -> Any: 
     if default.hyperparameters is not None:
         parts["algorithm"] = default.hyperparameters
     for kind in filter(_is_whole, type(default).__mro__):
-        part: Any = configs.part(default, kind)
+        part: Any = layers.part(default, kind)
         # What a mapping holds is no flag, and may be called as one is.
         mappings = [key for key, each in vars(part).items() if isinstance(each, dict)]
         parts[_title(kind)] = dataclasses.replace(part, **{key: {} for key in mappings})

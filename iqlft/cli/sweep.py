@@ -14,6 +14,7 @@ from iqlft.cli.arguments import SweepRuns
 from iqlft.cli.cell import LEAVE_SIGNAL, Cell, CellFailedError, Trainer
 from iqlft.cli.main import INTERRUPTED
 from iqlft.cli.parsing import parse_known, settings
+from iqlft.config import layers
 from iqlft.config import settings as configs
 from iqlft.config.errors import ConfigError, nearest
 from iqlft.runs.folder import Run, pretrain_config
@@ -123,11 +124,11 @@ def _cell(name: str, arguments: list[str], values: Sequence[tuple[str, str]], se
             f"All runs of the sweep would be called {config.name}; leave name out of the file of "
             "--config, and say --name, beside which their names tell what differs."
         )
-    offline = configs.part(config, configs.PretrainConfig)
+    offline = layers.part(config, configs.PretrainConfig)
     folder = run_folder(offline)
     if (folder / "meta.json").is_file():
-        _require_same(Run(folder), learned(offline), configs.to_dict(config))
-    return Cell(folder, tuple(every), configs.to_yaml(config))
+        _require_same(Run(folder), learned(offline), layers.to_dict(config))
+    return Cell(folder, tuple(every), layers.to_yaml(config))
 
 
 def _require_same(run: Run, offline: dict[str, Any], every: dict[str, Any]) -> None:
@@ -140,7 +141,7 @@ def _require_same(run: Run, offline: dict[str, Any], every: dict[str, Any]) -> N
     """
     found, online = learned(pretrain_config(run)), run.config("finetune") or {}
     different = [key for key in offline if found.get(key) != offline[key]]
-    kept = configs.config_fields(configs.OnlineConfig).keys() & online.keys() - ANYWHERE
+    kept = layers.config_fields(configs.OnlineConfig).keys() & online.keys() - ANYWHERE
     different += [key for key in kept if online[key] != every[key]]
     if different:
         raise ConfigError(

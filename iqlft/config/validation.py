@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from iqlft.config.algorithms import Hyperparameters, registered
 from iqlft.config.bounds import violated
 from iqlft.config.errors import ConfigError
-from iqlft.config.settings import FinetuneConfig, PretrainConfig, RunConfig, config_fields
+from iqlft.config.layers import config_fields
+from iqlft.config.settings import FinetuneConfig, PretrainConfig, RunConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,8 +1,7 @@
-"""Minari datasets as one stream of float32 rows, each a transition.
+"""Opens Minari datasets: which fit together, and of which environment and goal they are.
 
-Episodes are read one at a time and handed on in chunks, so that a dataset of any size streams into
-the replay's block and is in memory once. Which observations are used, and for which goal the
-rewards are, is the *goal mode*; nothing here looks at an environment's name.
+Which observations are used, and for which goal the rewards are, is the *goal mode*; nothing here
+looks at an environment's name.
 """
 
 from __future__ import annotations

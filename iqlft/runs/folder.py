@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from iqlft.config.settings import ConfigError, PretrainConfig, override
+from iqlft.config.layers import override
+from iqlft.config.settings import ConfigError, PretrainConfig
 from iqlft.runs import seals
 from iqlft.runs.scores import CURVE_COLUMNS, EVALUATION_COLUMNS
 from iqlft.runs.surroundings import surroundings

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from iqlft.config.settings import (
-    ConfigError,
-    MachineConfig,
-    OnlineConfig,
-    OutputConfig,
-    config_fields,
-    load_task,
-    section_of,
-    task_names,
-    to_dict,
-)
+from iqlft.config.layers import config_fields, load_task, section_of, task_names, to_dict
+from iqlft.config.settings import ConfigError, MachineConfig, OnlineConfig, OutputConfig
 from iqlft.runs.folder import Run, pretrain_config
 
 if TYPE_CHECKING:

@@ -11,14 +11,13 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iqlft.analysis.restored import end_of_pretraining
+from iqlft.config.layers import config_fields, override
 from iqlft.config.settings import (
     ConfigError,
     FinetuneConfig,
     MachineConfig,
     OnlineConfig,
     OutputConfig,
-    config_fields,
-    override,
 )
 from iqlft.runs import checkpoint
 from iqlft.runs.finding import newest_pretrained

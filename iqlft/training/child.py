@@ -11,7 +11,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iqlft.config.settings import FinetuneConfig, PretrainConfig, override
+from iqlft.config.layers import override
+from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.training.finetune import finetune
 from iqlft.training.interruption import leave_to_parent
 from iqlft.training.pretrain import pretrain

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from iqlft.config.settings import to_dict
+from iqlft.config.layers import to_dict
 from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import Checkpoint
 from iqlft.runs.recorded import plain

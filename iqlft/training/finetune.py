@@ -7,7 +7,8 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from iqlft.analysis.restored import end_of_pretraining, pretrained_for
-from iqlft.config.settings import ConfigError, FinetuneConfig, online_learner, override, to_dict
+from iqlft.config.layers import online_learner, override, to_dict
+from iqlft.config.settings import ConfigError, FinetuneConfig
 from iqlft.config.validation import check, require_effect
 from iqlft.datasets.value_bounds import ValueBounds
 from iqlft.gateway.gateway import Gateway

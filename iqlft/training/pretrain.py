@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from iqlft.config.settings import ConfigError, OnlineConfig, PretrainConfig, override, to_dict
+from iqlft.config.layers import override, to_dict
+from iqlft.config.settings import ConfigError, OnlineConfig, PretrainConfig
 from iqlft.config.validation import check
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.service import Service

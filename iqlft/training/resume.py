@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iqlft.config.settings import MachineConfig, config_fields, override
+from iqlft.config.layers import config_fields, override
+from iqlft.config.settings import MachineConfig
 from iqlft.config.validation import check
 from iqlft.runs.folder import Run, RunError
 from iqlft.runs.recorded import settle

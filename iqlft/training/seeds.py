@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from iqlft.config.algorithms import short_name
 from iqlft.config.bounds import LAST_PORT
-from iqlft.config.settings import (
-    ConfigError,
-    PretrainConfig,
-    TaskConfig,
-    config_fields,
-    to_dict,
-)
+from iqlft.config.layers import config_fields, to_dict
+from iqlft.config.settings import ConfigError, PretrainConfig, TaskConfig
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import pretrain_config
 from iqlft.training.build import pick_device, usable_cores

@@ -14,7 +14,8 @@ from PIL import Image
 
 from iqlft.analysis.restored import pretrained_policy
 from iqlft.analysis.summary import series_of
-from iqlft.config.settings import ConfigError, FinetuneConfig, override
+from iqlft.config.layers import override
+from iqlft.config.settings import ConfigError, FinetuneConfig
 from iqlft.datasets.goal_maze import distance_to_goal
 from iqlft.gateway.watchdog import PATIENCE_SECONDS
 from iqlft.runs.curves import read_run

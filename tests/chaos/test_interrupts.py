@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from iqlft.config.settings import FinetuneConfig, to_yaml
+from iqlft.config.layers import to_yaml
+from iqlft.config.settings import FinetuneConfig
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import Run
 

@@ -14,7 +14,8 @@ from typing import Any, Self
 import pytest
 
 from chaos import slow_disk
-from iqlft.config.settings import FinetuneConfig, to_yaml
+from iqlft.config.layers import to_yaml
+from iqlft.config.settings import FinetuneConfig
 from iqlft.gateway.journal import Entry, Journal
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import ENDPOINT, JOURNAL, METRICS, Run

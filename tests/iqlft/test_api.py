@@ -21,7 +21,8 @@ import own_environments
 from iqlft.api import IQLSettings
 from iqlft.cli.main import main
 from iqlft.config.algorithms import IQLHyperparameters
-from iqlft.config.settings import ConfigError, to_dict
+from iqlft.config.layers import to_dict
+from iqlft.config.settings import ConfigError
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.offline_dataset import OfflineDataset
 from iqlft_workers.actor import make_actor

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from iqlft.cli import main as cli
-from iqlft.config.settings import to_dict, with_algorithm
+from iqlft.config.layers import to_dict, with_algorithm
 from iqlft.runs.folder import Run, pretrain_config
 
 

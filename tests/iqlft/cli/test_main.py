@@ -16,7 +16,8 @@ import yaml
 
 import iqlft
 from iqlft.cli import main as cli
-from iqlft.config.settings import FinetuneConfig, PretrainConfig, to_dict, to_yaml
+from iqlft.config.layers import to_dict, to_yaml
+from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.runs.folder import Run
 from run_fixtures import curves
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from iqlft.config.settings import FinetuneConfig, PretrainConfig, to_yaml
+from iqlft.config.layers import to_yaml
+from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.runs.folder import Run
 from run_fixtures import Start
 

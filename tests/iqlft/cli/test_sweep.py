@@ -18,7 +18,7 @@ from iqlft.cli.cell import Cell, CellFailedError, Trainer
 from iqlft.cli.main import main
 from iqlft.cli.outputs import QUIET
 from iqlft.cli.sweep import SweepFailedError, run_here
-from iqlft.config.settings import to_dict
+from iqlft.config.layers import to_dict
 from iqlft.runs.curves import find_runs, read_run
 from iqlft.runs.folder import Run
 from run_fixtures import LOCKSTEP, PRETRAINING

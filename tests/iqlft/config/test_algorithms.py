@@ -9,10 +9,7 @@ import yaml
 
 from iqlft.cli import main as cli
 from iqlft.config.algorithms import ALGORITHMS, IQLHyperparameters
-from iqlft.config.settings import (
-    ConfigError,
-    FinetuneConfig,
-    PretrainConfig,
+from iqlft.config.layers import (
     config_fields,
     load_task,
     override,
@@ -21,6 +18,7 @@ from iqlft.config.settings import (
     with_algorithm,
     with_settings,
 )
+from iqlft.config.settings import ConfigError, FinetuneConfig, PretrainConfig
 from iqlft.config.validation import check
 from iqlft.training.seeds import run_folder
 

@@ -7,15 +7,9 @@ import pytest
 import yaml
 
 from iqlft.cli import main as cli
+from iqlft.config.layers import override, setting_fields, to_dict
 from iqlft.config.presets import PRESETS, preset
-from iqlft.config.settings import (
-    ConfigError,
-    FinetuneConfig,
-    RunConfig,
-    override,
-    setting_fields,
-    to_dict,
-)
+from iqlft.config.settings import ConfigError, FinetuneConfig, RunConfig
 from iqlft.config.validation import check
 
 

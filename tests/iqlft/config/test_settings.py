@@ -13,11 +13,7 @@ from hypothesis import strategies as st
 from iqlft.cli import main as cli
 from iqlft.config.algorithms import ALGORITHMS, IQLHyperparameters
 from iqlft.config.bounds import violated
-from iqlft.config.settings import (
-    ConfigError,
-    FinetuneConfig,
-    PretrainConfig,
-    RunConfig,
+from iqlft.config.layers import (
     load_task,
     load_yaml,
     override,
@@ -30,6 +26,7 @@ from iqlft.config.settings import (
     with_algorithm,
     with_settings,
 )
+from iqlft.config.settings import ConfigError, FinetuneConfig, PretrainConfig, RunConfig
 from iqlft.config.validation import check, require_effect
 from iqlft.config.values import whole_number
 

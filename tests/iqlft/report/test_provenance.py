@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from iqlft.cli import main as cli
-from iqlft.config.settings import FinetuneConfig, to_dict
+from iqlft.config.layers import to_dict
+from iqlft.config.settings import FinetuneConfig
 from iqlft.report.provenance import command_line, commands, facts
 from iqlft.runs.folder import Run, RunError
 

@@ -11,7 +11,8 @@ import torch
 
 from iqlft.algorithms.base import Algorithm, Batch, Metrics, algorithm_class
 from iqlft.config.algorithms import ALGORITHMS
-from iqlft.config.settings import FinetuneConfig, PretrainConfig, with_algorithm, with_settings
+from iqlft.config.layers import with_algorithm, with_settings
+from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import Run
 from iqlft.training.finetune import finetune

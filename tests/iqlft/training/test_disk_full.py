@@ -19,7 +19,8 @@ import torch
 
 import synthetic_worker
 from iqlft.cli import main as cli
-from iqlft.config.settings import FinetuneConfig, to_yaml
+from iqlft.config.layers import to_yaml
+from iqlft.config.settings import FinetuneConfig
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.ingestion import RETRY_SECONDS
 from iqlft.gateway.journal import Journal, JournalError

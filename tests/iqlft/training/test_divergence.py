@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from iqlft.cli import main as cli
-from iqlft.config.settings import FinetuneConfig, to_yaml
+from iqlft.config.layers import to_yaml
+from iqlft.config.settings import FinetuneConfig
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import JOURNAL, Run

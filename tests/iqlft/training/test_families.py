@@ -16,14 +16,8 @@ import numpy as np
 import pytest
 
 from iqlft.config.algorithms import IQLHyperparameters
-from iqlft.config.settings import (
-    FinetuneConfig,
-    PretrainConfig,
-    load_task,
-    override,
-    task_names,
-    with_settings,
-)
+from iqlft.config.layers import load_task, override, task_names, with_settings
+from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.datasets.loading import load_dataset
 from iqlft.training.finetune import finetune
 from iqlft.training.pretrain import pretrain

@@ -21,7 +21,8 @@ import torch
 from iqlft.algorithms.base import Batch, Metrics
 from iqlft.algorithms.iql import IQL
 from iqlft.config.algorithms import ActorSchedule
-from iqlft.config.settings import FinetuneConfig, PretrainConfig, with_settings
+from iqlft.config.layers import with_settings
+from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.gateway.gateway import PortInUseError
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint

@@ -10,7 +10,8 @@ import torch
 
 from iqlft.algorithms.base import Spec, algorithm_class
 from iqlft.config.algorithms import IQLHyperparameters
-from iqlft.config.settings import PretrainConfig, with_settings
+from iqlft.config.layers import with_settings
+from iqlft.config.settings import PretrainConfig
 from iqlft.datasets.value_bounds import Range
 from iqlft.training.divergence import (
     bound_targets,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from iqlft.config.settings import FinetuneConfig, PretrainConfig, with_algorithm, with_settings
+from iqlft.config.layers import with_algorithm, with_settings
+from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.gateway.journal import read_rows
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import JOURNAL, Run

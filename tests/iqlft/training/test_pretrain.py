@@ -17,13 +17,8 @@ import torch
 
 from iqlft.algorithms.base import Batch, Metrics
 from iqlft.algorithms.iql import IQL
-from iqlft.config.settings import (
-    ConfigError,
-    PretrainConfig,
-    override,
-    with_algorithm,
-    with_settings,
-)
+from iqlft.config.layers import override, with_algorithm, with_settings
+from iqlft.config.settings import ConfigError, PretrainConfig
 from iqlft.runs import checkpoint
 from iqlft.runs.curves import read_run
 from iqlft.runs.folder import Run, RunError

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from iqlft.config.settings import FinetuneConfig, PretrainConfig, to_yaml
+from iqlft.config.layers import to_yaml
+from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import JOURNAL, Run
 from iqlft.runs.metrics_log import read_history

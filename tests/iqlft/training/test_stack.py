@@ -14,7 +14,8 @@ import torch
 
 from iqlft.algorithms.base import Batch, Metrics
 from iqlft.algorithms.iql import IQL
-from iqlft.config.settings import ConfigError, FinetuneConfig, PretrainConfig, with_settings
+from iqlft.config.layers import with_settings
+from iqlft.config.settings import ConfigError, FinetuneConfig, PretrainConfig
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import CheckpointError
