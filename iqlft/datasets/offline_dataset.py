@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from iqlft.datasets.antmaze.published import ContentHash, is_published, published_hashes
+from iqlft.datasets.antmaze.published import (
+    OBSERVATION_KEYS,
+    ContentHash,
+    is_published,
+    published_hashes,
+)
 from iqlft.datasets.row_statistics import RowStatistics
 
 if TYPE_CHECKING:
@@ -189,7 +194,8 @@ class OfflineDataset:
     @property
     def _can_be_published(self) -> bool:
         """Whether one of its id is published, and all that belongs to its hash is read."""
-        return self.id in published_hashes() and self.goal != "stored"
+        read = self._sources[0].needed_keys
+        return self.id in published_hashes() and set(OBSERVATION_KEYS) <= {*read}
 
     @property
     def published(self) -> bool | None:

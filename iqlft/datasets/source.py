@@ -174,7 +174,7 @@ class Source:
             DatasetError: an episode is not of the right form, or some are missing.
         """
         self.reading, announced = Reading(), int(self._dataset.total_steps)
-        for episode in read_episodes(self._dataset, self._needed_keys()):
+        for episode in read_episodes(self._dataset, self.needed_keys):
             if content is not None:
                 content.add(episode)
             rows = self._rows(episode, environment)
@@ -190,7 +190,9 @@ class Source:
             f"{held}; make or download it again."
         )
 
-    def _needed_keys(self) -> tuple[str, ...]:
+    @property
+    def needed_keys(self) -> tuple[str, ...]:
+        """The keys of a Dict observation that are read."""
         return self.keys if self._goal == "stored" else tuple({*self.keys, *_GOAL_KEYS})
 
     def _count_useful(self) -> int:
