@@ -77,7 +77,7 @@ def read(arguments: list[str]) -> Sweep:
 
 def _require_of_all(arguments: list[str]) -> None:
     """Refuses settings, of flags or of a file, that are not for all runs of a sweep to have."""
-    flags = {each.partition("=")[0].replace("_", "-") for each in arguments}
+    flags = {each.partition("=")[0] for each in arguments}
     if "--print-config" in flags:
         raise ConfigError(
             "A sweep has no settings to print; leave out --print-config, or say it to `iqlft run`; "

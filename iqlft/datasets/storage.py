@@ -39,13 +39,14 @@ def local_ids() -> list[str]:
     # As Minari looks: through links, into nothing that is hidden, and not below a dataset.
     for folder, names, _ in os.walk(root, followlinks=True):
         here = Path(folder)
-        known, names[:] = here.resolve() in seen, [n for n in names if not n.startswith(".")]
-        is_set = "data" in names and not (here / "data" / _NAMESPACE).exists()
-        if is_set and not known:
-            folders.append(here)
-        if is_set or known:
+        place = here.resolve()
+        if place in seen:
             names.clear()
-        seen.add(here.resolve())
+        elif "data" in names and not (here / "data" / _NAMESPACE).exists():
+            folders.append(here)
+            names.clear()
+        seen.add(place)
+        names[:] = [name for name in names if not name.startswith(".")]
     ids = (folder.relative_to(root).as_posix() for folder in sorted(folders))
     return [each for each in ids if DATASET_ID_RE.fullmatch(each)]
 
