@@ -19,7 +19,8 @@ import numpy as np
 import yaml
 
 from iqlft.analysis.survey import maze_task, write_survey
-from iqlft.runs.folder import EPISODES, EVALUATIONS, JOURNAL, METRICS
+from iqlft.runs.folder import JOURNAL
+from iqlft.runs.growing_files import EPISODES, EVALUATIONS, METRICS
 from iqlft.runs.metrics_log import read_history
 from iqlft.runs.policy import load_policy
 from iqlft.training.new_transitions import SURVEY, survey_new

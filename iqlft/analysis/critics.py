@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from iqlft.runs.folder import RunError
+from iqlft.runs.errors import RunError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,8 @@ from iqlft.algorithms.base import Spec, algorithm_class
 from iqlft.config.layers import online_learner, override
 from iqlft.config.settings import FinetuneConfig
 from iqlft.runs import checkpoint
-from iqlft.runs.folder import RunError, pretrain_config
+from iqlft.runs.errors import RunError
+from iqlft.runs.folder import pretrain_config
 from iqlft.runs.policy import Policy, load_policy
 
 if TYPE_CHECKING:

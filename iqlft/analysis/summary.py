@@ -24,7 +24,7 @@ from iqlft.analysis.statistics import (
 )
 from iqlft.config.algorithms import title
 from iqlft.runs.curves import common_metric
-from iqlft.runs.folder import RunError
+from iqlft.runs.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -165,7 +165,8 @@ def clean(arguments: list[str]) -> str:
     """Remove from finished runs what only a resumed one needs."""
     chosen = parse("clean", CleanRuns, arguments)
     from iqlft.analysis.quantities import mebibytes  # noqa: PLC0415
-    from iqlft.runs.folder import Run, RunError  # noqa: PLC0415
+    from iqlft.runs.errors import RunError  # noqa: PLC0415
+    from iqlft.runs.folder import Run  # noqa: PLC0415
     from iqlft.training.clean import clean as clean_run  # noqa: PLC0415
     from iqlft.training.clean import require_finished  # noqa: PLC0415
 
@@ -191,7 +192,7 @@ def clean(arguments: list[str]) -> str:
 
 def _drop(runs: Sequence[Run], chosen: CleanRuns) -> str:
     """Takes batches out of a run's journal."""
-    from iqlft.runs.folder import RunError  # noqa: PLC0415
+    from iqlft.runs.errors import RunError  # noqa: PLC0415
     from iqlft.training.clean import drop  # noqa: PLC0415
 
     if len(runs) > 1:
@@ -304,7 +305,7 @@ def _plots_folder(curves: list[Any], runs: Path) -> Path:
 
 def _curves(folders: list[Path], runs: Path) -> list[Any]:
     from iqlft.runs.curves import find_runs, read_run  # noqa: PLC0415
-    from iqlft.runs.folder import RunError  # noqa: PLC0415
+    from iqlft.runs.errors import RunError  # noqa: PLC0415
 
     found: dict[Path, Path] = {}
     for folder in folders or [runs]:

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, SymmetricalLogLocator
 
 from iqlft.figures.panels import Timeline, format_axis, smooth
 from iqlft.figures.style import BLUE, DARK, GREEN, ORANGE, PURPLE, VERMILION, WIDE, marker_of
-from iqlft.runs.folder import RunError
+from iqlft.runs.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -28,7 +28,8 @@ from iqlft.figures.style import (
     save_figure,
     style,
 )
-from iqlft.runs.folder import METRICS, RunError
+from iqlft.runs.errors import RunError
+from iqlft.runs.growing_files import METRICS
 from iqlft.runs.metrics_log import present_name, read_history
 from iqlft.runs.scores import METRIC_NAMES, Metric
 

@@ -20,7 +20,7 @@ from iqlft.figures.style import (
     SHADE,
     VERMILION,
 )
-from iqlft.runs.folder import RunError
+from iqlft.runs.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -16,7 +16,9 @@ from iqlft.analysis.restored import restored
 from iqlft.analysis.survey import maze_task, survey
 from iqlft.datasets.errors import DatasetError
 from iqlft.runs.checkpoint import CheckpointError
-from iqlft.runs.folder import JOURNAL, METRICS, RunError, pretrain_config
+from iqlft.runs.errors import RunError
+from iqlft.runs.folder import JOURNAL, pretrain_config
+from iqlft.runs.growing_files import METRICS
 from iqlft.runs.listing import progress
 from iqlft.runs.metrics_log import read_history
 from iqlft.runs.policy import load_policy

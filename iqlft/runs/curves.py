@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from iqlft.config.algorithms import SWITCH
+from iqlft.runs.errors import RunError
 from iqlft.runs.finding import run_folders
-from iqlft.runs.folder import CURVES, EVALUATIONS, RunError, read_meta, require_whole
+from iqlft.runs.growing_files import CURVES, EVALUATIONS, require_whole
+from iqlft.runs.meta import read_meta
 from iqlft.runs.scores import CURVE_COLUMNS, EVALUATION_COLUMNS, EpisodeScore, Metric, Score
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from iqlft.runs.folder import Run, RunError
+from iqlft.runs.errors import RunError
+from iqlft.runs.folder import Run
 
 
 def run_folders(root: Path) -> list[Path]:

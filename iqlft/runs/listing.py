@@ -9,8 +9,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from iqlft.runs.curves import read_run
+from iqlft.runs.errors import RunError
 from iqlft.runs.finding import run_folders
-from iqlft.runs.folder import METRICS, RunError, read_meta
+from iqlft.runs.growing_files import METRICS
+from iqlft.runs.meta import read_meta
 from iqlft_workers.files import file_stats
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from iqlft.runs.folder import METRICS, RunError, require_whole
+from iqlft.runs.errors import RunError
+from iqlft.runs.growing_files import METRICS, require_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

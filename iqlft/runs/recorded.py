@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import CheckpointError
-from iqlft.runs.folder import RunError, no_room
+from iqlft.runs.errors import RunError, no_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -20,8 +20,9 @@ from iqlft.config.settings import (
     OutputConfig,
 )
 from iqlft.runs import checkpoint
+from iqlft.runs.errors import RunError
 from iqlft.runs.finding import newest_pretrained
-from iqlft.runs.folder import Run, RunError, pretrain_config, refuse_existing
+from iqlft.runs.folder import Run, pretrain_config, refuse_existing
 from iqlft.runs.inherited import inherited
 from iqlft.runs.recorded import require_recorded
 from iqlft.runs.surroundings import surroundings

@@ -14,7 +14,8 @@ from iqlft.analysis.survey import maze_task, write_survey
 from iqlft.config.settings import ConfigError
 from iqlft.gateway.journal import drop_batches, read_entries
 from iqlft.runs import checkpoint
-from iqlft.runs.folder import ENDPOINT, JOURNAL, Run, RunError
+from iqlft.runs.errors import RunError
+from iqlft.runs.folder import ENDPOINT, JOURNAL, Run
 from iqlft.runs.policy import load_policy
 from iqlft.training.new_transitions import SURVEY, survey_new
 from iqlft_workers.files import TEMPORARY, file_stats

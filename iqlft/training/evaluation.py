@@ -130,7 +130,7 @@ class Evaluator:
             len(results),
         )
         episodes = [EpisodeScore(r.seed, r.episode_return, r.length, r.success) for r in results]
-        self._run.append_score(score, episodes)
+        self._run.files.append_score(score, episodes)
         return score
 
     def state(self) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:

@@ -16,16 +16,9 @@ from iqlft.gateway.journal import Journal
 from iqlft.gateway.service import Service
 from iqlft.gateway.sockets import reachable, require_safe_host
 from iqlft.runs import checkpoint
+from iqlft.runs.errors import RunError, writing
 from iqlft.runs.finding import newest_pretrained
-from iqlft.runs.folder import (
-    ENDPOINT,
-    JOURNAL,
-    Run,
-    RunError,
-    pretrain_config,
-    refuse_existing,
-    writing,
-)
+from iqlft.runs.folder import ENDPOINT, JOURNAL, Run, pretrain_config, refuse_existing
 from iqlft.runs.recorded import require_recorded
 from iqlft.runs.surroundings import surroundings
 from iqlft.training import loggers

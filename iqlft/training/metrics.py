@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from iqlft.runs.curves import read_run
-from iqlft.runs.folder import RunError
+from iqlft.runs.errors import RunError
 from iqlft.runs.metrics_log import read_history
 from iqlft.training.loggers import Loggers
 
@@ -165,7 +165,7 @@ class MetricsLog:
         self.start(updates, env_steps)
         self._worker_samples.clear()
         self._lag_sum, self._lag_count = 0.0, 0
-        self._run.append_metrics(row)
+        self._run.files.append_metrics(row)
         self._loggers.write(row)
 
     def state(self) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from safetensors import SafetensorError
 
 from iqlft.analysis.survey import read_survey, survey
 from iqlft.gateway.journal import read_rows
-from iqlft.runs.folder import JOURNAL, RunError
+from iqlft.runs.errors import RunError
+from iqlft.runs.folder import JOURNAL
 from iqlft_workers.transition import RowLayout
 
 if TYPE_CHECKING:

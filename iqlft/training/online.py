@@ -67,7 +67,7 @@ def receive(session: Session[Online]) -> None:
         pacing.env_steps += transitions.num_transitions
     if episodes := gateway.training_episodes():
         session.metrics.observe_episodes([each.success for each in episodes])
-        session.plan.run.append_episodes(
+        session.plan.run.files.append_episodes(
             [
                 (e.env_steps, e.worker_id, e.version, e.episode_return, e.length, _flag(e.success))
                 for e in episodes

@@ -13,14 +13,8 @@ from iqlft.config.settings import ConfigError, OnlineConfig, PretrainConfig
 from iqlft.config.validation import check
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.service import Service
-from iqlft.runs.folder import (
-    Run,
-    RunError,
-    name_without_seed,
-    pretrain_config,
-    refuse_existing,
-    writing,
-)
+from iqlft.runs.errors import RunError, writing
+from iqlft.runs.folder import Run, name_without_seed, pretrain_config, refuse_existing
 from iqlft.training import loggers
 from iqlft.training.build import (
     build_algorithm,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from iqlft.config.layers import config_fields, override
 from iqlft.config.settings import MachineConfig
 from iqlft.config.validation import check
-from iqlft.runs.folder import Run, RunError
+from iqlft.runs.errors import RunError
+from iqlft.runs.folder import Run
 from iqlft.runs.recorded import settle
 from iqlft.training.finetune import resume_finetuning
 from iqlft.training.parallel import Job, Parallel

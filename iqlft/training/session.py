@@ -21,7 +21,7 @@ from iqlft.gateway.attendance import Attendance
 from iqlft.gateway.sockets import reachable
 from iqlft.runs import checkpoint
 from iqlft.runs.curves import read_run
-from iqlft.runs.folder import RunError
+from iqlft.runs.errors import RunError
 from iqlft.runs.policy import BEST, save_policy
 from iqlft.runs.recorded import plain
 from iqlft.runs.scores import Score
@@ -246,7 +246,7 @@ class Session(Generic[PhaseType]):
 
     def adopt(self, score: Score) -> None:
         """Writes a score that is known without an evaluation."""
-        self.plan.run.append_score(score)
+        self.plan.run.files.append_score(score)
         self._collect(score)
 
     def _collect(self, score: Score | None) -> None:
@@ -296,8 +296,8 @@ class Session(Generic[PhaseType]):
             "seconds": self.seconds,
             "evaluation": evaluation,
             "journal": self.gateway.journal_position(),
-            "sizes": run.sizes(),
-            "digests": run.digests(),
+            "sizes": run.files.sizes(),
+            "digests": run.files.digests(),
             "config": self._configuration,
             "metrics": self.metrics.state(),
             "diverged": self._diverged,

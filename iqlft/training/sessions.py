@@ -6,7 +6,7 @@ import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self
 
-from iqlft.runs.folder import writing
+from iqlft.runs.errors import writing
 from iqlft.training.interruption import Interrupted, StopSignal
 from iqlft.training.progress import Voice
 from iqlft.training.session import PhaseType, Session, open_session

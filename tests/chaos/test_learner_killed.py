@@ -18,7 +18,8 @@ from iqlft.config.layers import to_yaml
 from iqlft.config.settings import FinetuneConfig
 from iqlft.gateway.journal import Entry, Journal
 from iqlft.runs import checkpoint
-from iqlft.runs.folder import ENDPOINT, JOURNAL, METRICS, Run
+from iqlft.runs.folder import ENDPOINT, JOURNAL, Run
+from iqlft.runs.growing_files import METRICS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -12,7 +12,8 @@ from iqlft.algorithms.iql import IQL
 from iqlft.analysis.critics import Critics
 from iqlft.analysis.restored import restored
 from iqlft.config.algorithms import IQLHyperparameters
-from iqlft.runs.folder import Run, RunError
+from iqlft.runs.errors import RunError
+from iqlft.runs.folder import Run
 from iqlft.runs.policy import load_policy
 
 Tensors = dict[str, NDArray[np.float32]]

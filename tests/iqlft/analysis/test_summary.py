@@ -21,7 +21,7 @@ from iqlft.analysis.summary import (
     total,
 )
 from iqlft.runs.curves import read_run
-from iqlft.runs.folder import RunError
+from iqlft.runs.errors import RunError
 from iqlft.runs.scores import Score
 
 MakeRun = Callable[..., Path]

@@ -174,7 +174,7 @@ def test_a_corrupt_checkpoint_is_refused_and_nothing_is_cut(main: Main, fresh: P
     data = bytearray(tensors.read_bytes())
     data[-1] ^= 1
     tensors.write_bytes(data)
-    run.append_metrics({"after": "the checkpoint"})
+    run.files.append_metrics({"after": "the checkpoint"})
     run.close()
     before = everything(fresh)
     sentence = refused(main, "resume", fresh)

@@ -16,7 +16,7 @@ from iqlft.figures.before_after import before_after_figure, plot_before_after
 from iqlft.figures.panels import smooth, ticks
 from iqlft.figures.style import WIDE, style
 from iqlft.runs.curves import RunCurve, read_run
-from iqlft.runs.folder import RunError
+from iqlft.runs.errors import RunError
 
 MakeRun = Callable[..., Path]
 

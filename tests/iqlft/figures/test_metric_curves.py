@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from iqlft.figures.metric_curves import X, metric_figure, plot_metric
 from iqlft.figures.style import drawn_as
 from iqlft.runs.curves import RunCurve, read_run
-from iqlft.runs.folder import RunError
+from iqlft.runs.errors import RunError
 
 MakeRun = Callable[..., Path]
 

@@ -13,7 +13,8 @@ from iqlft.cli import main as cli
 from iqlft.config.layers import to_dict
 from iqlft.config.settings import FinetuneConfig
 from iqlft.report.provenance import command_line, commands, facts
-from iqlft.runs.folder import Run, RunError
+from iqlft.runs.errors import RunError
+from iqlft.runs.folder import Run
 
 
 def test_a_run_tells_its_commands_data_machine_and_versions(finetuned: Path) -> None:

@@ -13,7 +13,8 @@ from iqlft.datasets.errors import DatasetError
 from iqlft.gateway.journal import read_rows
 from iqlft.report.run_data import EPISODES, RunData
 from iqlft.runs.checkpoint import CheckpointError
-from iqlft.runs.folder import Run, RunError
+from iqlft.runs.errors import RunError
+from iqlft.runs.folder import Run
 from iqlft_workers.transition import RowLayout
 
 

@@ -9,7 +9,7 @@ import pytest
 from iqlft.analysis.table import format_table
 from iqlft.figures.before_after import plot_before_after
 from iqlft.runs.curves import common_metric, find_runs, read_run
-from iqlft.runs.folder import RunError
+from iqlft.runs.errors import RunError
 
 MakeRun = Callable[..., Path]
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from iqlft.runs.curves import read_run
+from iqlft.runs.errors import RunError
 from iqlft.runs.finding import newest_pretrained
-from iqlft.runs.folder import EPISODE_COLUMNS, Run, RunError, refuse_existing, require_whole
+from iqlft.runs.folder import Run, refuse_existing
+from iqlft.runs.growing_files import EPISODE_COLUMNS, require_whole
 from iqlft.runs.scores import EVALUATION_COLUMNS, EpisodeScore, Score
 
 HEADER = "phase,updates,env_steps,seconds,success,return,normalized_score,episodes,version"
@@ -76,15 +78,15 @@ def test_opening_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
 
 
 def test_truncating_restores_the_lengths_of_a_checkpoint(run: Run) -> None:
-    run.append_metrics({"updates": 1})
-    run.append_score(Score("offline", 1, 0, 0.5, None, 2.0, None, 1), [FAILED])
-    run.append_episodes([(1, 0, 1, 2.0, 7, 1)])
-    sizes = run.sizes()
+    run.files.append_metrics({"updates": 1})
+    run.files.append_score(Score("offline", 1, 0, 0.5, None, 2.0, None, 1), [FAILED])
+    run.files.append_episodes([(1, 0, 1, 2.0, 7, 1)])
+    sizes = run.files.sizes()
     before = {name: (run.folder / name).read_bytes() for name in sizes}
-    run.append_metrics({"updates": 2})
-    run.append_score(Score("offline", 2, 0, 0.5, None, 2.0, None, 2), [REACHED, FAILED])
-    run.append_episodes([(2, 0, 1, 2.0, 7, 1), (3, 0, 1, 2.0, 7, 1)])
-    assert all(run.sizes()[name] > size for name, size in sizes.items())
+    run.files.append_metrics({"updates": 2})
+    run.files.append_score(Score("offline", 2, 0, 0.5, None, 2.0, None, 2), [REACHED, FAILED])
+    run.files.append_episodes([(2, 0, 1, 2.0, 7, 1), (3, 0, 1, 2.0, 7, 1)])
+    assert all(run.files.sizes()[name] > size for name, size in sizes.items())
 
     run.truncate(sizes)
     assert {name: (run.folder / name).read_bytes() for name in sizes} == before
@@ -96,15 +98,15 @@ def test_truncating_restores_the_lengths_of_a_checkpoint(run: Run) -> None:
 
 
 def test_a_run_of_a_version_that_kept_no_evaluation_episodes_begins_to(run: Run) -> None:
-    sizes = run.sizes()
+    sizes = run.files.sizes()
     del sizes["evaluations.csv"]
     (run.folder / "evaluations.csv").unlink()
     run.truncate(sizes)
     run.write_meta({"algorithm": "iql"})
-    run.append_score(Score("offline", 1, 0, 1.0, None, 1.0, None, 1), [REACHED])
+    run.files.append_score(Score("offline", 1, 0, 1.0, None, 1.0, None, 1), [REACHED])
     (episodes,) = read_run(run.folder).evaluations.values()
     assert episodes == [REACHED]
-    assert set(run.digests()) == {*sizes, "evaluations.csv"}
+    assert set(run.files.digests()) == {*sizes, "evaluations.csv"}
     run.close()
 
 
@@ -112,16 +114,16 @@ def test_a_full_disk_while_a_file_grows_is_a_clear_error(run: Run) -> None:
     (run.folder / "metrics.jsonl").unlink()
     (run.folder / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(RunError, match=r"metrics.jsonl cannot be written .No space left"):
-        run.append_metrics({"updates": 1})
+        run.files.append_metrics({"updates": 1})
     run.close()
 
 
 def test_a_file_that_was_shortened_is_refused_before_any_is_cut(run: Run) -> None:
-    run.append_metrics({"updates": 1})
-    sizes = run.sizes()
+    run.files.append_metrics({"updates": 1})
+    sizes = run.files.sizes()
     with pytest.raises(RunError, match="shorter than the checkpoint says"):
         run.truncate({"metrics.jsonl": 0, "curves.csv": sizes["curves.csv"] + 1})
-    assert run.sizes() == sizes
+    assert run.files.sizes() == sizes
 
 
 def test_meta_is_updated_key_by_key_and_in_one_move(
@@ -156,7 +158,7 @@ def test_a_copy_has_one_checkpoint_and_says_where_it_is_from(run: Run) -> None:
         (run.folder / "checkpoints" / name).mkdir()
         (run.folder / "checkpoints" / name / "state.json").write_text(name)
     (run.folder / "logs" / "worker-0.log").write_text("old")
-    run.append_metrics({"updates": 1})
+    run.files.append_metrics({"updates": 1})
     run.close()
     copy = run.copy(run.folder.with_name("again-s3"), "000000010")
     assert {path.name for path in (copy.folder / "checkpoints").iterdir()} == {"000000010", "last"}
@@ -234,8 +236,10 @@ def test_a_run_that_is_looked_at_for_a_moment_can_be_claimed(tmp_path: Path) -> 
 
 
 def test_what_is_not_finite_is_null_in_the_metrics_and_nothing_in_a_curve(run: Run) -> None:
-    run.append_metrics({"phase": "offline", "updates": 1, "q": math.inf, "loss": math.nan, "n": 2})
-    run.append_score(Score("offline", 1, 0, 0.5, None, math.nan, -math.inf, 4))
+    run.files.append_metrics(
+        {"phase": "offline", "updates": 1, "q": math.inf, "loss": math.nan, "n": 2}
+    )
+    run.files.append_score(Score("offline", 1, 0, 0.5, None, math.nan, -math.inf, 4))
     line = (run.folder / "metrics.jsonl").read_text()
     assert json.loads(line) == {"phase": "offline", "updates": 1, "q": None, "loss": None, "n": 2}
     run.write_meta({"algorithm": "iql"})
@@ -246,9 +250,9 @@ def test_what_is_not_finite_is_null_in_the_metrics_and_nothing_in_a_curve(run: R
 
 
 def test_rows_up_to_the_last_record_are_vouched_for_and_those_behind_it_are_not(run: Run) -> None:
-    run.append_score(Score("offline", 1, 0, 0.5, None, 2.0, None, 4))
+    run.files.append_score(Score("offline", 1, 0, 0.5, None, 2.0, None, 4))
     run.record()
-    run.append_score(Score("offline", 2, 0, 0.5, None, 2.0, None, 4))
+    run.files.append_score(Score("offline", 2, 0, 0.5, None, 2.0, None, 4))
     run.close()
     path = run.folder / "curves.csv"
     require_whole(run.folder, "curves.csv")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from iqlft.cli import main as cli
-from iqlft.runs.folder import Run, RunError
+from iqlft.runs.errors import RunError
+from iqlft.runs.folder import Run
 from iqlft.runs.listing import list_runs
 
 MakeRun = Callable[..., Path]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from iqlft.runs.folder import RunError
+from iqlft.runs.errors import RunError
 from iqlft.runs.metrics_log import read_history
 
 ROWS = """\

@@ -18,7 +18,8 @@ from iqlft.datasets.value_bounds import Range, ValueBounds
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal, read_entries
 from iqlft.runs import checkpoint
-from iqlft.runs.folder import JOURNAL, METRICS, Run
+from iqlft.runs.folder import JOURNAL, Run
+from iqlft.runs.growing_files import METRICS
 from iqlft.training import session
 from iqlft.training.finetune import finetune
 from iqlft.training.interruption import Interrupted

@@ -15,7 +15,8 @@ from iqlft.cli import main as cli
 from iqlft.config.settings import FinetuneConfig
 from iqlft.report.run_data import RunData
 from iqlft.runs import checkpoint
-from iqlft.runs.folder import ENDPOINT, JOURNAL, Run, RunError
+from iqlft.runs.errors import RunError
+from iqlft.runs.folder import ENDPOINT, JOURNAL, Run
 from iqlft.training import clean as module
 from iqlft.training.clean import clean
 from iqlft.training.finetune import finetune

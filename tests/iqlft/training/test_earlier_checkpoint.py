@@ -15,7 +15,8 @@ from iqlft.config.algorithms import RLPDHyperparameters
 from iqlft.config.settings import ConfigError, FinetuneConfig, PretrainConfig
 from iqlft.runs import checkpoint
 from iqlft.runs.curves import read_run
-from iqlft.runs.folder import Run, RunError, pretrain_config
+from iqlft.runs.errors import RunError
+from iqlft.runs.folder import Run, pretrain_config
 from iqlft.training.finetune import dry_run, finetune
 from iqlft.training.pretrain import pretrain
 from iqlft.training.resume import resume

@@ -27,7 +27,8 @@ from iqlft.gateway.gateway import PortInUseError
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import CheckpointError
-from iqlft.runs.folder import JOURNAL, Run, RunError
+from iqlft.runs.errors import RunError
+from iqlft.runs.folder import JOURNAL, Run
 from iqlft.runs.policy import load_policy
 from iqlft.training import session
 from iqlft.training.finetune import finetune

@@ -21,7 +21,8 @@ from iqlft.config.layers import override, with_algorithm, with_settings
 from iqlft.config.settings import ConfigError, PretrainConfig
 from iqlft.runs import checkpoint
 from iqlft.runs.curves import read_run
-from iqlft.runs.folder import Run, RunError
+from iqlft.runs.errors import RunError
+from iqlft.runs.folder import Run
 from iqlft.runs.listing import list_runs
 from iqlft.runs.policy import load_policy
 from iqlft.training.interruption import Interrupted
@@ -196,10 +197,10 @@ def test_a_run_is_not_resumed_on_other_data(
         file["episode_1/actions"][7, 0] *= 0.5
     run = Run.open(fresh)
     run.write_meta({"status": "interrupted"})
-    sizes = run.sizes()
+    sizes = run.files.sizes()
     with pytest.raises(RunError, match=r"is not the one that .* was trained on"):
         resume(fresh)
-    assert run.sizes() == sizes
+    assert run.files.sizes() == sizes
 
 
 @pytest.mark.parametrize("network", ["value", "critic", "actor"])

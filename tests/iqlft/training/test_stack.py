@@ -20,7 +20,8 @@ from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import CheckpointError
 from iqlft.runs.curves import read_run
-from iqlft.runs.folder import JOURNAL, Run, RunError
+from iqlft.runs.errors import RunError
+from iqlft.runs.folder import JOURNAL, Run
 from iqlft.training.finetune import dry_run, finetune
 from iqlft.training.interruption import Interrupted
 from iqlft.training.pretrain import pretrain

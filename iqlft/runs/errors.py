@@ -1,0 +1,56 @@
+"""What a run folder raises, and the sentence for a disk that takes no more."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iqlft_workers.errors import UserError
+from iqlft_workers.files import is_unwritable, remedy, unwritten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AGAIN = "repeat the command"
+"""How to go on where nothing has begun."""
+
+
+class RunError(UserError):
+    """A run folder that exists already, is missing, or cannot be read or written."""
+
+
+@contextmanager
+def writing(folder: Path, way_on: str = "") -> Iterator[None]:
+    """Within it, a write of a run that fails raises `RunError` in place of `OSError`.
+
+    Args:
+        folder: of the run.
+        way_on: what to do when there is room again; to resume it, if nothing else is said.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_unwritable(error):
+            raise
+        raise RunError(no_room(error, folder, way_on=way_on)) from error
+
+
+def no_room(error: OSError, folder: Path, path: Path | None = None, way_on: str = "") -> str:
+    """What of a run cannot be written, why, how much room its next checkpoint takes, how to go on.
+
+    Args:
+        error: why.
+        folder: of the run.
+        path: of the file; the error's own, or the run, where that is not known.
+        way_on: see `writing`.
+    """
+    checkpoints = folder / "checkpoints"
+    sizes = [
+        sum(each.stat().st_size for each in path.parent.iterdir())
+        for path in checkpoints.glob("[0-9]*/manifest.json")
+    ]
+    where = path or (Path(os.fsdecode(error.filename)) if error.filename else folder)
+    said = unwritten(error, where, needed_bytes=max(sizes, default=0))
+    return f"{said}; {remedy(error)}, then {way_on or f'continue with `iqlft resume {folder}`'}."
