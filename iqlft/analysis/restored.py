@@ -10,13 +10,11 @@ from iqlft.algorithms.base import Spec, algorithm_class
 from iqlft.config.layers import online_learner, override
 from iqlft.config.settings import FinetuneConfig
 from iqlft.runs import checkpoint
-from iqlft.runs.errors import RunError
 from iqlft.runs.folder import pretrain_config
 from iqlft.runs.policy import Policy, load_policy
+from iqlft.runs.pretrained import end_of_pretraining
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from iqlft.algorithms.base import Algorithm
     from iqlft.config.settings import PretrainConfig
     from iqlft.runs.folder import Run
@@ -71,41 +69,3 @@ def pretrained_policy(run: Run, newest: Policy | None = None) -> Policy:
     newest = newest or load_policy(run.folder)
     algorithm = restored(run, newest, end_of_pretraining(run))
     return Policy(algorithm.actor_weights(), newest.environment)
-
-
-def end_of_pretraining(run: Run) -> str:
-    """Name of the checkpoint at which a run's pretraining ended.
-
-    Raises:
-        RunError: pretraining is not finished.
-    """
-    total = pretrain_config(run).num_updates
-    if names := _of_pretraining(run, checkpoint.names_at(run.folder / "checkpoints", total)):
-        return names[-1]
-    raise RunError(
-        f"The pretraining of {run.folder} has not reached its {total:,} updates; finish it with "
-        f"`iqlft resume {run.folder}`."
-    )
-
-
-def pretrained_for(run: Run, updates: int) -> str:
-    """Name of the checkpoint of a run's pretraining after so many updates.
-
-    Raises:
-        RunError: there is none.
-    """
-    folder = run.folder / "checkpoints"
-    if names := _of_pretraining(run, checkpoint.names_at(folder, updates)):
-        return names[-1]
-    found = map(checkpoint.updates_of, _of_pretraining(run, checkpoint.names(folder)))
-    there = [f"{each:,}" for each in sorted({*found} - {0})]
-    raise RunError(
-        f"{run.folder} has no checkpoint of its pretraining after {updates:,} updates; there are "
-        f"those after {', '.join(there) or 'none'} (--keep-every N keeps more)."
-    )
-
-
-def _of_pretraining(run: Run, names: Sequence[str]) -> list[str]:
-    """Those of a run's checkpoints that its pretraining has written."""
-    folder = run.folder / "checkpoints"
-    return [name for name in names if checkpoint.read_state(folder, name)["phase"] == "offline"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from iqlft.analysis.restored import end_of_pretraining
 from iqlft.config.layers import config_fields, override
 from iqlft.config.settings import (
     ConfigError,
@@ -19,12 +18,11 @@ from iqlft.config.settings import (
     OnlineConfig,
     OutputConfig,
 )
-from iqlft.runs import checkpoint
 from iqlft.runs.errors import RunError
 from iqlft.runs.finding import newest_pretrained
 from iqlft.runs.folder import Run, pretrain_config, refuse_existing
 from iqlft.runs.inherited import inherited
-from iqlft.runs.recorded import require_recorded
+from iqlft.runs.pretrained import end_of_pretraining, load_pretrained
 from iqlft.runs.surroundings import surroundings
 from iqlft.training.copies import pretrained_as
 from iqlft.training.pacing import updates_for
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
 
     from iqlft.config.settings import PretrainConfig
     from iqlft.datasets.offline_dataset import OfflineDataset
-    from iqlft.runs.checkpoint import Checkpoint
     from iqlft.training.progress import Reporter
 
 _OWN = {"precision", "runs", "dry_run"}
@@ -162,7 +159,7 @@ def _planned(run: Run, config: FinetuneConfig) -> _Copy:
 
 def _make(copy: _Copy, appended: Sequence[str]) -> None:
     """Makes the copy, which is a run that was interrupted at its beginning."""
-    saved = _resumable(copy)
+    saved = load_pretrained(copy.run, copy.start)
     before, learner = copy.before, copy.learner
     entry = {
         "dataset": list(appended),
@@ -182,14 +179,6 @@ def _make(copy: _Copy, appended: Sequence[str]) -> None:
         made.write_meta(about, without="finetune")
 
     copy.run.copy(copy.folder, copy.start, change)
-
-
-def _resumable(copy: _Copy) -> Checkpoint:
-    """The checkpoint at the end of pretraining; cleaning a run leaves it whole."""
-    saved = checkpoint.load(copy.run.folder / "checkpoints", copy.start)
-    advice = "Put these values back; other ones need another pretraining."
-    require_recorded(copy.run, copy.start, saved.state, advice)
-    return saved
 
 
 def _resume(runs: Sequence[Run], config: FinetuneConfig, reporter: Reporter) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from iqlft.analysis.restored import end_of_pretraining
 from iqlft.analysis.survey import maze_task, write_survey
 from iqlft.config.settings import ConfigError
 from iqlft.gateway.journal import drop_batches, read_entries
@@ -17,6 +16,7 @@ from iqlft.runs import checkpoint
 from iqlft.runs.errors import RunError
 from iqlft.runs.folder import ENDPOINT, JOURNAL, Run
 from iqlft.runs.policy import load_policy
+from iqlft.runs.pretrained import end_of_pretraining
 from iqlft.training.new_transitions import SURVEY, survey_new
 from iqlft_workers.files import TEMPORARY, file_stats
 

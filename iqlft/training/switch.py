@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from iqlft.analysis.restored import end_of_pretraining
 from iqlft.config.algorithms import title
 from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import ALGORITHM_PREFIX, algorithm_tensors
 from iqlft.runs.folder import pretrain_config
+from iqlft.runs.pretrained import end_of_pretraining
 from iqlft.training.build import build_algorithm
 from iqlft_workers.actor import Guide
 

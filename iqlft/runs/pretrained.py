@@ -1,0 +1,72 @@
+"""The checkpoints of a run's pretraining, from which it learns on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from iqlft.runs import checkpoint
+from iqlft.runs.errors import RunError
+from iqlft.runs.folder import pretrain_config
+from iqlft.runs.recorded import require_recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iqlft.runs.checkpoint import Checkpoint
+    from iqlft.runs.folder import Run
+
+
+def end_of_pretraining(run: Run) -> str:
+    """Name of the checkpoint at which a run's pretraining ended.
+
+    Raises:
+        RunError: pretraining is not finished.
+    """
+    total = pretrain_config(run).num_updates
+    if name := _after(run, total):
+        return name
+    raise RunError(
+        f"The pretraining of {run.folder} has not reached its {total:,} updates; finish it with "
+        f"`iqlft resume {run.folder}`."
+    )
+
+
+def pretrained_for(run: Run, updates: int) -> str:
+    """Name of the checkpoint of a run's pretraining after so many updates.
+
+    Raises:
+        RunError: there is none.
+    """
+    if name := _after(run, updates):
+        return name
+    written = _of_pretraining(run, checkpoint.names(run.folder / "checkpoints"))
+    there = [f"{each:,}" for each in sorted({*map(checkpoint.updates_of, written)} - {0})]
+    raise RunError(
+        f"{run.folder} has no checkpoint of its pretraining after {updates:,} updates; there are "
+        f"those after {', '.join(there) or 'none'} (--keep-every N keeps more)."
+    )
+
+
+def load_pretrained(run: Run, name: str) -> Checkpoint:
+    """A checkpoint of a run's pretraining, if `config.yaml` is still what it was written with.
+
+    Raises:
+        CheckpointError: it cannot be read, or is damaged.
+        RunError: `config.yaml` is another one.
+    """
+    saved = checkpoint.load(run.folder / "checkpoints", name)
+    advice = "Put these values back; other ones need another pretraining."
+    require_recorded(run, name, saved.state, advice)
+    return saved
+
+
+def _after(run: Run, updates: int) -> str:
+    """The last checkpoint of pretraining after so many updates; empty if there is none."""
+    names = checkpoint.names_at(run.folder / "checkpoints", updates)
+    return next(reversed(_of_pretraining(run, names)), "")
+
+
+def _of_pretraining(run: Run, names: Sequence[str]) -> list[str]:
+    """Those of a run's checkpoints that its pretraining has written."""
+    folder = run.folder / "checkpoints"
+    return [name for name in names if checkpoint.read_state(folder, name)["phase"] == "offline"]

@@ -1,0 +1,106 @@
+"""From which checkpoint a run is fine-tuned, and how it, or its copy, becomes one that is."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from iqlft.config.layers import to_dict
+from iqlft.config.settings import ConfigError, FinetuneConfig
+from iqlft.runs import checkpoint
+from iqlft.runs.errors import AGAIN, RunError, writing
+from iqlft.runs.folder import Run, pretrain_config, refuse_existing
+from iqlft.runs.pretrained import end_of_pretraining, load_pretrained, pretrained_for
+from iqlft.runs.surroundings import surroundings
+from iqlft.training.copies import pretrained_as
+from iqlft.training.pretrain import learner_machine
+from iqlft.training.seeds import copy_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from iqlft.runs.checkpoint import Checkpoint
+    from iqlft.training.plan import RunPlan
+    from iqlft.training.stack import Stack
+
+
+def start_checkpoint(run: Run, config: FinetuneConfig) -> str:
+    """Name of the checkpoint from which a run is to be fine-tuned.
+
+    Raises:
+        RunError: pretraining is not finished, fine-tuning has begun already, or the copy exists.
+    """
+    start = pretrained_checkpoint(run, config)
+    if config.into:
+        refuse_existing(copy_folder(run, config), "--into")
+    elif run.config("finetune") is not None:
+        finished = run.meta.get("status") == "finished"
+        resume = "" if finished else f"continue it with `iqlft resume {run.folder}`, or "
+        raise RunError(
+            f"{run.folder} has been fine-tuned already{'' if finished else ', at least in part'}: "
+            f"{resume}fine-tune a copy from the end of its pretraining with --into NAME."
+        )
+    return start
+
+
+def pretrained_checkpoint(run: Run, config: FinetuneConfig) -> str:
+    """Name of the checkpoint at which pretraining ended, or is taken to have ended.
+
+    Raises:
+        ConfigError: no copy is asked for, or the actor's learning rate follows a schedule.
+        RunError: there is no such checkpoint.
+    """
+    before = pretrain_config(run)
+    if config.checkpoint in {0, before.num_updates}:
+        return end_of_pretraining(run)
+    if not config.into:
+        raise ConfigError(
+            "--checkpoint begins before the end of a run's pretraining, which it keeps: name a "
+            "copy with --into NAME."
+        )
+    if before.hyperparameters.scheduled:
+        raise ConfigError(
+            f"{run.folder} was pretrained with a schedule over all its updates, such as "
+            "--actor-schedule cosine, so at an earlier checkpoint it is no run of "
+            f"{config.checkpoint:,} updates; pretrain one."
+        )
+    return pretrained_for(run, config.checkpoint)
+
+
+def load_start(run: Run, config: FinetuneConfig) -> Checkpoint:
+    """The checkpoint from which a run is to be fine-tuned; see `start_checkpoint`."""
+    return load_pretrained(run, start_checkpoint(run, config))
+
+
+def begin(plan: RunPlan[FinetuneConfig], stack: Stack) -> Run:
+    """Makes the run, or a copy where one is asked for, one that is being fine-tuned.
+
+    It happens when all else is ready, so that a run stays as it is when something is missing.
+    """
+    run, config = plan.run, plan.config
+    start = start_checkpoint(run, config)
+    if config.into:
+        run = run.copy(copy_folder(run, config), start, _ends_earlier(plan, start))
+    else:
+        run.claim()
+        start_checkpoint(run, config)  # Another process may have begun since this was asked first.
+    with writing(run.folder, AGAIN):
+        if not config.into:
+            checkpoint.make_last(run.folder / "checkpoints", start)
+        # The status first: without it nothing would continue a run that is killed in between.
+        learner = {"algorithm": plan.learned.algorithm} | learner_machine(stack)
+        run.write_meta({"status": "running", "finetune": learner | surroundings()})
+        own = dataclasses.replace(config, run=(), into="", checkpoint=0)
+        run.write_config("finetune", to_dict(own))
+    return run
+
+
+def _ends_earlier(plan: RunPlan[FinetuneConfig], start: str) -> Callable[[Run], None] | None:
+    """What makes of a copy one whose pretraining ended at an earlier checkpoint, if it is to."""
+    before, learned = pretrain_config(plan.run), plan.learned
+    if learned.num_updates == before.num_updates:
+        return None
+    learner = dataclasses.replace(before, num_updates=learned.num_updates)
+    # Not the plan's, which is in what is learned online.
+    saved = checkpoint.load(plan.run.folder / "checkpoints", start)
+    return lambda made: pretrained_as(made, learner, saved, keep=True)
