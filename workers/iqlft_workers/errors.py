@@ -27,7 +27,7 @@
     |-- PolicyError                (iqlft.runs.policy)
     |-- PolicyFileError            (iqlft.datasets.errors)
     |-- RenderingError             (iqlft.video.opengl)
-    |-- RunError                   (iqlft.runs.folder)
+    |-- RunError                   (iqlft.runs.errors)
     |-- RunsFailedError            (iqlft.training.parallel)
     |-- SweepFailedError           (iqlft.cli.sweep)
     |-- TrainingDivergedError      (iqlft.training.session)
