@@ -59,7 +59,7 @@ class IQL(Algorithm[IQLHyperparameters]):
         observations = both[:, :batch_size]
         pairs = torch.cat([observations, batch.actions], -1)
 
-        target_values = self.target_critic.forward(pairs).amin(1)
+        target_values = self.target_q(pairs)
         difference = target_values - self.value.forward(observations, learn=True)
         self.value.backward(expectile_gradient(difference, h.expectile))
         self.descend("value", h.learning_rate)
@@ -91,10 +91,16 @@ class IQL(Algorithm[IQLHyperparameters]):
             "actor/log_std": self.actor.log_std,
         }
 
-    def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """The minimum of the target critics, which the actor's update sees."""
-        pairs = torch.cat([self.normalize(observations), actions], -1)
+    def target_q(self, pairs: Tensor) -> Tensor:
+        """Q of normalised observations and actions side by side, `(M, B)`: clipped double Q.
+
+        The minimum of both target critics, which does not overestimate actions.
+        """
         return self.target_critic.forward(pairs).amin(1)
+
+    def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Q as V and the actor learn from it."""
+        return self.target_q(torch.cat([self.normalize(observations), actions], -1))
 
     def values(self, observations: Tensor) -> Tensor:
         """V of observations."""
