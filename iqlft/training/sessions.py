@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self
 
 from iqlft.runs.errors import writing
 from iqlft.training.interruption import Interrupted, StopSignal
+from iqlft.training.opening import open_session
 from iqlft.training.progress import Voice
-from iqlft.training.session import PhaseType, Session, open_session
+from iqlft.training.session import PhaseType, Session
 from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
