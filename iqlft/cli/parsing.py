@@ -34,6 +34,10 @@ TRAINING_HELP = (
     "pretrained with), then --preset NAME, then --config FILE, then the flags."
 )
 """What `--help` of a training command says after the command's sentence."""
+_FINETUNE_FLAGS = {
+    *layers.config_fields(configs.FinetuneConfig), "config", "preset", "print_config", "help",
+}  # fmt: skip
+"""Of `finetune`, whatever its runs have learned with."""
 _ORDER = ("source", "task", "offline", "algorithm", "online", "machine", "output", "settings")
 """Groups of flags, in the order of `--help`."""
 
@@ -133,10 +137,12 @@ def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, boo
     try:
         folders = first.run or (newest_pretrained(first.runs, first.task),)
         found = inherited(folders, first.algorithm)
-    except UserError:
+    except UserError as error:
         # To look at settings nobody needs a run; one that is there is to be readable.
         if printing and not any(each.exists() for each in first.run):
             return *settings(configs.FinetuneConfig(), "finetune", arguments), ""
+        if misspelt := _misspelt(arguments):
+            raise configs.ConfigError(f"{error} Besides, {misspelt}") from error
         raise
     config, _ = settings(configs.FinetuneConfig(), "finetune", arguments, found.values)
     _require_its_task(config, folders)
@@ -146,12 +152,11 @@ def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, boo
 
 def _without_hyperparameters(arguments: list[str]) -> list[str]:
     """The arguments that can be read before it is known of which algorithm the runs are."""
-    kept, own = [*arguments], {*layers.config_fields(configs.FinetuneConfig)}
-    own |= {"config", "preset", "print_config", "help"}
+    kept = [*arguments]
     for each in [each for each in arguments if each.startswith("--")]:
         name, equals, _ = each.removeprefix("--").partition("=")
         key = name.replace("-", "_")
-        if key in own or key.removeprefix("no_") in own:
+        if key.removeprefix("no_") in _FINETUNE_FLAGS:
             continue
         index = kept.index(each)
         # Of an algorithm of one's own only its run tells what is a switch: a run is no value.
@@ -160,6 +165,16 @@ def _without_hyperparameters(arguments: list[str]) -> list[str]:
         value = [it for it in following if it[:2] != "--" and not Path(it, "meta.json").is_file()]
         kept[index : index + 1 + len(value)] = []
     return kept
+
+
+def _misspelt(arguments: list[str]) -> str:
+    """Says of the first flag that neither `finetune` nor an algorithm has that there is none."""
+    for flag in [each.partition("=")[0] for each in arguments if each.startswith("--")]:
+        key = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+        if key not in _FINETUNE_FLAGS and not owners(key):
+            known = [f"--{name.replace('_', '-')}" for name in _FINETUNE_FLAGS]
+            return f"there is no flag {flag}.{nearest(flag, known)}"
+    return ""
 
 
 def _require_task(config: configs.FinetuneConfig) -> None:

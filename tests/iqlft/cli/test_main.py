@@ -70,6 +70,13 @@ def refused(main: Main, *arguments: str | Path) -> str:
 # -- bad input ----------------------------------------------------------------------------------
 
 
+def test_a_misspelt_flag_is_named_though_there_is_no_run(main: Main) -> None:
+    said = refused(main, "finetune", "--worker", "8", "--expectile", "0.7", "--no-lockstep")
+    assert "There is no run under runs/ that is pretrained" in said
+    assert said.rstrip().endswith("there is no flag --worker. Did you mean '--workers'?")
+    assert "no flag" not in refused(main, "finetune", "--expectile", "0.7")
+
+
 def test_an_unknown_command_is_answered_with_the_nearest_one(main: Main) -> None:
     assert "no command 'pretrian'. Did you mean 'pretrain'?" in refused(main, "pretrian")
     assert "no action 'maek'. Did you mean 'make'?" in refused(main, "data", "maek")
