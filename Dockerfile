@@ -8,7 +8,7 @@ ENV PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=PASSIVE
 FROM base AS worker
 WORKDIR /src
 COPY workers workers
-RUN pip install --no-cache-dir ./srv/iqlfters
+RUN pip install --no-cache-dir ./workers
 USER 1000
 WORKDIR /home/iqlft
 ENTRYPOINT ["iqlft-worker"]
