@@ -1,4 +1,4 @@
-"""Checkpoints: a folder of safetensors and JSON, written beside and renamed, never overwritten.
+"""Checkpoints: folders of safetensors and JSON, renamed into place and never overwritten.
 
 checkpoints/000050000/tensors.safetensors   parameters, targets, moments, random streams
                       state.json            counters, positions in the run's files
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 TENSORS, STATE, MANIFEST, LAST = "tensors.safetensors", "state.json", "manifest.json", "last"
 """The files of a checkpoint, and the one beside the checkpoints that names the newest."""
 ALGORITHM_PREFIX = "algorithm."
-"""What the names of an algorithm's tensors begin with; others are the replay's, or evaluations'."""
+"""Prefix of the names of an algorithm's tensors; others belong to the replay or to evaluations."""
 KEPT = 2
-"""Checkpoints that stay if nothing else is said, apart from those marked to be kept."""
+"""Default number of checkpoints that stay, apart from those marked to be kept."""
 _NAME = re.compile(r"\d{9,}(-\d{3,})?")
-"""What checkpoints are called: after their updates, and a number where there was one of these."""
+"""Pattern of names: the updates, and a number if a checkpoint of that name existed already."""
 
 
 class CheckpointError(UserError):
@@ -70,10 +70,10 @@ def save(
 
     Args:
         folder: the run's `checkpoints/`.
-        updates: names the checkpoint.
+        updates: updates so far; they name the checkpoint.
         checkpoint: what to write.
-        keep: never remove it to make room, as for the end of pretraining.
-        kept: how many of the others stay, this one included.
+        keep: whether it is never removed to make room, as at the end of pretraining.
+        kept: how many checkpoints without `keep` stay, counting this one.
 
     Raises:
         CheckpointError: the disk is full or the folder not writable; the last one still loads.
@@ -138,7 +138,7 @@ def last(folder: Path) -> str:
     """The name that the file `last` holds.
 
     Raises:
-        CheckpointError: it is missing or damaged, or names no checkpoint that is here.
+        CheckpointError: the file is missing or damaged, or names no checkpoint that is here.
     """
     path, found = folder / LAST, names(folder)
     try:
@@ -181,8 +181,8 @@ def _hashes(path: Path) -> dict[str, Any]:
     """What a checkpoint's manifest holds.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no JSON object.
+        OSError: the manifest cannot be read.
+        ValueError: it is not a JSON object.
     """
     hashes = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     if not isinstance(hashes, dict):
@@ -200,7 +200,7 @@ def algorithm_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def networks_alone(checkpoint: Checkpoint) -> Checkpoint:
-    """A checkpoint without what only further updates need; itself if it has nothing of that."""
+    """A checkpoint without what only further updates need; itself if there is nothing to drop."""
     tensors = {
         ALGORITHM_PREFIX + key: each
         for key, each in algorithm_tensors(checkpoint.tensors).items()
@@ -212,7 +212,7 @@ def networks_alone(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _upgraded(checkpoint: Checkpoint) -> Checkpoint:
-    """A checkpoint of version 0.1 as one of today: its phase was not the algorithm's to know."""
+    """A checkpoint of version 0.1 in today's form: the algorithm's tensors lacked the phase."""
     tensors, state = checkpoint
     if ALGORITHM_PREFIX + "online" in tensors:
         return checkpoint
@@ -223,7 +223,7 @@ def _upgraded(checkpoint: Checkpoint) -> Checkpoint:
 
 @contextmanager
 def fitting(run_folder: Path) -> Iterator[None]:
-    """Within it, tensors that are missing or of another shape raise `CheckpointError`."""
+    """Context in which tensors that are missing or of another shape raise `CheckpointError`."""
     try:
         yield
     except (KeyError, RuntimeError) as error:
@@ -250,7 +250,7 @@ def read_state(folder: Path, name: str) -> dict[str, Any]:
 
 
 def make_last(folder: Path, name: str) -> None:
-    """Makes a checkpoint the one that `load` takes."""
+    """Makes a checkpoint the one that `load` takes by default."""
     write_atomically(folder / LAST, name)
 
 
@@ -261,7 +261,7 @@ def names(folder: Path) -> list[str]:
 
 
 def rewind(folder: Path, updates: int) -> None:
-    """Makes the checkpoint after so many updates the last one, and removes those after it."""
+    """If `last` is later than `updates`, goes back to the checkpoint there; removes later ones."""
     beyond = [name for name in names(folder) if updates_of(name) > updates]
     if last(folder) in beyond:
         make_last(folder, name_at(folder, updates))
@@ -270,7 +270,7 @@ def rewind(folder: Path, updates: int) -> None:
 
 
 def names_at(folder: Path, updates: int) -> list[str]:
-    """Names of the complete checkpoints after so many updates, oldest first."""
+    """Names of the complete checkpoints after `updates` updates, oldest first."""
     return [name for name in names(folder) if updates_of(name) == updates]
 
 
@@ -280,7 +280,7 @@ def updates_of(name: str) -> int:
 
 
 def name_at(folder: Path, updates: int) -> str:
-    """Name of the newest checkpoint after so many updates.
+    """Name of the newest checkpoint after `updates` updates.
 
     Raises:
         CheckpointError: there is none.
@@ -315,7 +315,7 @@ def _prune(folder: Path, newest: str, kept: int) -> None:
         try:
             keep = read_state(folder, name).get("keep", False)
         except CheckpointError:
-            keep = True  # Damaged evidence is the user's to remove.
+            keep = True  # A damaged one is left for the user to examine and remove.
         if not keep and name != newest:
             removable.append(name)
     for name in removable[: max(0, len(removable) - (kept - 1))]:

@@ -1,4 +1,4 @@
-"""What a run folder says about its evaluations, of `meta.json` and two CSV files, checked."""
+"""The evaluations of a run, read from `meta.json` and two CSV files of its folder, and checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row")
 Place = tuple[str, int, int]
-"""Of an evaluation in a run: phase, updates and environment steps."""
+"""What identifies an evaluation of a run: phase, updates and environment steps."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class RunCurve:
         seed: of the run.
         label: where the data come from, such as `regenerated with the D4RL procedure`.
         rows: evaluations in order, offline before online; never empty.
-        variant: what `--name` or `--into` calls it, without the seed; empty where neither does.
-        evaluations: the episodes of evaluations; runs of older versions have not kept them.
+        variant: its name by `--name` or `--into`, without the seed; empty without either.
+        evaluations: the episodes of evaluations; runs of older versions have none on record.
         fine_tuned: whether fine-tuning has begun.
     """
 
@@ -62,10 +62,10 @@ class RunCurve:
 
     @property
     def before(self) -> Score | None:
-        """The pretrained policy's: online at 0 environment steps, else the last offline one."""
+        """The pretrained policy's score: online at 0 steps, else the last offline one."""
         offline, online = self.offline, self.online
         if offline and SWITCH in self.algorithm:
-            return offline[-1]  # Online another policy begins.
+            return offline[-1]  # Another policy begins online.
         if online and online[0].env_steps == 0:
             return online[0]
         return offline[-1] if offline else None
@@ -83,9 +83,9 @@ class RunCurve:
         return own or self.evaluations.get(("offline", score.updates, score.env_steps)) or ()
 
     def paired_successes(self, before: Score, after: Score) -> list[tuple[bool, bool]]:
-        """Of each episode seed whether it succeeded in two of the run's evaluations.
+        """Whether the episode of each seed succeeded in each of two evaluations of the run.
 
-        Empty where episodes are not known, or the two have not the same seeds.
+        Empty where episodes are not known, or where the two differ in their seeds.
         """
         first, second = self.episodes(before), self.episodes(after)
         if [each.seed for each in first] != [each.seed for each in second]:
@@ -97,7 +97,7 @@ def read_run(folder: Path | str) -> RunCurve:
     """Reads one run folder.
 
     Args:
-        folder: holds `meta.json`, `curves.csv`, and where it has one `evaluations.csv`.
+        folder: holds `meta.json`, `curves.csv`, and possibly `evaluations.csv`.
 
     Returns:
         The run's evaluations.
@@ -131,7 +131,7 @@ def read_run(folder: Path | str) -> RunCurve:
 
 
 def _algorithm(meta: dict[str, Any]) -> str:
-    """What a run was pretrained with, and fine-tuned with where that is something else."""
+    """The algorithm that a run was pretrained with, and that of fine-tuning if it is another."""
     before, finetuned = str(meta["algorithm"]), meta.get("finetune")
     after = finetuned.get("algorithm", before) if isinstance(finetuned, dict) else before
     known = str(meta.get("known_as") or before)
@@ -162,13 +162,13 @@ def _evaluated(folder: Path) -> bool:
 def common_metric(runs: Iterable[RunCurve]) -> Metric:
     """The first metric, in the order of `Metric`, that every evaluation of every run reports.
 
-    One in which an episode ended at a value that is not finite reports none.
+    Evaluations in which an episode ended at a value that is not finite are left out.
     """
     rows = [row for run in runs for row in run.rows if math.isfinite(row.mean_return)]
     for metric in cast("tuple[Metric, ...]", get_args(Metric)):
         if rows and not any(math.isnan(row.score(metric)) for row in rows):
             return metric
-    return "return"  # Where there is no evaluation with one.
+    return "return"  # No evaluation has a finite return.
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a run folder raises, and the sentence for a disk that takes no more."""
+"""Errors of the run folder, and the message when a file of it cannot be written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 AGAIN = "repeat the command"
-"""How to go on where nothing has begun."""
+"""How to go on when nothing has begun yet."""
 
 
 class RunError(UserError):
@@ -23,11 +23,11 @@ class RunError(UserError):
 
 @contextmanager
 def writing(folder: Path, way_on: str = "") -> Iterator[None]:
-    """Within it, a write of a run that fails raises `RunError` in place of `OSError`.
+    """Context in which a failed write of a run raises `RunError` in place of `OSError`.
 
     Args:
-        folder: of the run.
-        way_on: what to do when there is room again; to resume it, if nothing else is said.
+        folder: the run folder.
+        way_on: what to do when there is room again; by default, to resume the run.
     """
     try:
         yield
@@ -38,12 +38,12 @@ def writing(folder: Path, way_on: str = "") -> Iterator[None]:
 
 
 def no_room(error: OSError, folder: Path, path: Path | None = None, way_on: str = "") -> str:
-    """What of a run cannot be written, why, how much room its next checkpoint takes, how to go on.
+    """A message: what cannot be written, why, how much room a checkpoint takes, and how to go on.
 
     Args:
-        error: why.
-        folder: of the run.
-        path: of the file; the error's own, or the run, where that is not known.
+        error: why it cannot be written.
+        folder: the run folder.
+        path: the file; None: that of the error, or the run folder if it names none.
         way_on: see `writing`.
     """
     checkpoints = folder / "checkpoints"

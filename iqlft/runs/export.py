@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from iqlft.runs.tracing import Graph
 
 OPSET, IR_VERSION = 18, 8
-"""Of 2022: onnxruntime reads it from 1.14 on."""
+"""Versions of 2022, which onnxruntime reads from 1.14 on."""
 DESCRIPTION = "iqlft.json"
-"""Name under which an exported program holds what `description` says."""
+"""Name of the file inside an exported program that holds its `description`."""
 
 
 def description(policy: Policy) -> dict[str, Any]:
-    """What a file says of its policy: where it comes from, and what to give it in which order."""
+    """Metadata of an exported policy: where it comes from, and the order of its inputs."""
     weights, environment = policy.weights, policy.environment
     known = {name: policy.about[name] for name in ("task", "algorithm") if name in policy.about}
     return {
@@ -51,7 +51,7 @@ def description(policy: Policy) -> dict[str, Any]:
 
 
 def _parts(policy: Policy) -> list[dict[str, Any]]:
-    """The parts of an observation in their order, each with its first column and the one after."""
+    """The parts of an observation in order, each with its columns `[first, end]`, end excluded."""
     leaves, keys = policy.environment.observation_leaves, policy.environment.observation_keys
     if not leaves:  # Data of an earlier version: widths were not recorded.
         whole = {"key": "", "columns": [0, policy.weights.observation_dim]}
@@ -64,12 +64,12 @@ def _parts(policy: Policy) -> list[dict[str, Any]]:
 
 
 def _outputs(policy: Policy, graph: Graph, observation: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Values of a graph by the names of the outputs, from that of the observation."""
+    """The graph's values by the names of the outputs, given the value of the observation."""
     action, log_std = make_actor(policy.weights).distribution(traced(graph, observation))
     outputs: dict[str, Any] = {"action": policy.executed(action)}
     if log_std is not None:
-        # Adding nothing gives one that depends on no observation the batch's shape; actions are
-        # finite.
+        # Adding zero gives the batch's shape to a log_std that depends on no observation; actions
+        # are finite.
         outputs["log_std"] = log_std + 0 * action
     return {name: each.value for name, each in outputs.items()}
 
@@ -128,14 +128,14 @@ _ONNX_NAMES = {
     "minimum": "Min",
     "matmul": "MatMul",
 }
-"""Of ufuncs that ONNX calls otherwise."""
+"""ONNX's names of ufuncs, where they are not NumPy's capitalised."""
 
 
 def to_onnx(policy: Policy) -> bytes:
     """A policy as an ONNX model; its metadata are the entries of `description`, as JSON.
 
     Raises:
-        ExportError: the package onnx is not here, or the kind of actor has no such form.
+        ExportError: the package onnx is not installed, or the kind of actor has no such form.
     """
     try:
         from onnx import TensorProto, helper  # noqa: PLC0415  # an extra
@@ -205,7 +205,7 @@ class _Torch:
 def to_torch(policy: Policy) -> bytes:
     """A policy as PyTorch's exported program (`.pt2`), for `torch.export.load` or C++.
 
-    A dictionary of the outputs comes out; `description` is in the extra file `DESCRIPTION`.
+    It returns a dictionary of the outputs; `description` is in the extra file `DESCRIPTION`.
 
     Raises:
         ExportError: the kind of actor has no such form.

@@ -1,4 +1,4 @@
-"""Which run folders there are."""
+"""Search for run folders."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def newest_pretrained(root: Path, task: str = "") -> Path:
 
 
 def _is_only_pretrained(folder: Path) -> bool:
-    """Whether a run is pretrained and no more; of one that cannot be read nobody knows."""
+    """Whether a run is pretrained and not fine-tuned yet; False if it cannot be read."""
     if folder.name.startswith("."):
         return False
     run = Run(folder)

@@ -1,9 +1,9 @@
 """The run folder, and its only writer.
 
 Files that grow (metrics, curves, episodes, new transitions) are append-only, so that a run that was
-killed and resumed has the same ones as one that was not: see `growing_files`. (TensorBoard's events
-and the logs are for looking at: they just go on.) `meta.json` and `config.yaml` carry their own
-digests.
+killed and resumed ends with the same files as one that was not: see `growing_files`. (Logs, which
+just go on, and TensorBoard's events, which are written anew, are only for viewing.) `meta.json` and
+`config.yaml` carry their own digests.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 JOURNAL = "replay/journal"
-"""The new transitions, see `iqlft.gateway.journal`."""
+"""File of the new transitions, see `iqlft.gateway.journal`."""
 ENDPOINT = "endpoint"
-"""Where the learner's workers connect to; written anew whenever it starts."""
+"""File with the address that workers connect to; written anew whenever the learner starts."""
 LOOK_SECONDS = 0.5
-"""A claim is waited for so long: `iqlft list` takes one for a moment, to see whether it is free."""
+"""How long to wait for a claim: `iqlft list` takes one for a moment, to see whether it is free."""
 _PRODUCTS = ("replay", "policy", "plots", "tensorboard", "logs")
-"""The folders that a copy of a run begins without."""
+"""Folders that a copy of a run begins with empty."""
 
 
 class Run:
     """A run folder that is open for writing.
 
     Args:
-        folder: `runs/<task>/<name>`, complete.
+        folder: `runs/<task>/<name>`.
 
     Attributes:
         folder: see above.
-        files: those that grow while it trains.
+        files: the files that grow while it trains.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -97,12 +97,12 @@ class Run:
     def copy(
         self, folder: Path, checkpoint: str, change: Callable[[Run], None] | None = None
     ) -> Run:
-        """A second run folder that continues from one of this run's checkpoints, its only one.
+        """Makes a copy of the run that continues from one of its checkpoints, the only one copied.
 
         Args:
             folder: must not exist.
             checkpoint: name of the checkpoint.
-            change: makes of the copy, before anyone sees it, what it is to be.
+            change: called with the copy, to adapt it before it appears under its name.
 
         Raises:
             RunError: the folder exists, or cannot be written.
@@ -120,7 +120,7 @@ class Run:
                 for each in _PRODUCTS:
                     (temporary / each).mkdir()
                 write_atomically(temporary / "checkpoints" / "last", checkpoint)
-                # It differs from its like in what the run did, and in what it was copied for.
+                # The variant combines what set the run apart and what the copy is made for.
                 name = name_without_seed(folder.name, self.entry("seed"))
                 variant = f"{self.meta.get('variant', '')} {name}".lstrip()
                 copy = Run(temporary)
@@ -138,12 +138,12 @@ class Run:
         """The contents of `meta.json`.
 
         Raises:
-            RunError: it cannot be read, or is not as it was written.
+            RunError: it cannot be read, or has been changed since it was written.
         """
         return read_meta(self.folder)
 
     def entry(self, *keys: str) -> Any:  # noqa: ANN401
-        """An entry of `meta.json`, by the names that lead to it, which every run has.
+        """An entry of `meta.json` that every run has, by the keys that lead to it.
 
         Raises:
             RunError: it is missing, or `meta.json` cannot be read.
@@ -157,7 +157,7 @@ class Run:
         return found
 
     def write_meta(self, changes: Mapping[str, Any], without: str = "") -> None:
-        """Updates `meta.json` atomically, and takes an entry out of it if it is there."""
+        """Updates `meta.json` atomically, and removes the entry `without`, if present."""
         path = self.folder / "meta.json"
         meta = self.meta if path.is_file() else {}
         meta.pop(without, None)
@@ -175,10 +175,10 @@ class Run:
         """The sections of `config.yaml`.
 
         Args:
-            whole: whether to refuse a file that is not as it was written.
+            whole: whether to refuse a file that does not match its digest.
 
         Raises:
-            RunError: it is refused, or cannot be read.
+            RunError: the file is refused, or cannot be read.
         """
         try:
             text = (self.folder / "config.yaml").read_text(encoding="utf-8")
@@ -211,7 +211,7 @@ class Run:
         """Writes lengths and digests of the growing files to `meta.json`, for their readers.
 
         Raises:
-            RunError: it cannot be written.
+            RunError: `meta.json` cannot be written.
         """
         sizes, digests = self.files.sizes(), self.files.digests()
         self._record({name: (size, digests[name]) for name, size in sizes.items()})
@@ -226,7 +226,7 @@ class Run:
         """Claims the run and cuts the growing files back to a checkpoint's lengths.
 
         Args:
-            sizes: bytes that each file had; what it does not know, for it is of an older version,
+            sizes: bytes that each file had; a file that an older version's checkpoint does not list
                 begins anew.
             digests: of those bytes; checkpoints of version 0.1 have none.
 
@@ -236,7 +236,7 @@ class Run:
         self.claim()
         self.files.close()
         prefixes = self.files.verified(sizes, digests or {})
-        # Before they are cut: what a reader is told of is always there.
+        # Before they are cut, so that the bytes that meta.json promises are always there.
         self._record({name: (each.size, each.digest) for name, each in prefixes.items()})
         self.files.cut(prefixes)
 
@@ -273,12 +273,12 @@ class Run:
 
 
 def name_without_seed(name: str, seed: int) -> str:
-    """What the name of a run shares with those of other seeds: `half` of `half-s0`."""
+    """The part of a run's name that other seeds share: `half` of `half-s0`."""
     return name.removesuffix(f"-s{seed}")
 
 
 def refuse_existing(folder: Path, flags: str = "--seed or --name") -> None:
-    """Raises `RunError`, which names the flags to choose another, when a run is there already."""
+    """Raises `RunError`, naming the flags to choose another folder, if this one exists already."""
     try:
         exists = folder.exists()
     except OSError as error:
@@ -291,7 +291,7 @@ def refuse_existing(folder: Path, flags: str = "--seed or --name") -> None:
 
 
 def _locked(descriptor: int) -> bool:
-    """Locks an open file; whether that was possible."""
+    """Tries to lock an open file, and returns whether that succeeded."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -300,14 +300,14 @@ def _locked(descriptor: int) -> bool:
 
 
 def vouches(folder: Path) -> bool:
-    """Whether whoever made the run in a folder trusts its environment's code.
+    """Whether the run in a folder vouches for its environment's code.
 
-    That is so where it was made with `--trust`, or with an environment of the user's own choice.
+    It does if it was made with `--trust`, or with an environment that the user named.
     """
     try:
         config = Run(folder).configuration()
     except RunError:
-        return False  # What is no run, or a damaged one, vouches for nothing.
+        return False  # No run, or a damaged one, vouches for nothing.
     parts = [config.get(each) or {} for each in ("pretrain", "finetune")]
     return any(each.get("trust") is True or bool(each.get("environment")) for each in parts)
 

@@ -1,6 +1,6 @@
 """The files of a run folder that grow while it trains: append-only, with a digest.
 
-A checkpoint records how long each one was, and its digest; a resumed run cuts them back to that.
+A checkpoint records length and digest of each; a resumed run cuts them back to those lengths.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _HEADERS: dict[str, tuple[str, ...]] = {
     EPISODES: EPISODE_COLUMNS,
     EVALUATIONS: EVALUATION_COLUMNS,
 }
-"""The files, and what stands in the first line of each."""
+"""The files, and the header of each."""
 
 
 class GrowingFiles:
-    """Those of one run, and their only writer.
+    """The growing files of one run, and their only writer.
 
     Args:
-        folder: of the run.
+        folder: the run folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,7 +54,7 @@ class GrowingFiles:
             self._begin(name)
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Appends a line to `metrics.jsonl`; what is not finite is null there, as JSON has it."""
+        """Appends a line to `metrics.jsonl`; numbers that are not finite become null."""
         finite = {
             key: None if isinstance(each, float) and not math.isfinite(each) else each
             for key, each in row.items()
@@ -79,13 +79,13 @@ class GrowingFiles:
         return {name: (self._folder / name).stat().st_size for name in _HEADERS}
 
     def digests(self) -> dict[str, str]:
-        """Digests of the growing files, as long as they are, for a checkpoint."""
+        """Digests of the growing files at their present lengths, for a checkpoint."""
         return {name: self._prefix(name).digest for name in _HEADERS}
 
     def verified(
         self, sizes: Mapping[str, int], digests: Mapping[str, str]
     ) -> dict[str, seals.Prefix]:
-        """The beginnings of the files, as long as a checkpoint says; nothing is changed.
+        """The files' prefixes of a checkpoint's lengths, after a check; nothing is changed.
 
         Args:
             sizes: bytes that each file had.
@@ -105,11 +105,11 @@ class GrowingFiles:
         return prefixes
 
     def cut(self, prefixes: dict[str, seals.Prefix]) -> None:
-        """Cuts the files, which are closed, back to their beginnings, to go on from there.
+        """Cuts the files, which are closed, back to these prefixes, to go on from there.
 
         Args:
-            prefixes: see `verified`; a file without one, for the checkpoint is of a version that
-                did not write it, begins anew.
+            prefixes: see `verified`; a file without one, as the checkpoint's version did not write
+                it, begins anew.
         """
         for name in _HEADERS:
             if name in prefixes:
@@ -119,7 +119,7 @@ class GrowingFiles:
         self._prefixes = prefixes
 
     def close(self) -> None:
-        """Closes them; another write opens them again."""
+        """Closes the files; another write opens them again."""
         for file in self._files.values():
             file.close()
         self._files.clear()
@@ -143,7 +143,7 @@ class GrowingFiles:
         except OSError as error:
             raise RunError(no_room(error, self._folder, self._folder / name)) from error
         if written != len(data):
-            # What is there of it is cut off at the next beginning.
+            # The part that was written is cut off when the run is resumed.
             full = OSError(errno.ENOSPC, "only a part was written")
             raise RunError(no_room(full, self._folder, self._folder / name))
         if name in self._prefixes:
@@ -151,10 +151,10 @@ class GrowingFiles:
 
 
 def require_whole(folder: Path, name: str) -> None:
-    """Refuses a growing file whose beginning is not what `meta.json` says, if it says anything.
+    """Refuses a growing file that does not begin as `meta.json` records, if it records anything.
 
     Raises:
-        RunError: it was changed, or cannot be read.
+        RunError: the file was changed, or cannot be read.
     """
     if not (folder / "meta.json").is_file():
         return

@@ -1,4 +1,4 @@
-"""What fine-tuning takes over from a run where no flag says otherwise: its task's and its own."""
+"""Settings that fine-tuning inherits from a run and its task, unless a flag says otherwise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from iqlft.config.settings import FinetuneConfig, PretrainConfig
 
 _ONLINE = config_fields(OnlineConfig).keys() - {"utd_ratio"}
-"""Settings that do not matter where data are appended."""
+"""Settings of online learning that do not matter where data are appended."""
 _OF_THE_COMMAND = {"runs", "port", "dry_run"}
 """Settings of a machine that hold for one command alone."""
 
@@ -24,9 +24,9 @@ class Inherited(NamedTuple):
     """Settings that runs bring along.
 
     Attributes:
-        values: by name.
-        sources: of each, such as `the task antmaze-corner`.
-        disputed: names of those in which the runs differ, which nobody inherits.
+        values: values by name.
+        sources: where each comes from, by name, such as `the task antmaze-corner`.
+        disputed: names of settings in which the runs differ, and which are not inherited.
     """
 
     values: Mapping[str, Any]
@@ -34,13 +34,13 @@ class Inherited(NamedTuple):
     disputed: tuple[str, ...] = ()
 
     def require_settled(self, given: Collection[str]) -> None:
-        """Refuses settings in which runs differ and that nobody decides.
+        """Refuses settings in which the runs differ, unless they are given.
 
         Args:
-            given: names of those that somebody decides.
+            given: names of the settings that are given otherwise.
 
         Raises:
-            ConfigError: with the flags.
+            ConfigError: some are left; the message names their flags.
         """
         if left := [f"--{key.replace('_', '-')}" for key in self.disputed if key not in given]:
             raise ConfigError(
@@ -49,7 +49,7 @@ class Inherited(NamedTuple):
             )
 
     def describe(self, config: FinetuneConfig) -> str:
-        """A sentence about those that matter, that a config has, and that are not the defaults."""
+        """A sentence about inherited settings that a config uses and that are not the defaults."""
         usual, has = to_dict(type(config)()), to_dict(config)
         if config.append:
             usual = {key: each for key, each in usual.items() if key not in _ONLINE}
@@ -62,16 +62,16 @@ class Inherited(NamedTuple):
 
 
 def inherited(folders: Sequence[Path], algorithm: str = "") -> Inherited:
-    """What the runs in some folders bring along.
+    """The settings that the runs in some folders bring along.
 
     Args:
-        folders: of the runs.
-        algorithm: to go on with; empty: that of the runs, which bring its hyperparameters along
-            where they agree in them, and keep each its own otherwise.
+        folders: the run folders.
+        algorithm: algorithm to go on with; empty: that of the runs. Its hyperparameters are
+            inherited where the runs agree in them; otherwise each run keeps its own.
 
     Raises:
-        RunError: there is no run in one of them, or it cannot be read.
-        ConfigError: its configuration makes no sense.
+        RunError: there is no run in a folder, or it cannot be read.
+        ConfigError: a run's configuration makes no sense.
     """
     learners = [pretrain_config(Run.open(folder)) for folder in folders]
     alike = len({(each.algorithm, each.hyperparameters) for each in learners}) == 1
@@ -86,7 +86,7 @@ def inherited(folders: Sequence[Path], algorithm: str = "") -> Inherited:
 
 
 def _of(config: PretrainConfig, algorithm: str, *, own: bool) -> Inherited:
-    """What a run brings along; `own` says whether its algorithm and hyperparameters too."""
+    """The settings that a run brings along; with `own`, its algorithm and hyperparameters too."""
     task = load_task(config.task) if config.task in task_names() else {}
     values = {key: value for key, value in task.items() if key in config_fields(OnlineConfig)}
     values |= {} if own else section_of(task, algorithm, config.task)

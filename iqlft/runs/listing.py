@@ -1,4 +1,4 @@
-"""What there is of runs at a glance: status, steps, last score, size and age."""
+"""Runs at a glance: status, steps, last score, size and age."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 class Listed(NamedTuple):
-    """A run among others.
+    """A run in the list.
 
     Attributes:
         folder: the run folder.
         task: its task; empty where `meta.json` cannot be read.
-        status: `running`, `killed` where it says so but no process holds it, `interrupted`,
+        status: `running`, `killed` (recorded as running, but claimed by no process), `interrupted`,
             `finished`, `failed`, or `damaged`.
-        updates: offline and online, as far as it has told.
-        env_steps: online, alike.
+        updates: offline and online updates, as far as recorded.
+        env_steps: online environment steps, as far as recorded.
         last: its last score, None before the first one.
-        size_bytes: of all its files.
+        size_bytes: size of all its files.
         changed: when it was written last, in seconds since 1970.
     """
 
@@ -47,12 +47,12 @@ class Listed(NamedTuple):
 
     @property
     def age_seconds(self) -> float:
-        """Since it was written last."""
+        """Seconds since it was written last."""
         return max(0.0, time.time() - self.changed)
 
 
 def list_runs(root: Path) -> list[Listed]:
-    """The runs under a folder, those that were written last first.
+    """The runs under a folder, the most recently written first.
 
     Raises:
         RunError: there is no such folder.
@@ -90,7 +90,7 @@ def _listed(folder: Path) -> Listed:
 
 
 def progress(folder: Path) -> tuple[int, int]:
-    """Updates and environment steps of the last whole row of metrics or the last checkpoint."""
+    """Updates and environment steps by the last whole row of metrics and the last checkpoint."""
     updates, env_steps = 0, 0
     for tell in (_last_row, _last_state):
         with suppress(OSError, ValueError, KeyError, TypeError, IndexError):

@@ -1,4 +1,4 @@
-"""`meta.json`, which says of a run folder what it is, how far it is and what its files hold."""
+"""`meta.json`, which describes a run: what it is, its status, and digests of its files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _KINDS: dict[str, type] = {
     **dict.fromkeys(("argv", "appended"), list),
     **dict.fromkeys(("seed", "port"), int),
 }
-"""Of what kind the entries are, where there are any."""
+"""Types of the entries, where they are present."""
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
     """The contents of a run's `meta.json`.
 
     Raises:
-        RunError: it cannot be read, is not as it was written, or an entry is of the wrong kind.
+        RunError: it cannot be read, was changed, or has an entry of the wrong type.
     """
     path = folder / "meta.json"
     try:

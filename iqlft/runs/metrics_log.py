@@ -1,4 +1,4 @@
-"""What a run folder says about its training between evaluations: `metrics.jsonl`, row by row."""
+"""Reading of `metrics.jsonl`, the rows about a run's training between evaluations."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _RENAMED = {
     "new_q": "new/q",
     "new_value": "new/value",
 }
-"""What version 0.1 called what algorithms and replay say, and what it is called since."""
+"""Present names of the keys that version 0.1 named otherwise."""
 
 
 def present_name(key: str) -> str:
-    """What a key is called, where it may be version 0.1's name of it."""
+    """The present name of a key, which may be one of version 0.1."""
     return _RENAMED.get(key, key)
 
 
@@ -122,5 +122,5 @@ def _row(path: Path, number: int, line: str) -> Mapping[str, Any]:
 
 
 def _finite(value: object) -> object:
-    """A figure, or None: version 0.1 wrote what was not finite as it stood."""
+    """A value, or None if it is not finite: version 0.1 wrote such numbers as NaN or Infinity."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,7 +1,7 @@
 """A trained policy on disk: safetensors and JSON, and the NumPy function that they make.
 
-Each of the two files carries its digest, and the weights their version too: whatever interrupts
-the writing of a new policy, what lies there is whole.
+Each of the two files carries its digest, and the weights their version too: even if the writing of
+a new policy is interrupted, the folder holds a whole one.
 
 Nothing here imports torch: a policy runs wherever NumPy does.
 """
@@ -35,7 +35,7 @@ WEIGHTS, DESCRIPTION = "actor.safetensors", "policy.json"
 """The files of a policy folder."""
 
 _OWN = "version", "kind", "settings", "environment"
-"""What `policy.json` holds of every policy."""
+"""Keys that `policy.json` has for every policy."""
 
 BEST = "best"
 """Folder of a run with the policy of its best evaluation, where that is kept."""
@@ -90,7 +90,7 @@ class Policy:
             raw: gives the actor's own action, in [-1, 1].
 
         Returns:
-            `(A,)` float32, in the environment's units of its shape.
+            `(A,)` float32; unless `raw`, in the environment's units and shape.
 
         Raises:
             PolicyError: the observation has another width, or other keys, than in training, or a
@@ -115,7 +115,7 @@ class Policy:
         leaves, keys = self.environment.observation_leaves, self.environment.observation_keys
         if not hasattr(observation, "keys"):
             shape, width = np.shape(observation), self.weights.observation_dim
-            # One that is a number, or a block of them, may also come flat already.
+            # A number or a single array may also come flat already.
             if len(leaves) == 1 and (shape == leaves[0].shape or shape[-1:] != (width,)):
                 return flatten(observation, leaves)
             return np.asarray(observation, np.float32)
@@ -181,8 +181,8 @@ def load_policy(run: Path | str, *, trust: bool = False) -> Policy:
 
     Args:
         run: a run folder, or a folder that `iqlft export` wrote.
-        trust: whether its environment may be made though no installed package registers it; a run
-            folder says so where it was made so.
+        trust: whether its environment may be made though no installed package registers it; implied
+            by a run that was made with trust.
 
     Raises:
         PolicyError: there is no policy, or its files are damaged.
@@ -219,7 +219,7 @@ def load_policy(run: Path | str, *, trust: bool = False) -> Policy:
 
 
 def _with_bounds(weights: ActorWeights, environment: EnvironmentSpec) -> ActorWeights:
-    """The weights, if the bounds of actions are theirs, where there are any."""
+    """The weights, after a check that the environment's bounds of actions fit, if it has any."""
     low, high = np.array(environment.action_low), np.array(environment.action_high)
     if low.shape != high.shape or len(low) not in {0, weights.action_dim}:
         raise ValueError(f"{len(low)} and {len(high)} bounds for {weights.action_dim} actions")

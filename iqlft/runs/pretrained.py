@@ -32,7 +32,7 @@ def end_of_pretraining(run: Run) -> str:
 
 
 def pretrained_for(run: Run, updates: int) -> str:
-    """Name of the checkpoint of a run's pretraining after so many updates.
+    """Name of the checkpoint of a run's pretraining after `updates` updates.
 
     Raises:
         RunError: there is none.
@@ -52,7 +52,7 @@ def load_pretrained(run: Run, name: str) -> Checkpoint:
 
     Raises:
         CheckpointError: it cannot be read, or is damaged.
-        RunError: `config.yaml` is another one.
+        RunError: `config.yaml` has changed since.
     """
     saved = checkpoint.load(run.folder / "checkpoints", name)
     advice = "Put these values back; other ones need another pretraining."
@@ -61,12 +61,12 @@ def load_pretrained(run: Run, name: str) -> Checkpoint:
 
 
 def _after(run: Run, updates: int) -> str:
-    """The last checkpoint of pretraining after so many updates; empty if there is none."""
+    """The last checkpoint of pretraining after `updates` updates; empty if there is none."""
     names = checkpoint.names_at(run.folder / "checkpoints", updates)
     return next(reversed(_of_pretraining(run, names)), "")
 
 
 def _of_pretraining(run: Run, names: Sequence[str]) -> list[str]:
-    """Those of a run's checkpoints that its pretraining has written."""
+    """The checkpoints among `names` that the run's pretraining has written."""
     folder = run.folder / "checkpoints"
     return [name for name in names if checkpoint.read_state(folder, name)["phase"] == "offline"]

@@ -1,4 +1,4 @@
-"""What a run's checkpoint remembers of its `config.yaml`, against what stands there now."""
+"""Comparison of a run's `config.yaml` with the copy in its checkpoint."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from iqlft.runs.folder import Run
 
 _SHOWN = 8
-"""Differences that are shown, of more of them the first ones."""
+"""Largest number of differences that are shown."""
 
 
 def plain(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections of a `config.yaml` as JSON gives them back."""
+    """The sections of a `config.yaml` as they are after a round trip through JSON."""
     data: dict[str, Any] = json.loads(json.dumps(configuration, default=str))
     return data
 
@@ -30,7 +30,7 @@ def differences(recorded: Mapping[str, Any], found: Mapping[str, Any], at: str =
     Args:
         recorded: by a checkpoint.
         found: in the file.
-        at: what the keys are a part of.
+        at: prefix of the keys, such as `finetune.`.
     """
     said = []
     for key in dict.fromkeys((*recorded, *found)):
@@ -50,13 +50,13 @@ def require_recorded(run: Run, name: str, state: Mapping[str, Any], advice: str)
     """Refuses to go on from a checkpoint that was written with another `config.yaml`.
 
     Args:
-        run: whose file is compared.
-        name: of the checkpoint.
-        state: of the checkpoint.
-        advice: what to do then.
+        run: the run whose `config.yaml` is compared.
+        name: name of the checkpoint.
+        state: state of the checkpoint.
+        advice: what to do if they differ.
 
     Raises:
-        RunError: they differ; the sentence shows in what.
+        RunError: they differ; the message shows in what.
     """
     if said := _differences(run, state):
         raise RunError(
@@ -71,7 +71,7 @@ def _differences(run: Run, state: Mapping[str, Any]) -> list[str]:
         return []  # Version 0.1 did not record it.
     found = plain(run.configuration(whole=False))
     if state["phase"] == "offline":
-        found.pop("finetune", None)  # Of what begins with this checkpoint.
+        found.pop("finetune", None)  # Of the fine-tuning that begins with this checkpoint.
         recorded = {key: each for key, each in recorded.items() if key != "finetune"}
     said = differences(recorded, found)
     more = len(said) - _SHOWN
@@ -81,12 +81,12 @@ def _differences(run: Run, state: Mapping[str, Any]) -> list[str]:
 def settle(run: Run, say: Callable[[str], None], *, edited: bool = False) -> None:
     """Settles which checkpoint a run goes on from and with which settings, before it is resumed.
 
-    Without the file `last` that is the newest whole checkpoint; a `config.yaml` that is missing is
-    written anew.
+    If the file `last` is lost, the newest whole checkpoint is taken; a `config.yaml` that is
+    missing is written anew.
 
     Args:
-        run: that nobody trains in.
-        say: told what was mended.
+        run: a run in which no process trains.
+        say: called with a sentence about what was mended.
         edited: whether `config.yaml` is to be taken as it is.
 
     Raises:

@@ -1,6 +1,6 @@
-"""What an evaluation found: a `Score`, which is a row of `curves.csv`, written and read here.
+"""The result of an evaluation: a `Score`, which is a row of `curves.csv`, written and read here.
 
-Of each of its episodes there is an `EpisodeScore`, a row of `evaluations.csv`.
+Each of its episodes has an `EpisodeScore`, a row of `evaluations.csv`.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Metric = Literal["success", "normalized_score", "return"]
-"""What is plotted, in order of preference: what all runs of a task report."""
+"""What is plotted, in order of preference: the first that all runs of a task report."""
 
 Number = TypeVar("Number", int, float)
-"""What a field of a row is read as."""
+"""Type as which a field of a row is read."""
 
 METRIC_NAMES: dict[Metric, str] = {
     "success": "success rate (%)",
     "normalized_score": "normalized score",
     "return": "return",
 }
-"""What axes and tables call them."""
+"""Names of the metrics on axes and in tables."""
 
 CURVE_COLUMNS = (
     "phase",
@@ -35,20 +35,20 @@ CURVE_COLUMNS = (
     "episodes",
     "version",
 )
-"""The header of `curves.csv`; `version` repeats `updates`, those behind the evaluated weights."""
+"""The header of `curves.csv`; `version`, that of the evaluated weights, repeats `updates`."""
 
 EVALUATION_COLUMNS = ("phase", "updates", "env_steps", "seed", "return", "length", "success")
 """The header of `evaluations.csv`."""
 
 
 class EpisodeScore(NamedTuple):
-    """What one evaluation episode came to.
+    """The result of one evaluation episode.
 
     Attributes:
-        seed: of the environment's reset.
+        seed: seed of the environment's reset.
         episode_return: before the reward transform; NaN where it was not finite.
         length: environment steps.
-        success: whether it succeeded; None where the environment reports nothing of it.
+        success: whether it succeeded; None where the environment does not report it.
     """
 
     seed: int
@@ -60,7 +60,7 @@ class EpisodeScore(NamedTuple):
         """The values in the order of `EVALUATION_COLUMNS`; None and NaN are left empty.
 
         Args:
-            score: of the evaluation that the episode belongs to.
+            score: score of the evaluation that the episode belongs to.
         """
         success = None if self.success is None else int(self.success)
         place = score.phase, score.updates, score.env_steps
@@ -71,7 +71,7 @@ class EpisodeScore(NamedTuple):
         """A row's episode.
 
         Raises:
-            ValueError: the row is malformed, said in a sentence.
+            ValueError: the row is malformed; the message is a sentence.
         """
         values = {name: _field(row, name) for name in EVALUATION_COLUMNS}
         episode_return, success = _optional(values, "return"), values["success"]
@@ -90,7 +90,7 @@ class Score(NamedTuple):
 
     Attributes:
         phase: `offline` or `online`.
-        updates: behind the evaluated weights, offline and online together.
+        updates: updates of the evaluated weights, offline and online together.
         env_steps: online environment steps so far.
         seconds: training time so far.
         success: share of successful episodes in [0, 1]; None where the environment reports none.
@@ -130,10 +130,10 @@ class Score(NamedTuple):
         """A row's score.
 
         Args:
-            row: what stands in each column; None where the row ended before.
+            row: text of each column; None for columns missing at its end.
 
         Raises:
-            ValueError: the row is malformed, said in a sentence.
+            ValueError: the row is malformed; the message is a sentence.
         """
         values = {name: _field(row, name) for name in CURVE_COLUMNS}
         mean_return = _optional(values, "return")
@@ -168,7 +168,7 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 
 def _optional(values: Mapping[str, str], name: str) -> float | None:
-    # Version 0.1 wrote what was not finite as it stood.
+    # Version 0.1 wrote numbers that are not finite as nan or inf.
     missing = values[name] in {"", "nan", "inf", "-inf"}
     return None if missing else _number(values, name, float)
 

@@ -1,8 +1,8 @@
-"""Digests by which a file of a run shows that nothing has changed it since it was written.
+"""Digests that show whether a file of a run has been changed since it was written.
 
-A file that is written as a whole carries its own digest, so that the two are replaced in one move;
-of a file that grows, `meta.json` and the checkpoints know length and digest. A file without a
-digest is one of version 0.1, or one that its owner has edited and taken the digest out of.
+A file that is written as a whole carries its own digest, so that the two are replaced atomically;
+for a file that grows, `meta.json` and the checkpoints hold length and digest. A file without a
+digest is from version 0.1, or its owner has edited it and removed the digest.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KEY = "digest"
-"""Under which a JSON object carries it."""
+"""Key of the digest in a JSON object."""
 _HEADER = "iqlft"
 """The text in a safetensors file's header that holds the digest, as JSON."""
 _LINE = "# digest {} of what follows; without this line the file is taken as it is.\n"
 _FIRST_LINE = re.compile(r"(?:# digest (\S*)|.* of what follows; without this line).*(?:\n|$)")
-"""By its beginning or its end, so that one flipped byte makes no file without a digest of it."""
+"""Matches the line by its beginning or its end, so that one flipped byte does not hide it."""
 _CHANGED = "it is not as iqlft wrote it, so it was changed or damaged since"
 
 
@@ -50,10 +50,10 @@ class Prefix:
 
     @classmethod
     def of(cls, path: Path, size: int | None = None) -> Self:
-        """That of a file's first bytes; of all of them, or of all there are, where it is shorter.
+        """The prefix of a file's first `size` bytes; of the whole file if None or if it is shorter.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         prefix, left = cls(), path.stat().st_size if size is None else size
         with path.open("rb") as file:
@@ -63,13 +63,13 @@ class Prefix:
         return prefix
 
     def add(self, data: bytes) -> None:
-        """Takes what has been appended to the file."""
+        """Adds bytes that were appended to the file."""
         self._hash.update(data)
         self.size += len(data)
 
     @property
     def digest(self) -> str:
-        """Of what has been added."""
+        """Digest of the bytes so far."""
         return self._hash.hexdigest()
 
 
@@ -103,7 +103,7 @@ def from_json(text: str) -> dict[str, Any]:
 
 
 def _json_digest(data: Mapping[str, Any]) -> str:
-    # Read back first: keys and tuples are then what JSON makes of them.
+    # After a round trip, so that keys and tuples are what JSON makes of them.
     return digest(json.dumps(json.loads(json.dumps(data)), sort_keys=True).encode())
 
 
@@ -120,8 +120,8 @@ def from_yaml(text: str, *, whole: bool = True) -> dict[str, Any]:
     """A YAML mapping of mappings.
 
     Args:
-        text: of the file.
-        whole: whether to refuse what does not fit its digest.
+        text: text of the file.
+        whole: whether to refuse a text that does not match its digest.
 
     Raises:
         ValueError: it is no YAML, no such mapping, or not what was written.
@@ -132,7 +132,7 @@ def from_yaml(text: str, *, whole: bool = True) -> dict[str, Any]:
     try:
         data = yaml.safe_load(body)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # The parser points to the place with several lines.
+        # The parser's message has several lines.
         raise ValueError(f"it is not valid YAML: {' '.join(str(error).split())}") from error
     _require_keys("it", data)
     for name, section in data.items():
@@ -166,7 +166,7 @@ def save_arrays(
     contiguous = {key: np.array(each, order="C") for key, each in arrays.items()}
     header = dict(about or {})
     header[KEY] = _array_digest(contiguous, header)
-    # One text, for safetensors writes several in any order, and files of equal runs are equal.
+    # One text: safetensors writes several in any order, but files of equal runs must be equal.
     safetensors.numpy.save_file(contiguous, path, {_HEADER: json.dumps(header)})
 
 

@@ -1,4 +1,4 @@
-"""In which surroundings a run is made: machine, versions, source revision, command."""
+"""The surroundings in which a run is made: machine, versions, source revision, command."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def surroundings() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name where Linux tells it, else its architecture."""
+    """The processor's name where Linux reports it, else its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,7 +1,7 @@
 """NumPy code as a graph: the actor runs once on an array that records what is done to it.
 
-What an actor computes stands in one place, `iqlft_workers.actor`; whoever writes it in another
-form records it here, and adds nothing to what a kind of actor has to say.
+What an actor computes is defined in one place, `iqlft_workers.actor`; other formats are made by
+recording it here, so that a kind of actor needs no further code for them.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ if TYPE_CHECKING:
 ELEMENTWISE = frozenset(
     ("add", "subtract", "multiply", "divide", "maximum", "minimum", "tanh", "exp", "sqrt")
 )
-"""The ufuncs that a graph has; `matmul` is one more, `square` and `clip` are made of them."""
+"""The ufuncs that a graph has, with `matmul`; `square` and `clip` are made of them."""
 
 
 class ExportError(UserError):
-    """A policy cannot be written in a form."""
+    """A policy cannot be exported in a format."""
 
 
 class Graph(Protocol):
-    """A graph that is being made; its values are of a type of its own."""
+    """A graph under construction; its values are of a type of its own."""
 
     def constant(self, array: NDArray[np.float32]) -> Any:  # noqa: ANN401
-        """A value that is always the same."""
+        """A constant value."""
 
     def apply(self, name: str, *operands: Any) -> Any:  # noqa: ANN401
         """The result of one of `ELEMENTWISE`, or of `matmul`."""
 
     def mean(self, value: Any) -> Any:  # noqa: ANN401
-        """The mean along the last axis, which stays."""
+        """The mean along the last axis, which is kept."""
 
     def halves(self, value: Any) -> Sequence[Any]:  # noqa: ANN401
         """The first and the second half along the last axis."""
 
     def reshape(self, value: Any, shape: Sequence[int]) -> Any:  # noqa: ANN401
-        """The same numbers in another shape, of which -1 is what is left."""
+        """The same numbers in another shape, where -1 is inferred."""
 
 
 class Traced(NDArrayOperatorsMixin):
-    """A float32 array `(N, width)` of a graph, which NumPy computes with as with any other.
+    """A float32 array `(N, width)` of a graph, with which NumPy computes as with any other.
 
     Args:
-        graph: takes what is done.
-        value: of the graph.
+        graph: records the operations.
+        value: the array's value in the graph.
     """
 
     shape = (-1, 0)
-    """N is not known, and the width is asked for by nobody."""
+    """N is not known, and nothing asks for the width."""
 
     def __init__(self, graph: Graph, value: Any) -> None:  # noqa: ANN401
         self.graph, self.value = graph, value
@@ -92,7 +92,7 @@ class Traced(NDArrayOperatorsMixin):
         raise _unknown(function.__name__)
 
     def mean(self, axis: int, *, keepdims: bool) -> Traced:
-        """Along the last axis, which stays."""
+        """The mean along the last axis, which is kept."""
         if axis != -1 or not keepdims:
             raise _unknown("mean along another axis")
         return Traced(self.graph, self.graph.mean(self.value))

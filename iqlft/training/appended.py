@@ -1,8 +1,7 @@
-"""`iqlft finetune --append`: a pretrained run learns on from data that were logged since.
+"""`iqlft finetune --append`: continues pretraining with data that were logged since.
 
-It is pretraining that goes on: a copy of the run, of more data and more updates, that looks like an
-interrupted one, and is resumed as one. What the run's own data have settled stays: normalisation,
-the scale of rewards, the environment.
+A copy of the run, with more data and more updates, is marked as interrupted and then resumed. What
+the run's own data determine stays: normalisation, the scale of rewards, the environment.
 """
 
 from __future__ import annotations
@@ -45,11 +44,11 @@ if TYPE_CHECKING:
     from iqlft.training.progress import Reporter
 
 _OWN = {"precision", "runs", "dry_run"}
-"""Settings of machine and output in which a run stays as it was pretrained."""
+"""Settings of machine and output that keep their values of pretraining."""
 
 
 class _Copy(NamedTuple):
-    """What one run becomes."""
+    """The planned copy of one run."""
 
     run: Run
     folder: Path
@@ -61,18 +60,18 @@ class _Copy(NamedTuple):
 
 
 def learn_on(config: FinetuneConfig, reporter: Reporter | None = None) -> list[Path]:
-    """Learns on from the end of pretraining, from a run's own data and appended ones.
+    """Continues pretraining from its end, on a run's own data and appended ones.
 
     Args:
-        config: its `append`, `utd_ratio`, `into`, and how it proceeds on which machine; it has no
-            other settings of online learning or of the learner than are usual or the runs'.
-        reporter: told what happens meanwhile.
+        config: `append`, `utd_ratio`, `into`, and settings of machine and output; other settings
+            of online learning, or of the learner, must be the defaults or those of the runs.
+        reporter: receives status and events.
 
     Returns:
         The folders of the copies.
 
     Raises:
-        UserError: a setting, a run or a dataset is not as needed; nothing is made then.
+        UserError: a setting, a run or a dataset is unusable; then nothing is made.
         Interrupted: stopped by a signal; the copies can be resumed.
     """
     if not config.into:
@@ -99,10 +98,10 @@ def learn_on(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
 
 
 def _require_offline(config: FinetuneConfig, folders: Sequence[Path]) -> None:
-    """Refuses settings of online learning, and others of the learner than the runs have.
+    """Refuses settings of online learning, and settings of the learner that the runs do not have.
 
     Raises:
-        ConfigError: with their flags.
+        ConfigError: there are some; the message names their flags.
     """
     usual = FinetuneConfig()
     own = override(usual, dict(inherited(folders).values), "the pretrained run")
@@ -127,7 +126,7 @@ def _require_offline(config: FinetuneConfig, folders: Sequence[Path]) -> None:
 
 
 def _planned(run: Run, config: FinetuneConfig) -> _Copy:
-    """Checks that all is there, before anything is made."""
+    """The plan of a copy; checks that all is there, before anything is made."""
     folder, start = copy_folder(run, config), end_of_pretraining(run)
     refuse_existing(folder, "--into")
     before = pretrain_config(run)
@@ -151,14 +150,14 @@ def _planned(run: Run, config: FinetuneConfig) -> _Copy:
     learner = dataclasses.replace(
         learner,
         num_updates=before.num_updates + more,
-        # A cosine is at its end.
+        # A cosine schedule has ended, so the further updates have none.
         hyperparameters=before.hyperparameters.unscheduled,
     )
     return _Copy(run, folder, start, before, learner, dataset, new)
 
 
 def _make(copy: _Copy, appended: Sequence[str]) -> None:
-    """Makes the copy, which is a run that was interrupted at its beginning."""
+    """Makes the copy: a run that looks interrupted, just before its further updates."""
     saved = load_pretrained(copy.run, copy.start)
     before, learner = copy.before, copy.learner
     entry = {

@@ -1,4 +1,4 @@
-"""From which checkpoint a run is fine-tuned, and how it, or its copy, becomes one that is."""
+"""The beginning of fine-tuning: its first checkpoint, and the run or copy that it trains."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pretrained_checkpoint(run: Run, config: FinetuneConfig) -> str:
     """Name of the checkpoint at which pretraining ended, or is taken to have ended.
 
     Raises:
-        ConfigError: no copy is asked for, or the actor's learning rate follows a schedule.
+        ConfigError: an earlier checkpoint is asked for without a copy, or of a run with a schedule.
         RunError: there is no such checkpoint.
     """
     before = pretrain_config(run)
@@ -73,9 +73,9 @@ def load_start(run: Run, config: FinetuneConfig) -> Checkpoint:
 
 
 def begin(plan: RunPlan[FinetuneConfig], stack: Stack) -> Run:
-    """Makes the run, or a copy where one is asked for, one that is being fine-tuned.
+    """Marks the run, or a copy of it where one is asked for, as being fine-tuned.
 
-    It happens when all else is ready, so that a run stays as it is when something is missing.
+    Called when all else is ready, so that the run stays unchanged if anything fails before.
     """
     run, config = plan.run, plan.config
     start = start_checkpoint(run, config)
@@ -83,11 +83,11 @@ def begin(plan: RunPlan[FinetuneConfig], stack: Stack) -> Run:
         run = run.copy(copy_folder(run, config), start, _ends_earlier(plan, start))
     else:
         run.claim()
-        start_checkpoint(run, config)  # Another process may have begun since this was asked first.
+        start_checkpoint(run, config)  # Another process may have begun since the first check.
     with writing(run.folder, AGAIN):
         if not config.into:
             checkpoint.make_last(run.folder / "checkpoints", start)
-        # The status first: without it nothing would continue a run that is killed in between.
+        # The status first: killed in between, a run still marked as finished could not be resumed.
         learner = {"algorithm": plan.learned.algorithm} | learner_machine(stack)
         run.write_meta({"status": "running", "finetune": learner | surroundings()})
         own = dataclasses.replace(config, run=(), into="", checkpoint=0)
@@ -96,11 +96,11 @@ def begin(plan: RunPlan[FinetuneConfig], stack: Stack) -> Run:
 
 
 def _ends_earlier(plan: RunPlan[FinetuneConfig], start: str) -> Callable[[Run], None] | None:
-    """What makes of a copy one whose pretraining ended at an earlier checkpoint, if it is to."""
+    """Changes a copy so that its pretraining ended at an earlier checkpoint; None if not needed."""
     before, learned = pretrain_config(plan.run), plan.learned
     if learned.num_updates == before.num_updates:
         return None
     learner = dataclasses.replace(before, num_updates=learned.num_updates)
-    # Not the plan's, which is in what is learned online.
+    # Not `plan.saved`, which may hold the tensors of another algorithm by now.
     saved = checkpoint.load(plan.run.folder / "checkpoints", start)
     return lambda made: pretrained_as(made, learner, saved, keep=True)

@@ -1,4 +1,4 @@
-"""From a configuration and a dataset to the algorithm, the replay and the device they live on."""
+"""Builds algorithm and replay from a configuration and a dataset, and picks their device."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Training = TypeVar("Training", bound=MachineConfig)
 
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Computes without denormal numbers inside the block, or the function that it decorates.
+    """Flushes denormal numbers to zero inside the block, or in the function that it decorates.
 
-    Adam's moments of weights that hardly matter decay into them, and a CPU is slow with them. The
-    caller's arithmetic is as before afterwards: the setting belongs to the thread.
+    Adam's moments of weights that hardly matter decay to denormals, which slow down a CPU. The
+    setting belongs to the thread, and is restored afterwards.
     """
-    # torch tells nobody how it is set, so that half of the smallest normal number must.
+    # torch cannot be asked for the setting; half of the smallest normal number shows it.
     before = bool(torch.full((1,), torch.finfo(torch.float32).tiny).div_(2) == 0)
     torch.set_flush_denormal(True)
     try:
@@ -50,7 +50,7 @@ def set_threads(threads: int) -> None:
 
 @contextmanager
 def own_threads(threads: int) -> Iterator[None]:
-    """As `set_threads` inside the block; the caller's number is as before afterwards."""
+    """Applies `set_threads` inside the block, and restores the caller's number afterwards."""
     before = torch.get_num_threads()
     set_threads(threads)
     try:
@@ -60,7 +60,7 @@ def own_threads(threads: int) -> Iterator[None]:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`; `auto` takes CUDA where it is.
+    """The device called `name`; `auto` takes CUDA where it is available.
 
     Raises:
         ConfigError: there is no such device here.
@@ -79,14 +79,15 @@ def pick_device(name: str) -> torch.device:
 
 
 def hidden_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Arithmetic of the hidden layers."""
+    """The dtype in which hidden layers are computed."""
     return torch.bfloat16 if settled(precision, device) == "bf16" else torch.float32
 
 
 def settled(precision: Precision, device: torch.device) -> Precision:
-    """A precision other than `auto`, which is bf16 on a processor that has it.
+    """The precision with `auto` resolved: bf16 on a CPU that has it, else float32.
 
-    There it is faster, and no loss was seen (docs/performance.md); on a GPU neither is measured.
+    On such a CPU it is faster, and no loss was seen (docs/performance.md); on a GPU neither has
+    been measured.
     """
     if precision != "auto":
         return precision
@@ -94,7 +95,7 @@ def settled(precision: Precision, device: torch.device) -> Precision:
 
 
 def with_settled_precision(config: Training) -> Training:
-    """So that a run has one precision for life, also when it is resumed on another machine."""
+    """A configuration with `auto` resolved, so that a run keeps its precision on any machine."""
     precision = settled(config.precision, pick_device(config.device))
     return dataclasses.replace(config, precision=precision)
 
@@ -112,14 +113,14 @@ def usable_cores() -> int:
 
 
 def load_task_dataset(config: TaskConfig, *, trust: bool = False) -> OfflineDataset:
-    """The datasets that a task names, opened to be read as the task says.
+    """The datasets that a task names, opened with the task's settings.
 
     Args:
         config: the task.
-        trust: whether their environment may be run, whatever the task says of that.
+        trust: whether their environment's code may be run even if the task does not trust it.
 
     Raises:
-        DatasetError: it is not here, or cannot be read so.
+        DatasetError: a dataset is missing, or cannot be read with these settings.
         EnvironmentMismatchError: its dimensions are not those of the environment.
     """
     # Whoever names an environment vouches for it.
@@ -153,14 +154,14 @@ def load_task_dataset(config: TaskConfig, *, trust: bool = False) -> OfflineData
 
 
 def require_environment(dataset: OfflineDataset, *, pretrained: bool = False) -> None:
-    """Refuses to run episodes of data that record no environment.
+    """Refuses a dataset without an environment in which to run episodes.
 
     Args:
-        dataset: to be learned from.
-        pretrained: whether a run has learned from it, and so can be told of none any more.
+        dataset: the dataset to learn from.
+        pretrained: whether a run was pretrained on it, so that it is too late to name one.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no environment is recorded or named.
     """
     if not dataset.environment.id:
         advice = (
@@ -196,7 +197,7 @@ def build_algorithm(
 
 
 def fit_replay(algorithm: Algorithm[Any], replay: Replay) -> tuple[str, ...]:
-    """Has a replay hold the rows and columns that an algorithm needs; says what was chosen."""
+    """Fits a replay to an algorithm: selected rows, returns to go; notes what was selected."""
     if algorithm.needs_returns:
         replay.compute_returns(algorithm.hyperparameters.discount)
     selection = algorithm.select(replay.dataset_rows, replay.layout)

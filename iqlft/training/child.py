@@ -1,4 +1,4 @@
-"""The process of one run among several side by side; see `parallel.py`, which starts it."""
+"""The process of one of several parallel runs; started by `parallel.py`."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 
 class Parent:
-    """Tells the parent process what happens.
+    """A reporter that sends status and events to the parent process.
 
     Args:
-        out: where it listens.
+        out: the stream that the parent reads.
     """
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
     def tell(self, **message: object) -> None:
-        """Sends a message; one to a parent that is gone is lost."""
+        """Sends a message; it is lost if the parent is gone."""
         with contextlib.suppress(BrokenPipeError):
             self._out.write(json.dumps(message) + "\n")
 
@@ -51,16 +51,16 @@ class Parent:
 
 
 def main() -> int:
-    """Does the job that comes as the first line of the standard input.
+    """Does the job that is the first line of the standard input.
 
     Returns:
-        The exit code, as that of the command for this run alone.
+        The exit code that the command would have for this run alone.
     """
     leave_to_parent()
-    # What a library prints goes elsewhere: the parent expects messages.
+    # The parent expects only messages: what libraries print goes to standard error.
     parent = Parent(os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8"))
     os.dup2(2, 1)
-    # Unbuffered: at the end of Python nobody may hold the lock of a buffer.
+    # Unbuffered: when the interpreter exits, no thread may hold a buffer's lock.
     orders = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 -- for as long as it lives
     job = json.loads(orders.readline())
     sys.argv = job["argv"]
@@ -89,7 +89,7 @@ def _train(job: dict[str, Any], reporter: Reporter) -> None:
 
 
 def _interrupt(orders: io.FileIO) -> None:
-    """Interrupts the main thread, as Ctrl-C does, for each byte and at the end."""
+    """Interrupts the main thread, as Ctrl-C does, for each byte of the input and at its end."""
     main_thread = threading.main_thread().ident
     assert main_thread is not None
     more = True

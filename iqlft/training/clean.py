@@ -1,7 +1,7 @@
-"""`iqlft clean`: a finished run gives back what only a resumed one needs, or a journal bad batches.
+"""`iqlft clean`: removes from a run what only resuming needs, or bad batches from its journal.
 
-Every step leaves a run that can be read and cleaned again: what is new is written beside and
-renamed before what it stands for is removed.
+Every step leaves a run that can be read and cleaned again: what is new is renamed into place before
+what it replaces is removed.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from iqlft.gateway.records import BatchName
 
 REST = "left by a crash"
-"""What temporary files and folders are."""
+"""What the report calls temporary files and folders."""
 
 
 def clean(run: Run, *, dry_run: bool = False) -> dict[str, int]:
     """Removes what only resuming needs.
 
-    The end of pretraining stays whole, so that it can be fine-tuned; of the end of fine-tuning the
-    networks stay, of the journal a survey, and all that is shown of a run.
+    The checkpoint at the end of pretraining stays whole, so that it can be fine-tuned. The last one
+    keeps its networks, a survey replaces the journal, and all that is shown of a run stays.
 
     Args:
-        run: finished.
-        dry_run: only says what it would remove.
+        run: a finished run.
+        dry_run: whether only to say what would be removed.
 
     Returns:
         Bytes that are freed, by what they were.
 
     Raises:
-        RunError: it is not finished, another process trains in it, or it cannot be written.
+        RunError: the run is not finished, another process trains in it, or it cannot be written.
         CheckpointError: a checkpoint that stays is damaged.
     """
     require_finished(run)
@@ -52,7 +52,7 @@ def clean(run: Run, *, dry_run: bool = False) -> dict[str, int]:
         return _removable(run)
     run.claim()
     try:
-        require_finished(run)  # Another process may have begun since this was asked first.
+        require_finished(run)  # Another process may have begun since the first check.
         before = _removable(run)
         _remove(run)
         after = _removable(run)
@@ -67,20 +67,20 @@ def clean(run: Run, *, dry_run: bool = False) -> dict[str, int]:
 
 
 def drop(run: Run, names: Sequence[str], *, dry_run: bool = False) -> list[BatchName]:
-    """Takes batches out of a run's journal in one move; the run goes on without them.
+    """Removes batches from a run's journal atomically; a resumed run goes on without them.
 
     Args:
-        run: in which nobody trains.
-        names: `WORKER:EPISODE:BATCH`, or `WORKER:EPISODE` or `WORKER` for all of theirs.
-        dry_run: only says which ones they are.
+        run: a run in which no process trains.
+        names: `WORKER:EPISODE:BATCH`, or `WORKER:EPISODE` or `WORKER` for all of their batches.
+        dry_run: whether only to say which batches they are.
 
     Returns:
-        The batches.
+        The names of the batches.
 
     Raises:
-        ConfigError: a name is none.
+        ConfigError: a name is malformed.
         RunError: there is no such batch, another process trains in the run, or its journal cannot
-            be written; then it is as before.
+            be written and stays as it was.
     """
     wanted = [_name(each) for each in names]
     journal = run.folder / JOURNAL
@@ -115,7 +115,7 @@ def _is_among(name: BatchName, wanted: Sequence[tuple[int, ...]]) -> bool:
 
 
 def _require_batches(journal: Path, wanted: Sequence[tuple[int, ...]]) -> None:
-    """Raises `RunError` where a name is that of no batch."""
+    """Raises `RunError` if a name matches no batch."""
     there = [each.name for each in read_entries(journal)]
     for each in wanted:
         if not any(_is_among(name, [each]) for name in there):
@@ -126,7 +126,7 @@ def _require_batches(journal: Path, wanted: Sequence[tuple[int, ...]]) -> None:
 
 
 def require_finished(run: Run) -> None:
-    """Raises `RunError` where a run has not come to its end."""
+    """Raises `RunError` if a run is not finished."""
     status = run.meta.get("status")
     if status != "finished":
         raise RunError(
@@ -136,7 +136,7 @@ def require_finished(run: Run) -> None:
 
 
 def _removable(run: Run) -> dict[str, int]:
-    """What could be removed, in bytes by its name; nothing of that needs no name."""
+    """Bytes that could be removed, by name; names without any are left out."""
     checkpoints, folder = run.folder / "checkpoints", run.folder
     surplus = [checkpoints / name for name in _surplus(run)]
     parts = {
@@ -168,10 +168,10 @@ def _remove(run: Run) -> None:
 
 
 def _kept(run: Run) -> tuple[str, ...]:
-    """The checkpoints that stay: the end of pretraining, and the last one, which may be it."""
+    """The checkpoints that stay: the end of pretraining and the last one, which may be the same."""
     folder = run.folder / "checkpoints"
     if not checkpoint.names(folder):
-        return ()  # A run of which only the results were kept.
+        return ()  # Only the results of this run were kept.
     return end_of_pretraining(run), checkpoint.last(folder)
 
 
@@ -181,7 +181,7 @@ def _surplus(run: Run) -> set[str]:
 
 
 def _optimizer_bytes(run: Run) -> int:
-    """What the last checkpoint holds beside networks; 0 where fine-tuning may begin with it."""
+    """Bytes of the last checkpoint beside networks; 0 if it is also the end of pretraining."""
     if len(set(_kept(run))) < 2:
         return 0
     saved = checkpoint.load(run.folder / "checkpoints")

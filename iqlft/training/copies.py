@@ -1,4 +1,4 @@
-"""Copies of a run that were pretrained otherwise than the run itself."""
+"""Copies of a run with another configuration of pretraining than the run itself."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def pretrained_as(made: Run, learner: PretrainConfig, saved: Checkpoint, *, keep: bool) -> None:
-    """Makes of a fresh copy one that another configuration has pretrained, so far as it came.
+    """Turns a fresh copy into a run that another configuration has pretrained up to a checkpoint.
 
     Args:
-        made: that nobody has seen yet.
-        learner: its pretraining.
+        made: the copy, which nobody has seen yet.
+        learner: the configuration of its pretraining.
         saved: what becomes its only checkpoint.
-        keep: whether that is its end.
+        keep: whether pretraining ends at this checkpoint, which then stays for good.
     """
     made.write_configuration({"pretrain": to_dict(learner)})
     folder = made.folder / "checkpoints"

@@ -1,6 +1,6 @@
 """An update as a CUDA graph: recorded once, launched as a whole.
 
-A GPU takes a few microseconds for a kernel of networks of this size, less than Python takes to
+With networks of this size a GPU runs a kernel in a few microseconds, less than Python takes to
 launch it, and an update has about a hundred of them.
 """
 
@@ -21,15 +21,15 @@ _WARM_UP = 3
 
 
 class UpdateGraph:
-    """An update of all members, from the places of its batch in the replay on.
+    """An update of all members, given the places of its batch in the replay.
 
     The places are drawn on the CPU, as without a graph, so that a checkpoint continues either way.
-    They travel from pinned memory, so that Python runs ahead of the GPU.
+    They are copied from pinned memory, so that Python can run ahead of the GPU.
 
     Args:
         algorithm: on a CUDA device, and one that `is_uniform`; the recording leaves it as it was.
         replay: on the same device.
-        batch_size: B.
+        batch_size: B, transitions per member and update.
     """
 
     def __init__(self, algorithm: Algorithm[Any], replay: Replay, batch_size: int) -> None:
@@ -37,7 +37,7 @@ class UpdateGraph:
         size = algorithm.num_members * batch_size
         self._places = torch.zeros(size, dtype=torch.int64, device=replay.device)
         states = [algorithm.state(member) for member in range(algorithm.num_members)]
-        # A recording is made on a stream of the current device, which may be another one.
+        # A recording is made on a stream of the current device, which may not be the replay's.
         with torch.cuda.device(replay.device):
             side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             side.wait_stream(torch.cuda.current_stream())
@@ -58,7 +58,7 @@ class UpdateGraph:
             places: `(M * B,)` int64 on the CPU, as `Replay.draw` gives them.
 
         Returns:
-            What is overwritten by the next update.
+            The metrics, in tensors that the next update overwrites.
         """
         self._places.copy_(places.pin_memory(), non_blocking=True)
         with torch.cuda.device(self._places.device):

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class DiskNeed(NamedTuple):
-    """What is left of runs when they are finished; metrics and logs are small beside it.
+    """Disk space that finished runs take; metrics and logs are small beside it.
 
     Attributes:
-        runs: how many.
-        env_steps: of each.
-        step_bytes: of the journal, at most.
-        checkpoints: of each.
-        checkpoint_bytes: of each of them.
+        runs: number of runs.
+        env_steps: environment steps of each run.
+        step_bytes: bytes per step in the journal, at most.
+        checkpoints: checkpoints of each run.
+        checkpoint_bytes: bytes of each checkpoint.
     """
 
     runs: int
@@ -35,7 +35,7 @@ class DiskNeed(NamedTuple):
 
     @property
     def total(self) -> float:
-        """Bytes of all."""
+        """Bytes of all runs."""
         journal = self.env_steps * self.step_bytes
         return self.runs * (journal + self.checkpoints * self.checkpoint_bytes)
 
@@ -50,14 +50,14 @@ class DiskNeed(NamedTuple):
 
 
 def pretraining_need(config: PretrainConfig, stack: Stack, runs: int = 1) -> DiskNeed:
-    """What pretraining leaves: the first checkpoint, those since, and the end, if so many stay."""
+    """Need of pretraining: as many of its checkpoints, first and last included, as stay."""
     written = 2 + config.num_updates // config.checkpoint_every
     checkpoints = min(config.keep_checkpoints, written) + _kept(config, config.num_updates)
     return DiskNeed(runs, 0, 0.0, checkpoints, _checkpoint_bytes(stack))
 
 
 def finetuning_need(config: FinetuneConfig, stack: Stack, runs: int = 1) -> DiskNeed:
-    """What runs take after fine-tuning, with the end of its pretraining."""
+    """Need of fine-tuning, with the checkpoint at the end of pretraining."""
     staying = _kept(config, updates_for(config.env_steps, config.utd_ratio, config.warmup_steps))
     return DiskNeed(
         runs,
@@ -69,12 +69,12 @@ def finetuning_need(config: FinetuneConfig, stack: Stack, runs: int = 1) -> Disk
 
 
 def _kept(config: OutputConfig, updates: int) -> int:
-    """Checkpoints of so many updates that stay for good."""
+    """Number of checkpoints during `updates` updates that stay for good."""
     return updates // config.keep_every if config.keep_every else 0
 
 
 def _batch(config: FinetuneConfig) -> int:
-    """Transitions that a batch has at least: a worker sends what its credit allows at once."""
+    """Least number of transitions in a batch: a worker sends at once what its credit allows."""
     if config.lockstep:
         return 1
     return min(FLUSH_TRANSITIONS, max(1, int(1 / config.utd_ratio)))

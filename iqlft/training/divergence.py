@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from iqlft.training.replay import Replay
 
 MARGIN = 0.05
-"""Share of the range of returns by which estimates, or their mean, may lie outside."""
+"""Share of the range of returns by which estimates, or their mean, may lie outside that range."""
 SHARE = 0.01
-"""Share of 1,024 estimates that may lie further outside than that."""
+"""Share of the 1,024 estimates that may lie beyond that margin."""
 _PARTS = "dataset", "new"
-"""What estimates are of, as their keys in a row begin."""
+"""Prefixes of the keys of estimates in a row of metrics."""
 _REMEDIES = (
     "Look at what states the data lack, at rewards and at the learning rate; remedies for a new "
     "run are --clip-targets and --critic-layer-norm."
@@ -28,10 +28,10 @@ _REMEDIES = (
 
 
 def possible_returns(rewards: Range, discount: float) -> Range:
-    """Between which discounted returns lie, of episodes of any length.
+    """The range of discounted returns of episodes of any length.
 
     Args:
-        rewards: that occur in the data.
+        rewards: range of the rewards in the data.
         discount: gamma in [0, 1].
     """
     horizon = 1 / (1 - discount) if discount < 1 else math.inf
@@ -42,7 +42,7 @@ def possible_returns(rewards: Range, discount: float) -> Range:
 
 
 def bound_targets(algorithm: Algorithm[Any], replay: Replay) -> None:
-    """Tells an algorithm that clips its targets between which returns lie by now."""
+    """Gives an algorithm that clips its targets the present range of possible returns."""
     if algorithm.clips_targets and algorithm.discount is not None:
         for member in range(algorithm.num_members):
             returns = possible_returns(replay.rewards(member), algorithm.discount)
@@ -55,11 +55,11 @@ def _with_margin(returns: Range) -> Range:
 
 
 def impossible_share(q: Tensor, returns: Range) -> float:
-    """Share of estimates of Q that no return can reach, whatever their mean.
+    """Share of estimates of Q that lie outside the possible returns by more than the margin.
 
     Args:
-        q: of transitions, `(B,)`.
-        returns: that are possible.
+        q: estimates, `(B,)`.
+        returns: range of possible returns.
     """
     least, greatest = _with_margin(returns)
     return float(((q < least) | (q > greatest)).double().mean())
@@ -69,8 +69,8 @@ class Divergence(NamedTuple):
     """How far critics have diverged.
 
     Attributes:
-        level: 0: not; 1: where data are thin; 2: everywhere.
-        sentence: that says so; empty at level 0.
+        level: 0: not at all; 1: a share of the estimates, where data are thin; 2: their mean.
+        sentence: describes it; empty at level 0.
     """
 
     level: int
@@ -78,14 +78,14 @@ class Divergence(NamedTuple):
 
 
 def divergence(row: Mapping[str, Any], returns: Range) -> Divergence:
-    """Whether Q of dataset or new transitions is no possible return, on average or of a share.
+    """Whether Q of dataset or new transitions is impossible, on average or for a share of them.
 
-    A few impossible values come long before the mean is one: an ant on its back near the goal is
-    its own successor, and the policy goes there first.
+    A few impossible values appear long before an impossible mean: an ant on its back near the goal
+    is its own successor, and the policy goes there first.
 
     Args:
-        row: of `metrics.jsonl`.
-        returns: that are possible.
+        row: a row of `metrics.jsonl`.
+        returns: range of possible returns.
     """
     least, greatest = _with_margin(returns)
     possible = f"[{returns.least:.4g}, {returns.greatest:.4g}]"

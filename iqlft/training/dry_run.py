@@ -29,11 +29,11 @@ WARM_UP_UPDATES = 10
 def dry_run_pretraining(
     config: PretrainConfig, online: FinetuneConfig | None = None
 ) -> list[tuple[str, str]]:
-    """What `iqlft pretrain` would do, as names and texts; leaves nothing behind.
+    """What `iqlft pretrain` would do, as pairs of name and text; leaves nothing behind.
 
     Args:
-        config: of pretraining.
-        online: of the fine-tuning that follows, which counts on the disk alone.
+        config: settings of pretraining.
+        online: settings of the fine-tuning that follows, of which only its disk space counts.
     """
     check(config)
     dataset = load_for_pretraining(config)
@@ -59,7 +59,7 @@ def dry_run_pretraining(
 def dry_run_finetuning(
     config: FinetuneConfig, task: str, stack: Stack, dataset: OfflineDataset, runs: int
 ) -> list[tuple[str, str]]:
-    """What `iqlft finetune` would do with so many runs, as names and texts."""
+    """What `iqlft finetune` would do with `runs` runs, as pairs of name and text."""
     rate = _updates_per_second(stack)
     updates = updates_for(config.env_steps, config.utd_ratio, config.warmup_steps)
     seconds = updates / rate * _turns(config, runs)
@@ -73,7 +73,7 @@ def dry_run_finetuning(
 
 
 def _turns(config: MachineConfig, runs: int) -> int:
-    """How often a run's time passes until all are done."""
+    """Number of rounds of parallel runs until all are done."""
     return math.ceil(runs / at_once(config, runs))
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from iqlft_workers.episode import EpisodeResult
 
     Progress = Callable[[int, int], None]
-    """Told how many there are of how many."""
+    """Called with the numbers of finished and of all episodes."""
 
 POLL_SECONDS = 0.5
 
@@ -47,13 +47,13 @@ class EpisodesNotFiniteError(UserError):
 
 
 class Evaluation(NamedTuple):
-    """What episodes of a policy came to.
+    """The results of a policy's episodes.
 
     Attributes:
         run: a run folder, or an exported policy.
-        policy: what acted.
-        results: of each episode, in the order of the seeds; one that ended at a value that is not
-            finite has no return.
+        policy: the policy that acted.
+        results: result of each episode, in the order of the seeds; an episode that ended at a value
+            that is not finite has no return.
     """
 
     run: Path
@@ -68,13 +68,13 @@ class Evaluation(NamedTuple):
 
     @property
     def returns(self) -> list[float]:
-        """Of the episodes that have one."""
+        """Returns of the episodes that have one."""
         returns = [each.episode_return for each in self.results]
         return [each for each in returns if math.isfinite(each)]
 
     @property
     def mean_return(self) -> Estimate:
-        """Of an episode, with Student's interval."""
+        """Mean return of the episodes that have one, with Student's interval."""
         return t_interval(self.returns)
 
     def rows(self) -> list[tuple[str, str]]:
@@ -96,7 +96,7 @@ class Evaluation(NamedTuple):
         return rows
 
     def numbers(self) -> dict[str, Any]:
-        """The same for JSON, and those of every episode."""
+        """The same figures for JSON, and those of every episode."""
         return {
             "policy": str(self.run),
             "updates": self.policy.weights.version,
@@ -132,12 +132,12 @@ def evaluation(
         run: a run folder, or an exported policy.
         episodes: how many.
         num_workers: local worker processes.
-        trust: whether the policy's environment may be made though nobody registers it.
-        patience_seconds: that its environment may take to be built, to reset or to step.
+        trust: whether the policy's environment may be made though no package registers it.
+        patience_seconds: how long its environment may take to be built, to reset or to step.
         max_episode_steps: time limit of an episode; 0: that of the environment.
-        checkpoint: name, or updates, of one of the run's; `best` where that is kept; empty: the
-            newest policy.
-        progress: told how many episodes there are of how many.
+        checkpoint: name, or updates, of one of the run's checkpoints; `best`, if that policy is
+            kept; empty: the newest policy.
+        progress: called with the numbers of finished and of all episodes.
 
     Raises:
         UserError: there is no such policy, a number makes no sense, or no episode is finite.
@@ -177,10 +177,10 @@ def _policy(run: Path, name: str, *, trust: bool) -> Policy:
 
 
 def _with_time_limit(spec: EnvironmentSpec, steps: int) -> EnvironmentSpec:
-    """An environment whose episodes end; policies of earlier versions may name others.
+    """An environment with a time limit; those of earlier versions' policies may lack one.
 
     Raises:
-        ConfigError: nothing ends them.
+        ConfigError: there is no time limit.
     """
     if steps:
         return limited(spec, steps)
@@ -205,15 +205,15 @@ def run_episodes(
     """Runs evaluation episodes with the mean action, from the seeds that training uses.
 
     Args:
-        policy: what acts.
-        name: of its run.
+        policy: the policy that acts.
+        name: name of its run.
         episodes: how many.
         num_workers: local worker processes.
         patience_seconds: see `evaluation`; a worker that hangs is killed and started again.
-        progress: told how many episodes there are of how many.
+        progress: called with the numbers of finished and of all episodes.
 
     Returns:
-        What each episode came to, in the order of the seeds.
+        The result of each episode, in the order of the seeds.
 
     Raises:
         ConfigError: there are to be no episodes, or no workers.
@@ -221,7 +221,7 @@ def run_episodes(
     """
     if episodes < 1 or num_workers < 1:
         raise ConfigError("--episodes and --workers must be at least 1.")
-    # Told here, before the workers start and say so in their logs.
+    # Refused here, before workers start and report it only in their logs.
     require_named(policy.environment)
     require_trusted(policy.environment)
     service = Service(
@@ -261,7 +261,7 @@ def run_episodes(
 
 @contextmanager
 def _log_folder() -> Iterator[Path]:
-    """A folder for the workers' logs, which stays only where a sentence names one of them."""
+    """A folder for the workers' logs, which stays only if an error message names it."""
     folder, named = Path(tempfile.mkdtemp(prefix="iqlft-evaluation-")), False
     try:
         yield folder

@@ -1,6 +1,6 @@
 """Evaluations: begun by the learner, run by the workers, written down when they finish.
 
-An evaluation belongs to the weights of the moment it began. The learner goes on meanwhile;
+An evaluation uses the weights of the moment at which it began. The learner goes on meanwhile;
 evaluations that are unfinished at a checkpoint are stored with it and repeated after a resume.
 """
 
@@ -52,7 +52,7 @@ class Scoring(NamedTuple):
     ) -> tuple[float | None, float, float | None]:
         """Success share, mean return and normalized score of episodes; None: not known.
 
-        Where some episodes report success, one that reports nothing is none.
+        If some episodes report success, one that reports nothing counts as a failure.
         """
         mean_return = float(np.mean([each.episode_return for each in results]))
         success = success_share(results) if self.success else None
@@ -91,12 +91,12 @@ class Evaluator:
 
     @property
     def busy(self) -> bool:
-        """Whether an evaluation is under way."""
+        """Whether an evaluation is in progress."""
         return bool(self._begun)
 
     @property
     def episodes_done(self) -> int:
-        """Finished episodes of the first evaluation under way."""
+        """Finished episodes of the oldest evaluation in progress."""
         return self._begun[0].pending.episodes_done if self._begun else 0
 
     def begin(self, weights: ActorWeights, phase: str, env_steps: int, seconds: float) -> None:
@@ -105,7 +105,7 @@ class Evaluator:
         self._begun.append(_Begun(pending, weights, phase, env_steps, seconds))
 
     def poll(self, timeout_seconds: float = 0.0) -> Score | None:
-        """The first evaluation's score, once, when it has finished within the timeout.
+        """The score of the oldest evaluation in progress, or None if it is not done in time.
 
         Raises:
             GatewayError: the gateway failed.
@@ -134,7 +134,7 @@ class Evaluator:
         return score
 
     def state(self) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-        """The evaluations under way, as tensors and JSON data, for a checkpoint."""
+        """The evaluations in progress, as tensors and JSON data, for a checkpoint."""
         tensors = {
             f"evaluation.{index}.{name}": torch.tensor(array)
             for index, begun in enumerate(self._begun)

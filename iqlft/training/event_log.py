@@ -1,6 +1,6 @@
 """TensorBoard's events: scalars in a file that TensorBoard reads.
 
-They repeat `metrics.jsonl` for looking at, so that a disk without room for them ends no run. (The
+They only repeat `metrics.jsonl` for viewing, so a disk without room for them ends no run. (The
 writer that torch brings fails in a thread of its own, with a traceback.)
 """
 
@@ -26,14 +26,14 @@ _FILES = "events.out.tfevents.*"
 
 
 def forget(folder: Path) -> None:
-    """Removes the events that are there, which a run that goes on writes anew."""
+    """Removes existing events, which a resumed run writes anew."""
     for file in folder.glob(_FILES):
         with suppress(OSError):
             file.unlink()
 
 
 class EventLog:
-    """A file of events; after a write that fails it takes nothing any more.
+    """A file of events; after a failed write it takes no more.
 
     Args:
         folder: where a new file is made.
@@ -96,6 +96,6 @@ class EventLog:
                 if file.write(record.getvalue()) != len(record.getvalue()):
                     raise OSError(errno.ENOSPC, "only a part was written")
         except OSError as error:
-            # What follows half a record would not be read.
+            # Nothing after a partial record could be read.
             self._failed = True
             _log.warning("%s; TensorBoard sees no more.", unwritten(error, self._path))

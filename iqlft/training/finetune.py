@@ -66,18 +66,18 @@ if TYPE_CHECKING:
 def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[Path]:
     """Fine-tunes pretrained runs.
 
-    Those that differ in their seeds alone learn in one stack, or each run in a process of its own
+    Runs that differ only in their seeds learn in one stack, or each run in its own process
     (`config.stack`).
 
     Args:
-        config: what to do; without runs the newest under `config.runs` is taken.
-        reporter: told what happens meanwhile.
+        config: the settings; without runs, the newest pretrained one under `config.runs` is taken.
+        reporter: receives status and events.
 
     Returns:
         The run folders.
 
     Raises:
-        UserError: a setting, a run, its dataset or the port is not as needed.
+        UserError: a setting, a run, its dataset or the port is unusable.
         Interrupted: stopped by a signal; the run can be resumed.
     """
     check(config)
@@ -88,7 +88,7 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
     config = with_settled_precision(config)
     runs = [Run.open(folder) for folder in _chosen(config)]
     config = with_settled_stack(config, len(runs))
-    # All mistakes show before the first run's hours.
+    # Check every run before the first one trains for hours.
     for run in runs:
         start_checkpoint(run, config)
     if len({copy_folder(run, config) for run in runs}) < len(runs):
@@ -111,7 +111,7 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
 
 
 def _jobs(runs: Sequence[Run], config: FinetuneConfig) -> list[Job]:
-    """The same command for each run alone."""
+    """One job per run: the same command for that run alone."""
     jobs = []
     for run, part in zip(runs, shares(config, len(runs)), strict=True):
         target = copy_folder(run, config)
@@ -127,12 +127,12 @@ def _chosen(config: FinetuneConfig) -> tuple[Path, ...]:
 
 
 def _learner(run: Run, config: FinetuneConfig) -> PretrainConfig:
-    """What a run learns online."""
+    """The learner's settings for the online phase of a run."""
     return online_learner(pretrain_config(run), config)
 
 
 def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
-    """What `finetune` would do with the first runs that learn together, as names and texts."""
+    """What `finetune` would do with the first group of runs, as pairs of name and text."""
     check(config)
     if config.append:
         raise ConfigError("--dry-run tells nothing of --append; leave one of them out.")
@@ -158,9 +158,9 @@ def resume_finetuning(
     """Continues the fine-tuning of runs in one stack from their last common checkpoint.
 
     Args:
-        runs: that differ in their seeds alone.
-        reporter: told what happens meanwhile.
-        accept_loss: whether to go on without what is damaged in a journal.
+        runs: runs that differ only in their seeds.
+        reporter: receives status and events.
+        accept_loss: whether to go on without the damaged parts of a journal.
         changes: settings that differ from before.
     """
     configs = []
@@ -190,9 +190,12 @@ def _train(
 
     Args:
         plans: what the runs are to do.
-        reporter: told what happens meanwhile.
-        fresh: whether this is the first time.
-        accept_loss: whether to go on without what is damaged in a journal.
+        reporter: receives status and events.
+        fresh: whether fine-tuning begins, rather than being resumed.
+        accept_loss: whether to go on without the damaged parts of a journal.
+
+    Returns:
+        The run folders: those of the copies where copies are fine-tuned.
     """
     dataset = load_task_dataset(plans[0].learned, trust=plans[0].config.trust)
     require_environment(dataset, pretrained=True)
@@ -212,7 +215,7 @@ def _train(
             for plan in plans:
                 opened.callback(plan.run.close)
                 plan.run.claim()
-                # A worker that waits here must not take the next learner for the last one.
+                # A waiting worker must not find the previous learner's address in this file.
                 with writing(plan.run.folder):
                     (plan.run.folder / ENDPOINT).unlink(missing_ok=True)
         keys = load_keys(plans[0].config)
@@ -235,7 +238,7 @@ def _train(
             train_online(stack, sessions, plans[0].config)
             sessions.each(Session.finish)
         for plan in plans:
-            # A worker that had not found this learner again by now looks here for the next one.
+            # A worker that still looks for a learner of this run reads here that it is finished.
             with writing(plan.run.folder):
                 write_finished(plan.run.folder / ENDPOINT)
     return [plan.run.folder for plan in plans]
@@ -249,7 +252,7 @@ def _open(
     journal: Journal,
     phase: Online,
 ) -> None:
-    """Opens a run's session, with the new transitions that it had."""
+    """Opens a run's session, with the new transitions that its journal restores."""
     session = sessions.open(plan, gateway, phase, member)
     for rows in journal.rows(member.layout):
         member.add_rows(rows)
@@ -285,7 +288,7 @@ def _phase(plan: FinetunePlan, switched: Switch, index: int) -> Online:
 
 
 def _build(plans: Sequence[FinetunePlan], dataset: OfflineDataset) -> Stack:
-    """As for pretraining, with the machine of this command and room for new transitions."""
+    """As `pretrain.build`, with this command's machine settings and room for new transitions."""
     config = plans[0].config
     learner = dataclasses.replace(
         plans[0].learned,

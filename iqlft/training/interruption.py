@@ -1,4 +1,4 @@
-"""Stopping politely: what Ctrl-C, SIGTERM and their like do to a training command."""
+"""Graceful stops: what Ctrl-C, SIGTERM and similar signals do to a training command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Interrupted(Stopped):
 
     Args:
         folders: the run folders.
-        not_begun: folders of runs that were still to come.
+        not_begun: folders of runs that had not begun.
     """
 
     def __init__(self, folders: Sequence[Path], not_begun: Sequence[Path] = ()) -> None:
@@ -35,15 +35,15 @@ class Interrupted(Stopped):
 
 
 IMPATIENT = (signal.SIGINT, signal.SIGTERM)
-"""Of these the second one stops at once, whoever asked first."""
+"""Signals of which the second one stops at once; others before it do not count."""
 STOPPING = (*IMPATIENT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that ask to stop: of a user, a closed terminal, a scheduler before its time is over."""
+"""Signals that ask to stop: from a user, a closed terminal, or a scheduler before time is up."""
 
 
 class StopSignal:
     """The first signal asks to stop; a second SIGINT or SIGTERM stops at once.
 
-    A terminal that closes and a scheduler may say it several times, and mean no more by it.
+    A closing terminal or a scheduler may repeat its signal without asking for more.
     """
 
     def __init__(self) -> None:
@@ -65,10 +65,10 @@ class StopSignal:
 
 @contextmanager
 def handling(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Calls a function for the signals that ask to stop, where the main thread is ours to ask.
+    """Handles the signals that ask to stop by a function inside the block, in the main thread only.
 
-    What was ignored before, as by `nohup`, stays so; but for Ctrl-C, which a shell ignores for what
-    it starts in the background.
+    Signals that were ignored before, as by `nohup`, stay ignored, except SIGINT: a shell ignores it
+    for what it starts in the background.
     """
     before: dict[signal.Signals, Any] = {}
     try:
@@ -85,9 +85,9 @@ def handling(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
 
 
 def leave_to_parent() -> None:
-    """Ignores what a scheduler or a service manager sends to all processes of a command.
+    """Ignores the signals that a scheduler or service manager sends to all processes of a command.
 
-    The parent hears it too, and tells its children in its own way; both would be two requests.
+    The parent receives them too, and passes the request on; together they would be two requests.
     """
     for each in STOPPING:
         if each != signal.SIGINT:

@@ -1,7 +1,7 @@
-"""Where a run's figures are also shown: TensorBoard, W&B, MLflow, or a class of one's own.
+"""Loggers, which also show a run's figures: TensorBoard, W&B, MLflow, or a class of one's own.
 
-`metrics.jsonl` and `curves.csv` are the record and are always written; what is here repeats them
-for looking at. So a logger that fails ends no run, and one that is added later is given what it
+`metrics.jsonl` and `curves.csv` are the record and are always written; loggers repeat them for
+viewing. So a logger that fails ends no run, and one that is added later receives the rows that it
 missed.
 """
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 STATE = "logs/loggers.json"
-"""In a run's folder, what loggers know it by and how far they are; a copy of a run has none."""
+"""File in a run's folder: its id, and how far each logger is; a copy of a run has none."""
 _GROUPS = {
     **dict.fromkeys(("updates_per_second", "env_steps_per_second"), "speed"),
     **dict.fromkeys(("learner_waiting_share", "workers_waiting_share", "policy_lag"), "workers"),
     "training_success": "training",
 }
-"""Groups of the tags of figures without a namespace; the others are the run's."""
+"""Groups for keys without a namespace; those not listed are in the group `run`."""
 _CLOCKS = {"updates", "env_steps", "seconds", "phase"}
-"""What is no figure, but says of when a row is."""
+"""Keys that are not figures, but place a row in the run."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class LoggedRun:
     """The run that a logger is for.
 
     Attributes:
-        folder: of the run, `runs/<task>/<name>`.
+        folder: the run folder, `runs/<task>/<name>`.
         id: the same for as long as the run exists, however often it is resumed.
-        settings: its configuration, as `pretrain.expectile` and a number, a text or a flag.
+        settings: its configuration by keys such as `pretrain.expectile`; numbers, texts and flags.
         text: its `config.yaml`.
-        seconds: of training so far.
+        seconds: training time so far.
     """
 
     folder: Path
@@ -61,11 +61,11 @@ class LoggedRun:
 
 
 class Logger(Protocol):
-    """What is told of a run; `Class(run)` of a `LoggedRun` makes it, and goes on with its id.
+    """Receives the rows of a run; `Class(run)` with a `LoggedRun` makes it, or continues that id.
 
     Attributes:
-        begins_anew: whether it drops what it had when a run goes on, and is given all rows again;
-            otherwise it is given those that it has not had.
+        begins_anew: whether, when a run is resumed, it discards its rows and receives all of them
+            again; otherwise it receives only those that it has not had.
     """
 
     begins_anew: ClassVar[bool]
@@ -73,21 +73,21 @@ class Logger(Protocol):
     def __init__(self, run: LoggedRun) -> None: ...
 
     def write(self, row: Row, updates: int) -> None:
-        """Takes a row of metrics, or an evaluation: its keys begin with `evaluation/`.
+        """Receives a row of metrics, or an evaluation, whose keys begin with `evaluation/`.
 
         Args:
             row: by the keys of `docs/metrics.md`, with `updates`, `env_steps`, `seconds`, `phase`.
-            updates: that the run has made.
+            updates: the row's updates, as the step at which to show it.
         """
 
     def close(self) -> None:
-        """The run stops here, at its end or not."""
+        """Called when the run stops, finished or not."""
 
 
 class TensorBoard:
-    """Events in the run's folder `tensorboard/`, written anew when a run goes on.
+    """Events in the run's folder `tensorboard/`, written anew when a run is resumed.
 
-    Those of before may go beyond the checkpoint that a run resumes from.
+    The old ones may go beyond the checkpoint from which the run is resumed.
     """
 
     begins_anew: ClassVar[bool] = True
@@ -100,7 +100,7 @@ class TensorBoard:
         self._events.write_hyperparameters(run.settings, run.folder.name)
 
     def write(self, row: Row, updates: int) -> None:
-        """Writes what is a fraction of something, by its tag."""
+        """Writes the figures that are floats, by tag."""
         figures = {tag(key): each for key, each in _figures(row).items() if isinstance(each, float)}
         self._events.write(figures, updates, self._began + row["seconds"])
 
@@ -109,7 +109,7 @@ class TensorBoard:
 
 
 class WandB:
-    """A run of Weights & Biases, `WANDB_PROJECT` or iqlft; WANDB_MODE=offline keeps it here."""
+    """A Weights & Biases run in `WANDB_PROJECT`, or iqlft; WANDB_MODE=offline keeps it local."""
 
     begins_anew: ClassVar[bool] = False
 
@@ -172,7 +172,7 @@ class MLflow:
         self._client.log_batch(self._id, metrics)
 
     def close(self) -> None:
-        """Says that the run stops; one that goes on is running again."""
+        """Marks the run as finished; a resumed one is marked as running again."""
         self._client.set_terminated(self._id)
 
 
@@ -184,10 +184,10 @@ def logger_class(name: str) -> type[Logger]:
     """The class of a logger.
 
     Args:
-        name: of `LOGGERS`, or of one's own as `package.module:Class`.
+        name: a name in `LOGGERS`, or a class of one's own as `package.module:Class`.
 
     Raises:
-        ConfigError: there is none, or what it needs is not installed.
+        ConfigError: there is no such logger, or what it needs is not installed.
     """
     if name in LOGGERS:
         _require_extra(name)
@@ -222,21 +222,21 @@ def _require_extra(name: str) -> None:
 
 
 def require(names: Iterable[str]) -> None:
-    """Raises `ConfigError` unless there are all of these loggers; before anything is made."""
+    """Raises `ConfigError` unless all of these loggers are available; makes none of them."""
     for name in names:
         logger_class(name)
 
 
 class Loggers:
-    """The loggers of a run, each of which is told everything once.
+    """The loggers of a run, each of which receives every row once.
 
     Args:
         names: of loggers, as `logger_class` takes them.
-        folder: of the run.
+        folder: the run folder.
         configuration: the sections of its `config.yaml`.
-        text: of its `config.yaml`.
+        text: the text of its `config.yaml`.
         history: rows that its files have so far, in order.
-        tell: takes a sentence about a logger that has failed.
+        tell: called with a sentence about a logger that has failed.
     """
 
     def __init__(
@@ -268,10 +268,10 @@ class Loggers:
             self._remembered.add(name)
 
     def write(self, *rows: Row) -> None:
-        """Tells every logger of the rows that it has not had."""
+        """Passes to every logger the rows that it has not had."""
         new = {name: self._unwritten(name, rows) for name in self._open}
         if any(new[name] for name in self._remembered & new.keys()):
-            # First what they have had: rather a row too few than one twice.
+            # Saved before they are written: after a crash, a row may be missing, but none is twice.
             self._save()
         for name, unwritten in new.items():
             with self._bearing(name):
@@ -279,12 +279,12 @@ class Loggers:
                     self._open[name].write(row, row["updates"])
 
     def _unwritten(self, name: str, rows: Iterable[Row]) -> list[Row]:
-        """The rows that a logger has not had, and now has."""
+        """The rows that a logger has not had; from now on they count as had."""
         unwritten, written = [], self._state["written"].setdefault(name, {})
         for row in rows:
             evaluation = any(key.startswith("evaluation/") for key in row)
             kind = "evaluations" if evaluation else "metrics"
-            # The switch is evaluated once more, where the end of pretraining was.
+            # The evaluation at the switch has the same updates as the last one of pretraining.
             at = [int(row["phase"] == "online"), row["updates"], row["env_steps"]]
             if at > written.get(kind, []):
                 written[kind] = at
@@ -299,7 +299,7 @@ class Loggers:
 
     @contextmanager
     def _bearing(self, name: str) -> Iterator[None]:
-        """Within it a logger may fail, which is told once and ends nothing else."""
+        """Context in which a logger may fail: that is reported once, and ends nothing else."""
         try:
             yield
         except Exception as error:  # noqa: BLE001  # a logger may raise anything
@@ -324,12 +324,12 @@ class Loggers:
 
 
 def tag(key: str) -> str:
-    """What a figure is called where figures are shown in groups."""
+    """The name of a figure with its group, where figures are shown in groups."""
     return key if "/" in key else f"{_GROUPS.get(key, 'run')}/{key}"
 
 
 def _figures(row: Row) -> dict[str, float]:
-    """What of a row is a finite number, apart from its clocks."""
+    """The finite numbers of a row, apart from `_CLOCKS`."""
     return {
         key: each
         for key, each in row.items()
@@ -338,7 +338,7 @@ def _figures(row: Row) -> dict[str, float]:
 
 
 def _flat(settings: Mapping[str, Any], at: str = "") -> Iterable[tuple[str, bool | float | str]]:
-    """Settings with the names of their sections before their own; what is none of these as text."""
+    """Settings by names with their sections before them; values of other types become texts."""
     for key, value in settings.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{at}{key}.")

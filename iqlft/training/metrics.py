@@ -1,4 +1,4 @@
-"""The figures of a run: `metrics.jsonl`, what loggers are told, and the rates of the console.
+"""The figures of a run: in `metrics.jsonl`, for loggers, and as rates for the console.
 
 Every key is explained in `docs/metrics.md`.
 """
@@ -35,7 +35,7 @@ class Rate:
         self._points: deque[tuple[float, int]] = deque()
 
     def per_second(self, count: int) -> float:
-        """The count's recent growth per second; call it now and then with the present count."""
+        """The count's recent growth per second; call it regularly with the present count."""
         now = time.monotonic()
         self._points.append((now, count))
         while len(self._points) > 2 and now - self._points[1][0] > self._window:
@@ -51,8 +51,8 @@ class MetricsLog:
 
     Args:
         run: where rows are written.
-        loggers: names of where rows and evaluations are shown too.
-        tell: takes a sentence about a logger that has failed.
+        loggers: names of the loggers that also show rows and evaluations.
+        tell: called with a sentence about a logger that has failed.
     """
 
     def __init__(self, run: Run, loggers: Sequence[str], tell: Callable[[str], None]) -> None:
@@ -93,21 +93,21 @@ class MetricsLog:
         return sorted(rows, key=lambda row: row["updates"])
 
     def start(self, updates: int, env_steps: int) -> None:
-        """Counts from here; called when the loop begins."""
+        """Begins to count for the next row; called when the loop begins and after every row."""
         self._row_time, self._row_updates = time.monotonic(), updates
         self._row_env_steps, self._learner_waited_seconds = env_steps, 0.0
 
     def waited(self, seconds: float) -> None:
-        """The learner had nothing to do for this long."""
+        """Adds time in which the learner could make no update."""
         self._learner_waited_seconds += seconds
 
     def observe_workers(self, states: Sequence[str]) -> None:
-        """Samples how many workers wait for credit."""
+        """Samples the share of workers that wait for credit."""
         if states:
             self._worker_samples.append(states.count("waiting") / len(states))
 
     def observe_transitions(self, transitions: Transitions, updates: int) -> None:
-        """Notes by how many versions the actor of new transitions was behind."""
+        """Notes the policy lag of new transitions: by how many versions their actor was behind."""
         lag = float(np.mean(updates - transitions.versions.astype(np.int64)))
         self._lag_sum, self._lag_count = self._lag_sum + lag, self._lag_count + 1
         self._recent_lags.append(lag)
@@ -123,7 +123,7 @@ class MetricsLog:
         return _mean(self._recent_success)
 
     def observe_incident(self, sentence: str) -> None:
-        """Notes that a worker, or the journal, was in trouble."""
+        """Notes what has gone wrong, for the next row."""
         self._incidents.append(sentence)
 
     def write(
@@ -139,10 +139,10 @@ class MetricsLog:
 
         Args:
             row: phase, counts, time and the learner's figures.
-            env_steps: received so far, which may be more than those that the updates belong to.
-            bad_messages: that the gateway has refused; None while nobody sends transitions.
-            refused_batches: of these, the batches that could not be learned from.
-            discarded: training episodes that were not finite, and steps of them.
+            env_steps: steps received so far; they may be more than the updates belong to.
+            bad_messages: messages that the gateway has rejected; None in pretraining.
+            refused_batches: batches among them that could not be learned from.
+            discarded: numbers of training episodes that were not finite, and of their steps.
         """
         now, updates = time.monotonic(), row["updates"]
         elapsed = max(now - self._row_time, 1e-9)
@@ -169,7 +169,7 @@ class MetricsLog:
         self._loggers.write(row)
 
     def state(self) -> dict[str, Any]:
-        """What the next row owes to the time before a checkpoint, speeds excepted; JSON."""
+        """What the next row needs from before a checkpoint, except speeds; JSON data."""
         return {
             "recent_success": [bool(each) for each in self._recent_success],
             "lags": [self._lag_sum, self._lag_count],
@@ -177,13 +177,13 @@ class MetricsLog:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes up `state()`."""
+        """Restores `state()`."""
         self._recent_success.extend(state["recent_success"])
         self._lag_sum, self._lag_count = state["lags"]
         self._incidents = list(state["incidents"])
 
     def write_score(self, score: Score) -> None:
-        """Shows an evaluation, which `curves.csv` has, to the loggers."""
+        """Passes an evaluation to the loggers; `curves.csv` has it already."""
         self._loggers.write(_of_score(score))
 
 

@@ -1,4 +1,4 @@
-"""What a run's new transitions were, by its journal or by the survey that cleaning leaves."""
+"""A survey of a run's new transitions, from its journal or as cleaning left it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def survey_new(folder: Path, policy: Policy, task: MazeTask | None) -> Survey | 
     """A survey of a run's new transitions; None where there are none.
 
     Args:
-        folder: of the run; nothing is written to it.
-        policy: of the run, which says what it observes.
+        folder: the run folder; nothing is written to it.
+        policy: the run's policy, which tells the dimensions of a transition.
         task: the maze, if there is one.
 
     Raises:
-        RunError: what is there cannot be read.
+        RunError: the journal or the survey cannot be read.
     """
     journal, kept = folder / JOURNAL, folder / SURVEY
     layout = RowLayout(policy.weights.observation_dim, policy.weights.action_dim)

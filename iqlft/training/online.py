@@ -22,14 +22,14 @@ WAIT_SECONDS = 0.1
 
 
 def first_evaluation(session: Session[Online]) -> None:
-    """Evaluates a run that has just come online, unless these very episodes were just run.
+    """Evaluates a run that has just gone online, unless its last evaluation already covers it.
 
-    A result depends on weights and seeds alone, so the last offline evaluation, if it had as many
-    episodes and these weights, is this one.
+    Results depend only on weights and seeds, so the last offline evaluation is adopted if it had
+    the same weights and the same number of episodes.
     """
     if not session.phase.fresh:
         return
-    session.wait_for_evaluation()  # One of pretraining, where that was left before its end.
+    session.wait_for_evaluation()  # The checkpoint may hold an unfinished one of pretraining.
     last, now = session.last, (session.member.updates, session.plan.config.eval_episodes)
     if last is None or not session.phase.keeps_policy or (last.updates, last.episodes) != now:
         session.evaluate()
@@ -38,9 +38,9 @@ def first_evaluation(session: Session[Online]) -> None:
 
 
 def train_online(stack: Stack, sessions: Sessions[Online], config: FinetuneConfig) -> None:
-    """Trains until every step and update of every member is made.
+    """Trains until every member has taken all its steps and updates.
 
-    The members share their updates, so each waits for the one whose workers are slowest.
+    The members share their updates, so each waits for the member with the slowest workers.
     """
     sessions.each(Session.start)
     sessions.each(_publish)
@@ -58,7 +58,7 @@ def train_online(stack: Stack, sessions: Sessions[Online], config: FinetuneConfi
 
 
 def receive(session: Session[Online]) -> None:
-    """Moves what workers have sent into the replay; waits for it when no update is possible."""
+    """Moves received transitions into the replay; waits for them while no update is possible."""
     gateway, pacing = session.gateway, session.phase.pacing
     wait_seconds = 0.0 if pacing.may_update() else WAIT_SECONDS
     for transitions in gateway.receive(wait_seconds):
@@ -76,7 +76,7 @@ def receive(session: Session[Online]) -> None:
 
 
 def _flag(success: bool | None) -> int | None:
-    """0 or 1; None, which CSV leaves empty, where nothing was reported."""
+    """0 or 1; None, an empty field in CSV, where success was not reported."""
     return None if success is None else int(success)
 
 
@@ -96,7 +96,7 @@ def _publish(session: Session[Online]) -> None:
 
 
 def _offline_ratio(pacing: Pacing, config: FinetuneConfig) -> float | None:
-    """Share of the next batch that is the dataset's; None for the union."""
+    """Share of the next batch that comes from the dataset; None samples from the union."""
     if not config.anneal_steps or config.offline_ratio is None:
         return config.offline_ratio
     way = config.final_offline_ratio - config.offline_ratio
@@ -104,7 +104,7 @@ def _offline_ratio(pacing: Pacing, config: FinetuneConfig) -> float | None:
 
 
 def _behaviour(session: Session[Online]) -> ActorWeights:
-    """What workers act with: at random in the first steps, then with the actor and its guide."""
+    """The weights for workers: random actions in the first steps, then the actor and its guide."""
     weights, config, phase = session.actor_weights(), session.plan.config, session.phase
     if phase.env_steps < config.random_steps:
         return uniform_weights(weights)
@@ -121,7 +121,7 @@ def _after_update(session: Session[Online], config: FinetuneConfig) -> None:
     passed = pacing.passed(config.eval_every)
     if passed is not None or pacing.updates == pacing.total_updates:
         session.evaluate(passed or config.env_steps)
-    # In lockstep nothing is under way here: the next step is allowed below.
+    # In lockstep no step is in progress here: the next one is allowed below.
     session.after_update()
     if config.lockstep or session.member.updates % config.publish_every == 0:
         gateway.publish(_behaviour(session))

@@ -1,4 +1,4 @@
-"""The learner's end of the wire in fine-tuning: its keys, its sockets, and what it had accepted."""
+"""The learner's end of the wire in fine-tuning: its keys, its sockets and its journal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 def load_keys(config: FinetuneConfig) -> LearnerKeys | None:
-    """The keys that the user names; says once what it means that nobody needs any."""
+    """The keys that the user names, or None; warns if then anybody may connect (`--insecure`).
+
+    Raises:
+        GatewayError: workers on other machines would connect without keys.
+    """
     keys = LearnerKeys.load(config.keys) if config.keys else None
     require_safe_host(config.host, keys, insecure=config.insecure)
     return keys
@@ -60,23 +64,23 @@ def open_gateway(
 
 
 def take_up(plan: RunPlan[FinetuneConfig], gateway: Gateway, *, accept_loss: bool) -> Journal:
-    """Brings a run's files to its checkpoint, and gateway and workers to its journal."""
+    """Cuts a run's files back to its checkpoint, recovers its journal, writes its endpoint."""
     assert plan.saved is not None
     path, state = plan.run.folder / JOURNAL, plan.saved.state
     with writing(plan.run.folder):
-        # First, for it may be refused, and nothing is to be changed then.
+        # First, because a damaged journal is refused, and then nothing may have been changed.
         journal = Journal(path, state["journal"], accept_loss=accept_loss)
         gateway.recover(journal, state["env_steps"])
         rewind(plan.run, plan.saved)
         endpoint = reachable(gateway.endpoint, plan.config.host)
         write_endpoint(plan.run.folder / ENDPOINT, endpoint, gateway.own_keys)
-        if plan.config.remote_workers:  # Which look for the next learner there.
+        if plan.config.remote_workers:  # They look for the next learner at the same port.
             plan.run.write_meta({"port": gateway.port})
     return journal
 
 
 def invitation(run: Run, config: FinetuneConfig, gateway: Gateway) -> str:
-    """How further workers join."""
+    """A sentence that says how further workers join."""
     keys, file = " --keys DIR" if config.keys else "", run.folder / ENDPOINT
     if gateway.own_keys:
         return f"Further workers, on this machine: iqlft worker --connect {file}"

@@ -1,4 +1,4 @@
-"""How a session begins and ends: its gateway, its workers, its log, and what it says of its end."""
+"""How a session begins and ends: its gateway, workers and log, and the record of how it ended."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_session(session: Session[PhaseType]) -> Iterator[Session[PhaseType]]:
-    """Starts gateway and workers, and at the end stops them and writes how the run ended.
+    """Starts gateway and workers, and at the end stops them and records how the run ended.
 
     Whatever fails at the start or at the end, the rest is still stopped and closed.
 
     Args:
-        session: whose gateway is bound and not started, and whose workers are not started.
+        session: its gateway is bound but not started, and its workers are not started.
     """
     run, gateway, pool = session.plan.run, session.gateway, session.pool
     status = "failed"
@@ -33,7 +33,7 @@ def open_session(session: Session[PhaseType]) -> Iterator[Session[PhaseType]]:
         exits.callback(lambda: _write_end(session, status))  # While the run is still claimed.
         exits.callback(_record_end, run)
         exits.enter_context(_own_log(session))
-        # What is said of a logger that fails goes to the run's log.
+        # Opened after the run's log, which takes the messages about a failing logger.
         exits.enter_context(session.metrics)
         run.write_meta({"status": "running", "phase": session.phase.name})
         # Workers leave when the gateway tells them to; the pool stops what is left after that.
@@ -46,13 +46,13 @@ def open_session(session: Session[PhaseType]) -> Iterator[Session[PhaseType]]:
 
 
 class _LastingLog(logging.FileHandler):
-    """A log that loses what its disk has no room for, and ends nothing by that."""
+    """A log file that drops what a full disk cannot take, and never raises because of it."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's name
-        """Says nothing."""
+        """Ignores the error."""
 
     def close(self) -> None:
-        """Closes the file, though what is left cannot be written."""
+        """Closes the file even if the rest of it cannot be written."""
         with suppress(OSError):
             super().close()
 
@@ -82,6 +82,6 @@ def _record_end(run: Run) -> None:
 
 
 def _write_end(session: Session[PhaseType], status: str) -> None:
-    # A full disk must not hide the error that it has caused before.
+    # A full disk must not hide the error that it caused earlier.
     with suppress(OSError):
         session.plan.run.write_meta({"status": status, "seconds": round(session.seconds, 1)})

@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from iqlft_workers.launchers.local import WorkerPool
 
 REFUSALS_SECONDS = 60.0
-"""Refused batches are told of this often: who sends them in masses shall not fill the metrics."""
+"""Least time between two reports of refused batches, so that many do not fill the metrics."""
 PATIENCE_SECONDS = 600.0
-"""A journal that cannot be written is waited for so long; then the run stops, to be resumed."""
+"""How long a run waits for a journal that cannot be written; then it stops, to be resumed."""
 
 DESERTED_SECONDS = 60.0
-"""A run of which all workers, none of them local, have given up stops after so long."""
+"""How long a run goes on after all its workers, none of them local, have given up."""
 
 
 class DesertedError(UserError):
-    """The workers, all of them on other machines, cannot work, and no other one comes."""
+    """No worker can work, none of them is local, and no other one joins."""
 
 
 class _Told:
-    """What is counted, and told of at once the first time, and then now and then."""
+    """Counted events: the first is reported at once, later ones every `REFUSALS_SECONDS`."""
 
     def __init__(self) -> None:
         self._count, self._at = 0, 0.0
 
     def news(self, count: int, sentence: str, what: str, now: float) -> Iterator[str]:
-        """The newest one's sentence, and how many there were before it since the last news."""
+        """The newest event's sentence, with how many came before it since the last report."""
         if count == self._count or now < self._at:
             return
         more = count - self._count - 1
@@ -50,10 +50,10 @@ class Oversight:
     """Watches the workers and the journal of one run.
 
     Args:
-        gateway: of the run.
+        gateway: the run's gateway.
         pool: its local workers, which are replaced where they do not work.
-        folder: of the run.
-        patience_seconds: that a call of an environment may last.
+        folder: the run folder.
+        patience_seconds: how long a call of an environment may last.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class Oversight:
         self._desertion = Desertion()
 
     def incidents(self, workers: Sequence[WorkerStatus]) -> Iterator[str]:
-        """What has happened since the last call, one sentence each; to be called often.
+        """What has gone wrong since the last call, one sentence each; to be called often.
 
         Raises:
             JournalError: the journal could not be written for too long; nothing is lost.
             WorkerError: a local worker cannot do the work, or keeps dying.
-            DesertedError: those of other machines cannot, and there is none else.
+            DesertedError: workers of other machines cannot work, and there are no others.
         """
         for incident in self._watchdog.check(workers):
             if not self._pool.replace(incident.worker_id, incident.reason, incident.seconds):
@@ -88,7 +88,7 @@ class Oversight:
         yield from self._refused.news(*self._gateway.refused_batches(), "were refused", now)
         discarded, _, sentence = self._gateway.discarded()
         yield from self._discarded.news(discarded, sentence, "were left", now)
-        if not self._pool.num_workers:  # Of local ones the pool knows more.
+        if not self._pool.num_workers:  # About local workers the pool knows more.
             yield from self._failed.news(*self._gateway.failed(), "left so", now)
             departures, sentence = self._gateway.departures()
             if self._desertion.seconds(workers, departures, now) > DESERTED_SECONDS:

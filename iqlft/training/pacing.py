@@ -17,23 +17,23 @@ from fractions import Fraction
 
 
 def updates_for(env_steps: int, utd_ratio: float, warmup_steps: int = 0) -> int:
-    """Online updates of a run of so many environment steps."""
+    """Online updates of a run of `env_steps` environment steps."""
     return int(_exact(utd_ratio) * max(0, env_steps - warmup_steps))
 
 
 def env_steps_for(updates: int, utd_ratio: float, warmup_steps: int = 0) -> int:
-    """Environment steps that so many online updates belong to: G belong to `W + G / U`."""
+    """Environment steps that online updates belong to: G updates belong to `W + G / U` steps."""
     return warmup_steps + int(updates / _exact(utd_ratio))
 
 
 def _exact(utd_ratio: float) -> Fraction:
-    """The ratio that was meant: a product of floats would lose an update now and then."""
+    """The ratio as a fraction: a product of floats would lose an update now and then."""
     return Fraction(utd_ratio).limit_denominator(10**6)
 
 
 @dataclass
 class Pacing:
-    """Counts steps and updates, and says who may go on.
+    """Counts steps and updates, and decides whether learner and workers may go on.
 
     Attributes:
         utd_ratio: U, updates per environment step.
@@ -62,7 +62,7 @@ class Pacing:
 
     @property
     def learned_steps(self) -> int:
-        """Environment steps that the updates so far belong to, wherever the workers are."""
+        """Environment steps that the updates so far belong to, however far the workers are."""
         return self._step_of(self.updates)
 
     def _step_of(self, updates: int) -> int:
@@ -75,20 +75,20 @@ class Pacing:
         return learned_from > 0 and self.updates < self.total_updates and within
 
     def allowance(self) -> int:
-        """The number of environment steps that workers may have taken in all."""
+        """The total number of environment steps that workers may have taken by now."""
         needed = math.ceil((self.updates + 1 + self.slack) / self._ratio)
         return min(self.warmup_steps + needed, self.total_env_steps)
 
     def passed(self, every: int) -> int | None:
         """The multiple of `every` environment steps that the latest update completed, if any.
 
-        It goes by `learned_steps`, so that evaluations of different runs stand at the same places.
-        During the warm-up there is nothing new to evaluate.
+        It counts `learned_steps`, so that different runs are evaluated at the same steps. During
+        the warm-up there is nothing new to evaluate.
         """
         now = self.learned_steps // every
         before = self._step_of(self.updates - 1) // every
         return now * every if now > before else None
 
     def finished(self) -> bool:
-        """Whether every step is in the replay and every update is made."""
+        """Whether all steps are in the replay and all updates are made."""
         return self.env_steps >= self.total_env_steps and self.updates >= self.total_updates

@@ -1,9 +1,8 @@
-"""Several runs side by side, each in a process of its own; further ones wait for a free place.
+"""Several runs in parallel, each in its own process; further ones wait for a free place.
 
-A process does the very same as a command for its run alone (`child.py`), so that the run is what it
-would be alone, bit for bit. What it says comes through its standard output, a line of JSON each;
-a byte on its standard input is a Ctrl-C for it, and so is the end of that input, as when this
-process is gone.
+A process does exactly what a command for its run alone would do (`child.py`), so the run is the
+same, bit for bit. Its messages come through its standard output, one line of JSON each; a byte on
+its standard input acts as Ctrl-C, and so does the end of that input, as when this process is gone.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ if TYPE_CHECKING:
     from iqlft.training.progress import Reporter
 
     Message = dict[str, Any] | None
-    """What a process says; None when it has ended."""
+    """A message of a process; None when the process has ended."""
 
 LOOK_SECONDS = 0.2
-"""Between two looks at whether a stop is requested."""
+"""Interval between two checks whether a stop is requested."""
 LEAVE_SECONDS = 10.0
-"""For leaving when this process leaves, before a process is killed."""
+"""How long processes may take to end when this one ends, before they are killed."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class Job:
     """What one process does.
 
     Attributes:
-        folder: of the run that it trains.
-        command: the function of the same name.
+        folder: folder of the run that it trains.
+        command: the function that it calls.
         arguments: JSON; the settings of the command, or those that `resume` changes.
     """
 
@@ -57,11 +56,11 @@ class Job:
 
 
 class RunsFailedError(UserError):
-    """Of several runs side by side some have failed; the others went on.
+    """Some of several parallel runs have failed; the others went on.
 
     Args:
         sentence: which ones, why, and what to do.
-        exit_code: that of the first one.
+        exit_code: exit code of the first that failed.
     """
 
     def __init__(self, sentence: str, exit_code: int = 2) -> None:
@@ -74,12 +73,12 @@ class _Child:
 
     Args:
         job: what it does.
-        reporter: told what it says.
+        reporter: receives its status and events.
         inbox: receives its messages.
 
     Attributes:
         job: see above.
-        voice: speaks for it.
+        voice: reports under the name of its run.
         failure: why it has failed; empty while it has not.
         exit_code: of the process, once it has ended.
     """
@@ -89,7 +88,7 @@ class _Child:
     ) -> None:
         self.job, self.voice = job, Voice(reporter, job.folder.name)
         self.failure, self.exit_code, self._asked = "", 0, False
-        # In a group of its own it does not see the terminal's Ctrl-C: it is told.
+        # In its own process group it does not get the terminal's Ctrl-C: `ask_to_stop` sends one.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "iqlft.training.child"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
@@ -103,7 +102,7 @@ class _Child:
         assert self._process.stdout is not None
         with self._process.stdout as said:
             for line in said:
-                # It may be killed within a word; and a library may print while it is imported.
+                # A line may be cut short when the process is killed, or be printed by an import.
                 with contextlib.suppress(ValueError):
                     inbox.put((self, json.loads(line)))
         inbox.put((self, None))
@@ -115,13 +114,13 @@ class _Child:
             self._process.stdin.flush()
 
     def ask_to_stop(self) -> None:
-        """As Ctrl-C, once."""
+        """Acts as Ctrl-C, once."""
         if not self._asked:
             self._asked = True
             self._write("\n")
 
     def hear(self, message: dict[str, Any]) -> None:
-        """Passes on what the process says."""
+        """Passes on a message of the process."""
         match message:
             case {"status": status}:
                 self.voice.status(Status.from_json(status))
@@ -139,13 +138,13 @@ class _Child:
             self.exit_code = UserError.exit_code
 
     def leave(self) -> None:
-        """Ends the connection, upon which the process leaves as after one more Ctrl-C."""
+        """Closes the standard input of the process, which acts as one more Ctrl-C."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
     def end(self, timeout_seconds: float) -> None:
-        """Waits for the end of the process, and brings it about after so long."""
+        """Waits for the process to end, and kills it after the timeout."""
         try:
             self._process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
@@ -154,12 +153,12 @@ class _Child:
 
 
 class Parallel:
-    """Jobs side by side.
+    """Jobs in parallel.
 
     Args:
-        jobs: each of a run of its own.
-        at_once: how many processes there may be.
-        reporter: told what happens.
+        jobs: one per run.
+        at_once: how many processes may run at the same time.
+        reporter: receives status and events.
     """
 
     def __init__(self, jobs: Sequence[Job], at_once: int, reporter: Reporter) -> None:
@@ -213,7 +212,7 @@ class Parallel:
             child.voice.event(f"It has failed{rest}. {child.failure}")
 
     def _leave(self) -> None:
-        """What still runs is not wanted any more: this process leaves by an exception."""
+        """Ends the processes that still run because this one leaves by an exception."""
         for child in self._running:
             child.leave()
         deadline = time.monotonic() + LEAVE_SECONDS
@@ -223,7 +222,7 @@ class Parallel:
     def _conclude(self) -> None:
         stopped = [each.job for each in self._ended if each.exit_code == Stopped.exit_code]
         if left := [job.folder for job in self._jobs if job in [*stopped, *self._waiting]]:
-            # The failures were told when they came.
+            # The failures were reported when they happened.
             begun = [folder for folder in left if _can_resume(folder)]
             raise Interrupted(begun, [folder for folder in left if folder not in begun])
         if failed := [each for each in self._ended if each.failure]:
@@ -244,7 +243,7 @@ def _waiting(job: Job) -> Status:
 
 
 def _failures(failed: Sequence[_Child]) -> str:
-    """Which runs have failed, why, and how they go on."""
+    """Which runs have failed, why, and how to continue them."""
     lines = [f"{each.job.folder.name} has failed: {each.failure}" for each in failed]
     if begun := [str(each.job.folder) for each in failed if _can_resume(each.job.folder)]:
         lines.append(f"When that is mended, continue with `iqlft resume {' '.join(begun)}`.")
@@ -252,5 +251,5 @@ def _failures(failed: Sequence[_Child]) -> str:
 
 
 def _can_resume(folder: Path) -> bool:
-    """Whether a run has begun what it was to do, and not finished it."""
+    """Whether a run has begun, and has not finished."""
     return (folder / "meta.json").is_file() and Run.open(folder).meta.get("status") != "finished"

@@ -17,7 +17,7 @@ class Offline:
     """Pretraining, which counts updates.
 
     Args:
-        member: whose updates they are.
+        member: the member whose updates are counted.
         total: updates of the phase.
     """
 
@@ -43,9 +43,9 @@ class Online:
     """Fine-tuning, which counts environment steps.
 
     Args:
-        pacing: of the run; it knows how far steps and updates are.
+        pacing: pacing of the run, which counts its steps and updates.
         fresh: whether the run has just come online.
-        keeps_policy: whether it came with the policy of pretraining.
+        keeps_policy: whether it came online with the policy of pretraining.
         guide: the policy of pretraining, and for how many steps of an episode it acts at first.
     """
 
@@ -65,7 +65,7 @@ class Online:
 
     @property
     def done(self) -> int:
-        """The same."""
+        """The same as `env_steps`."""
         return self.pacing.env_steps
 
     @property

@@ -16,7 +16,7 @@ Settings = TypeVar("Settings", PretrainConfig, FinetuneConfig)
 
 @dataclass(frozen=True)
 class RunPlan(Generic[Settings]):
-    """Where a run is written, how it proceeds, and from where it goes on.
+    """Where a run is written, how it proceeds, and from which checkpoint it goes on.
 
     Attributes:
         run: its folder.

@@ -65,18 +65,18 @@ _log = logging.getLogger(__name__)
 def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[Path]:
     """Pretrains from scratch in new run folders, one per seed.
 
-    Several seeds learn in one stack, or each in a process of its own (`config.stack`).
+    Several seeds learn in one stack, or each in its own process (`config.stack`).
 
     Args:
-        config: what to do.
-        reporter: told what happens meanwhile.
+        config: the settings.
+        reporter: receives status and events.
 
     Returns:
         The run folders.
 
     Raises:
-        UserError: a setting, the dataset, a run folder or the port is not as needed; or a run has
-            failed, and where there are others they have been finished.
+        UserError: a setting, the dataset, a run folder or the port is unusable; or a run has
+            failed, which is raised after the other runs have finished.
         Interrupted: stopped by a signal; the runs can be resumed.
     """
     check(config)
@@ -118,8 +118,8 @@ def resume_pretraining(
     """Continues the pretraining of runs in one stack from their last common checkpoint.
 
     Args:
-        runs: that differ in their seeds alone.
-        reporter: told what happens meanwhile.
+        runs: runs that differ only in their seeds.
+        reporter: receives status and events.
         changes: settings that differ from before.
     """
     configs = [
@@ -148,7 +148,7 @@ def resume_pretraining(
 
 
 def load_for_pretraining(config: PretrainConfig) -> OfflineDataset:
-    """The dataset of a task, with an environment if there are to be evaluations."""
+    """The dataset of a task; it must have an environment if there are to be evaluations."""
     dataset = load_task_dataset(config)
     if config.eval_episodes:
         require_environment(dataset)
@@ -171,7 +171,7 @@ def build(
     """
     set_threads(config.threads)
     device = pick_device(config.device)
-    # The replay first: reading the dataset into it also measures what the algorithm normalises by.
+    # The replay first: reading the dataset into it also computes the normalisation statistics.
     replay = build_replay(
         dataset,
         seeds,
@@ -230,7 +230,7 @@ def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -
         local_workers=config.workers,
         evaluation_seconds=config.eval_deadline_seconds,
         patience_seconds=config.patience,
-        # Where nobody trains, one environment is enough.
+        # No training episodes, so evaluations need no environment of their own.
         eval_environment="training",
     )
     return Gateway(service, port=config.port)
@@ -304,7 +304,7 @@ def _train(
             phase = Offline(member, plan.config.num_updates)
             session = sessions.open(plan, gateway, phase, member)
             if plan.saved is None:
-                session.checkpoint()  # So that a run can be resumed from its first moment on.
+                session.checkpoint()  # So that a run can be resumed from the very beginning.
         for note in stack.notes:
             _log.info("%s", note)  # In the log of every session.
             reporter.event(note)

@@ -1,4 +1,4 @@
-"""What a training command tells its caller; how it looks is the console's business."""
+"""What a training command reports to its caller; the console decides how to show it."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Status:
         new_size: new transitions in the replay.
         workers: state of each worker by id.
         policy_lag: mean versions by which recent transitions were behind the learner.
-        evaluation: finished and all episodes of the evaluation under way.
+        evaluation: finished and all episodes of the evaluation in progress, or None.
         before: the score at the switch, or None.
         last: the newest score, or None.
         losses: of the newest row of `metrics.jsonl`, by key.
-        training_success: share of the newest training episodes, or None.
-        waiting: whether the run has not begun, for other runs are at work.
+        training_success: share of the newest training episodes that succeeded, or None.
+        waiting: whether the run has not begun because it waits for other runs.
     """
 
     task: str
@@ -75,7 +75,7 @@ class Status:
 
 
 class Reporter(Protocol):
-    """Receives what happens; must return quickly."""
+    """Receives what happens in training; its methods must return quickly."""
 
     def status(self, status: Status) -> None:
         """Called about twice a second."""
@@ -95,11 +95,11 @@ class Silent:
 
 
 class Voice:
-    """One of several runs that report together: its name goes with what it says.
+    """Reporter of one of several runs, which adds the run's name to what it passes on.
 
     Args:
-        reporter: of all of them.
-        name: of the run.
+        reporter: the reporter of all the runs.
+        name: the run's name.
     """
 
     def __init__(self, reporter: Reporter, name: str) -> None:

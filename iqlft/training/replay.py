@@ -2,10 +2,10 @@
 
     rows  [ dataset: N | member 0: C | member 1: C | ... ]
 
-Members share the dataset and have C places each for transitions of their own, a ring when full. A
+Members share the dataset and have C places each for their own transitions, a ring once full. A
 batch is one gather from the block, whatever the mixture. Returns to go, where an algorithm needs
-them, are a column of their own, which is computed here: they never travel, and the journal restores
-them with the rows.
+them, are a separate tensor computed here: they are never sent, and are computed again when the
+journal restores the rows.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from iqlft_workers.transition import RowLayout, Transitions
 
 _NO_RANGE = Range(math.inf, -math.inf)
-"""That of no numbers."""
+"""The range of no numbers."""
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on a device; from pinned memory where that spares waiting for a GPU."""
+    """A CPU tensor on a device; copied from pinned memory to a GPU, without waiting for it."""
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
@@ -42,23 +42,23 @@ class Replay:
     """Uniform sampling over a dataset and the new transitions of M members.
 
     Args:
-        dataset: rows of `(n, width)` float32, chunk by chunk; each is copied to the device when it
-            comes, so that the dataset need not fit into memory beside the block.
+        dataset: chunks of rows `(n, width)` float32; each is copied to the device as it arrives, so
+            that the dataset need not fit into memory beside the block.
         dataset_size: N, the number of its rows.
-        layout: where a row's fields stand.
+        layout: columns of a row's fields.
         seeds: one per member; member m samples from its own random stream.
         capacity: C, places for new transitions per member; the oldest are overwritten when full.
         offline_ratio: None samples uniformly over the union of dataset and new transitions, as
             IQL's authors do; a share in [0, 1] fixes how much of a batch comes from the dataset.
-        value_bounds: how far beyond the dataset's rewards new ones are believed, see `widened`; 0:
-            however far.
+        value_bounds: how far outside the dataset's rewards a new one may lie and still count in
+            `rewards`, see `widened`; 0: any distance.
         device: where the block lives.
 
     Attributes:
         layout: see above.
         dataset_size: see above.
         capacity: see above.
-        added: new transitions that each member has had.
+        added: number of new transitions so far, per member.
         offline_ratio: see above; it may change from one batch to the next.
     """
 
@@ -96,21 +96,21 @@ class Replay:
             raise ValueError(f"The dataset has {first} rows, but {dataset_size} were announced.")
         if value_bounds and dataset_size:
             self._believed = widened(self._rewards[0], value_bounds)
-        # On the CPU wherever the block is, so that a checkpoint continues on any device; and apart
-        # from the stream that initialises the networks, although the seed is the same.
+        # On the CPU wherever the block is, so that a checkpoint continues on any device. The seed
+        # is scrambled, so that the stream is not the one that initialises the networks.
         self._generators = [
             torch.Generator().manual_seed((seed + 1) * 0x9E3779B1 % 2**63) for seed in seeds
         ]
 
     def select(self, places: Tensor) -> None:
-        """Draws from these rows of the dataset alone from now on."""
+        """Restricts draws from the dataset to these rows from now on."""
         self._selected = places.cpu()
 
     def compute_returns(self, discount: float) -> None:
-        """Has returns to go in batches from now on; to be called before transitions are added.
+        """Adds returns to go to batches from now on; to be called before transitions are added.
 
         Args:
-            discount: of later rewards.
+            discount: gamma, of later rewards.
         """
         self._returns = self._rows.new_full((len(self._rows),), -math.inf)
         returns = dataset_returns(self.dataset_rows, self.layout, discount)
@@ -160,14 +160,15 @@ class Replay:
                 self._returns[ended] = on_device(returns, self.device)
 
     def _places(self, indices: Tensor, member: int) -> Tensor:
-        """Where in the block a member's new transitions are, by their numbers."""
+        """Places in the block of a member's new transitions, by their indices since the start."""
         start = self.dataset_size + member * self.capacity
         return on_device(start + indices % self.capacity, self.device)
 
     def rewards(self, member: int = 0) -> Range:
         """Least and greatest reward of the dataset and of a member's new transitions so far.
 
-        A new reward that is not possible does not count: diverged critics would seem sound by it.
+        New rewards outside the value bounds do not count: by them, diverged critics would seem
+        sound.
         """
         return self._rewards[member]
 
@@ -185,11 +186,11 @@ class Replay:
         return self.gather(on_device(self.draw(batch_size), self.device))
 
     def draw(self, batch_size: int) -> Tensor:
-        """`(M * B,)` int64 on the CPU: the places of a batch, one member's after the other's."""
+        """`(M * B,)` int64 on the CPU: the places of a batch, member by member."""
         return torch.cat([self._union(member, batch_size) for member in range(len(self.added))])
 
     def gather(self, places: Tensor) -> Batch:
-        """The transitions at places that are on the block's device."""
+        """The transitions at places, a tensor on the block's device."""
         rows = self._rows.index_select(0, places).view(len(self.added), -1, self.layout.width)
         batch = Batch(*self.layout.unpack(rows)[:5])
         if self._returns is None:
@@ -200,8 +201,8 @@ class Replay:
     def sample_part(self, batch_size: int, member: int = 0, *, new: bool) -> Batch:
         """Draws from the dataset alone or from a member's new transitions alone, for diagnostics.
 
-        It uses a stream of its own, so that looking does not change what training samples. From
-        the dataset it draws the same each time, so that figures differ by the networks alone.
+        It uses its own random stream, so that it does not change what training samples. From the
+        dataset it draws the same each time, so that figures change only with the networks.
 
         Returns:
             The same transitions for every member.

@@ -30,13 +30,13 @@ def resume(
     edited: bool = False,
     **changes: Any,  # noqa: ANN401
 ) -> None:
-    """Continues runs; several as they began, in one stack or each in a process of its own.
+    """Continues runs; several as they began, in one stack or each in its own process.
 
     Args:
-        folders: the run folders; those of a stack differ in their seeds alone.
-        reporter: told what happens meanwhile.
-        accept_loss: whether to go on without what is damaged in a journal of new transitions.
-        edited: whether a `config.yaml` is taken as it is, though the checkpoint knows another.
+        folders: the run folders; those of a stack differ only in their seeds.
+        reporter: receives status and events.
+        accept_loss: whether to go on without the damaged parts of a journal of new transitions.
+        edited: whether to take a `config.yaml` as it is, even if the checkpoint holds another.
         changes: settings that differ from before: device, threads, stack, workers, port.
 
     Raises:
@@ -44,8 +44,8 @@ def resume(
         RunError: there is no run, one is named twice, nothing is left to do, or config.yaml is not
             the one that the checkpoint was written with.
         CheckpointError: there is no checkpoint, or it is damaged.
-        JournalError: a journal is damaged, and that is not accepted.
-        RunsFailedError: runs in processes of their own have failed.
+        JournalError: a journal is damaged, and the loss is not accepted.
+        RunsFailedError: runs in their own processes have failed.
         Interrupted: stopped by a signal; the runs can be resumed.
     """
     if not folders:
@@ -56,7 +56,7 @@ def resume(
     say = (reporter or Silent()).event
     for run in runs:
         if not (run.folder / "config.yaml").exists():
-            settle(run, say)  # A finished run too gets it back.
+            settle(run, say)  # Restores it, also for a finished run.
         _require_unfinished(run)
         settle(run, say, edited=edited)
     machines = [_machine(run, changes) for run in runs]
@@ -81,7 +81,7 @@ def resume(
 
 
 def _machine(run: Run, changes: Mapping[str, Any]) -> MachineConfig:
-    """How a run goes on; runs of before there was a choice were stacked."""
+    """A run's machine settings, changed; runs from before `stack` was a setting were stacked."""
     recorded = run.config("finetune") or run.config("pretrain") or {}
     values = {"stack": "always"} | recorded | {**changes}
     own = {key: each for key, each in values.items() if key in config_fields(MachineConfig)}

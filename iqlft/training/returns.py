@@ -1,8 +1,8 @@
 """Returns to go: the discounted rewards from a transition to the end of its episode.
 
-An end that is no termination (a time limit, a gap in the data) is taken to go on for ever at its
-last reward r, which adds r / (1 - discount) from there on: of a failed episode of a sparse task,
-with the same reward at every step, every return is r / (1 - discount).
+An episode that ends without termination (a time limit, a gap in the data) is taken to go on for
+ever at its last reward r, so the return after its end is r / (1 - discount): in a failed episode of
+a sparse task, with the same reward at every step, every return is r / (1 - discount).
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def returns_to_go(
     ends: Sequence[bool],
     discount: float,
 ) -> NDArray[np.float32]:
-    """Returns `(n,)` of transitions in order.
+    """Returns to go `(n,)` of transitions in order.
 
     Args:
         rewards: `(n,)`.
-        terminated: whether a transition ends the task, which is an end of its own.
-        ends: `(n - 1,)`, whether the next transition is of another episode; it is at the last.
-        discount: gamma; with 1 nothing is added behind an end.
+        terminated: `(n,)`, whether a transition ends the task, after which the return is 0.
+        ends: `(n - 1,)`, whether a transition is the last of its episode; the last one always is.
+        discount: gamma; with 1 nothing is added after an end.
     """
     tail = 1 / (1 - discount) if discount < 1 else 0.0
     found, following = np.empty(len(rewards)), 0.0
@@ -50,7 +50,7 @@ def returns_to_go(
 
 
 def dataset_returns(rows: Tensor, layout: RowLayout, discount: float) -> NDArray[np.float32]:
-    """Returns `(N,)` of a dataset's rows `(N, width)`, episode by episode."""
+    """Returns to go `(N,)` of a dataset's rows `(N, width)`, episode by episode."""
     _, _, rewards, _, terminated, _, _ = layout.unpack(rows)
     ends = episode_ends(rows, layout)
     return returns_to_go(rewards.tolist(), terminated.tolist(), ends.tolist(), discount)
@@ -60,8 +60,8 @@ class Ended(NamedTuple):
     """An episode that is over.
 
     Attributes:
-        indices: of its transitions, among all of its member, `(n,)`.
-        returns: of them, `(n,)`.
+        indices: of its transitions among all new ones of the member, `(n,)`.
+        returns: returns to go of these transitions, `(n,)`.
     """
 
     indices: NDArray[np.int64]
@@ -73,15 +73,15 @@ _Open = tuple[list[int], list[float]]
 
 
 class OpenEpisodes:
-    """Follows new transitions, of which workers send those of several episodes by turns.
+    """Sorts new transitions into episodes, which workers send interleaved.
 
-    A transition belongs to the episode that was left where it begins: that is known from the
-    transitions alone, so that the journal restores it. Of several that were left in one state, as
-    where observations are few, it goes on with the one that waits longest: what follows is a return
-    of either.
+    A transition continues the open episode whose last next_observation equals its observation: this
+    needs only the transitions, so the journal restores it. If several open episodes have stopped at
+    one observation, as where observations are few, it continues the one that has waited longest:
+    what follows is a valid return for any of them.
 
     Args:
-        layout: where a row's fields stand.
+        layout: columns of a row's fields.
         discount: gamma.
     """
 
@@ -90,10 +90,10 @@ class OpenEpisodes:
         self._open: defaultdict[bytes, deque[_Open]] = defaultdict(deque)
 
     def add(self, rows: NDArray[np.float32], first: int) -> list[Ended]:
-        """The episodes that end in rows `(n, width)`.
+        """Adds rows `(n, width)`, and returns the episodes that end in them.
 
         Args:
-            rows: in the order in which they came.
+            rows: in the order in which they arrived.
             first: index of the first of them.
         """
         observations, _, rewards, following, terminated, truncated, _ = self._layout.unpack(rows)
@@ -109,7 +109,7 @@ class OpenEpisodes:
         return ended
 
     def _take(self, state: bytes) -> _Open:
-        """The episode that goes on in a state, or a new one."""
+        """Takes out the open episode that continues from an observation, or begins a new one."""
         waiting = self._open.pop(state, None)
         if not waiting:
             return [], []

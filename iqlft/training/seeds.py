@@ -1,4 +1,4 @@
-"""Which runs learn in one stack, which side by side, and from where they go on."""
+"""Which runs learn in one stack or in parallel processes, and from which checkpoints they go on."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def member_configs(config: PretrainConfig) -> list[PretrainConfig]:
 
 
 def run_folder(config: PretrainConfig) -> Path:
-    """Where the run of one seed is."""
+    """The folder of the run of one seed."""
     algorithm = config.hyperparameters.known_as or config.algorithm
     return config.runs / config.task / (config.name or f"{short_name(algorithm)}-s{config.seed}")
 
@@ -64,7 +64,7 @@ def shares(config: Config, members: int) -> list[Config]:
 
 
 def apportion(machine: Mapping[str, Any], index: int, together: int) -> dict[str, Any]:
-    """One run's part of workers and ports among some settings, of which some learn at once.
+    """Settings with one run's part of the workers and ports, where `together` runs learn at once.
 
     Raises:
         ConfigError: there are no more ports.
@@ -83,21 +83,21 @@ def apportion(machine: Mapping[str, Any], index: int, together: int) -> dict[str
 
 
 def stacked(config: MachineConfig, count: int) -> bool:
-    """Whether so many runs learn in one process, and not each in one of its own."""
+    """Whether `count` runs learn in one process, rather than each in its own."""
     if count > 1 and config.stack == "auto":
         return pick_device(config.device).type != "cpu"
     return count == 1 or config.stack == "always"
 
 
 def with_settled_stack(config: Config, count: int) -> Config:
-    """So that several runs are resumed as they began."""
+    """A configuration with `stack` resolved, so that several runs are resumed as they began."""
     if count == 1:
         return config
     return dataclasses.replace(config, stack="always" if stacked(config, count) else "never")
 
 
 def at_once(config: MachineConfig, count: int) -> int:
-    """How many of so many runs learn at the same time."""
+    """How many of `count` runs learn at the same time."""
     if stacked(config, count):
         return count
     cores = usable_cores()
@@ -105,7 +105,7 @@ def at_once(config: MachineConfig, count: int) -> int:
 
 
 def learned(config: PretrainConfig) -> dict[str, Any]:
-    """What decides the networks that pretraining leaves; its machine does not matter afterwards."""
+    """The settings that decide which networks pretraining leaves; its machine is not among them."""
     keys = {*config_fields(TaskConfig), *to_dict(config.hyperparameters)}
     keys |= {"algorithm", "num_updates"}
     return {key: each for key, each in to_dict(config).items() if key in keys}
@@ -145,7 +145,7 @@ def alike(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def load_together(runs: Sequence[Run], checkpoint_every: int) -> list[Checkpoint]:
-    """The newest checkpoint that all runs have; of a single run its last one.
+    """The runs' checkpoints at the newest update that all of them have; of one run its last one.
 
     A learner that was killed while it saved has left some of its runs one checkpoint behind.
 
@@ -154,7 +154,7 @@ def load_together(runs: Sequence[Run], checkpoint_every: int) -> list[Checkpoint
         checkpoint_every: updates between checkpoints.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or the runs are further apart than that.
+        CheckpointError: one is missing or damaged, or runs are more than `checkpoint_every` apart.
     """
     folders = [run.folder / "checkpoints" for run in runs]
     last = [checkpoint.load(folder) for folder in folders]
@@ -174,6 +174,6 @@ def load_together(runs: Sequence[Run], checkpoint_every: int) -> list[Checkpoint
 
 
 def rewind(run: Run, saved: Checkpoint) -> None:
-    """Claims a run and brings its files to one of its checkpoints, which becomes its last one."""
+    """Claims a run and cuts its files back to one of its checkpoints, which becomes its last."""
     run.truncate(saved.state["sizes"], saved.state.get("digests"))
     checkpoint.rewind(run.folder / "checkpoints", saved.state["updates"])

@@ -1,7 +1,7 @@
 """A training run in progress: what pretraining and fine-tuning share around their loops.
 
 The session owns the rhythm: after every update the loop calls `after_update`, which logs and
-checkpoints when it is due, and at every turn `tick`, which collects evaluations and reports.
+checkpoints when due, and on every iteration `tick`, which collects evaluations and reports.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 STATUS_SECONDS = 0.5
-"""Between two looks at workers and evaluations, and two reports of the status."""
+"""Interval at which `tick` checks workers and evaluations and reports the status."""
 PhaseType = TypeVar("PhaseType", bound=Offline | Online)
 
 
@@ -60,13 +60,13 @@ class Session(Generic[PhaseType]):
     """One run while it learns; see `opening.open_session`.
 
     Args:
-        plan: what it is to do.
+        plan: what the run is to do.
         gateway: its sockets, bound and not started.
         phase: what it counts.
         member: its part of the learner.
         dataset: what it was pretrained on.
-        reporter: told what happens.
-        stop: says when to leave.
+        reporter: receives status and events.
+        stop: whether a stop was requested.
 
     Attributes:
         plan: see above.
@@ -77,9 +77,9 @@ class Session(Generic[PhaseType]):
         reporter: see above.
         stop: see above.
         evaluator: runs its evaluations.
-        metrics: writes its figures.
+        metrics: writes its metrics.
         pool: its local workers.
-        before: the score at the switch, or None.
+        before: the newest score of the pretrained policy (the one at the switch), or None.
         last: the newest score, or None.
     """
 
@@ -114,7 +114,7 @@ class Session(Generic[PhaseType]):
         self._attendance = Attendance(config.workers)
         self._seconds_before, self._started, self._next_tick = 0.0, time.monotonic(), 0.0
         self._diverged = 0
-        # As it is now, checked: an edit from outside shows at the next resume.
+        # Read and verified once: if the file is edited while training, the next resume notices.
         self._configuration = plain(run.configuration())
 
     @property
@@ -125,7 +125,7 @@ class Session(Generic[PhaseType]):
     # -- rhythm -----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Measures speeds from here."""
+        """Starts the measurement of speeds."""
         self.metrics.start(self.member.updates, self.phase.env_steps)
 
     def after_update(self) -> None:
@@ -135,7 +135,7 @@ class Session(Generic[PhaseType]):
             TrainingDivergedError: a loss is not finite; the last checkpoint is still good.
         """
         updates, config = self.member.updates, self.plan.config
-        # The last one too: a short run has a row, and a longer one is known to have got there.
+        # After the last update too, so that even a short run has a row and every run ends in one.
         if updates % config.log_every == 0 or self.phase.updated:
             self._log()
         stays = bool(config.keep_every) and updates % config.keep_every == 0
@@ -165,7 +165,7 @@ class Session(Generic[PhaseType]):
         self._tell_divergence(figures)
 
     def _tell_divergence(self, figures: dict[str, float]) -> None:
-        """Says once that values are impossible, and once more when their mean is."""
+        """Reports once when some values are impossible, and once more when their mean is."""
         if (returns := self.member.possible_returns) is None:
             return
         level, sentence = divergence(figures, returns)
@@ -174,7 +174,7 @@ class Session(Generic[PhaseType]):
         self._diverged = max(self._diverged, level)
 
     def tick(self) -> None:
-        """Collects evaluations, watches the workers and reports; cheap, called at every turn."""
+        """Collects evaluations, watches the workers and reports; cheap enough for every turn."""
         now = time.monotonic()
         if now < self._next_tick:
             return
@@ -190,12 +190,12 @@ class Session(Generic[PhaseType]):
         self.reporter.status(self.status())
 
     def tell(self, sentence: str, level: int = logging.INFO) -> None:
-        """Tells something worth a line of its own, here and in `learner.log`."""
+        """Reports a sentence worth a line of its own, to the reporter and in `learner.log`."""
         _log.log(level, "%s", sentence)
         self.reporter.event(sentence)
 
     def incident(self, sentence: str) -> None:
-        """Tells what has gone wrong, here, in the log and in `metrics.jsonl`."""
+        """Reports what has gone wrong, as `tell` does, and also in `metrics.jsonl`."""
         self.metrics.observe_incident(sentence)
         self.tell(sentence, logging.WARNING)
 
@@ -210,7 +210,7 @@ class Session(Generic[PhaseType]):
     # -- evaluations ------------------------------------------------------------------------
 
     def evaluate(self, env_steps: int = 0) -> None:
-        """Begins an evaluation of the present weights, after the one under way.
+        """Begins an evaluation of the present weights, after waiting for the one in progress.
 
         Args:
             env_steps: online environment steps that these weights have learned from.
@@ -218,7 +218,7 @@ class Session(Generic[PhaseType]):
         if not self.plan.config.eval_episodes:
             return
         self.wait_for_evaluation()
-        # Also when a stop is requested: the checkpoint keeps it, and the resumed run finishes it.
+        # Even if a stop is requested: the checkpoint keeps it, and the resumed run finishes it.
         self.evaluator.begin(self.actor_weights(), self.phase.name, env_steps, self.seconds)
 
     def actor_weights(self) -> ActorWeights:
@@ -233,13 +233,13 @@ class Session(Generic[PhaseType]):
         return weights
 
     def wait_for_evaluation(self) -> None:
-        """Waits until no evaluation is under way, or a stop is requested."""
+        """Waits until no evaluation is in progress, or a stop is requested."""
         while self.evaluator.busy and not self.stop.requested:
             self._collect(self.evaluator.poll(STATUS_SECONDS))
             self.tick()
 
     def adopt(self, score: Score) -> None:
-        """Writes a score that is known without an evaluation."""
+        """Records a score that is known without a new evaluation."""
         self.plan.run.files.append_score(score)
         self._collect(score)
 
@@ -258,10 +258,10 @@ class Session(Generic[PhaseType]):
         self.tell(describe(score))
         if self.plan.config.keep_best:
             self._keep_if_best(score)
-        self.reporter.status(self.status())  # The panel is never behind what is said above it.
+        self.reporter.status(self.status())  # The console's panel must not lag behind the event.
 
     def _keep_if_best(self, score: Score) -> None:
-        """Writes the weights of an evaluation that is better than all before to `best/`."""
+        """Saves the weights of the newest evaluation to `best/` if it beats all earlier ones."""
         *before, newest = read_run(self.plan.run.folder).rows
         weights, rank = self.evaluator.scored_weights, _rank(newest)
         if weights is None or rank == -math.inf or any(_rank(each) >= rank for each in before):
@@ -277,7 +277,7 @@ class Session(Generic[PhaseType]):
 
         Raises:
             TrainingDivergedError: a parameter is not finite; nothing is written.
-            CheckpointError: it cannot be written; the last one still loads.
+            CheckpointError: the checkpoint cannot be written; the last one still loads.
         """
         run, learned = self.plan.run, self.member.state()
         finite = all(bool(torch.isfinite(each).all()) for each in learned.values())
@@ -317,7 +317,7 @@ class Session(Generic[PhaseType]):
         run.record()
 
     def restore(self, saved: Checkpoint) -> None:
-        """Brings member, scores and clock to a checkpoint.
+        """Restores member, scores, evaluations, metrics and clock from a checkpoint.
 
         Raises:
             CheckpointError: the checkpoint does not fit the run's configuration.
@@ -329,16 +329,18 @@ class Session(Generic[PhaseType]):
         self.before = Score(*state["before"]) if state["before"] else None
         self.last = Score(*state["last"]) if state["last"] else None
         self.evaluator.restore(tensors, state["evaluation"])
-        if "metrics" in state:  # Version 0.1 forgot it.
+        if "metrics" in state:  # Version 0.1 did not save them.
             self.metrics.restore(state["metrics"])
             self._diverged = state["diverged"]
 
     def finish(self) -> None:
-        """Waits for the evaluation under way and checkpoints, for good unless a stop is requested.
+        """Waits for the evaluation in progress, then writes the last checkpoint.
+
+        It is kept for good, unless a stop is requested.
 
         Raises:
             TrainingDivergedError: a parameter is not finite.
-            CheckpointError: it cannot be written.
+            CheckpointError: the checkpoint cannot be written.
         """
         self.wait_for_evaluation()
         self.checkpoint(keep=not self.stop.requested)
@@ -347,7 +349,7 @@ class Session(Generic[PhaseType]):
     # -- reporting --------------------------------------------------------------------------
 
     def status(self) -> Status:
-        """This moment, for the console."""
+        """The present status, for the console."""
         online = self.phase.name == "online"
         evaluating = (self.evaluator.episodes_done, self.plan.config.eval_episodes)
         workers = self.gateway.worker_status()
@@ -373,7 +375,7 @@ class Session(Generic[PhaseType]):
 
 
 def _rank(score: Score) -> float:
-    """By what evaluations of one run are told apart; that without a return is the worst."""
+    """Rank of an evaluation within its run: success, else mean return; -inf if not finite."""
     rank = score.mean_return if score.success is None else score.success
     return rank if math.isfinite(rank) else -math.inf
 
@@ -391,7 +393,7 @@ def describe(score: Score) -> str:
 
 
 def _pool(num_workers: int, gateway: Gateway, logs: Path, config: object) -> WorkerPool:
-    """The workers of a run: pretraining, which only evaluates, has them on this machine."""
+    """The workers of a run; in pretraining, which only evaluates, they run on this machine."""
     if not isinstance(config, FinetuneConfig):
         return WorkerPool(num_workers, gateway.endpoint, logs, gateway.own_keys)
     here = config.engine == "local"

@@ -29,18 +29,18 @@ Arguments = ParamSpec("Arguments")
 
 
 class Sessions(Generic[PhaseType]):
-    """Sessions that take the same updates; one that fails leaves the others at work.
+    """Sessions that share their updates; when one fails, the others go on.
 
-    A context manager. At its end every session is closed. Then `Interrupted` is raised where a stop
-    was requested and there is something to resume, else the first failure if there was one.
+    A context manager. On exit every session is closed. Then `Interrupted` is raised if a stop was
+    requested and a session is left to resume, else the first failure, if any.
 
     Args:
         dataset: what all of them were pretrained on.
-        reporter: told what happens.
-        count: how many there will be.
+        reporter: receives status and events.
+        count: how many sessions there will be.
 
     Attributes:
-        stop: whether Ctrl-C, or a signal like it, has asked to stop.
+        stop: whether Ctrl-C, or a similar signal, has asked to stop.
         living: the sessions that have not failed.
     """
 
@@ -59,7 +59,7 @@ class Sessions(Generic[PhaseType]):
     def open(
         self, plan: RunPlan[Any], gateway: Gateway, phase: PhaseType, member: Member
     ) -> Session[PhaseType]:
-        """Opens one more, restored where its plan goes on from a checkpoint."""
+        """Opens one more session, restored if its plan goes on from a checkpoint."""
         reporter, folder = self._reporter, plan.run.folder
         if self._count > 1:
             reporter = Voice(reporter, folder.name)
@@ -78,7 +78,7 @@ class Sessions(Generic[PhaseType]):
         *arguments: Arguments.args,
         **options: Arguments.kwargs,
     ) -> None:
-        """`action(session, ...)` for each living session; one that cannot has failed."""
+        """Calls `action(session, ...)` for each living session; a `UserError` fails that one."""
         for session in tuple(self.living):
             try:
                 with writing(session.plan.run.folder):
@@ -87,7 +87,7 @@ class Sessions(Generic[PhaseType]):
                 self._fail(session, error)
 
     def _fail(self, session: Session[PhaseType], error: UserError) -> None:
-        # Before the session, and its log with it, is closed.
+        # Before the session is closed, and its log with it.
         _log.error("The run has failed: %s", error)
         self.living.remove(session)
         self._failures.append(error)
@@ -106,7 +106,7 @@ class Sessions(Generic[PhaseType]):
         if error is not None:
             return
         if self.stop.requested and self.living:
-            # The failures were told when they came.
+            # The failures were reported when they happened.
             raise Interrupted([session.plan.run.folder for session in self.living])
         if self._failures:
             raise self._failures[0]

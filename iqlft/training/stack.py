@@ -1,7 +1,7 @@
-"""Runs that learn together in one stack, and what each of them sees of it.
+"""Runs that learn together in one stack, and the view that each of them has of it.
 
 Networks of one shape are evaluated by batched products, so several seeds of a run take little more
-time on a GPU than one. To its run a member looks like an algorithm and a replay of its own.
+time on a GPU than one. To its run, a member looks like an algorithm and a replay of its own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from iqlft_workers.transition import RowLayout, Transitions
 
 ESTIMATE_BATCH = 1024
-"""Transitions behind the mean Q and V on dataset and on new data."""
+"""Number of transitions for the mean Q and V, of the dataset and of new data each."""
 
 
 @dataclass
@@ -41,8 +41,8 @@ class Stack:
         algorithm: with M members.
         replay: the shared dataset, and new transitions of M members.
         batch_size: B, transitions per member and batch.
-        graph: launches updates as a whole; without one, operation by operation.
-        notes: what a user should know of what is learned from.
+        graph: launches an update as a whole; without it, each operation is launched on its own.
+        notes: what a user should know about the data.
     """
 
     algorithm: Algorithm[Any]
@@ -64,12 +64,12 @@ class Stack:
         self._figures = []
 
     def begin_online(self) -> None:
-        """The switch from pretraining to fine-tuning, unless a checkpoint was from after it."""
+        """Switches from pretraining to fine-tuning, unless the checkpoint has done so already."""
         if not self.algorithm.online:
             self.algorithm.begin_online()
 
     def figures(self, member: int) -> dict[str, float]:
-        """What the last update came to; read from the device once for all members."""
+        """A member's metrics of the last update; read from the device once for all members."""
         self._figures = self._figures or reduce(self._metrics)
         return self._figures[member]
 
@@ -79,7 +79,7 @@ class Stack:
         return self.algorithm.updates
 
     def member(self, index: int) -> Member:
-        """The part of one run."""
+        """The member of one run."""
         return Member(self, index)
 
 
@@ -110,7 +110,7 @@ class Member:
 
     @property
     def layout(self) -> RowLayout:
-        """Where the fields of a transition stand."""
+        """The columns of a transition's fields."""
         return self._replay.layout
 
     @property
@@ -120,7 +120,7 @@ class Member:
 
     @property
     def possible_returns(self) -> Range | None:
-        """Between which returns lie, by the rewards so far; None where nothing estimates them."""
+        """Range of possible returns, by the rewards so far; None where nothing estimates them."""
         discount = self._algorithm.discount
         return (
             None
@@ -141,14 +141,14 @@ class Member:
         self._replay.add_rows(rows, self._index)
 
     def figures(self) -> dict[str, float]:
-        """The last update's figures; reads from the device, so call it rarely."""
+        """The last update's metrics; reads from the device, so call it rarely."""
         return self._stack.figures(self._index)
 
     @torch.no_grad()
     def estimates(self, *, new: bool) -> dict[str, float]:
-        """Mean Q and V of new transitions, or of the dataset's, where the algorithm has them.
+        """Mean Q and V of new or of dataset transitions, where the algorithm has them.
 
-        And of how many Q is no possible return.
+        Also the share of transitions whose Q is not a possible return.
         """
         batch = self._replay.sample_part(ESTIMATE_BATCH, self._index, new=new)
         estimates = {

@@ -1,4 +1,4 @@
-"""Which new batches may have made a run diverge, and how to be rid of them."""
+"""Which new batches may have made a run diverge, and how to drop them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from iqlft.training.plan import RunPlan
 
 MOST_NAMES = 20
-"""Batches are named one by one up to so many."""
+"""Number of names beyond which episodes or workers are named in place of batches."""
 
 
 def suspects(plan: RunPlan[Any], dataset: OfflineDataset) -> str:
     """A sentence that names the batches with values far outside of the dataset's range.
 
     Args:
-        plan: of the run; nothing is written to it.
+        plan: plan of the run; nothing is written to its folder.
         dataset: what it was pretrained on.
 
     Returns:
@@ -39,7 +39,7 @@ def suspects(plan: RunPlan[Any], dataset: OfflineDataset) -> str:
     try:
         found = outliers(journal, bounds)
     except OSError:
-        return ""  # What went wrong first is to be told, not this.
+        return ""  # The divergence is to be reported, not this error.
     if not found:
         return ""
     return (
@@ -50,7 +50,7 @@ def suspects(plan: RunPlan[Any], dataset: OfflineDataset) -> str:
 
 
 def _shortened(batches: Sequence[BatchName]) -> list[str]:
-    """Names of batches, of their episodes or of their workers: the finest that are not too many."""
+    """Names of batches, else of their episodes, else of their workers: at most `MOST_NAMES`."""
     parts = [str(each).split(":") for each in batches]
     for kept in (3, 2, 1):
         names = list(dict.fromkeys(":".join(each[:kept]) for each in parts))

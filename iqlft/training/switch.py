@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 _NAMES = {"mean": "the actor's mean"}
-"""What is said of what was taken over, where that is not a network's name."""
+"""How the note calls what was taken over, where that is not a network's name."""
 
 
 class Switch(NamedTuple):
     """What runs come online with.
 
     Attributes:
-        starts: of each run the checkpoint from which it goes on, in what it learns online.
-        keeps_policy: whether they act as pretraining left them.
-        guides: the policy of pretraining of each run, where it is to guide; else None.
+        starts: each run's checkpoint to go on from, with the tensors of what it learns online.
+        keeps_policy: whether they begin with the policy of pretraining.
+        guides: each run's guide, the policy of pretraining; empty, or None for each, without.
         note: what was taken over, for the user; empty where nothing has changed.
     """
 
@@ -46,10 +46,10 @@ class Switch(NamedTuple):
 
 
 def switch(plans: Sequence[FinetunePlan], stack: Stack, dataset: OfflineDataset) -> Switch:
-    """Brings the end of pretraining into what is learned online, and the policy that guides.
+    """Carries the end of pretraining over into what is learned online, and makes the guides.
 
     Args:
-        plans: of the runs of one stack, with the checkpoints from which they go on.
+        plans: plans of the runs of one stack, with the checkpoints from which they go on.
         stack: what they learn online with, fresh.
         dataset: what they were pretrained on.
 
@@ -90,7 +90,7 @@ def _learner(config: PretrainConfig) -> tuple[Any, ...]:
 def _pretrained(
     plans: Sequence[FinetunePlan], learned: Sequence[PretrainConfig], dataset: OfflineDataset
 ) -> Algorithm[Any]:
-    """What the runs were pretrained with, as it was at the end of that."""
+    """The algorithm that the runs were pretrained with, as it was at the end of pretraining."""
     algorithm = build_algorithm(
         learned[0].algorithm,
         learned[0].hyperparameters,
@@ -119,7 +119,7 @@ def _renewed(saved: Checkpoint, algorithm: Algorithm[Any], member: int) -> Check
 
 
 def _note(learned: PretrainConfig, learns: PretrainConfig, carried: Sequence[str]) -> str:
-    """What an algorithm took over from the one before."""
+    """A sentence about what an algorithm took over from the previous one."""
     before, after = title(learned.algorithm), title(learns.algorithm)
     names = [_NAMES.get(name, name.replace("_", " ")) for name in carried]
     networks = ", ".join(names) or "no network, the data alone"
