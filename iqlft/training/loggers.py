@@ -100,8 +100,8 @@ class TensorBoard:
         self._events.write_hyperparameters(run.settings, run.folder.name)
 
     def write(self, row: Row, updates: int) -> None:
-        """Writes the figures that are floats, by tag."""
-        figures = {tag(key): each for key, each in _figures(row).items() if isinstance(each, float)}
+        """Writes the figures of a row, by tag."""
+        figures = {tag(key): each for key, each in _figures(row).items()}
         self._events.write(figures, updates, self._began + row["seconds"])
 
     def close(self) -> None:

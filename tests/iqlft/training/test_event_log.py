@@ -53,6 +53,7 @@ def test_a_text_is_shown_as_one(tmp_path: Path) -> None:
 
 def test_a_run_that_goes_on_has_every_step_once_in_groups(fresh: Path) -> None:
     run, row = Run.open(fresh), {"updates": 350, "env_steps": 0, "loss": 0.5, "seconds": 9.0}
+    row["bad_messages"] = 7
     for _ in range(2):
         # What comes after the checkpoint is cut from the run's files before it goes on.
         before = {name: (fresh / name).read_bytes() for name in ("metrics.jsonl", "curves.csv")}
@@ -66,5 +67,6 @@ def test_a_run_that_goes_on_has_every_step_once_in_groups(fresh: Path) -> None:
     assert [step for step, _ in found["evaluation/success"]] == [100, 200, 300]
     assert [step for step, _ in found["critic/loss"]] == [*range(50, 301, 50)]
     assert found["run/loss"] == [(350, 0.5)]
+    assert found["run/bad_messages"] == [(350, 7)]
     assert [step for step, _ in found["speed/updates_per_second"]] == [*range(50, 351, 50)]
     assert all("/" in tag for tag in found)
