@@ -1,9 +1,9 @@
-"""How fast data are generated, against bare physics; and what loading a million transitions takes.
+"""Speed of data generation against bare physics; time and memory of loading a million transitions.
 
     python benchmarks/data_generation.py [--task antmaze-medium-play] [--processes 2] [--loading]
 
-The yardstick of generation is processes x a bare loop of `mj_step` over the very states and actions
-of recorded episodes. Loops alternate with generated episodes, so that both see the same machine.
+Generation is compared with a bare loop of `mj_step` in each process, over the states and actions of
+the generated episodes. Loops alternate with episodes, so that both see the same machine.
 """
 
 import argparse
@@ -19,7 +19,7 @@ _THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_TH
 
 
 def measure(task_name: str, rounds: int) -> list[tuple[float, float]]:
-    """Steps per second of (generation, bare physics), for each round, in this process."""
+    """Steps per second of generation and of bare physics in this process, for each round."""
     import mujoco
     import numpy as np
 
@@ -62,7 +62,7 @@ def generation(task_name: str, processes: int, rounds: int) -> None:
 
 
 def whole_command(task_name: str, processes: int, transitions: int) -> None:
-    """Prints what `make_dataset` reaches with everything in it: starts, shards, Minari."""
+    """Prints the speed of `make_dataset` as a whole: process starts, shards and Minari included."""
     from iqlft.datasets.antmaze.generation import make_dataset
 
     with tempfile.TemporaryDirectory() as root:

@@ -13,7 +13,7 @@ from iqlft_workers.transition import RowLayout
 
 
 def mlp(inputs: int, outputs: int) -> nn.Sequential:
-    """A perceptron with two hidden layers."""
+    """An MLP with two hidden layers."""
     return nn.Sequential(
         nn.Linear(inputs, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, outputs)
     )

@@ -1,8 +1,8 @@
 """Soft actor-critic and CQL as single-file implementations write them, for comparison.
 
 One `nn.Module` per network and one Adam for each kind, autograd, states repeated for each action,
-NumPy indices and `.item()` at every update. Every target asks all critics, as such implementations
-do that have two; for those with more it asks the drawn ones alone.
+NumPy indices and `.item()` at every update. A target evaluates all critics, as such implementations
+with two critics do, or only the drawn ones where there are more.
 """
 
 import copy
@@ -18,7 +18,7 @@ from iqlft_workers.transition import RowLayout
 
 
 def mlp(inputs: int, outputs: int, width: int, depth: int, *, norm: bool) -> nn.Sequential:
-    """A perceptron with ReLU."""
+    """An MLP with ReLU."""
     layers: list[nn.Module] = []
     for index in range(depth):
         layers.append(nn.Linear(width if index else inputs, width))
@@ -71,7 +71,7 @@ class EagerSAC:
         return torch.stack([net(pairs).squeeze(-1) for net in critics])
 
     def target_of(self, r: Tensor, s2: Tensor, terminated: Tensor) -> Tensor:
-        """Y `(B,)`."""
+        """Targets y `(B,)`."""
         h = self.h
         drawn = torch.randperm(h.num_critics)[: h.num_target_critics or h.num_critics]
         with torch.no_grad():
@@ -84,7 +84,7 @@ class EagerSAC:
             return r + h.discount * (1 - terminated) * best
 
     def penalty(self, s: Tensor, s2: Tensor, q: Tensor) -> Tensor:
-        """CQL's part of the critics' loss, after a step of its multiplier."""
+        """CQL's penalty in the critics' loss, after a step of its multiplier."""
         h = self.h
         assert isinstance(h, CQLHyperparameters)
         count, batch = h.sampled_actions, len(s)

@@ -2,8 +2,8 @@
 
     python benchmarks/environment_steps.py [--task antmaze-medium-play]
 
-All take the very same steps of the same episodes: the rollout chooses actions with an actor of the
-published size, the others repeat them. Bare physics calls `mj_step` alone, the Gymnasium loop
+All take the same steps of the same episodes: the rollout chooses actions with an actor of the
+published size, the others repeat them. Bare physics calls only `mj_step`, the Gymnasium loop
 `reset` and `step` of the environment that `gymnasium.make` returns. Blocks alternate.
 """
 
@@ -29,7 +29,7 @@ SEED, WORKER, TAKE = 0, 0, 64
 
 
 def rollout_steps(environment_id: str) -> Iterator[np.ndarray]:
-    """A worker's steps, batches included; gives the actions."""
+    """A worker's steps, batches included; yields the actions."""
     spec = EnvironmentSpec(environment_id, observation_keys=("achieved_goal", "observation"))
     rollout = Rollout(Environment(spec), weights(0), seed=SEED, worker_id=WORKER, capacity=TAKE)
     while True:

@@ -2,9 +2,9 @@
 
     python benchmarks/finetuning.py [--workers 1 2] [--precisions float32 bf16]
 
-It generates a small umaze set, pretrains a little, and fine-tunes with each number of workers, at
-one update per environment step. Figures are medians over the rows of `metrics.jsonl`, the first
-ones left out. The learner has one thread, so that workers find a core.
+It generates a small umaze dataset, pretrains a little, and fine-tunes with each number of workers,
+by default at one update per environment step. Numbers are medians over the rows of `metrics.jsonl`,
+without the first ones. The learner has one thread, so that a core is left for workers.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ LEFT_OUT = 2
 
 
 def rows(run: Path) -> list[dict[str, float]]:
-    """The rows of the online phase, from when all workers are at work."""
+    """The rows of the online phase, once all workers are at work."""
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     online = [row for row in map(json.loads, lines) if row["phase"] == "online"]
     return online[LEFT_OUT:]

@@ -1,13 +1,13 @@
-"""What a batch costs the gateway, in milliseconds of its processor's time.
+"""What a batch costs the gateway, in milliseconds of processor time.
 
     python benchmarks/gateway_time.py [--sizes 1 64 256] [--workers 8 64] [--out FILE.md]
 
-All times are the processor's, not the clock's, for the machine may do other work. `state` is the
-state machine with a journal on the disk: a message is decoded, checked, written ahead, counted and
-acknowledged, and after every batch the timers are looked at. `decoding`, `checks` and `journal` are
-parts of it, measured alone. `thread` is the whole thread of a live gateway, with sockets, CURVE and
-a journal as in a run, and synthetic workers at a steady rate. Where the machine is busy otherwise
-it finds its caches cold, so there the least of the blocks is shown, and else their median.
+All times are processor time, since the machine may do other work. `state` is the state machine with
+a journal on disk: a message is decoded, checked, written ahead, counted and acknowledged, and after
+every batch the timers are checked. `decoding`, `checks` and `journal` are parts of it, measured
+alone; these four are medians of blocks. `thread` is the whole thread of a live gateway, with
+sockets, CURVE and a journal as in a run, and synthetic workers at a steady rate. On a busy machine
+it finds its caches cold, so the least of its blocks is shown.
 """
 
 import itertools
@@ -43,11 +43,11 @@ from iqlft_workers.wire import Frame, decode, encode
 
 BOUNDS = ValueBounds(Range(-1000.0, 1000.0), Range(-1000.0, 1000.0))
 BATCHES_PER_SECOND = 200
-"""Of the live gateway."""
+"""Rate of the live gateway's batches, and of those of the state machine on its own clock."""
 
 
 def frames_of(session: str, sequence: int, count: int) -> list[Frame]:
-    """A batch as it travels."""
+    """The frames of a batch on the wire."""
     rng = np.random.default_rng(0)
     rows = rng.uniform(-1, 1, (count, LAYOUT.width)).astype(np.float32)
     rows[:, -3:] = 0
@@ -59,8 +59,8 @@ class Served:
     """A gateway's state with workers that are ready, and a journal.
 
     Args:
-        num_workers: how many.
-        folder: of the journal.
+        num_workers: number of workers.
+        folder: the journal's folder.
     """
 
     def __init__(self, num_workers: int, folder: Path) -> None:
@@ -77,7 +77,7 @@ class Served:
                 self.say(route, encode(message))
 
     def say(self, route: bytes, frames: list[Frame]) -> None:
-        """One turn of the gateway's thread; the workers take turns, and 200 are a second."""
+        """One turn of the gateway's thread, `1 / BATCHES_PER_SECOND` after the one before."""
         self._now += 1 / BATCHES_PER_SECOND
         self._state.receive(route, frames, self._now)
         self._state.tick(self._now)
@@ -85,7 +85,7 @@ class Served:
         self._state.wait_seconds(self._now)
 
     def seconds(self, size: int, rounds: int, first: int) -> float:
-        """Processor's seconds a batch, over so many of every worker."""
+        """Processor seconds per batch, over `rounds` batches of every worker."""
         sent = [
             (route, frames_of(route.decode(), first + sequence, size))
             for sequence in range(rounds)
@@ -100,7 +100,7 @@ class Served:
 
 
 def state_seconds(num_workers: int, size: int, blocks: int) -> float:
-    """The median of some blocks of the state machine's time a batch."""
+    """The state machine's time per batch: the median over blocks."""
     rounds = max(1, 512 // num_workers)
     with tempfile.TemporaryDirectory() as folder:
         served = Served(num_workers, Path(folder))
@@ -122,7 +122,7 @@ def part_seconds(size: int, blocks: int) -> Iterator[float]:
 
 
 def each(action: Callable[[], object], blocks: int, calls: int = 300) -> float:
-    """Processor's seconds a call: the median of some blocks."""
+    """Processor seconds per call: the median over blocks."""
     found = []
     for _ in range(blocks):
         began = time.process_time()
@@ -133,7 +133,7 @@ def each(action: Callable[[], object], blocks: int, calls: int = 300) -> float:
 
 
 def thread_seconds(num_workers: int, size: int, seconds: float, blocks: int) -> float:
-    """Of a live gateway's thread a batch, at a steady rate: the block that was disturbed least."""
+    """A live gateway thread's time per batch, at a steady rate: the least of the blocks."""
     per_step = num_workers / (BATCHES_PER_SECOND * size)
     found = []
     with synthetic(num_workers, size, Mode(journal=True, curve=True), per_step) as gateway:

@@ -1,11 +1,11 @@
-"""Everything that is worth knowing about the learner on one GPU, in one command of a few minutes.
+"""The learner on one GPU: speeds, interference and kernels, in one command of a few minutes.
 
     PYTHONPATH=. python benchmarks/gpu.py --out gpu.json
 
 Updates per second of 1, 5 and 10 stacked seeds, operation by operation and as a CUDA graph, against
-plain eager PyTorch and `torch.compile` of it; what adding transitions and reading the actor cost
-beside updates; which kernels an update has and how long they take. Written after every question,
-so that a run that is cut short leaves what it has found, the speeds first.
+plain eager PyTorch and the same under `torch.compile`; what adding transitions and exporting the
+actor cost beside updates; which kernels an update has and how long they take. Results are written
+after each of these questions, so that a run that is cut short leaves what it has found.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from iqlft.config.settings import OnlineConfig
 from iqlft.training.stack import Stack
 
 ADDED = 128
-"""Transitions in a batch of a worker, so updates from one to the next."""
+"""Transitions in a worker's batch, and so updates between batches."""
 PUBLISHED = OnlineConfig().publish_every
 
 
@@ -50,7 +50,7 @@ def speeds(data: np.ndarray, seconds: float) -> dict[str, Any]:
     try:
         compiled.update()
         contenders["compiled reference"] = compiled.update
-    except RuntimeError as error:  # It needs a C compiler, which a machine may be without.
+    except RuntimeError as error:  # It needs a C compiler, which a machine may lack.
         print(f"torch.compile does not work here: {error}", flush=True)
     members = dict.fromkeys(contenders, 1)
     for kind, dtype in KINDS.items():
@@ -71,7 +71,7 @@ def speeds(data: np.ndarray, seconds: float) -> dict[str, Any]:
 
 
 def interference(data: np.ndarray, seconds: float) -> dict[str, Any]:
-    """Updates per second alone, with new transitions every 128, with an export every 10."""
+    """Updates per second alone, with 128 new transitions per 128 updates, with regular exports."""
     stack = learner(data, 1, torch.float32, "cuda", graph=True)
 
     def every(updates: int, extra: Callable[[], object]) -> Callable[[], object]:
@@ -138,7 +138,7 @@ def main() -> None:
     questions: dict[str, Callable[[], Any]] = {
         "speeds": lambda: speeds(data, args.seconds),
         "interference": lambda: interference(data, args.seconds),
-        # Last, for a profiler may stay attached and slow what follows it.
+        # Last, because a profiler may stay attached and slow what follows.
         "kernels_of_an_update": lambda: profiles(data),
     }
     for name, question in questions.items():

@@ -1,9 +1,9 @@
-"""What growth costs: updates per second and memory against the replay's size.
+"""The cost of a growing replay: updates per second and memory against its size.
 
     python benchmarks/growth.py [--millions 1 5 10 20] [--plot FILE.png]
 
 The replay is filled with random transitions of AntMaze's dimensions. The learner samples uniformly
-from all of it, so a larger one means more misses of the processor's caches, and nothing else.
+from all of it, so a larger one means more cache misses, and nothing else.
 """
 
 import statistics

@@ -7,9 +7,9 @@ The second form compares the soft actor-critic family, each with its own setting
 implementations of the same updates (`eager_sac.py`).
 
 All learn from the same random transitions of AntMaze's dimensions; in the first form batch 256,
-networks 256-256. The bound is the time that the products of an update alone would take at the rate
-that the machine reaches in a 256 x 256 x 256 product of the same kind, measured in the same run; an
-update of one member has 0.59 GFLOP of them.
+networks 256-256. The bound is the time that the matrix products of an update alone would take at
+the rate of a 256 x 256 x 256 product of the same dtype, measured in the same run; an update of one
+member has 0.59 GFLOP of them.
 """
 
 import statistics
@@ -98,8 +98,8 @@ def operations() -> int:
     def products(inputs: int, outputs: int, passes: int, backward: int) -> int:
         shapes = [(inputs, hidden), (hidden, hidden), (hidden, outputs)]
         sizes = [fan_in * fan_out for fan_in, fan_out in shapes]
-        # Backwards, every layer has a product for its weights, and all but the first one for its
-        # inputs.
+        # In the backward pass every layer has a product for its weights, and all but the first
+        # have one for their inputs.
         return passes * sum(sizes) + backward * (2 * sum(sizes) - sizes[0])
 
     value = products(OBSERVATION_DIM, 1, 3, 1)
@@ -109,7 +109,7 @@ def operations() -> int:
 
 
 def product(kind: torch.dtype) -> Callable[[], object]:
-    """A 256 x 256 x 256 product, by what the learner uses."""
+    """A 256 x 256 x 256 product, by the operation that the learner uses."""
     x, weight = torch.randn(256, 256).to(kind), torch.randn(256, 256).to(kind)
     return lambda: torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
 

@@ -32,14 +32,14 @@ PATIENCE_SECONDS = 120.0
 
 
 class Mode(NamedTuple):
-    """What is done with the transitions on their way."""
+    """Whether transitions are journalled, and encrypted by CURVE."""
 
     journal: bool = False
     curve: bool = False
 
     @property
     def cells(self) -> tuple[str, str]:
-        """The flags as they stand in a table."""
+        """The flags as cells of a table."""
         return ("no", "yes")[self.journal], ("no", "yes")[self.curve]
 
 
@@ -48,7 +48,7 @@ MODES = [Mode(*flags) for flags in itertools.product((False, True), repeat=2)]
 
 
 class Window(NamedTuple):
-    """What was received in a while."""
+    """What was received in a window of time."""
 
     seconds: float
     transitions: int
@@ -98,7 +98,7 @@ def serving(
 def synthetic(
     num_workers: int, batch: int, mode: Mode = PLAIN, seconds_per_step: float = 0.0
 ) -> Iterator[Gateway]:
-    """A gateway and its synthetic workers, who go home when it is closed."""
+    """A gateway and its synthetic workers, which end when it is closed."""
     arguments = [f"--batch={batch}", f"--seconds-per-step={seconds_per_step}"]
     with tempfile.TemporaryDirectory() as folder:
         if mode.curve:
@@ -112,7 +112,7 @@ def synthetic(
 
 
 def set_to_work(gateway: Gateway, num_workers: int) -> None:
-    """Returns when there are transitions of every worker."""
+    """Lets the workers step, and returns when every one has sent transitions."""
     gateway.allow(UNLIMITED)
     processes: set[float] = set()
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -123,7 +123,7 @@ def set_to_work(gateway: Gateway, num_workers: int) -> None:
 
 
 def receive_for(gateway: Gateway, seconds: float) -> Window:
-    """Receives, and keeps nothing."""
+    """Receives for `seconds` seconds, and keeps nothing."""
     transitions = batches = 0
     began = time.perf_counter()
     while (elapsed := time.perf_counter() - began) < seconds:

@@ -25,7 +25,7 @@ def alternate(
     clock: Callable[[], float] = time.perf_counter,
     settle: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
-    """Calls per second of each contender; their blocks alternate, so a drift slows all of them."""
+    """Calls per second of each contender, block by block; blocks alternate, so drift slows all."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for action in contenders.values():
         rate(action, seconds / 2, clock, settle)
@@ -64,7 +64,7 @@ class Table:
 
 
 def processor(key: str) -> str:
-    """What the system says of the processor, such as its `model name` or its `flags`."""
+    """The system's entry about the processor under a key such as `model name` or `flags`."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 

@@ -5,8 +5,8 @@
 It makes virtual environments with `venv` and pip, which takes some minutes the first time. All
 learn from the same random transitions of AntMaze's dimensions, batch 256, networks 256-256,
 sampling included, on as many cores as they may have threads. The worker loops step the same
-environment with policies of the same size. All of a table run at once and take turns: who is not
-measured waits. A peer that cannot be installed or fails has a row that says why.
+environment with policies of the same size. All peers of a table are started together and measured
+in turn; the others wait. A peer that cannot be installed or fails has a row that says why.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 WORKERS = HERE.parent / "workers"
 RESULT = HERE / "results" / "peers.md"
 START_SECONDS, SPARE_SECONDS = 300.0, 60.0
-"""How long a peer may take to be ready, and longer than it was asked for."""
+"""How long a peer may take to be ready, and to answer beyond the seconds that it measures."""
 
 ENVIRONMENTS: dict[str, Sequence[str]] = {
     "iqlft": (),
@@ -39,7 +39,7 @@ ENVIRONMENTS: dict[str, Sequence[str]] = {
     "rlox": ("rlox>=1.2",),
     "sb3": ("stable-baselines3>=2.9", f"--editable={WORKERS}"),
 }
-"""What pip installs in each; nothing in that of iqlft, which is the one that runs this."""
+"""What pip installs in each; nothing for iqlft, whose environment is the one that runs this."""
 CONSTRAINTS = ("torch>=2.11,<2.14", f"mujoco=={importlib.metadata.version('mujoco')}")
 """The same PyTorch and physics everywhere."""
 
@@ -98,7 +98,7 @@ def install(name: str, cache: Path) -> Path:
     """The Python of an environment, which is made where it is missing.
 
     Raises:
-        PeerError: pip says no.
+        PeerError: pip fails.
     """
     requirements = ENVIRONMENTS[name]
     if not requirements:
@@ -124,7 +124,7 @@ def _call(command: Sequence[str | Path]) -> None:
 
 
 def _reason(log: str) -> str:
-    """The sentence of a log that says why: pip's first error, or the last line."""
+    """The line of a log that gives the reason: pip's first error, or the last line."""
     lines = [line.strip() for line in log.splitlines() if line.strip()] or ["no reason given"]
     errors = (line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: "))
     return next(errors, lines[-1])[:200].replace("|", "/")
@@ -149,10 +149,10 @@ class Process:
         )  # fmt: skip
 
     def read(self, seconds: float) -> dict[str, Any]:
-        """Its next answer.
+        """The peer's next answer.
 
         Raises:
-            PeerError: it has ended, or takes longer than this.
+            PeerError: it has ended, or takes longer than `seconds`.
         """
         answers = self._process.stdout
         assert answers is not None
@@ -167,14 +167,14 @@ class Process:
         return answer
 
     def measure(self, seconds: float) -> float:
-        """Its rate over a block."""
+        """The peer's rate over a block."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             print(seconds, file=self._process.stdin, flush=True)
         return float(self.read(seconds + SPARE_SECONDS)["rate"])
 
     def close(self) -> None:
-        """Ends it, and what it has started."""
+        """Ends the peer, and what it has started."""
         with contextlib.suppress(BrokenPipeError, subprocess.TimeoutExpired):
             self._process.communicate(timeout=10)
         with contextlib.suppress(ProcessLookupError):
@@ -184,7 +184,7 @@ class Process:
 
 
 def environment_variables(peer: Peer, count: int, threads: int) -> dict[str, str]:
-    """Those of a peer: its threads, and where it finds modules."""
+    """The environment variables of a peer: its threads, and where it finds modules."""
     variables = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "OMP_WAIT_POLICY"}}
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     variables |= dict.fromkeys(names, str(threads))
@@ -205,7 +205,7 @@ def measure(
     seconds: float,
     blocks: int,
 ) -> dict[str, Found | str]:
-    """What was found of each peer by its name, or why nothing was; their blocks alternate."""
+    """The measurements of each peer by name, or why there are none; their blocks alternate."""
     found: dict[str, Found | str] = {}
     running: dict[str, Process] = {}
 
@@ -242,7 +242,7 @@ def rows(
     Args:
         found: by the peers' names.
         count: of threads or processes.
-        references: each row has its ratio to these.
+        references: the peers to which each row has its ratio.
     """
     rates = {name: each.rates for name, each in found.items() if isinstance(each, Found)}
     for name, each in found.items():
@@ -256,7 +256,7 @@ def rows(
 
 
 def difference(found: Mapping[str, Found | str], name: str) -> str:
-    """How far the first losses of a peer are from ours, as a share of them."""
+    """The greatest difference of a peer's first losses from ours, as a share of ours."""
     one, ours = found.get(name), found.get(OURS)
     if not isinstance(one, Found) or not isinstance(ours, Found) or not one.losses or one is ours:
         return ""

@@ -1,10 +1,10 @@
-"""How far a learner with N workers goes: `scaling_model.py`, fed with measured service times.
+"""How a learner scales with N workers: `scaling_model.py`, fed with measured service times.
 
     python benchmarks/scaling.py predict [--out FILE.csv] [--plot FOLDER]
     python benchmarks/scaling.py check [--workers 1 2 4 8 64] [--out FILE.csv]
 
-`predict` goes from 1 to 1,024 workers. `check` runs settings of its own with a live gateway too,
-synthetic workers and a learner that sleeps for each update, and writes both side by side.
+`predict` models 1 to 1,024 workers. `check` models a setting of its own, runs it too with a live
+gateway, synthetic workers and a learner that sleeps for each update, and writes both side by side.
 """
 
 import argparse
@@ -32,7 +32,7 @@ COLUMNS, KINDS = [each.name for each in fields(Result)], ("model", "measured")
 
 
 def settled(setting: Setting, seed: int, seconds: float = 5.0) -> Result:
-    """A run's result when it has settled: learner and workers may first be S apart."""
+    """A run's result once it has settled: learner and workers may first drift S updates apart."""
     rate = min(1 / setting.update, setting.utd_ratio * setting.workers / setting.step)
     first = min(60.0, 8 * setting.slack / rate)
     return Model(setting, seed).run(seconds, warm_up=first + 1.0)
@@ -56,13 +56,13 @@ CHECKED = Setting(
     latency=1e-3,
     at_once=True,
 )
-"""Steps and updates of `check`, which sleeps through them, so that even a busy machine keeps up."""
+"""The setting of `check`, whose steps and updates are sleeps: even a busy machine keeps up."""
 MADE_UP = 5
-"""Updates that a learner that slept too long may be behind."""
+"""Most updates that a learner makes up for after it has slept too long."""
 
 
 def measure(setting: Setting, seconds: float, settle: float) -> Result:
-    """The same with a live gateway, synthetic workers and a learner that sleeps."""
+    """The measured result with a live gateway, synthetic workers and a learner that sleeps."""
     from live_gateway import gateway_seconds, synthetic, weights
 
     from iqlft.training.pacing import Pacing
@@ -88,7 +88,7 @@ def measure(setting: Setting, seconds: float, settle: float) -> Result:
                 due = time.monotonic()
                 waited += due - now
                 continue
-            # Who slept too long makes up for it.
+            # A learner that slept too long makes up for it.
             due = max(due, now - MADE_UP * setting.update) + setting.update
             time.sleep(max(0.0, due - time.monotonic()))
             pacing.updates += 1
@@ -140,7 +140,7 @@ def plot(rows: list[list[object]], folder: Path) -> None:
 
 
 def cells(row: list[object]) -> list[object]:
-    """Figures that are short enough to be read."""
+    """A row with its numbers rounded to four digits."""
     return [f"{cell:.4g}" if isinstance(cell, float) else cell for cell in row]
 
 

@@ -1,8 +1,8 @@
 """A discrete-event model of learner, gateway, network and N workers.
 
-Workers step while they have credit, and send batches over a link; the gateway's thread takes what
-has come in turns, grants credit by the rule of pacing (docs/protocol.md) and publishes weights; the
-learner updates while the pace lets it.
+Workers step while they have credit, and send batches over a link; in each turn the gateway's thread
+takes what has arrived, grants credit by the rule of pacing (docs/protocol.md) and publishes
+weights; the learner updates while the pace lets it.
 """
 
 import heapq
@@ -14,32 +14,32 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 GRANT_SECONDS, TURN_MESSAGES, CREDIT = 0.02, 256, 1024
-"""Of the gateway: seconds between grants without a batch, a turn's messages, a worker's window."""
+"""The gateway's seconds between grants without a batch, messages per turn, and credit window."""
 ROW_BYTES, HEADER_BYTES, WEIGHTS_BYTES, QUEUED_WEIGHTS = 274, 230, 4 * 75_528, 2
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A machine and a run; times in seconds, of the processor where they were measured.
+    """A machine and a run; times in seconds, measured ones in processor time.
 
     Attributes:
         workers: N.
-        step: of a worker, environment and actor.
-        update: of the learner.
-        batch: of the gateway's thread for a batch, its ACK and sockets included.
-        row: and for each transition in it.
-        look: of it for each worker in each turn.
-        follower: of it for each worker that weights are published to.
+        step: time of a worker's step, environment and actor.
+        update: time of the learner's update.
+        batch: time of the gateway's thread per batch, its ACK and sockets included.
+        row: its time per transition of a batch, in addition.
+        look: its time per worker in each turn.
+        follower: its time per worker that weights are published to.
         latency: of the network, one way.
         bandwidth: of the learner's link in bytes per second, each way.
         utd_ratio: U, updates per environment step.
         slack: S; the command line's grows with N, which only makes the beginning longer.
         flush: transitions of a full batch.
         flush_seconds: after which a batch that is not full is sent.
-        publish_every: updates.
-        at_once: whether a batch is stepped with the weights that are there at its end, as synthetic
-            workers do.
-        jitter: times lie within this share of themselves around their mean.
+        publish_every: updates between publications of weights.
+        at_once: whether all steps of a batch use the weights that the worker has at its end, as
+            those of synthetic workers do.
+        jitter: largest deviation of a time from its mean, as a share of the mean.
     """
 
     workers: int = 1
@@ -62,16 +62,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a run, after its beginning.
+    """The result of a run, without its warm-up.
 
     Attributes:
         updates: per second.
         steps: per second, accepted.
-        lag: updates by which the policy of a step was behind, on the mean, when it was accepted.
-        learner_waits: share of its time.
-        workers_wait: share of theirs.
-        gateway: share of the time that its thread is at work.
-        link: share of the time that weights leave over the link.
+        lag: mean number of updates by which a step's policy was behind when it was accepted.
+        learner_waits: share of the learner's time in which it waits.
+        workers_wait: share of the workers' time in which they wait.
+        gateway: share of the time in which its thread is at work.
+        link: share of the time in which weights are sent over the link.
     """
 
     updates: float
@@ -89,9 +89,9 @@ class Worker:
 
     id: int
     granted: int = 0
-    """Steps that the gateway lets it take,"""
+    """Steps that the gateway has granted it so far."""
     credit: int = 0
-    """as it knows itself,"""
+    """Granted steps that it knows of."""
     taken: int = 0
     accepted: int = 0
     version: int = 0
@@ -112,7 +112,7 @@ class Batch:
 
 @dataclass
 class Tally:
-    """Sums since the beginning was left out."""
+    """Sums since the end of the warm-up."""
 
     began: float = 0.0
     updates: int = 0
@@ -127,7 +127,7 @@ class Tally:
     sojourn: float = 0.0
     """Seconds of all accepted batches, from sending to acceptance."""
     batch_seconds: float = 0.0
-    """The number of batches on their way, summed over time."""
+    """The number of batches on their way, integrated over time."""
 
 
 class Model:
@@ -153,7 +153,7 @@ class Model:
         self._turn()
 
     def run(self, seconds: float, warm_up: float = 0.0) -> Result:
-        """Goes on for a while, of which the beginning is left out."""
+        """Continues for `warm_up` seconds, which are left out, and then for `seconds`."""
         self._until(self.now + warm_up)
         self.tally = Tally(began=self.now)
         self._until(self.now + seconds)
@@ -182,7 +182,7 @@ class Model:
         return mean * (1 + self.setting.jitter * self._random.uniform(-1, 1))
 
     def _count(self, change: int) -> None:
-        """Counts batches on their way over time."""
+        """Integrates the number of batches on their way over time, and changes it."""
         self.tally.batch_seconds += self.on_their_way * (
             self.now - max(self._counted_at, self.tally.began)
         )
@@ -267,7 +267,7 @@ class Model:
         return math.ceil((self.updates + 1 + self.setting.slack) / self.setting.utd_ratio)
 
     def _grant(self, told: set[Worker]) -> None:
-        """Spreads credit as the roster does; who has sent is told with the ACK."""
+        """Distributes credit as the roster does; workers that have sent learn it from the ACK."""
         self._grant_due, self._grant_at = False, self.now + GRANT_SECONDS
         room = self.allowed - self.granted
         if room > 0:
@@ -281,13 +281,13 @@ class Model:
                     self.granted += share
                     room -= share
                     told.add(worker)
-        # In the order of their ids, so that a seed is a run.
+        # In the order of their ids, so that a seed determines a run.
         for worker in sorted(told, key=lambda each: each.id):
             credit = worker.granted
             self._after(self.setting.latency, lambda w=worker, c=credit: self._told(w, c))
 
     def _spread(self, version: int) -> None:
-        """Sends weights to each worker; who has two to read is left out."""
+        """Sends weights to each worker, except those that still have two to read."""
         for worker in self.workers:
             if worker.queued < QUEUED_WEIGHTS:
                 worker.queued += 1

@@ -2,10 +2,10 @@
 
     python benchmarks/seeds.py [--seeds 2] [--precisions float32 bf16] [--updates 4000]
 
-It generates a small umaze set and pretrains on it as `iqlft pretrain` does. A speed is the median
-over the rows of `metrics.jsonl`, the first ones left out, summed over the seeds. The contenders
-alternate, `--rounds` times, and a ratio is the median of those of neighbours. All have one thread.
-The aim is 1.8 times one seed's speed with two seeds on two cores.
+It generates a small umaze dataset and pretrains on it as `iqlft pretrain` does. A speed is the
+median over the rows of `metrics.jsonl`, without the first ones, summed over the seeds. The
+contenders alternate, `--rounds` times, and a ratio is the median over the rounds. All have one
+thread. The aim is 1.8 times one seed's speed with two seeds on two cores.
 """
 
 import dataclasses
@@ -28,13 +28,13 @@ LEFT_OUT = 3
 
 
 def speed(run: Path) -> float:
-    """Updates per second of a run, from when all seeds are at work."""
+    """Updates per second of a run, once all seeds are at work."""
     rows = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     return statistics.median([row["updates_per_second"] for row in rows][LEFT_OUT:])
 
 
 def seed_updates_per_second(config: PretrainConfig) -> float:
-    """Of all seeds together."""
+    """Updates per second of all seeds together."""
     with tempfile.TemporaryDirectory() as runs:
         return sum(map(speed, pretrain(dataclasses.replace(config, runs=Path(runs)))))
 

@@ -1,4 +1,4 @@
-"""Calls per second; needs nothing but Python, for it also runs where iqlft is not installed."""
+"""Calls per second; needs nothing but Python, because it also runs where iqlft is not installed."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ def rate(
     clock: Callable[[], float] = time.perf_counter,
     settle: Callable[[], object] = lambda: None,
 ) -> float:
-    """Calls per second over about so many seconds; `settle` waits for what they left under way."""
+    """Calls per second over about `seconds`; `settle` waits for work that is still under way."""
     count, began = 0, clock()
     while clock() - began < seconds:
         action()

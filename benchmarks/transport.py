@@ -4,7 +4,7 @@
 
 Throughput, cost and latency come from synthetic workers (`tests/synthetic_worker.py`): processes
 with the real sockets, session and loop that make whole batches at once. The overhead of a real
-worker is measured in AntMaze against a bare loop that takes the very same steps; blocks of the two
+worker is measured in AntMaze against a bare loop that takes the same steps; blocks of the two
 alternate, so that a drifting machine slows both.
 """
 
@@ -99,7 +99,7 @@ def cpu(options: argparse.Namespace) -> Rows:
 def arrivals(
     gateway: Gateway, num_workers: int, version: int, credit: Iterator[int]
 ) -> list[float]:
-    """When weights of a version came to each worker, on the monotonic clock."""
+    """When weights of a version reached each worker, on the monotonic clock."""
     came: dict[float, float] = {}
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len(came) < num_workers and time.monotonic() < deadline:
@@ -115,7 +115,7 @@ def broadcast(options: argparse.Namespace) -> Rows:
     yield "workers", "they", "who", "median", "95 %", "max"
     num_workers = max(options.workers)
     seconds_per_step = num_workers / STEADY_PER_SECOND
-    # Those that wait are given one step each whenever they are asked when their weights came.
+    # Waiting workers get one step each at every look, which reports when their weights came.
     waiting = itertools.count(num_workers, num_workers)
     for name, credit in (("wait", waiting), ("step", itertools.repeat(UNLIMITED))):
         rounds = []
@@ -146,7 +146,7 @@ def bare_steps(environment: Environment, actor: GaussianActor) -> Iterator[None]
 
 
 def bare_loop(connection: Connection) -> None:
-    """Takes as many steps as it is told, and answers how many seconds they took; ends at 0."""
+    """Receives numbers of steps, takes them, and sends the seconds they took; ends at 0."""
     steps = bare_steps(Environment(ANTMAZE), GaussianActor(weights(0)))
     while count := connection.recv():
         began = time.perf_counter()
@@ -196,7 +196,7 @@ def overhead(options: argparse.Namespace) -> Rows:
 
 
 def resident_mebibytes() -> float:
-    """Memory of this process, in which the gateway is."""
+    """Memory of this process, which includes the gateway."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize() / 2**20
 
@@ -213,7 +213,7 @@ def soak(options: argparse.Namespace) -> Rows:
                 transitions += receive_for(gateway, PUBLISH_SECONDS).transitions
                 version += 1
                 gateway.publish(weights(version))
-                # A learner asks for these too.
+                # A real learner calls these too.
                 gateway.worker_status()
                 gateway.training_episodes()
             yield f"{minutes:g}", f"{resident_mebibytes():.1f}", f"{transitions:,}", str(version)

@@ -2,8 +2,8 @@
 
     python benchmarks/update_parts.py
 
-Every part is timed where it runs, inside whole updates: on its own it would find its tensors in the
-processor's cache, and be faster than it is.
+Every part is timed inside whole updates: on its own it would find its tensors in the processor's
+cache, and be faster.
 """
 
 import functools

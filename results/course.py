@@ -1,7 +1,7 @@
-"""Prints how runs proceed beside CORL's: `python results/course.py FOLDER`, which holds runs.
+"""Prints runs' evaluations beside CORL's: `python results/course.py FOLDER`, which holds runs.
 
-Rows are evaluations, every 50k updates and then every 50k environment steps, empty where there was
-none. CORL's four seeds come from its public logs (`corl.csv`).
+Rows are evaluations, every 50k updates and then every 50k environment steps; a cell without one is
+empty. CORL's four seeds come from its public logs (`corl.csv`).
 """
 
 import csv
@@ -21,7 +21,11 @@ Course = dict[tuple[str, str, int], list[float]]
 
 
 def ours(folder: Path) -> Course:
-    """The course of a folder's runs, of which each task has one kind."""
+    """The course of a folder's runs.
+
+    Raises:
+        ValueError: a task has several series.
+    """
     groups = group_runs(map(read_run, find_runs(folder)))
     if len({group.task for group in groups}) < len(groups):
         raise ValueError("A task has several series of runs; the table has a place for one.")
@@ -45,7 +49,7 @@ def corl() -> Course:
 
 
 def span(values: list[float]) -> str:
-    """Least and greatest seed, one number where they agree, nothing without any."""
+    """Lowest and highest value, `85 to 97`; one number where they agree, nothing without any."""
     texts = (
         list(dict.fromkeys(f"{each:.0f}" for each in (min(values), max(values)))) if values else []
     )

@@ -1,10 +1,10 @@
 """Keeps what figures and tables need of runs: `python results/keep.py FOLDER RUN[=NAME]...`.
 
-Of each run `FOLDER/<task>/<run>` holds config.yaml, curves.csv, evaluations.csv and meta.json
-afterwards, and what `iqlft report` draws its diagnostics of: metrics.jsonl and episodes.csv
-thinned, the newest policy, and where in a maze its new transitions were; under 1 MB, and without
-the names and paths of the machine that it ran on. `=NAME` tells apart what was run under one name:
-it is kept as `NAME-s<seed>`, of the variant NAME.
+Each run's config.yaml, curves.csv, evaluations.csv and meta.json are copied to
+`FOLDER/<task>/<run>`, with what `iqlft report` draws diagnostics from: thinned metrics.jsonl and
+episodes.csv, the newest policy, and where in a maze its new transitions were; under 1 MB, and
+without the names and paths of the machine that it ran on. `=NAME` distinguishes runs of the same
+name: such a run is kept as `NAME-s<seed>`, with NAME as its variant.
 """
 
 import json
@@ -27,11 +27,11 @@ from iqlft.training.new_transitions import SURVEY, survey_new
 
 Row = TypeVar("Row")
 MAX_BYTES = 1_000_000
-"""Of what is kept of a run."""
+"""Most bytes kept of a run, visits aside."""
 ROWS = 200
-"""Rows that are kept of a phase's metrics, and five times as many of the training episodes."""
+"""Rows kept of each phase's metrics; five times as many are kept of the training episodes."""
 DIGITS = 5
-"""Significant ones of a figure in the metrics."""
+"""Significant digits of a number in the metrics."""
 PRIVATE = ("host", "keys", "port")
 """Settings and flags that say where a learner could be reached."""
 PATH = re.compile(r"(?<![\w.:/])(?:/|~|\.\./)[\w.~/-]+|file:\S+")
@@ -41,7 +41,7 @@ def keep(folder: Path, run: Path, name: str = "") -> Path:
     """Copies a run's small files, and returns where they are.
 
     Raises:
-        ValueError: a path of the machine would be copied, or too much; then nothing is.
+        ValueError: a path of the machine, or too much, would be copied; then nothing is.
     """
     run = run.resolve()
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
@@ -50,7 +50,7 @@ def keep(folder: Path, run: Path, name: str = "") -> Path:
         for private in PRIVATE:
             settings.pop(private, None)
     meta = json.loads((run / "meta.json").read_text(encoding="utf-8"))
-    for seal in ("digest", "files", "port"):  # They are other files from here on, of no learner.
+    for seal in ("digest", "files", "port"):  # The copies differ, and have no learner.
         meta.pop(seal, None)
     if name:
         meta["variant"] = name
@@ -81,9 +81,9 @@ def keep(folder: Path, run: Path, name: str = "") -> Path:
 
 
 def _history(run: Path) -> dict[str, str]:
-    """Evaluation episodes, and metrics and training episodes thinned.
+    """Evaluation episodes, and thinned metrics and training episodes, by file.
 
-    Without incidents, whose sentences name machines.
+    Incidents, whose sentences name machines, are left out.
     """
     texts = {}
     if (run / METRICS).is_file():
@@ -100,7 +100,7 @@ def _history(run: Path) -> dict[str, str]:
 
 
 def _thinned(rows: Sequence[Row], count: int) -> Iterator[Row]:
-    """At most so many of the rows, equally far apart, with the first and the last."""
+    """At most `count` of the rows, evenly spaced, with the first and the last."""
     spread = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)
     return (rows[index] for index in np.unique(spread))
 
@@ -114,7 +114,7 @@ def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _keep_visits(run: Path, kept: Path) -> None:
-    """The survey of the new transitions without its sample, which is too large."""
+    """Keeps the survey of the new transitions without its sample, which is too large."""
     if not ((run / JOURNAL).is_file() or (run / SURVEY).is_file()):
         return
     policy = load_policy(run)
@@ -127,7 +127,7 @@ def _keep_visits(run: Path, kept: Path) -> None:
 
 
 def _cleared(meta: dict[str, Any]) -> dict[str, Any]:
-    """The same without the names of machines, and the program by its name alone."""
+    """`meta` without names of machines and private flags, and with the program as `iqlft`."""
     cleared = {
         key: _cleared(each) if isinstance(each, dict) else each
         for key, each in meta.items()

@@ -1,9 +1,9 @@
 """Brings the page of results up to date: `python results/page.py [RUN...]`.
 
-It keeps the small files of the runs that are named in `results/runs` (`keep.py`). Then of all runs
-kept there it draws `before_after.png`, writes `table.md` and `course.md`, and writes the part of
-`README.md` between two comments anew: the figure, and the table of the six tasks, each with the
-steps that it has reached. Runs may be unfinished; name them again when they are further.
+It keeps the small files of the named runs in `results/runs` (`keep.py`). Then, from all runs kept
+there, it draws `before_after.png`, writes `table.md` and `course.md`, and rewrites the part of
+`README.md` between two comments: the figure, and the table of the six tasks, each with the steps
+that it has reached. Runs may be unfinished; name them again when they are further.
 """
 
 import json
@@ -26,7 +26,7 @@ VERSION = "-v1"
 """Version of the datasets whose runs the page shows."""
 BEGIN, END = "<!-- from here: python results/page.py -->", "<!-- to here -->"
 LENGTH = 1_000_000
-"""Updates and environment steps of a finished row."""
+"""Updates, and environment steps, of a finished run."""
 
 
 def read_runs(folder: Path) -> list[RunCurve]:
@@ -46,14 +46,14 @@ def read_runs(folder: Path) -> list[RunCurve]:
 
 
 def page(text: str, runs: Sequence[RunCurve]) -> str:
-    """The text of `README.md` with its made part as the runs are."""
+    """The text of `README.md` with its generated part up to date."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return before + "\n".join([BEGIN, *made(runs), END]) + after
 
 
 def made(runs: Sequence[RunCurve]) -> Iterator[str]:
-    """The lines of the made part."""
+    """The lines of the generated part."""
     if runs:
         yield "![Success over offline updates and environment steps](before_after.png)"
     else:
@@ -70,7 +70,7 @@ def table(runs: Sequence[RunCurve]) -> Iterator[str]:
     """The lines of the table: a row per published task, whatever it has reached.
 
     Raises:
-        ValueError: a task has runs on several sets.
+        ValueError: a task has runs on several datasets.
     """
     groups = group_runs(runs) if runs else []
     found = {group.task: group for group in groups}
@@ -96,7 +96,7 @@ def table(runs: Sequence[RunCurve]) -> Iterator[str]:
 
 
 def reached(runs: Sequence[RunCurve]) -> str:
-    """`1M + 1M`, or what the seed that is least far has of it: `1M + 250k of 1M`."""
+    """`1M + 1M`, or how far the seeds have come at least: `1M + 250k of 1M`."""
     updates = min(run.offline[-1].updates if run.offline else 0 for run in runs)
     steps = min(run.rows[-1].env_steps for run in runs)
     counts = [

@@ -1,9 +1,9 @@
 """The table of what a switch costs: `python results/switch.py FOLDER > FOLDER/table.md`.
 
-For each run in FOLDER that was fine-tuned: its last evaluation before, the lowest of the first
-online ones, the change between the two with Newcombe's interval over the episodes (paired by their
-seeds where the run has kept them), the last evaluation, and what that took in environment steps,
-updates and minutes.
+For each run in FOLDER that was fine-tuned: its last evaluation before fine-tuning, the lowest of
+the first online ones, the change between the two with Newcombe's interval over the episodes (paired
+by seed where the run has kept them), its last evaluation, and the environment steps, updates and
+minutes until then.
 """
 
 import sys
@@ -17,7 +17,7 @@ from iqlft.runs.curves import RunCurve, common_metric, find_runs, read_run
 from iqlft.runs.scores import Score
 
 FIRST_STEPS = 15_000
-"""Environment steps after the switch in which the lowest evaluation is looked for."""
+"""Environment steps after the switch within which the lowest evaluation is taken."""
 COLUMNS = (
     "task",
     "run",
@@ -37,7 +37,7 @@ def success(score: Score) -> Estimate:
 
 
 def drop(run: RunCurve, before: Score, lowest: Score) -> Estimate:
-    """The change in points, paired by the seeds of the episodes where they are known."""
+    """The change in points, paired by the seeds of the episodes where these are known."""
     pairs = run.paired_successes(before, lowest)
     correlation = paired_correlation(*zip(*pairs, strict=True)) if pairs else 0.0
     return newcombe_difference(success(before), success(lowest), correlation)

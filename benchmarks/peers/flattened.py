@@ -1,4 +1,4 @@
-"""A peer's networks as vectors, for those in PyTorch."""
+"""The networks of a peer in PyTorch as vectors."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from torch.nn.utils import parameters_to_vector
 
 
 def flattened(**networks: nn.Module) -> Callable[[], dict[str, torch.Tensor]]:
-    """What returns the parameters of each network, as they are when it is called."""
+    """A function that returns the current parameters of each network."""
     return lambda: {
         name: parameters_to_vector(network.parameters()).detach()
         for name, network in networks.items()

@@ -3,7 +3,7 @@
 iqlft_iql.py float32|bf16
 """
 
-# First, for it sets what OpenMP reads when torch is loaded.
+# First, because it sets what OpenMP reads when torch is loaded.
 import iqlft  # noqa: F401  # isort: skip
 
 import argparse
@@ -18,7 +18,7 @@ from iqlft.nn.networks import Network
 
 
 def load(network: Network, *perceptrons: peer.Layers) -> None:
-    """Loads the layers of a member's perceptrons."""
+    """Loads layers into a network's MLPs."""
     mlp = network.mlp
     for index, layers in enumerate(perceptrons):
         for weight, bias, arrays in zip(mlp.weights, mlp.biases, layers, strict=True):

@@ -24,8 +24,8 @@ class Steps:
     """Environment steps that workers take while they are measured, and no others.
 
     Args:
-        gateway: with workers.
-        count: of workers.
+        gateway: the gateway of the workers.
+        count: number of workers.
     """
 
     def __init__(self, gateway: Gateway, count: int) -> None:
@@ -33,7 +33,7 @@ class Steps:
         self._received = self._allowed = 0
 
     def start(self) -> None:
-        """Returns when workers have come and are at rest again."""
+        """Waits until the workers have come, taken their first steps, and are at rest again."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self._received < self._ahead:
             self._allow()
@@ -43,7 +43,7 @@ class Steps:
         self._rest()
 
     def measure(self, seconds: float) -> float:
-        """Environment steps per second over so long; afterwards the workers come to rest."""
+        """Environment steps per second over `seconds`; afterwards the workers come to rest."""
         first, began = self._received, time.perf_counter()
         while time.perf_counter() - began < seconds:
             self._allow()

@@ -1,4 +1,4 @@
-"""IQL as JAX-CORL has it, in our words: eight updates, sampling included, in each jitted call."""
+"""IQL as in JAX-CORL, written anew: eight updates, sampling included, in each jitted call."""
 
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ State = dict[str, Any]
 
 
 class MLP(linen.Module):
-    """A perceptron with two hidden layers."""
+    """An MLP with two hidden layers."""
 
     outputs: int
 
@@ -40,7 +40,7 @@ class Critics(linen.Module):
 
 
 class Actor(linen.Module):
-    """A Gaussian with a state-independent standard deviation and a mean within tanh."""
+    """A Gaussian with a state-independent standard deviation and a tanh mean."""
 
     @linen.compact
     def __call__(self, observations: jax.Array, actions: jax.Array) -> jax.Array:

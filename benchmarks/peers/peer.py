@@ -1,7 +1,7 @@
-"""What all peers share: the data, the first weights, and how `peers.py` is answered.
+"""What all peers share: the data, the first weights, and the protocol with `peers.py`.
 
-It runs in every environment, so it needs NumPy alone. A peer writes a line of JSON when it is
-ready, and then for every number of seconds that it reads one with its rate over that time.
+It runs in every environment, so it needs only NumPy. A peer writes a line of JSON when it is ready,
+and then one with its rate for every number of seconds that it reads.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ class Data(NamedTuple):
 
 
 def random_data(size: int = 100_000) -> Data:
-    """Random transitions that never end, each observation the next one of the transition before."""
+    """Random transitions that never end, each starting where the one before it led."""
     rng = np.random.default_rng(0)
     observations = rng.standard_normal((size, OBSERVATION_DIM), np.float32)
     return Data(
@@ -48,7 +48,7 @@ def random_data(size: int = 100_000) -> Data:
 
 
 def first_weights() -> dict[str, Layers]:
-    """The same first weights `(in, out)` and biases for all who can load them, by network."""
+    """First weights `(in, out)` and biases by network, the same for all peers that load them."""
     rng = np.random.default_rng(1)
 
     def layers(inputs: int, outputs: int) -> Layers:
@@ -71,11 +71,11 @@ class Learner(NamedTuple):
     """An IQL update, its replay included.
 
     Attributes:
-        update: samples and learns, `updates_per_call` times; the last losses.
-        parameters: arrays of each network, by any names.
-        first_losses: losses of one update with `first_weights` on the first batch of the data, by
-            the names `value`, `actor` and `critic`; None where they cannot be had.
-        updates_per_call: see above.
+        update: samples and learns, `updates_per_call` times; returns the last losses.
+        parameters: returns arrays of each network, by any names.
+        first_losses: returns the losses of one update with `first_weights` on the first batch of
+            the data, named `value`, `actor` and `critic`; None where they cannot be had.
+        updates_per_call: number of updates in a call of `update`.
     """
 
     update: Callable[[], Mapping[str, Any]]
@@ -88,8 +88,8 @@ def serve_learner(build: Callable[[], Learner], *packages: str) -> None:
     """Measures a learner's updates per second, on as many cores as it may have threads.
 
     Args:
-        build: the learner; called when cores are chosen.
-        packages: whose versions are told.
+        build: makes the learner; called after the cores have been chosen.
+        packages: packages whose versions are reported.
     """
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[: int(os.environ["PEER_COUNT"])])
@@ -106,13 +106,13 @@ def serve_learner(build: Callable[[], Learner], *packages: str) -> None:
 
 
 def serve_steps(steps_per_second: Callable[[float], float], *packages: str) -> None:
-    """Measures environment steps per second; the argument takes the seconds."""
+    """Measures environment steps per second, by a function of the seconds to measure."""
     with _answering() as answers:
         _serve(answers, steps_per_second, packages, {})
 
 
 def _check(learner: Learner) -> None:
-    """Warms up, and sees that every network learns and that losses are finite."""
+    """Warms up, and checks that every network learns and that losses are finite."""
     before = {name: np.array(each) for name, each in learner.parameters().items()}
     losses: Mapping[str, float] = {}
     for _ in range(WARM_UPDATES // learner.updates_per_call):
@@ -130,7 +130,7 @@ def _floats(losses: Mapping[str, Any]) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _answering() -> Iterator[TextIO]:
-    """The standard output; what libraries print goes to the error output meanwhile."""
+    """Standard output for answers; what libraries print goes to standard error meanwhile."""
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)
         yield answers

@@ -1,6 +1,6 @@
 """IQL of rlox, its replay included.
 
-Its actor learns a mean alone, by a weighted squared error.
+Its actor learns only a mean, by a weighted squared error.
 """
 
 import peer

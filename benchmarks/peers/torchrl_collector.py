@@ -13,7 +13,7 @@ from torchrl.envs import EnvBase, GymWrapper
 from torchrl.modules import MLP, ProbabilisticActor, TanhNormal
 
 FRAMES = 256
-"""Of a batch."""
+"""Environment steps in a batch."""
 
 
 def environment() -> EnvBase:
@@ -22,7 +22,7 @@ def environment() -> EnvBase:
 
 
 def make_policy() -> ProbabilisticActor:
-    """A Gaussian within tanh."""
+    """A tanh-squashed Gaussian."""
     mean = MLP(OBSERVATION_DIM, ACTION_DIM, num_cells=[HIDDEN, HIDDEN], activation_class=nn.ReLU)
     gaussian = nn.Sequential(mean, AddStateIndependentNormalScale(ACTION_DIM))
     return ProbabilisticActor(

@@ -15,7 +15,7 @@ LOSSES = {"value": "loss_value", "actor": "loss_actor", "critic": "loss_qvalue"}
 
 
 def perceptron(inputs: int, outputs: int, layers: Layers) -> MLP:
-    """A perceptron with these weights."""
+    """An MLP with these weights."""
     made = MLP(inputs, outputs, num_cells=[HIDDEN, HIDDEN], activation_class=nn.ReLU)
     linear = [module for module in made.modules() if isinstance(module, nn.Linear)]
     with torch.no_grad():

@@ -1,16 +1,16 @@
 """Advantage-weighted actor-critic (Nair, Gupta, Dalal, Levine, arXiv:2006.09359).
 
-The critics learn the value of the actor's own actions; the actor is drawn towards the data's
-actions, the more the better they are than one of its own:
+The critics evaluate the actor's own actions; the actor regresses onto the data's actions, each
+weighted by its advantage over an action of the actor:
 
     y = r + discount (1 - terminated) min Q_target(s', a'),  a' ~ pi(s')
     w = min(exp((min Q(s, a) - min Q(s, a_pi)) / lambda), 100),  a_pi ~ pi(s)
 
-The order is critics, actor, targets; the advantage is that of the critics just updated. Settings
+The order is critics, actor, targets; the advantage uses the critics just updated. Settings
 are those of CORL for AntMaze (docs/algorithm.md compares): lambda 0.1, three hidden layers of 256,
 a state-independent log_std within [-20, 2], a mean that is not squashed, and sampled actions
-clipped to [-1, 1]; observations standardised. CORL's runs of it end at 0 after fine-tuning on five
-of six AntMaze tasks.
+clipped to [-1, 1]; observations standardised. CORL's AWAC runs score 0 after fine-tuning on five of
+six AntMaze tasks.
 
 Shapes: M members (seeds), E critics, B batch, O observation, A action.
 """
@@ -88,7 +88,7 @@ class AWAC(Algorithm[AWACHyperparameters]):
         }
 
     def _sample(self, observations: Tensor) -> Tensor:
-        """Actions `(M, B, A)` of the actor, as a worker executes them."""
+        """Actions `(M, B, A)` drawn from the actor, clipped as workers execute them."""
         mean, log_std = self.actor(observations)
         noise = self.normal(mean.shape[1:])
         return (mean + log_std.exp() * noise).clamp(-1, 1)
@@ -101,5 +101,5 @@ class AWAC(Algorithm[AWACHyperparameters]):
 
     @property
     def clipped_advantage(self) -> float | None:
-        """Where exp(A / lambda) reaches its bound."""
+        """The A at which exp(A / lambda) reaches its bound; None if it does not grow with A."""
         return losses.clipped_advantage(self.hyperparameters.inverse_temperature)

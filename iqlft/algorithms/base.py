@@ -1,4 +1,4 @@
-"""What every loop, metric, checkpoint, report and export knows of an algorithm, and nothing else.
+"""The contract of an algorithm: all that loops, metrics, checkpoints, reports and exports know.
 
 Shapes: M members (seeds), E critics, B batch, O observation, A action.
 """
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 AnyHyperparameters = TypeVar("AnyHyperparameters", bound=Hyperparameters)
 AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 Metrics = dict[str, Tensor | Callable[[], Tensor]]
-"""Figures of an update, `(M, ...)` on the device, by names with a namespace such as `value/loss`.
+"""Metrics of an update, `(M, ...)` on the device, under namespaced names such as `value/loss`.
 
-A figure that takes arithmetic of its own is a function: it is called when somebody looks."""
+A metric that costs extra arithmetic is a function, called only when the metrics are read."""
 
 
 class Batch(NamedTuple):
@@ -44,7 +44,7 @@ class Batch(NamedTuple):
         next_observations: `(M, B, O)`.
         terminated: `(M, B)`, 0 or 1.
         returns_to_go: `(M, B)`, the discounted rewards from a transition to the end of its episode,
-            -inf while that is under way; None where the algorithm does not need them.
+            -inf while the episode is under way; None where the algorithm does not need them.
     """
 
     observations: Tensor
@@ -55,7 +55,7 @@ class Batch(NamedTuple):
     returns_to_go: Tensor | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        """The batch with a function of each of its tensors."""
+        """The batch with a function applied to each of its tensors."""
         mapped = Batch(*map(function, self[:5]))
         if self.returns_to_go is None:
             return mapped
@@ -63,14 +63,14 @@ class Batch(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """What an algorithm must know of its data.
+    """What an algorithm needs to know about its data.
 
     Attributes:
         observation_dim: O.
         action_dim: A.
         observation_mean: `(O,)` subtracted from observations; None: not normalised.
         observation_std: `(O,)` that divides them.
-        num_updates: in which a schedule of pretraining ends; None where there is no such number.
+        num_updates: length of pretraining, over which schedules run; None where it is not fixed.
     """
 
     observation_dim: int
@@ -84,7 +84,7 @@ class Selection(NamedTuple):
     """A part of a dataset.
 
     Attributes:
-        places: of its rows, `(n,)` int64.
+        places: indices of its rows, `(n,)` int64.
         note: what was chosen, for the user.
     """
 
@@ -95,30 +95,31 @@ class Selection(NamedTuple):
 class Algorithm(ABC, Generic[AnyHyperparameters]):
     """The parameters of M members and the update that trains them.
 
-    A subclass registers its networks with `learned` and `target` in its `__init__`; the base class
-    knows from that what a checkpoint holds.
+    A subclass registers its networks with `learned` and `target` in its `__init__`, which tells the
+    base class what a checkpoint holds.
 
     Args:
         spec: of the data.
         hyperparameters: the algorithm's own.
-        seeds: one per member, of its initial weights and random draws, whatever is stacked with it.
+        seeds: one per member, for its initial weights and random draws, which do not depend on the
+            other members.
         device: where the parameters live.
-        dtype: of parameters and losses; float64 serves the parity tests.
+        dtype: of parameters and losses; float64 is for the parity tests.
         hidden_dtype: arithmetic of the hidden layers, see `StackedMLP`.
 
     Attributes:
         hyperparameters: see above.
         num_members: M.
         hidden_dtype: see above.
-        updates: made so far.
+        updates: number of updates so far.
         online: whether fine-tuning has begun.
         actor: the policy.
     """
 
     batches_per_update = 1
-    """How many batches an update takes, side by side in one."""
+    """How many batches an update takes, as one batch that many times as large."""
     needs_returns = False
-    """Whether batches are to have returns to go, by the hyperparameter `discount`."""
+    """Whether batches need `returns_to_go`, discounted by the hyperparameter `discount`."""
     draws = False
     """Whether updates draw from the members' random streams, which a checkpoint then holds."""
     actor: Actor
@@ -138,7 +139,7 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
         self.updates, self.online = 0, False
         self.hidden_sizes = [hyperparameters.hidden_size] * hyperparameters.hidden_layers
         self._dtype, self._device = dtype, device
-        # On the CPU wherever the parameters are, so that a checkpoint continues on any device.
+        # On the CPU whatever the parameters' device, so that a checkpoint resumes on any device.
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self._networks: dict[str, Network] = {}
         self._optimizers: dict[str, Adam] = {}
@@ -147,7 +148,7 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
         std = torch.ones(spec.observation_dim) if std is None else std
         self.observation_mean, self.observation_std = mean.to(device, dtype), std.to(device, dtype)
         self._returns = [(-math.inf, math.inf)] * len(seeds)
-        # `(2, M, 1)`: a tensor, so that an update that was recorded follows it.
+        # `(2, M, 1)`: a tensor, so that an update recorded as a graph reads the current bounds.
         self._return_bounds = torch.tensor(self._returns, device=device, dtype=dtype).T.unsqueeze(2)
 
     # -- what a subclass builds with ---------------------------------------------------------
@@ -162,7 +163,7 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
         hidden_sizes: Sequence[int] | None = None,
         output_gain: float = GAIN,
     ) -> StackedMLP:
-        """`copies` MLPs for each member, from its random stream.
+        """`copies` MLPs for each member, initialised from its random stream.
 
         Args:
             inputs: width of the input.
@@ -191,7 +192,7 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
         return network
 
     def target(self, name: str, network: AnyNetwork) -> AnyNetwork:
-        """Registers a copy of a network that will follow it."""
+        """Registers a copy of a network as its target network."""
         made = copy.deepcopy(network)
         self._networks[name] = made
         return made
@@ -209,17 +210,17 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
 
     @property
     def clips_targets(self) -> bool:
-        """Whether the critics' targets are kept among the possible returns."""
+        """Whether the critics' targets are clipped to the possible returns."""
         return getattr(self.hyperparameters, "clip_targets", False)
 
     def set_possible_returns(self, least: float, greatest: float, member: int = 0) -> None:
-        """Says between which returns lie; to be called before an update when that has changed."""
+        """Sets the bounds of possible returns; due before an update whenever they have changed."""
         if self._returns[member] != (least, greatest):
             self._returns[member] = least, greatest
             self._return_bounds[:, member, 0] = self._return_bounds.new_tensor([least, greatest])
 
     def clipped(self, targets: Tensor) -> Tensor:
-        """The critics' targets `(M, B)`, kept among the possible returns if that is wanted."""
+        """The critics' targets `(M, B)`, clipped to the possible returns if `clips_targets`."""
         return targets.clamp(*self._return_bounds) if self.clips_targets else targets
 
     def normal(self, shape: Sequence[int]) -> Tensor:
@@ -242,7 +243,7 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
             batch: B transitions per member; observations as the environment gives them.
 
         Returns:
-            What is logged; a loss, whose key ends in `loss`, must be finite.
+            The metrics to log; those whose keys end in `loss` must be finite.
         """
 
     def q_values(self, observations: Tensor, actions: Tensor) -> Tensor | None:
@@ -262,30 +263,30 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
 
     @property
     def clipped_advantage(self) -> float | None:
-        """The advantage from which on a transition's weight is clipped; None where none is."""
+        """The advantage above which a transition's weight is clipped; None where none is."""
         return None
 
     @property
     def discount(self) -> float | None:
-        """Discount of the returns that Q estimates; None where nothing does."""
+        """Discount of the returns that Q estimates; None where nothing estimates returns."""
         discount: float | None = getattr(self.hyperparameters, "discount", None)
         return discount
 
     def is_uniform(self, *, online: bool) -> bool:
-        """Whether every update is the same operations, so that it can be recorded and repeated.
+        """Whether all updates run the same operations, so that one can be recorded and repeated.
 
         Args:
-            online: asks about fine-tuning, else about pretraining.
+            online: whether the question is about fine-tuning, else about pretraining.
         """
         del online
         return not self.draws
 
     def begin_online(self) -> None:
-        """The switch from pretraining to fine-tuning, once in a run's life."""
+        """Switches from pretraining to fine-tuning; called once in a run's life."""
         self.online = True
 
     def select(self, rows: Tensor, layout: RowLayout) -> Selection | None:
-        """The part of the dataset that it learns from; None for all of it.
+        """The part of the dataset that the algorithm learns from; None for all of it.
 
         Args:
             rows: `(N, width)`, episode by episode.
@@ -307,7 +308,7 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
     def state(self, member: int = 0) -> dict[str, Tensor]:
         """Every tensor that a member's next update depends on: parameters, moments, random stream.
 
-        It does not depend on which members are stacked with it.
+        The state does not depend on which members are stacked with this one.
         """
         state = {key: tensor.detach().clone() for key, tensor in self._tensors(member).items()}
         if self.draws:
@@ -322,13 +323,13 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
         """Restores `state()`.
 
         Args:
-            state: of a member.
-            member: to restore.
-            optimizers: whether their moments are restored too; who only looks needs none.
+            state: what `state()` returned for some member.
+            member: the member to restore it into.
+            optimizers: whether to restore Adam's moments too; only further updates need them.
 
         Raises:
             KeyError: a tensor is missing.
-            RuntimeError: a tensor's shape does not fit these networks. Nothing is restored then.
+            RuntimeError: a tensor's shape does not fit these networks; nothing has been restored.
         """
         mine = {
             key: tensor
@@ -351,14 +352,17 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
 
     @torch.no_grad()
     def carry_over(self, before: Algorithm[Any]) -> list[str]:
-        """Takes over what fits of another algorithm with the same members, at the switch to this.
+        """Takes over the networks that fit from another algorithm with the same members.
 
-        A network fits where the other has one of its name that is of its kind and its shape. Of an
-        actor of another kind what it does in evaluations may fit.
+        A network fits if the other algorithm has one of the same name, kind and shape; Adam's
+        moments come with it. From an actor of another kind the mean may fit (`Actor.take_mean`).
+
+        Args:
+            before: the algorithm that has learned until now.
 
         Returns:
-            The names of the networks that were taken over, `mean` for the actor's mean alone; the
-            others are as they began.
+            The names of the networks taken over, `mean` for the actor's mean alone; the others keep
+            their initial weights.
         """
         fitting = [
             name
@@ -382,12 +386,12 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
         return fitting
 
     def reset_optimizers(self) -> None:
-        """Has Adam begin anew, with moments of zero."""
+        """Restarts Adam, with moments and step counts of zero."""
         for optimizer in self._optimizers.values():
             optimizer.reset()
 
     def _tensors(self, member: int) -> dict[str, Tensor]:
-        """Views of a member's parameters and moments, by the names that a checkpoint has."""
+        """Views of a member's parameters and moments, by their names in a checkpoint."""
         tensors = {
             f"{name}.{key}": tensor
             for name, network in self._networks.items()
@@ -403,7 +407,7 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
         return parts | steps
 
     def extra_tensors(self) -> dict[str, Tensor]:
-        """Further tensors `(M, ...)` of a checkpoint, by name."""
+        """Further tensors `(M, ...)` to keep in a checkpoint, by name."""
         return {}
 
 
@@ -419,7 +423,7 @@ def algorithm_class(name: str) -> type[Algorithm[Any]]:
 
 
 def reduce(metrics: Metrics) -> list[dict[str, float]]:
-    """The means of an update's figures per member; reads from the device, so call it rarely."""
+    """The mean of each metric of an update, per member; waits for the device, so call it rarely."""
     tensors = [each() if callable(each) else each for each in metrics.values()]
     columns = [each.detach().double().reshape(len(each), -1).mean(-1) for each in tensors]
     return [dict(zip(metrics, row, strict=True)) for row in torch.stack(columns, -1).tolist()]

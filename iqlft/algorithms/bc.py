@@ -1,10 +1,10 @@
 """Behaviour cloning, of all episodes of a dataset or of the best of them (10%BC).
 
-The actor is IQL's, trained by log-likelihood alone. A tenth of the episodes, the best by return, is
-what Chen et al. (Decision Transformer, arXiv:2106.01345) and IQL's table call 10%BC. An episode's
-return is the sum of its rewards as the task reads them, undiscounted unless told otherwise. Where
-episodes are equally good, those that come first are taken, so that the share is kept; where all
-are, they are all taken, for then there is nothing to choose by.
+The actor is IQL's, trained by log-likelihood alone. Cloning the tenth of the episodes with the
+highest returns is what Chen et al. (Decision Transformer, arXiv:2106.01345) and IQL's table call
+10%BC. An episode's return is the sum of its rewards after the task's reward transform, undiscounted
+unless `best_discount` is set. Of equally good episodes at the border the first ones are taken, so
+that the share is kept; if all episodes are equally good, all are taken.
 
 Shapes: M members (seeds), B batch, O observation, A action.
 """
@@ -48,7 +48,7 @@ class BC(Algorithm[BCHyperparameters]):
         return {"actor/loss": loss, "actor/log_std": self.actor.log_std}
 
     def select(self, rows: Tensor, layout: RowLayout) -> Selection | None:
-        """The rows of the best episodes; all of them if no episode is better than another."""
+        """The rows of the best episodes, or all rows if all episodes are equally good."""
         share = self.hyperparameters.best_share
         if share == 1:
             return None
@@ -70,12 +70,12 @@ class BC(Algorithm[BCHyperparameters]):
 def episode_returns(
     rows: Tensor, layout: RowLayout, discount: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """To which episode rows belong, and what the episodes return from their beginning on.
+    """The episode that each row belongs to, and the return of each episode from its beginning.
 
     Args:
         rows: `(N, width)`, episode by episode.
         layout: where their fields stand.
-        discount: of rewards in the return.
+        discount: discount of the rewards in a return.
 
     Returns:
         The episode of each row `(N,)`, counted from 0, and the return of each episode `(K,)`, in

@@ -1,9 +1,9 @@
 """Cal-QL, calibrated Q-learning (Nakamoto et al., NeurIPS 2023, arXiv:2303.05479).
 
-CQL whose penalty pushes Q of the policy's actions down to the returns of the data and no further:
-in the penalty Q(s, a_i) is at least the return to go that was observed from s on, so that the
-values stay on the scale of real ones and fine-tuning need not learn it anew. Transitions of an
-episode that is still under way have no return yet, and are not calibrated.
+CQL whose penalty pushes Q of the policy's actions no further down than the returns of the data:
+the penalty replaces Q(s, a_i) by max(Q(s, a_i), return to go from s). Q thus stays on the scale of
+returns, and fine-tuning need not learn that scale again. Transitions of an episode still under way
+have no return yet and are not calibrated.
 
 Shapes: M members (seeds), E critics, B batch, N actions per state.
 """
@@ -29,7 +29,7 @@ class CalQL(CQL[CalQLHyperparameters]):
     needs_returns = True
 
     def calibrated(self, proposed: Tensor, batch: Batch) -> tuple[Tensor, Metrics]:
-        """With the policy's values raised to the returns to go, as far as they are known."""
+        """Raises the values of the policy's actions to the returns to go, where those are known."""
         assert batch.returns_to_go is not None
         returns = batch.returns_to_go[:, None, :, None]
         if self.online and not self.hyperparameters.calibrate_online:

@@ -1,10 +1,10 @@
 """Conservative Q-learning (Kumar, Zhou, Tucker, Levine, arXiv:2006.04779), on soft actor-critic.
 
-The critics' loss has a penalty, which pushes Q down where the policy would go and up on the data:
+The critics' loss has a penalty, which pushes Q down at proposed actions and up at the data's:
 
     alpha' w (log sum exp (Q(s, a_i) - log p(a_i)) - Q(s, a) - gap)
 
-with N actions a_i from each of the uniform distribution, pi(s) and pi(s'), weighted by their
+with weight w, and N actions a_i from each of the uniform distribution, pi(s) and pi(s'), of
 densities p. The multiplier alpha' is learned (`lagrange`), so that the difference tends to the
 target gap, or it is 1. Defaults are CORL's settings for AntMaze (docs/algorithm.md compares).
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Settings = TypeVar("Settings", bound=CQLHyperparameters)
 INITIAL_LOG_ALPHA_PRIME, ALPHA_PRIME_MAX = 1.0, 1e6
-"""Where the logarithm of the multiplier begins, and what the multiplier is at most (CORL)."""
+"""Initial logarithm of the multiplier, and upper bound of the multiplier (CORL)."""
 
 
 class CQL(SAC[Settings]):
@@ -70,7 +70,7 @@ class CQL(SAC[Settings]):
 
     @torch.no_grad()
     def proposals(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Actions `(M, B, 3N, A)`, uniform, of pi(s) and of pi(s'), and their log-densities."""
+        """Actions `(M, B, 3N, A)`, uniform, of pi(s) and of pi(s'); log-densities `(M, B, 3N)`."""
         size, count = batch.actions.shape[1], self.hyperparameters.sampled_actions
         uniform = self.uniform((size, count, self.spec.action_dim))
         own, own_log = self.actor.sample(
@@ -84,12 +84,12 @@ class CQL(SAC[Settings]):
         return torch.cat([uniform, own, following], 2), log_densities
 
     def calibrated(self, proposed: Tensor, batch: Batch) -> tuple[Tensor, Metrics]:
-        """The values `(M, E, B, 3N)` of proposed actions as the penalty takes them, and figures."""
+        """The values `(M, E, B, 3N)` of proposed actions that the penalty uses, and metrics."""
         del batch
         return proposed, {}
 
     def penalty_weight(self) -> Tensor:
-        """Alpha' w `(M, 1)`, with a gradient to the multiplier where it is learned."""
+        """The weight alpha' w `(M, 1)`, differentiable in the multiplier where that is learned."""
         h = self.hyperparameters
         if not h.lagrange:
             return torch.full_like(self.log_temperature(), h.penalty_weight).unsqueeze(-1)

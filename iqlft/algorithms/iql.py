@@ -3,8 +3,8 @@
 Where public implementations disagree, this one follows the authors' fine-tuning configuration: the
 advantage uses the minimum of both *target* critics and the value *after* its update; the critic
 loss is a mean over the batch and a sum over the two critics; log_std is clipped to [-5, 2]; the
-actor's learning rate is constant when fine-tuning follows; "inverse temperature" is the paper's
-beta, which others call temperature.
+actor's learning rate is constant when fine-tuning follows; `inverse_temperature` is the paper's
+beta, which other implementations call temperature.
 
 Shapes: M members (seeds), E critics, B batch, O observation, A action.
 """
@@ -31,10 +31,10 @@ NUM_CRITICS = 2
 
 
 class IQL(Algorithm[IQLHyperparameters]):
-    """Implicit Q-Learning: V is an expectile of Q over the data's actions, and no other are asked.
+    """Implicit Q-Learning: V is an expectile of Q over the data's actions; no others are queried.
 
-    The gradients are written out, which spares 13 % of an update on a CPU; a test holds them
-    against those of the losses.
+    The gradients are written out, which saves 13 % of an update on a CPU; a test compares them
+    with autograd's gradients of the losses.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
@@ -92,14 +92,14 @@ class IQL(Algorithm[IQLHyperparameters]):
         }
 
     def target_q(self, pairs: Tensor) -> Tensor:
-        """Q of normalised observations and actions side by side, `(M, B)`: clipped double Q.
+        """Clipped double Q `(M, B)` of `pairs`, normalised observations and actions side by side.
 
-        The minimum of both target critics, which does not overestimate actions.
+        The minimum of the two target critics counteracts overestimation.
         """
         return self.target_critic.forward(pairs).amin(1)
 
     def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Q as V and the actor learn from it."""
+        """Q as the losses of V and the actor use it, see `target_q`."""
         return self.target_q(torch.cat([self.normalize(observations), actions], -1))
 
     def values(self, observations: Tensor) -> Tensor:
@@ -108,11 +108,11 @@ class IQL(Algorithm[IQLHyperparameters]):
 
     @property
     def clipped_advantage(self) -> float | None:
-        """Where exp(beta A) reaches its bound; nowhere if it does not grow with A."""
+        """The A at which exp(beta A) reaches its bound; None if it does not grow with A."""
         return losses.clipped_advantage(self.hyperparameters.inverse_temperature)
 
     def is_uniform(self, *, online: bool) -> bool:
-        """Not with dropout, and not while a cosine changes the actor's learning rate."""
+        """False with dropout, and while a cosine changes the actor's learning rate."""
         constant = {"constant", "cosine"} if online else {"constant"}
         return not self.draws and self.hyperparameters.actor_schedule in constant
 
@@ -123,7 +123,7 @@ class IQL(Algorithm[IQLHyperparameters]):
             return h.learning_rate
         progress = self.updates / (self.spec.num_updates or 1)
         if h.actor_schedule == "cosine":
-            progress = min(1.0, progress)  # Past its end a cosine climbs back.
+            progress = min(1.0, progress)  # Beyond 1 the cosine would climb again.
         return h.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 

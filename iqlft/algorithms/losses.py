@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 ADVANTAGE_WEIGHT_MAX = 100.0
-"""Upper bound of the exponentiated advantage (the authors' code)."""
+"""Upper bound of the exponentiated advantage (the code of IQL's authors)."""
 
 
 def expectile_loss(difference: Tensor, expectile: float) -> Tensor:
-    """Asymmetric squared loss L_2^tau(u) (paper, eq. 5).
+    """Asymmetric squared loss L_2^tau(u) (IQL, eq. 5).
 
     Args:
         difference: u = Q(s, a) - V(s), `(M, B)`.
@@ -34,12 +34,12 @@ def expectile_weighted(difference: Tensor, expectile: float) -> Tensor:
 
 
 def advantage_weights(advantage: Tensor, inverse_temperature: float) -> Tensor:
-    """min(exp(beta * A), 100) of the advantages `(M, B)` (paper, eq. 7)."""
+    """min(exp(beta * A), 100) of the advantages `(M, B)` (IQL, eq. 7)."""
     return (advantage * inverse_temperature).exp_().clamp_(max=ADVANTAGE_WEIGHT_MAX)
 
 
 def clipped_advantage(inverse_temperature: float) -> float | None:
-    """The advantage from which on its weight is clipped; None where weights do not grow with it."""
+    """The advantage above which its weight is clipped; None where weights do not grow with it."""
     return math.log(ADVANTAGE_WEIGHT_MAX) / inverse_temperature if inverse_temperature > 0 else None
 
 
@@ -60,13 +60,13 @@ def gaussian_log_prob(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tensor:
 
 
 def actor_loss(mean: Tensor, log_std: Tensor, actions: Tensor, weights: Tensor) -> Tensor:
-    """Weighted regression onto the actions (paper, eq. 7).
+    """Weighted negative log-likelihood of the actions (IQL, eq. 7).
 
     Args:
         mean: `(M, B, A)`.
         log_std: `(M, 1, A)`.
         actions: `(M, B, A)`.
-        weights: of the advantages, `(M, B)`.
+        weights: `advantage_weights`, `(M, B)`.
 
     Returns:
         `(M,)` mean over the batch.
@@ -75,11 +75,11 @@ def actor_loss(mean: Tensor, log_std: Tensor, actions: Tensor, weights: Tensor) 
 
 
 def critic_loss(values: Tensor, targets: Tensor) -> Tensor:
-    """Squared error of both critics (paper, eq. 6): mean over the batch, sum over the critics.
+    """Squared error of the critics (IQL, eq. 6): mean over the batch, sum over the critics.
 
     Args:
-        values: `(M, E, B)`.
-        targets: y = r + discount * (1 - terminated) * V(s'), `(M, B)`.
+        values: Q(s, a), `(M, E, B)`.
+        targets: y, `(M, B)`; in IQL r + discount * (1 - terminated) * V(s').
 
     Returns:
         `(M,)`.

@@ -1,8 +1,8 @@
 """Reinforcement learning with prior data (Ball, Smith, Kostrikov, Levine, arXiv:2302.02948).
 
-Soft actor-critic from scratch, on batches that are half of the dataset and half new: ten critics
-with LayerNorm, twenty updates of them per step, of which each target asks one or two; the actor's
-loss takes the mean of all. The mixture is no part of the algorithm: `--offline-ratio 0.5`.
+Soft actor-critic from scratch, on batches drawn half from the dataset and half from new data: ten
+critics with LayerNorm and twenty updates of them per step; each target uses one or two of them, the
+actor's loss the mean of all. The mixture is a setting of its own: `--offline-ratio 0.5`.
 """
 
 from __future__ import annotations

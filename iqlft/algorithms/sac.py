@@ -1,13 +1,13 @@
-"""Soft actor-critic (Haarnoja et al., arXiv:1812.05905), and what its descendants share.
+"""Soft actor-critic (Haarnoja et al., arXiv:1812.05905), the base of RLPD, WSRL, CQL and Cal-QL.
 
     y = r + discount (1 - terminated) (min Q_target(s', a') - alpha log pi(a' | s')),  a' ~ pi(s')
     actor: minimise alpha log pi(a | s) - min Q(s, a),  a ~ pi(s)
     temperature: minimise alpha (H - target entropy), where H is the policy's entropy
 
-The order is that of the RLPD authors' code: critics, as often as `critic_updates` says and each
-time on transitions of their own, with their targets behind them; then the actor, and then the
-temperature, on the last of these batches. Which critics a minimum is over, whether it is a mean,
-and whether the target has the entropy in it are settings (docs/algorithm.md).
+The order is that of the RLPD authors' code: `critic_updates` updates of the critics, each on
+transitions of its own and followed by one of the target critics; then the actor, and then the
+temperature, on the last of these batches. Settings (docs/algorithm.md) choose the critics behind a
+target, minimum or mean, and whether the target includes the entropy.
 
 Shapes: M members (seeds), E critics, B batch, N actions per state, O observation, A action.
 """
@@ -98,7 +98,7 @@ class SAC(Algorithm[Settings]):
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> Tensor:
-        """Y `(M, B)`, at the best of `target_actions` actions of the policy."""
+        """Targets y `(M, B)`, at the best of `target_actions` actions drawn from pi(s')."""
         h, next_observations = self.hyperparameters, self.normalize(batch.next_observations)
         noise = self.noise(batch, h.target_actions)
         actions, log_probs = self.actor.sample(next_observations, noise)
@@ -120,7 +120,7 @@ class SAC(Algorithm[Settings]):
         """Q `(M, E, B, N)` of N actions of each state.
 
         Args:
-            critic: to ask.
+            critic: the critic to evaluate.
             observations: `(M, B, O)`, normalised.
             actions: `(M, B, N, A)`.
             learn: whether a gradient reaches the critic.
@@ -131,7 +131,7 @@ class SAC(Algorithm[Settings]):
         return critic(pairs, learn=learn).view(len(pairs), -1, batch, count)
 
     def drawn(self, critic: Critic) -> Critic:
-        """Those of each member's critics that a target asks: some, drawn at random, or all."""
+        """The critics that a target uses: `num_target_critics` random ones per member, or all."""
         h = self.hyperparameters
         if h.num_target_critics in (0, h.num_critics):
             return critic
@@ -140,17 +140,17 @@ class SAC(Algorithm[Settings]):
         return critic.chosen(which.to(self.observation_mean.device))
 
     def noise(self, batch: Batch, count: int = 1) -> Tensor:
-        """Standard normals `(M, B, N, A)` of so many actions for each transition."""
+        """Standard normals `(M, B, N, A)` for N = `count` actions per transition."""
         return self.normal((batch.actions.shape[1], count, self.spec.action_dim))
 
     @property
     def discount(self) -> float | None:
-        """None with the entropy in the target: Q estimates more than returns."""
+        """The discount; None with the entropy in the target: Q estimates more than returns."""
         return None if self.hyperparameters.entropy_backup else self.hyperparameters.discount
 
     @torch.no_grad()
     def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """What a target makes of all target critics: their minimum, or their mean."""
+        """The minimum or mean (`target_reduction`) of all target critics."""
         states, pairs = self.normalize(observations), actions.unsqueeze(2)
         values = self.q(self.target_critic, states, pairs).squeeze(-1)
         return reduced(values, self.hyperparameters.target_reduction)
@@ -162,7 +162,7 @@ def reduced(values: Tensor, reduction: Reduction) -> Tensor:
 
 
 def split(batch: Batch, count: int) -> list[Batch]:
-    """A batch as so many that are alike: the mixture of data in it may stand in some order."""
+    """Splits a batch into `count`, taking turns: old and new data may lie in separate blocks."""
 
     def part(first: int) -> Batch:
         return batch.map(lambda each: each[:, first::count])

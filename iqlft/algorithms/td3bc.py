@@ -4,8 +4,8 @@
     actor: maximise alpha Q_1(s, pi(s)) / mean |Q_1(s, pi(s))| - (pi(s) - a)^2
 
 Actor and targets are updated at every second update. Settings are the authors' for locomotion, with
-normalised observations; they give none for AntMaze, so numbers there are of this setting, not of
-theirs. Online the actor explores with Gaussian noise of standard deviation 0.1, as TD3 does.
+standardised observations; they give none for AntMaze, where the same settings are used. Online the
+actor explores with Gaussian noise of standard deviation 0.1, as TD3 does.
 
 Shapes: M members (seeds), E critics, B batch, O observation, A action.
 """
@@ -44,7 +44,7 @@ class TD3BC(Algorithm[TD3BCHyperparameters]):
         self.actor: DeterministicActor = self.learned("actor", actor)
         self.target_critic = self.target("target_critic", self.critic)
         self.target_actor = self.target("target_actor", self.actor)
-        # What the actor's last update said: it is not made at every update of the critics.
+        # The loss of the actor's last update, since not every update of the critics has one.
         self._actor_loss = torch.zeros_like(self.observation_mean[:1]).repeat(self.num_members)
 
     def update(self, batch: Batch) -> Metrics:
@@ -76,7 +76,7 @@ class TD3BC(Algorithm[TD3BCHyperparameters]):
 
     @torch.no_grad()
     def _targets(self, batch: Batch) -> Tensor:
-        """Y `(M, B)`: the smaller target critic at a smoothed action of the target actor."""
+        """Targets y `(M, B)`, with the smaller target critic at the target actor's noisy action."""
         h, next_observations = self.hyperparameters, self.normalize(batch.next_observations)
         actions = self.target_actor(next_observations)
         noise = (h.policy_noise * self.normal(actions.shape[1:])).clamp(-h.noise_clip, h.noise_clip)
@@ -92,5 +92,5 @@ class TD3BC(Algorithm[TD3BCHyperparameters]):
         return self.target_critic(pairs).amin(1)
 
     def extra_tensors(self) -> dict[str, Tensor]:
-        """The actor's last loss, so that metrics resume too."""
+        """The actor's last loss, so that its metric resumes too."""
         return {"actor_loss": self._actor_loss}

@@ -1,4 +1,4 @@
-"""What the networks of a run think of transitions: Q, V and the advantage."""
+"""What a run's networks estimate for transitions: Q, V and the advantage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from iqlft.algorithms.base import Algorithm
 
 CHUNK_ROWS = 16_384
-"""Transitions judged at a time, so that their hidden layers fit into memory."""
+"""Transitions evaluated at a time, so that their hidden activations fit into memory."""
 
 
 class Critics:
@@ -35,10 +35,10 @@ class Critics:
 
     @property
     def clipped_from(self) -> float:
-        """The advantage from which on a transition's weight is clipped.
+        """The advantage above which a transition's weight is clipped.
 
         Raises:
-            RunError: no advantage is.
+            RunError: weights are never clipped.
         """
         found = self._algorithm.clipped_advantage
         if found is None:
@@ -56,7 +56,7 @@ class Critics:
     def advantages(
         self, observations: NDArray[np.float32], actions: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Q - V of transitions, as the actor's update has them.
+        """Q - V of transitions, as in the actor's update.
 
         Args:
             observations: `(N, O)`.

@@ -36,7 +36,7 @@ def evaluation_paths(policy: Policy, position: slice, seeds: Sequence[int]) -> l
     """Runs evaluation episodes in this process.
 
     Args:
-        policy: a run's; it brings its environment.
+        policy: of a run, with its environment.
         position: columns of x and y in an observation.
         seeds: one per episode.
     """

@@ -1,4 +1,4 @@
-"""What figures call tasks and series: no longer than it takes to tell them apart."""
+"""Names of tasks and series in figures: just long enough to tell them apart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def short_task(task: str, tasks: Sequence[str]) -> str:
         tasks: all that are shown.
     """
     words = [each.split("-") for each in tasks]
-    # Without `d4rl` alone the others would read as the names of other tasks.
+    # Dropping `d4rl` alone would leave the names of other tasks.
     for count in range(min(map(len, words)) - 1 if len(tasks) > 1 else 0, 0, -1):
         start = words[0][:count]
         if start != ["d4rl"] and all(each[:count] == start for each in words):
@@ -28,7 +28,7 @@ def short_task(task: str, tasks: Sequence[str]) -> str:
 
 
 def without_after(*, fine_tuned: bool) -> str:
-    """What stands where there is no score after fine-tuning.
+    """The words in place of a missing score after fine-tuning.
 
     Args:
         fine_tuned: whether it has begun.
@@ -37,7 +37,7 @@ def without_after(*, fine_tuned: bool) -> str:
 
 
 def series_name(one: Series, series: Sequence[Series]) -> str:
-    """What tells one series from the others: a variant alone, where all are one algorithm's.
+    """What tells one series from the others: its variant alone, where all have one algorithm.
 
     Args:
         one: of the series.
@@ -46,7 +46,7 @@ def series_name(one: Series, series: Sequence[Series]) -> str:
     same_algorithm = len({each.algorithm for each in series}) == 1
     name = one.variant if same_algorithm and one.variant else one.name
     origins = [each.origin.split(", ") for each in series if each.name == one.name]
-    # Sets that differ in the policy that walked them are told apart by that alone.
+    # Datasets that differ only in the policy that collected them are told apart by that alone.
     columns = zip(*origins, strict=False)
     shared = len([*itertools.takewhile(lambda parts: len(set(parts)) == 1, columns)])
     return ", ".join([name, *one.origin.split(", ")[shared:]])

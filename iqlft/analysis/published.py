@@ -1,7 +1,7 @@
 """Published results, as package data: `published.csv`.
 
-Its tasks are AntMaze's by the names of the papers (`umaze`), which both `antmaze-umaze` and
-`d4rl-antmaze-umaze` of ours are. A task that stands in no row has no published number.
+Its tasks are AntMaze's, by the papers' names: `umaze` is both `antmaze-umaze` and
+`d4rl-antmaze-umaze` here. A task without a row has no published number.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 Published = Literal["same", "all", "none"]
 """Which published results to show: those of the same algorithms, all, or none."""
 Marked = Literal["same", "none"]
-"""Those that a figure marks: more than two or three would cover each other."""
+"""Which published results a figure marks; with all of them marks would cover each other."""
 
 
 class PublishedRow(NamedTuple):
-    """One published number, or pair of them: success in per cent.
+    """Published success in per cent, before fine-tuning or before and after it.
 
     Attributes:
         source: the paper or repository.
@@ -30,7 +30,7 @@ class PublishedRow(NamedTuple):
         algorithm: as spelled in the source.
         task: such as `antmaze-umaze`.
         offline_updates: of its protocol; 0 where it learns online from the first step on.
-        env_steps: alike; 0 where it ends with pretraining.
+        env_steps: of its protocol; 0 where it ends with pretraining.
         seeds: how many; None where the source does not say.
         before: after the offline phase.
         after: after the online phase; None where there is none.
@@ -57,7 +57,7 @@ class PublishedRow(NamedTuple):
 
 
 def _published_name(task: str) -> str:
-    """Of the official sets and of those made anew alike."""
+    """A task's name in the rows, the same for official datasets and newly made ones."""
     return task.removeprefix("d4rl-")
 
 
@@ -87,9 +87,9 @@ def published_results(
     """Published results, one list of tasks per source and algorithm.
 
     Args:
-        published: which.
-        algorithms: those that `same` is about, as runs spell them.
-        fine_tuned: those before and after fine-tuning, else those that end with pretraining.
+        published: which results to select.
+        algorithms: those that `same` selects, as runs spell them.
+        fine_tuned: whether to select results of fine-tuning, or those that end with pretraining.
     """
     names = [*algorithms]
     results: dict[tuple[str, str], list[PublishedRow]] = {}
@@ -101,10 +101,10 @@ def published_results(
 
 
 def comparable_rows(task: str, algorithm: str, *, tuned: bool) -> list[PublishedRow]:
-    """Published rows that a run's numbers may stand beside.
+    """Published rows that a run may be compared with.
 
-    They are of its task and algorithm: fine-tuned where it is, else of an offline table; of an
-    algorithm that is in no such table, from before fine-tuning.
+    They have its task and algorithm: results of fine-tuning for a fine-tuned run, else of offline
+    tables, or, where those lack the algorithm, of fine-tuning, for the number before it.
 
     Args:
         task: of the run.
@@ -119,12 +119,12 @@ def comparable_rows(task: str, algorithm: str, *, tuned: bool) -> list[Published
 
 
 def is_among(algorithm: str, names: Iterable[str]) -> bool:
-    """Whether an algorithm is one of some others, as a source or as a run spells it."""
+    """Whether an algorithm is among `names`, whether sources or runs spell them."""
     return _plain(algorithm) in map(_plain, names)
 
 
 def _plain(algorithm: str) -> str:
-    """`CalQL` for `Cal-QL`: sources spell alike names differently."""
+    """`calql` for `Cal-QL`, `onestep` for `One-step RL`: sources differ in spelling."""
     return re.sub(r"[^a-z0-9]|rl$", "", algorithm.lower())
 
 

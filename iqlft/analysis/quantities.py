@@ -1,4 +1,4 @@
-"""Durations, sizes and numbers as texts, for console, report, figures and films alike."""
+"""Durations, sizes and numbers as texts, for console, report, figures and videos."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from iqlft.analysis.statistics import Estimate
 
 _NOTHING = 1e-9
-"""What is smaller than this is 0 that arithmetic has missed."""
+"""Numbers smaller than this are 0 but for rounding errors."""
 _WHOLE = 1e9
 """Larger numbers have no decimals that matter."""
 _MOST_DIGITS = 6
-"""Decimals of the smallest numbers."""
+"""Most decimals of a number."""
 
 
 def duration(seconds: float | None, unknown: str = "not recorded") -> str:
@@ -29,7 +29,7 @@ def duration(seconds: float | None, unknown: str = "not recorded") -> str:
 
 
 def clock(seconds: float | None, unknown: str = "unknown time") -> str:
-    """Seconds as `1:57:05`, which keeps its width while it counts."""
+    """Seconds as `1:57:05`, whose width stays the same while it counts."""
     if seconds is None:
         return unknown
     hours, rest = divmod(round(seconds), 3600)
@@ -37,12 +37,12 @@ def clock(seconds: float | None, unknown: str = "unknown time") -> str:
 
 
 def with_minus(text: str) -> str:
-    """The text with true minus signs, as wide as a plus, not hyphens, before numbers."""
+    """The text with true minus signs, as wide as a plus, instead of hyphens before numbers."""
     return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text)
 
 
 def rounded(value: float, digits: int = 0) -> float:
-    """The value rounded, a half away from 0, and never to -0, which would be shown with its sign.
+    """The value rounded, halves away from 0, and never to -0, which would show its sign.
 
     Args:
         value: of any size.
@@ -50,7 +50,7 @@ def rounded(value: float, digits: int = 0) -> float:
     """
     if not abs(value) < _WHOLE:
         return value
-    # What is computed as 0.285 may lie a bit below it.
+    # A computed 0.285 may lie slightly below 0.285.
     size = math.floor(abs(value) * 10**digits + 0.5 + _NOTHING) / 10**digits
     return math.copysign(size, value) + 0.0
 
@@ -60,17 +60,17 @@ def estimate_text(
 ) -> str:
     """`55.0 [42, 68]`, or `55.0` without an interval.
 
-    There are more decimals where these would show a number as 0 that is none, bounds that differ
-    as one, or a value outside of its bounds.
+    Decimals are added where rounding would turn a nonzero number into 0, make different bounds
+    equal, or put the value outside its bounds.
 
     Args:
         estimate: what to show.
-        digits: least decimals of the value.
-        bound_digits: least decimals of the bounds.
-        signed: whether a value from 0 up has its sign.
+        digits: fewest decimals of the value.
+        bound_digits: fewest decimals of the bounds.
+        signed: whether 0 and positive values have a plus sign.
     """
     for more in count():
-        # The bounds first catch up with the value.
+        # The bounds first get as many decimals as the value.
         bound = max(bound_digits, digits + more - 1) if more else bound_digits
         places = max(digits, bound), bound, bound
         shown = [rounded(*each) for each in zip(estimate, places, strict=True)]
@@ -82,7 +82,7 @@ def estimate_text(
 
 
 def _is_honest(estimate: Estimate, shown: list[float]) -> bool:
-    """Whether rounded numbers say the same as those that they are of."""
+    """Whether the rounded numbers do not mislead about the exact ones, see `estimate_text`."""
     value, lower, upper = shown
     if any(
         not short and abs(exact) > _NOTHING for short, exact in zip(shown, estimate, strict=True)

@@ -1,4 +1,4 @@
-"""What a run's checkpoints bring back: networks, and the policy that fine-tuning begins with."""
+"""Networks restored from a run's checkpoints, and the policy that fine-tuning begins with."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def restored(run: Run, policy: Policy, name: str | None = None) -> Algorithm[Any
 
     Args:
         run: an existing run.
-        policy: of the run: it says what networks observe, and how that is normalised. A run never
-            changes it, and checkpoints leave it out.
+        policy: of the run, for the dimensions and the normalisation of observations: a run never
+            changes these, and checkpoints leave them out.
         name: of the checkpoint; None for the last one.
 
     Raises:
@@ -47,7 +47,7 @@ def restored(run: Run, policy: Policy, name: str | None = None) -> Algorithm[Any
 
 
 def _learner(run: Run, *, online: bool) -> PretrainConfig:
-    """What a run learns in one of its phases."""
+    """The algorithm's settings in the offline or the online phase of a run."""
     before, settings = pretrain_config(run), run.config("finetune")
     if not online or settings is None:
         return before
@@ -55,11 +55,11 @@ def _learner(run: Run, *, online: bool) -> PretrainConfig:
 
 
 def pretrained_policy(run: Run, newest: Policy | None = None) -> Policy:
-    """The policy that fine-tuning begins with, whether it has begun or not.
+    """The policy that fine-tuning begins with, even after it has begun.
 
     Args:
         run: an existing run.
-        newest: its newest policy, where that is loaded already.
+        newest: its newest policy, if already loaded.
 
     Raises:
         RunError: pretraining is not finished.

@@ -1,13 +1,13 @@
 """Intervals for few seeds and few episodes: Student-t, Wilson, Newcombe, and two bootstraps.
 
-Three to five seeds are what a paper has. A percentile bootstrap over them covers the truth in
-75 to 90 % of cases where it promises 95 %, a Student-t interval in 95 %; so a task's mean gets the
-latter. Sums over tasks pool many runs, and get a bootstrap that keeps each run's columns together
-and is widened for how few they still are; so does their interquartile mean.
+Papers have three to five seeds. A percentile bootstrap over so few covers the truth in 75 to 90 %
+of cases where it promises 95 %, a Student-t interval in 95 %; so a task's mean gets the latter.
+Sums over tasks, and interquartile means, pool many runs and get a bootstrap, which keeps each run's
+columns together and is widened because the runs are still few.
 
-Seeds that agree, as all do where nothing is left to fail, say nothing of how far others lie: their
-spread alone gives no interval. A share of episodes is never surer than all its episodes together
-make it (`Estimate.at_least`).
+Seeds that all agree, as at 100 % success, say nothing about how far other seeds would lie: their
+spread alone gives no interval. The interval of a success rate is never narrower than its pooled
+episodes allow (`Estimate.at_least`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95
 """Two-sided confidence of every interval in figures and tables."""
 ENOUGH_SEEDS = 4
-"""Of each task, for an interquartile mean: of fewer a quarter is no whole seed."""
+"""Fewest seeds per task for an interquartile mean: a quarter of fewer is less than one seed."""
 
 
 class Estimate(NamedTuple):
@@ -52,7 +52,7 @@ class Estimate(NamedTuple):
         return Estimate(*(factor * number for number in self))
 
     def at_least(self, other: Estimate) -> Estimate:
-        """The same value; its interval reaches as far as either's, where only one has any that."""
+        """The same value, with an interval that covers both intervals, or the only one."""
         lower = [each.lower for each in (self, other) if each.has_interval]
         upper = [each.upper for each in (self, other) if each.has_interval]
         return Estimate(self.value, min(lower, default=math.nan), max(upper, default=math.nan))
@@ -94,7 +94,7 @@ def student_t_quantile(probability: float, degrees_of_freedom: int) -> float:
         )
     inside = abs(2 * probability - 1)
     low, high = 0.0, math.pi / 2
-    for _ in range(60):  # each halves the angle: to the last bit of a double
+    for _ in range(60):  # each halves the range of the angle, to the last bit of a double
         middle = (low + high) / 2
         if _student_t_inside(middle, degrees_of_freedom) < inside:
             low = middle
@@ -113,11 +113,11 @@ def t_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
 
     Returns:
         The mean and its interval; NaN bounds for a single value, and for values that all agree,
-        of which a spread of nothing would be believed.
+        whose spread of 0 would pass for certainty.
     """
     array = np.asarray(values, np.float64)
     mean = float(array.mean())
-    if not np.ptp(array) > 0:  # or a value is not a number
+    if not np.ptp(array) > 0:  # true for NaN values too
         return Estimate(mean)
     t = student_t_quantile((1 + confidence) / 2, array.size - 1)
     half = t * float(array.std(ddof=1)) / math.sqrt(array.size)
@@ -155,13 +155,13 @@ def newcombe_difference(before: Estimate, after: Estimate, correlation: float = 
     """`after - before` from two estimates' own intervals (Newcombe 1998, method 10).
 
     With Wilson intervals this is the hybrid score interval of a difference of two proportions.
-    Evaluations that share their episode seeds and are treated as independent err on the wide side
-    wherever the same starts make both succeed.
+    For evaluations that share their episode seeds, a correlation of 0 errs on the wide side if the
+    same starts make both succeed.
 
     Args:
         before: an estimate with its interval.
         after: another.
-        correlation: of the two, see `paired_correlation`.
+        correlation: between the two, see `paired_correlation`.
 
     Returns:
         The difference and its interval; NaN bounds if either has none.
@@ -173,7 +173,7 @@ def newcombe_difference(before: Estimate, after: Estimate, correlation: float = 
 
 
 def _joint(first: float, second: float, correlation: float) -> float:
-    """How far a difference's bound is from it."""
+    """The distance of a difference from its bound, given those of the two estimates."""
     square = first**2 - 2 * correlation * first * second + second**2
     return math.nan if math.isnan(square) else math.sqrt(max(square, 0.0))
 
@@ -181,15 +181,15 @@ def _joint(first: float, second: float, correlation: float) -> float:
 def paired_correlation(before: ArrayLike, after: ArrayLike) -> float:
     """Correlation of two proportions of the same units (Newcombe 1998, method 10 of paired data).
 
-    Phi of the fourfold table, nearer to 0 by the paper's correction where it is positive, so that
-    few units do not make an interval too narrow.
+    The phi coefficient of the fourfold table; where it is positive, the paper's correction towards
+    0 keeps few units from making an interval too narrow.
 
     Args:
         before: `(n,)`, whether each unit succeeded.
         after: `(n,)`, the same units in the same order.
 
     Returns:
-        From -1 to 1; 0 where all units are alike in either.
+        From -1 to 1; 0 where all units agree before or all agree after.
     """
     first, second = np.asarray(before, bool), np.asarray(after, bool)
     count = len(first)
@@ -213,7 +213,7 @@ def paired_difference(
         confidence: two-sided.
 
     Returns:
-        The mean change and its interval; NaN bounds for one seed, or where all changed alike.
+        The mean change and its interval; NaN bounds for one seed, or if all changed equally.
 
     Raises:
         ValueError: the two differ in shape.
@@ -250,12 +250,12 @@ def bootstrap_sums(
 ) -> list[Estimate]:
     """Sums over tasks of means over seeds, with the intervals of a paired bootstrap.
 
-    Seeds are drawn anew within each task, a seed with all its columns (before, after, change), so
-    what one run did before and after stays together. Of S seeds, S - 1 are drawn (Rao and Wu
-    1988): the spread of the resampled means is then that of the mean, where S draws would make
-    it too small by (S - 1) / S, a third of the variance at three seeds. The percentiles' distances
-    from the sum are those of a known spread; that it is estimated from few seeds widens them by
-    t / z, at the degrees of freedom of Welch (1947) and Satterthwaite (1946), rounded down.
+    Seeds are resampled within each task, a seed with all its columns (before, after, change), so
+    that a run's values before and after stay together. Of S seeds, S - 1 are drawn (Rao and Wu
+    1988): the variance of the resampled means is then that of the mean, whereas S draws would give
+    (S - 1) / S of it, a third too little at three seeds. The percentiles' distances from the sum
+    would be right for a known spread; as it is estimated from few seeds, they are widened by t / z,
+    at the degrees of freedom of Welch (1947) and Satterthwaite (1946), rounded down.
 
     Args:
         tasks: one array `(S, K)` per task: S seeds of at least 2, the same K columns in all.
@@ -289,10 +289,10 @@ def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
     """The mean without the lowest and the highest quarter, rounded down, along the last axis.
 
     Args:
-        values: `(..., N)`; of fewer than four it is the plain mean.
+        values: `(..., N)`; for N below 4 the result is the plain mean.
 
     Returns:
-        `(...)`; NaN where any value is: nobody knows in which quarter it belongs.
+        `(...)`; NaN where any value is NaN, because its quarter is unknown.
     """
     array = np.sort(np.asarray(values, np.float64), axis=-1)
     cut = array.shape[-1] // 4
@@ -309,10 +309,11 @@ def bootstrap_interquartile(
 ) -> list[Estimate]:
     """Interquartile means (IQM) of all runs of all tasks, with a stratified bootstrap.
 
-    After Agarwal et al. (2021): seeds are drawn anew within each task, a seed with all its columns,
-    and all that are drawn are sorted together. Their percentiles cover too seldom where seeds are
-    few, so the distances are widened: by sqrt(S / (S - 1)), S being the fewest seeds of a task, for
-    S draws spread too little, and by t / z at N - T degrees of freedom for N runs of T tasks.
+    After Agarwal et al. (2021): seeds are resampled within each task, a seed with all its columns,
+    and the drawn runs of all tasks are sorted together. With few seeds plain percentiles cover too
+    rarely, so their distances from the IQM are widened: by sqrt(S / (S - 1)), S being the fewest
+    seeds of a task, because S draws spread too little, and by t / z at N - T degrees of freedom for
+    N runs of T tasks.
 
     Args:
         tasks: one array `(S, K)` per task: S seeds of at least `ENOUGH_SEEDS`, the same K columns.
@@ -341,7 +342,7 @@ def bootstrap_interquartile(
 
 
 def with_difference(columns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`(..., 2)` with the second minus the first as a third column; others as they are."""
+    """`(..., 2)` with the second minus the first as a third column; other widths unchanged."""
     if columns.shape[-1] != 2:
         return columns
     return np.concatenate([columns, np.diff(columns, axis=-1)], axis=-1)
@@ -352,7 +353,7 @@ def _estimates(
     bounds: NDArray[np.float64],
     tasks: Sequence[NDArray[np.float64]],
 ) -> list[Estimate]:
-    """Values `(K,)` with bounds `(2, K)`, which mean nothing where seeds `(S, K)` all agree."""
+    """Values `(K,)` with bounds `(2, K)`, which are left out where each task's seeds all agree."""
     spread = np.max([np.ptp(task, axis=0) for task in tasks], axis=0)
     return [
         Estimate(float(value), float(low), float(high)) if width else Estimate(float(value))
@@ -361,11 +362,11 @@ def _estimates(
 
 
 def _degrees_of_freedom(tasks: Sequence[NDArray[np.float64]]) -> list[int]:
-    """Of the variance of every column's sum over tasks (Welch and Satterthwaite), rounded down."""
+    """Degrees of freedom of each column's sum over tasks (Welch, Satterthwaite), rounded down."""
     variances = np.array([task.var(axis=0, ddof=1) / len(task) for task in tasks])  # (T, K)
     squares = sum(
         variance**2 / (len(task) - 1) for variance, task in zip(variances, tasks, strict=True)
     )
-    ones = np.ones_like(squares)  # where all seeds agree, and there is nothing to widen
+    ones = np.ones_like(squares)  # for columns whose seeds all agree: there is nothing to widen
     degrees = np.divide(variances.sum(axis=0) ** 2, squares, where=squares > 0, out=ones)
     return [max(1, math.floor(each + 1e-9)) for each in degrees]

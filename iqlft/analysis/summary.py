@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Series(NamedTuple):
-    """What may be averaged and added up: one algorithm, one variant, data of one origin.
+    """What may be averaged over seeds and added up over tasks: one algorithm, variant and origin.
 
     Attributes:
         algorithm: such as `iql`.
@@ -55,10 +55,10 @@ class Series(NamedTuple):
 
 
 def series_of(run: RunCurve) -> Series:
-    """What a run may be averaged with, and added up over tasks.
+    """The series of a run.
 
-    A Minari id such as `D4RL/antmaze/umaze-v1` names its task; its namespace is the origin, or of
-    several ids with ` + ` between their namespaces are.
+    Its origin is the namespace of its Minari id, such as `D4RL` of `D4RL/antmaze/umaze-v1`; of
+    several ids, joined by ` + `, it is their namespaces joined in the same way.
     """
     namespaces = dict.fromkeys(each.partition("/")[0] for each in run.label.split(" + "))
     return Series(run.algorithm, run.variant, " + ".join(namespaces))
@@ -103,15 +103,15 @@ class Summary:
         before: mean over seeds before fine-tuning, with its interval; None if never evaluated.
         after: the same after it; None while no run has an online evaluation.
         change: mean change, paired by seed; None without both.
-        pairs: `(S, 1)` or `(S, 2)`: each seed's values behind them.
+        pairs: each seed's values, before `(S, 1)` or before and after `(S, 2)`.
         pooled: episodes of all seeds behind each column of `pairs`.
-        correlation: of an episode's success before and after, which have the same seed; 0 where
-            runs have not kept their evaluation episodes.
-        episodes: numbers of episodes per evaluation that occur, ascending.
-        offline_updates: numbers of offline updates that occur, ascending.
-        env_steps: numbers of online environment steps that occur, ascending; empty without any.
-        num_seeds: numbers of seeds that occur: one number, for a sum perhaps more.
-        fine_tuned: whether fine-tuning of any run has begun, be it evaluated or not.
+        correlation: between success before and after, of episodes with the same seed; 0 where runs
+            have not kept their evaluation episodes.
+        episodes: distinct numbers of episodes per evaluation, ascending.
+        offline_updates: distinct numbers of offline updates, ascending.
+        env_steps: distinct numbers of online environment steps, ascending; empty without any.
+        num_seeds: numbers of seeds that occur; a sum may have several.
+        fine_tuned: whether fine-tuning of any run has begun, evaluated or not.
     """
 
     task: str
@@ -159,7 +159,7 @@ def group_runs(runs: Iterable[RunCurve]) -> list[Group]:
 
 
 def _series(runs: Sequence[RunCurve]) -> list[Series]:
-    """The series of each run; where a task has several sets of one origin, one series for each."""
+    """The series of each run, a separate one per dataset where a task has several of one origin."""
     labels: dict[tuple[str, Series], set[str]] = {}
     found = []
     for run in runs:
@@ -186,8 +186,9 @@ def estimate_scores(rows: Sequence[Score], metric: Metric) -> Estimate:
         metric: what to read.
 
     Returns:
-        Student-t over several seeds; of success rates never narrower than Wilson over the episodes
-        of all seeds together, which alone are the interval of one seed, or of seeds that agree.
+        The mean, with a Student-t interval over several seeds. For success rates it is never
+        narrower than Wilson over the pooled episodes, which is the only interval of one seed, or
+        of seeds that agree.
     """
     estimate = clip(t_interval([row.score(metric) for row in rows]), metric)
     if metric != "success":
@@ -196,17 +197,17 @@ def estimate_scores(rows: Sequence[Score], metric: Metric) -> Estimate:
 
 
 def _wilson(percent: float, episodes: int) -> Estimate:
-    """Of a success rate in per cent, which rounding may have put beyond 100."""
+    """The Wilson interval of a success rate in per cent, which rounding may have put above 100."""
     return wilson_interval(min(percent / 100, 1.0), episodes).scaled(100)
 
 
 def summarise(group: Group) -> Summary:
     """Before, after and change of one group.
 
-    While some seeds have been fine-tuned and others not, only the former count, so that before
-    and after are of the same seeds; while none has, all count and there is no after. Of seeds that
-    are not equally far the last evaluation counts that all of them have; where there is no such,
-    each one's own last, and the counts of updates and steps tell how far apart those are.
+    If some seeds have been fine-tuned and others not, only the former count, so that before and
+    after are of the same seeds; if none has, all count and there is no after. If seeds are not
+    equally far, the last evaluation that all of them have counts; without one, each seed's own last
+    does, and the counts of updates and steps show how far apart these are.
     """
     metric, tuned = group.metric, group.tuned
     runs = tuned or tuple(run for run in group.runs if run.before)
@@ -243,18 +244,18 @@ def summarise(group: Group) -> Summary:
 def total(summaries: Sequence[Summary]) -> Summary | None:
     """The sum over tasks, as the papers report it; None if there is nothing to add up.
 
-    With two or more seeds of every task the intervals are a bootstrap paired by seed; with a
-    single seed of any, they combine the tasks' own intervals. Of success rates they are never
-    narrower than the episodes alone make them.
+    With two or more seeds of every task the intervals are a bootstrap paired by seed; if any task
+    has a single seed, they combine the tasks' own intervals. For success rates they are never
+    narrower than the episodes alone allow.
 
     Args:
         summaries: one per task, all of one series.
 
     Returns:
-        The sum, its `after` and `change` only when every task has them, after as many environment
-        steps. None for fewer than two tasks, for metrics that differ, for returns (which have no
-        common scale), and unless every task has an evaluation before fine-tuning, after as many
-        offline updates.
+        The sum, with `after` and `change` only if every task has them after the same number of
+        environment steps. None for fewer than two tasks, for metrics that differ, for returns
+        (which have no common scale), and unless every task has an evaluation before fine-tuning
+        after the same number of offline updates.
     """
     tables = _tables(summaries) if len(summaries) > 1 else None
     if tables is None:
@@ -281,15 +282,16 @@ def total(summaries: Sequence[Summary]) -> Summary | None:
 def interquartile(summaries: Sequence[Summary]) -> Summary | None:
     """The interquartile mean (IQM) of all seeds of all tasks; None where there are too few.
 
-    It stands beside the mean, which one seed that fails altogether can decide. Intervals are a
-    stratified bootstrap; of success rates they are never narrower than the episodes of the middle
-    half of the runs make them.
+    It complements the mean, which a single failed seed can dominate. Intervals are a stratified
+    bootstrap; for success rates they are never narrower than the episodes of the middle half of
+    the runs allow.
 
     Args:
         summaries: one per task, all of one series.
 
     Returns:
-        The IQM, as `total` returns a sum. None for fewer than `ENOUGH_SEEDS` seeds of any task too.
+        The IQM, under the conditions of `total`, but of a single task too, its returns included.
+        None also for fewer than `ENOUGH_SEEDS` seeds of any task.
     """
     tables = _tables(summaries)
     if tables is None or min(map(len, tables)) < ENOUGH_SEEDS:
@@ -306,9 +308,9 @@ def interquartile(summaries: Sequence[Summary]) -> Summary | None:
 
 
 def _tables(summaries: Sequence[Summary]) -> list[NDArray[np.float64]] | None:
-    """Each task's values by seed, before `(S, 1)`, or also after `(S, 2)` where all have come.
+    """Each task's values by seed: before `(S, 1)`, or before and after `(S, 2)` if all have both.
 
-    None where tasks cannot be put together: see `total`.
+    None where the tasks cannot be combined, see `total`.
     """
     metrics = {summary.metric for summary in summaries}
     if len(metrics) > 1 or ("return" in metrics and len(summaries) > 1):
@@ -322,7 +324,10 @@ def _tables(summaries: Sequence[Summary]) -> list[NDArray[np.float64]] | None:
 def _joined(
     summaries: Sequence[Summary], name: str, estimates: Sequence[Estimate], most: float
 ) -> Summary:
-    """A summary of several tasks: before, and where they are after and change, within `most`."""
+    """A summary of several tasks from `estimates` of before, or of before, after and change.
+
+    Success rates are clipped to 0 and `most`, their change to `-most` and `most`.
+    """
     clipped: list[Estimate | None] = [
         clip(each, summaries[0].metric, low=low, high=most)
         for each, low in zip(estimates, (0.0, 0.0, -most), strict=False)
@@ -368,7 +373,7 @@ def count_range(numbers: Sequence[int]) -> str:
 def _change(
     columns: Sequence[Sequence[float]], pooled: Sequence[int], metric: Metric, correlation: float
 ) -> Estimate | None:
-    """The change paired by seed; of success rates never narrower than the episodes make it."""
+    """The change paired by seed; for success rates never narrower than the episodes allow."""
     if len(columns) < 2:
         return None
     change = clip(paired_difference(columns[0], columns[1]), metric, low=-100.0)
@@ -381,7 +386,7 @@ def _change(
 def _of_episodes(
     values: Sequence[float], episodes: Sequence[int], correlation: float = 0.0
 ) -> list[Estimate]:
-    """Success rates as sure as their episodes alone make them, and their change where two are."""
+    """Success rates with intervals from their episodes alone, and the change if there are two."""
     stages = [_wilson(*each) for each in zip(values, episodes, strict=True)]
     if len(stages) < 2:
         return stages
@@ -392,7 +397,7 @@ def _of_episodes(
 def _correlation(
     runs: Sequence[RunCurve], befores: Sequence[Score], afters: Sequence[Score]
 ) -> float:
-    """Of the success of all runs' episodes before and after; 0 where one has not kept them."""
+    """Correlation of success before and after over all runs' episodes; 0 if a run lacks them."""
     if not afters:
         return 0.0
     pairs: list[tuple[bool, bool]] = []
@@ -405,12 +410,12 @@ def _correlation(
 
 
 def _alike(counts: Iterable[tuple[int, ...]]) -> bool:
-    """Whether they are all one number."""
+    """Whether all counts are the same number."""
     return len({number for each in counts for number in each}) == 1
 
 
 def _last_shared(lines: Sequence[Sequence[Score]], place: Callable[[Score], int]) -> list[Score]:
-    """The last evaluation at a place where all have one; each one's own last without such."""
+    """Each line's evaluation at the last place that all share; its own last if there is none."""
     found = [{place(row): row for row in line} for line in lines]
     shared = set.intersection(*map(set, found)) - {0} if found else set()
     return [rows[max(shared or rows)] for rows in found]

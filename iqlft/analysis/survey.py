@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from iqlft_workers.transition import RowLayout
 
 FINENESS = 8
-"""Squares per edge of a maze's cell in which visits are counted."""
+"""Small squares, in which visits are counted, along the edge of a maze's cell."""
 SAMPLE_SIZE = 20_000
 """Transitions in a sample."""
 
 
 class MazeTask(NamedTuple):
-    """A maze, and where its places stand in an observation.
+    """A maze, and which columns of an observation are positions in it.
 
     Attributes:
         maze: walls, cells and evaluation goal.
         position: columns of the agent's x and y.
-        goal: columns of the goal's; None where it is not observed.
+        goal: columns of the goal's x and y; None where it is not observed.
     """
 
     maze: GoalMaze
@@ -43,7 +43,7 @@ class MazeTask(NamedTuple):
 
 
 def maze_task(environment: EnvironmentSpec) -> MazeTask | None:
-    """The maze of an environment and where its places are observed; None where it has none."""
+    """The maze of an environment and its columns of positions; None where there are none."""
     with closing(Environment(environment)) as probe:
         maze = maze_in(probe.gym)
         position, goal = probe.columns("achieved_goal"), probe.columns("desired_goal")
@@ -56,7 +56,7 @@ class Survey(NamedTuple):
     Attributes:
         observations: `(n, O)` of a random sample, n at most `SAMPLE_SIZE`, in random order.
         actions: `(n, A)` of the same.
-        visits: `(R * FINENESS, C * FINENESS)`: positions by small squares; None without a maze.
+        visits: `(R * FINENESS, C * FINENESS)`: visits of each small square; None without a maze.
         num_transitions: how many there were.
     """
 
@@ -83,7 +83,7 @@ def survey(
     num_transitions = 0
     for chunk in chunks:
         num_transitions += len(chunk)
-        # Each row draws a mark, and the rows with the lowest marks of all are the sample.
+        # Each row draws a random mark; the rows with the lowest marks are the sample.
         marks = np.concatenate([marks, rng.random(len(chunk))])
         lowest = np.argsort(marks)[:SAMPLE_SIZE]
         marks, sample = marks[lowest], np.concatenate([sample, chunk])[lowest]
@@ -108,7 +108,7 @@ def read_survey(path: Path) -> Survey:
         OSError: it cannot be read.
         SafetensorError: it is no such file.
         KeyError: something is missing in it.
-        ValueError: it was changed since.
+        ValueError: it has been changed since.
     """
     arrays, _ = seals.load_arrays(path)
     return Survey(

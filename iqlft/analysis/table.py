@@ -1,10 +1,10 @@
 """The table: before -> after fine-tuning per task and in total, beside the published numbers.
 
 Every number says which data it comes from: `antmaze-v0` and `antmaze-v2` are not the same data,
-and ours are made anew. Intervals are 95 %: Student-t over seeds, with changes paired by seed; of a
-single seed Wilson over its episodes, and Newcombe for the change, which are also the least that
-several seeds have. Totals are sums over tasks; beside them stands the interquartile mean (IQM)
-of all runs where there are seeds enough.
+and ours are newly made. Intervals are 95 %: Student-t over seeds, with changes paired by seed; for
+a single seed, Wilson over its episodes and Newcombe for the change; intervals over several seeds
+are never narrower. Totals are sums over tasks; where there are enough seeds, the interquartile mean
+(IQM) of all runs is beside them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Style = Literal["text", "markdown", "csv", "latex"]
 """How a table is written."""
 Kind = Literal["task", "total", "iqm"]
-"""What a line is about."""
+"""What the numbers of a line are of, see `TableRow.kind`."""
 COLUMNS = (
     "task", "result", "data", "before", "after", "change",
     "seeds", "episodes", "offline updates", "env steps",
@@ -51,20 +51,20 @@ class TableRow(NamedTuple):
     """One line of the table: a result of ours, or a published one.
 
     Attributes:
-        task: the task, `total of N tasks`, or `IQM of` it or of them.
+        task: the task, `total of N tasks`, or `IQM of` the task or of N tasks.
         result: the algorithm and whose it is.
         data: the dataset version or origin.
         metric: what the numbers are, in words.
         before: before fine-tuning; None where missing.
         after: after fine-tuning; None where missing.
         change: after - before; None where missing.
-        seeds: numbers of seeds that occur, ascending; empty where missing or not said.
-        episodes: episodes per evaluation, alike.
-        updates: offline updates, alike.
-        env_steps: online environment steps, alike.
-        ours: whether it is a result of these runs.
+        seeds: numbers of seeds that occur, ascending; empty where missing or not stated.
+        episodes: episodes per evaluation, likewise.
+        updates: offline updates, likewise.
+        env_steps: online environment steps, likewise.
+        ours: whether the result is of the runs, not published.
         kind: a task's mean over seeds, a sum over tasks, or an interquartile mean of all runs.
-        fine_tuned: whether fine-tuning has begun, be it evaluated or not.
+        fine_tuned: whether fine-tuning has begun, evaluated or not.
     """
 
     task: str
@@ -91,8 +91,8 @@ def format_table(
     Args:
         runs: at least one.
         style: how to write it. `csv` holds every number in full, one result a line.
-        published: which published rows to show of the same tasks: those of the same algorithm,
-            all, or none. Those that end with pretraining stand beside runs that end there.
+        published: which published rows of the same tasks to show: those of the same algorithms,
+            all, or none. Rows that end with pretraining stand beside runs that end there.
 
     Returns:
         The table, ending in a newline.
@@ -101,7 +101,7 @@ def format_table(
         RunError: no runs, or two of the same task, algorithm, variant, data and seed.
     """
     rows = table_rows(runs, published)
-    if style != "csv":  # Which has a column for it.
+    if style != "csv":  # CSV has a column for the metric.
         rows = named_rows(rows)
     return {"text": _text, "markdown": _markdown, "csv": _csv, "latex": _latex}[style](rows)
 
@@ -134,7 +134,7 @@ def table_rows(runs: Sequence[RunCurve], published: Published = "same") -> list[
 
 
 def _offline_results(untuned: Sequence[Summary], published: Published) -> list[list[PublishedRow]]:
-    """Published results that end with pretraining, of the tasks and algorithms of such runs."""
+    """Published results that end with pretraining, for tasks and algorithms of untuned runs."""
 
     def comparable(row: PublishedRow) -> bool:
         return any(
@@ -150,7 +150,7 @@ def _offline_results(untuned: Sequence[Summary], published: Published) -> list[l
 
 
 def before_after_lines(runs: Sequence[RunCurve]) -> list[str]:
-    """The change of each task, and the totals, as a sentence each: what a command ends with.
+    """A sentence for each task and each total, printed at the end of a command.
 
     Args:
         runs: at least one.
@@ -235,7 +235,7 @@ def _total_rows(
 def _interquartile_rows(
     tasks: Sequence[str], series: Sequence[Series], found: dict[tuple[str, Series], Summary]
 ) -> list[TableRow]:
-    """Interquartile means of the series that have every task shown, with seeds enough."""
+    """Interquartile means of the series that have every task shown and enough seeds."""
     rows = []
     for one in series:
         parts = [found[task, one] for task in tasks if (task, one) in found]
@@ -251,7 +251,7 @@ def show_estimate(estimate: Estimate | None, *, signed: bool = False) -> str:
 
 
 def named_rows(rows: Sequence[TableRow]) -> list[TableRow]:
-    """The lines, each task with what its numbers are where that is not one thing in all."""
+    """The lines, with the metric beside the task's name where metrics differ."""
     if len({row.metric for row in rows}) == 1:
         return [*rows]
     return [row._replace(task=f"{row.task}, {row.metric}") for row in rows]
@@ -312,7 +312,11 @@ def _text(rows: Sequence[TableRow]) -> str:
 
 
 def _effort(row: TableRow, *, tuned: bool) -> str:
-    """How much training it is of; a sum without steps of tasks with some adds up what is unlike."""
+    """How much training a line is of.
+
+    `tuned` says that the same result has environment steps in some line: a total without any then
+    combines tasks that are not equally far.
+    """
     parts = [
         f"{count_range(counts)} {name if counts != (1,) else name.removesuffix('s')}"
         if counts != (0,)
@@ -361,7 +365,7 @@ def _latex(rows: Sequence[TableRow]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text in which nothing is a command of LaTeX."""
+    """Text with the special characters of LaTeX escaped."""
     named = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(
         named.get(each, f"\\{each}" if each in "&%$#_{}" else each) for each in printable(text)

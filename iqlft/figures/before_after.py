@@ -1,6 +1,6 @@
 """The before/after figure: curves per task, then the change of each task and of their mean.
 
-A task has a panel; where its series are many, each of them has one (`iqlft.figures.facets`).
+Each task has a panel, or one per series where those are many (`iqlft.figures.facets`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from iqlft.runs.scores import Metric
 
 DUMBBELL_WIDTHS = {1: 2.5, 2: 3.0}
-"""Inches for the dumbbell beside the curves of so many tasks: names, a short axis, changes."""
+"""Inches for a dumbbell (names, a short axis, changes) beside curves, by number of panels."""
 
 
 def plot_before_after(
@@ -114,7 +114,7 @@ def before_after_figure(
                        means=[mean for _, mean in means], iqm=bool(iqms),
                        smoothing=smoothing)  # fmt: skip
     rows += means + iqms
-    # Names of series are long: with several of them the dumbbell has the foot of the figure.
+    # The names of several series are long, so their dumbbell is below the curves.
     beside = len(tasks) <= 2 and len(series) == 1
     titles = [wrapped(one.title, WIDE / columns * 0.9 * LETTERS) for one in panels]
     title_lines = 1 + max(each.count("\n") for each in titles)
@@ -160,8 +160,8 @@ def _layout(
 ) -> tuple[SubFigure, SubFigure | None, Figure]:
     """A figure of the right size, its part for the curves and, with rows, for the dumbbell.
 
-    The legend below them has `num_lines`, its title's among them, and a panel's title at most
-    `title_lines`.
+    The legend below them has `num_lines` lines, including its title, and a panel's title has at
+    most `title_lines`.
     """
     columns = columns_of(num_panels)
     panel_rows = -(-num_panels // columns)
@@ -183,7 +183,7 @@ def _layout(
 
 
 def _share_scales(panels: Sequence[Axes], metrics: Sequence[Metric], columns: int) -> None:
-    """Gives panels of one metric one scale, named where it begins; returns have none in common."""
+    """Gives panels of one metric one scale, except returns, and names it where `is_named`."""
     for metric in set(metrics) - {"return"}:
         alike = [axes for axes, each in zip(panels, metrics, strict=True) if each == metric]
         low = min(axes.get_ylim()[0] for axes in alike)
@@ -198,13 +198,13 @@ def _share_scales(panels: Sequence[Axes], metrics: Sequence[Metric], columns: in
 
 
 Rows = list[tuple[str, Summary]]
-"""Names and summaries of the dumbbell, from the top down."""
+"""Names and summaries of the dumbbell's rows, from the top down."""
 
 
 def _dumbbell_rows(groups: Sequence[Group], series: Sequence[Series]) -> tuple[Rows, Rows, Rows]:
     """Rows of the tasks, of the means over them, and of the interquartile means of all runs.
 
-    Empty where no run has been fine-tuned, and where tasks have no metric and so no axis in common.
+    Empty if no run has been fine-tuned, or if metrics differ, so that there is no common axis.
     """
     summaries = [summarise(group) for group in groups]
     if len({s.metric for s in summaries}) > 1 or not any(s.change for s in summaries):
@@ -220,7 +220,7 @@ def _dumbbell_rows(groups: Sequence[Group], series: Sequence[Series]) -> tuple[R
     for group, summary in zip(groups, summaries, strict=True):
         if summary.before is None:
             continue
-        # The panel's title names an only task.
+        # The panel's title already names a single group's task.
         name = label(short_task(group.task, tasks), group.series) if len(groups) > 1 else ""
         behind = []
         if 0 < len(group.tuned) < len(group.runs):
@@ -237,7 +237,7 @@ def _dumbbell_rows(groups: Sequence[Group], series: Sequence[Series]) -> tuple[R
 def _means(
     series: Sequence[Series], summaries: Sequence[Summary], tasks: Sequence[str]
 ) -> tuple[Rows, Rows]:
-    """Rows of the means over tasks, and of interquartile means, of the series that have all."""
+    """Rows of means over tasks, and of interquartile means, of the series that have all tasks."""
     means: Rows = []
     iqms: Rows = []
     for one in series:

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from iqlft.datasets.recorded import Goal
 
 MOST_POINTS = 1000
-"""Points of one kind in a panel: more would be one blot."""
+"""Most points of one kind in a panel: more would merge into a blot."""
 _START: dict[str, Any] = {"marker": "o", "color": BLUE, "markersize": 2.4}
 """Marker of an episode's start."""
 _GOAL: dict[str, Any] = {"marker": "x", "color": VERMILION, "markersize": 2.6}
@@ -67,11 +67,11 @@ class Coverage(NamedTuple):
     """Where the agent of a maze dataset was.
 
     Attributes:
-        visits: `(R * FINENESS, C * FINENESS)`: positions counted by small squares.
-        starts: `(E, 2)`: of every episode.
+        visits: `(R * FINENESS, C * FINENESS)`: number of positions in each small square.
+        starts: `(E, 2)`: start of every episode.
         goals: `(E, 2)`: commanded at the start of every episode.
         near: `(K, 2)`: next positions within a cell of the evaluation goal.
-        transitions: how many there are.
+        transitions: number of transitions.
     """
 
     visits: NDArray[np.int64]
@@ -174,7 +174,7 @@ def _maze_figure(dataset: minari.MinariDataset, maze: GoalMaze) -> Figure:
 def _draw_cells(
     axes: Axes, maze: GoalMaze, points: NDArray[np.float64], look: dict[str, Any], title: str
 ) -> None:
-    """Points, and in each cell that has any the share of them, at the cell's lower edge."""
+    """Draws points and, at the lower edge of each cell that has any, the share of them in it."""
     axes.plot(*_thin(points).T, **look, linestyle="", markeredgewidth=0.5, alpha=0.6, zorder=2)
     counts = maze.count(points)
     for row, column in np.argwhere(counts).tolist():
@@ -186,7 +186,7 @@ def _draw_cells(
 
 
 def _draw_rewarded(axes: Axes, maze: GoalMaze, goal: Goal, coverage: Coverage) -> None:
-    """The surroundings of the evaluation goal, as wide for their height as the maze."""
+    """Draws the surroundings of the evaluation goal, in the proportions of the maze."""
     reached = goal.reached(coverage.near)
     for points, look in (
         (coverage.near[~reached], _ELSEWHERE),
@@ -197,7 +197,7 @@ def _draw_rewarded(axes: Axes, maze: GoalMaze, goal: Goal, coverage: Coverage) -
                           edgecolor=DARK, linewidth=0.9, linestyle="--", zorder=3))  # fmt: skip
     draw_goal(axes, goal)
     draw_walls(axes, maze)
-    # A cell high and, so that all panels are of one size, of the maze's proportions.
+    # One cell high, and of the maze's proportions, so that all panels are of one size.
     whole = np.ptp(maze.limits, axis=1)
     half = np.abs(maze.pitch[1]) / 2 * whole / whole[1]
     scale(axes, *np.stack([goal.position - half, goal.position + half], axis=1))
@@ -206,7 +206,7 @@ def _draw_rewarded(axes: Axes, maze: GoalMaze, goal: Goal, coverage: Coverage) -
 
 
 def _thin(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """At most `MOST_POINTS` of the points `(N, 2)`, chosen alike each time."""
+    """At most `MOST_POINTS` of the points `(N, 2)`, the same ones each time."""
     if len(points) <= MOST_POINTS:
         return points
     chosen = np.random.default_rng(0).choice(len(points), MOST_POINTS, replace=False)

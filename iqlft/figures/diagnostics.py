@@ -26,20 +26,20 @@ SOURCES = {"dataset": BLUE, "new": ORANGE}
 BINS, TAIL = 50, 0.001
 """Bins of the histogram of advantages; the outermost hold what lies beyond these quantiles."""
 SMOOTHED = 25
-"""A running mean is over this part of a phase's rows: one in so many."""
+"""A running mean's window is the number of a phase's rows divided by this."""
 _BARS: dict[str, dict[str, Any]] = {
     "dataset": {"histtype": "stepfilled", "alpha": 0.45},
     "new": {"histtype": "step", "linewidth": 1.2},
 }
-"""How the histogram of each source is drawn: never told apart by colour alone."""
+"""How the histogram of each source is drawn, so that sources differ in more than colour."""
 
 
 class Advantages(NamedTuple):
     """Advantages that the newest checkpoint gives to samples of transitions.
 
     Attributes:
-        samples: `(n,)` by `dataset` and, where there are any, `new`.
-        clipped_from: the advantage from which on weights are clipped.
+        samples: `(n,)` under `dataset` and, where there are any, `new`.
+        clipped_from: the advantage above which weights are clipped.
     """
 
     samples: Mapping[str, NDArray[np.float32]]
@@ -57,7 +57,7 @@ def diagnostics_figure(
         advantages: of the newest checkpoint; None leaves their panel out.
 
     Raises:
-        RunError: the algorithm logs nothing of what is drawn here.
+        RunError: the algorithm logs none of what is drawn here.
     """
     panels = _panels(history, timeline, advantages)
     if not panels:
@@ -75,7 +75,7 @@ def diagnostics_figure(
 def _panels(
     history: History, timeline: Timeline, advantages: Advantages | None
 ) -> list[Callable[[Axes], None]]:
-    """What there is to draw: not every algorithm has critics, a value network or a log-std."""
+    """The panels to draw: not every algorithm has critics, a value network or a log-std."""
     of_rows = functools.partial(functools.partial, history=history, timeline=timeline)
     panels: list[Callable[[Axes], None]] = []
     if history.has("dataset/q"):
@@ -145,7 +145,7 @@ def _draw_estimates(axes: Axes, history: History, timeline: Timeline) -> None:
 
 
 def _draw_gaps(axes: Axes, history: History, timeline: Timeline) -> None:
-    """Q - V, which is far smaller than either, and noisier than it changes."""
+    """Draws Q - V, far smaller than either, and its running mean, because it is noisy."""
     for source, colour in SOURCES.items():
         gap = f"{source}/q", f"{source}/value"
         _draw_line(axes, history, *gap, timeline=timeline, color=colour, alpha=0.25)
@@ -157,7 +157,7 @@ def _draw_gaps(axes: Axes, history: History, timeline: Timeline) -> None:
 
 
 def _draw_advantages(axes: Axes, advantages: Advantages) -> None:
-    """Histograms with a logarithmic height: what is clipped is a small part of everything."""
+    """Draws histograms of logarithmic height, because few transitions are clipped."""
     everything = np.concatenate([*advantages.samples.values(), [advantages.clipped_from]])
     low, high = np.quantile(everything, [TAIL, 1 - TAIL])
     edges = np.linspace(low, max(high, 1.5 * advantages.clipped_from), BINS + 1)
@@ -202,7 +202,7 @@ def _draw_line(
     label: str | None = None,
     **look: object,
 ) -> None:
-    """One line per phase; offline, updates are counted back from the switch if there is one."""
+    """Draws a line per phase; offline, updates count back from the switch if there is one."""
     for phase in ("offline", "online"):
         xs, values = history.column(key, phase, minus=minus)
         if not len(xs):

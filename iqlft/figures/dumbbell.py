@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 _SHORT = 3.5
-"""Points by which an arrow is short of the middle of either marker."""
+"""Distance of an arrow's ends from the centres of the markers, in points."""
 _HEAD = 2.8
-"""Length of its head in points."""
+"""Length of an arrow's head, in points."""
 
 
 def draw_dumbbell(axes: Axes, rows: Sequence[tuple[str, Summary]], *, narrow: bool) -> None:
@@ -35,7 +35,7 @@ def draw_dumbbell(axes: Axes, rows: Sequence[tuple[str, Summary]], *, narrow: bo
     Args:
         axes: empty axes.
         rows: names and summaries of one metric, from the top down.
-        narrow: whether there is room for few ticks only.
+        narrow: whether there is room for only a few ticks.
     """
     metric = rows[0][1].metric
     for y, (_, summary) in zip(itertools.count(0, -1), rows, strict=False):
@@ -58,7 +58,7 @@ def draw_dumbbell(axes: Axes, rows: Sequence[tuple[str, Summary]], *, narrow: bo
 
 
 def _draw_row(axes: Axes, y: int, summary: Summary) -> None:
-    """Two markers with their intervals, before's above after's, an arrow, the change in words."""
+    """Draws two markers, their intervals (before's above after's), an arrow, and the change."""
     for estimate, colour, marker, name, points in (
         (summary.before, ORANGE, "o", "before", 1.8),
         (summary.after, BLUE, "s", "after", -1.8),
@@ -71,7 +71,7 @@ def _draw_row(axes: Axes, y: int, summary: Summary) -> None:
             axes.plot([estimate.lower, estimate.upper], [y, y], color=colour, alpha=0.4,
                       linewidth=3, solid_capstyle="butt", clip_on=False, zorder=1.5,
                       transform=beside, gid=f"{name} interval")  # fmt: skip
-            # Beside its row it is no longer in the data's coordinates alone, which set the limits.
+            # The shift takes the line out of data coordinates, so the limits do not include it.
             axes.update_datalim([(estimate.lower, y), (estimate.upper, y)])
         named = name in axes.get_legend_handles_labels()[1]
         axes.plot([estimate.value], [y], color=colour, marker=marker, markersize=5.5,
@@ -90,7 +90,7 @@ def _draw_row(axes: Axes, y: int, summary: Summary) -> None:
 
 
 class _Arrow(FancyArrowPatch):
-    """From a row's value before to that after: short of both markers, none where they touch."""
+    """The arrow of a row from before to after, short of both markers; none where they touch."""
 
     def __init__(self, y: int, before: float, after: float) -> None:
         super().__init__((before, y), (after, y), arrowstyle="-|>", mutation_scale=7,
@@ -99,7 +99,7 @@ class _Arrow(FancyArrowPatch):
         self._ends = ((before, y), (after, y))
 
     def get_visible(self) -> bool:
-        """Whether there is room for its head between the markers; the axes must have a scale."""
+        """Whether its head fits between the markers; the axes must have their final scale."""
         if self.axes is None or self.figure is None:
             return False
         (start, _), (end, _) = self.axes.transData.transform(self._ends)
@@ -111,8 +111,8 @@ def change_text(change: Estimate | None, *, fine_tuned: bool = False) -> str:
     """`+23 [20, 26]`, with a true minus sign; words where there is no change yet.
 
     Args:
-        change: of a row.
-        fine_tuned: whether fine-tuning has begun, where there is none.
+        change: of a row; None for none yet.
+        fine_tuned: whether fine-tuning has begun, which matters only without a change.
     """
     if change is None:
         return without_after(fine_tuned=fine_tuned)

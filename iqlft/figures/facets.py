@@ -1,7 +1,7 @@
-"""How the curves of the before/after figure are shared out among panels, and named in them.
+"""How the curves of the before/after figure are distributed among panels, and named in them.
 
-Lines that have to be told apart are few: up to `TOLD_APART` series share their task's panel, each
-named where its line ends. More of them have a panel each, with the others behind.
+Few lines can be told apart: up to `TOLD_APART` series share their task's panel, each named where
+its line ends. With more, each series has a panel of its own, with the others in the background.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from iqlft.figures.panels import Look, Timeline
 
 TOLD_APART = len(LOOKS)
-"""Most series of a panel."""
+"""Most series that share a panel."""
 MARGIN = 0.9
-"""Share of the axis from which on a line's name stands right of the panel."""
+"""A line that ends beyond this share of the axis is named to the right of the panel."""
 LETTER = 4.5
-"""About the width of a letter of a name, in points."""
+"""Approximate width of a letter of a name, in points."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Panel:
     """What one panel shows.
 
     Attributes:
-        task: whose scores.
+        task: the task whose scores it shows.
         title: above it.
-        groups: the task's series that are told apart.
+        groups: the task's series that have a look of their own.
         looks: one per group.
         behind: the task's other series, thin and grey.
     """
@@ -55,7 +55,7 @@ class Panel:
 
 
 def looks_of(series: Sequence[Series]) -> dict[Series, Look]:
-    """How each series is drawn: alone, wherever it has a panel of its own."""
+    """How each series is drawn: as `ALONE` where it has a panel of its own."""
     alone = len(series) == 1 or len(series) > TOLD_APART
     return dict.fromkeys(series, ALONE) if alone else dict(zip(series, LOOKS, strict=False))
 
@@ -93,7 +93,7 @@ def panels_of(groups: Sequence[Group]) -> list[Panel]:
 def _title(
     mine: Sequence[Group], groups: Sequence[Group], tasks: Sequence[str], *, roomy: bool
 ) -> str:
-    """The task, and that it has one seed where others have several."""
+    """The task's name, with `(1 seed)` where other groups have several."""
     task = mine[0].task
     name = task if roomy and len(tasks) <= 2 else short_task(task, tasks)
     sizes = {len(group.runs) for group in groups}
@@ -102,7 +102,7 @@ def _title(
 
 
 def is_named(index: int, metrics: Sequence[str], columns: int) -> bool:
-    """Whether a panel's scale is named: the first of a row, or of another metric than the last.
+    """Whether a panel's scale is named: the first of a row, or after one of another metric.
 
     Args:
         index: of the panel.
@@ -129,7 +129,7 @@ def name_lines(axes: Axes, panel: Panel, names: Mapping[Series, str], timeline: 
     Args:
         axes: with curves and scales.
         panel: what they show.
-        names: of every series.
+        names: of every series, as they are written.
         timeline: the axis.
     """
     ends = []
@@ -148,7 +148,7 @@ def write_names(axes: Axes, ends: Sequence[tuple[float, float, str, str]], edge:
     Args:
         axes: with curves and scales.
         ends: x and y of each line's end, its name and its colour.
-        edge: where the longest line ends; names of lines that end near it stand right of the panel.
+        edge: where the longest line ends; lines that end near it are named right of the panel.
     """
     low, high = axes.get_ylim()
     right = MARGIN * edge
@@ -172,13 +172,13 @@ def write_names(axes: Axes, ends: Sequence[tuple[float, float, str, str]], edge:
 
 
 def apart(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """The values moved down, and up again from the lower end, until they are a gap apart.
+    """The values, moved down from `high` and then up from `low` until they are a gap apart.
 
     Args:
         values: in any order.
         gap: least distance between two.
-        low: least place; there must be room for all.
-        high: greatest place.
+        low: lower end; there must be room for all.
+        high: upper end.
     """
     order = sorted(range(len(values)), key=lambda i: values[i])
     moved = [*values]

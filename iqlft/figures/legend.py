@@ -1,4 +1,4 @@
-"""The legend of the before/after figure: what its lines, bands and marks are, and of which data."""
+"""The legend of the before/after figure: its lines, bands and marks, and the data behind them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 _SIGN = 6
-"""Letters' worth of room for an entry's sign."""
+"""Width of an entry's symbol, in letters."""
 
 
 class Legend(NamedTuple):
@@ -35,7 +35,7 @@ class Legend(NamedTuple):
     Attributes:
         title: the data, in lines that fit the figure.
         handles: lines, bands and marks with their names.
-        columns: in how many columns they stand.
+        columns: number of columns of handles.
     """
 
     title: str
@@ -71,13 +71,13 @@ def legend_of(
     Args:
         groups: what is drawn.
         looks: of every series.
-        marks: published results that have a place.
+        marks: published results that are drawn.
         named: whether lines carry the names of their series.
         banded: whether means have the band of their interval.
-        compared: what stands in the dumbbell; empty without one.
-        means: means over tasks that stand in the dumbbell.
-        iqm: whether interquartile means stand there too.
-        smoothing: evaluations that were averaged over; None for none.
+        compared: the tasks' rows of the dumbbell; empty without one.
+        means: means over tasks in the dumbbell.
+        iqm: whether the dumbbell has interquartile means too.
+        smoothing: number of evaluations averaged over; None for none.
     """
     handles = _lines(groups, looks, smoothing, named=named)
     handles += _intervals(groups, compared, looks, banded=banded)
@@ -95,7 +95,7 @@ def legend_of(
 
 
 def _columns(handles: Sequence[Artist]) -> int:
-    """In how many columns entries stand, so that they fit into the figure."""
+    """The number of columns in which the entries fit into the figure."""
     lengths = [len(str(each.get_label())) for each in handles]
     for columns in (3, 2) if len(handles) == 3 else (2,):
         rows = -(-len(handles) // columns)
@@ -112,9 +112,9 @@ def _lines(
     *,
     named: bool,
 ) -> list[Artist]:
-    """The mean of every series, the seeds behind it, and other series behind those.
+    """Entries for the mean of every series, its seeds, and other series in the background.
 
-    Lines of several colours have no one sign in common: what holds for all of them is words alone.
+    Lines of several colours have no common symbol, so what holds for all of them is only text.
     """
     several = any(len(group.runs) > 1 for group in groups)
     tail = f", smoothed over {smoothing} evaluations" if smoothing else ""
@@ -149,12 +149,12 @@ def _line(look: Look, label: str) -> Line2D:
 
 
 def _words(label: str) -> Line2D:
-    """An entry without a sign."""
+    """An entry without a symbol."""
     return Line2D([], [], linestyle="none", label=label)
 
 
 class _Shown(NamedTuple):
-    """What has intervals: a group's band, or a row of the dumbbell."""
+    """Something with an interval: a group's band, or a row of the dumbbell."""
 
     metric: Metric
     num_seeds: int
@@ -163,7 +163,7 @@ class _Shown(NamedTuple):
 
 
 def _shown(groups: Sequence[Group], compared: Sequence[Summary], *, banded: bool) -> list[_Shown]:
-    """A dumbbell has perhaps fewer seeds than the curves, and only two of their evaluations."""
+    """All that has intervals; the dumbbell may have fewer seeds and evaluations than the bands."""
     bands = [
         _Shown(each.metric, len(each.runs), {row.episodes for run in each.runs for row in run.rows},
                changed=False)
@@ -182,9 +182,9 @@ def _intervals(
     *,
     banded: bool,
 ) -> list[Artist]:
-    """Intervals, as what they are: of seeds, or of one seed's episodes.
+    """Entries that say what intervals are of: seeds, or the episodes of one seed.
 
-    With a band's sign where all bands look alike; else in words.
+    Their symbol is a band if all bands look the same; otherwise they are only text.
     """
     shown = _shown(groups, compared, banded=banded)
     several = [each for each in shown if each.num_seeds > 1]

@@ -1,8 +1,8 @@
 """Published results in the before/after figure: marks where their protocol ends.
 
-The number before fine-tuning stands at the switch, or at the protocol's updates where nothing was
-fine-tuned; the one after it at the protocol's environment steps. Where the runs are shorter the
-axis reaches that far; where that would squeeze them, what lies between is drawn together.
+The number before fine-tuning stands at the switch, or at the protocol's updates in a panel without
+an online phase; the number after it stands at the protocol's environment steps. Where the runs are
+shorter, the axis extends that far; where that would squeeze the runs, it is compressed beyond them.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from iqlft.figures.panels import Timeline
 
 MARKERS = ("D", "x", "+", "1", "2", "3", "4", "*", "P")
-"""Markers of published results, none of which stands for a series; a tenth begins again.
+"""Markers of published results; a tenth result has the first one again.
 
-They are of one place, and often of almost one number: each stays visible on the ones before.
+Results share places, and often almost a number: each marker stays visible on the previous ones.
 """
 REACH = 4
-"""An axis reaches evenly to the end of a protocol at most so many times as long as its runs."""
+"""An axis extends to a protocol's end at its own scale up to this many times the runs' length."""
 
 
 class Mark(NamedTuple):
     """One published result.
 
     Attributes:
-        label: whose it is, of which algorithm and data, after how much training.
+        label: source, algorithm, data and length of training.
         marker: how it is drawn.
-        points: for each panel, places on its axis and numbers.
+        points: for each panel, x and y of its numbers.
     """
 
     label: str
@@ -50,7 +50,7 @@ class Mark(NamedTuple):
 
     @property
     def look(self) -> dict[str, Any]:
-        """A small sign in dark lines."""
+        """Matplotlib's settings of the marker."""
         size = 5.0 if self.marker == "D" else 5.5
         return {"linestyle": "none", "marker": self.marker, "markersize": size, "color": "white",
                 "markeredgecolor": DARK, "markeredgewidth": 0.9}  # fmt: skip
@@ -66,7 +66,7 @@ class Mark(NamedTuple):
 
 
 def place_marks(panels: Sequence[Panel], published: Marked) -> list[Mark]:
-    """The published results that have a place in some panel.
+    """The published results that are marked in some panel.
 
     Those of a panel are comparable with one of its groups (`comparable_rows`).
 
@@ -95,7 +95,7 @@ def place_marks(panels: Sequence[Panel], published: Marked) -> list[Mark]:
 
 
 def _lengths(row: PublishedRow) -> str:
-    """`1M + 1M`; or what there is of them, by its name."""
+    """`1M + 1M` for updates and environment steps, or `1M updates` or `1M steps` for one alone."""
     updates, steps = map(short_count, (row.offline_updates, row.env_steps))
     if row.offline_updates and row.env_steps:
         return f"{updates} + {steps}"
@@ -103,7 +103,7 @@ def _lengths(row: PublishedRow) -> str:
 
 
 def _comparable(panel: Panel) -> set[PublishedRow]:
-    """Published rows that stand beside a panel's groups."""
+    """Published rows comparable with a panel's groups."""
     # Published AntMaze numbers are success rates: beside another metric they would mislead.
     groups = [group for group in panel.groups if group.metric == "success"]
     tuned = {group.series.algorithm for group in groups if group.tuned}
@@ -112,7 +112,7 @@ def _comparable(panel: Panel) -> set[PublishedRow]:
 
 
 def _points(panel: Panel, rows: Iterable[PublishedRow]) -> list[tuple[float, float]]:
-    """Before and after fine-tuning, each at its place on the panel's axis."""
+    """Places on the panel's axis and numbers, before and after fine-tuning."""
     online = timeline_of(panel.all_groups).online > 0
     points: list[tuple[float, float]] = []
     for row in rows:
@@ -124,7 +124,7 @@ def _points(panel: Panel, rows: Iterable[PublishedRow]) -> list[tuple[float, flo
 
 
 def reaching(timeline: Timeline, marks: Iterable[Mark], panel: int) -> Timeline:
-    """The axis of a panel, as far as its marks; beyond `REACH` drawn together."""
+    """The axis of a panel, extended to its marks; compressed if they are beyond `REACH`."""
     end = int(max((x for mark in marks for x, _ in mark.points[panel]), default=0))
     if end > REACH * timeline.length:
         return dataclasses.replace(timeline, reach=end)

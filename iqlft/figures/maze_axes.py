@@ -30,7 +30,7 @@ _WALL = "0.55"
 
 
 def scale(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
-    """Both axes to the same scale, with ticks that suit cells of 4 m, or the space of one."""
+    """Sets limits and one scale for both axes, with ticks that suit 4 m cells, or a single one."""
     axes.set(xlim=x, ylim=y, aspect="equal")
     axes.spines[["top", "right"]].set_visible(True)
     steps = [1, 2, 4, 8, 10] if np.ptp(x) > 10 else [1, 2, 5, 10]
@@ -47,16 +47,16 @@ def draw_walls(axes: Axes, maze: GoalMaze) -> None:
 
 
 def draw_visits(axes: Axes, maze: GoalMaze, visits: NDArray[np.int64], norm: Normalize) -> QuadMesh:
-    """Colours small squares by how often they were visited, and leaves the others free.
+    """Colours small squares by how often they were visited, and leaves unvisited ones blank.
 
     Args:
         axes: of a maze.
-        maze: with its own cells.
+        maze: the maze, not refined.
         visits: `(R * FINENESS, C * FINENESS)`.
         norm: from visits to colours.
 
     Returns:
-        What a colour bar explains.
+        The mesh, for `draw_colour_bar`.
     """
     return axes.pcolormesh(
         *maze.refined(FINENESS).edges, np.ma.masked_equal(visits, 0), cmap="viridis", norm=norm,
@@ -65,7 +65,7 @@ def draw_visits(axes: Axes, maze: GoalMaze, visits: NDArray[np.int64], norm: Nor
 
 
 def draw_colour_bar(axes: Axes, mesh: QuadMesh, label: str = "") -> None:
-    """Explains the colours of a mesh by a bar at the right of its axes."""
+    """Draws the colour bar of a mesh at the right of its axes."""
     bar = axes.inset_axes((1.03, 0, 0.035, 1))
     axes.figure.colorbar(mesh, cax=bar, label=label)
     bar.minorticks_off()

@@ -38,7 +38,7 @@ _LOOKS: dict[bool | None, dict[str, Any]] = {
     False: {"color": VERMILION, "linestyle": (0, (3, 1.5))},
     None: {"color": DARK, "linestyle": ":"},
 }
-"""Lines of paths that reach their goal, of those that do not, and of those nobody says it of."""
+"""Lines of paths that reach their goal, that do not, and whose success is not reported."""
 _NAMES = {True: "success", False: "failure", None: "success not reported"}
 _START: dict[str, Any] = {"marker": "o", "color": "black", "markersize": 4}
 """Marker of a path's start."""
@@ -50,8 +50,8 @@ def maze_figure(
     """The figure, not yet saved: a panel for each survey, and one for the paths.
 
     Args:
-        maze: in which everything happens.
-        surveys: with visits, by what they are of.
+        maze: the maze of surveys and paths.
+        surveys: with visits, by the name of their transitions.
         paths: at least one.
     """
     width, height = np.ptp(maze.limits, axis=1)
@@ -79,7 +79,7 @@ def maze_figure(
 
 
 def _draw_coverage(axes: Sequence[Axes], maze: GoalMaze, surveys: Mapping[str, Survey]) -> None:
-    """Visits on one scale of colours, so that panels can be compared."""
+    """Draws visits on one colour scale, so that panels can be compared."""
     if not surveys:
         return
     visits = {name: each.visits for name, each in surveys.items() if each.visits is not None}

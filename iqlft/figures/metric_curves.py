@@ -1,4 +1,4 @@
-"""Any figure of merit over updates, environment steps or time: `iqlft plot --metric q_mean`.
+"""Any metric over updates, environment steps or time: `iqlft plot --metric q_mean`.
 
 Scores come from the evaluations in `curves.csv`, everything else from `metrics.jsonl`.
 """
@@ -54,7 +54,7 @@ X_NAMES: dict[X, str] = {
     "env_steps": "environment steps",
     "seconds": "seconds of training",
 }
-"""What the axis is called."""
+"""Labels of the axis."""
 
 
 class Value(NamedTuple):
@@ -62,8 +62,8 @@ class Value(NamedTuple):
 
     Attributes:
         phase: `offline` or `online`.
-        place: updates, or environment steps of an online evaluation: the seeds' values of one
-            place belong together.
+        place: updates, or environment steps of an online evaluation: values of different seeds at
+            one place are averaged.
         updates: of both phases.
         env_steps: so far.
         seconds: of training so far.
@@ -79,7 +79,7 @@ class Value(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A value where it is drawn; `place` as above."""
+    """A value where it is drawn; `place` as in `Value`."""
 
     place: int
     x: float
@@ -87,7 +87,7 @@ class Point(NamedTuple):
 
 
 Line = list[Point]
-"""A phase of a run."""
+"""The points of one phase of a run."""
 
 
 def plot_metric(
@@ -106,12 +106,12 @@ def plot_metric(
     Args:
         runs: at least one.
         out_folder: where the files go; made if missing.
-        metric: `success`, `return`, `normalized_score`, or a key of `metrics.jsonl`, the names of
-            version 0.1 among them; None: what the runs are judged by.
+        metric: `success`, `return`, `normalized_score`, or a key of `metrics.jsonl`, including the
+            names of version 0.1; None: the score that the runs report.
         x: what the axis counts.
         smoothing: odd number of values to average over; None for none.
         title: above the figure.
-        name: of the files, without their ending; empty: after metric and axis.
+        name: of the files, without their ending; empty: made from metric and axis.
         kinds: endings of the files.
 
     Returns:
@@ -148,7 +148,7 @@ def metric_figure(
     panels = panels_of(groups)
     columns = columns_of(len(panels))
     named = named_directly(series, WIDE / columns)
-    # Markers are for lines of one or two values here, whatever their look.
+    # Here only lines of one or two values have markers, whatever their look.
     looks = {
         one: look if look == ALONE else look._replace(marker="")
         for one, look in looks_of(series).items()
@@ -187,7 +187,7 @@ def _axis_name(metric: str) -> str:
 
 
 def _values(run: RunCurve, metric: str) -> list[Value]:
-    """A run's values, those that are not finite left out."""
+    """A run's values, without those that are not finite."""
     if metric in get_args(Metric):
         found = [
             Value(row.phase, row.env_steps if row.phase == "online" else row.updates, row.updates,
@@ -204,12 +204,12 @@ def _values(run: RunCurve, metric: str) -> list[Value]:
 
 
 def _history(run: RunCurve) -> Sequence[Mapping[str, Any]]:
-    """A run's rows of metrics; of some kept runs there are none."""
+    """A run's rows of metrics; empty for kept runs without them."""
     return read_history(run.folder).rows if (run.folder / METRICS).exists() else ()
 
 
 def _lines(run: RunCurve, metric: str, x: X) -> list[Line]:
-    """A run's lines, offline and online; before the first step there is no axis of steps."""
+    """A run's lines, offline and online; over environment steps only the online one."""
     values = _values(run, metric)
     return [
         [Point(each.place, getattr(each, x), each.y) for each in values if each.phase == phase]
@@ -233,7 +233,7 @@ def _absent(runs: Sequence[RunCurve], metric: str, x: X) -> str:
 
 
 def _mean(lines: Sequence[Line]) -> list[tuple[float, float]]:
-    """Mean places and values over the seeds, only where every one has one: no interpolation."""
+    """Mean x and y over seeds, only at places where every seed has a value: no interpolation."""
     tables = [{point.place: point for point in line} for line in lines]
     shared = sorted(set.intersection(*map(set, tables)))
     return [
@@ -248,7 +248,7 @@ def _mean(lines: Sequence[Line]) -> list[tuple[float, float]]:
 def _draw_panel(
     axes: Axes, panel: Panel, lines: dict[Path, list[Line]], smoothing: int | None
 ) -> list[End]:
-    """Draws a panel's series; returns where the mean of each one ends."""
+    """Draws a panel's series; returns where the mean of each ends."""
     ends: list[End] = []
     for group in panel.behind:
         for phase in _phases(group, lines, smoothing):
@@ -272,7 +272,7 @@ def _draw_panel(
 
 
 def _draw_switch(axes: Axes, panel: Panel, lines: dict[Path, list[Line]]) -> None:
-    """A dashed line where offline turns into online, if that is one place for all runs."""
+    """Draws a dashed line at the switch, if that is at one place for all runs."""
     runs = [run for group in panel.all_groups for run in group.runs]
     both = [phases for run in runs if len(phases := lines[run.folder]) == 2 and all(phases)]
     places = {offline[-1].x for offline, _ in both}
@@ -281,7 +281,7 @@ def _draw_switch(axes: Axes, panel: Panel, lines: dict[Path, list[Line]]) -> Non
 
 
 def _phases(group: Group, lines: dict[Path, list[Line]], smoothing: int | None) -> list[list[Line]]:
-    """By phase the line of each seed, smoothed."""
+    """For each phase the smoothed lines of all seeds."""
     by_seed = [[_smoothed(line, smoothing) for line in lines[run.folder]] for run in group.runs]
     return [list(phase) for phase in zip(*by_seed, strict=True)]
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Look(NamedTuple):
-    """How a series is drawn: never by its colour alone."""
+    """How a series is drawn; looks differ in more than colour."""
 
     colour: str
     linestyle: Literal["-", "--", "-.", ":"]
@@ -53,7 +53,7 @@ LOOKS = (
 BANDED = 2
 """Bands of more series than this would cover each other and the lines."""
 BEYOND = 0.2
-"""Room of what is drawn together at an axis's end, beside that of all phases before it."""
+"""Width of the compressed stretch at an axis's end, as a share of all phases' before it."""
 
 
 class Point(NamedTuple):
@@ -70,8 +70,8 @@ class Timeline:
     Attributes:
         offline: most offline updates of any run; 0 without an offline phase.
         online: most environment steps of any run; 0 without an online phase.
-        reach: where the axis ends, of its last phase; up to the runs' end, 0 among it, it ends
-            with them. What lies between their end and this is drawn together to a little room.
+        reach: where the last phase's axis ends, if beyond the runs' end; the stretch between is
+            compressed. Otherwise, as with 0, the axis ends with the runs.
     """
 
     offline: int
@@ -85,21 +85,21 @@ class Timeline:
 
     @property
     def length(self) -> int:
-        """Of the last phase, as far as the runs are."""
+        """Length of the last phase, up to the runs' end; at least 1."""
         return max(self.online or self.offline, 1)
 
     @property
     def broken(self) -> bool:
-        """Whether the axis goes on beyond the runs' end, drawn together."""
+        """Whether the axis continues beyond the runs' end, compressed."""
         return self.reach > self.length
 
     @property
     def beyond(self) -> float:
-        """Room of what is drawn together, beside that of the phase before it."""
+        """Width of the compressed stretch, where each phase has width 1."""
         return BEYOND * (1 + self.both) if self.broken else 0.0
 
     def forward(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Each side fills half the panel, whatever its length: their units differ anyway."""
+        """Maps updates and steps to the panel: each phase has width 1, whatever its length."""
         x = np.asarray(x, np.float64)
         right = x / self.length
         if self.broken:
@@ -108,7 +108,7 @@ class Timeline:
         return np.where(x < 0, x / max(self.offline, 1), right)
 
     def inverse(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
-        """From the panel back to updates and steps."""
+        """Maps the panel back to updates and steps."""
         u = np.asarray(u, np.float64)
         right = u * self.length
         if self.broken:
@@ -127,10 +127,9 @@ def timeline_of(groups: Iterable[Group]) -> Timeline:
 def phase_points(run: RunCurve, phase: str, timeline: Timeline) -> list[Point]:
     """A run's evaluations of one phase.
 
-    Offline, x is counted back from the run's switch, of a run that has not come there from the
-    longest one's; in a panel without an online side it is counted from 0 up. Online it is the
-    environment steps, starting from the last offline evaluation where no other was made before
-    the first step.
+    Offline, x counts back from the run's switch, or from the longest run's if this one has not
+    reached it; in a panel without an online side it counts up from 0. Online it is the environment
+    steps, starting with the last offline evaluation where none was made at 0 steps.
     """
     if not timeline.online:
         return [Point(row.updates, row) for row in run.offline] if phase == "offline" else []
@@ -144,10 +143,10 @@ def phase_points(run: RunCurve, phase: str, timeline: Timeline) -> list[Point]:
 
 
 def checked_smoothing(window: int | None) -> int | None:
-    """The evaluations or values to average over; None where that is one, which changes nothing.
+    """The number of values to average over; None where that is one, which changes nothing.
 
     Raises:
-        RunError: there is none in the middle of so many.
+        RunError: the number is even or below 1.
     """
     if window is not None and (window < 1 or window % 2 == 0):
         raise RunError(f"Smoothing averages over an odd number of evaluations, not {window}.")
@@ -155,7 +154,7 @@ def checked_smoothing(window: int | None) -> int | None:
 
 
 def smooth(values: Sequence[float], window: int | None) -> list[float]:
-    """Centred running mean over `window` evaluations, narrower at the ends; as is for None."""
+    """Centred running mean over `window` values, narrower at the ends; unchanged for None."""
     half = (window or 1) // 2
     ends = [min(half, i, len(values) - 1 - i) for i in range(len(values))]
     return [float(np.mean(values[i - k : i + k + 1])) for i, k in enumerate(ends)]
@@ -164,7 +163,7 @@ def smooth(values: Sequence[float], window: int | None) -> list[float]:
 def shared_points(
     lines: Sequence[Sequence[Point]], metric: Metric, window: int | None = None
 ) -> list[tuple[float, float]]:
-    """The mean over seeds, only where every one was evaluated: nothing is interpolated.
+    """The mean over seeds, only where every seed was evaluated: nothing is interpolated.
 
     Args:
         lines: of one phase, one per seed.
@@ -198,10 +197,10 @@ def draw_curves(
         groups: the task's series.
         looks: one per group.
         timeline: the axis, at least as long as all runs.
-        behind: other series of the task, whose means alone are drawn, thin and grey.
+        behind: other series of the task, of which only the means are drawn, thin and grey.
         banded: whether means have the band of their interval.
         smoothing: see `smooth`; per seed and phase, before the mean.
-        narrow: whether there is room for few and short words only.
+        narrow: whether there is room for only a few short words.
     """
     metric = groups[0].metric
     for group in behind:
@@ -215,7 +214,7 @@ def draw_curves(
             [phase_points(run, phase, timeline) for run in group.runs]
             for phase in ("offline", "online")
         ]
-        # Markers show single evaluations while those are few, and tell several series apart.
+        # Markers show the evaluations where those are few, and distinguish several series.
         few = all(len(line) <= 12 for lines in phases for line in lines)
         for lines in phases:
             thin = GREY if look == ALONE and not behind else look.colour
@@ -239,7 +238,7 @@ def _draw_phase(
     few: bool,
     banded: bool,
 ) -> None:
-    """Draws one phase of one series: a line per seed, empty where one has not come there."""
+    """Draws one phase of one series; the line of a seed that has not reached it is empty."""
     alone = look == ALONE
     smoothed = [smooth([p.row.score(metric) for p in line], window) for line in lines]
     if len(lines) > 1:
@@ -267,7 +266,7 @@ def _draw_phase(
 
 
 def format_axis(axes: Axes, timeline: Timeline, *, narrow: bool) -> None:
-    """Scale, ticks, shade and words of the horizontal axis."""
+    """Sets scale, ticks, shading and labels of the horizontal axis."""
     count = 1 if narrow else 2
     left = [-x for x in ticks(timeline.offline, count)]
     right = ticks(timeline.online, count)
@@ -294,14 +293,14 @@ def format_axis(axes: Axes, timeline: Timeline, *, narrow: bool) -> None:
 
 
 def _break(axes: Axes, x: float) -> None:
-    """The sign on an axis that a part of it is drawn together."""
+    """Marks the axis as compressed at `x`."""
     axes.annotate("//", (x, 0), xycoords=("data", "axes fraction"), ha="center", va="center",
                   annotation_clip=False, gid="break", zorder=6,
                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3})  # fmt: skip
 
 
 def _label_phases(axes: Axes, timeline: Timeline, *, narrow: bool) -> None:
-    """`offline` and `online` above their sides, the units below."""
+    """Writes `offline` and `online` above their phases, the units below."""
     updates = "updates" if narrow and timeline.both else "offline updates"
     if timeline.both:
         share = 1 / (2 + timeline.beyond)

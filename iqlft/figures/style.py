@@ -1,4 +1,4 @@
-"""What all of the project's figures share: widths, letters, colours and how they are saved.
+"""What all of the project's figures share: widths, fonts, colours and how they are saved.
 
 Files are the same bytes each time: no dates, no versions, fonts that come with Matplotlib.
 """
@@ -27,21 +27,21 @@ WIDE, NARROW = 7.2, 3.4
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 """Colours of Okabe and Ito's palette, which the colour-blind can tell apart."""
 FORMATS = ("png", "pdf")
-"""Endings of the files that a figure is saved as, where nobody asks for another one."""
+"""Default endings of the files that a figure is saved as."""
 _UNCHANGING: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "svg": {"Date": None, "Creator": None},
 }
-"""Metadata by which the same figure is the same file, by ending."""
+"""Metadata to leave out, by ending, so that the same figure is the same file."""
 LETTERS = 15
-"""Letters of a legend on an inch, about."""
+"""Approximate number of a legend's letters per inch."""
 DARK, GREY, FAINT, SHADE = "0.25", "0.6", "0.8", "0.95"
-"""Greys of thin lines, of single seeds, of what stands behind, of the offline phase's ground."""
+"""Greys of thin lines, single seeds, series in the background, and the offline phase's shading."""
 
 
 def style(width: float) -> Any:  # noqa: ANN401  (of some 300 literal keys)
-    """Matplotlib settings of the project's figures, with letters to suit the width.
+    """Matplotlib settings of the project's figures, with a font size to suit the width.
 
     Args:
         width: of the figure, in inches.
@@ -69,23 +69,23 @@ def style(width: float) -> Any:  # noqa: ANN401  (of some 300 literal keys)
 
 
 def wrapped(text: str, letters: float) -> str:
-    """A text in lines of at most about so many letters, broken between words alone."""
+    """A text in lines of at most about `letters` letters, broken only between words."""
     return textwrap.fill(text, int(letters), break_long_words=False, break_on_hyphens=False)
 
 
 def headline(text: str) -> tuple[str, float]:
-    """A title above a whole figure of width `WIDE`, in lines, and the inches that it takes."""
+    """A title above a figure of width `WIDE`, broken into lines, and its height in inches."""
     lines = wrapped(text, 0.7 * WIDE * LETTERS)
     return lines, 0.25 + 0.16 * lines.count("\n")
 
 
 def label(text: str) -> str:
-    r"""A name as Matplotlib shows it: what looks like a formula, `$\frac{`, is none."""
+    r"""A name escaped for Matplotlib, which would take `$\frac{` for a formula."""
     return printable(text, keep="\n").replace("$", r"\$")
 
 
 def _show_plainly(artist: Artist) -> None:
-    """Lets no text be a formula but the numbers at ticks, which Matplotlib writes so itself."""
+    """Turns formulas off in all text but tick labels, where Matplotlib itself writes them."""
     if isinstance(artist, Text):
         artist.set_parse_math(False)
         artist.set_text(printable(artist.get_text(), keep="\n"))
@@ -95,19 +95,19 @@ def _show_plainly(artist: Artist) -> None:
 
 
 def marker_of(num_points: int) -> str:
-    """A line's marker: one or two points are hardly a line, or none, and are marked."""
+    """A line's marker: only lines of one or two points, which are hard to see, have one."""
     return "o" if num_points < 3 else ""
 
 
 def columns_of(num_panels: int) -> int:
-    """In how many columns so many panels stand in width `WIDE`; four where they are many."""
+    """The number of columns for `num_panels` panels in width `WIDE`, at most four."""
     if num_panels in {7, 8} or num_panels > 9:
         return 4
     return 2 if num_panels == 4 else min(num_panels, 3)
 
 
 def drawn_as(out: Path) -> tuple[Path, str, tuple[str, ...]]:
-    """Folder, name and endings that a path asks for: `fig.svg` is a file, `figures` a folder.
+    """Folder, name and endings that a path stands for: `fig.svg` is a file, `figures` a folder.
 
     Returns:
         The folder; the name without an ending, empty for a folder; the endings.
@@ -121,7 +121,7 @@ def drawn_as(out: Path) -> tuple[Path, str, tuple[str, ...]]:
 def save_figure(
     figure: Figure, out_folder: Path, name: str, kinds: Sequence[str] = FORMATS
 ) -> list[Path]:
-    """Saves a figure with nothing in the files that changes from day to day.
+    """Saves a figure; the same figure gives the same bytes.
 
     Args:
         figure: what to save.
@@ -130,7 +130,7 @@ def save_figure(
         kinds: endings, of those that Matplotlib knows.
 
     Returns:
-        The files, in the order of their endings; pictures have 300 dots per inch.
+        The files, in the order of `kinds`; pictures have 300 dots per inch.
     """
     _show_plainly(figure)
     out_folder.mkdir(parents=True, exist_ok=True)

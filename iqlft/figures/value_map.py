@@ -1,4 +1,4 @@
-"""The value map: what V says of every place in a maze."""
+"""The value map: V at every place in a maze."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def place_values(
 
     Args:
         values: V of observations `(N, O)`.
-        task: the maze, and where its places stand in an observation.
-        observations: `(n, O)` typical ones, whose x and y are replaced; a goal that is observed
-            is replaced by the evaluation goal, where the maze has one.
+        task: the maze, and which columns of an observation are positions in it.
+        observations: `(n, O)` typical ones, whose x and y are replaced; an observed goal is
+            replaced by the evaluation goal, if the maze has one.
 
     Returns:
         `(R * FINENESS, C * FINENESS)`, NaN in walls.
@@ -66,9 +66,9 @@ def value_figure(maze: GoalMaze, values: NDArray[np.float64], visits: NDArray[np
     """The figure, not yet saved.
 
     Args:
-        maze: where.
+        maze: the maze.
         values: see `place_values`.
-        visits: of the same shape; squares without any stay free, for V has learned nothing there.
+        visits: of the same shape; squares without any stay blank: V has learned nothing there.
     """
     width, height = np.ptp(maze.limits, axis=1)
     figure = Figure(figsize=(NARROW, 2.35 * height / width + 0.9), layout="constrained")

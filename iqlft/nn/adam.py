@@ -12,25 +12,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STATE_PREFIX = "adam."
-"""What the names of its tensors begin with in an algorithm's state."""
+"""Prefix of the names of Adam's tensors in an algorithm's state."""
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 _PIECES, _SMALLEST = 32, 4096
-"""Into how many pieces a tensor is cut for a GPU at most, and how large one is at least."""
+"""For a GPU: largest number of pieces that a tensor is cut into, and elements of the smallest."""
 
 
 class Adam:
     """Adam (Kingma and Ba, ICLR 2015) in one fused operation.
 
-    It is PyTorch's own arithmetic without its bookkeeping, which takes longer than the operation.
+    The arithmetic is PyTorch's own, without its bookkeeping, which takes longer than the operation.
 
     Args:
-        parameters: are changed in place.
+        parameters: changed in place.
         gradients: of the same shapes; read at each step.
 
     Attributes:
         means: running means of the gradients.
-        squares: running means of their squares.
-        steps: number of steps taken, of each tensor.
+        squares: running means of the squared gradients.
+        steps: number of steps taken, one entry per tensor.
     """
 
     def __init__(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
@@ -38,8 +38,8 @@ class Adam:
         self.squares = [torch.zeros_like(each) for each in parameters]
         device = parameters[0].device
         self.steps = torch.zeros(len(parameters), device=device)
-        # A GPU gives 65,536 elements of a tensor to one of its many processors: small pieces keep
-        # more of them busy, and so few that all still go in one launch.
+        # The kernel gives each 65,536 elements of a tensor to one of the GPU's many processors:
+        # smaller pieces keep more of them busy, and this few still fit one launch.
         cut = _cut if device.type == "cuda" else _whole
         self._parameters, self._gradients, self._means, self._squares = (
             [piece for each in tensors for piece in cut(each)]
@@ -49,12 +49,12 @@ class Adam:
         self._counts = [count for count, each in counts for _ in cut(each)]
 
     def reset(self) -> None:
-        """Begins anew."""
+        """Restarts with moments and step counts of zero."""
         for each in (*self.means, *self.squares, self.steps):
             each.zero_()
 
     def take_over(self, other: Adam) -> None:
-        """Goes on as another one of the same parameters would."""
+        """Copies the moments and step counts of another Adam, of tensors of the same shapes."""
         for mine, theirs in zip(
             (*self.means, *self.squares, self.steps),
             (*other.means, *other.squares, other.steps),
@@ -77,5 +77,5 @@ def _whole(flat: Tensor) -> Sequence[Tensor]:
 
 
 def _cut(flat: Tensor) -> Sequence[Tensor]:
-    """At most `_PIECES` pieces, whose sizes are multiples of the smallest, but for the last."""
+    """At most `_PIECES` pieces of a multiple of `_SMALLEST` elements; the last may be shorter."""
     return torch.split(flat, _SMALLEST * -(-flat.numel() // (_PIECES * _SMALLEST)))

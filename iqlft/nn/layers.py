@@ -1,7 +1,7 @@
-"""One layer of n MLPs, forwards and backwards, by the fastest products of the device.
+"""One layer of n MLPs, forward and backward, by the device's fastest matrix products.
 
 Activations are sequences of tensors: one `(n, B, width)` where a batched product serves all
-MLPs at once, and n of `(B, width)` where each has products of its own.
+MLPs at once, and n of `(B, width)` where each MLP has products of its own.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     Activations = Sequence[Tensor]
 
 _linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-"""`(x, weight, bias, then, ...)`: x @ weight^T + bias, then perhaps ReLU, by oneDNN.
+"""`(x, weight, bias, then, ...)`: x @ weight^T + bias by oneDNN, then ReLU where `then` says so.
 
-What compiled models call; absent where PyTorch is built without oneDNN."""
+The operation that compiled models call; None where PyTorch is built without oneDNN."""
 _NARROW = 16
-"""Up to so many outputs PyTorch is faster backwards, above all with the transposed product."""
+"""Up to this output width PyTorch's backward products are faster, the transposed one above all."""
 
 
 class Layer:
@@ -30,8 +30,8 @@ class Layer:
     Args:
         weight: `(n, in, out)`.
         bias: `(n, 1, out)`.
-        weight_gradient: where `backward` writes, of the same shape.
-        bias_gradient: where `backward` writes, of the same shape.
+        weight_gradient: where `backward` writes, of the shape of `weight`.
+        bias_gradient: where `backward` writes, of the shape of `bias`.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Layer:
 
     @staticmethod
     def spread(inputs: Tensor, n: int) -> Activations:
-        """`(M, B, width)` as activations of n MLPs; a member's n / M share its inputs."""
+        """`(M, B, width)` as activations of n MLPs; the n / M of a member share its inputs."""
         members, batch, width = inputs.shape
         shared = inputs.unsqueeze(1).expand(members, n // members, batch, width)
         return [shared.reshape(n, batch, width)]
@@ -53,7 +53,7 @@ class Layer:
         return activations[0]
 
     def chosen(self, indices: Tensor) -> Layer:
-        """The layer of some of the MLPs as it is now, for passes forward alone."""
+        """A snapshot of the layer for some of the MLPs, for forward passes only."""
         weight, bias = self._weight[indices], self._bias[indices]
         return type(self)(weight, bias, self._weight_gradient, self._bias_gradient)
 
@@ -63,7 +63,7 @@ class Layer:
         return [outputs.relu_() if relu else outputs]
 
     def backward(self, below: Activations, gradient: Activations) -> None:
-        """Writes the gradients of weight and bias; `gradient` is that of `forward(below)`."""
+        """Writes the gradients of weight and bias; `gradient` is of the outputs before ReLU."""
         if gradient[0].dtype == self._weight_gradient.dtype:
             torch.bmm(below[0].mT, gradient[0], out=self._weight_gradient)
         else:
@@ -72,15 +72,15 @@ class Layer:
         torch.sum(gradient[0], 1, keepdim=True, dtype=out.dtype, out=out)
 
     def input_gradient(self, gradient: Activations) -> Activations:
-        """The gradient of this layer's inputs; `gradient` is that of its outputs."""
+        """The gradient of this layer's inputs; `gradient` is of its outputs before ReLU."""
         return [torch.bmm(gradient[0], self._weight.mT)]
 
 
 class OneDnnLayer(Layer):
-    """The same by oneDNN, one MLP after the other, with ReLU inside the product.
+    """The same layer by oneDNN, one MLP after the other, with ReLU fused into the product.
 
-    On an AMD processor its float32 products take half the time of those that PyTorch chooses. Only
-    for a few columns they are slow, so those of a narrow layer are left to PyTorch.
+    On an AMD processor its float32 products take half the time of PyTorch's default ones. With only
+    a few columns they are slow, so the products of a narrow layer are left to PyTorch.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class OneDnnLayer(Layer):
     ) -> None:
         super().__init__(weight, bias, weight_gradient, bias_gradient)
         self._single, self._narrow = weight.shape[-1] == 1, weight.shape[-1] <= _NARROW
-        # Made once, for making a view takes a noticeable part of an update.
+        # Made once, because making these views takes a noticeable part of an update.
         self._weights, self._transposed = weight.unbind(), weight.mT.unbind()
         self._biases = bias.squeeze(1).unbind()
         self._weight_gradients = weight_gradient.unbind()
@@ -96,7 +96,7 @@ class OneDnnLayer(Layer):
 
     @staticmethod
     def spread(inputs: Tensor, n: int) -> Activations:
-        """`(M, B, width)` as n activations; a member's n / M are the same tensor."""
+        """`(M, B, width)` as activations of n MLPs; the n / M of a member are the same tensor."""
         return [each for each in inputs.unbind() for _ in range(n // len(inputs))]
 
     @staticmethod
@@ -135,12 +135,12 @@ class OneDnnLayer(Layer):
 
 
 def layer_class(parameters: Tensor) -> type[Layer]:
-    """How layers with such parameters are computed."""
+    """The class that computes layers with such parameters."""
     kind = parameters.dtype
     by_onednn = (
         parameters.device.type == "cpu"
         and _linear is not None
-        # A processor may be without bf16.
+        # Not every processor has bf16.
         and (
             kind == torch.float32
             or (kind == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())

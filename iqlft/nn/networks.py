@@ -1,11 +1,11 @@
 """Actors, critics and values, each a stack of MLPs.
 
-M members are runs trained together (seeds), E critics per member are stacked behind it, so that a
-value network holds `n = M` MLPs and a critic `n = M * E`. Shapes: M members, E critics, B
-batch, O observation, A action.
+M members are runs trained together (seeds). A value network holds `n = M` MLPs; a critic holds
+`n = M * E`, the E of one member next to each other. Shapes: M members, E critics, B batch,
+O observation, A action.
 
-Called, a network is differentiable: `loss.sum().backward()` adds to its `gradients`. `forward` and
-`backward` are the same passes without autograd, for an algorithm that writes its gradients out.
+Calling a network is differentiable: `loss.sum().backward()` adds to its `gradients`. `forward` and
+`backward` are the same passes without autograd, for algorithms with written-out gradients.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Network(ABC):
-    """What is learned by gradients: tensors of M members, with names.
+    """Named tensors of M members that gradients train.
 
     Attributes:
         parameters: flat tensors of everything that is learned.
@@ -39,7 +39,7 @@ class Network(ABC):
 
     @abstractmethod
     def named(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The parameters, or something about each of them, as views with names."""
+        """Named views of tensors shaped like `parameters` (these, or gradients, or moments)."""
 
     @abstractmethod
     def changed(self) -> None:
@@ -53,7 +53,7 @@ class Network(ABC):
 
     @torch.no_grad()
     def track(self, other: Network, rate: float) -> None:
-        """Moves the parameters towards those of another network: the step of a target network."""
+        """Moves the parameters towards another network's by a share: a target network's update."""
         for ours, theirs in zip(self.parameters, other.parameters, strict=True):
             ours.lerp_(theirs, rate)
         self.changed()
@@ -63,7 +63,7 @@ class Scalar(Network):
     """One learned number per member, such as the logarithm of a temperature.
 
     Args:
-        initial: `(M,)`, what the numbers are at first.
+        initial: `(M,)` initial values.
     """
 
     def __init__(self, initial: Tensor) -> None:
@@ -76,7 +76,7 @@ class Scalar(Network):
         return self._value
 
     def named(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The numbers, or something about them."""
+        """See `Network.named`."""
         return {"value": flat[0]}
 
     def changed(self) -> None:
@@ -99,7 +99,7 @@ class MLPNetwork(Network):
         self.parameters, self.gradients = [mlp.parameters], [mlp.gradients]
 
     def named(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The parameters, or something about each of them, as views with names."""
+        """See `Network.named`."""
         return self.mlp.named(flat[0])
 
     def is_like(self, other: Network) -> bool:
@@ -121,11 +121,11 @@ class Value(MLPNetwork):
         return self.mlp(observations).squeeze(-1)
 
     def forward(self, observations: Tensor, *, learn: bool = False) -> Tensor:
-        """The same without autograd; `learn` keeps what `backward` needs."""
+        """Like a call, but without autograd; `learn` keeps what `backward` needs."""
         return self.mlp.forward(observations, learn=learn).squeeze(-1)
 
     def backward(self, gradient: Tensor) -> None:
-        """Writes `gradients` from that of the last values, `(M, B)`."""
+        """Writes `gradients`, given the gradient `(M, B)` of the last `forward`'s values."""
         self.mlp.backward(gradient.unsqueeze(-1))
 
 
@@ -135,22 +135,22 @@ class Critic(MLPNetwork):
     def __call__(self, inputs: Tensor, *, learn: bool = True) -> Tensor:
         """Maps observations and actions side by side, `(M, B, O + A)`, to values `(M, E, B)`.
 
-        Without `learn` the gradient goes through to the actions alone.
+        Without `learn` gradients flow to the inputs only, not to the parameters.
         """
         return _by_critic(self.mlp(inputs, learn=learn), inputs)
 
     def chosen(self, which: Tensor) -> Critic:
-        """Of each member the critics `(M, k)` as they are now, for passes forward alone."""
+        """A snapshot of k critics of each member, `which` `(M, k)`, for forward passes only."""
         critics = len(self.mlp.weights[0]) // len(which)
         members = torch.arange(len(which), device=which.device).unsqueeze(-1)
         return Critic(self.mlp.chosen((which + critics * members).flatten()))
 
     def forward(self, inputs: Tensor, *, learn: bool = False) -> Tensor:
-        """The same without autograd; `learn` keeps what `backward` needs."""
+        """Like a call, but without autograd; `learn` keeps what `backward` needs."""
         return _by_critic(self.mlp.forward(inputs, learn=learn), inputs)
 
     def backward(self, gradient: Tensor) -> None:
-        """Writes `gradients` from that of the last values, `(M, E, B)`."""
+        """Writes `gradients`, given the gradient `(M, E, B)` of the last `forward`'s values."""
         self.mlp.backward(gradient.flatten(0, 1).unsqueeze(-1))
 
 
@@ -159,7 +159,7 @@ def _by_critic(values: Tensor, inputs: Tensor) -> Tensor:
 
 
 class Actor(MLPNetwork):
-    """A policy, and what a worker needs of it: the NumPy actor of its `kind` acts alike."""
+    """A policy, and its export to the NumPy actor of its `kind`, which acts alike in workers."""
 
     kind: ClassVar[str]
     """The key of its NumPy actor in `iqlft_workers.actor.ACTORS`."""
@@ -175,7 +175,7 @@ class Actor(MLPNetwork):
 
     @property
     def tanh_mean(self) -> bool:
-        """Whether an evaluation's action is tanh of the MLP's first A outputs, or these."""
+        """Whether the mean action is tanh of the MLP's first A outputs, or those outputs."""
         return True
 
     @property
@@ -185,13 +185,13 @@ class Actor(MLPNetwork):
 
     @torch.no_grad()
     def take_mean(self, other: Actor) -> bool:
-        """Takes over what another actor does in an evaluation, if the hidden layers are alike.
+        """Copies another actor's mean, if hidden layers and squashing are alike.
 
-        What the output layer has beyond that, of how actions spread, is the same in every state
-        from then on, and as it began.
+        Further outputs, the log standard deviations, keep their biases and get weights of 0: they
+        start out the same in every state.
 
         Returns:
-            Whether it could; otherwise nothing has changed.
+            Whether the mean was copied; otherwise nothing has changed.
         """
         mine, theirs = self.mlp, other.mlp
         hidden, given = ([*mlp.weights[:-1], *mlp.biases[:-1]] for mlp in (mine, theirs))
@@ -209,7 +209,7 @@ class Actor(MLPNetwork):
         return True
 
     def arrays(self) -> dict[str, Tensor]:
-        """The arrays that its NumPy actor needs, `(M, ...)`, by their names there."""
+        """The arrays `(M, ...)` that its NumPy actor needs, under the names that it uses."""
         weights = {f"weight.{index}": each for index, each in enumerate(self.mlp.weights)}
         biases = {f"bias.{index}": each.squeeze(1) for index, each in enumerate(self.mlp.biases)}
         return weights | biases
@@ -221,12 +221,12 @@ class Actor(MLPNetwork):
             member: which member, 0 to M - 1.
             mean: `(O,)` subtracted from observations.
             std: `(O,)` that divides them.
-            version: updates behind these weights.
+            version: number of updates behind these weights.
         """
         parts = {name: each[member].detach() for name, each in self.arrays().items()}
         parts |= {"observation_mean": mean, "observation_std": std}
-        # A single copy: each one from a GPU waits for it. And a copy on the CPU too: the worker
-        # side must not see the next update through shared memory.
+        # A single copy, since each copy from a GPU waits for it. `cat` copies on the CPU too, so
+        # that the worker side does not see the next update through shared memory.
         flat = torch.cat([part.flatten() for part in parts.values()]).to("cpu", torch.float32)
         pieces = torch.split(flat, [part.numel() for part in parts.values()])
         arrays = {
@@ -271,7 +271,7 @@ class GaussianActor(Actor):
         return {"log_std_min": low, "log_std_max": high, "tanh_mean": float(self._tanh_mean)}
 
     def arrays(self) -> dict[str, Tensor]:
-        """Those of the MLPs, and `log_std`."""
+        """The arrays of the MLPs, and `log_std`."""
         return super().arrays() | {"log_std": self.log_std.squeeze(1)}
 
     @property
@@ -280,7 +280,7 @@ class GaussianActor(Actor):
         return self._tanh_mean
 
     def named(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Those of the MLPs, and `log_std`."""
+        """The named views of the MLPs, and `log_std`."""
         return self.mlp.named(flat[0]) | {"log_std": flat[1]}
 
     def changed(self) -> None:
@@ -291,14 +291,14 @@ class GaussianActor(Actor):
     def __call__(self, observations: Tensor, masks: Masks = ()) -> tuple[Tensor, Tensor]:
         """Maps observations `(M, B, O)` to the mean `(M, B, A)` and the log std `(M, 1, A)`.
 
-        Masks (see `Dropout`) serve the actor's update alone; without them this is the policy.
+        Masks (see `Dropout`) are for the actor's update only; the policy acts without them.
         """
         return self._distribution(self.mlp(observations, masks))
 
     def forward(
         self, observations: Tensor, masks: Masks = (), *, learn: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """The same without autograd; `learn` keeps what `backward` needs."""
+        """Like a call, but without autograd; `learn` keeps what `backward` needs."""
         self._mean, log_std = self._distribution(self.mlp.forward(observations, masks, learn=learn))
         return self._mean, log_std
 
@@ -307,11 +307,11 @@ class GaussianActor(Actor):
         return mean, self.log_std.clamp(*self._bounds)
 
     def backward(self, mean_gradient: Tensor, log_std_gradient: Tensor) -> None:
-        """Writes `gradients` from those of the last mean and log std."""
+        """Writes `gradients`, given the gradients of the last `forward`'s mean and log std."""
         if self._tanh_mean:
             mean_gradient = torch.ops.aten.tanh_backward(mean_gradient, self._mean)
         self.mlp.backward(mean_gradient)
-        # Where the clamp holds it, log_std does not move.
+        # As in clamp's own backward, log_std gets no gradient outside its bounds.
         low, high = self._bounds
         free = (self.log_std >= low) & (self.log_std <= high)
         torch.mul(log_std_gradient, free, out=self.gradients[1])
@@ -324,7 +324,7 @@ class SquashedGaussianActor(Actor):
         mlp: from observations to means and log standard deviations side by side, 2A outputs.
         log_std_min: lower bound of log_std.
         log_std_max: upper bound of log_std.
-        initial_log_std: about what log_std is at first; the last layer's biases there.
+        initial_log_std: initial bias of the log_std outputs, and so about the initial log_std.
     """
 
     kind = "squashed_gaussian"
@@ -358,7 +358,7 @@ class SquashedGaussianActor(Actor):
 
     @torch.no_grad()
     def take_mean(self, other: Actor) -> bool:
-        """As of any actor; where the other one's log_std is no function of the state, it too."""
+        """Copies another actor's mean, and a `GaussianActor`'s log_std; see `Actor.take_mean`."""
         taken = super().take_mean(other)
         if taken and isinstance(other, GaussianActor):
             self.mlp.biases[-1][..., self.action_dim :].copy_(other.log_std.clamp(*self._bounds))
@@ -392,8 +392,8 @@ class SquashedGaussianActor(Actor):
 def squashed_log_prob(before: Tensor, noise: Tensor, log_std: Tensor) -> Tensor:
     """Log-density of tanh(u) at u = mean + exp(log_std) * noise, summed over the last dimension.
 
-    The change of variables costs log(1 - tanh(u)^2), which is -inf from |u| of 9 on in float32;
-    written as 2 (log 2 - u - log(1 + exp(-2u))) it is exact for every u.
+    The change of variables subtracts log(1 - tanh(u)^2), which in float32 is -inf from |u| = 9 on;
+    the form 2 (log 2 - u - log(1 + exp(-2u))) is accurate for every u.
     """
     normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
     correction = 2 * (math.log(2) - before - functional.softplus(-2 * before))
@@ -416,11 +416,11 @@ class DeterministicActor(Actor):
 
     @property
     def settings(self) -> Mapping[str, float]:
-        """The noise of training."""
+        """The standard deviation of the noise in training."""
         return {"exploration_noise": self._exploration_noise}
 
     def is_like(self, other: Network) -> bool:
-        """Whether it acts the same in evaluations: noise is not learned."""
+        """Whether another network acts the same in evaluations; the noise may differ."""
         return MLPNetwork.is_like(self, other)
 
     def __call__(self, observations: Tensor) -> Tensor:

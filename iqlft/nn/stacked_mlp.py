@@ -4,8 +4,8 @@ Every tensor keeps a leading member axis. M members are runs trained together (s
 them may have several MLPs, so `n` is a multiple of M. Shapes: M members, B batch.
 
 Forward and backward pass are written out: for MLPs of this size autograd's bookkeeping costs
-as much as a third of the arithmetic (`docs/performance.md`). An algorithm need not know: called, a
-stack is one operation of autograd, whose backward pass is the written-out one.
+as much as a third of the arithmetic (`docs/performance.md`). Algorithms need not know: calling a
+stack is one autograd operation, whose backward pass is the written-out one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 GAIN = math.sqrt(2)
-"""Of a layer's initial weights."""
+"""Gain of a layer's initial weights."""
 
 
 def orthogonal(rows: int, columns: int, generator: torch.Generator, gain: float = GAIN) -> Tensor:
@@ -64,7 +64,7 @@ class StackedMLP:
     Attributes:
         layer_norm: see above.
         parameters: `(P,)` everything that is learned, side by side.
-        gradients: `(P,)` of the same order: `backward` writes there, autograd adds there until
+        gradients: `(P,)` in the same order; `backward` overwrites them, autograd adds to them until
             the parameters change.
         weights: `(n, in, out)` per layer, views of `parameters`.
         biases: `(n, 1, out)` per layer, views of `parameters`.
@@ -95,16 +95,16 @@ class StackedMLP:
         *hidden, last = zip(*rounded, *gradients, strict=True)
         self._layer_class = layer_class(self._rounded)
         self._hidden = [self._layer_class(*tensors) for tensors in hidden]
-        # The output layer works with the parameters as they are.
+        # The output layer uses the parameters themselves, without rounding.
         self._last = self._layer_class(self.weights[-1], self.biases[-1], *last[2:])
         self._passed: _Pass | None = None
         self._accumulates = False
-        # Autograd asks for a gradient only where an input of an operation wants one.
+        # Autograd runs a backward pass only if an input of the operation requires a gradient.
         self._anchor = torch.zeros((), device=device, requires_grad=True)
         self.round()
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
-        """A vector of all parameters, or of something about each, as tensors with names."""
+        """Named views of a vector laid out as `parameters` is (these, or gradients, or moments)."""
         weights, biases = self._split(flat)
         return {
             f"{kind}.{index}": tensor
@@ -118,13 +118,13 @@ class StackedMLP:
         return tensors[::2], tensors[1::2]
 
     def round(self) -> None:
-        """Takes the parameters over into the hidden layers' arithmetic; due after every change."""
+        """Copies the parameters to the hidden layers' dtype; due whenever they have changed."""
         self._accumulates = False
         if self._rounded is not self.parameters:
             self._rounded.copy_(self.parameters)
 
     def chosen(self, indices: Tensor) -> StackedMLP:
-        """Some of the MLPs `(k,)` as they are now, for passes forward alone."""
+        """A snapshot of the MLPs at indices `(k,)`, for forward passes only."""
         some = copy.copy(self)
         some.weights = [each[indices] for each in self.weights]
         some._hidden = [layer.chosen(indices) for layer in self._hidden]
@@ -132,12 +132,12 @@ class StackedMLP:
         return some
 
     def __call__(self, inputs: Tensor, masks: Masks = (), *, learn: bool = True) -> Tensor:
-        """Maps inputs to outputs as an operation of autograd.
+        """Maps inputs to outputs as one autograd operation.
 
         Args:
             inputs: `(M, B, in)`; the n / M MLPs of a member share its inputs, which get a
                 gradient where they require one.
-            masks: `(n, B, width)`, which multiply the hidden layers.
+            masks: `(n, B, width)` per hidden layer, which multiply its activations.
             learn: whether a backward pass adds to `gradients`; without it these MLPs only
                 pass a gradient on to their inputs, as critics do in an actor's loss.
 
@@ -156,8 +156,7 @@ class StackedMLP:
         Args:
             inputs: as in a call.
             masks: as in a call.
-            learn: keeps what `backward` needs. It is as much as a core's cache holds, so nothing is
-                kept without need.
+            learn: whether to keep what `backward` needs, which can fill a core's cache.
 
         Returns:
             `(n, B, out)`.
@@ -185,10 +184,10 @@ class StackedMLP:
         return outputs, _Pass(layers, top, dropped, normalized)
 
     def backward(self, gradient: Tensor) -> None:
-        """Writes `gradients` for the last `forward`, which was one to learn from.
+        """Writes `gradients` for the last `forward`, which must have had `learn`.
 
         Args:
-            gradient: of the loss with respect to its result, `(n, B, out)`.
+            gradient: of the loss with respect to that pass's outputs, `(n, B, out)`.
         """
         assert self._passed is not None
         passed, self._passed = self._passed, None
@@ -197,7 +196,7 @@ class StackedMLP:
     def _backward(
         self, passed: _Pass, gradient: Tensor, *, learn: bool = True, to_inputs: bool = False
     ) -> Activations:
-        """Writes `gradients` if it is to learn; returns the gradient of the inputs if asked."""
+        """Writes `gradients` if `learn`; returns the gradient of the inputs if `to_inputs`."""
         layers, top, dropped, normalized = passed
         kind, last = self._rounded.dtype, self._layer_class.spread(gradient, len(gradient))
         if learn:
@@ -220,10 +219,10 @@ class StackedMLP:
     def accumulate(
         self, passed: _Pass, gradient: Tensor, *, learn: bool, to_inputs: bool
     ) -> Tensor:
-        """A backward pass of autograd: adds to `gradients` what other passes have left there.
+        """Autograd's backward pass: adds to the `gradients` that earlier passes have left.
 
         Returns:
-            The gradient of the inputs of each MLP, `(n, B, in)`, if it is asked for.
+            The gradient of the inputs of each MLP, `(n, B, in)`; meaningless unless `to_inputs`.
         """
         others = self.gradients.clone() if learn and self._accumulates else None
         below = self._backward(passed, gradient, learn=learn, to_inputs=to_inputs)
@@ -237,10 +236,10 @@ class _Pass(NamedTuple):
     """What a forward pass leaves for the backward pass.
 
     Attributes:
-        layers: inputs and hidden activations, from below to the top.
-        top: the highest of them as the output layer sees it.
-        dropped: the masks of each hidden layer.
-        normalized: each hidden layer's normalisation, if there is one.
+        layers: inputs and hidden activations, from the first layer to the last.
+        top: the last of them in the dtype of the output layer.
+        dropped: the masks of each hidden layer; empty without dropout.
+        normalized: each hidden layer's normalisation; empty without LayerNorm.
     """
 
     layers: list[Activations]
@@ -250,7 +249,7 @@ class _Pass(NamedTuple):
 
 
 class _Normalized:
-    """LayerNorm of activations `(..., width)` and its ReLU, and the way back through LayerNorm.
+    """LayerNorm and ReLU of activations `(..., width)`, and LayerNorm's backward pass.
 
     Attributes:
         outputs: after the ReLU.
@@ -264,7 +263,7 @@ class _Normalized:
         self.outputs: Tensor = normal.relu_()
 
     def input_gradient(self, gradient: Tensor) -> Tensor:
-        """The gradient of the inputs; `gradient` is that of what enters the ReLU."""
+        """The gradient of the inputs; `gradient` is that of the ReLU's inputs."""
         found: Tensor = torch.ops.aten.native_layer_norm_backward(
             gradient, self._inputs, self._shape, self._mean, self._inverse_std, None, None,
             [True, False, False],
@@ -289,7 +288,7 @@ class _Differentiable(torch.autograd.Function):
         )
         if not to_inputs:
             return None, None, None, None
-        # MLPs of a member share its inputs, so their gradients add up.
+        # The MLPs of a member share its inputs, so the inputs' gradient is the sum of theirs.
         shared = below.to(ctx.dtype).unflatten(0, (ctx.shape[0], -1)).sum(1)
         return shared, None, None, None
 
@@ -297,12 +296,12 @@ class _Differentiable(torch.autograd.Function):
 class Dropout:
     """Random masks that drop hidden units in training and scale the others up.
 
-    Masks are an argument of a forward pass: no evaluation can forget to leave a training mode.
+    Masks are an argument of a forward pass, so there is no training mode to forget to leave.
 
     Args:
         probability: p in [0, 1) that a unit is dropped; with 0 nothing is drawn.
         widths: of the hidden layers.
-        generators: one random stream per network, on the CPU: checkpoints continue on any device.
+        generators: one random stream per network, on the CPU, so checkpoints resume on any device.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the numbers of some runs do not show, in honest sentences."""
+"""Caveats: sentences about what the numbers of some runs do not show."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def caveats(group: Group, summary: Summary) -> list[str]:
 
 
 def unfinished(run: Run) -> list[str]:
-    """A sentence where training is not over.
+    """A sentence if training is not finished, else none.
 
     Raises:
         RunError: `meta.json` cannot be read.

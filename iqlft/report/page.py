@@ -1,4 +1,4 @@
-"""`iqlft report`: one HTML page with all that there is to see of some runs."""
+"""`iqlft report`: one HTML page with everything about some runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from iqlft.runs.metrics_log import History
 
 NAME = "report.html"
-"""Name of the page's file, where no other is asked for."""
+"""Default name of the page's file."""
 
 
 def write_report(
@@ -56,7 +56,7 @@ def write_report(
         out_folder: where the files go; made if missing. With several runs, the figures of each
             are in a folder `<task>/<run>` of their own, below that of their root if the runs
             have several roots.
-        say: takes a sentence; told which run is being looked at.
+        say: called with a sentence of progress for each run.
         name: of the page's file.
 
     Returns:
@@ -89,7 +89,7 @@ def write_report(
 
 
 def _names(groups: Sequence[Group]) -> list[str]:
-    """The task, and of several series of it which; empty for a single group."""
+    """Each group's task, with the series if the task has several; empty for a single group."""
     if len(groups) == 1:
         return [""]
     counts = Counter(group.task for group in groups)
@@ -103,7 +103,7 @@ def _names(groups: Sequence[Group]) -> list[str]:
 
 
 def _caveats(groups: Sequence[Group], names: Sequence[str]) -> list[str]:
-    """Each sentence once, with the groups that it is about where it is not about all."""
+    """Each sentence once, naming the groups that it is about unless it is about all."""
     about: dict[str, list[str]] = {}
     for group, name in zip(groups, names, strict=True):
         for sentence in caveats(group, summarise(group)):
@@ -151,7 +151,7 @@ def _overview(groups: Sequence[Group], names: Sequence[str], folder: Path) -> Se
 def _articles(
     runs: Sequence[RunCurve], out_folder: Path, say: Callable[[str], None]
 ) -> list[tuple[str, dict[str, Section]]]:
-    """A title and sections by their headings; one run alone has its overview already."""
+    """Each run's title and its sections by heading; a single run's overview is the page's."""
     datasets: dict[str, Survey] = {}
     root = os.path.commonpath([run.folder.resolve().parent.parent for run in runs])
     articles = []
@@ -173,7 +173,7 @@ _ONLY_NUMBERS = (
 
 
 def _sections(run: RunCurve, folder: Path, datasets: dict[str, Survey]) -> dict[str, Section]:
-    """What there is beyond evaluations; what cannot be shown is left out, with the reason."""
+    """The sections beyond evaluations; what cannot be shown is left out, with the reason."""
     opened = Run.open(run.folder)
     data = RunData(opened, datasets)
     if data.only_numbers:
@@ -190,7 +190,7 @@ def _sections(run: RunCurve, folder: Path, datasets: dict[str, Survey]) -> dict[
 
 
 def _section(make: Callable[[], Section]) -> Section:
-    """What is made, or why that is not possible."""
+    """The section that `make` returns, or one that says why it cannot be made."""
     try:
         return make()
     except UserError as error:
@@ -225,11 +225,11 @@ _SEEN = {
     "policy_lag": "policy lag",
     "training_success": "training success",
 }
-"""Figures of which the alternative text says where they begin and end."""
+"""Metrics whose first and last values the alternative text gives, and their names there."""
 
 
 def _alt(shown: str, history: History) -> str:
-    """What is seen of lines over training: where they begin and where they end."""
+    """Alternative text of lines over training: where they begin and where they end."""
     seen = []
     for key, name in _SEEN.items():
         values = [each for phase in ("offline", "online") for each in history.column(key, phase)[1]]
@@ -265,7 +265,7 @@ def _logged(history: History) -> tuple[str, str]:
 
 
 def timeline(run: RunCurve, history: History) -> Timeline:
-    """Up to the last evaluation, or to the last row of metrics where that is later."""
+    """The axis up to the last evaluation, or to the last row of metrics if that is later."""
     return Timeline(
         max([history.length("offline"), *(row.updates for row in run.offline)]),
         max(history.length("online"), run.rows[-1].env_steps),
@@ -273,7 +273,7 @@ def timeline(run: RunCurve, history: History) -> Timeline:
 
 
 def _advantages(data: RunData) -> tuple[Advantages | None, str]:
-    """Of what transitions there are; and which are left out, and why."""
+    """Advantages of the transitions at hand; and which are left out, and why."""
     critics = data.critics
     surveys, left_out = _surveys(data, "The advantages")
     samples = {
@@ -313,11 +313,11 @@ def _maze_map(data: RunData, folder: Path) -> Section:
 
 
 def _surveys(data: RunData, what: str) -> tuple[dict[str, Survey], str]:
-    """The transitions of the `dataset` and the `new` ones, and what is left out of them, and why.
+    """Surveys of the `dataset` and the `new` transitions; and what is left out, and why.
 
     Args:
         data: of the run.
-        what: is drawn of them, as a sentence begins with it.
+        what: what is drawn of them, as the beginning of a sentence.
     """
     surveys: dict[str, Survey] = {}
     left_out = []

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from iqlft.runs.folder import Run
 
 UNKNOWN = "not recorded"
-"""What stands where `meta.json` says nothing."""
+"""Text for what `meta.json` does not record."""
 
 
 def facts(run: Run) -> list[tuple[str, str]]:
-    """What `meta.json` says, as names and texts.
+    """The facts in `meta.json`, as names and texts.
 
     Args:
-        run: an existing run; what it does not record is said to be missing.
+        run: an existing run; facts that it does not record have the text `UNKNOWN`.
 
     Raises:
         RunError: `meta.json` cannot be read.
@@ -46,8 +46,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
 def commands(run: Run) -> list[str]:
     """The commands that made a run.
 
-    Where they are not recorded, those that repeat it, which is said behind them: a second run
-    beside it, and its fine-tuning, for it is the newest one that is pretrained then.
+    Commands that are not recorded are replaced by ones that repeat it, and marked so: they make a
+    second run beside it, which is then the newest pretrained one, and fine-tune that.
 
     Raises:
         RunError: `meta.json` or `config.yaml` cannot be read.
@@ -71,7 +71,7 @@ def command_line(argv: list[str] | None) -> str:
         return ""
     program, *arguments = argv
     path = Path(program)
-    module = path.name == "__main__.py"  # As `python -m` names the package's.
+    module = path.name == "__main__.py"  # `python -m` records the path of this file.
     return shlex.join([path.parent.name if module else path.name, *arguments])
 
 

@@ -1,7 +1,7 @@
-"""What there is to see of a run beyond its evaluations, found when it is asked for.
+"""The parts of a run beyond its evaluations, loaded on demand.
 
-Each part raises a `UserError`, whose sentence says why, where a run has lost it or never had it: a
-report leaves out what it would have shown, and gives the sentence instead.
+A part that a run has lost, or never had, raises a `UserError` that says why; a report shows that
+sentence instead.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RunData:
 
     Args:
         run: an existing run; nothing is written to it.
-        datasets: surveys of datasets that runs share, so that each is read once; added to.
+        datasets: surveys of datasets, shared among runs so that each is read once; added to.
     """
 
     def __init__(self, run: Run, datasets: dict[str, Survey] | None = None) -> None:
@@ -54,7 +54,7 @@ class RunData:
 
     @property
     def only_numbers(self) -> bool:
-        """Whether nothing is left of the run but configuration, evaluations and origin."""
+        """Whether nothing is left of the run but configuration, evaluations and provenance."""
         parts = (METRICS, "policy", "checkpoints", "replay")
         return not any((self._run.folder / each).exists() for each in parts)
 
@@ -84,7 +84,7 @@ class RunData:
 
     @functools.cached_property
     def task(self) -> MazeTask | None:
-        """The maze and where its places are observed; None where the task has none."""
+        """The maze and its columns of positions in observations; None where there is none."""
         return maze_task(self.policy.environment)
 
     @functools.cached_property
@@ -95,7 +95,7 @@ class RunData:
             DatasetError: it is not here, or cannot be read.
             RunError: it is not the one that the run learned from.
         """
-        # The recorded hash is that of the rows, and the environment settles what its maze is.
+        # The recorded hash identifies the rows, and the environment identifies the maze.
         about = [self._run.meta.get("dataset"), self.policy.environment.to_dict()]
         key = json.dumps(about, sort_keys=True)
         if key not in self._datasets:
@@ -117,7 +117,7 @@ class RunData:
 
     @functools.cached_property
     def env_steps(self) -> int:
-        """Environment steps that it has told of."""
+        """Environment steps that the run has recorded."""
         return progress(self._run.folder)[1]
 
     @functools.cached_property
@@ -138,7 +138,7 @@ class RunData:
 
     @functools.cached_property
     def paths(self) -> Sequence[EvaluationPath]:
-        """Evaluation episodes of the newest policy in its maze, from an evaluation's seeds."""
+        """Evaluation episodes of the newest policy in its maze, of an evaluation's first seeds."""
         assert self.task is not None
         seeds = [FIRST_SEED + index for index in range(EPISODES)]
         return evaluation_paths(self.policy, self.task.position, seeds)

@@ -1,6 +1,6 @@
 """The template of the page, `page.html.jinja`, and what it shows of a run.
 
-Every text is escaped by the template; a name that it shows and nobody has given is an error.
+The template escapes every text; a name without a value is an error.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DOTS_PER_INCH, _CSS_PIXELS_PER_INCH = 300, 96
-"""Of figures as they are saved, and of a browser's screen."""
+"""Resolutions of saved figures and of a browser."""
 _ENLARGED = 1.2
-"""Figures are drawn for paper, whose letters are small on a screen."""
+"""Factor on the size of figures, which are drawn for paper: their letters are small on a screen."""
 
 
 class Picture(NamedTuple):
@@ -30,7 +30,7 @@ class Picture(NamedTuple):
 
     Attributes:
         png: the image, at 300 dots per inch; read when the page is rendered.
-        alt: for those who do not see it.
+        alt: alternative text, for those who do not see it.
         caption: below it.
     """
 
@@ -41,7 +41,7 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Section:
-    """What stands under a heading, in this order; empty parts are not shown.
+    """The parts under a heading, in this order; empty ones are not shown.
 
     Attributes:
         headlines: results in a sentence each.
@@ -61,12 +61,12 @@ class Section:
 
 
 def render(**content: object) -> str:
-    """The whole page, which needs nothing beside itself, no network and no scripts.
+    """The whole page, which is self-contained: it needs no network and no scripts.
 
     Args:
-        content: `title`; `overview`, a `Section`; of the table `columns`, `rows` (whether a row is
-            ours, and its cells, the task first) and `caption`; `caveats`; `articles`, a title and
-            sections by their headings each.
+        content: `title`; `overview`, a `Section`; the table's `columns`, `rows` (whether a row is
+            ours, and its cells, the task first) and `caption`; `caveats`; `articles`, each a title
+            and sections by heading.
 
     Raises:
         UndefinedError: one of them is missing.
@@ -85,7 +85,7 @@ def render(**content: object) -> str:
 
 
 def _shown(value: object) -> object:
-    """What stands in the page of a value; of text no control characters but the ends of lines."""
+    """A value as the page shows it: text without control characters but line feeds and tabs."""
     plain = isinstance(value, str) and not isinstance(value, Markup)
     return printable(str(value), keep="\n\t") if plain else value
 

@@ -1,7 +1,7 @@
 """Pictures of a simulation, by MuJoCo's own renderer.
 
-A maze is seen whole and from straight above, in plain colours, like a map. Anything else is seen as
-its own environment shows it.
+A maze is shown whole and from straight above, in plain colours, like a map. Anything else is shown
+as its own environment does.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 480, 360
 """Size of a picture in pixels; a maze's proportions decide its height."""
 FLOOR, WALL, AGENT, GOAL = (0.96,) * 3, (0.65,) * 3, (0.1,) * 3, (0.0, 0.62, 0.45)
-"""Colours in a maze; a trail brings its own."""
+"""Colours in a maze; a trail has its own."""
 _TRAIL_PIXELS, _TRAIL_HEIGHT = 3.0, 0.05
 """Width of a trail, and its height above the floor in metres."""
 _SPACING_PIXELS = 4
-"""Least distance of a trail's points; shorter lines are drawn with gaps."""
+"""Least distance between a trail's points: shorter lines are drawn with gaps."""
 _MAX_GEOMS = 10_000
-"""Bodies and lines of a trail that the renderer has room for."""
+"""Geoms that the renderer has room for: those of bodies, and a trail's lines."""
 
 
 def picture_size(environment: Environment) -> tuple[int, int]:
@@ -53,10 +53,10 @@ def picture_size(environment: Environment) -> tuple[int, int]:
 
 
 class Camera:
-    """Draws the simulation of an environment as it is at the moment; a context manager.
+    """Draws the current state of an environment's simulation; a context manager.
 
     Args:
-        environment: of a maze the colours are changed, in this very environment.
+        environment: what to draw; in a maze its own colours are changed.
 
     Raises:
         RenderingError: it has no simulation by MuJoCo.
@@ -76,7 +76,7 @@ class Camera:
             _paint_as_map(model)
             self._spacing = _SPACING_PIXELS * float(np.ptp(maze.limits[0])) / width
         self._renderer = mujoco.Renderer(model, height, width, max_geom=_MAX_GEOMS)
-        # From above shadows show nothing, and take most of the time where a CPU draws.
+        # From above, shadows show nothing, and on a CPU they take most of the time.
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = maze is None
 
     def __enter__(self) -> Self:
@@ -127,7 +127,10 @@ def _simulation(environment: Environment) -> tuple[Any, Any]:
 
 
 def _look_from_above(camera: Any, model: Any, maze: GoalMaze) -> None:  # noqa: ANN401
-    """The picture ends within the tops of the outer walls; x grows to the right, y upwards."""
+    """Places the camera above the maze: x grows to the right, y upwards.
+
+    The edges of the picture are within the tops of the outer walls.
+    """
     camera.lookat[:] = [*maze.limits.mean(1), 0]
     camera.azimuth, camera.elevation = 90, -90
     half = np.ptp(maze.limits[1]) / 2
@@ -135,7 +138,7 @@ def _look_from_above(camera: Any, model: Any, maze: GoalMaze) -> None:  # noqa: 
 
 
 def _look_as_shown(camera: Any, model: Any, environment: Environment) -> None:  # noqa: ANN401
-    """As Gymnasium shows it: the camera `track` of the model, or a setting of the environment's."""
+    """As Gymnasium does, uses the model's camera `track`, or else the environment's settings."""
     track = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
     if track >= 0:
         camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, track
@@ -149,7 +152,7 @@ def _look_as_shown(camera: Any, model: Any, environment: Environment) -> None:  
 
 
 def _paint_as_map(model: Any) -> None:  # noqa: ANN401
-    """Plain colours that the agent and its trail stand out from, in an even light."""
+    """Sets plain colours, from which the agent and its trail stand out, and an even light."""
     still = model.geom_bodyid == 0
     plane = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
     model.geom_matid[:], model.geom_rgba[:] = -1, (*AGENT, 1)

@@ -1,4 +1,4 @@
-"""Words on pictures: how an episode stands, and what a video shows."""
+"""Text on pictures: the state of an episode, and its title."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def progress(steps: int, distance: float | None) -> str:
 
 
 def outcome(result: EpisodeResult, judged_by: Judge, *, finished: bool) -> str:
-    """What an episode has come to so far, in words."""
+    """The outcome of an episode so far, in words; empty while success is still possible."""
     if judged_by == "return":
         return f"return {number(result.episode_return)}"
     if result.success:
@@ -47,7 +47,7 @@ def caption(picture: NDArray[np.uint8], title: str, left: str, right: str) -> ND
         picture: `(height, width, 3)`.
         title: in bold.
         left: at the foot.
-        right: at the foot, to its end.
+        right: at the foot, right-aligned.
 
     Returns:
         A new picture of the same size.
@@ -64,6 +64,6 @@ def caption(picture: NDArray[np.uint8], title: str, left: str, right: str) -> ND
 
 
 def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The font of the project's figures, which Matplotlib brings along."""
+    """The font of the project's figures, which comes with Matplotlib."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / name, size)

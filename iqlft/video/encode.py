@@ -1,4 +1,4 @@
-"""Pictures to an MP4 file, by the ffmpeg that the extra `video` brings."""
+"""Encodes pictures as an MP4 file, by the ffmpeg that the extra `video` installs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CODING = [
     "-flags:v",
     "+bitexact",
 ]
-"""The quality; the index first, as browsers like it; and the same pictures give the same bytes."""
+"""Quality; the index first, as browsers prefer; bit-exact: equal pictures give equal bytes."""
 
 
 class VideoError(UserError):
@@ -54,15 +54,15 @@ def find_ffmpeg() -> str:
 
 
 def write_mp4(path: Path, pictures: Iterable[NDArray[np.uint8]], per_second: int) -> None:
-    """Writes a video; nobody sees a part of it.
+    """Writes a video, atomically.
 
     Args:
-        path: ends in `.mp4`; its folder is there.
-        pictures: at least one; `(height, width, 3)`, height and width alike and even.
-        per_second: pictures shown in a second.
+        path: ends in `.mp4`; its folder exists.
+        pictures: at least one; `(height, width, 3)`, all of one size, height and width even.
+        per_second: pictures per second.
 
     Raises:
-        VideoError: there is no ffmpeg, or it has failed and said why on the standard error.
+        VideoError: there is no ffmpeg, or it has failed and said why on standard error.
     """
     find_ffmpeg()
     with replacing(path) as temporary:
@@ -88,7 +88,7 @@ def _encode(path: Path, pictures: Iterator[NDArray[np.uint8]], per_second: int) 
             except OSError:
                 return False
             sent += 1
-    # With what code ffmpeg ended nobody tells, but one that has failed leaves no whole video.
+    # ffmpeg's exit code is not passed on, but if it has failed, the video is incomplete.
     try:
         return bool(count_frames_and_secs(path)[0] == sent)
     except RuntimeError:

@@ -1,7 +1,7 @@
 """One evaluation episode as captioned pictures: a process that draws, and the pipe from it.
 
-It is a process of its own because MuJoCo settles how it draws when it is imported. With a single
-thread of arithmetic, as the workers have, it repeats their episode to the last bit.
+It is a process of its own because MuJoCo chooses how to draw when it is imported. With a single
+thread of arithmetic, as workers have, it repeats their episode to the last bit.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ class Scene:
         policy: folder of the policy.
         seed: of the episode's reset.
         stride: steps between two pictures.
-        title: what stands above.
+        title: text at the top of the pictures.
         colour: of the trail, such as `#0072B2`.
-        judged_by: what the task is scored by, and so what the caption ends with.
-        trust: whether the policy's environment may be made though nobody registers it.
+        judged_by: what the task is scored by, and so the outcome in the caption.
+        trust: whether the policy's environment may be made though no installed package registers
+            it.
     """
 
     policy: str
@@ -59,10 +60,10 @@ class Scene:
 
 
 def film(scene: Scene) -> Iterator[NDArray[np.uint8]]:
-    """Runs an episode with mean actions, and gives its pictures.
+    """Runs an episode with mean actions, and yields its pictures.
 
     Args:
-        scene: what to film; this process draws as MUJOCO_GL says.
+        scene: what to film; this process draws with the backend in MUJOCO_GL.
 
     Yields:
         `(height, width, 3)`: after the reset, after every `stride` steps, and after the last one.
@@ -92,16 +93,16 @@ def film(scene: Scene) -> Iterator[NDArray[np.uint8]]:
 def filming(
     scene: Scene, size: tuple[int, int], backend: str, log: Path
 ) -> Iterator[Iterator[NDArray[np.uint8]]]:
-    """Films in a process of its own, which is gone at the end.
+    """Films in a process of its own, which is killed on exit.
 
     Args:
         scene: what to film.
         size: width and height of the pictures.
         backend: MUJOCO_GL of the process.
-        log: file for what it says.
+        log: file for its standard error.
 
     Yields:
-        The pictures of `film`. `RenderingError` is raised among them when the process fails.
+        The pictures of `film`; iterating them raises `RenderingError` if the process fails.
     """
     described = json.dumps(dataclasses.asdict(scene))
     command = [sys.executable, "-P", "-m", "iqlft.video.filming", described]
@@ -132,7 +133,7 @@ def _pictures(
 
 def main() -> None:
     """Films the scene that the first argument describes, to the standard output."""
-    # Libraries and drivers print what they like, but never between the pictures.
+    # What libraries and drivers print goes to standard error, never between the pictures.
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as pipe:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         for picture in film(Scene(**json.loads(sys.argv[1]))):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 GAP, TOP, HEADING = 12, 36, 36
 """Pixels between pictures, and heights of the page's title and of a row's heading."""
 LOOKS = (("circle", ORANGE), ("square", BLUE))
-"""Mark and colour of the rows, those that before and after have in the project's figures."""
+"""Mark and colour of each row: those of before and after in the project's figures."""
 
 
 class Montage:
@@ -27,9 +27,9 @@ class Montage:
     Args:
         title: top left, in bold.
         note: top right.
-        headings: one per row, at most one per look: a name, in bold, and what there is to say.
+        headings: one per row, at most one per look: a name, in bold, and the text after it.
         columns: pictures in a row.
-        size: width and height of a picture, even, as those of the page then are.
+        size: width and height of a picture; both even, so that the page's are even too.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""By which of its ways MuJoCo can draw on this machine without a display."""
+"""Finds a backend with which MuJoCo can draw on this machine without a display."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ with mujoco.Renderer(model, 8, 8) as renderer:
     renderer.update_scene(mujoco.MjData(model))
     renderer.render()
 """
-"""A program that ends well where MuJoCo can draw."""
+"""A program that succeeds where MuJoCo can draw."""
 
 
 class RenderingError(UserError):
@@ -29,9 +29,9 @@ class RenderingError(UserError):
 def find_backend() -> str:
     """The value of MUJOCO_GL that a process which draws must start with.
 
-    The environment's own has precedence. MuJoCo reads it when it is imported, and OpenGL's
-    libraries stay what they are from then on; so each is tried in a process of its own, which a bad
-    driver may also take down.
+    If the variable is already set, only its value is tried. MuJoCo reads it on import, and OpenGL's
+    libraries cannot be changed afterwards, so each value is tried in a process of its own, which a
+    bad driver may also crash.
 
     Raises:
         RenderingError: nothing works; the message names what to install.
@@ -51,7 +51,7 @@ def find_backend() -> str:
 
 
 def _failure(backend: str) -> str:
-    """Why MuJoCo cannot draw in this way; empty if it can."""
+    """Why MuJoCo cannot draw with this backend; empty if it can."""
     try:
         trial = subprocess.run(
             [sys.executable, "-P", "-c", _TRIAL], capture_output=True, text=True, check=False,

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 RANKS = ("best", "median", "worst")
 """Which episodes of a policy are shown."""
 NAME = "video.mp4"
-"""Name of the video's file, where no other is asked for."""
+"""Default name of the video's file."""
 PER_SECOND, MOST_PICTURES, LAST_PICTURES = 30, 400, 60
-"""Pictures in a second, of the longest episode, and of its end, which stands still."""
+"""Pictures per second, about the most of the longest episode, and those of the still end."""
 
 
 class Phase(NamedTuple):
@@ -53,7 +53,7 @@ class Phase(NamedTuple):
 
     Attributes:
         name: such as `before fine-tuning`.
-        policy: what acts.
+        policy: the policy that acts.
     """
 
     name: str
@@ -76,11 +76,12 @@ def film_run(
     Args:
         folder: the run folder.
         out_folder: where the files go; made if missing.
-        episodes: how many, from the seeds that training uses.
+        episodes: number of episodes, with the seeds of the evaluations in training.
         num_workers: local worker processes that run them.
-        say: takes a sentence; told what happens meanwhile.
-        trust: whether the policy's environment may be made though nobody registers it.
-        patience_seconds: that its environment may take to be built, to reset or to step.
+        say: called with sentences of progress.
+        trust: whether the policy's environment may be made though no installed package registers
+            it.
+        patience_seconds: longest time that its environment may take to be built, reset or stepped.
         name: of the video's file.
 
     Returns:
@@ -94,7 +95,7 @@ def film_run(
         raise ConfigError(f"--episodes must be at least {len(RANKS)}: {', '.join(RANKS)}.")
     run, shown = Run.open(folder), read_run(folder)
     phases, judged_by = phases_of(run, trust=trust), pretrain_config(run).score
-    # What is missing is told before the episodes take their time.
+    # Fail for lack of ffmpeg or OpenGL before running the episodes, which takes long.
     find_ffmpeg()
     backend = find_backend()
     out_folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +130,7 @@ def film_run(
 
 
 def phases_of(run: Run, *, trust: bool = False) -> list[Phase]:
-    """The policies to compare: before and after where a run has been fine-tuned, else its newest.
+    """The policies to compare: before and after if the run has been fine-tuned, else its newest.
 
     Raises:
         UserError: a policy is missing or damaged.
@@ -152,13 +153,13 @@ def ranked(
 ) -> list[EpisodeResult]:
     """Episodes from the best to the worst.
 
-    Where success counts, sooner is better; a failure is the better, the higher its return and then
-    the nearer to the goal it ends.
+    Successes rank by how soon they come; failures by return, then by distance to the goal at the
+    end. Where returns count, these alone decide.
 
     Args:
         results: of one policy.
         judged_by: what the task is scored by.
-        environment: in which they were; it is reset.
+        environment: the one that they ran in; it is reset.
     """
 
     def merit(result: EpisodeResult) -> tuple[float, ...]:
@@ -174,7 +175,7 @@ def ranked(
 
 
 def summary(results: Sequence[EpisodeResult], judged_by: Judge) -> str:
-    """What the episodes came to together, in words."""
+    """The result of all episodes together, in words."""
     if judged_by == "return":
         mean = float(np.mean([each.episode_return for each in results]))
         return f"mean return {number(mean)} of {len(results)} episodes"
@@ -187,7 +188,7 @@ def _scenes(
     judged_by: Judge,
     place: Path,
 ) -> list[Scene]:
-    """Three scenes of each phase, in steps so long that no episode has too many pictures."""
+    """Three scenes of each phase, with a stride that no episode has too many pictures for."""
     chosen = [(row[0], row[len(row) // 2], row[-1]) for row in rows]
     longest = max(result.length for row in chosen for result in row)
     stride = math.ceil(longest / MOST_PICTURES)
@@ -205,7 +206,7 @@ def _scenes(
 def _pages(
     montage: Montage, films: Sequence[Iterator[NDArray[np.uint8]]], poster: Path
 ) -> Iterator[NDArray[np.uint8]]:
-    """Pages until every film has ended, each standing still from its end on; saves the last one."""
+    """Pages until every film has ended, each frozen at its end; saves the last page."""
     pictures = [next(film) for film in films]
     moving = True
     while moving:

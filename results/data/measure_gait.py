@@ -1,8 +1,8 @@
 """Measures how an ant policy walks through a maze: `python results/data/measure_gait.py GAIT.npz`.
 
 It generates episodes of a task as `iqlft data make` does, keeps none of them, and prints what
-decides how the data are learned from: beside what `iqlft data check` measures, how often the ant
-falls, whether it ever gets up, and how long it is stuck.
+matters for learning from them: besides what `iqlft data check` measures, how often the ant falls,
+whether it ever gets up, and how long it is stuck.
 """
 
 import argparse
@@ -18,11 +18,11 @@ from iqlft.datasets.audit.ant_walk import AntWalk, follow_ant
 
 
 class Walk(NamedTuple):
-    """What one episode shows.
+    """Measurements of one episode.
 
     Attributes:
         first_hit: step of the first success; None where there is none.
-        metres: of the way up to there.
+        metres: length of the way up to there.
         rewarded: steps on the commanded goal.
         ant: falls, and being stuck.
         at_bounds: share of action values at their bounds.

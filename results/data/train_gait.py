@@ -1,18 +1,17 @@
 """Trains the goal-reaching ant that generates the data: `python results/data/train_gait.py`.
 
 First a teacher: soft actor-critic on D4RL's ant without a maze, rewarded for its velocity along a
-direction that changes every 40-160 steps. An episode is broken off when the ant lies on its back,
-as by a time limit: a fall costs nothing, and getting up is never practised. The ant looks the same
-after a quarter turn, so every batch has a quarter of its steps from each side, and the ant is fast
-in every direction of a maze; without that it was much slower along one axis than along the other,
-with the same speed on average. Then a student, which
-the data are made with: a network that knows only what its teacher does in a few thousand ordinary
-steps, with its actions driven towards their bounds. Like D4RL's ant, which was trained for so long
-that it met nothing else, it walks well as long as nothing happens; a wall, a corner or the noise of
-the data can throw it over or leave it rubbing along, and it never gets up.
+direction that changes every 40-160 steps. An episode is truncated when the ant lies on its back: a
+fall costs nothing, and getting up is never practised. The ant is symmetric under quarter turns, so
+a quarter of every batch is turned by each of them, and the ant is fast in every direction of a
+maze; without that it was much slower along one axis than along the other, with the same average
+speed. Then a student, with which the data are made: a network that knows only what its teacher does
+in 30,000 ordinary steps, with its actions driven towards their bounds. Like D4RL's ant, which was
+trained for so long that it met nothing else, it walks well as long as nothing happens; a wall, a
+corner or the noise of the data can throw it over or leave it stuck, and it never gets up.
 
-Its soft actor-critic is its own and not `iqlft.algorithms.sac`: this file is how v1.npz was made,
-and with other random streams another ant would come of it.
+It does not use `iqlft.algorithms.sac`: this file is how v1.npz was made, and other random streams
+would give another ant.
 
 The numbers of updates and the seed determine the result on a given machine.
 """
@@ -52,14 +51,14 @@ TARGET_ENTROPY = -ACTION_DIM
 LOG_STD_BOUNDS = -5, 2
 CAPACITY = 1_000_000
 STUDENT_STEPS, STUDENT_NOISE, STUDENT_SCALE = 30_000, 0.1, 3.0
-"""Steps that a student knows, deviation of the noise on their actions, and the factor on its
-teacher's outputs before tanh."""
+"""Steps that a student learns from, standard deviation of the noise on their actions, and factor on
+the teacher's means before tanh."""
 STUDENT_UPDATES, STUDENT_LEARNING_RATE, STUDENT_STD_WEIGHT = 12_000, 1e-3, 0.1
-"""Of its training; the learning rate falls to 0 on a cosine."""
+"""Of the student's training; the learning rate falls to 0 on a cosine."""
 
 
 class DirectionalAnt:
-    """An ant on a plane, rewarded with its velocity (m/s) along a direction.
+    """An ant on a plane, rewarded for its velocity (m/s) along a direction.
 
     Args:
         model: the ant.
@@ -128,16 +127,16 @@ def _q(critics: nn.ModuleList, observations: Tensor, actions: Tensor) -> Tensor:
 
 
 def quarter_turn() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The ant a quarter turn further, each leg in the place of the next one.
+    """The symmetry of a quarter turn, which puts each leg in the place of the next one.
 
     Returns:
-        Places and signs: `row[places] * signs` is a replay row `(67,)`, turned.
+        Places and signs: `row[places] * signs` is a replay row `(67,)` after the turn.
     """
     observation, signs = np.arange(OBSERVATION_DIM), np.ones(OBSERVATION_DIM)
     # x' = -y and y' = x in the quaternion, the velocities, and the direction.
     for x in (2, 13, 16, 27):
         observation[[x, x + 1]], signs[x] = [x + 1, x], -1
-    # Two ankles bend the other way than the next leg's.
+    # Two ankles bend in the opposite direction to the next leg's.
     for first in (5, 19):
         for leg in range(4):
             to = first + 2 * ((leg + 1) % 4)
@@ -155,7 +154,7 @@ def quarter_turn() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 
 
 class Turns:
-    """Turns a quarter of a batch by each multiple of a quarter turn."""
+    """Turns one quarter of a batch by each of 0, 90, 180 and 270 degrees."""
 
     def __init__(self) -> None:
         places, signs = (torch.from_numpy(each) for each in quarter_turn())
@@ -241,7 +240,7 @@ def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 def train(path: Path, *, updates: int, seed: int = 0) -> float:
-    """Trains and writes the gait, once a minute and at the end.
+    """Trains a teacher, and writes it once a minute and at the end.
 
     Args:
         path: `.npz` file to write.
@@ -324,7 +323,7 @@ def outputs_of(gait: Gait, observation: NDArray[np.float32]) -> NDArray[np.float
 
 
 def _ordinary_steps(gait: Gait, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """What the teacher sees `(n, 29)` and what a student shall give for it `(n, 16)`."""
+    """Observations of the teacher's steps `(n, 29)`, and a student's wanted outputs `(n, 16)`."""
     ant = DirectionalAnt(ant_spec().compile(), rng)
     observation = ant.reset()
     observations, outputs = [], []
