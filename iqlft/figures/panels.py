@@ -47,7 +47,7 @@ LOOKS = (
     Look(VERMILION, "-", "o"),
     Look(GREEN, "--", "s"),
     Look(PURPLE, "-.", "^"),
-    Look("black", ":", "D"),
+    Look("black", ":", "v"),
 )
 """How several series of one panel are drawn; they leave blue and orange to before and after."""
 BANDED = 2
