@@ -8,12 +8,12 @@
     action = iql.act(observation)
     iql.save("my-policy")
 
-What is imported here is imported on first use, so that `import iqlft` alone is quick and
+These names are imported on first use, so that `import iqlft` alone is quick and
 `iqlft.load_policy` never needs torch.
 
-It sets `OMP_WAIT_POLICY=PASSIVE`, unless it is set: a thread of torch's that spins while it waits
-for the others takes the time that they and the workers need. torch reads it once, when it is
-imported itself: import iqlft first.
+Importing the package sets `OMP_WAIT_POLICY=PASSIVE`, unless the variable is set already: a torch
+thread that spins while it waits takes CPU time from the other threads and the workers. torch reads
+the variable only when it is imported, so import iqlft first.
 """
 
 import importlib

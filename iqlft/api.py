@@ -1,4 +1,4 @@
-"""The quick start that the field knows: a dataset, an algorithm, train, act, save."""
+"""The Python quick start in the usual form: load a dataset, train an algorithm, act, save."""
 
 from __future__ import annotations
 
@@ -45,18 +45,19 @@ if TYPE_CHECKING:
 
 
 _STATE, _DRAWS = "training.safetensors", "replay.random_state"
-"""File of what training goes on with, and the name in it of the stream that draws batches."""
+"""File of the training state, and the name in it of the random state that draws batches."""
 
 
 def load_dataset(*dataset_ids: str, **settings: Any) -> OfflineDataset:  # noqa: ANN401
-    """Opens Minari datasets as the task that names them reads them.
+    """Opens Minari datasets, read as the task that uses them reads them.
 
     Args:
         dataset_ids: such as `iqlft/antmaze/umaze-v1`; several are read one after another.
-        settings: fields of `iqlft.config.settings.TaskConfig` that win, such as `goal`.
+        settings: fields of `iqlft.config.settings.TaskConfig` that override the task's, such as
+            `goal`.
 
     Raises:
-        DatasetError: it is not on this machine; the message says how to make or download it.
+        DatasetError: a dataset is not on this machine; the message says how to make or download it.
         ConfigError: a setting does not exist, or is not about how data are read.
     """
     for name in settings.keys() & {"task", "score", "normalize_observations"}:
@@ -78,16 +79,16 @@ def pretrain_config(
     algorithm: str = "iql",
     **settings: Any,  # noqa: ANN401
 ) -> PretrainConfig:
-    """What `iqlft pretrain --task TASK --algorithm ALGORITHM` is configured by, for `pretrain`.
+    """The config of `iqlft pretrain --task TASK --algorithm ALGORITHM`, to pass to `pretrain`.
 
-    A `PretrainConfig` of one's own has what it is given, and defaults; this has the task's dataset,
-    the way in which it is read, and its hyperparameters for the algorithm too.
+    A `PretrainConfig` built directly has defaults for what it is not given; this one also has the
+    task's dataset, how it is read, and the task's hyperparameters for the algorithm.
 
     Args:
-        task: name of a file in `configs/`; with `dataset` any other name.
+        task: name of a file in `configs/`; with `dataset`, it may be any other name.
         algorithm: name of an algorithm, or `package.module:Class`.
-        settings: fields of `PretrainConfig`, and hyperparameters by their own names, that win, such
-            as `num_updates` and `expectile`.
+        settings: overrides: fields of `PretrainConfig`, and hyperparameters by their own names,
+            such as `num_updates` and `expectile`.
 
     Raises:
         ConfigError: a task, an algorithm or a setting does not exist, or has no sensible value.
@@ -108,21 +109,22 @@ def finetune_config(
     algorithm: str = "",
     **settings: Any,  # noqa: ANN401
 ) -> FinetuneConfig:
-    """What `iqlft finetune RUN... --algorithm ALGORITHM` is configured by, for `finetune`.
+    """The config of `iqlft finetune RUN... --algorithm ALGORITHM`, to pass to `finetune`.
 
-    A `FinetuneConfig` of one's own has what it is given, and defaults; this has the settings of the
-    runs' task for going online, and the rhythm, machine and hyperparameters of pretraining too.
+    A `FinetuneConfig` built directly has defaults for what it is not given; this one also has the
+    online settings of the runs' task, and the intervals, machine settings and hyperparameters of
+    pretraining.
 
     Args:
         runs: folders of pretrained runs.
-        algorithm: to go on with; empty: that of pretraining.
-        settings: fields of `FinetuneConfig`, and hyperparameters by their own names, that win, such
-            as `env_steps` and `expectile`.
+        algorithm: to continue with; empty: that of pretraining.
+        settings: overrides: fields of `FinetuneConfig`, and hyperparameters by their own names,
+            such as `env_steps` and `expectile`.
 
     Raises:
         RunError: there is no run in one of the folders, or it cannot be read.
         ConfigError: an algorithm or a setting does not exist, or has no sensible value; or the runs
-            bring along different settings.
+            disagree about a setting that they pass on.
     """
     if not runs or not all(isinstance(each, Path | str) for each in runs):
         raise configs.ConfigError(
@@ -139,14 +141,14 @@ def finetune_config(
 
 
 def _of_dataset(config: layers.Config, dataset_ids: Sequence[str]) -> layers.Config:
-    """A config of some datasets, with the settings of the task that has them, if one has."""
+    """A config for datasets, with the settings of the task that has them, if there is one."""
     if layers.task_of(dataset_ids) is not None:
         config = layers.with_task(config, "", dataset_ids)
     return dataclasses.replace(config, dataset=tuple(dataset_ids))  # type: ignore[type-var]
 
 
 def _override(config: layers.Config, settings: dict[str, Any], where: str) -> layers.Config:
-    """As `layers.override`, but for this config's fields only: no other command reads the rest."""
+    """Like `layers.override`, but refuses settings that only other commands have."""
     fields = list(layers.setting_fields(config))
     for name in settings:
         if name not in fields:
@@ -158,23 +160,23 @@ def _override(config: layers.Config, settings: dict[str, Any], where: str) -> la
 class Algorithm:
     """An algorithm on an offline dataset.
 
-    What is not given is as `iqlft pretrain` has it for the task that has the dataset; a learning
-    rate that such a task has on a schedule is constant where `num_updates` is not given.
+    Settings that are not given are those of `iqlft pretrain` for the task that has the dataset,
+    except that a scheduled learning rate is constant if `num_updates` is not given.
 
     Args:
-        name: of `iqlft.config.algorithms.ALGORITHMS`, or `package.module:Class`.
+        name: a key of `iqlft.config.algorithms.ALGORITHMS`, or `package.module:Class`.
         dataset: from `load_dataset`.
         seed: of initial weights and batches.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        threads: of torch on the CPU while it trains; by default as on the command line.
+        threads: number of torch threads in training on the CPU; by default as on the command line.
         precision: arithmetic of the hidden layers.
         normalize_observations: subtract the dataset's mean and divide by its standard deviation.
-        num_updates: how many will be made, which a schedule needs to know.
+        num_updates: total number of updates to come, which a schedule needs to know.
         hyperparameters: fields of the algorithm's dataclass in `iqlft.config.algorithms`.
 
     Raises:
         ConfigError: there is no such algorithm, or a hyperparameter does not exist or has no
-            sensible value; or the dataset is a name instead of what `load_dataset` opens.
+            sensible value; or the dataset is not an opened one, but for example its name.
     """
 
     def __init__(
@@ -250,19 +252,19 @@ class Algorithm:
         callback: Callable[[dict[str, float]], None] | None = None,
         progress: bool = False,
     ) -> dict[str, float]:
-        """Makes updates on batches from the dataset.
+        """Trains on batches from the dataset.
 
         Args:
-            num_updates: how many more.
+            num_updates: number of further updates.
             log_every: updates between calls of `callback`.
-            callback: receives the metrics of an update.
-            progress: whether to show a bar on the standard error.
+            callback: called with the metrics of the latest update.
+            progress: whether to show a progress bar on standard error.
 
         Returns:
             The metrics of the last update; `docs/metrics.md` explains them.
 
         Raises:
-            ConfigError: `num_updates` or `log_every` is no whole number from 1.
+            ConfigError: `num_updates` or `log_every` is not a whole number of at least 1.
         """
         _require_count("num_updates", num_updates)
         _require_count("log_every", log_every)
@@ -278,7 +280,7 @@ class Algorithm:
 
     @property
     def policy(self) -> Policy:
-        """The present actor as a function of an observation; NumPy alone."""
+        """The current actor as a function of an observation, in pure NumPy."""
         if self._policy is None:
             self._policy = Policy(self._algorithm.actor_weights(), self._dataset.environment)
         return self._policy
@@ -290,9 +292,9 @@ class Algorithm:
         *,
         raw: bool = False,
     ) -> NDArray[np.float32]:
-        """The mean action for an observation, or with `rng` a sampled one; see `Policy`.
+        """The mean action for an observation, or a sampled one if `rng` is given; see `Policy`.
 
-        It is in the environment's units, or with `raw` in [-1, 1].
+        It is in the environment's units, or in [-1, 1] if `raw`.
         """
         return self.policy(observation, rng, raw=raw)
 
@@ -300,8 +302,8 @@ class Algorithm:
         """Writes the policy to a folder that `iqlft.load_policy` reads.
 
         Args:
-            folder: made if it is not there.
-            whole: also write what `load` goes on with, about four times as much.
+            folder: created if missing.
+            whole: also write the training state for `load`, about four times as much data.
         """
         about = {"dataset": self._dataset.id, "updates": self.updates}
         save_policy(Path(folder), self.policy.weights, self._dataset.environment, about)
@@ -311,13 +313,14 @@ class Algorithm:
                 save_file(state, temporary, self._identity())
 
     def load(self, folder: Path | str) -> None:
-        """Goes on from `save(folder, whole=True)`, as if training had not stopped.
+        """Restores the state of `save(folder, whole=True)`, as if training had not stopped.
 
         Args:
             folder: saved by the same algorithm, with the same dataset and hyperparameters.
 
         Raises:
-            ConfigError: there is no such file, it is damaged, or it is another algorithm's.
+            ConfigError: there is no such file, it is damaged, or the algorithm, the dataset or the
+                hyperparameters are different.
         """
         path = Path(folder) / _STATE
         try:
@@ -325,7 +328,7 @@ class Algorithm:
                 saved = file.metadata() or {}
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             for what, own in self._identity().items():
-                # The first state of 0.1.0 did not write them.
+                # The earliest states of 0.1.0 lack these entries.
                 if (other := saved.get(what, own)) != own:
                     raise RuntimeError(f"it is of the {what} {other}, not {own}")
             draws = state.pop(_DRAWS)
@@ -339,7 +342,7 @@ class Algorithm:
         self._policy = None
 
     def _identity(self) -> dict[str, str]:
-        """What a saved state must be of."""
+        """What must be the same here and in a saved state."""
         return {
             "algorithm": self._name,
             "dataset": f"{self._dataset.id} ({self._dataset.statistics.hash})",
@@ -348,34 +351,34 @@ class Algorithm:
         }
 
     def evaluate(self, episodes: int = 100, *, workers: int = 2) -> dict[str, Any]:
-        """Evaluation episodes of the mean action in the dataset's environment.
+        """Runs evaluation episodes of the mean action in the dataset's environment.
 
-        Call it under `if __name__ == "__main__":`, as worker processes are started.
+        Call it under `if __name__ == "__main__":`, because it starts worker processes.
 
         Args:
-            episodes: how many, from the seeds that training uses.
-            workers: processes that run them.
+            episodes: number of episodes, with the seeds of evaluations in training.
+            workers: number of processes that run them.
 
         Returns:
-            `success` and `return`, each a value with the bounds of its 95 % interval, and every
-            episode's own.
+            `success` and `return`, each a value with the bounds of its 95 % interval, and the
+            results of every episode.
         """
         results = run_episodes(self.policy, self._name, episodes, workers)
         return Evaluation(Path(self._dataset.id), self.policy, results).numbers()
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Every tensor of the algorithm, for those who build their own loop."""
+        """Every tensor of the algorithm, for a training loop of one's own."""
         return self._algorithm.state()
 
 
 def _require_count(name: str, value: int) -> None:
-    """Refuses what is no whole number from 1, of Python's or of NumPy's."""
+    """Refuses anything but a whole number of at least 1, of Python or of NumPy."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise configs.ConfigError(f"{name} is {value!r}, but must be a whole number from 1.")
 
 
 class IQLSettings(TypedDict, total=False):
-    """What `IQL` takes, so that a type checker knows: see `Algorithm` and `IQLHyperparameters`."""
+    """Keyword arguments of `IQL`, typed; see `Algorithm` and `IQLHyperparameters`."""
 
     seed: int
     device: str

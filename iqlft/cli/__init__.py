@@ -1,1 +1,1 @@
-"""The command line: argv to config to call. The only room that prints or chooses an exit code."""
+"""The command line: argv to config to call. The only package that prints or sets exit codes."""

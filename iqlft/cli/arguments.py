@@ -23,20 +23,20 @@ class Nothing:
 
 @dataclass(frozen=True)
 class RunFolders:
-    """Which runs to show."""
+    """The runs to show."""
 
     run: Folders = ()
     """Run folders, or folders that hold runs; none: all under runs/."""
     runs: Path = Path("runs")
-    """Where runs are looked for."""
+    """Folder in which runs are looked for."""
 
 
 @dataclass(frozen=True)
 class ListRuns(RunFolders):
-    """List runs: status, steps, last score, size and age, the newest first."""
+    """List runs, newest first: status, steps, last score, size and age."""
 
     json: bool = False
-    """As JSON, with numbers as they are."""
+    """Print JSON, with unformatted numbers."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,16 @@ class PlotRuns(RunFolders):
     """Folder to draw into as PNG and PDF, or a file such as fig.svg; none: the run's plots/, or
     plots/ beside several runs."""
     title: str | None = None
-    """Words above the figure."""
+    """Title of the figure."""
     metric: str | None = None
     """success, return, normalized_score, or a key of metrics.jsonl such as critic/q or policy_lag
     (docs/metrics.md); none: the score."""
     x: Literal["updates", "env_steps", "seconds"] | None = None
-    """What the axis counts; none: offline updates left of 0 and environment steps right of it."""
+    """Unit of the x axis; none: offline updates left of 0, environment steps right of it."""
     smoothing: int | None = None
-    """Evaluations in a running mean, an odd number; none: nothing is smoothed."""
+    """Number of evaluations in a running mean, odd; none: no smoothing."""
     published: Marked = "same"
-    """Published results of the same algorithms, marked where their protocol ends, or none."""
+    """Mark published results of the same algorithms where their protocol ends, or none."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class TableRuns(RunFolders):
     """Before -> after per task, beside the published rows."""
 
     style: Literal["text", "markdown", "csv", "latex"] = "text"
-    """Form of the table; latex needs the package booktabs."""
+    """Format of the table; latex needs the package booktabs."""
     published: Published = "same"
     """Published rows of the same tasks: of the same algorithms, all, or none."""
     out: Path | None = None
@@ -73,9 +73,9 @@ class TableRuns(RunFolders):
 
 @dataclass(frozen=True)
 class ReportRuns(RunFolders):
-    """One HTML page with all that there is to see of some runs.
+    """Write one HTML page with everything there is to see about runs.
 
-    Of a maze it runs a few evaluation episodes of the newest policy, for their paths.
+    For a maze, it runs a few evaluation episodes of the newest policy to draw their paths.
     """
 
     out: Path | None = None
@@ -92,67 +92,68 @@ class OneRun:
 
 @dataclass(frozen=True)
 class ResumeRun:
-    """Continue interrupted runs from their last checkpoint; several as they began."""
+    """Continue interrupted runs from their last checkpoint; several together, as they began."""
 
     run: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Run folders; those of one stack differ in their seeds alone."""
+    """Run folders; runs that learn in one stack may differ only in their seeds."""
     device: str | None = None
-    """Another device than before."""
+    """Use another device than before."""
     threads: Size | None = None
-    """Another number of torch threads."""
+    """Use another number of torch threads than before."""
     stack: Stacking | None = None
-    """Another way than they began; always needs runs that are equally far."""
+    """Use another --stack than before; always needs runs that are equally far."""
     workers: Count | None = None
-    """Another number of workers."""
+    """Use another number of workers than before."""
     port: Port | None = None
-    """Another port."""
+    """Use another port than before."""
     accept_loss: bool = False
-    """Go on without the batches that damage to the journal has cost; else it is only told."""
+    """Continue without batches lost to a damaged journal; otherwise a loss stops the command."""
     edited: bool = False
-    """Go on with config.yaml as it is now, though the checkpoint was written with another one."""
+    """Continue with config.yaml as it is now, although the checkpoint has other settings."""
 
 
 @dataclass(frozen=True)
 class SweepRuns:
-    """Train every task with every seed and every combination of settings, a run each.
+    """Train every task with every seed and every combination of settings, one run each.
 
-    All other flags are those of `iqlft run`. Repeated, the command passes over runs that are
-    finished and goes on with those that are not. Runs are named after what differs, by which plot
-    and table tell them apart.
+    All other flags are those of `iqlft run`. When repeated, the command skips finished runs and
+    continues the others. Runs are named after the settings that differ, by which plot and table
+    tell them apart.
     """
 
     tasks: Annotated[tuple[str, ...], tyro.conf.arg(name="task")] = ()
-    """Tasks; none: that of `iqlft run`."""
+    """Tasks; none: the task that `iqlft run` would train."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds, each in a run of its own."""
+    """Seeds, one run each."""
     grid: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE,... ...")] = ()
-    """Settings and their values, as expectile=0.7,0.8,0.9; of several all combinations."""
+    """Settings and their values, such as expectile=0.7,0.8,0.9; several are all combined."""
     name: str = ""
-    """What the runs are called beside what differs in them."""
+    """First part of the runs' names, before the settings that differ."""
     engine: Literal["local", "slurm"] = "local"
-    """local: one after another on this machine; slurm: an array of jobs, each with its workers."""
+    """local: one run after another on this machine; slurm: an array of jobs, one per run."""
     slurm: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
-    """What a job asks for, as submitit calls it: partition=gpu time=600 (minutes) gpus_per_node=1
+    """Resources of a job, by submitit's names: partition=gpu time=600 (minutes) gpus_per_node=1
     mem=16GB."""
     dry_run: bool = False
-    """Only say what would be run."""
+    """Only print the commands that would be run."""
 
 
 @dataclass(frozen=True)
 class CleanRuns:
-    """Remove from finished runs what only a resumed one needs; all else works as before.
+    """Remove from finished runs what is needed only to resume them; all else works as before.
 
-    The journal and the optimisers' state go. A pretrained run can still be fine-tuned. With
-    --drop-batches nothing but these batches goes, from the journal of one run, finished or not.
+    This removes the journal and the optimisers' state. A pretrained run can still be fine-tuned.
+    With --drop-batches, only those batches are removed, from the journal of one run, finished or
+    not.
     """
 
     run: Folders
     """Run folders."""
     dry_run: bool = False
-    """Only say what would be removed."""
+    """Only print what would be removed."""
     drop_batches: tuple[str, ...] = ()
-    """Batches to be taken out of the journal, such as those with values that no training survives:
-    WORKER:EPISODE:BATCH, or WORKER:EPISODE or WORKER for all of theirs.
+    """Batches to remove from the journal, such as those with values that make training diverge:
+    WORKER:EPISODE:BATCH, or WORKER:EPISODE or WORKER for all their batches.
     """
 
 
@@ -161,15 +162,15 @@ class RunEpisodes(OneRun):
     """Run evaluation episodes."""
 
     episodes: Count = 100
-    """Evaluation episodes."""
+    """Number of evaluation episodes."""
     workers: Count = 2
-    """Worker processes."""
+    """Number of worker processes."""
     patience: Positive = 300.0
-    """Seconds that an environment may take to be built, to reset or to step; then its worker is
-    killed and started again.
+    """Seconds that an environment may take to be built, to reset or to step; after that its worker
+    is killed and started again.
     """
     trust: bool = False
-    """Run the environment that the policy names though no installed package registers it."""
+    """Run the environment that the policy names even if no installed package registers it."""
 
 
 @dataclass(frozen=True)
@@ -177,13 +178,14 @@ class EvaluateRun(RunEpisodes):
     """Evaluate the newest policy of a run, or that of a checkpoint."""
 
     checkpoint: str = ""
-    """Updates or name of a checkpoint, or best where --keep-best was on; empty: the newest policy.
+    """Name of a checkpoint or its number of updates, or best if --keep-best was on; empty: the
+    newest policy.
     """
     json: bool = False
-    """As JSON, with the numbers of every episode."""
+    """Print JSON, with the results of every episode."""
 
     max_episode_steps: Size = 0
-    """Time limit of an episode; 0: that of the policy's environment."""
+    """Time limit of an episode, in steps; 0: that of the policy's environment."""
 
 
 @dataclass(frozen=True)
@@ -194,60 +196,60 @@ class FilmRun(RunEpisodes):
     """
 
     out: Path | None = None
-    """Folder for video.mp4 and its last picture, video.png, or film.mp4; none: the run's plots/."""
+    """Folder for video.mp4 and its last frame, video.png, or film.mp4; none: the run's plots/."""
 
 
 @dataclass(frozen=True)
 class ExportRun(OneRun):
     """Write a run's policy as a folder that runs with NumPy alone, or as one file without iqlft.
 
-    A file has the normaliser and the bounds of actions inside; docs/export.md shows its use.
+    A file includes the normaliser and the action bounds; docs/export.md shows how to use it.
     """
 
     to: Literal["numpy", "onnx", "torch"] = "numpy"
     """numpy: safetensors and JSON, for iqlft.load_policy; onnx: for onnxruntime and others (needs
     the extra onnx); torch: an exported program, for torch.export.load."""
     out: Path | None = None
-    """Folder or file to write; none: <task>-<run> here, with .onnx or .pt2."""
+    """Folder or file to write; none: <task>-<run> in the current folder, plus .onnx or .pt2."""
 
 
 @dataclass(frozen=True)
 class NewKeys:
-    """Make keys by which a learner and its workers know each other."""
+    """Make keys by which a learner and its workers authenticate each other."""
 
     folder: Folder
-    """Where; made if it is not there."""
+    """Folder to write the keys to; created if missing."""
     workers: Count = 8
-    """How many workers, with the ids from 0, local ones included."""
+    """Number of workers, local ones included; their ids count from 0."""
     shared: bool = False
-    """A further key, worker.secret, for any number of workers that take any id that is free, such
-    as containers that are scaled."""
+    """Also make one key, worker.secret, for any number of workers that take any free id, such as
+    containers that are scaled up and down."""
 
 
 @dataclass(frozen=True)
 class JoinLearner:
-    """Work for a learner, here or on another machine (`iqlft worker --help` says more)."""
+    """Run a worker for a learner, here or on another machine (more: `iqlft worker --help`)."""
 
     connect: str
-    """Address of a learner, or the file in its run folder that names it."""
+    """Address of a learner, or the file in its run folder that holds the address."""
     keys: Path | None = None
     """Folder of keys."""
     worker_id: Size | None = None
-    """Which of the learner's workers this is."""
+    """Id of this worker among the learner's."""
     processes: Annotated[Count, tyro.conf.arg(aliases=("--num",))] = 1
-    """How many."""
+    """Number of worker processes."""
     engine: Engine = "local"
-    """What starts them."""
+    """What starts the worker processes."""
 
 
 @dataclass(frozen=True)
 class LaunchWorkers(JoinLearner):
-    """Many workers for a learner (`iqlft workers --help` says more)."""
+    """Run many workers for a learner (more: `iqlft workers --help`)."""
 
 
 @dataclass(frozen=True)
 class Complete:
-    """Print what completes commands, flags and choices in a shell.
+    """Print a script that completes commands, flags and choices in a shell.
 
     bash: iqlft completion bash > ~/.local/share/bash-completion/completions/iqlft; zsh: iqlft
     completion zsh > a folder of $fpath/_iqlft; fish: iqlft completion fish >
@@ -255,7 +257,7 @@ class Complete:
     """
 
     shell: Annotated[Literal["bash", "zsh", "fish"], tyro.conf.Positional]
-    """For which shell."""
+    """The shell."""
 
 
 @dataclass(frozen=True)
@@ -263,45 +265,45 @@ class MakeData:
     """Generate an AntMaze dataset by D4RL's procedure."""
 
     task: Annotated[str, tyro.conf.Positional]
-    """Such as antmaze-medium-play."""
+    """AntMaze task, such as antmaze-medium-play."""
     transitions: Count = 1_000_000
-    """How many; rounded to whole episodes."""
+    """Number of transitions, rounded to whole episodes."""
     gait: Literal["v1", "v0"] = "v1"
-    """Ant policy of the package, and version of the dataset; v0 hardly ever falls."""
+    """Ant policy of the package, and so the dataset's version; the ant of v0 hardly ever falls."""
     policy: Path | None = None
-    """File of a goal-reaching ant policy to walk instead."""
+    """File of a goal-reaching ant policy to use instead of --gait."""
     noise: NonNegative | None = None
-    """Deviation of the noise on its actions; none: the policy's own."""
+    """Standard deviation of the action noise; none: the policy's own."""
     processes: Count = 2
-    """How many work at once; they do not change the result."""
+    """Number of parallel processes; does not affect the result."""
     seed: Size = 0
     """Seed of the dataset."""
     force: bool = False
-    """Replace a dataset of this name."""
+    """Replace an existing dataset of the same id."""
 
 
 @dataclass(frozen=True)
 class ImportData:
     """Turn a file into a Minari dataset: plain arrays, or one of OGBench's or D4RL's files.
 
-    An .npz of plain arrays has a row a transition in observations, actions, rewards,
-    next_observations, terminated and truncated; without an environment action_low and action_high
-    bound its actions (else -1 and 1).
+    An .npz of plain arrays has one row per transition in observations, actions, rewards,
+    next_observations, terminated and truncated; without an environment, action_low and action_high
+    hold the bounds of actions (by default -1 and 1).
     """
 
     file: Annotated[Path, tyro.conf.Positional]
     """An .npz file, or one of D4RL's own HDF5 files."""
     task: str | None = None
-    """Of D4RL's files, the AntMaze task whose data they are, such as antmaze-medium-play."""
+    """For D4RL's AntMaze files: the task of the data, such as antmaze-medium-play."""
     environment: str | None = None
-    """The Gymnasium id of what it was recorded in: HalfCheetah-v5, and for OGBench's a single task
-    such as ogbench:antmaze-large-singletask-v0; none: of an .npz that nobody can make it."""
+    """Gymnasium id of the environment of the recording: HalfCheetah-v5, or for OGBench's files a
+    single task such as ogbench:antmaze-large-singletask-v0; none: for an .npz without one."""
     id: str | None = None
-    """Minari id of the result; none: in the namespace imported, after the task or the file."""
+    """Minari id of the result; none: imported/ and a name from the task or the file."""
     episode_steps: Count | None = None
-    """Steps after which an episode ended at the latest, of a file that has no timeouts."""
+    """For a D4RL file without timeouts: maximum number of steps of an episode."""
     force: bool = False
-    """Replace a dataset of this id."""
+    """Replace an existing dataset of the same id."""
 
 
 @dataclass(frozen=True)
@@ -309,15 +311,15 @@ class OneDataset:
     """A Minari dataset."""
 
     id: Annotated[str, tyro.conf.Positional]
-    """Such as iqlft/antmaze/umaze-v1, or a task that has it, such as antmaze-umaze."""
+    """Minari id such as iqlft/antmaze/umaze-v1, or a task that uses it, such as antmaze-umaze."""
 
 
 @dataclass(frozen=True)
 class DownloadData(OneDataset):
-    """Download a dataset from Minari's server, or MINARI_REMOTE."""
+    """Download a dataset from Minari's server, or the one in MINARI_REMOTE."""
 
     force: bool = False
-    """Replace a dataset of this id."""
+    """Replace an existing dataset of the same id."""
 
 
 @dataclass(frozen=True)
@@ -325,19 +327,19 @@ class CheckData(OneDataset):
     """Audit a dataset; the exit code is 1 where something is broken or outside its band."""
 
     style: Literal["text", "markdown"] = "text"
-    """Form of the table."""
+    """Format of the table."""
     trust: bool = False
-    """Run the environment that the dataset names though no installed package registers it."""
+    """Run the environment that the dataset names even if no installed package registers it."""
     out: Path | None = None
     """File to write; none: the terminal."""
 
 
 @dataclass(frozen=True)
 class PlotData(OneDataset):
-    """Draw where a maze's agent goes, or how long and how good episodes are."""
+    """Draw where the agent goes in a maze, or the lengths and returns of episodes."""
 
     out: Path | None = None
-    """File to draw into, as PNG and as PDF, or fig.svg as that alone; none: one here that is named
+    """File to draw into as PNG and PDF, or fig.svg for that format alone; none: a file here, named
     after the dataset."""
     trust: bool = False
-    """Run the environment that the dataset names though no installed package registers it."""
+    """Run the environment that the dataset names even if no installed package registers it."""

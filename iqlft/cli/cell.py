@@ -1,4 +1,4 @@
-"""One run of a sweep: what is still to be done of it, and doing it in a process of its own."""
+"""One run of a sweep: which command it needs next, and running that in a process of its own."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from iqlft_workers.errors import UserError
 from iqlft_workers.search_path import importing
 
 LEAVE_SIGNAL = "USR1"
-"""Slurm's word that a job's time is over, which asks a run to save a checkpoint and leave."""
+"""Signal by which Slurm warns of a time limit; the run saves a checkpoint and exits."""
 
 
 class CellFailedError(UserError):
-    """A command of a run has failed; its own sentence says why."""
+    """A command of a run has failed; its own error message says why."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Cell:
 
     Attributes:
         folder: its run folder.
-        arguments: of `iqlft run`.
-        settings: the same as YAML.
+        arguments: arguments of `iqlft run`.
+        settings: the resolved settings as YAML.
     """
 
     folder: Path
@@ -39,9 +39,9 @@ class Cell:
     settings: str
 
     def next_step(self) -> list[str] | None:
-        """The command that brings it further, judged by its folder; None where it is finished.
+        """The next command of the run, judged by its folder alone; None if it is finished.
 
-        `finetune` is to be given the settings too.
+        The caller has to add the settings to `finetune`.
         """
         if not (self.folder / "meta.json").is_file():
             return ["run", *self.arguments]
@@ -54,10 +54,10 @@ class Cell:
 
 
 class Trainer:
-    """Trains a cell to its end; submitit calls it, and `checkpoint` before a job's time is over.
+    """Trains a cell to its end; submitit calls it, and `checkpoint` before a time limit.
 
     Args:
-        cell: a new one, one that was interrupted, or a finished one.
+        cell: a new, interrupted or finished one.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -66,7 +66,7 @@ class Trainer:
         self._leaving = False
 
     def __call__(self) -> None:
-        """Does what is left of the run.
+        """Runs the remaining commands of the run.
 
         Raises:
             CellFailedError: a command has failed.
@@ -75,10 +75,10 @@ class Trainer:
             raise CellFailedError(f"{self.cell.folder} has failed with exit code {code}.")
 
     def train(self) -> int:
-        """Does what is left of the run; returns the exit code of the command that ended it.
+        """Runs the remaining commands; returns 0 or the exit code of the one that failed.
 
         Raises:
-            CellFailedError: a command that has not failed leaves the run where it was.
+            CellFailedError: a command succeeded without bringing the run any further.
         """
         done = None
         while not self._leaving and (step := self.cell.next_step()) is not None:
@@ -97,11 +97,11 @@ class Trainer:
                 file.write(self.cell.settings)
                 file.flush()
                 step = [*step, "--config", file.name]
-            # In a group of its own it hears of Ctrl-C from here alone, and once.
+            # In its own process group, it gets Ctrl-C only from here, and only once.
             self._child = subprocess.Popen(
                 [sys.executable, "-P", "-m", "iqlft", *step],
                 env=importing(Path(__file__).parents[2]), process_group=0,
-                # The sweep says how all of it ends; errors are still told.
+                # The sweep itself prints how everything ends; errors are still printed.
                 stdout=subprocess.DEVNULL if QUIET.get() else None,
             )  # fmt: skip
             try:
@@ -110,17 +110,17 @@ class Trainer:
                 self._child = None
 
     def tell(self, number: signal.Signals) -> None:
-        """Passes a signal on to the command that runs, if one does; no other one begins."""
+        """Passes a signal on to the running command, if any, and starts no further one."""
         self._leaving = True
         if self._child is not None:
             self._child.send_signal(number)
 
     def checkpoint(self) -> Any:  # noqa: ANN401 -- of an extra
-        """Has the run save a checkpoint and leave; returns what is to be queued again."""
+        """Has the run save a checkpoint and exit; returns the job to submit again."""
         from submitit.helpers import DelayedSubmission  # noqa: PLC0415 -- an extra
 
         if self._child is not None:
             self._child.send_signal(signal.Signals[f"SIG{LEAVE_SIGNAL}"])
-            # Called in a signal's handler, while `wait` above holds the lock of this process.
+            # Not `wait`, whose lock the interrupted call holds: this is a signal handler.
             os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
         return DelayedSubmission(Trainer(self.cell))

@@ -1,4 +1,4 @@
-"""`iqlft completion SHELL`: what completes commands, actions, flags and choices; tyro writes it."""
+"""`iqlft completion SHELL`: tyro's script that completes commands, actions, flags and choices."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def completion(shell: str, takes: Mapping[str, Any]) -> str:
 
     Args:
         shell: `bash`, `zsh` or `fish`.
-        takes: by the names of commands, what each takes: a dataclass, the settings of training
-            with their defaults, or such by the names of actions.
+        takes: the arguments of each command by its name: a dataclass, a training command's config
+            with its defaults, or a mapping of those by the names of actions.
     """
     branches = [_branch(*each) for each in takes.items()]
     commands: Any = Union[tuple(branches)]  # noqa: UP007 -- of a list
@@ -36,7 +36,7 @@ def completion(shell: str, takes: Mapping[str, Any]) -> str:
             config=(tyro.conf.OmitArgPrefixes,),
             registry=TYPES,
         )
-    # Shells show a description on one line; within the script's strings a new one is `\n`.
+    # Shells show a description on one line; the script spells line breaks in it as `\n`.
     return "\n".join(
         each.replace(r"\n", " ") if each.startswith("COMPLETION_SPEC") else each
         for each in written.getvalue().splitlines()
@@ -44,7 +44,7 @@ def completion(shell: str, takes: Mapping[str, Any]) -> str:
 
 
 def _branch(name: str, what: Any) -> Any:  # noqa: ANN401
-    """A command or action by its name, and what it takes."""
+    """The type of a command or action for tyro, from its name and its arguments."""
     if isinstance(what, dict):
         # The first argument is the name of an action.
         action: Any = Union[tuple(_branch(*each) for each in what.items())]  # noqa: UP007 -- of a list

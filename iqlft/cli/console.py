@@ -1,4 +1,4 @@
-"""How a running command looks: a live panel on a terminal, a line now and then elsewhere."""
+"""Progress of a running command: a live panel on a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from iqlft.training.progress import Status
 
 LINE_SECONDS = 30.0
-"""Between two lines about a run."""
+"""Interval between two lines about a run."""
 REFRESH_SECONDS = 0.4
-"""Between two pictures of the panel, of however many runs it tells."""
+"""Interval between two refreshes of the panel, whatever the number of runs."""
 
 
 class ConsoleReporter:
     """Shows a training command on a console; a context manager.
 
     Args:
-        console: where to; lines instead of a panel unless it is a terminal.
+        console: where to print; a terminal gets a panel, anything else lines.
     """
 
     def __init__(self, console: Console) -> None:
@@ -59,12 +59,12 @@ class ConsoleReporter:
     def event(self, sentence: str) -> None:
         """Prints a sentence above the panel."""
         words = printable(f"{time.strftime('%H:%M:%S')}  {sentence}", keep="\n\t")
-        # A line elsewhere is one line, however narrow; on a terminal words stay whole.
+        # Outside a terminal, lines are not wrapped; on a terminal, they wrap between words.
         whole = not self._console.is_terminal
         self._console.print(words, markup=False, highlight=False, soft_wrap=whole)
 
     def status(self, status: Status) -> None:
-        """Refreshes the panel, or prints a line when the run's last one is old enough."""
+        """Refreshes the panel, or prints a line if the run's last one is old enough."""
         now, new = time.monotonic(), status.folder not in self._runs
         run = self._runs.setdefault(status.folder, _Shown(status))
         run.status = status
@@ -86,13 +86,13 @@ class ConsoleReporter:
 
 
 class Eta:
-    """Predicts the end from the progress since the first status of a phase."""
+    """Predicts the remaining time from the progress since a phase's first status."""
 
     def __init__(self) -> None:
         self._phase, self._began, self._done = "", 0.0, 0
 
     def remaining(self, status: Status) -> float | None:
-        """Seconds to the end of the phase, None until there is progress to judge by."""
+        """Seconds to the end of the phase; None until there is some progress."""
         now = time.monotonic()
         if status.phase != self._phase:
             self._phase, self._began, self._done = status.phase, now, status.done
@@ -104,7 +104,7 @@ class Eta:
 
 @dataclass
 class _Shown:
-    """What is shown of a run."""
+    """What is shown about a run."""
 
     status: Status
     remaining: float | None = None
@@ -113,10 +113,10 @@ class _Shown:
 
 
 class EpisodeProgress:
-    """Shows how many episodes are done; called with that, how many in all, and transitions/s.
+    """Shows how many episodes are done; call it with done, total and transitions per second.
 
     Args:
-        console: where to; a line every half minute instead of a bar unless it is a terminal.
+        console: where to print; a terminal gets a bar, anything else a line every half minute.
     """
 
     def __init__(self, console: Console) -> None:

@@ -36,7 +36,7 @@ _PUBLISHED = {
     False: "\nIt is another dataset than the published one of this id, and labelled so.",
     None: "",
 }
-"""What there is to say of a dataset that was made."""
+"""Sentence about a dataset just made, by whether it is the published one."""
 
 
 def run(arguments: list[str]) -> str:
@@ -46,10 +46,10 @@ def run(arguments: list[str]) -> str:
         arguments: the action's name and its own arguments.
 
     Returns:
-        What there is to say.
+        The text to print.
 
     Raises:
-        UserError: no such action, or what the action raises.
+        UserError: there is no such action, or the action fails.
     """
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help"):
@@ -63,7 +63,7 @@ def run(arguments: list[str]) -> str:
 
 
 def _list(arguments: list[str]) -> str:
-    """Datasets on this machine."""
+    """List the datasets on this machine."""
     no_arguments("data list", arguments)
     from iqlft.datasets.catalogue import list_local  # noqa: PLC0415
 
@@ -104,14 +104,14 @@ def _make(arguments: list[str]) -> str:
 
 
 def _of_task(chosen: Chosen) -> Chosen:
-    """The same with the dataset of a task where a task is named."""
+    """The same arguments, with a task's name replaced by the id of its dataset."""
     if chosen.id not in task_names():
         return chosen
     return dataclasses.replace(chosen, id=load_task(chosen.id)["dataset"])
 
 
 def _download(arguments: list[str]) -> str:
-    """Download a dataset from Minari's remote."""
+    """Download a dataset from Minari's server."""
     chosen = _of_task(parse("data download", DownloadData, arguments))
     from iqlft.datasets.catalogue import download  # noqa: PLC0415
 
@@ -169,7 +169,7 @@ def _import_d4rl(chosen: ImportData) -> ImportedDataset:
 
 
 def _check(arguments: list[str]) -> str:
-    """Audit a dataset: its form, a replay, and D4RL's bands."""
+    """Audit a dataset: its form, a replay, and comparison with D4RL's bands."""
     chosen = _of_task(parse("data check", CheckData, arguments))
     from iqlft.datasets.audit.audit import check  # noqa: PLC0415
     from iqlft.datasets.audit.findings import (  # noqa: PLC0415
@@ -217,4 +217,4 @@ ACTIONS: dict[str, tuple[Callable[[list[str]], str], Any]] = {
     "check": (_check, CheckData),
     "plot": (_plot, PlotData),
 }
-"""By name, what they do and the dataclass of what they take."""
+"""The actions by name: the function, and the dataclass of its arguments."""

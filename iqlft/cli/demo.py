@@ -1,4 +1,4 @@
-"""`iqlft demo`: the sizes of the main job in small."""
+"""`iqlft demo`: the task and the dataset of the small-scale demonstration."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TASK = "antmaze-corner-diverse"
-"""Its settings fit into a few minutes on two cores."""
+"""Task of the demonstration; its settings take a few minutes on two cores."""
 TRANSITIONS = 30_000
 """Transitions of the demonstration's dataset."""
 
 
 def make_demo_dataset(progress: Callable[[int, int, float], None]) -> str:
-    """Makes the demonstration's dataset unless it is here already, and describes it."""
+    """Makes the demonstration's dataset unless it exists; returns a description of it."""
     dataset = layers.load_task(TASK)["dataset"]
     for each in list_local():
         if each.id == dataset:

@@ -19,7 +19,7 @@ from iqlft_workers.versions import robotics_misfit
 
 
 def examine(runs: Path = Path("runs")) -> list[tuple[str, str]]:
-    """The findings, as names and texts."""
+    """The findings, as pairs of a name and a text."""
     rows = [("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
     rows += list(versions().items())
     rows.append(("cores", f"{os.cpu_count()}, of which {usable_cores()} may be used"))

@@ -1,6 +1,6 @@
 """The command line: argv -> config -> command. The only place that prints or chooses an exit code.
 
-Imports late, so that `--help` and the light commands start without torch.
+Commands import what they need late, so that `--help` and light commands start without torch.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
     from iqlft.config.settings import RunConfig
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
-"""Exit codes that no error says of itself."""
+"""Exit codes that are not attributes of an exception."""
 _MAKING = {
     "pretrain", "finetune", "run", "sweep", "resume", "demo", "data", "plot", "report", "video",
     "worker", "workers", "keys", "clean", "export",
 }  # fmt: skip
-"""Commands whose work is in files: nobody needs to hear of it."""
+"""Commands whose result is in files, so that they succeed even if their output is lost."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Args:
-        argv: arguments without the program's name; those of the process when absent.
+        argv: arguments without the program's name; by default those of the process.
 
     Returns:
-        The exit code: 0, 1 for a check that found something, 2 for what the user can mend, a full
-        disk among it, 3 when training diverged, 130 after an interruption, 141 when nobody has read
-        the output of a command that only prints.
+        The exit code: 0; 1 for a check that found something; 2 for an error that the user can fix,
+        including a full disk; 3 when training diverged; 130 after an interruption; 141 when the
+        reader of a command that only prints closed the pipe.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = [_spelled(each) for each in given if each not in ("--quiet", "-q")]
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _spelled(argument: str) -> str:
-    """A flag with dashes: tyro takes underscores for them, and so does whoever looks for one."""
+    """A flag spelled with dashes, as flags are looked up here; tyro also accepts underscores."""
     name, equals, value = argument.partition("=")
     return f"{name.replace('_', '-')}{equals}{value}" if name.startswith("--") else argument
 
@@ -108,7 +108,7 @@ def _obey(arguments: list[str]) -> int:
 
 
 def _only_prints(arguments: list[str]) -> bool:
-    """Whether what a command prints is all that is wanted of it."""
+    """Whether a command's output is its only result."""
     name, *rest = arguments or ["--help"]
     asked = {"-h", "--help", "--print-config", "--dry-run"} & set(rest)
     listing = name == "data" and rest[:1] in (["list"], ["check"])
@@ -117,7 +117,7 @@ def _only_prints(arguments: list[str]) -> bool:
 
 
 def _unheard(failure: OSError) -> int:
-    """The exit code where what was printed has not arrived."""
+    """The exit code of a command whose output could not be written."""
     if failure.errno == errno.EPIPE:
         return BROKEN_PIPE
     _complain(f"iqlft: the standard output cannot be written ({failure.strerror}).")
@@ -191,7 +191,7 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
     from iqlft.training.finetune import finetune  # noqa: PLC0415
     from iqlft.training.pretrain import pretrain  # noqa: PLC0415
 
-    require_environment(load_task_dataset(offline))  # Told before all the updates of pretraining.
+    require_environment(load_task_dataset(offline))  # Fails before pretraining, not after.
     with result_commands.console_reporter() as reporter:
         folders = pretrain(offline, reporter)
         finetune(dataclasses.replace(online, run=tuple(folders)), reporter)
@@ -212,7 +212,7 @@ def _resume(arguments: list[str]) -> None:
 
 
 def _say_resumed(folders: Sequence[Path]) -> None:
-    """What there is to say of runs that have been finished: those of one command are alike."""
+    """Prints the outcome of resumed runs, which are all pretrained or all fine-tuned."""
     from iqlft.runs.folder import Run  # noqa: PLC0415
 
     names = " ".join(map(str, folders))
@@ -242,7 +242,7 @@ def _sweep(arguments: list[str]) -> None:
 
 
 def _demo(arguments: list[str]) -> None:
-    """The main job in small, in a few minutes: data, pretraining, fine-tuning, figure."""
+    """Run everything on a small scale, in minutes: data, pretraining, fine-tuning, figure."""
     from iqlft.cli.demo import TASK, make_demo_dataset  # noqa: PLC0415
 
     config = _resolve(configs.RunConfig(task=TASK), "demo", arguments)
@@ -290,14 +290,14 @@ def _data(arguments: list[str]) -> None:
 
 
 def _worker(arguments: list[str]) -> None:
-    """Work for a learner, here or on another machine."""
+    """Run a worker for a learner, here or on another machine."""
     from iqlft_workers.worker import main as worker_main  # noqa: PLC0415
 
     raise SystemExit(worker_main(arguments))
 
 
 def _workers(arguments: list[str]) -> None:
-    """Many workers for a learner, on this machine or on a Ray cluster."""
+    """Run many workers for a learner, on this machine or on a Ray cluster."""
     from iqlft_workers.worker import main as worker_main  # noqa: PLC0415
 
     raise SystemExit(worker_main(arguments, "iqlft workers"))
@@ -321,7 +321,7 @@ def _keys(arguments: list[str]) -> None:
 
 
 def _doctor(arguments: list[str]) -> None:
-    """Versions, cores, device, datasets, runs, and what is missing."""
+    """Show versions, cores, device, datasets, runs, and what is missing."""
     no_arguments("doctor", arguments)
     from iqlft.cli.doctor import examine  # noqa: PLC0415
 
@@ -329,13 +329,13 @@ def _doctor(arguments: list[str]) -> None:
 
 
 def _completion(arguments: list[str]) -> None:
-    """Print what completes commands and flags in bash, zsh or fish."""
+    """Print a script that completes commands and flags in bash, zsh or fish."""
     chosen = parse("completion", kinds.Complete, arguments)
     from iqlft.cli.completion import completion  # noqa: PLC0415
     from iqlft.cli.data_command import ACTIONS  # noqa: PLC0415
 
     takes = {name: command.takes for name, command in COMMANDS.items()}
-    # They stand beside what they do, which is imported late.
+    # The actions of `data` are listed in its own module, which is imported late.
     takes["data"] = {name: kind for name, (_, kind) in ACTIONS.items()}
     _say(completion(chosen.shell, takes))
 
@@ -344,9 +344,9 @@ class Command(NamedTuple):
     """A command.
 
     Attributes:
-        run: takes what follows its name; its docstring says what it does.
-        takes: what that is, for completion: a dataclass, one with its defaults, or such by the
-            names of actions.
+        run: called with the arguments after the command's name; its docstring is the summary.
+        takes: the arguments, for completion: a dataclass, an instance with its defaults, or a
+            mapping of those by the names of actions.
     """
 
     run: Callable[[list[str]], None]
@@ -354,7 +354,7 @@ class Command(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """What it does, for the overview."""
+        """One line that describes the command, for the overview."""
         return (self.run.__doc__ or "").strip()
 
 
@@ -388,14 +388,14 @@ COMMANDS: dict[str, Command] = {
     "completion": Command(_completion, kinds.Complete),
     "demo": Command(_demo, configs.RunConfig()),
 }
-"""By name, in the order of the overview."""
+"""The commands by name, in the order of the overview."""
 
 
 # -- helpers ------------------------------------------------------------------------------------
 
 
 def _resolve(default: Training, command: str, arguments: list[str]) -> Training | None:
-    """A training command's config; None when it was only to be printed."""
+    """A training command's config; None if it was only to be printed, which is done here."""
     resolved, printing = settings(default, command, arguments)
     if not printing:
         return resolved

@@ -1,4 +1,4 @@
-"""Where commands say what they do, and what is said where their output cannot be written."""
+"""Console output of running commands, and the error for outputs that cannot be written."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
-"""Whether a command says only how it ends."""
+"""Whether a command prints only how it ends."""
 
 
 def console() -> Console:
-    """Where a command says what it does meanwhile; with --quiet that is nowhere."""
+    """The console for a command's progress; it is silent with --quiet."""
     return Console(quiet=QUIET.get())
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Says in one sentence that what a command makes cannot be written.
+    """Turns an `OSError` in its block into an error message about the output's path.
 
     Args:
-        path: what is written inside the block, or where.
+        path: the file or folder that is written inside the block.
 
     Raises:
         ConfigError: in place of an `OSError`.

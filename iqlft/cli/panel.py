@@ -1,4 +1,4 @@
-"""How the status of runs looks: a panel on a terminal, a line elsewhere."""
+"""Formats the status of runs: a panel for a terminal, a line elsewhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from iqlft.training.progress import Status
 
 WIDTH = 86
-"""Columns of the panel of a single run, where the terminal has as many."""
+"""Width of a single run's panel in columns, if the terminal is that wide."""
 
 
 def line(status: Status, remaining: float | None) -> str:
@@ -76,7 +76,7 @@ def panel(status: Status, remaining: float | None) -> Panel:
 
 
 def panel_of_several(runs: Sequence[tuple[Status, float | None]]) -> Panel:
-    """Statuses of runs that learn at the same time, and how much time is left, a row each."""
+    """A panel for runs that learn at the same time: one row per run, with the time left."""
     statuses = [status for status, _ in runs]
     tasks = [status.task.split(" ") for status in statuses]
     alike = takewhile(lambda words: len(set(words)) == 1, zip(*tasks, strict=False))
@@ -91,7 +91,7 @@ def panel_of_several(runs: Sequence[tuple[Status, float | None]]) -> Panel:
 
 
 def _cells(status: Status, remaining: float | None) -> dict[str, str]:
-    """What a row of several runs holds by its heading, the most important first."""
+    """The cells of a run's row by heading, the most important first."""
     if status.waiting:
         return {"done": f"{_share(status):.1%}", "left": "waiting"}
     speed = f"{status.env_steps_per_second:,.0f}" if status.phase == "online" else ""
@@ -109,10 +109,10 @@ def _cells(status: Status, remaining: float | None) -> dict[str, str]:
 
 
 class _Fitting:
-    """A table of as many columns as there is room for.
+    """A table that shows as many columns as there is room for.
 
     Args:
-        rows: cells by heading, the most important first; an absent one is empty.
+        rows: cells by heading, the most important first; missing cells are empty.
     """
 
     def __init__(self, rows: Sequence[Mapping[str, str]]) -> None:
@@ -144,9 +144,9 @@ class _Fitting:
 
 
 def _bar(share: float) -> Table:
-    """A bar and its per cent, on one line."""
+    """A progress bar and its percentage, on one line."""
     row = Table.grid(padding=(0, 1))
-    # The bar ends no line, so that it has to stand in a cell.
+    # A bar by itself prints no line end, so it is put into a table cell.
     row.add_row(ProgressBar(total=1.0, completed=share, width=30), f"{share:.1%}")
     return row
 
@@ -156,7 +156,7 @@ def _share(status: Status) -> float:
 
 
 def _words(text: str) -> Text:
-    """Names of others, in which nothing is markup."""
+    """A text with names from elsewhere, in which nothing is read as markup."""
     return Text(printable(text))
 
 
@@ -181,7 +181,7 @@ def _workers(status: Status) -> str:
 
 
 def _losses(status: Status) -> str:
-    """The losses by their short names: `actor 0.12, critic 3.4`."""
+    """The losses with short names: `actor 0.12, critic 3.4`."""
     named = {key.removesuffix("loss").rstrip("/_") or key: v for key, v in status.losses.items()}
     return ", ".join(f"{name} {value:.3g}" for name, value in named.items())
 
@@ -191,7 +191,7 @@ def _training(status: Status) -> str:
 
 
 def score_text(score: Score) -> str:
-    """A score with its interval, in words."""
+    """A score as text: success with its interval, or the mean return."""
     if score.success is None:
         return f"return {score.mean_return:.1f}"
     _, low, high = wilson_interval(score.success, score.episodes)
@@ -206,7 +206,7 @@ def _scored(status: Status) -> str:
 
 
 def _difference(status: Status) -> str:
-    """The newest score less that at the switch; empty where there are not both."""
+    """The newest score minus the one at the switch; empty unless there are both."""
     before, last = status.before, status.last
     if before is None or last is None or last.phase == "offline" or last is before:
         return ""

@@ -1,4 +1,4 @@
-"""From the command line's arguments to a config: algorithm, task, file and flags in their order."""
+"""Turns command-line arguments into a config, layer by layer: algorithm, task, file, flags."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ TRAINING_HELP = (
     "then --task NAME (a file in configs/; for finetune that of the run, and what the run was "
     "pretrained with), then --preset NAME, then --config FILE, then the flags."
 )
-"""What `--help` of a training command says after the command's sentence."""
+"""What `--help` of a training command prints after its description."""
 _FINETUNE_FLAGS = {
     *layers.config_fields(configs.FinetuneConfig), "config", "preset", "print_config", "help",
 }  # fmt: skip
-"""Of `finetune`, whatever its runs have learned with."""
+"""Flags of `finetune`, whatever the algorithm of its runs."""
 _ORDER = ("source", "task", "offline", "algorithm", "online", "machine", "output", "settings")
-"""Groups of flags, in the order of `--help`."""
+"""Groups of flags, in the order in which `--help` shows them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SettingsSource:
-    """Where settings come from, below the flags, and where they go."""
+    """Sources of settings other than flags, and what to do with the settings."""
 
     config: Path | None = None
-    """YAML file of settings, such as --print-config writes; for pretrain and finetune also a run's
+    """YAML file of settings, such as --print-config prints; for pretrain and finetune also a run's
     config.yaml."""
     preset: Literal[tuple(PRESETS)] | None = None  # type: ignore[valid-type]
-    """The settings of one published source."""
+    """Named set of settings, from one published source."""
     print_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the settings as YAML, which --config reads back, and stop."""
+    """Print the settings as YAML, which --config can read, and stop."""
     quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Say how the command ends, and errors, and no more; of every command."""
+    """Print only how the command ends, and errors; every command has this flag."""
 
 
 def settings(
@@ -66,17 +66,18 @@ def settings(
     """Resolves a training command's config.
 
     Args:
-        default: the command's config with its defaults, and the task that it takes by default.
-        section: the command's name, and its section in a run's `config.yaml`.
+        default: the command's config with its defaults, including its default task.
+        section: the command's name, which is also its section in a run's `config.yaml`.
         arguments: from the command line.
-        inherited: from a run that the command goes on with; over the task's, under the file's.
+        inherited: settings of the run that the command continues; they override those of the task
+            and are overridden by preset, file and flags.
 
     Returns:
         The config, and whether it is only to be printed.
 
     Raises:
-        ConfigError: an algorithm, task, preset, file or setting that does not exist, or a value of
-            the wrong type or out of its bounds.
+        ConfigError: an algorithm, task, preset, file or setting does not exist, or a value has the
+            wrong type or is out of bounds.
     """
     arguments, file = _take(arguments, "--config")
     values = {} if file is None else layers.load_yaml(Path(file))
@@ -111,7 +112,7 @@ def settings(
 
 
 def _dataset(arguments: list[str], values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The Minari ids that flags, or else a file, name."""
+    """The Minari ids named by flags or, without such flags, by a file."""
     found: list[str] = []
     for index, each in enumerate(arguments):
         name, equals, value = each.partition("=")
@@ -123,13 +124,13 @@ def _dataset(arguments: list[str], values: Mapping[str, Any]) -> tuple[str, ...]
 
 
 def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, bool, str]:
-    """Resolves the config of `finetune`, with what its runs bring along.
+    """Resolves the config of `finetune`, with what it inherits from its runs.
 
     Returns:
         The config, whether it is only to be printed, and what was inherited, as a sentence.
 
     Raises:
-        UserError: as `settings`; or there is no such run.
+        UserError: as for `settings`; or there is no such run.
     """
     sources = _without_hyperparameters(arguments)
     first, printing = settings(configs.FinetuneConfig(), "finetune", sources)
@@ -138,7 +139,7 @@ def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, boo
         folders = first.run or (newest_pretrained(first.runs, first.task),)
         found = inherited(folders, first.algorithm)
     except UserError as error:
-        # To look at settings nobody needs a run; one that is there is to be readable.
+        # Printing settings needs no run, but a run that exists has to be readable.
         if printing and not any(each.exists() for each in first.run):
             return *settings(configs.FinetuneConfig(), "finetune", arguments), ""
         if misspelt := _misspelt(arguments):
@@ -151,7 +152,7 @@ def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, boo
 
 
 def _without_hyperparameters(arguments: list[str]) -> list[str]:
-    """The arguments that can be read before it is known of which algorithm the runs are."""
+    """The arguments that can be parsed before the algorithm of the runs is known."""
     kept = [*arguments]
     for each in [each for each in arguments if each.startswith("--")]:
         name, equals, _ = each.removeprefix("--").partition("=")
@@ -159,7 +160,7 @@ def _without_hyperparameters(arguments: list[str]) -> list[str]:
         if key.removeprefix("no_") in _FINETUNE_FLAGS:
             continue
         index = kept.index(each)
-        # Of an algorithm of one's own only its run tells what is a switch: a run is no value.
+        # A user's algorithm may have boolean flags not known yet: a run after one is no value.
         alone = equals or is_switch(key.removeprefix("no_"))
         following = [] if alone else kept[index + 1 : index + 2]
         value = [it for it in following if it[:2] != "--" and not Path(it, "meta.json").is_file()]
@@ -168,7 +169,7 @@ def _without_hyperparameters(arguments: list[str]) -> list[str]:
 
 
 def _misspelt(arguments: list[str]) -> str:
-    """Says of the first flag that neither `finetune` nor an algorithm has that there is none."""
+    """A message about the first flag that neither `finetune` nor any algorithm has; else empty."""
     for flag in [each.partition("=")[0] for each in arguments if each.startswith("--")]:
         key = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
         if key not in _FINETUNE_FLAGS and not owners(key):
@@ -178,7 +179,7 @@ def _misspelt(arguments: list[str]) -> str:
 
 
 def _require_task(config: configs.FinetuneConfig) -> None:
-    """Refuses a task that neither `configs/` nor a folder of runs knows."""
+    """Refuses a task that is neither in `configs/` nor a folder of runs."""
     names = layers.task_names()
     if config.task in ("", *names) or (config.runs / config.task).is_dir():
         return
@@ -190,7 +191,7 @@ def _require_task(config: configs.FinetuneConfig) -> None:
 
 
 def _require_its_task(config: configs.FinetuneConfig, folders: Sequence[Path]) -> None:
-    """Refuses a task beside runs of another one."""
+    """Refuses `--task` if a run is of another task."""
     for folder in folders:
         if config.task not in ("", task := Run.open(folder).meta["task"]):
             raise configs.ConfigError(
@@ -200,7 +201,7 @@ def _require_its_task(config: configs.FinetuneConfig, folders: Sequence[Path]) -
 
 
 def _given(arguments: list[str]) -> set[str]:
-    """Names of the settings that flags or a file decide."""
+    """Names of the settings that flags or a file set."""
     arguments, file = _take(arguments, "--config")
     values = {} if file is None else layers.load_yaml(Path(file))
     given = {each.partition("=")[0].removeprefix("--").replace("-", "_") for each in arguments}
@@ -209,7 +210,7 @@ def _given(arguments: list[str]) -> set[str]:
 
 
 def _settings_of(name: str, values: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a preset, if nothing asks for another algorithm than it is of."""
+    """The settings of a preset; refuses one of another algorithm than `values` names."""
     found = dict(preset(name).settings)
     asked = values.get("algorithm", found["algorithm"])
     if asked != found["algorithm"]:
@@ -235,7 +236,7 @@ def _take(arguments: list[str], flag: str) -> tuple[list[str], str | None]:
 
 
 def _refuse_foreign(arguments: list[str], config: Any) -> None:  # noqa: ANN401
-    """Refuses hyperparameters that another algorithm has; what nobody has is left to tyro."""
+    """Refuses hyperparameters of other algorithms; unknown flags are left to tyro."""
     own = layers.setting_fields(config)
     for each in arguments:
         key = each.partition("=")[0].removeprefix("--").replace("-", "_")
@@ -251,7 +252,7 @@ def parse(command: str, kind: Any, arguments: list[str]) -> Any:  # noqa: ANN401
     """Parses the arguments of a command into a dataclass of this kind; exits on `--help`.
 
     Raises:
-        ConfigError: a number is out of its bounds.
+        ConfigError: a value is out of bounds.
     """
     found = tyro.cli(kind, args=arguments, prog=f"iqlft {command}", registry=TYPES)
     check(found)
@@ -259,7 +260,7 @@ def parse(command: str, kind: Any, arguments: list[str]) -> Any:  # noqa: ANN401
 
 
 def parse_known(command: str, kind: Any, arguments: list[str]) -> tuple[Any, list[str]]:  # noqa: ANN401
-    """Parses what is known of the arguments into a dataclass; returns it and all others."""
+    """Parses the known arguments into a dataclass; returns it and the unknown arguments."""
     prog = f"iqlft {command}"
     found, rest = tyro.cli(
         kind, args=arguments, prog=prog, registry=TYPES, return_unknown_args=True
@@ -287,17 +288,17 @@ def parse_groups(command: str, default: Training, arguments: list[str]) -> Train
 
 
 _SENTENCES = {"demo": "The main job in small: data, pretraining, fine-tuning, figure."}
-"""What commands do that have their config from another one."""
+"""Descriptions of commands that share another command's config class."""
 
 
 def groups_of(default: configs.PretrainConfig | configs.FinetuneConfig) -> Any:  # noqa: ANN401
-    """A config's settings in groups: the dataclasses that it is made of, and hyperparameters."""
+    """A config's settings in groups: its base dataclasses, and its hyperparameters."""
     parts: dict[str, Any] = {"settings": SettingsSource()}
     if default.hyperparameters is not None:
         parts["algorithm"] = default.hyperparameters
     for kind in filter(_is_whole, type(default).__mro__):
         part: Any = layers.part(default, kind)
-        # What a mapping holds is no flag, and may be called as one is.
+        # Keys of a mapping are no flags, and could have the name of one.
         mappings = [key for key, each in vars(part).items() if isinstance(each, dict)]
         parts[_title(kind)] = dataclasses.replace(part, **{key: {} for key in mappings})
     fields = [(key, type(parts[key])) for key in _ORDER if key in parts]
@@ -305,7 +306,7 @@ def groups_of(default: configs.PretrainConfig | configs.FinetuneConfig) -> Any: 
 
 
 def _is_whole(kind: type) -> bool:
-    """Whether a dataclass has its fields from no other."""
+    """Whether a dataclass inherits no fields, as the groups of flags do."""
     return dataclasses.is_dataclass(kind) and kind.__bases__ == (object,)
 
 
@@ -314,7 +315,7 @@ def _title(kind: type) -> str:
 
 
 def no_arguments(command: str, arguments: list[str]) -> None:
-    """Raises `ConfigError` if a command that takes no arguments was given some; knows `--help`."""
+    """Refuses arguments of a command that takes none, except `--help`, with a `ConfigError`."""
     if arguments and arguments[0] in ("-h", "--help"):
         parse(command, Nothing, arguments)
     if arguments:

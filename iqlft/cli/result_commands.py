@@ -1,6 +1,6 @@
-"""`iqlft evaluate`, `plot`, `table`, `report`, `video`, `clean`, `export`: what is made of runs.
+"""Commands on existing runs: `list`, `evaluate`, `plot`, `table`, `report`, `video` and others.
 
-Each takes its own arguments and returns what there is to say.
+Each takes the command's arguments and returns the text to print.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def evaluate(arguments: list[str]) -> str:
     from iqlft.cli.console import EpisodeProgress  # noqa: PLC0415
     from iqlft.training.evaluate import evaluation  # noqa: PLC0415
 
-    # JSON stands alone on the standard output.
+    # With JSON, nothing else may go to standard output.
     shown = Console(stderr=True, quiet=QUIET.get()) if chosen.json else console()
     with EpisodeProgress(shown) as progress:
         found = evaluation(
@@ -57,7 +57,7 @@ def evaluate(arguments: list[str]) -> str:
 
 
 def list_(arguments: list[str]) -> str:
-    """Runs: status, steps, last score, size and age."""
+    """List runs: status, steps, last score, size and age."""
     chosen = parse("list", ListRuns, arguments)
     from iqlft.analysis.quantities import duration, mebibytes  # noqa: PLC0415
     from iqlft.cli.panel import score_text  # noqa: PLC0415
@@ -95,7 +95,7 @@ def list_(arguments: list[str]) -> str:
 
 
 def as_json(value: Any) -> str:  # noqa: ANN401
-    """Data as JSON; what is not finite is null, as JSON has it."""
+    """Data as JSON; numbers that are not finite become null."""
     return json.dumps(_finite(value), indent=1, allow_nan=False)
 
 
@@ -113,7 +113,7 @@ def plot(arguments: list[str]) -> str:
 
 
 def table(arguments: list[str]) -> str:
-    """Before -> after per task, beside the published rows."""
+    """Tabulate before -> after per task, beside published results."""
     chosen = parse("table", TableRuns, arguments)
     from iqlft.analysis.table import format_table  # noqa: PLC0415
 
@@ -128,7 +128,7 @@ def table(arguments: list[str]) -> str:
 
 
 def report(arguments: list[str]) -> str:
-    """One HTML page with curves, table, diagnostics and maps of runs."""
+    """Write one HTML page with curves, table, diagnostics and maps of runs."""
     chosen = parse("report", ReportRuns, arguments)
     from iqlft.report.page import NAME, write_report  # noqa: PLC0415
 
@@ -162,7 +162,7 @@ def video(arguments: list[str]) -> str:
 
 
 def clean(arguments: list[str]) -> str:
-    """Remove from finished runs what only a resumed one needs."""
+    """Remove from finished runs what is needed only to resume them."""
     chosen = parse("clean", CleanRuns, arguments)
     from iqlft.analysis.quantities import mebibytes  # noqa: PLC0415
     from iqlft.runs.errors import RunError  # noqa: PLC0415
@@ -191,7 +191,7 @@ def clean(arguments: list[str]) -> str:
 
 
 def _drop(runs: Sequence[Run], chosen: CleanRuns) -> str:
-    """Takes batches out of a run's journal."""
+    """Removes batches from a run's journal; returns the text to print."""
     from iqlft.runs.errors import RunError  # noqa: PLC0415
     from iqlft.training.clean import drop  # noqa: PLC0415
 
@@ -225,17 +225,17 @@ def export(arguments: list[str]) -> str:
 
 
 _SUFFIXES = {"numpy": "", "onnx": ".onnx", "torch": ".pt2"}
-"""Of what `export` writes, where no name is given."""
+"""Endings of the default names of what `export` writes."""
 
 
 def draw(chosen: PlotRuns) -> str:
-    """Draws the before/after curve, or a metric where one is asked for.
+    """Draws the before/after curve, or a metric if one is asked for.
 
     Args:
         chosen: the arguments of `iqlft plot`.
 
     Returns:
-        What there is to say.
+        The text to print.
     """
     from iqlft.figures.before_after import plot_before_after  # noqa: PLC0415
     from iqlft.figures.metric_curves import plot_metric  # noqa: PLC0415
@@ -270,14 +270,14 @@ def draw(chosen: PlotRuns) -> str:
 
 
 def outcome(folders: Sequence[Path], runs: Path) -> str:
-    """Draws runs that have been fine-tuned, and says how they were before and are now.
+    """Draws fine-tuned runs, and describes their scores before and after.
 
     Args:
-        folders: of runs; those without an evaluation are passed over.
+        folders: run folders; those without an evaluation are skipped.
         runs: the folder of all runs.
 
     Returns:
-        What there is to say.
+        The text to print.
     """
     from iqlft.analysis.table import before_after_lines  # noqa: PLC0415
     from iqlft.runs.curves import find_runs  # noqa: PLC0415
@@ -290,12 +290,12 @@ def outcome(folders: Sequence[Path], runs: Path) -> str:
 
 
 def _folder_and_name(out: Path, name: str) -> tuple[Path, str]:
-    """Where a file goes: `page.html` is a file, `pages` a folder for one called `name`."""
+    """Folder and name of an output file: `page.html` is a file, `pages` a folder for `name`."""
     return (out.parent, out.name) if out.suffix == Path(name).suffix else (out, name)
 
 
 def _plots_folder(curves: list[Any], runs: Path) -> Path:
-    """In a single run; else beside their tasks' folders, or in `runs` if nothing holds them all."""
+    """`plots` in a single run, else beside the runs' task folders, or at worst in `runs`."""
     folders: list[Path] = [each.folder for each in curves]
     if len(folders) == 1:
         return folders[0] / "plots"
@@ -311,7 +311,7 @@ def _curves(folders: list[Path], runs: Path) -> list[Any]:
     for folder in folders or [runs]:
         inside = find_runs(folder)
         if not inside and (folder / "meta.json").exists():
-            read_run(folder)  # which says what it lacks
+            read_run(folder)  # raises, and says what is missing
         if not inside:
             raise RunError(
                 f"There is no run in {folder} with an evaluation; check the path, or make one "
@@ -322,13 +322,13 @@ def _curves(folders: list[Path], runs: Path) -> list[Any]:
 
 
 def aligned(rows: Sequence[tuple[str, str]]) -> str:
-    """Names and texts as two columns."""
+    """Formats names and texts as two columns."""
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:{width}s}  {value}" for name, value in rows)
 
 
 def console_reporter() -> Any:  # noqa: ANN401
-    """Shows what a command does meanwhile; a context manager."""
+    """A context manager that shows the progress of a command."""
     from iqlft.cli.console import ConsoleReporter  # noqa: PLC0415
 
     return ConsoleReporter(console())

@@ -1,7 +1,7 @@
-"""Standard output and error that may go away: a reader such as `head`, a terminal, room on a disk.
+"""Standard streams that survive the loss of their reader, their terminal or of room on the disk.
 
-What cannot be written is lost, and the command goes on: its work is in files. A command whose work
-is what it prints says by its exit code that it was not heard.
+Text that cannot be written is lost, and the command goes on, because its results are in files. A
+command whose result is its output reports the loss by its exit code.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _GONE = {errno.EPIPE, errno.EIO}
-"""The reader has closed its end, or the terminal is closed: nothing will ever arrive."""
+"""Errors of a closed pipe or terminal, after which nothing can be written any more."""
 
 
 class LastingStream:
-    """A text stream that never fails, for as long as it is written to.
+    """A text stream whose writes never fail.
 
     Args:
-        stream: where to.
+        stream: the stream to write to.
 
     Attributes:
-        failure: why something was lost first; None while nothing was.
+        failure: the first error by which text was lost; None if there was none.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -39,13 +39,13 @@ class LastingStream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes, or loses the text."""
+        """Writes text, which is lost if writing fails."""
         with self._lasting():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Brings what is written to its reader, or loses it."""
+        """Flushes the stream; buffered text is lost if this fails."""
         with self._lasting():
             self._stream.flush()
 
@@ -59,7 +59,7 @@ class LastingStream:
                 self.silence()
 
     def silence(self) -> None:
-        """Sends all that comes, and what a buffer still holds, nowhere."""
+        """Redirects the stream, with what its buffer still holds, to the null device."""
         with contextlib.suppress(OSError), _nowhere() as nowhere:
             os.dup2(nowhere.fileno(), self._stream.fileno())
             self._stream.flush()
@@ -67,11 +67,11 @@ class LastingStream:
 
 @contextlib.contextmanager
 def lasting_streams() -> Iterator[LastingStream]:
-    """Standard output and error as such streams; yields the output."""
+    """Makes standard output and error `LastingStream`s; yields the output."""
     _fill_gaps()
     before = sys.stdout, sys.stderr
     output, errors = (LastingStream(each or _nowhere()) for each in before)
-    # What a log cannot write is no reason for a traceback either.
+    # A log record that cannot be written must not cause a traceback either.
     logs, logging.raiseExceptions = logging.raiseExceptions, False
     sys.stdout, sys.stderr = cast("TextIO", output), cast("TextIO", errors)
     try:
@@ -80,18 +80,18 @@ def lasting_streams() -> Iterator[LastingStream]:
         for each in (output, errors):
             each.flush()
             if each.failure:
-                each.silence()  # Or Python would try again at its end.
+                each.silence()  # Else Python would try again when it exits.
         sys.stdout, sys.stderr = before
         logging.raiseExceptions = logs
 
 
 def _fill_gaps() -> None:
-    """Opens what was closed by the caller, lest a file of a run becomes standard output."""
+    """Opens standard descriptors that the caller closed, lest a run's file gets their number."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest free number, and as such a stream of the processes that are started too.
+            # `open` takes the lowest free number; child processes inherit it as theirs.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 

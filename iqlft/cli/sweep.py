@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from types import FrameType
 
 REQUEUES = 1000
-"""A job whose time is over is queued again so many times."""
+"""How often a job that reached its time limit is queued again."""
 ANYWHERE = {"remote_workers", "engine", "host", "keys", "insecure"}
-"""Settings that a run may be continued with other values of."""
+"""Online settings that may change when a run is continued."""
 JOB: dict[str, Any] = {
     "time": 24 * 60,
     "signal_delay_s": 120,
     "additional_parameters": {"requeue": True},
 }
-"""What a job asks of Slurm, unless --slurm says otherwise."""
+"""Default parameters of a Slurm job, which --slurm overrides."""
 
 
 class SweepFailedError(UserError):
@@ -43,11 +43,11 @@ class SweepFailedError(UserError):
 
 
 class Sweep(NamedTuple):
-    """What is to be run.
+    """The runs of a sweep.
 
     Attributes:
         chosen: the flags of the sweep itself.
-        cells: a run each, in the order of tasks, settings, seeds.
+        cells: one per run, in the order of tasks, settings, seeds.
     """
 
     chosen: SweepRuns
@@ -58,7 +58,7 @@ def read(arguments: list[str]) -> Sweep:
     """The runs that a command line asks for.
 
     Raises:
-        ConfigError: a setting is not as `iqlft run` takes it, or two runs would be the same.
+        ConfigError: `iqlft run` would refuse a setting, or two runs would be the same.
     """
     chosen, rest = parse_known("sweep", SweepRuns, arguments)
     grid = [_axis(each) for each in chosen.grid]
@@ -76,7 +76,7 @@ def read(arguments: list[str]) -> Sweep:
 
 
 def _require_of_all(arguments: list[str]) -> None:
-    """Refuses settings, of flags or of a file, that are not for all runs of a sweep to have."""
+    """Refuses settings, in flags or in a file, that the runs of a sweep cannot share."""
     flags = {each.partition("=")[0] for each in arguments}
     if "--print-config" in flags:
         raise ConfigError(
@@ -101,7 +101,7 @@ def _task(task: str) -> list[str]:
 
 
 def _axis(text: str) -> list[tuple[str, str]]:
-    """`expectile=0.7,0.8` as settings and their values."""
+    """Splits `expectile=0.7,0.8` into pairs of setting and value."""
     name, equals, values = text.partition("=")
     key, found = name.replace("-", "_"), [each for each in values.split(",") if each]
     if not (equals and found):
@@ -112,7 +112,7 @@ def _axis(text: str) -> list[tuple[str, str]]:
 
 
 def _cell(name: str, arguments: list[str], values: Sequence[tuple[str, str]], seed: int) -> Cell:
-    # What the algorithm or the task is, a run says itself.
+    # The algorithm is named without its key; the task is in the folder's path.
     told = [f"{key}={value}" for key, value in values if key not in {"algorithm", "task"}]
     algorithms = [value for key, value in values if key == "algorithm"] if told or name else []
     words = [name] * bool(name) + algorithms + told
@@ -132,12 +132,12 @@ def _cell(name: str, arguments: list[str], values: Sequence[tuple[str, str]], se
 
 
 def _require_same(run: Run, offline: dict[str, Any], every: dict[str, Any]) -> None:
-    """Refuses to take a run of other settings for one of the sweep.
+    """Refuses an existing run whose settings differ from the sweep's.
 
     Args:
-        run: what there is.
+        run: the existing run.
         offline: the sweep's settings of pretraining.
-        every: all of them.
+        every: all settings of the sweep.
     """
     found, online = learned(pretrain_config(run)), run.config("finetune") or {}
     different = [key for key in offline if found.get(key) != offline[key]]
@@ -157,7 +157,7 @@ def _flag(key: str, value: str) -> list[str]:
 
 
 def describe(sweep: Sweep) -> str:
-    """The commands that would be run, a line each."""
+    """The commands that would be run, one per line."""
     lines = []
     for cell in sweep.cells:
         step = cell.next_step()
@@ -167,15 +167,15 @@ def describe(sweep: Sweep) -> str:
 
 
 def run_here(cells: Sequence[Cell], tell: Callable[[str], None]) -> None:
-    """Runs them one after another; a failed one does not keep the others from it.
+    """Trains cells one after another; a failure does not stop the others.
 
     Args:
-        cells: finished ones are passed over.
-        tell: told what begins.
+        cells: the cells; finished ones are skipped.
+        tell: called with a line as each cell begins.
 
     Raises:
-        SweepFailedError: some have failed.
-        Stopped: by a signal; the same command goes on.
+        SweepFailedError: some runs have failed.
+        Stopped: by a signal; the same command continues the sweep.
     """
     failed: list[str] = []
     for number, cell in enumerate(cells, 1):
@@ -203,7 +203,7 @@ def run_here(cells: Sequence[Cell], tell: Callable[[str], None]) -> None:
 
 @contextmanager
 def _passing_on(trainer: Trainer) -> Iterator[list[int]]:
-    """Passes signals on to the run at work; the block has those that have come."""
+    """Passes signals on to the running cell; yields the list of signals received."""
     heard: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -216,7 +216,7 @@ def _passing_on(trainer: Trainer) -> Iterator[list[int]]:
 
 
 def submit(executor: Any, cells: Sequence[Cell]) -> list[Any]:  # noqa: ANN401 -- of an extra
-    """Submits the runs that are not finished as one array of jobs; returns the jobs."""
+    """Submits unfinished runs as one array of jobs; returns the jobs."""
     waiting = [Trainer(cell) for cell in cells if cell.next_step() is not None]
     if not waiting:
         return []
@@ -225,22 +225,22 @@ def submit(executor: Any, cells: Sequence[Cell]) -> list[Any]:  # noqa: ANN401 -
 
 
 def slurm_executor(sweep: Sweep) -> Any:  # noqa: ANN401 -- of an extra
-    """What submits jobs to Slurm.
+    """The submitit executor that submits jobs to Slurm.
 
     Raises:
-        ConfigError: submitit or Slurm is not here, or Slurm has no such parameter.
+        ConfigError: submitit or Slurm is missing, or a parameter of --slurm does not exist.
     """
-    os.environ["SUBMITIT_PREEMPT_SIGNAL"] = LEAVE_SIGNAL  # Read when it is imported.
+    os.environ["SUBMITIT_PREEMPT_SIGNAL"] = LEAVE_SIGNAL  # submitit reads it on import.
     try:
         import submitit  # noqa: PLC0415 -- an extra
     except ImportError as error:
         raise ConfigError(
             "--engine slurm needs the extra `slurm`: pip install 'iqlft[slurm]'."
         ) from error
-    # Beside the tasks' folders, where no run is looked for.
+    # Beside the tasks' folders, where nothing looks for runs.
     folder = sweep.cells[0].folder.parents[1] / ".slurm"
     try:
-        # -P: no file of the current folder stands in for a module of the job.
+        # -P: no file in the current folder can shadow a module of the job.
         python = f"{shlex.quote(sys.executable)} -P"
         executor = submitit.SlurmExecutor(folder, max_num_timeout=REQUEUES, python=python)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""The algorithms by name: the dataclass of each one's hyperparameters, and where its class is.
+"""The registry of algorithms: for each name, a dataclass of hyperparameters and its class's home.
 
 Imports no torch, so that `--help` shows an algorithm's flags without loading it. To add one: a file
 in `iqlft/algorithms/`, a dataclass and a line in `ALGORITHMS` here, and a test file.
@@ -18,14 +18,14 @@ from iqlft.config.errors import ConfigError, nearest
 from iqlft_workers.search_path import advice
 
 ActorSchedule = Literal["constant", "cosine", "climbing-cosine"]
-"""How an actor's learning rate goes on."""
+"""Schedule of an actor's learning rate."""
 Reduction = Literal["min", "mean"]
-"""What is made of the values of several critics."""
+"""How the values of several critics are combined."""
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What every algorithm has."""
+    """Hyperparameters of every algorithm."""
 
     learning_rate: Positive = 3e-4
     """Adam's learning rate for every network."""
@@ -38,70 +38,70 @@ class Hyperparameters:
 
     @property
     def known_as(self) -> str:
-        """What papers call the algorithm with these settings; empty where that is its own name."""
+        """Name that papers give the algorithm with these settings; empty: its usual name."""
         return ""
 
     @property
     def scheduled(self) -> bool:
-        """Whether an update of pretraining depends on how many there will be."""
+        """Whether updates of pretraining depend on their total number."""
         return False
 
     @property
     def unscheduled(self) -> Self:
-        """The same where it is not known how many updates there will be, or there are more."""
+        """The same without schedules, for when the number of updates is unknown or exceeded."""
         return self
 
     @property
     def contradiction(self) -> str:
-        """Which settings make no sense together, and what to do; empty if all do."""
+        """Which settings contradict each other, and what to do; empty if none do."""
         return ""
 
 
 @dataclass(frozen=True)
 class CriticHyperparameters(Hyperparameters):
-    """What every algorithm with bootstrapped critics has."""
+    """Hyperparameters of every algorithm with bootstrapped critics."""
 
     discount: Share = 0.99
     """Discount of future rewards."""
     target_update_rate: Share = 0.005
     """Share by which the target networks move towards the networks at each update."""
     clip_targets: bool = False
-    """Clip the critics' targets to the returns that rewards so far allow, against divergence."""
+    """Clip critic targets to the returns possible with the rewards seen, against divergence."""
     critic_layer_norm: bool = False
-    """LayerNorm in the hidden layers of critics and values, against divergence."""
+    """LayerNorm in the hidden layers of critic and value networks, against divergence."""
 
 
 @dataclass(frozen=True)
 class IQLHyperparameters(CriticHyperparameters):
-    """IQL's hyperparameters, by default those of AntMaze."""
+    """IQL's hyperparameters, by default those for AntMaze."""
 
     expectile: Annotated[float, Interval(gt=0, le=1)] = 0.9
     """tau of the expectile loss (paper, eq. 5): 0.9 for AntMaze, 0.7 for locomotion."""
     inverse_temperature: Real = 10.0
     """beta of the advantage-weighted actor loss (paper, eq. 7): 10 in AntMaze, 3 in locomotion."""
     actor_schedule: ActorSchedule = "constant"
-    """Actor's learning rate: constant (fine-tuning follows); a cosine to 0 over num_updates, and
-    constant again online; or, to compare with CORL, the cosine that goes on and climbs back."""
+    """Actor's learning rate. constant: if fine-tuning follows; cosine: to 0 over num_updates, then
+    constant online; climbing-cosine, to compare with CORL: the cosine goes on and rises again."""
     dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Share of the actor's hidden units dropped in its updates: 0.1 in kitchen and Adroit."""
 
     @property
     def scheduled(self) -> bool:
-        """With a cosine, which ends with pretraining."""
+        """Whether the actor's learning rate is a cosine, whose length is that of pretraining."""
         return self.actor_schedule != "constant"
 
     @property
     def unscheduled(self) -> Self:
-        """With a constant learning rate, as online."""
+        """The same with a constant learning rate, as online."""
         return replace(self, actor_schedule="constant")
 
 
 @dataclass(frozen=True)
 class OneStepHyperparameters(IQLHyperparameters):
-    """One-step RL's hyperparameters: those of IQL's authors for AntMaze, but for the expectile."""
+    """One-step RL's hyperparameters: those of IQL's authors for AntMaze, except the expectile."""
 
     expectile: Annotated[float, Interval(ge=0.5, le=0.5), tyro.conf.Fixed] = 0.5
-    """What makes it one step: V is the mean of Q over the data's actions."""
+    """Fixed at 0.5, which makes it one-step: V is the mean of Q over the data's actions."""
 
 
 @dataclass(frozen=True)
@@ -109,21 +109,21 @@ class BCHyperparameters(Hyperparameters):
     """Hyperparameters of behaviour cloning."""
 
     best_share: Annotated[float, Interval(gt=0, le=1)] = 1.0
-    """Share of the dataset's episodes to clone, the best by their returns; 0.1 is 10%BC."""
+    """Share of the dataset's episodes to clone, those with the highest returns; 0.1 is 10%BC."""
     best_discount: Share = 1.0
-    """Discount of these returns; CORL's is 0.99, by which those that begin at a goal are best."""
+    """Discount of those returns; CORL's 0.99 ranks episodes that begin at a goal highest."""
     dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Share of the actor's hidden units dropped in its updates."""
 
     @property
     def known_as(self) -> str:
-        """`10%BC` where the best tenth is cloned."""
+        """Such as `10%BC`, where the best tenth is cloned."""
         return f"{100 * self.best_share:.12g}%BC" if self.best_share < 1 else ""
 
 
 @dataclass(frozen=True)
 class AWACHyperparameters(CriticHyperparameters):
-    """AWAC's hyperparameters, by default those of CORL for AntMaze."""
+    """AWAC's hyperparameters, by default CORL's for AntMaze."""
 
     inverse_temperature: Real = 10.0
     """1 / lambda of the advantage weights exp(A / lambda); CORL's lambda is 0.1 in AntMaze."""
@@ -133,18 +133,18 @@ class AWACHyperparameters(CriticHyperparameters):
 
 @dataclass(frozen=True)
 class TD3BCHyperparameters(CriticHyperparameters):
-    """TD3+BC's hyperparameters, those of its authors for locomotion; they give none for AntMaze."""
+    """TD3+BC's hyperparameters, by default its authors' for locomotion (none for AntMaze)."""
 
     alpha: NonNegative = 2.5
-    """Weight of the critic against cloning in the actor's loss (paper, eq. 5)."""
+    """Weight of Q relative to cloning in the actor's loss (paper, eq. 5)."""
     policy_delay: Count = 2
-    """Updates of the critics between updates of actor and targets."""
+    """Critic updates per update of the actor and the target networks."""
     policy_noise: NonNegative = 0.2
-    """Standard deviation of the noise on the target actor's actions."""
+    """Standard deviation of the noise on the target actor's actions (target smoothing)."""
     noise_clip: NonNegative = 0.5
-    """Bound of that noise."""
+    """Bound that the noise on the target actor's actions is clipped to."""
     exploration_noise: NonNegative = 0.1
-    """Standard deviation of the noise on the actions of online episodes."""
+    """Standard deviation of the noise on actions in online training episodes."""
 
 
 @dataclass(frozen=True)
@@ -158,33 +158,33 @@ class SACHyperparameters(CriticHyperparameters):
     actor_layer_norm: bool = False
     """LayerNorm in the hidden layers of the actor."""
     critic_hidden_size: Size = 0
-    """Width of the critics' hidden layers; 0: as the actor's."""
+    """Width of the critics' hidden layers; 0: same as the actor's."""
     critic_hidden_layers: Size = 0
-    """Number of the critics' hidden layers; 0: as the actor's."""
+    """Number of the critics' hidden layers; 0: same as the actor's."""
     output_gain: Positive = 1.4142135623730951
-    """Gain of the output layers' initial weights; the hidden layers' is the root of 2."""
+    """Gain of the output layers' initial weights; that of hidden layers is the square root of 2."""
     initial_log_std: Real = 0.0
-    """Log standard deviation of the policy at first, about."""
+    """Approximate log standard deviation of the policy at initialisation."""
     num_critics: Count = 2
-    """Critics."""
+    """Number of critics."""
     num_target_critics: Size = 0
-    """Of how many critics, drawn at random for each update, a target is made; 0: of all."""
+    """Number of critics, drawn at random for each update, that a target uses; 0: all."""
     target_reduction: Reduction = "min"
-    """What a target makes of their values."""
+    """How a target combines the values of those critics."""
     target_actions: Count = 1
-    """Actions of the policy in the next state, of which a target takes the best."""
+    """Actions sampled in the next state, of which a target takes the best."""
     actor_reduction: Reduction = "min"
-    """What the actor's loss makes of the values of all critics."""
+    """How the actor's loss combines the values of all critics."""
     critic_updates: Count = 1
-    """Updates of the critics per update, each on a batch of its own."""
+    """Critic updates per update, each on a batch of its own."""
     entropy_temperature: Positive = 1.0
-    """Weight alpha of the policy's entropy; where it is learned, the first one."""
+    """Weight alpha of the policy's entropy; its initial value if it is learned."""
     learn_temperature: bool = True
-    """Whether the weight is learned, so that the entropy tends to its target."""
+    """Learn that weight, so that the entropy approaches --target-entropy."""
     target_entropy: Real = -1.0
-    """That target, per dimension of an action."""
+    """Target of the policy's entropy, per action dimension."""
     entropy_backup: bool = True
-    """Whether the critics' targets have the entropy of the next action in them."""
+    """Include the entropy of the next action in the critics' targets."""
 
     @property
     def contradiction(self) -> str:
@@ -204,29 +204,29 @@ class SACHyperparameters(CriticHyperparameters):
 
 @dataclass(frozen=True)
 class RLPDHyperparameters(SACHyperparameters):
-    """RLPD's hyperparameters, by default those of its authors for AntMaze."""
+    """RLPD's hyperparameters, by default its authors' for AntMaze."""
 
     hidden_layers: Count = 3
     """Number of hidden layers."""
     critic_layer_norm: bool = True
     """LayerNorm in the hidden layers of the critics, against divergence."""
     num_critics: Count = 10
-    """Critics."""
+    """Number of critics."""
     num_target_critics: Size = 1
-    """Of how many critics, drawn at random for each update, a target is made; 0: of all."""
+    """Number of critics, drawn at random for each update, that a target uses; 0: all."""
     actor_reduction: Reduction = "mean"
-    """What the actor's loss makes of the values of all critics."""
+    """How the actor's loss combines the values of all critics."""
     critic_updates: Count = 20
-    """Updates of the critics per update, each on a batch of its own."""
+    """Critic updates per update, each on a batch of its own."""
     target_entropy: Real = -0.5
-    """Entropy that the policy is to have, per dimension of an action."""
+    """Target of the policy's entropy, per action dimension."""
     entropy_backup: bool = False
-    """Whether the critics' targets have the entropy of the next action in them."""
+    """Include the entropy of the next action in the critics' targets."""
 
 
 @dataclass(frozen=True)
 class WSRLHyperparameters(SACHyperparameters):
-    """WSRL's hyperparameters, by default those of its authors for AntMaze."""
+    """WSRL's hyperparameters, by default its authors' for AntMaze."""
 
     actor_learning_rate: Positive = 1e-4
     """Adam's learning rate for the actor and the temperature."""
@@ -235,80 +235,81 @@ class WSRLHyperparameters(SACHyperparameters):
     critic_layer_norm: bool = True
     """LayerNorm in the hidden layers of the critics, against divergence."""
     critic_hidden_layers: Size = 4
-    """Number of the critics' hidden layers; 0: as the actor's."""
+    """Number of the critics' hidden layers; 0: same as the actor's."""
     output_gain: Positive = 1e-2
-    """Gain of the output layers' initial weights; the hidden layers' is the root of 2."""
+    """Gain of the output layers' initial weights; that of hidden layers is the square root of 2."""
     num_critics: Count = 10
-    """Critics."""
+    """Number of critics."""
     num_target_critics: Size = 2
-    """Of how many critics, drawn at random for each update, a target is made; 0: of all."""
+    """Number of critics, drawn at random for each update, that a target uses; 0: all."""
     target_actions: Count = 10
-    """Actions of the policy in the next state, of which a target takes the best."""
+    """Actions sampled in the next state, of which a target takes the best."""
     critic_updates: Count = 4
-    """Updates of the critics per update, each on a batch of its own."""
+    """Critic updates per update, each on a batch of its own."""
     entropy_backup: bool = False
-    """Whether the critics' targets have the entropy of the next action in them."""
+    """Include the entropy of the next action in the critics' targets."""
 
 
 @dataclass(frozen=True)
 class CQLHyperparameters(SACHyperparameters):
-    """CQL's hyperparameters, by default those of CORL for AntMaze."""
+    """CQL's hyperparameters, by default CORL's for AntMaze."""
 
     actor_learning_rate: Positive = 1e-4
     """Adam's learning rate for the actor and the temperature."""
     hidden_layers: Count = 3
     """Number of hidden layers."""
     critic_hidden_layers: Size = 5
-    """Number of the critics' hidden layers; 0: as the actor's."""
+    """Number of the critics' hidden layers; 0: same as the actor's."""
     initial_log_std: Real = -1.0
-    """Log standard deviation of the policy at first, about."""
+    """Approximate log standard deviation of the policy at initialisation."""
     target_actions: Count = 10
-    """Actions of the policy in the next state, of which a target takes the best."""
+    """Actions sampled in the next state, of which a target takes the best."""
     entropy_backup: bool = False
-    """Whether the critics' targets have the entropy of the next action in them."""
+    """Include the entropy of the next action in the critics' targets."""
     penalty_weight: NonNegative = 5.0
-    """Weight of the penalty."""
+    """Weight of the conservative penalty; a learned multiplier (--lagrange) scales it further."""
     sampled_actions: Count = 10
-    """Actions from each of the uniform distribution, pi(s) and pi(s') in the penalty."""
+    """Actions in the penalty, this many each from the uniform distribution, pi(s) and pi(s')."""
     lagrange: bool = True
-    """Whether a multiplier of the penalty is learned, so that the difference of Q between these
-    actions and the data's tends to the target gap."""
+    """Learn a multiplier of the penalty, so that the gap in Q between these actions and the data's
+    approaches --target-gap."""
     target_gap: Real = 0.8
-    """That difference, where the multiplier is learned."""
+    """Target of the gap in Q, for the learned multiplier."""
     gap_min: Real | None = -200.0
-    """Lower bound of that difference at a transition; none: no bound."""
+    """Lower bound of the gap in Q at each transition; none: no bound."""
 
 
 @dataclass(frozen=True)
 class CalQLHyperparameters(CQLHyperparameters):
-    """Cal-QL's hyperparameters, by default those of its authors for AntMaze."""
+    """Cal-QL's hyperparameters, by default its authors' for AntMaze."""
 
     hidden_layers: Count = 2
     """Number of hidden layers."""
     critic_hidden_layers: Size = 4
-    """Number of the critics' hidden layers; 0: as the actor's."""
+    """Number of the critics' hidden layers; 0: same as the actor's."""
     output_gain: Positive = 1e-2
-    """Gain of the output layers' initial weights; the hidden layers' is the root of 2."""
+    """Gain of the output layers' initial weights; that of hidden layers is the square root of 2."""
     gap_min: Real | None = None
-    """Lower bound of that difference at a transition; none: no bound."""
+    """Lower bound of the gap in Q at each transition; none: no bound."""
     calibrate_online: bool = True
-    """Whether values are calibrated in fine-tuning too."""
+    """Calibrate values in fine-tuning too."""
 
 
 SWITCH = "->"
-"""Between the names of the algorithms of a run that was fine-tuned with another one."""
+"""Separator of the two names, for a run fine-tuned with another algorithm."""
 
 
 class Registered(NamedTuple):
     """An algorithm that `--algorithm` knows.
 
     Attributes:
-        title: what tables and figures call it.
+        title: its name in tables and figures.
         hyperparameters: the dataclass of its flags.
         home: its class, as `module:Class`.
-        defaults: settings other than hyperparameters in which its reference differs from ours.
-        varied: of a user's class, the name of the algorithm here that it derives from, with its
-            hyperparameters, and whose settings for a task are its own too; empty if there is none.
+        defaults: settings other than hyperparameters in which its reference implementation differs
+            from the defaults here.
+        varied: for a user's class, the name of the algorithm here from which the class and its
+            hyperparameters derive, and whose settings for a task apply to it too; else empty.
     """
 
     title: str
@@ -340,16 +341,16 @@ ALGORITHMS: dict[str, Registered] = {
     "calql": Registered("Cal-QL", CalQLHyperparameters, "iqlft.algorithms.calql:CalQL"),
     "onestep": Registered("One-step", OneStepHyperparameters, "iqlft.algorithms.onestep:OneStep"),
 }
-"""By the name that `--algorithm`, `meta.json` and run folders have."""
+"""The algorithms by the name used in `--algorithm`, `meta.json` and run folders."""
 
 
 def registered(name: str) -> Registered:
-    """What there is to know of an algorithm before it is built.
+    """The registry entry of an algorithm, which is also made for a user's class.
 
     Args:
-        name: of `ALGORITHMS`; or, of a class that is not among them, `package.module:Class`. Such a
-            class derives from one that is, or has an attribute `Hyperparameters`, a dataclass
-            derived from the one here.
+        name: a key of `ALGORITHMS`, or `package.module:Class` for a user's class. Such a class
+            derives from one of those, or has an attribute `Hyperparameters`, a dataclass derived
+            from `Hyperparameters` here.
 
     Raises:
         ConfigError: there is no such algorithm, module or class, or the class is no algorithm.
@@ -377,14 +378,14 @@ def registered(name: str) -> Registered:
 
 
 def _varied(own: type) -> str:
-    """The name of the nearest algorithm here that a class derives from."""
+    """The name of the nearest base class that is an algorithm here; empty if there is none."""
     homes = {each.home: name for name, each in ALGORITHMS.items()}
     ancestors = (f"{each.__module__}:{each.__qualname__}" for each in own.__mro__)
     return next((homes[home] for home in ancestors if home in homes), "")
 
 
 def _imported(name: str) -> Any:  # noqa: ANN401
-    """What `package.module:Class` names."""
+    """The object that `package.module:Class` names."""
     module, _, attribute = name.partition(":")
     try:
         found = importlib.import_module(module)
@@ -399,15 +400,15 @@ def _imported(name: str) -> Any:  # noqa: ANN401
 
 
 def short_name(name: str) -> str:
-    """What run folders call an algorithm: its name, its class in lower case, `10-percent-bc`."""
+    """An algorithm's name in run folders: its key, or its class in lower case; `10-percent-bc`."""
     return name.rpartition(":")[2].lower().replace("%", "-percent-").replace("/", "-")
 
 
 def title(name: str) -> str:
-    """What tables and figures call an algorithm, known here or not: a run may be of another one.
+    """An algorithm's name in tables and figures; unregistered ones are called after their class.
 
     Args:
-        name: of one, or of two with `SWITCH` between them.
+        name: of one algorithm, or of two with `SWITCH` between them.
     """
     titles = (
         ALGORITHMS[each].title if each in ALGORITHMS else each.rpartition(":")[2]
@@ -417,7 +418,7 @@ def title(name: str) -> str:
 
 
 def is_switch(hyperparameter: str) -> bool:
-    """Whether a hyperparameter of some algorithm here is on or off."""
+    """Whether a hyperparameter of some algorithm here is a boolean."""
     kinds = [each.hyperparameters for each in ALGORITHMS.values()]
     found = {field.name: field.type for kind in kinds for field in fields(kind)}
     return found.get(hyperparameter) is bool

@@ -1,4 +1,4 @@
-"""Types of settings with the bounds of their values, and the check of them."""
+"""Types of settings that carry the bounds of their values, and the check of those bounds."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Interval
 
 Count = Annotated[int, Ge(1)]
-"""How many there are of what cannot be missing."""
+"""A number of at least one."""
 Size = Annotated[int, Ge(0)]
-"""How many, or 0 for none or for a default."""
+"""A number from 0, where 0 may stand for none or for a default."""
 LAST_PORT = 65534
-"""The last TCP port that has a next one."""
+"""The last TCP port that is followed by another one."""
 Port = Annotated[int, Interval(ge=0, le=LAST_PORT)]
-"""A TCP port of which the next one is taken too, or 0 for any two free ones."""
+"""A TCP port that is used together with the next one, or 0 for any two free ports."""
 Share = Annotated[float, Interval(ge=0, le=1)]
 """A share or a probability."""
 Positive = Annotated[float, Interval(ge=1e-6, lt=math.inf)]
-"""A rate or a ratio that is not so small as to do nothing."""
+"""A finite rate or ratio that is large enough to have an effect."""
 NonNegative = Annotated[float, Interval(ge=0, lt=math.inf)]
-"""A standard deviation, or another finite number from 0."""
+"""A standard deviation, or another finite number of at least 0."""
 Real = Annotated[float, Interval(gt=-math.inf, lt=math.inf)]
 """Any finite number."""
 
 
 def violated(kind: Any, value: Any) -> str:  # noqa: ANN401
-    """What a value must do to be one of its type and keep its bounds, or nothing if it does.
+    """The requirement of a type that a value violates, such as `be at least 1`; empty if none.
 
     Args:
-        kind: type of a field, with its annotations; in a union the bounds hold for numbers, and
-            literals are the only texts.
-        value: of that field; NaN keeps no bound.
+        kind: a field's type with its annotations; in a union, the bounds apply to numbers, and
+            strings must be one of the literals.
+        value: the field's value; NaN violates every bound.
     """
     choices = _choices(kind)
     chosen = isinstance(value, str) or typing.get_origin(kind) is Literal

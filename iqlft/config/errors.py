@@ -1,4 +1,4 @@
-"""What is raised for settings that cannot be read or make no sense, and its hints."""
+"""The error for settings that cannot be read or make no sense, and a hint for its message."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The layers of a config, and what puts one above another.
+"""The layers of a config, each of which overrides those before it.
 
-The later one wins: the dataclass defaults, those of the algorithm's reference, then
-`configs/<task>.yaml` (found by `--task`), a preset (`--preset`), a file named by `--config`, the
-flags. Hyperparameters are nested in a config and flat, of their plain names, everywhere else.
+They are the dataclass defaults, the defaults of the algorithm's reference, `configs/<task>.yaml`
+(`--task`), a preset (`--preset`), a file (`--config`) and the flags. Hyperparameters are nested in
+a config and flat, under their plain names, everywhere else.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Config = TypeVar("Config")
-"""Any config dataclass, or one of the parts that it is made of."""
+"""Any config dataclass, or one of the dataclasses that it is composed of."""
 
 
 def online_learner(before: PretrainConfig, config: FinetuneConfig) -> PretrainConfig:
-    """What is learned online: as in pretraining, but for what fine-tuning says of the learner."""
+    """The learner's config online: that of pretraining with fine-tuning's overrides."""
     learner = with_algorithm(before, config.algorithm or before.algorithm)
-    # Its data stay as they are, whatever the algorithm's reference does with its own.
+    # How the data are read does not change, whatever the new algorithm's reference defaults to.
     return dataclasses.replace(
         before,
         algorithm=learner.algorithm,
@@ -40,7 +40,7 @@ def online_learner(before: PretrainConfig, config: FinetuneConfig) -> PretrainCo
 
 
 def part(config: Any, kind: type[Config]) -> Config:  # noqa: ANN401
-    """The settings of one command among those of `iqlft run`, or one of a config's parts."""
+    """A config's fields as another class: one command's part of `iqlft run`, or a base class."""
     shared = config_fields(kind).keys() & config_fields(type(config)).keys()
     return kind(**{name: getattr(config, name) for name in shared})
 
@@ -58,12 +58,12 @@ def folder() -> Path:
 
 
 def task_names() -> list[str]:
-    """Names that `--task` knows."""
+    """Names of the tasks in `configs/`."""
     return sorted(path.stem for path in folder().glob("*.yaml"))
 
 
 def task_of(dataset: Sequence[str]) -> str | None:
-    """The task in `configs/` that has these Minari ids, whatever their versions; None if none."""
+    """The task in `configs/` that has these Minari ids in any version; None if there is none."""
     for name in task_names():
         ids = read(load_task(name)["dataset"], tuple[str, ...], "dataset", name)
         if list(map(_unversioned, ids)) == list(map(_unversioned, dataset)):
@@ -76,13 +76,13 @@ def _unversioned(dataset_id: str) -> str:
 
 
 def with_task(config: Config, task: str, dataset: Sequence[str] = ()) -> Config:
-    """A config with the settings of a task, if it is one of `configs/`.
+    """A config with the settings of a task, if the task is in `configs/`.
 
     Args:
         config: of a command.
-        task: its name; empty: that of the config, else the one that has the dataset.
-        dataset: Minari ids, if some are given; with them, or for runs that exist, the name may be
-            any.
+        task: the task's name; empty: the config's task, else the task that has the dataset.
+        dataset: Minari ids, if any are given; with them, or in fine-tuning, the task need not be in
+            `configs/`.
 
     Raises:
         ConfigError: the task is unknown.
@@ -97,7 +97,7 @@ def with_task(config: Config, task: str, dataset: Sequence[str] = ()) -> Config:
 
 
 def load_task(name: str) -> dict[str, Any]:
-    """The YAML mapping of a task.
+    """The settings in a task's YAML file.
 
     Raises:
         ConfigError: the task is unknown; the message names the nearest ones.
@@ -131,11 +131,11 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 _Learning = PretrainConfig | FinetuneConfig
-"""The configs of commands that learn."""
+"""The configs of training commands."""
 
 
 def with_algorithm(config: Config, name: str) -> Config:
-    """A config for an algorithm, with the settings of its reference where it is another one.
+    """A config for an algorithm; a new algorithm also brings its reference's defaults.
 
     Raises:
         ConfigError: there is no such algorithm.
@@ -150,7 +150,7 @@ def with_algorithm(config: Config, name: str) -> Config:
 
 
 def with_settings(config: Config, **changes: Any) -> Config:  # noqa: ANN401
-    """A config with other values of some settings, hyperparameters among them."""
+    """A config with some settings replaced, hyperparameters included."""
     if isinstance(config, _Learning) and config.hyperparameters is not None:
         inner = {key: changes.pop(key) for key in set(changes) & _hyperparameters(config).keys()}
         if inner:
@@ -159,17 +159,17 @@ def with_settings(config: Config, **changes: Any) -> Config:  # noqa: ANN401
 
 
 def override(config: Config, values: dict[str, Any], source: str) -> Config:
-    """A config with some settings replaced, read as their types.
+    """A config with some settings replaced by YAML values, which are read as the fields' types.
 
     Args:
         config: any config dataclass.
-        values: YAML keys and values. A key that belongs to another command's config is left to it,
-            and so is a section that is named by another algorithm.
+        values: YAML keys and values. Keys of other commands' configs and sections named after other
+            algorithms are ignored.
         source: where the values come from, for messages.
 
     Raises:
-        ConfigError: a key that no command has, a hyperparameter that the algorithm has not, or a
-            value of the wrong type.
+        ConfigError: a key that no command has, a hyperparameter that the algorithm does not have,
+            or a value of the wrong type.
     """
     if isinstance(config, FinetuneConfig) and values.get("algorithm") == "":
         values = {key: each for key, each in values.items() if key != "algorithm"}
@@ -189,19 +189,19 @@ def override(config: Config, values: dict[str, Any], source: str) -> Config:
 
 
 def _unfolded(values: dict[str, Any], algorithm: str, source: str) -> dict[str, Any]:
-    """Settings with those in the sections of an algorithm, and without the sections of others."""
+    """Settings with the sections of an algorithm merged in, and all sections removed."""
     settings = {key: each for key, each in values.items() if not _is_section(key)}
     return settings | section_of(values, algorithm, source)
 
 
 def section_of(values: dict[str, Any], algorithm: str, source: str) -> dict[str, Any]:
-    """What settings say in the section of an algorithm, after that of the one that it varies.
+    """The section of an algorithm in settings, laid over the section of the algorithm it varies.
 
     Raises:
-        ConfigError: a section is no mapping.
+        ConfigError: a section is not a mapping.
     """
     found: dict[str, Any] = {}
-    # A fine-tuning without an algorithm of its own has no hyperparameters either.
+    # Fine-tuning that names no algorithm has no hyperparameters of its own either.
     for name in (registered(algorithm).varied, algorithm) if algorithm else ():
         section = values.get(name) or {}
         if not isinstance(section, dict):
@@ -215,7 +215,7 @@ def _is_section(key: str) -> bool:
 
 
 def setting_fields(config: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The names of a config's settings, hyperparameters among them, and their types."""
+    """A config's settings, hyperparameters included: their names and types."""
     found: dict[str, Any] = {}
     for name, kind in config_fields(type(config)).items():
         found |= _hyperparameters(config) if name == "hyperparameters" else {name: kind}
@@ -229,7 +229,7 @@ def _hyperparameters(config: PretrainConfig | FinetuneConfig) -> dict[str, Any]:
 
 
 def _require_known(key: str, config: Any, values: dict[str, Any], source: str) -> None:  # noqa: ANN401
-    """Refuses a key that is no setting of another command."""
+    """Refuses a key that no command has, or that is another algorithm's hyperparameter."""
     having = owners(key)
     if having and isinstance(config, _Learning) and config.hyperparameters is not None:
         raise ConfigError(
@@ -251,7 +251,7 @@ def _read(value: Any, kind: Any, key: str, source: str) -> Any:  # noqa: ANN401
 
 
 def to_dict(config: Any) -> dict[str, Any]:  # noqa: ANN401
-    """A config as YAML- and JSON-ready data, hyperparameters among the other settings."""
+    """A config as plain data for YAML and JSON, hyperparameters among the settings."""
 
     def plain(value: Any) -> Any:  # noqa: ANN401
         if isinstance(value, Path):
@@ -269,5 +269,5 @@ def to_dict(config: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def to_yaml(config: Any) -> str:  # noqa: ANN401
-    """The resolved config; read back by `--config` it repeats the run."""
+    """A resolved config as YAML; passing it to `--config` repeats the run."""
     return yaml.safe_dump(to_dict(config), sort_keys=False)

@@ -1,8 +1,8 @@
-"""Presets: named sets of settings, each those of one source, that `--preset` puts above a task's.
+"""Presets: named sets of settings, each from one source; `--preset` lays them over the task's.
 
-They are the sources' settings for AntMaze, as far as there are such settings here;
-docs/algorithm.md says where an implementation differs besides. A command takes of a preset what is
-its own: name it for pretraining and for fine-tuning.
+They are the sources' settings for AntMaze, as far as such settings exist here; docs/algorithm.md
+lists further differences of the implementations. Each command uses only the settings that are its
+own, so give the preset both for pretraining and for fine-tuning.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Preset(NamedTuple):
     """A named set of settings.
 
     Attributes:
-        source: whose they are.
-        settings: by their names, `algorithm` among them.
+        source: the authors or publication that the settings are from.
+        settings: values by name, including `algorithm`.
     """
 
     source: str
@@ -39,7 +39,7 @@ _WIDE = {
     "critic_layer_norm": True,
     "actor_layer_norm": True,
 }
-"""Networks of WSRL, which its Cal-QL must have too."""
+"""WSRL's networks, which the Cal-QL that it starts from must have too."""
 
 PRESETS: dict[str, Preset] = {
     "calql-paper": Preset(
@@ -124,7 +124,7 @@ PRESETS: dict[str, Preset] = {
         },
     ),
 }
-"""By the name that `--preset` takes."""
+"""The presets by the name that `--preset` takes."""
 
 
 def preset(name: str) -> Preset:

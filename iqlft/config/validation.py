@@ -23,7 +23,7 @@ def check(config: Any) -> None:  # noqa: ANN401
         config: a config dataclass, or one of hyperparameters.
 
     Raises:
-        ConfigError: with the flag, its value and what it must be.
+        ConfigError: it names the flag, its value and what it must be.
     """
     for name, kind in typing.get_type_hints(type(config), include_extras=True).items():
         value = getattr(config, name)
@@ -43,10 +43,10 @@ def check(config: Any) -> None:  # noqa: ANN401
 
 
 def require_effect(config: FinetuneConfig | RunConfig) -> None:
-    """Refuses settings that would do nothing; a run that has begun with them goes on.
+    """Refuses settings that would have no effect; called for new runs only, not on resuming.
 
     Raises:
-        ConfigError: with the flag, and the one that it needs.
+        ConfigError: it names the flag, and the one that it needs.
     """
     if config.final_offline_ratio and not config.anneal_steps:
         raise ConfigError(
@@ -60,13 +60,13 @@ def require_effect(config: FinetuneConfig | RunConfig) -> None:
 
 
 def _breaks_rule(name: str, value: Any) -> str:  # noqa: ANN401
-    """What a value must do that is more than a bound of its type, or nothing if it does it."""
+    """The requirement in `_RULES` that a field's value violates; empty if there is none."""
     fits, must = _RULES.get(name, (bool, ""))
     return "" if value is None or fits(value) else must
 
 
 def _require_own_hyperparameters(algorithm: str, given: Hyperparameters) -> None:
-    # By their names, for a script that is run is another module than the same one imported.
+    # Compared by field names: a class in a script differs from the same class when imported.
     needed = config_fields(registered(algorithm).hyperparameters) if algorithm else {}
     if missing := [name for name in needed if not hasattr(given, name)]:
         raise ConfigError(
@@ -137,4 +137,4 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (_is_plain_name, "be the name of one folder"),
     "into": (_is_plain_name, "be the name of one folder"),
 }
-"""By field: whether a value fits, and what it must do otherwise."""
+"""Rules by field: whether a value fits, and the requirement for the message."""

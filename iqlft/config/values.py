@@ -1,4 +1,4 @@
-"""Values of YAML files, spelled as the command line spells them, so that tyro alone knows types."""
+"""Reads values of YAML files as tyro reads the command line, so that there is one set of rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from iqlft.config.errors import ConfigError
 
 TYPES = ConstructorRegistry()
-"""tyro's rules, and that a whole number may be written `1e6`: on the command line and in files."""
+"""tyro's rules, plus whole numbers written as `1e6`, for the command line and files alike."""
 
 
 @TYPES.primitive_rule
@@ -30,13 +30,13 @@ def _whole_number(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | N
 
 @TYPES.primitive_rule
 def _or_none(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """A single value or none, called after the value alone: what none means stands beside it."""
+    """A single value or None, shown with the value's metavar alone; the help text explains None."""
     kinds = typing.get_args(about.type)
     union = typing.get_origin(about.type) in (types.UnionType, typing.Union)
     if not union or types.NoneType not in kinds:
         return None
     (kind, *others) = (each for each in kinds if each is not types.NoneType)
-    rest: Any = typing.Union[kind, *others]  # Of one type it is that type.
+    rest: Any = typing.Union[kind, *others]  # A union of one type is that type.
     spec = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(rest, set()))
     if not isinstance(spec, PrimitiveConstructorSpec) or spec.nargs != 1:
         return None
@@ -58,7 +58,7 @@ def whole_number(text: str) -> int:
     """The number of `3`, `50_000`, `1e6` or `2.0`.
 
     Raises:
-        ValueError: it is no whole number.
+        ValueError: it is not a whole number.
     """
     try:
         return int(text)
@@ -73,10 +73,10 @@ def read(value: Any, kind: Any, key: str, source: str) -> Any:  # noqa: ANN401
     """A YAML value as the type of its field.
 
     Args:
-        value: of the file; a single text may stand for a list.
+        value: from the file; a single string may stand for a list of one.
         kind: type of the field.
         key: name of the field.
-        source: the file, for the message.
+        source: where the value comes from, for the message.
 
     Raises:
         ConfigError: the value is of another type.
@@ -100,7 +100,7 @@ def read(value: Any, kind: Any, key: str, source: str) -> Any:  # noqa: ANN401
 
 
 def _same(value: Any, result: Any) -> bool:  # noqa: ANN401
-    """Whether what is no text was not taken for one: neither `null` nor 3 is a name."""
+    """Whether a value kept its type in reading: `null` and 3 must not become strings."""
     if isinstance(value, str):
         return True
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Plain arrays become a Minari dataset, which every command and the Python API then read."""
+"""Turns plain arrays into a Minari dataset, which every command and the Python API can read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Arrays(NamedTuple):
-    """N transitions in the order of time; the flags end episodes, and so does the last row."""
+    """N transitions in time order; episodes end where a flag is set, and at the last row."""
 
     observations: NDArray[np.float64]
     actions: NDArray[np.float64]
@@ -36,11 +36,11 @@ class Arrays(NamedTuple):
 
     @classmethod
     def of(cls, given: Mapping[str, ArrayLike]) -> Arrays:
-        """From arrays of any type of number, by the names of the fields.
+        """Converts arrays of any numeric type, given by the names of the fields.
 
         Raises:
-            DatasetError: they are no finite numbers, do not fit together, or a row does not follow
-                the one before.
+            DatasetError: the arrays hold anything but finite numbers, do not fit together, or a row
+                does not follow from the previous row.
         """
         *values, terminated, truncated = (_numbers(name, given[name]) for name in cls._fields)
         flags = [
@@ -53,7 +53,7 @@ class Arrays(NamedTuple):
 
     @property
     def ends(self) -> list[int]:
-        """The last rows of the episodes."""
+        """Index of the last row of each episode."""
         ends = np.flatnonzero(self.terminated | self.truncated).tolist()
         return (
             ends if ends and ends[-1] == len(self.rewards) - 1 else [*ends, len(self.rewards) - 1]
@@ -78,25 +78,25 @@ def create_from_arrays(
 
     Args:
         dataset_id: Minari id, such as `mine/pendulum-v0`.
-        environment: Gymnasium id of the environment in which they were recorded; None: of a robot
-            or a plant, which nobody can make.
-        observations: `(N, ...)`, in the order of time.
+        environment: Gymnasium id of the environment in which they were recorded; None: they were
+            recorded on a robot or a plant, which cannot be made.
+        observations: `(N, ...)`, in time order.
         actions: `(N, ...)`, in the environment's units.
         rewards: `(N,)`.
         next_observations: `(N, ...)`; within an episode each is the next row's observation.
         terminated: `(N,)` flags: the task is over, which cuts the bootstrap.
-        truncated: `(N,)` flags: a time limit ended the episode, which does not.
-        action_low: where there is no environment, the lower bounds of actions, one or as many as an
-            action has values.
-        action_high: and the upper bounds.
+        truncated: `(N,)` flags: a time limit ended the episode, which does not cut the bootstrap.
+        action_low: without an environment, the lower bounds of actions: one number, or one per
+            value of an action.
+        action_high: the upper bounds, likewise.
         force: replaces a dataset of the same id.
 
     Returns:
         The id, for `iqlft.load_dataset`.
 
     Raises:
-        DatasetError: the arrays are no finite numbers or do not fit together, a row does not follow
-            the one before, the id cannot be used, or the dataset exists.
+        DatasetError: the arrays hold anything but finite numbers or do not fit together, a row does
+            not follow from the previous row, the id cannot be used, or the dataset exists.
         EnvironmentMismatchError: the environment is unknown.
     """
     arrays = Arrays.of(
@@ -136,10 +136,10 @@ def write_arrays(
     Args:
         dataset_id: Minari id.
         arrays: the transitions.
-        environment: in which they were recorded, if anyone can make it.
-        bounds: of actions, where there is none.
+        environment: Gymnasium id of the environment of the recording, if it can be made.
+        bounds: lower and upper bounds of actions, if there is no environment.
         description: in sentences.
-        origin: where they come from, for the metadata.
+        origin: where the transitions come from, for the metadata.
         force: replaces a dataset of the same id.
 
     Raises:
@@ -202,7 +202,7 @@ def _numbers(name: str, given: ArrayLike) -> NDArray[np.float64]:
 
 
 def _spaces(arrays: Arrays, bounds: tuple[ArrayLike, ArrayLike]) -> Spaces:
-    """Those of data without an environment: observations are unbounded."""
+    """Observation and action space of data without an environment; observations are unbounded."""
     shape = arrays.actions.shape[1:]
     try:
         low, high = (np.broadcast_to(np.asarray(each, np.float32), shape).copy() for each in bounds)
@@ -226,7 +226,7 @@ def _spaces(arrays: Arrays, bounds: tuple[ArrayLike, ArrayLike]) -> Spaces:
 def _require_fit(
     arrays: Arrays, environment: str | None, observed: spaces.Space[Any], acted: spaces.Space[Any]
 ) -> None:
-    """Refuses arrays that are not of these spaces."""
+    """Refuses arrays that do not fit these spaces."""
     if refusal := actions_refusal(acted):
         raise DatasetError(f"{environment} has {refusal}")
     if not isinstance(observed, spaces.Box):
@@ -250,7 +250,7 @@ def _require_fit(
                 f"The {name} of {environment} are whole numbers ({space.dtype}), but the arrays "
                 "hold others; name what they were recorded in."
             )
-    actions = arrays.actions.astype(np.float32)  # As they are stored, and learned from.
+    actions = arrays.actions.astype(np.float32)  # The type that training uses.
     slack = 1e-6 * np.maximum(1, np.maximum(abs(acted.low), abs(acted.high)))
     outside = ((actions < acted.low - slack) | (actions > acted.high + slack)).mean()
     if outside:
@@ -268,7 +268,7 @@ def _require_fit(
 
 
 def _holds(dtype: np.dtype[Any], array: NDArray[np.float64]) -> bool:
-    """Whether all values are some of this type."""
+    """Whether a type can represent all values exactly."""
     with np.errstate(invalid="ignore"):
         return bool((array.astype(dtype) == array).all())
 

@@ -1,4 +1,4 @@
-"""Which datasets are on this machine, and how others get here."""
+"""Lists the datasets on this machine, and downloads others."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class LocalDataset:
         id: Minari id.
         transitions: number of transitions.
         episodes: number of episodes.
-        size_bytes: of its files.
-        damage: why it cannot be read, or empty.
+        size_bytes: total size of its files.
+        damage: why it cannot be read; empty if it can.
     """
 
     id: str
@@ -68,7 +68,7 @@ def download(dataset_id: str, *, force: bool = False) -> None:
         raise DatasetError(
             f"Downloading {dataset_id} needs the extra `hf`: pip install 'minari[hf]'."
         ) from error
-    except Exception as error:  # each remote has network errors of its own
+    except Exception as error:  # each remote raises network errors of its own
         raise DatasetError(
             f"{dataset_id} could not be downloaded ({type(error).__name__}: {error}); "
             "check the id and the network, or set MINARI_REMOTE to a server that you can reach."

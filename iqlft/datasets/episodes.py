@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 def episode_ends(rows: Tensor, layout: RowLayout) -> Tensor:
-    """Whether rows are the last ones of their episodes, `(N - 1,)` bool; the last row is always.
+    """Whether each row but the last ends its episode, `(N - 1,)` bool; the last row always does.
 
-    A transition that was terminated may have a successor: where rewards are relabelled, the agent
-    goes on after the goal. So an episode ends where it was truncated or where the next row begins
-    elsewhere than this one ended.
+    Termination does not count: where rewards are relabelled, the agent goes on after reaching the
+    goal. So an episode ends where it was truncated, or where the next row begins with an
+    observation other than the one in which this row ended.
 
     Args:
         rows: `(N, width)`, episode by episode.
-        layout: where their fields stand.
+        layout: where the fields are in a row.
     """
     observations, _, _, next_observations, _, truncated, _ = layout.unpack(rows)
     apart: Tensor = (next_observations[:-1] != observations[1:]).any(-1) | (truncated[:-1] > 0)

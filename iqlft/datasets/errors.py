@@ -1,4 +1,4 @@
-"""What can go wrong with datasets and with the policies that make them."""
+"""Errors of datasets and of the policies that generate them."""
 
 from iqlft_workers.errors import UserError
 
@@ -8,4 +8,4 @@ class DatasetError(UserError):
 
 
 class PolicyFileError(UserError):
-    """A file holds no goal-reaching ant policy."""
+    """A file is missing, or is not a goal-reaching ant policy."""

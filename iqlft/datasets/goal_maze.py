@@ -1,6 +1,6 @@
 """The maze of an environment or a dataset: its walls, its cells, its evaluation goal.
 
-Both kinds of maze are known by what they say of themselves: D4RL's, where y grows with the row, and
+Two kinds of maze are read through their common attributes: D4RL's, where y grows with the row, and
 those of Gymnasium-Robotics, where y falls with it.
 """
 
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GoalMaze:
-    """Cells in metres.
+    """A maze as a grid of cells, in metres.
 
     Attributes:
         walls: `(R, C)` bool: which cells are walls.
         first: `(2,)`: x and y of the centre of the cell in row 0 and column 0.
-        pitch: `(2,)`: how x grows with the column and y with the row; either sign.
-        height: of the walls.
-        radius: how near to a goal counts as there.
-        goal: the one evaluation goal, or None where there are several or none.
+        pitch: `(2,)`: change of x per column and of y per row; either sign.
+        height: height of the walls.
+        radius: success radius around a goal.
+        goal: the single evaluation goal, or None if there are several or none.
     """
 
     walls: NDArray[np.bool_]
@@ -51,11 +51,11 @@ class GoalMaze:
 
     @property
     def num_free(self) -> int:
-        """Number of cells that are no walls."""
+        """Number of cells that are not walls."""
         return int(np.count_nonzero(~self.walls))
 
     def count(self, positions: NDArray[np.float64]) -> NDArray[np.int64]:
-        """How many of the positions `(N, 2)` lie in each cell, `(R, C)`; NaN lies in none."""
+        """Number of positions `(N, 2)` in each cell, `(R, C)`; non-finite ones are ignored."""
         positions = positions[np.isfinite(positions).all(-1)]
         indices = np.floor((positions - self.first) / self.pitch + 0.5).astype(np.int64)
         rows, columns = self.walls.shape
@@ -70,18 +70,18 @@ class GoalMaze:
 
     @property
     def edges(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Where columns begin and end in x, `(C+1,)`, and rows in y, `(R+1,)`, in metres."""
+        """Edges of the columns in x, `(C+1,)`, and of the rows in y, `(R+1,)`, in metres."""
         rows, columns = (np.arange(length + 1) - 0.5 for length in self.walls.shape)
         return self.first[0] + self.pitch[0] * columns, self.first[1] + self.pitch[1] * rows
 
     @property
     def limits(self) -> NDArray[np.float64]:
-        """Least and greatest x, and y, of the maze with half of its outer wall, `(2, 2)`."""
+        """Least and greatest x, and y, of the maze including half of its outer wall, `(2, 2)`."""
         half = np.abs(self.pitch) / 2
         return np.array([(e.min() + h, e.max() - h) for e, h in zip(self.edges, half, strict=True)])
 
     def refined(self, factor: int) -> GoalMaze:
-        """The same maze with each cell cut into `factor` x `factor` small ones."""
+        """The same maze with each cell divided into `factor` x `factor` smaller ones."""
         return dataclasses.replace(
             self,
             walls=self.walls.repeat(factor, 0).repeat(factor, 1),
@@ -91,7 +91,7 @@ class GoalMaze:
 
 
 def is_goal_conditioned(space: spaces.Space[Any]) -> bool:
-    """Whether observations say, beside the rest, where the agent is and is sent, as x and y."""
+    """Whether observations include the agent's position and its desired goal, each as x and y."""
     if not isinstance(space, spaces.Dict) or "observation" not in space.spaces:
         return False
     return all(
@@ -101,14 +101,14 @@ def is_goal_conditioned(space: spaces.Space[Any]) -> bool:
 
 
 def distance_to_goal(environment: Environment, place: Sequence[float]) -> float | None:
-    """Metres from a place to the goal of the present episode.
+    """Metres from a place to the goal of the current episode.
 
     Args:
         environment: reset to the episode.
         place: leading values of an observation.
 
     Returns:
-        None where observations do not begin with a place, or no goal is a place.
+        The distance; None if observations do not begin with a place, or goals are not places.
     """
     begins_with_place = environment.columns("achieved_goal") == slice(0, PLACE_DIM)
     if not (begins_with_place and is_goal_conditioned(environment.gym.observation_space)):
@@ -117,7 +117,7 @@ def distance_to_goal(environment: Environment, place: Sequence[float]) -> float 
 
 
 def recorded_maze(dataset: minari.MinariDataset, *, trust: bool = False) -> GoalMaze | None:
-    """The maze of a dataset; None where its environment is none.
+    """The maze of a dataset; None if its environment is not a maze.
 
     Args:
         dataset: an opened one.
@@ -126,7 +126,7 @@ def recorded_maze(dataset: minari.MinariDataset, *, trust: bool = False) -> Goal
     Raises:
         DatasetError: the dataset records no environment.
         EnvironmentMismatchError: the environment cannot be made here.
-        UntrustedError: it names code that is neither registered nor trusted.
+        UntrustedError: the environment names code that is neither registered nor trusted.
     """
     if not is_goal_conditioned(dataset.observation_space):
         return None
@@ -134,7 +134,7 @@ def recorded_maze(dataset: minari.MinariDataset, *, trust: bool = False) -> Goal
 
 
 def maze_of(spec: EnvironmentSpec) -> GoalMaze | None:
-    """The maze of an environment; None where it is none.
+    """The maze of an environment; None if it is not a maze.
 
     Raises:
         EnvironmentMismatchError: the environment cannot be made here.
@@ -145,7 +145,7 @@ def maze_of(spec: EnvironmentSpec) -> GoalMaze | None:
 
 
 def maze_in(environment: gymnasium.Env[Any, Any]) -> GoalMaze | None:
-    """The maze of an environment that is made; None where it is none, or says no radius."""
+    """The maze of a made environment; None if it is not one, or has no known success radius."""
     maze: Any = getattr(environment.unwrapped, "maze", None)
     radius = success_radius(environment)
     if maze is None or radius is None or not is_goal_conditioned(environment.observation_space):

@@ -1,4 +1,4 @@
-"""What every file that becomes a dataset of one's own has in common: an id, and a report."""
+"""What all imports of a user's files share: the dataset's id, and a report."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Report = dict[str, int | float]
-"""Measurements by name: counts are integers; shares and metres are not."""
+"""Measurements by name: counts are integers; shares and metres are floats."""
 RESERVED = ("D4RL", "iqlft")
-"""Namespaces of the official and of the regenerated datasets, for which none may be taken."""
+"""Namespaces of official and regenerated datasets, which imported ones may not use."""
 
 
 @dataclass(frozen=True)
 class ImportedDataset:
-    """What has become of a file.
+    """The dataset made from a file.
 
     Attributes:
         id: Minari id.
-        report: measurements of the file, of what became of it, and of its time-outs.
-        notes: what else there is to say of the file, in sentences.
+        report: measurements of the file, and of the episodes made from it.
+        notes: further sentences about the file, for the user.
     """
 
     id: str
@@ -35,13 +35,13 @@ class ImportedDataset:
 
 
 def default_id(path: Path) -> str:
-    """Minari id for a file, in the namespace `imported`: its name, with a version if need be."""
+    """Minari id made from a file's name, in the namespace `imported`; adds `-v0` if needed."""
     name = re.sub(r"[^-\w]+", "_", path.stem)
     return f"imported/{name}" if re.search(r"-v\d+$", name) else f"imported/{name}-v0"
 
 
 def check_id(dataset_id: str) -> None:
-    """Raises `DatasetError` where a dataset of one's own cannot have an id."""
+    """Raises `DatasetError` unless a user's dataset may have this id."""
     match = DATASET_ID_RE.fullmatch(dataset_id)
     if match is None or match["version"] is None:
         raise DatasetError(

@@ -1,7 +1,7 @@
-"""Opens Minari datasets: which fit together, and of which environment and goal they are.
+"""Opens Minari datasets, checks that they fit together, and finds their environment and goal.
 
-Which observations are used, and for which goal the rewards are, is the *goal mode*; nothing here
-looks at an environment's name.
+The *goal mode* decides which observations are used and which goal the rewards are for; nothing here
+depends on an environment's name.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 RETURN_RANGE = 1000.0
-"""What `reward_scale="return_range"` scales the range of returns to (IQL's authors, locomotion)."""
+"""Range that `reward_scale="return_range"` scales returns to (IQL's authors, locomotion)."""
 
 
 def load_dataset(
@@ -56,31 +56,31 @@ def load_dataset(
     observation_keys: Sequence[str] = (),
     appended: Sequence[str] = (),
 ) -> OfflineDataset:
-    """Opens Minari datasets of the local Minari folder.
+    """Opens Minari datasets from the local Minari folder.
 
     Args:
         dataset_ids: Minari ids, such as `iqlft/antmaze/medium-play-v1`; several are read one after
             another and must fit together.
         goal: the goal mode.
         after_success: `drop` ends every episode at its first success (goal modes `evaluation` and
-            `observed`), against datasets that mostly sit on the goal.
+            `observed`), for datasets that mostly sit on the goal.
         environment: evaluation environment that replaces the recorded one; its observation keys are
-            set by the goal mode, its reward transform by the following arguments.
-        environment_kwargs: arguments of the environment, over its own.
-        trust: whether the recorded environment may be run though no installed package registers
-            it, see `iqlft_workers.trust`.
+            set by the goal mode, its reward transform by the arguments below.
+        environment_kwargs: arguments of the environment, which override its own.
+        trust: whether the recorded environment may be run even if no installed package registers
+            it; see `iqlft_workers.trust`.
         reward_scale: factor on rewards; `return_range`: 1000 / (greatest - least return of an
             episode), as IQL's authors do for locomotion.
         reward_shift: added to rewards after scaling.
-        reference_scores: returns that score 0 and 100; the datasets' own when absent.
+        reference_scores: returns that score 0 and 100; None: those recorded in the first dataset.
         success_key: see `EnvironmentSpec`.
-        observation_keys: of a Dict observation, what is observed, in this order; empty: all of it,
-            or what belongs to the goal mode.
-        appended: further ids, of data that came later: they are read after the others, but decide
-            neither environment nor normalisation nor the scale of rewards.
+        observation_keys: keys of a Dict observation to use, in this order; empty: those of the goal
+            mode, which are all of them for `stored`.
+        appended: ids of data that were added later; they are read after the others, but do not
+            affect environment, normalisation and reward scale.
 
     Raises:
-        DatasetError: a dataset is not there, does not suit the goal mode, or not the others.
+        DatasetError: a dataset is missing, or does not fit the goal mode or the other datasets.
         EnvironmentMismatchError: the environment is unknown.
     """
     if not dataset_ids:
@@ -92,7 +92,7 @@ def load_dataset(
         )
     own, dataset_ids = len(dataset_ids), (*dataset_ids, *appended)
     datasets = [open_dataset(each) for each in dataset_ids]
-    # Says that there are no goals before they are looked for.
+    # Raises here if there are no goals, before they are looked for below.
     observed(datasets[0], goal, observation_keys)
     spec, target = _evaluation(datasets[:own], goal, environment, environment_kwargs or {}, trust)
     radius = _radius(spec, needed=after_success == "drop") if goal == "observed" else None
@@ -130,9 +130,9 @@ def load_dataset(
 
 
 def check_fits(dataset: OfflineDataset, environment: Environment) -> None:
-    """Raises `EnvironmentMismatchError` unless data and environment have equal spaces.
+    """Raises `EnvironmentMismatchError` unless data and environment have the same spaces.
 
-    The bounds of actions are compared where the environment is made.
+    Action bounds are not compared here, but when the environment is made.
     """
     for name, recorded, actual in (
         ("observations", dataset.layout.observation_dim, environment.observation_dim),
@@ -167,7 +167,7 @@ def _evaluation(
 ) -> tuple[EnvironmentSpec, Goal | None]:
     """The environment to evaluate in, and the goal that rewards are relabelled to, if any.
 
-    It has no id where the data record none, and are read as they are stored.
+    The environment's id is empty if the data record none and the goal mode is `stored`.
     """
     if environment is None and goal == "stored" and not any(map(records_environment, datasets)):
         return EnvironmentSpec(""), None
@@ -190,17 +190,17 @@ def _evaluation(
 
 
 def _described(environment: EnvironmentSpec) -> str:
-    """All that tells one environment from another."""
+    """An environment's id, arguments and wrappers, for messages."""
     wrappers = [f"{each.name} {dict(each.kwargs or {})}" for each in environment.wrappers]
     inside = f" in {', '.join(wrappers)}" if wrappers else ""
     return f"{environment.id} {dict(environment.kwargs)}{inside}"
 
 
 def _radius(spec: EnvironmentSpec, *, needed: bool) -> float | None:
-    """Success radius of an episode's own goal; None where its environment says none.
+    """Success radius of an episode's own goal; None if the environment does not define one.
 
     Raises:
-        DatasetError: it is needed.
+        DatasetError: a radius is needed, but not defined.
     """
     with closing(environments.make(spec)) as environment:
         return required_radius(environment) if needed else success_radius(environment)
@@ -217,7 +217,7 @@ def _require_alike(dataset_ids: Sequence[str], sources: Sequence[Source]) -> Non
 
 
 def _difference(source: Source, first: Source) -> str:
-    """What of two sources is not alike, in words; nothing where they are."""
+    """How two sources differ, in words; empty if they are alike."""
     widths = {
         "observations": (source.layout.observation_dim, first.layout.observation_dim),
         "actions": (source.layout.action_dim, first.layout.action_dim),
@@ -251,7 +251,7 @@ def _label(dataset_id: str, dataset: minari.MinariDataset) -> str:
 
 
 def _reference_scores(metadata: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The recorded returns that score 0 and 100; None where there are none, or they cannot be."""
+    """The recorded returns that score 0 and 100; None if they are missing or in the wrong order."""
     low, high = _recorded_scores(metadata)
     return None if low is None or high is None or low >= high else (float(low), float(high))
 

@@ -1,7 +1,7 @@
-"""The `metadata.json` of a Minari set, read as data: nothing that it names is run for that.
+"""Reads the `metadata.json` of a Minari dataset as data, without running anything that it names.
 
-Minari builds the recorded environment where a set does not say what its spaces are, and takes every
-other value as it stands. So what it would trip over, or run, is refused here first.
+Minari builds the recorded environment if a dataset does not say what its spaces are, and takes all
+other values unchecked. So whatever would make Minari fail or run code is refused here first.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 AGAIN = "make or download the dataset again"
-"""What to do about a damaged set."""
+"""Advice for a damaged dataset."""
 _MOST = 2**40
-"""No set has as many episodes or transitions."""
+"""No dataset has this many episodes or transitions."""
 
 
 def _is_count(value: object) -> bool:
@@ -56,7 +56,7 @@ _NEEDED: dict[str, tuple[Callable[[object], bool], str]] = {
     "observation_space": (_is_text, "a space as JSON"),
     "action_space": (_is_text, "a space as JSON"),
 }
-"""What every set must say."""
+"""Required keys: the check of the value, and what it must be."""
 _KNOWN: dict[str, tuple[Callable[[object], bool], str]] = {
     "env_spec": (lambda value: value is None or _is_text(value), "a specification as JSON"),
     "eval_env_spec": (lambda value: value is None or _is_text(value), "a specification as JSON"),
@@ -68,15 +68,15 @@ _KNOWN: dict[str, tuple[Callable[[object], bool], str]] = {
     "combined_datasets": (lambda value: value is None or _are_texts(value), "a list of ids"),
     "iqlft": (lambda value: isinstance(value, dict), "keys and values"),
 }
-"""What it may say."""
+"""Optional keys that are checked too."""
 
 
 def read_metadata(dataset_id: str) -> dict[str, Any]:
-    """What a local set says of itself.
+    """Reads and checks the metadata of a local dataset.
 
     Raises:
-        DatasetError: there is no such file, it is no JSON mapping, or a value is missing or of
-            another kind than Minari writes.
+        DatasetError: the file is missing or no JSON mapping, or a value is missing or not of the
+            kind that Minari writes.
     """
     path = dataset_path(dataset_id) / "data" / "metadata.json"
     metadata = _load(path)
@@ -107,7 +107,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _require_sound(path: Path, key: str, text: str) -> None:
-    """Refuses the specification of an environment that no `EnvSpec` writes."""
+    """Refuses an environment's specification that cannot have been written by `EnvSpec`."""
     try:
         spec = json.loads(text)
         wrong = _wrong(spec)
@@ -118,7 +118,7 @@ def _require_sound(path: Path, key: str, text: str) -> None:
 
 
 def _wrong(spec: Mapping[str, Any]) -> str:
-    """What is wrong with a specification, or nothing."""
+    """What is wrong with a specification; empty if nothing is."""
     steps = spec.get("max_episode_steps")
     if not isinstance(spec["id"], str) or not isinstance(spec["entry_point"], str | None):
         return f"names {spec['id']!r} and {spec['entry_point']!r}, which are no texts"

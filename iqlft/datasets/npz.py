@@ -1,4 +1,4 @@
-"""NumPy's `.npz` files become Minari datasets: plain arrays of transitions, and OGBench's files."""
+"""Imports NumPy's `.npz` files as Minari datasets: plain arrays, and OGBench's files."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     Content = Mapping[str, NDArray[Any]]
 
 _OGBENCH = {"observations", "actions", "terminals"}
-"""What OGBench's files have instead of rewards and next observations."""
+"""Arrays by which a file without rewards is known as one of OGBench's."""
 _BOUNDS = ("action_low", "action_high")
 _KNOWN = {*Arrays._fields, *_BOUNDS, *_OGBENCH}
 _NONE = "is no .npz file, or a damaged one; give one that numpy.savez has written"
 
 
 def is_npz(path: Path) -> bool:
-    """Whether a file is read here."""
+    """Whether a file is, or claims to be, an `.npz` file."""
     return path.suffix == ".npz" or zipfile.is_zipfile(path)
 
 
@@ -47,15 +47,17 @@ def import_npz(
     """Turns an `.npz` file into a Minari dataset.
 
     Args:
-        path: with the arrays of `create_from_arrays` by their names, or one of OGBench's.
-        environment: Gymnasium id of what it was recorded in; for OGBench's a single task's, such as
-            `ogbench:antmaze-large-singletask-task1-v0`; None: nobody can make it.
-        dataset_id: Minari id of the result; by default after the file, in the namespace `imported`.
+        path: a file with the arrays of `create_from_arrays` by their names, or one of OGBench's.
+        environment: Gymnasium id of the environment of the recording; for OGBench's files that of a
+            single task, such as `ogbench:antmaze-large-singletask-task1-v0`; None: it cannot be
+            made.
+        dataset_id: Minari id of the result; by default named after the file, in the namespace
+            `imported`.
         force: replaces a dataset of the same id; it stays until the new one is complete.
 
     Raises:
-        DatasetError: the file is none of these, a row does not follow the one before, the id cannot
-            be used, or the dataset exists.
+        DatasetError: the file is none of these, a row does not follow from the previous row, the id
+            cannot be used, or the dataset exists.
         EnvironmentMismatchError: the environment is unknown.
     """
     content, names = _read(path)
@@ -85,16 +87,16 @@ def import_npz(
             force=force,
         )
     except DatasetError as error:
-        # A mistyped name of bounds is why actions are outside of them.
+        # The notes may tell why: a mistyped action_low or action_high is not used.
         raise DatasetError(" ".join((str(error), *notes))) from error
     return ImportedDataset(dataset_id, report, notes)
 
 
 def _unused(path: Path, names: list[str], *, bounds: bool) -> tuple[str, ...]:
-    """What there is to say of arrays that are not used.
+    """A note about arrays that are not used, if there are any.
 
     Raises:
-        DatasetError: one that is needed is missing.
+        DatasetError: a required array is missing.
     """
     used = (*Arrays._fields, *(_BOUNDS if bounds else ()))
     surplus = [name for name in names if name not in used]
@@ -110,15 +112,15 @@ def _unused(path: Path, names: list[str], *, bounds: bool) -> tuple[str, ...]:
 
 
 def _meant(name: str, names: list[str]) -> str:
-    # As wide as from obs to observations.
+    # The cutoff is low enough to get from obs to observations.
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _read(path: Path) -> tuple[Content, list[str]]:
-    """The arrays of a file that are used, and the names of all that it holds.
+    """The known arrays of a file, and the names of all its arrays.
 
-    Those that would run code when they are read are refused.
+    Arrays that would run code when read are refused.
     """
     try:
         with path.open("rb") as file:
@@ -131,7 +133,7 @@ def _read(path: Path) -> tuple[Content, list[str]]:
         raise
     except OSError as error:
         raise DatasetError(f"{path} cannot be read ({error.strerror or error}).") from error
-    except Exception as error:  # of a foreign file NumPy raises what its parts raise
+    except Exception as error:  # NumPy passes on whatever reading a foreign file raises
         raise DatasetError(f"{path} {_NONE} ({error}).") from error
 
 
@@ -139,7 +141,7 @@ def _array(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray
     try:
         return arrays[name]
     except ValueError as error:
-        # NumPy advises to let the file run code, which is nothing to do with one from elsewhere.
+        # NumPy's advice is allow_pickle, which would let a file from elsewhere run code.
         if "allow_pickle" not in str(error):
             raise
         raise DatasetError(
@@ -150,9 +152,9 @@ def _array(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray
 def _relabelled(path: Path, environment: str | None) -> Content:
     """An OGBench file as transitions, with the rewards of one task, by OGBench's own functions.
 
-    As OGBench has it, a transition's reward is that of the state in which it begins, -1 where the
-    task is not achieved there and 0 with an end where it is (of several parts, as many below 0 as
-    are missing); what follows such an end is data too.
+    As in OGBench, a transition's reward depends on the state in which it begins: 0, and terminated,
+    if the task is achieved there, else -1, or for a task of several parts minus the number of those
+    not achieved. The transitions after such an end are data too.
     """
     try:
         from ogbench.relabel_utils import relabel_dataset  # noqa: PLC0415  # not a dependency

@@ -1,7 +1,7 @@
 """Minari datasets as one stream of float32 rows, each a transition.
 
-Episodes are read one at a time and handed on in chunks, so that a dataset of any size streams into
-the replay's block and is in memory once.
+Episodes are read one at a time and passed on in chunks, so that a dataset streams into the replay's
+block and is never in memory twice.
 """
 
 from __future__ import annotations
@@ -30,25 +30,26 @@ if TYPE_CHECKING:
 
 
 CHUNK_ROWS = 65_536
-"""Rows handed on at a time."""
+"""Most rows in a chunk."""
 
 
 class OfflineDataset:
-    """Minari datasets, one after another, and the environment that belongs to them.
+    """Minari datasets read one after another, and the environment that belongs to them.
 
     Args:
         ids: Minari ids.
-        sources: the datasets, in this order.
-        environment: what to evaluate in and fine-tune on.
+        sources: the datasets, in the order of their ids.
+        environment: spec of the environment for evaluation and fine-tuning.
         goal: the goal mode.
         num_episodes: number of recorded episodes.
         reference_scores: returns that score 0 and 100, or None.
-        label: what figures and tables call the data.
-        notes: what a user should know about them, in sentences; reading them adds what is found.
+        label: the data's name in figures and tables.
+        notes: sentences that a user should see; the first reading of the data adds more.
+        num_appended: how many of the last sources were appended; they do not affect normalisation.
 
     Attributes:
         ids: the Minari ids.
-        id: the same, with ` + ` between.
+        id: the ids joined by ` + `.
         time_limit: steps after which the environment ends an episode; None: not known.
     """
 
@@ -87,7 +88,7 @@ class OfflineDataset:
 
     @property
     def layout(self) -> RowLayout:
-        """Where the fields stand in a row."""
+        """Where the fields are in a row."""
         return self._sources[0].layout
 
     @property
@@ -102,14 +103,14 @@ class OfflineDataset:
 
     @property
     def longest_episode(self) -> int:
-        """Steps of the longest recorded episode; reads them."""
+        """Steps of the longest recorded episode; reads the data."""
         return max(each.longest_episode() for each in self._sources)
 
     def chunks(self) -> Iterator[NDArray[np.float32]]:
-        """Reads the rows `(n, width)`, n at most `CHUNK_ROWS`; each is overwritten by the next.
+        """Reads rows in chunks `(n, width)`, n <= `CHUNK_ROWS`; the next chunk overwrites the last.
 
         Raises:
-            DatasetError: an episode is not of the right form, or some are missing.
+            DatasetError: an episode does not have the right form, or some are missing.
         """
         chunk = np.empty((min(CHUNK_ROWS, self.num_transitions), self.layout.width), np.float32)
         statistics, filled = RowStatistics(self.layout.observation_dim), 0
@@ -142,10 +143,10 @@ class OfflineDataset:
             self._published = is_published(self.id, content.digest)
 
     def _episodes(self, content: ContentHash | None) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """The rows of every episode, with the number of its source.
+        """The rows of every episode, with the index of its source.
 
-        One that is over in the very state in which the next begins is truncated too, for else
-        nothing in the rows parts the two (`episode_ends`).
+        An episode that ends in exactly the state in which the next one begins is also marked as
+        truncated, for otherwise nothing in the rows would separate the two (`episode_ends`).
         """
         before: tuple[int, NDArray[np.float32]] | None = None
         for index, source in enumerate(self._sources):
@@ -160,7 +161,7 @@ class OfflineDataset:
             yield before
 
     def _findings(self) -> Iterator[str]:
-        """What a user should know of what was read, in sentences."""
+        """Sentences about the data just read that a user should see."""
         found = [each.reading for each in self._sources]
         lengths = [steps for each in found for steps in each.lengths]
         recorded, useful = sum(lengths), sum(each.useful for each in found)
@@ -170,7 +171,7 @@ class OfflineDataset:
                 f"In {1 - useful / recorded:.0%} of the {recorded:,} transitions the episode has "
                 f"reached its goal before; {useful:,} {verb}."
             )
-        # D4RL's episodes have a step more than the limit, by design.
+        # D4RL's episodes are one step longer than the limit, by design.
         if longer := sum(each > (self.time_limit or max(lengths)) + 1 for each in lengths):
             yield (
                 f"{longer:,} of the {len(lengths):,} recorded episodes are longer, up to "
@@ -193,30 +194,30 @@ class OfflineDataset:
 
     @property
     def _can_be_published(self) -> bool:
-        """Whether one of its id is published, and all that belongs to its hash is read."""
+        """Whether a dataset of this id is published, and all that its hash covers is read."""
         read = self._sources[0].needed_keys
         return self.id in published_hashes() and set(OBSERVATION_KEYS) <= {*read}
 
     @property
     def published(self) -> bool | None:
-        """Whether it is the published dataset of its id; None where that cannot be told."""
+        """Whether this is the published dataset of its id; None if that cannot be determined."""
         _ = self.statistics
         return self._published
 
     @property
     def label(self) -> str:
-        """What figures and tables call the data."""
+        """The data's name in figures and tables."""
         return self._label + (", not the published set" if self.published is False else "")
 
     @property
     def statistics(self) -> RowStatistics:
-        """Hash, mean and standard deviation, from the last reading, which is made if need be."""
+        """Hash, mean and standard deviation from the last reading; reads the data if need be."""
         if self._statistics is None:
             collections.deque(self.chunks(), maxlen=0)
         return cast("RowStatistics", self._statistics)
 
     def rows(self) -> NDArray[np.float32]:
-        """All rows in one array `(N, width)`, for datasets that fit into memory."""
+        """All rows in one array `(N, width)`, for datasets that fit in memory."""
         rows = np.empty((self.num_transitions, self.layout.width), np.float32)
         first = 0
         for chunk in self.chunks():

@@ -1,8 +1,8 @@
-"""Recorded episodes, without what loading does not use.
+"""Reads recorded episodes, skipping what loading does not use.
 
-Minari reads every episode's infos too, and opens each array through several Python objects, which
-takes twice as long as the data themselves. So HDF5, Minari's default format and documented by it,
-is read directly; other formats go through Minari.
+Minari also reads every episode's infos, and opens each array through several Python objects, which
+takes twice as long as reading the data. So HDF5, Minari's documented default format, is read
+directly; other formats go through Minari.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FILE = "main_data.hdf5"
-"""Minari's file of a set's episodes."""
+"""Minari's file of a dataset's episodes."""
 _UNREADABLE = (KeyError, OSError, ValueError, TypeError, RuntimeError, MemoryError)
-"""What h5py raises where a file or an array is damaged."""
+"""Errors that h5py raises if a file or an array is damaged."""
 
 
 class RecordedEpisode(NamedTuple):
-    """T transitions as they were recorded.
+    """An episode of T transitions as it was recorded.
 
     Attributes:
-        observations: `(T+1, O)`, or a mapping of such arrays or mappings.
+        observations: `(T+1, O)`, or a nested mapping of such arrays.
         actions: `(T, A)`.
         rewards: `(T,)`.
         terminations: `(T,)` bool.
@@ -55,15 +55,15 @@ def read_episodes(
     """Reads a dataset's episodes in order, one at a time.
 
     Args:
-        dataset: where from.
-        keys: the keys of a Dict observation that are needed, nested ones with slashes between;
-            empty for a Box observation.
-        sound: refuses episodes that nothing can be learned from: arrays of other lengths or widths
-            than they must have, or values that are not finite.
+        dataset: an opened one.
+        keys: the keys of a Dict observation that are needed, nested ones joined by slashes; empty
+            for a Box observation.
+        sound: whether to refuse episodes that nothing can be learned from: arrays of wrong lengths
+            or widths, or values that are not finite.
 
     Raises:
-        DatasetError: an episode cannot be read, or is not sound; with the file, the episode and the
-            array.
+        DatasetError: an episode cannot be read, or is not sound; the message names the file, the
+            episode and the array.
     """
     for index, episode in enumerate(_episodes(dataset, keys)):
         if sound:
@@ -104,7 +104,7 @@ def _with_flags(
     *flags: NDArray[Any],
     place: str,
 ) -> RecordedEpisode:
-    """The episode, with flags that are true or false."""
+    """The episode, with its flags as bools."""
     try:
         terminations, truncations = (as_flags(each, f"{place} has flags") for each in flags)
     except DatasetError as error:
@@ -113,10 +113,10 @@ def _with_flags(
 
 
 def as_flags(array: NDArray[Any], what: str) -> NDArray[np.bool_]:
-    """Numbers that are 0 or 1 as false and true.
+    """Converts an array of zeros and ones to bools.
 
     Raises:
-        DatasetError: there are others; it begins with `what`.
+        DatasetError: there are other values; the message begins with `what`.
     """
     if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
         raise DatasetError(f"{what} that are neither 0 nor 1.")
@@ -127,7 +127,7 @@ def read_column(dataset: minari.MinariDataset, name: str) -> Iterator[NDArray[An
     """Reads one array of every episode, in order.
 
     Args:
-        dataset: where from.
+        dataset: an opened one.
         name: such as `rewards`, or `observations/achieved_goal`.
 
     Raises:
@@ -173,7 +173,7 @@ def require_episodes(dataset: minari.MinariDataset) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
-    """The file, open for reading."""
+    """Opens an HDF5 file for reading."""
     try:
         file = h5py.File(path, "r")
     except _UNREADABLE as error:
@@ -186,11 +186,11 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 
 def _through_minari(dataset: minari.MinariDataset) -> Iterator[minari.EpisodeData]:
-    """Episodes of other formats than HDF5."""
+    """Reads episodes of formats other than HDF5."""
     episodes: Iterator[minari.EpisodeData] | None = None
     for index in range(len(dataset)):
         try:
-            # Some formats open all files before the first is read.
+            # Inside the `try`, for some formats open all files before the first episode.
             episodes = iter(dataset.iterate_episodes()) if episodes is None else episodes
             episode = next(episodes)
         except Exception as error:  # each format has errors of its own
@@ -201,7 +201,7 @@ def _through_minari(dataset: minari.MinariDataset) -> Iterator[minari.EpisodeDat
 
 
 def _require_numbers(array: Any, place: str) -> None:  # noqa: ANN401
-    """Refuses what a format gives in place of an array that it lacks."""
+    """Refuses what Minari returns in place of a missing array, and other non-numbers."""
     dtype = np.asarray(array).dtype
     if dtype.kind not in "biuf":
         raise DatasetError(f"{place} is of {dtype}, but numbers are needed; {AGAIN}.")
@@ -213,13 +213,13 @@ def _place(dataset: minari.MinariDataset, index: int) -> str:
 
 
 def _line(error: Exception) -> str:
-    """What an error says, in one line."""
+    """An error's message on one line, shortened."""
     text = " ".join(str(error).split()) or type(error).__name__
     return f"{text:.200}"
 
 
 def _column(array: NDArray[Any], place: str) -> NDArray[Any]:
-    """Rewards or flags as `(T,)`; they are a single column at times."""
+    """Rewards or flags as `(T,)`; some datasets store them as `(T, 1)`."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -266,7 +266,7 @@ def _require_width(array: NDArray[Any], space: Any, place: str) -> None:  # noqa
 
 
 def usable(array: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which values are finite numbers of float32, in which everything is learned."""
+    """Which values are finite in float32, the type that training uses."""
     with np.errstate(over="ignore"):
         return np.isfinite(array.astype(np.float32, copy=False))
 
@@ -287,7 +287,7 @@ def _hdf5_file(dataset: minari.MinariDataset) -> Path | None:
 
 
 def _nested(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    """Arrays by paths such as `achieved_goal/kettle` as mappings within mappings."""
+    """Turns arrays by paths such as `achieved_goal/kettle` into nested mappings."""
     nested: dict[str, Any] = {}
     for path, array in arrays.items():
         *outer, name = path.split("/")
@@ -299,12 +299,12 @@ def _nested(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
 
 
 class _Reader:
-    """Reads whole arrays of an episode by HDF5's own functions, skipping most of h5py's work.
+    """Reads whole arrays of an episode by HDF5's own functions, which saves most of h5py's work.
 
     Args:
-        file: open.
-        episode: name of its group.
-        dataset: whose it is.
+        file: an open file.
+        episode: name of the episode's group.
+        dataset: the dataset of the file.
     """
 
     def __init__(self, file: h5py.File, episode: str, dataset: minari.MinariDataset) -> None:
@@ -334,7 +334,7 @@ class _Reader:
 
 
 def recorded_actions_refusal(dataset: minari.MinariDataset) -> str:
-    """Why a dataset's actions cannot be learned, and what to do; empty where they can."""
+    """Why a dataset's actions cannot be learned, and what to do; empty if they can."""
     recorded = dataset.env_spec.additional_wrappers if dataset.env_spec is not None else ()
     wrappers = (each.entry_point.rpartition(":")[2] for each in recorded)
     return actions_refusal(dataset.action_space, wrappers)

@@ -1,4 +1,4 @@
-"""What a Minari dataset records beside its episodes: where it is, and its environment."""
+"""Opens a local Minari dataset, and builds the environment and the goal that it records."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 
 class Goal(NamedTuple):
-    """A place and how near counts as there, in metres.
+    """A position and the radius within which it counts as reached, in metres.
 
     Attributes:
         position: `(2,)`.
-        radius: success radius, in the same units.
+        radius: success radius.
     """
 
     position: NDArray[np.float64]
@@ -55,7 +55,7 @@ def open_dataset(dataset_id: str) -> minari.MinariDataset:
     """Opens a local dataset.
 
     Raises:
-        DatasetError: it is not there, and how to get it; or it cannot be read.
+        DatasetError: it is not there (the message says how to get it), or it cannot be read.
     """
     if not DATASET_ID_RE.fullmatch(dataset_id) or not (dataset_path(dataset_id) / "data").exists():
         raise DatasetError(_absence(dataset_id))
@@ -78,7 +78,7 @@ def open_dataset(dataset_id: str) -> minari.MinariDataset:
 
 
 def _absence(dataset_id: str) -> str:
-    """Says that a dataset is absent, which command brings it, and what is there instead."""
+    """Message that a dataset is absent, how to get it, and which similar ones are there."""
     ids = generated()
     if dataset_id in TASKS:
         advice = f"make it with `iqlft data make {dataset_id}`"
@@ -99,7 +99,7 @@ def _absence(dataset_id: str) -> str:
 
 
 def records_environment(dataset: minari.MinariDataset) -> bool:
-    """Whether a dataset says which environment it is of."""
+    """Whether a dataset records its environment."""
     return (dataset._eval_env_spec or dataset.env_spec) is not None
 
 
@@ -107,23 +107,23 @@ WINDOW_SETTINGS = {
     "render_mode", "window_size", "window_width", "window_height", "screen_size", "screen_width",
     "screen_height", "render", "gui", "GUI", "show_viewer", "has_renderer",
 }  # fmt: skip
-"""Arguments of a recording that say how it was shown, and are not taken over."""
+"""Recorded arguments that only configure rendering; they are dropped."""
 
 
 def recorded_environment(dataset: minari.MinariDataset, *, trust: bool = False) -> EnvironmentSpec:
     """The dataset's evaluation environment, or else the one that it was recorded in.
 
-    It is built as `gymnasium.make(spec)` builds it: the recorded class with the recorded arguments,
-    time limit and wrappers. A recorded evaluation map that is the mirror image of the map in which
-    the data were made, as in `D4RL/antmaze/umaze-v1`, is put right.
+    It is specified as `gymnasium.make(spec)` would build it: the recorded class with the recorded
+    arguments, time limit and wrappers. A recorded evaluation map that is the mirror image of the
+    map in which the data were made, as in `D4RL/antmaze/umaze-v1`, is mirrored back.
 
     Args:
         dataset: an opened one.
         trust: whether code that no installed package registers may be run.
 
     Raises:
-        DatasetError: it records none, or one with another maze.
-        UntrustedError: it names code that is neither registered nor trusted.
+        DatasetError: no environment is recorded, or one with another maze than the data's.
+        UntrustedError: the environment names code that is neither registered nor trusted.
     """
     # Minari has no public accessor for the evaluation spec short of building the environment.
     recorded: EnvSpec | None = dataset._eval_env_spec or dataset.env_spec
@@ -140,16 +140,17 @@ def recorded_environment(dataset: minari.MinariDataset, *, trust: bool = False) 
 def environment_of(
     recorded: EnvSpec, kwargs: Mapping[str, Any] | None = None, *, trust: bool = False
 ) -> EnvironmentSpec:
-    """What builds a recorded environment, checked by the rule of trust.
+    """The spec that rebuilds a recorded environment, after the trust check.
 
     Args:
-        recorded: as Minari has it.
-        kwargs: other arguments than the recorded ones.
+        recorded: Minari's spec.
+        kwargs: arguments that replace the recorded ones.
         trust: see `recorded_environment`.
 
     Raises:
-        DatasetError: it does not say where the environment's code is.
-        UntrustedError: it names code that is neither registered nor trusted.
+        DatasetError: the spec does not say where the environment's code is, or nothing can import
+            it.
+        UntrustedError: the spec names code that is neither registered nor trusted.
     """
     recorded = current_spec(recorded)
     if not isinstance(recorded.entry_point, str) or ":" not in recorded.entry_point:
@@ -174,7 +175,7 @@ def environment_of(
 
 
 def _require_importable(environment_id: str, entry_point: str) -> None:
-    """Refuses a class of the recording script, which no other process can import."""
+    """Refuses a class defined in the recording script, which no other process can import."""
     module, _, name = entry_point.partition(":")
     if module == "__main__" and not hasattr(sys.modules[module], name):
         raise DatasetError(
@@ -185,7 +186,7 @@ def _require_importable(environment_id: str, entry_point: str) -> None:
 
 
 def _current_entry_point(environment_id: str, entry_point: str) -> str:
-    """The entry point, or where its package registers the same class of the same id today."""
+    """The entry point, or the one at which its package registers the same class and id now."""
     if is_registered(entry_point) or environment_id not in gymnasium.registry:
         return entry_point
     today = gymnasium.registry[environment_id].entry_point
@@ -196,13 +197,13 @@ def _current_entry_point(environment_id: str, entry_point: str) -> str:
 
 
 def _ends(entry_point: str) -> tuple[str, str]:
-    """The package of an entry point, and the name of the class."""
+    """An entry point's top-level package and class name."""
     module, _, name = entry_point.partition(":")
     return module.partition(".")[0], name
 
 
 def _right_map(made_in: EnvSpec | None, mirrored: list[list[Any]]) -> list[list[Any]]:
-    """The map of the recording, with its own start and goal, or else with the mirrored ones."""
+    """The recording's map if it marks start and goal, else the mirrored map, mirrored back."""
     made: list[list[Any]] = [] if made_in is None else made_in.kwargs["maze_map"]
     if any("g" in row for row in made) and any("r" in row for row in made):
         return made
@@ -213,7 +214,7 @@ def has_mirrored_map(dataset: minari.MinariDataset) -> bool:
     """Whether the evaluation map is the mirror image of the map in which the data were made.
 
     Raises:
-        DatasetError: it is another map altogether.
+        DatasetError: it is a different map altogether, or no table.
     """
     specs = dataset.env_spec, dataset._eval_env_spec
     maps = [spec.kwargs.get("maze_map") for spec in specs if spec is not None]
@@ -237,23 +238,22 @@ def has_mirrored_map(dataset: minari.MinariDataset) -> bool:
 
 
 def _importable_id(environment_id: str, entry_point: str) -> str:
-    """The id, with the package that registers it where importing `iqlft_workers` does not."""
+    """The id, prefixed with its package unless importing `iqlft_workers` registers it."""
     package = entry_point.partition(":")[0].partition(".")[0]
     own = package in {"gymnasium", "iqlft_workers"} or ":" in environment_id
     return environment_id if own else f"{package}:{environment_id}"
 
 
 def evaluation_goal(spec: EnvironmentSpec) -> tuple[EnvironmentSpec, Goal]:
-    """The one goal that an environment evaluates, and the spec that ends episodes there.
+    """A spec whose episodes end at the single evaluation goal, and that goal.
 
     Args:
-        spec: an environment with `evaluation_goal` and `success_radius`, or one of
-            Gymnasium-Robotics' mazes that has a single goal cell. These draw the goal around the
-            cell's centre; the spec returned keeps it at the centre.
+        spec: of an environment with `evaluation_goal` and `success_radius`, or of one of
+            Gymnasium-Robotics' mazes with a single goal cell. Those mazes draw the goal around the
+            cell's centre; the returned spec keeps it at the centre.
 
     Raises:
-        DatasetError: the environment has no single evaluation goal, or does not say how near
-            counts as there.
+        DatasetError: the environment has no single evaluation goal, or defines no success radius.
     """
     environment = environments.make(spec)
     environment.close()
@@ -273,10 +273,10 @@ def evaluation_goal(spec: EnvironmentSpec) -> tuple[EnvironmentSpec, Goal]:
 
 
 def goal_in(environment: gymnasium.Env[Any, Any]) -> Goal | None:
-    """The one goal that an environment evaluates; None where there are several or none.
+    """An environment's single evaluation goal; None if there are several or none.
 
     Raises:
-        DatasetError: the environment does not say how near to it counts as there.
+        DatasetError: the environment defines no success radius.
     """
     raw: Any = environment.unwrapped
     if hasattr(raw, "evaluation_goal"):
@@ -288,10 +288,10 @@ def goal_in(environment: gymnasium.Env[Any, Any]) -> Goal | None:
 
 
 def success_radius(environment: gymnasium.Env[Any, Any]) -> float | None:
-    """How near to a goal an environment counts it as reached; None where it does not say.
+    """The distance within which an environment counts a goal as reached; None if not known.
 
-    It says so by `success_radius` or `distance_threshold`, unless a rotation counts too; of
-    Gymnasium-Robotics' mazes, which do not, it is known.
+    It is the attribute `success_radius` or `distance_threshold`, unless a rotation counts too;
+    Gymnasium-Robotics' mazes have neither, but their radius is known.
     """
     raw: Any = environment.unwrapped
     if hasattr(raw, "rotation_threshold"):
@@ -309,7 +309,7 @@ def required_radius(environment: gymnasium.Env[Any, Any]) -> float:
     """The success radius of an environment.
 
     Raises:
-        DatasetError: it does not say one.
+        DatasetError: it defines none.
     """
     radius = success_radius(environment)
     if radius is None:
@@ -323,5 +323,5 @@ def required_radius(environment: gymnasium.Env[Any, Any]) -> float:
 
 
 def ends_at_success(spec: EnvironmentSpec) -> EnvironmentSpec:
-    """The spec of the same maze in which success ends an episode."""
+    """The spec of the same maze, in which success ends an episode."""
     return dataclasses.replace(spec, kwargs={**spec.kwargs, "continuing_task": False})

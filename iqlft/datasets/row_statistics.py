@@ -1,4 +1,4 @@
-"""Hash, mean, standard deviation and extremes of a stream of rows, gathered while they pass."""
+"""Hash, mean, standard deviation and extremes of a stream of rows, in a single pass."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 
 class RowStatistics:
-    """What is known of the rows seen so far.
+    """Statistics of the rows seen so far.
 
     Mean and variance are combined chunk by chunk in float64 (Chan, Golub and LeVeque, 1979), so
     that a dataset larger than memory needs no second pass and no float64 copy.
 
     Args:
-        width: how many leading values of a row are the observation, O.
+        width: O, the number of leading values of a row that are the observation.
 
     Attributes:
-        least: of each value of a row, `(W,)`; a single infinity before the first row.
-        greatest: the same.
+        least: minimum of each value of a row, `(W,)`; a single infinity before the first row.
+        greatest: the maximum; a single minus infinity before the first row.
     """
 
     def __init__(self, width: int) -> None:
@@ -34,7 +34,7 @@ class RowStatistics:
         self.least, self.greatest = np.full(1, np.inf), np.full(1, -np.inf)
 
     def add(self, rows: NDArray[np.float32]) -> None:
-        """Takes rows `(n, width of a row)` into account; contiguous, n at least 1."""
+        """Adds rows `(n, W)`, which must be contiguous, with n at least 1."""
         self._hash.update(rows.data)
         self.least = np.minimum(self.least, rows.min(0))
         self.greatest = np.maximum(self.greatest, rows.max(0))
@@ -47,12 +47,12 @@ class RowStatistics:
         self._count = count
 
     def settle(self) -> None:
-        """Leaves mean and standard deviation as they are now, whatever rows follow."""
+        """Freezes mean and standard deviation, so that later rows do not change them."""
         self._normalizer = self.mean, self.std
 
     @property
     def hash(self) -> str:
-        """blake2b of the rows' bytes, hexadecimal; chunk borders do not change it."""
+        """blake2b of the rows' bytes, in hexadecimal, whatever chunks they came in."""
         return self._hash.hexdigest()
 
     @property
@@ -62,7 +62,7 @@ class RowStatistics:
 
     @property
     def std(self) -> NDArray[np.float32]:
-        """Deviation of the observations + 1e-3, `(O,)`: a divisor that is never 0."""
+        """Standard deviation of the observations + 1e-3, `(O,)`: a divisor that is never 0."""
         if self._normalizer:
             return self._normalizer[1]
         return (np.sqrt(self._squares / max(self._count, 1)) + 1e-3).astype(np.float32)

@@ -1,4 +1,4 @@
-"""One Minari dataset as rows of transitions, an episode at a time."""
+"""One Minari dataset as rows of transitions, read one episode at a time."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ ACTION_LIMIT = 1 - 1e-5
 """Dataset actions are clipped to +- this, as IQL's authors do."""
 
 _WITHIN = 1 + 1e-5
-"""An action is within its bounds, but for rounding, if it is in [-1, 1] to so much."""
+"""Greatest magnitude of a scaled action that counts as within [-1, 1], for rounding."""
 
 _GOAL_KEYS = ("achieved_goal", "observation", "desired_goal")
-"""What a goal-conditioned observation consists of, in the order in which it is used."""
+"""The keys of a goal-conditioned observation, in the order in which they are used."""
 
 
 def observed(
@@ -57,11 +57,12 @@ def observed(
     Args:
         dataset: an opened one.
         goal: the goal mode.
-        chosen: keys that are taken instead of all, or of those of the goal mode, in this order.
+        chosen: keys to use, in this order; empty: those of the goal mode, which are all of them for
+            `stored`.
 
     Raises:
-        DatasetError: the dataset has no goals or no such keys, or observations that no vector
-            holds.
+        DatasetError: the dataset has no goals or no such keys, or its observations cannot be
+            flattened into a vector.
     """
     space, keys = dataset.observation_space, tuple(chosen)
     try:
@@ -79,13 +80,13 @@ def observed(
 
 @dataclass
 class Reading:
-    """What a reading of a dataset has found.
+    """Counts gathered while a dataset is read.
 
     Attributes:
         lengths: steps of each recorded episode.
-        useful: transitions that lead up to their episode's first success; all of them where nothing
-            tells success.
-        outside: action values outside of the bounds.
+        useful: transitions up to their episode's first success; all of them if success is not
+            known.
+        outside: action values outside the bounds.
         torn: episodes with an end before their last step.
     """
 
@@ -96,11 +97,11 @@ class Reading:
 
     @property
     def recorded(self) -> int:
-        """How many transitions the episodes hold."""
+        """Number of transitions recorded in the episodes."""
         return sum(self.lengths)
 
     def add(self, episode: RecordedEpisode, useful: int, outside: int) -> None:
-        """Adds an episode."""
+        """Counts an episode."""
         self.lengths.append(len(episode.rewards))
         self.useful += useful
         self.outside += outside
@@ -111,7 +112,7 @@ class Source:
     """A Minari dataset, read in a goal mode.
 
     Args:
-        dataset: where to read.
+        dataset: an opened one.
         goal: the goal mode.
         target: the goal that rewards and terminations are relabelled to in the mode `evaluation`.
         radius: success radius of each episode's own goal in the mode `observed`, in the units of
@@ -120,14 +121,14 @@ class Source:
         chosen: see `observed`.
 
     Attributes:
-        leaves: what makes up an observation.
-        keys: of these; none where the whole observation is one.
-        action_shape: of a recorded action.
-        layout: where the fields stand in a row.
-        action_range: what maps recorded actions to [-1, 1].
+        leaves: the parts that make up an observation.
+        keys: the keys of the leaves; empty if the whole observation is a single leaf.
+        action_shape: shape of a recorded action.
+        layout: where the fields are in a row.
+        action_range: maps recorded actions to [-1, 1].
         observation_bounds: lower and upper bounds of an observation, `(O,)` each.
-        num_transitions: how many rows `episodes` yields in all.
-        reading: what it has found the last time.
+        num_transitions: total number of rows that `episodes` yields.
+        reading: the counts of the latest call of `episodes`.
     """
 
     def __init__(
@@ -167,11 +168,12 @@ class Source:
         """Every episode's rows `(T, width)`, in order.
 
         Args:
-            environment: its reward transform is used.
-            content: takes every episode into account, if given.
+            environment: whose reward transform is applied.
+            content: if given, is updated with every recorded episode.
 
         Raises:
-            DatasetError: an episode is not of the right form, or some are missing.
+            DatasetError: an episode does not have the right form, or the number of transitions is
+                not the announced one.
         """
         self.reading, announced = Reading(), int(self._dataset.total_steps)
         for episode in read_episodes(self._dataset, self.needed_keys):
@@ -196,7 +198,7 @@ class Source:
         return self.keys if self._goal == "stored" else tuple({*self.keys, *_GOAL_KEYS})
 
     def _count_useful(self) -> int:
-        """How many transitions lead up to their episode's first success."""
+        """Number of transitions up to their episode's first success."""
         positions = read_column(self._dataset, "observations/achieved_goal")
         goals = read_column(self._dataset, "observations/desired_goal")
         reached = (self._reached(*each) for each in zip(positions, goals, strict=True))
@@ -205,12 +207,12 @@ class Source:
     def _reached(
         self, positions: NDArray[np.float64], goals: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
-        """Which transitions lead to the goal that counts, `(T,)`, from `(T+1, 2)` each."""
+        """Which transitions reach the target, or their own goal, `(T,)`, from `(T+1, 2)` each."""
         if self._target is not None:
             return self._target.reached(positions[1:])
         if self._radius is None:
             return np.zeros(len(positions) - 1, np.bool_)
-        shared = min(len(positions), len(goals))  # They differ in damaged data, refused later.
+        shared = min(len(positions), len(goals))  # They differ only in damaged data, refused later.
         distance = np.linalg.norm(positions[1:shared] - goals[1:shared], axis=-1)
         reached: NDArray[np.bool_] = distance <= self._radius
         return reached
@@ -225,7 +227,7 @@ class Source:
         scaled = self.action_range.to_unit(episode.actions.reshape(steps, -1))
         np.clip(scaled, -ACTION_LIMIT, ACTION_LIMIT, out=actions)
         raw_rewards, terminated[...] = episode.rewards, episode.terminations
-        if raw_rewards.dtype == np.float16:  # It would overflow in the transform.
+        if raw_rewards.dtype == np.float16:  # Else the transform could overflow.
             raw_rewards = raw_rewards.astype(np.float32)
         truncated[...], versions[...] = episode.truncations, 0
         useful = kept = steps
@@ -239,7 +241,7 @@ class Source:
                 terminated[...] = np.logical_or(terminated, reached)
         rewards[...] = environment.transform_reward(raw_rewards)
         self.reading.add(episode, useful, int(np.count_nonzero(np.abs(scaled) > _WITHIN)))
-        # Where a recording just stops, the last transition leads nowhere either.
+        # A recording that just stops counts as truncated at its last transition.
         truncated[kept - 1] = truncated[kept - 1] or not terminated[kept - 1]
         return rows[:kept]
 
@@ -251,7 +253,7 @@ class Source:
 
 
 def _first(reached: NDArray[np.bool_]) -> int:
-    """The number of transitions up to and with the first that reaches the goal; else all."""
+    """Number of transitions up to and including the first that reaches the goal, or all."""
     return int(reached.argmax()) + 1 if reached.any() else len(reached)
 
 

@@ -1,4 +1,4 @@
-"""Where Minari keeps its data, and how a dataset gets there complete or not at all."""
+"""Minari's folder of datasets, and how a dataset is put there completely or not at all."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 WORK_FOLDER = ".iqlft-work"
 """Folder beside the datasets for unfinished work; hidden, so that Minari does not list it."""
 _NAMESPACE = "namespace_metadata.json"
-"""Minari's file in a folder of datasets."""
+"""Minari's file that marks a namespace folder rather than a dataset."""
 _LEFT_SECONDS = 24 * 3600
-"""Unfinished work that is older is of a process that was killed."""
+"""Age from which unfinished work is taken to be left over from a killed process."""
 
 
 def dataset_path(dataset_id: str) -> Path:
@@ -34,9 +34,9 @@ def dataset_path(dataset_id: str) -> Path:
 
 
 def local_ids() -> list[str]:
-    """The ids of all sets in the local Minari folder, damaged ones included."""
+    """The ids of all datasets in the local Minari folder, damaged ones included."""
     root, folders, seen = dataset_path(""), list[Path](), set[Path]()
-    # As Minari looks: through links, into nothing that is hidden, and not below a dataset.
+    # As Minari does: follow links, skip hidden folders, do not descend into a dataset.
     for folder, names, _ in os.walk(root, followlinks=True):
         here = Path(folder)
         place = here.resolve()
@@ -72,7 +72,7 @@ def work_folder(name: str) -> Path:
 def own_work_folder() -> Iterator[Path]:
     """A folder for this process's unfinished work, on the file system of the datasets.
 
-    It is gone at the end; if the process is killed, with one that comes a day later.
+    It is removed at the end; if the process is killed, by another one at least a day later.
 
     Raises:
         DatasetError: the folder cannot be written.
@@ -89,14 +89,14 @@ def own_work_folder() -> Iterator[Path]:
 
 
 def require_free(dataset_id: str, *, force: bool) -> None:
-    """Checks that a dataset may come into its place.
+    """Checks that a dataset may be put in its place.
 
     Args:
         dataset_id: Minari id.
-        force: whether one that is there is to be replaced.
+        force: whether an existing dataset may be replaced.
 
     Raises:
-        DatasetError: there is one, or a folder that holds more than one.
+        DatasetError: there is one already and `force` is off, or the folder holds something else.
     """
     folder = dataset_path(dataset_id)
     if not folder.exists():
@@ -115,13 +115,13 @@ def require_free(dataset_id: str, *, force: bool) -> None:
 
 @contextlib.contextmanager
 def staged(dataset_id: str, work: Path) -> Iterator[None]:
-    """Within it, Minari creates `dataset_id` aside; at its end the dataset moves into place.
+    """Has Minari create a dataset in a staging folder; at the end it is moved into place.
 
-    An existing dataset of that id is replaced at the very end. When the body raises, or the process
-    dies, nothing is seen where datasets are looked for.
+    An existing dataset of that id is replaced at the very end. If the body raises or the process
+    dies, nothing appears in the folder of datasets.
 
     Args:
-        dataset_id: what the body creates.
+        dataset_id: the dataset that the body creates.
         work: a folder on the same file system as the datasets.
     """
     final = dataset_path(dataset_id)
@@ -138,7 +138,7 @@ def staged(dataset_id: str, work: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _minari_root(root: str) -> Iterator[None]:
-    """Minari reads its root from the environment at every call and takes it from nowhere else."""
+    """Sets Minari's root, which it reads from the environment at each call and nowhere else."""
     before = os.environ.get("MINARI_DATASETS_PATH")
     os.environ["MINARI_DATASETS_PATH"] = root
     try:
@@ -151,7 +151,7 @@ def _minari_root(root: str) -> Iterator[None]:
 
 
 def remove_work(folder: Path) -> None:
-    """Removes a folder of unfinished work, and the parent when it is empty."""
+    """Removes a folder of unfinished work, and its parent if that is empty then."""
     shutil.rmtree(folder)
     with contextlib.suppress(OSError):
         folder.parent.rmdir()

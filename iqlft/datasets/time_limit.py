@@ -1,4 +1,4 @@
-"""A time limit for every episode: the environment's own, or that of the recorded episodes."""
+"""A time limit for every episode: the environment's own, or the longest recorded length."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from iqlft_workers.environment import EnvironmentSpec
 
 KEY = "max_episode_steps"
-"""The argument of `gymnasium.make`."""
+"""The argument of `gymnasium.make` that sets a time limit."""
 
 
 def has_time_limit(environment: gymnasium.Env[Any, Any]) -> bool:
-    """Whether something counts the steps of an episode around an environment."""
+    """Whether an environment is wrapped in a `TimeLimit`."""
     while isinstance(environment, Wrapper):
         if isinstance(environment, TimeLimit):
             return True
@@ -28,16 +28,16 @@ def has_time_limit(environment: gymnasium.Env[Any, Any]) -> bool:
 
 
 def limited(spec: EnvironmentSpec, steps: int) -> EnvironmentSpec:
-    """The environment whose episodes end after so many steps."""
+    """The same environment, with episodes that end after `steps` steps."""
     return dataclasses.replace(spec, kwargs={**spec.kwargs, KEY: steps})
 
 
 def limit_episodes(dataset: OfflineDataset, environment: gymnasium.Env[Any, Any]) -> None:
-    """Gives a dataset's environment the longest recorded length, where it has no limit; says so.
+    """Limits episodes to the longest recorded length if the environment has no time limit.
 
     Args:
-        dataset: whose `environment` and `notes` change then.
-        environment: as it is made of them now.
+        dataset: whose `environment` is then given the limit, with one of its `notes` saying so.
+        environment: the dataset's environment, as made now.
     """
     if has_time_limit(environment):
         return

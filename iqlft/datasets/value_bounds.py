@@ -1,8 +1,7 @@
-"""Bounds of the values that workers may send: what a dataset holds, and generously more.
+"""Bounds of the values that workers may send: the dataset's range and a generous margin.
 
-A simulation that explodes, or a peer that means harm, sends numbers that are finite and end the
-training all the same. What lies so far outside of all that the dataset holds is no observation and
-no reward of the task.
+An exploding simulation or a malicious peer can send numbers that are finite and still ruin the
+training. Values that far outside the dataset's range cannot be observations or rewards of the task.
 """
 
 from __future__ import annotations
@@ -28,24 +27,25 @@ class Range(NamedTuple):
 
 
 def widened(found: Range, factor: float) -> Range:
-    """A range with room around it.
+    """A range with a margin around it.
 
     Args:
         found: least and greatest value.
-        factor: the room on either side, in widths of the range; a width is at least 1, and at least
-            the greatest magnitude: a dataset without a single success knows one reward only.
+        factor: the margin on either side, in widths of the range. The width is taken as at least 1
+            and at least the greatest magnitude, for a dataset without successes has a single
+            reward.
     """
     room = factor * max(found.greatest - found.least, abs(found.least), abs(found.greatest), 1.0)
     return Range(found.least - room, found.greatest + room)
 
 
 class ValueBounds(NamedTuple):
-    """Between which values lie.
+    """The ranges that values must lie in.
 
     Attributes:
-        observations: of every value of an observation, for one that hardly moves in the dataset may
-            move online.
-        rewards: after the task's reward transform.
+        observations: one range for all values of an observation, because a value that hardly
+            changes in the dataset may change online.
+        rewards: range of rewards after the task's reward transform.
     """
 
     observations: Range
@@ -58,12 +58,12 @@ class ValueBounds(NamedTuple):
         """The bounds around a dataset.
 
         Args:
-            statistics: of its rows.
-            layout: where a row's fields stand.
+            statistics: of the dataset's rows.
+            layout: where the fields are in a row.
             factor: see `widened`; 0: no bounds.
 
         Returns:
-            The bounds; None where there is nothing to go by.
+            The bounds; None if `factor` is 0 or the dataset's extremes are not finite.
         """
         ends = np.stack([statistics.least, statistics.greatest])
         if not factor or not np.isfinite(ends).all():
@@ -73,16 +73,16 @@ class ValueBounds(NamedTuple):
         return cls(widened(extremes(both), factor), widened(extremes(rewards), factor))
 
     def violation(self, transitions: Transitions) -> str:
-        """What lies outside, in a sentence; empty where nothing does.
+        """A message about a value out of bounds; empty if there is none.
 
         Args:
-            transitions: whose values are finite.
+            transitions: must hold finite values only.
         """
         names = ("observations", "next_observations", "rewards")
         return self.violation_of({name: extremes(getattr(transitions, name)) for name in names})
 
     def violation_of(self, found: Mapping[str, Range]) -> str:
-        """The same of the least and the greatest values of transitions, by their fields."""
+        """Like `violation`, from the least and greatest values of each field."""
         for name, bounds in (
             ("observations", self.observations),
             ("next_observations", self.observations),
@@ -90,7 +90,7 @@ class ValueBounds(NamedTuple):
         ):
             least, greatest = found[name]
             if not bounds.least <= least <= greatest <= bounds.greatest:
-                # The one that is farther from the middle of the bounds.
+                # Report the one farther from the middle of the bounds.
                 middle = (bounds.least + bounds.greatest) / 2
                 value = greatest if greatest - middle > middle - least else least
                 return (
@@ -101,5 +101,5 @@ class ValueBounds(NamedTuple):
 
 
 def extremes(values: NDArray[np.float32]) -> Range:
-    """The least and the greatest of some values; not finite where one of them is not."""
+    """The least and the greatest of some values; NaN if one of them is."""
     return Range(float(values.min()), float(values.max()))

@@ -1,4 +1,4 @@
-"""Episodes, generated or imported, become a Minari dataset."""
+"""Writes generated or imported episodes as a Minari dataset."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Spaces = tuple[gymnasium.Space[Any], gymnasium.Space[Any]]
 
 REQUIREMENTS = ["iqlft>=0.1", "gymnasium>=1.2", "gymnasium-robotics>=1.4.2", "mujoco>=3.3"]
-"""What recovering the environment takes, where there is one; without one the first is enough."""
+"""Packages needed to make the environment again; without an environment, the first is enough."""
 
 
 def create_dataset(
@@ -40,27 +40,27 @@ def create_dataset(
     description: str,
     spaces: Spaces | None = None,
 ) -> None:
-    """Creates a Minari dataset in one move, or none at all; one of the same id is replaced.
+    """Creates a Minari dataset completely or not at all; replaces one of the same id.
 
     Args:
         dataset_id: Minari id.
-        episodes: in order; they are taken one at a time.
+        episodes: in order; consumed one at a time.
         work: folder for the unfinished dataset, on the file system of the datasets.
-        environment: in which the episodes were recorded; None: nobody can make it.
-        evaluation: what to evaluate in.
-        origin: what determines the content, and where it has one the `label` by which figures
-            call it; kept in the metadata under `iqlft`.
-        license_name: of the data.
-        algorithm_name: what acted.
-        author: of the data.
+        environment: in which the episodes were recorded; None: it cannot be made.
+        evaluation: spec of the evaluation environment.
+        origin: what determines the content, optionally with a `label` to show in figures; kept in
+            the metadata under `iqlft`.
+        license_name: license of the data.
+        algorithm_name: what chose the actions.
+        author: author of the data.
         scores: returns that score 0 and 100, or None.
         description: in sentences.
-        spaces: of observations and actions, where there is no environment.
+        spaces: of observations and actions, if there is no environment.
     """
     observed, acted = spaces or (None, None)
     low, high = scores or (None, None)
     with staged(dataset_id, work), warnings.catch_warnings():
-        # No person's address belongs into a dataset, and Minari warns about its absence.
+        # No person's address belongs in a dataset, but Minari warns if it is absent.
         warnings.filterwarnings("ignore", "`(author_email|code_permalink)` is set to None")
         if environment is None:
             warnings.filterwarnings("ignore", "`eval_env` is set to None|env_spec is None")
@@ -90,15 +90,15 @@ def episode_buffer(
     terminated: bool = False,
     **others: Any,  # noqa: ANN401
 ) -> EpisodeBuffer:
-    """An episode of T transitions in Minari's form, which ends with the last of them.
+    """An episode of T transitions in Minari's format, which ends at the last transition.
 
     Args:
         index: of the episode in its dataset.
         observations: `(T+1, O)`, or a mapping of such arrays.
         actions: `(T, A)`.
         rewards: `(T,)`.
-        terminated: whether the task was over at the end; a time limit otherwise.
-        others: `infos`, `seed` and `options`, where there are any.
+        terminated: whether the task was over at the end; otherwise the episode is truncated.
+        others: `infos`, `seed` and `options`, if there are any.
     """
     last = np.arange(len(actions)) == len(actions) - 1
     return EpisodeBuffer(

@@ -38,7 +38,7 @@ class Admission:
         weights_port: where weights are published.
         keyed: whether connections have keys, so that an id can be proved.
         roster: who works already.
-        ping: asks a worker whether it is there, and returns the number of the PING.
+        ping: sends a worker a PING and returns its number.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Admission:
         """A session for a worker that is not known.
 
         Returns:
-            The session; None if that is not decided yet, and the worker will say HELLO again.
+            The session; None while that is undecided, and the worker will say HELLO again.
 
         Raises:
             Rejection: another package version, no free place, or an id that is taken.
@@ -96,10 +96,10 @@ class Admission:
         Args:
             hello: what was said.
             known: the session that it names, if there is one.
-            authenticated: the worker id that the connection's key stands for; None if for none.
+            authenticated: the worker id that the connection's key stands for, if any.
 
         Returns:
-            The HELLO with that id.
+            The HELLO, with the authenticated id if there is one.
 
         Raises:
             Rejection: it names another worker's id, or another worker's session.
@@ -116,7 +116,7 @@ class Admission:
         return hello if authenticated is None else replace(hello, worker_id=authenticated)
 
     def _require_unreserved(self, worker_id: int | None) -> None:
-        """Keeps the ids of the learner's own workers for those who have the keys of them."""
+        """Reserves the ids of the learner's own workers for holders of their keys."""
         local = self._service.local_workers
         if self._keyed and worker_id in range(local):
             raise Rejection(
@@ -127,10 +127,10 @@ class Admission:
             )
 
     def _challenge(self, holder: Session) -> None:
-        """A newcomer wants the id of a session that is not known to be lost.
+        """Pings a live session whose id a newcomer asks for.
 
-        Mostly it is the same worker, killed and started again. A PING then finds the old
-        connection closed, and the newcomer's next HELLO is welcome; an answer makes it a duplicate.
+        Mostly the newcomer is the same worker, killed and started again: the PING finds the old
+        connection closed, and the next HELLO is welcome. If it is answered, that is a duplicate.
         """
         if holder.challenge is None:
             holder.challenge = self._ping(holder)
@@ -143,7 +143,7 @@ class Admission:
             )
 
     def welcome(self, session: Session, progress: WorkerProgress) -> messages.Welcome:
-        """What a session is told first.
+        """The WELCOME for a session.
 
         Args:
             session: that joins.

@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 
 class Assignments:
-    """The evaluation episodes that sessions have; each session holds its own.
+    """Assigns evaluation episodes to sessions; each session holds its own assignment.
 
     Args:
-        queue: of the episodes that wait, and of what has come.
+        queue: of the waiting episodes and the results.
         roster: who works.
-        one_worker: whether the first worker alone evaluates.
+        one_worker: whether worker 0 alone evaluates.
     """
 
     def __init__(self, queue: EvaluationQueue, roster: Roster, *, one_worker: bool) -> None:
         self._queue, self._roster, self._one_worker = queue, roster, one_worker
 
     def give(self, now: float) -> Iterator[tuple[Session, messages.Evaluate]]:
-        """Gives episodes to who is free, those too that another has kept for too long.
+        """Assigns episodes to free sessions, including those that others kept for too long.
 
         Yields:
-            Who is to be told of what.
+            A session, and the EVALUATE message for it.
         """
         ready = [
             session
@@ -39,7 +39,7 @@ class Assignments:
         for session in ready:
             if now - session.evaluating_since > self._queue.deadline_seconds:
                 self.withhold(session)
-        # Whoever withholds is given no more until it has brought what it has.
+        # A worker that withholds episodes gets no others until it has delivered them.
         ids = {session.worker_id for session in ready if not session.withholds}
         for session in ready:
             if session.assignment is not None:
@@ -55,11 +55,11 @@ class Assignments:
         """Takes the result of an episode from the session that it was assigned to.
 
         Raises:
-            ResultError: it is not possible.
+            ResultError: the result is not possible.
         """
         assignment, place = session.assignment, message.index
         if assignment is None or assignment.evaluation != message.evaluation:
-            return  # It was asked of another, or in another session.
+            return  # It was assigned to another session.
         if session.phase == "ready" and place in session.undone:
             seconds = now - session.evaluating_since
             discarded = isinstance(message, messages.Discarded)
@@ -70,7 +70,7 @@ class Assignments:
                 session.assignment, session.withholds = None, False
 
     def withhold(self, session: Session) -> None:
-        """Lets others run a session's episodes; what it brings still counts if it is the first."""
+        """Lets others run a session's episodes; its own results still count if they are first."""
         if session.assignment is not None and not session.withholds:
             session.withholds = True
             self._queue.requeue(session.assignment, session.worker_id)

@@ -1,4 +1,4 @@
-"""Attendance of the workers of other machines: who joined, who left, and if nobody can work."""
+"""Attendance of the workers of other machines: who joined, who left, and whether none is left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Attendance:
     """Reports who joins and who leaves.
 
     Args:
-        local_workers: workers with ids below are the learner's own, of which it knows.
+        local_workers: workers with lower ids are the learner's own, and not reported.
     """
 
     def __init__(self, local_workers: int) -> None:
@@ -22,7 +22,7 @@ class Attendance:
         self._present: set[int] = set()
 
     def changes(self, workers: Sequence[WorkerStatus]) -> Iterator[str]:
-        """What has changed since the last call, a sentence for each kind.
+        """What has changed since the last call, one sentence for each kind of change.
 
         Args:
             workers: all that ever joined.
@@ -42,21 +42,21 @@ class Attendance:
 
 
 class Desertion:
-    """Counts for how long nobody has been there, since one who cannot work has left, or had to.
+    """Measures how long no worker has been connected after one that could not work had to leave.
 
-    Who cannot work may be started again, or others may come. Who has worked since, and is gone, may
-    come back whenever it likes.
+    That one may be started again, or others may come. If any worker has stepped since then, there
+    is no desertion: it may come back whenever it likes.
     """
 
     def __init__(self) -> None:
         self._departures, self._steps, self._since = 0, 0, 0.0
 
     def seconds(self, workers: Sequence[WorkerStatus], departures: int, now: float) -> float:
-        """Of desertion; 0 while there is none.
+        """Seconds of desertion; 0 while there is none.
 
         Args:
             workers: all that ever joined.
-            departures: how often one has left because it cannot work, or was sent away.
+            departures: how often a worker has left because it cannot work, or was sent away.
             now: in seconds of a monotonic clock.
         """
         steps = sum(each.env_steps for each in workers)
@@ -68,7 +68,7 @@ class Desertion:
 
 
 def _named(ids: set[int]) -> str:
-    """Workers by their ids, neighbours as a range."""
+    """Workers by their ids, consecutive ones as a range."""
     ranges: list[list[int]] = []
     for each in sorted(ids):
         if ranges and ranges[-1][-1] == each - 1:

@@ -12,10 +12,10 @@ ENDPOINT = "inproc://zeromq.zap.01"
 DOMAIN = b"iqlft"
 """The ZAP domain of the learner's sockets."""
 ANY_ID = "any"
-"""The user id of a connection whose key stands for no worker's id alone."""
+"""The user id of a connection whose key is not bound to a single worker id."""
 
 _VERSION = b"1.0"
-"""Of the ZeroMQ Authentication Protocol."""
+"""Version of the ZeroMQ Authentication Protocol."""
 
 
 class AuthReply(NamedTuple):
@@ -40,7 +40,7 @@ def authenticate(request: Sequence[bytes], workers: Mapping[bytes, int | None]) 
     number, domain, address, _, mechanism, *credentials = request[1:]
     key = b"".join(credentials)
     if domain != DOMAIN or mechanism != b"CURVE" or key not in workers:
-        # The reason is not told: a stranger learns nothing about the keys that are known.
+        # No reason is given, so that a stranger learns nothing about the known keys.
         whence = address.decode("ascii", "replace")
         return AuthReply([_VERSION, number, b"400", b"", b"", b""], whence)
     worker_id = workers[key]

@@ -1,4 +1,4 @@
-"""The queue of evaluation episodes: assigned to workers, and again when one is lost or too slow."""
+"""The queue of evaluation episodes, which go to another worker if theirs is lost or too slow."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 MAX_ASSIGNED_EPISODES = 4
 """The most episodes that a worker is assigned at once."""
 DEADLINE_SECONDS = 60.0
-"""An episode that has not come for so long is assigned to another worker too, until it is known
-how long they take;"""
+"""How long an episode may take before it is assigned to another worker too, while the usual time
+is unknown."""
 DEADLINE_FACTOR = 5.0
-"""then it is after so many times the usual time,"""
+"""The same deadline as a multiple of the usual time, once that is known."""
 LEAST_DEADLINE_SECONDS = 10.0
-"""and this at least."""
+"""The least such deadline, unless a shorter one was asked for."""
 SLOW_STEP_SECONDS = 0.05
-"""Before anything is known, a step is taken to last so long at most."""
+"""While the usual time is unknown, a step is assumed to last this long at most."""
 _KNOWN_EPISODES = 4
-"""So many episodes say how long they take;"""
+"""Episodes after which the usual time is known."""
 _REMEMBERED_EPISODES = 64
-"""the newest ones do, and their median, which a single worker does not shift."""
+"""Newest episodes whose median is the usual time; a single worker does not shift it."""
 
 
 class EvaluationJob:
@@ -46,8 +46,8 @@ class EvaluationJob:
         seeds: of the episodes.
 
     Attributes:
-        results: by the order of the seeds; None where an episode is not done yet.
-        pending: places of the episodes that are to be assigned.
+        results: in the order of the seeds; None while an episode is not done.
+        pending: places, in that order, of the episodes that are to be assigned.
         withheld: worker ids that kept an episode for too long, by its place.
     """
 
@@ -68,7 +68,7 @@ class EvaluationJob:
         """Assigns the next episodes to a worker; fewer at a time towards the end.
 
         Args:
-            worker_id: whose they are to be; not those that it has withheld, if there is another.
+            worker_id: who is to run them; it gets none that it has withheld, if others may run it.
             ready: ids of all workers that may evaluate.
 
         Returns:
@@ -107,7 +107,7 @@ class EvaluationQueue:
 
     @property
     def deadline_seconds(self) -> float:
-        """An episode that has not come after so long is assigned to another worker too."""
+        """How long an episode may take before it is assigned to another worker too."""
         if len(self._seconds) < _KNOWN_EPISODES:
             return max(self._deadline_seconds, (self._limits.steps or 0) * SLOW_STEP_SECONDS)
         usual = DEADLINE_FACTOR * statistics.median(self._seconds)
@@ -145,14 +145,14 @@ class EvaluationQueue:
         """Keeps the first result of an episode; another worker's would be the same.
 
         Args:
-            assignment: of the worker that it comes from.
+            assignment: of the worker that sent the result.
             place: of the episode in the evaluation; one of the assignment's.
-            result: what it came to.
-            seconds: that the worker had for it.
-            discarded: whether it ended at a value that is not finite: it has no return.
+            result: what the episode came to.
+            seconds: that the worker took for it.
+            discarded: whether it ended at a value that is not finite, and so has no return.
 
         Raises:
-            ResultError: it is not possible.
+            ResultError: the result is not possible.
         """
         seed = assignment.seeds[assignment.indices.index(place)]
         if discarded:
@@ -171,11 +171,11 @@ class EvaluationQueue:
             del self._jobs[assignment.evaluation]
 
     def requeue(self, assignment: Evaluate, withheld_by: int | None = None) -> None:
-        """Lets others run what a worker that is lost, or too slow, has not done.
+        """Lets others run the episodes that a lost or too slow worker has not done.
 
         Args:
             assignment: of the worker.
-            withheld_by: its id, where it is not lost.
+            withheld_by: the worker's id, if it is not lost.
         """
         if (job := self._jobs.get(assignment.evaluation)) is not None:
             job.requeue(assignment.indices)

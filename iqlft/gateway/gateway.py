@@ -1,7 +1,7 @@
 """The learner's sockets, in a thread of their own: transitions in, weights and credit out.
 
-`GatewayState` is the state machine. The thread and the learner's calls take turns with it under one
-lock; sockets belong to the thread alone, which a call wakes over an in-process socket.
+`GatewayState` is the state machine. The thread and the learner's calls share it under one lock. The
+sockets belong to the thread alone, which a call wakes over an in-process socket.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 BYE_SECONDS = 2.0
-"""`close` waits so long for the workers to say goodbye."""
+"""How long `close` waits for the workers to say goodbye."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,20 +54,21 @@ class Gateway:
     Args:
         service: what is offered.
         host: address to listen on; the default is reached from this machine only.
-        port: to listen on, weights on the next one; 0 takes any two free ones.
-        last_port: where the run's last learner listened; taken again where any would do, if free.
-        keys: who may connect; None for whom `own_keys` are for.
-        insecure: whether there are no keys at all then, and anybody may connect.
+        port: to listen on, with weights on the next one; 0 takes any two free ports.
+        last_port: where the run's previous learner listened; reused if free and `port` is 0.
+        keys: who may connect; None for workers with the `own_keys` only.
+        insecure: whether, without `keys`, no keys are made and anybody may connect.
 
     Attributes:
         endpoint: what a worker connects to.
-        port: of it.
-        own_keys: folder of keys for workers of this user on this machine, which is gone after
-            `close`; None where others were given, or there are to be none.
+        port: the port of `endpoint`.
+        own_keys: folder of the keys made for workers of this user on this machine, removed by
+            `close`; None if `keys` were given, or no keys are used.
 
     Raises:
         PortInUseError: another program listens there.
-        GatewayError: the host is not an address of this machine, or lockstep has several workers.
+        GatewayError: the host is not an address of this machine, or so many workers cannot be
+            served: none, several in lockstep, or more than the limit on open files permits.
         KeyFileError: no keys can be made.
     """
 
@@ -107,13 +108,12 @@ class Gateway:
         self._thread = threading.Thread(target=self._run, name=self.thread_name, daemon=True)
 
     def recover(self, journal: Journal, env_steps: int | None = None) -> None:
-        """Recovers what was accepted before from the write-ahead log; to be called before `start`.
+        """Recovers what was accepted before from the write-ahead log; call it before `start`.
 
         Args:
             journal: where batches are written before they are acknowledged; closed with the
-                gateway. Without it they are kept nowhere.
-            env_steps: that the learner has taken by its checkpoint; None: all that the journal has
-                up to its position.
+                gateway. Without this call they are kept nowhere.
+            env_steps: delivered up to the checkpoint; None: all in the journal up to its position.
         """
         self._journal = journal
         self._state.recover(journal, env_steps)
@@ -129,13 +129,13 @@ class Gateway:
                 self._wake()
 
     def allow(self, env_steps: int) -> None:
-        """Lets the workers come to this total of environment steps over the whole run."""
+        """Lets the workers advance to this total of environment steps over the whole run."""
         with self._changed:
             if self._state.allow(env_steps):
                 self._wake()
 
     def receive(self, timeout_seconds: float) -> list[Transitions]:
-        """What has been accepted since the last call, as far as `allow` goes.
+        """The transitions accepted since the last call, as far as `allow` permits.
 
         Args:
             timeout_seconds: the longest wait for the first transitions.
@@ -179,10 +179,10 @@ class Gateway:
             self._wake()
 
     def journal_position(self) -> int:
-        """Length in bytes of the journal, on the disk, with what has been received last.
+        """Length in bytes of the journal up to the last batch received; syncs it to the disk.
 
         Raises:
-            OSError: the journal cannot be brought to the disk.
+            OSError: the journal cannot be synced.
         """
         if self._journal is not None:
             self._journal.sync()
@@ -195,7 +195,7 @@ class Gateway:
             return self._sockets.rejected + self._state.rejected
 
     def bad_messages(self) -> int:
-        """How many messages were rejected so far, malformed ones and impossible ones."""
+        """How many malformed or impossible messages were rejected so far."""
         with self._changed:
             return self._state.rate_limiter.bad_messages
 
@@ -205,18 +205,18 @@ class Gateway:
             return self._state.ingestion.refused, self._state.ingestion.refusal
 
     def discarded(self) -> tuple[int, int, str]:
-        """How many training episodes, and steps of them, were not finite; and the last one."""
+        """How many training episodes were not finite, their dropped steps, and the last one."""
         with self._changed:
             ingestion = self._state.ingestion
             return ingestion.discarded, ingestion.discarded_steps, ingestion.discarding
 
     def failed(self) -> tuple[int, str]:
-        """How often a worker has left because it cannot work, and what the last one has said."""
+        """How often a worker has left because it cannot work, and what the last one reported."""
         with self._changed:
             return self._state.failed, self._state.failure
 
     def departures(self) -> tuple[int, str]:
-        """The same, with the workers that were sent away, as where a batch was refused."""
+        """As `failed`, plus workers that were sent away, for example after a refused batch."""
         with self._changed:
             return self._state.departures, self._state.departure
 
@@ -232,7 +232,7 @@ class Gateway:
             Whether it holds.
 
         Raises:
-            GatewayError: it does not, and cannot any more, for the gateway failed or is closed.
+            GatewayError: the gateway failed, or was closed before the condition held.
         """
         with self._changed:
             self._changed.wait_for(
@@ -245,10 +245,10 @@ class Gateway:
             return condition()
 
     def close(self, *, over: bool = True) -> None:
-        """Sends the workers home when what they have sent is accepted, and closes; idempotent.
+        """Lets the workers leave once all that they sent is accepted, and closes; idempotent.
 
         Args:
-            over: whether the run is over, so that workers of other machines need not wait for it.
+            over: whether the run is over; if not, workers of other machines wait for its return.
         """
         with self._changed:
             if self._closed:
@@ -275,11 +275,11 @@ class Gateway:
         self.close()
 
     def _wake(self) -> None:
-        """Wakes the thread; the lock is held."""
+        """Wakes the thread; the caller holds the lock."""
         if self._failure is None:
             self._sockets.wake()
 
-    # Only the thread from here on.
+    # Called by the thread alone.
 
     def _run(self) -> None:
         try:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from iqlft_workers.wire import Frame
 
 RETRY_SECONDS = 1.0
-"""A journal that could not be written is tried again after so long."""
+"""Pause before a journal that could not be written is tried again."""
 
 
 MAX_BATCH = 1024
@@ -45,7 +45,7 @@ def check_batch(
         batch: as decoded, its dtypes and byte lengths checked.
         layout: the dimensions that the learner expects.
         newest_version: of the weights published so far.
-        bounds: between which values lie; None: any finite ones.
+        bounds: limits on the values; None: any finite values.
 
     Raises:
         BatchError: a shape, a value or a version is not possible.
@@ -68,7 +68,7 @@ def check_batch(
         raise BatchError("An action lies outside [-1, 1].")
     if (version := int(batch.versions.max())) > newest_version:
         raise BatchError(f"Version {version} has not been published yet.")
-    # What follows is written to curves, or counted on, after the batch is accepted.
+    # Once the batch is accepted, the worker's speed is computed from its stepping time.
     if not 0 <= batch.stepping_seconds < math.inf:
         raise BatchError("A time is not a finite number.")
 
@@ -77,18 +77,18 @@ class Ingestion:
     """Ingests batches.
 
     Args:
-        service: what is offered, and so what batches must be like.
+        service: what is offered, and so what batches must look like.
         ledger: counts them.
         limits: of an episode.
 
     Attributes:
         journal_error: why the journal cannot be written; empty while it can.
-        retry_at: when it is to be tried again; infinite while it is not waited for.
-        refused: batches that could not be learned from.
-        refusal: whose the last one was, and why, in a sentence.
-        discarded: training episodes that ended at a value that is not finite.
-        discarded_steps: of them, that were dropped.
-        discarding: whose the last one was, and why, in a sentence.
+        retry_at: when to try the journal again; infinite while no retry is pending.
+        refused: how many batches could not be learned from.
+        refusal: a sentence on whose the last of them was, and why it was refused.
+        discarded: how many training episodes ended at a value that is not finite.
+        discarded_steps: how many of their steps were dropped.
+        discarding: a sentence on whose the last of them was, and why it was discarded.
     """
 
     def __init__(self, service: Service, ledger: Ledger, limits: EpisodeLimits) -> None:
@@ -100,12 +100,12 @@ class Ingestion:
         self.discarded, self.discarded_steps, self.discarding = 0, 0, ""
 
     def recover(self, journal: Journal, roster: Roster, env_steps: int | None = None) -> None:
-        """Recovers what was accepted before, and writes there from now on.
+        """Recovers what was accepted before from a journal, and appends to it from now on.
 
         Args:
             journal: where batches are written before they are acknowledged.
-            roster: learns of the sessions that there were.
-            env_steps: of the checkpoint; None: all that are in the journal up to its position.
+            roster: the recovered sessions are added to it.
+            env_steps: delivered up to the checkpoint; None: all in the journal up to its position.
         """
         self._journal = journal
         uncertain: set[str] = set()
@@ -125,16 +125,16 @@ class Ingestion:
         if env_steps is not None:
             self._ledger.settle(env_steps, journal.position)
         for uuid in uncertain:
-            # Nobody knows how many steps it took: its worker begins a new one.
+            # How many steps the session took is unknown, so its worker must begin a new one.
             roster.forget(uuid)
 
     @property
     def blocked(self) -> bool:
-        """Whether nothing is taken in, for the journal is waited for."""
+        """Whether no batch is ingested, because a retry of the journal is pending."""
         return self.retry_at < math.inf
 
     def check(self, session: Session, batch: Batch, newest_version: int) -> None:
-        """Refuses what is not the next batch of a session.
+        """Refuses a batch that cannot be learned from, and counts the refusal.
 
         Args:
             session: whose it is.
@@ -142,7 +142,7 @@ class Ingestion:
             newest_version: of the weights published so far.
 
         Raises:
-            BatchError: it cannot be learned from.
+            BatchError: it is refused.
         """
         try:
             self._check(session, batch, newest_version)
@@ -156,7 +156,7 @@ class Ingestion:
 
     def _check(self, session: Session, batch: Batch, newest_version: int) -> None:
         service = self._service
-        # What a learner that is gone has published may be newer.
+        # The previous learner may have published newer weights.
         newest = max(newest_version, service.last_version if session.recovered else 0)
         check_batch(batch, service.layout, newest, service.bounds)
         self._check_episode(batch.episode, self._ledger.progress(session.worker_id).episode)
@@ -172,7 +172,7 @@ class Ingestion:
             now: seconds of a monotonic clock.
 
         Returns:
-            Whether it is in; if not, the worker keeps it, and is to be asked for it at `retry_at`.
+            Whether it is in; if not, the worker keeps it, to be requested again at `retry_at`.
         """
         try:
             end = self._journal.append(session.worker_id, frames) if self._journal else 0
@@ -188,17 +188,17 @@ class Ingestion:
         return True
 
     def _check_episode(self, episode: int, next_episode: int) -> None:
-        """Refuses an index that leaves episodes out: no batch may use up a worker's numbers.
+        """Refuses an index that skips episodes, so that no batch uses up a worker's numbers.
 
         Raises:
-            BatchError: it is neither the next one's, nor that of one that has begun.
+            BatchError: the episode is neither the worker's next one, nor one that has begun.
         """
         first = next_episode if self._service.lockstep else 0
         if not first <= episode <= next_episode:
             raise BatchError(f"Episode {episode} is not the worker's next, {next_episode}.")
 
     def _check_finished(self, result: EpisodeResult | None) -> None:
-        """Refuses an end that no episode can have.
+        """Refuses a result that no episode can have.
 
         Raises:
             BatchError: the episode cannot have come to this.
@@ -210,9 +210,9 @@ class Ingestion:
             raise BatchError(str(error)) from error
 
     def discard(self, session: Session, message: Discarded) -> None:
-        """Counts a training episode that ended at a value that is not finite, once.
+        """Counts, only once, a training episode that ended at a value that is not finite.
 
-        A worker says it again after a reconnection, until it knows that it was heard.
+        A worker repeats the message after a reconnection, until it knows that it has arrived.
         """
         self._ledger.skip(session.worker_id, message.index)
         if message.index <= session.discarded:
@@ -227,7 +227,7 @@ class Ingestion:
         )
 
     def retry_due(self, now: float) -> bool:
-        """Whether it is time to ask for what could not be written, once."""
+        """Whether it is time to request what could not be written; true once per failure."""
         due = now >= self.retry_at
         if due:
             self.retry_at = math.inf

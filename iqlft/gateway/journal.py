@@ -1,13 +1,13 @@
 """The journal, a write-ahead log: every accepted batch, on disk before it is acknowledged.
 
 What was acknowledged is in the file, whatever kills the learner; a record that was being written at
-that moment is cut off at the next opening. A record holds a batch, not a transition, because a
-batch is what is numbered and acknowledged: there is never half of one. `records.py` has the bytes,
-`walk.py` reads them.
+that moment is ignored at the next opening. A record holds a batch, not a transition, because a
+batch is what is numbered and acknowledged: there is never half of one. `records.py` defines the
+bytes, `walk.py` reads them.
 
-Where a disk or a hand has damaged records, the others are still read. What is lost is named, and
-the run goes on without it only when that is said: then, as for batches that are dropped on purpose,
-records of the same size take their place, so that every other stays where checkpoints know it.
+If records are damaged, the others are still read. What is lost is named, and the run goes on
+without it only if the user accepts that: then, as for batches that are dropped on purpose, records
+of the same size take its place, so that all other records stay where checkpoints expect them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from iqlft_workers.wire import Frame
 
 CHUNK_ROWS = 65_536
-"""Rows handed on at a time, or a batch more."""
+"""Rows yielded at a time, exceeded by less than a batch."""
 _SHOWN = 10
 """The most losses that are named one by one."""
 
@@ -57,21 +57,21 @@ class JournalError(UserError):
 
 
 class Journal:
-    """An open journal; a record that a crash cut short is removed at the opening.
+    """An open journal; a record that a crash cut short is removed by the next `append`.
 
     Args:
         path: the file; made when absent.
-        position: its length in bytes when the last checkpoint was written, which it must have.
+        position: its length in bytes when the last checkpoint was written, where a record must end.
         accept_loss: whether to go on without what is damaged.
 
     Attributes:
         position: see above.
         length: of all records, in bytes.
-        loss: what the damage that was accepted now has cost, in a sentence; else empty.
+        loss: a sentence on the damage that was accepted at this opening; else empty.
 
     Raises:
-        JournalError: it cannot be opened, is another run's, or is damaged and that is not accepted;
-            then it is left as is.
+        JournalError: it cannot be opened, does not fit the checkpoint, or is damaged and that is
+            not accepted; it is left as it is.
     """
 
     def __init__(self, path: Path, position: int = 0, *, accept_loss: bool = False) -> None:
@@ -80,7 +80,7 @@ class Journal:
             path.parent.mkdir(exist_ok=True)
             path.open("ab").close()
             self._look(accept_loss=accept_loss)
-            # Unbuffered, so that a record is the kernel's before the batch is acknowledged.
+            # Unbuffered, so that the kernel has a record before the batch is acknowledged.
             self._file = path.open("r+b", buffering=0)
         except OSError as error:
             raise JournalError(
@@ -91,7 +91,7 @@ class Journal:
         self._torn = True
 
     def _look(self, *, accept_loss: bool) -> None:
-        """Finds out how long it is, and what is damaged."""
+        """Finds the length and any damage, and gives up what is damaged if that is accepted."""
         walk, self.length, damaged, aligned = Walk(self._path), 0, False, self.position == 0
         for record in walk:
             if record.kind != "torn":
@@ -114,7 +114,7 @@ class Journal:
         _log.warning("%s", sentence)
 
     def _damaged(self, *, aligned: bool) -> Iterator[Lost]:
-        """What is lost and not given up yet; nothing reaches across the checkpoint's position."""
+        """The places that are lost and not given up yet, split at the checkpoint's position."""
         for each in read_records(self._path):
             if isinstance(each, Lost) and not each.given_up:
                 if each.begin < self.position < each.end:
@@ -142,10 +142,10 @@ class Journal:
             frames: of its message, checked.
 
         Returns:
-            The journal's length with it.
+            The journal's length with the record.
 
         Raises:
-            OSError: it cannot be written; what is in the journal stays.
+            OSError: it cannot be written; the records before it are unharmed.
         """
         record = pack_record(self._salt, worker_id, frames)
         if self._torn:
@@ -159,10 +159,10 @@ class Journal:
         return self.length
 
     def sync(self) -> None:
-        """Brings the records to the disk, so that they outlive a power failure too.
+        """Flushes the records to the disk, so that they survive a power failure too.
 
         Raises:
-            OSError: they cannot be brought there.
+            OSError: they cannot be flushed.
         """
         os.fsync(self._file.fileno())
 
@@ -188,10 +188,10 @@ class Journal:
 
 
 def missing(records: Iterable[Entry | Lost]) -> list[str]:
-    """Which batches are missing where damage does not say itself what it was.
+    """Which batches are missing, by gaps in their numbers, where damaged bytes do not name them.
 
     Args:
-        records: of a journal; a session's numbers have no gap in one that is whole.
+        records: of a journal; in an intact one the numbers of a session have no gap.
     """
     last: dict[str, tuple[int, int]] = {}
     found, unnamed_at = [], -1
@@ -215,7 +215,7 @@ def describe(lost: Sequence[Lost], gaps: Sequence[str], position: float) -> str:
     Args:
         lost: at least one place in a journal.
         gaps: see `missing`.
-        position: its length when the last checkpoint was written.
+        position: the journal's length when the last checkpoint was written.
     """
     places = "1 place" if len(lost) == 1 else f"{len(lost):,} places"
     named = _listed([_described(each, position) for each in lost])
@@ -240,7 +240,7 @@ def _described(lost: Lost, position: float) -> str:
 
 
 def give_up(path: Path, lost: Iterable[Lost], salt: bytes) -> None:
-    """Puts a record of the same size in each place, in one move: a crash leaves all or none.
+    """Replaces each lost place by a record of the same size; a crash leaves all or none.
 
     Args:
         path: of a journal that nobody has open.
@@ -248,7 +248,7 @@ def give_up(path: Path, lost: Iterable[Lost], salt: bytes) -> None:
         salt: of its markers.
 
     Raises:
-        OSError: it cannot be written; it is as before.
+        OSError: it cannot be written, and is as before.
     """
     with replacing(path) as copy:
         shutil.copyfile(path, copy)
@@ -266,13 +266,13 @@ def drop_batches(
     Args:
         path: of a journal that nobody has open.
         chosen: which ones.
-        dry_run: only says which ones they are.
+        dry_run: whether to change nothing, and only return them.
 
     Returns:
-        Those that were in it, in its order.
+        The chosen batches, in the journal's order.
 
     Raises:
-        OSError: it cannot be read or written; it is as before.
+        OSError: it cannot be read or written, and is as before.
     """
     found = [each for each in read_entries(path) if chosen(each.name)]
     if found and not dry_run:
@@ -285,22 +285,22 @@ def drop_batches(
 
 
 def outliers(path: Path, bounds: ValueBounds) -> list[BatchName]:
-    """The batches in a journal that admission would refuse today for their values.
+    """The batches in a journal that ingestion would refuse today for their values.
 
     Args:
         path: the file; it is only read.
-        bounds: between which values lie.
+        bounds: limits on the values.
     """
     entries = read_entries(path)
     return [each.name for each in entries if bounds.violation(each.batch.transitions)]
 
 
 def bytes_per_step(layout: RowLayout, transitions: int) -> float:
-    """What a journal takes for an environment step.
+    """Bytes that an environment step takes in a journal.
 
     Args:
         layout: of a transition.
-        transitions: in a batch, which has a header.
+        transitions: how many share a batch, and so its header.
     """
     rows = np.zeros((transitions, layout.width), np.float32)
     session, sequence, episode = "0" * 36, 2**16, 2**8
@@ -309,10 +309,10 @@ def bytes_per_step(layout: RowLayout, transitions: int) -> float:
 
 
 def read_entries(path: Path) -> Iterator[Entry]:
-    """The batches in a journal that nobody need have opened, in their order.
+    """The batches in a journal, in order.
 
     Args:
-        path: the file; it is only read.
+        path: the file, which need not be open; it is only read.
     """
     return (each for each in read_records(path) if isinstance(each, Entry))
 

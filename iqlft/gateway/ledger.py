@@ -2,8 +2,8 @@
 
 Two points in time are kept apart. A batch is *accepted* when it is checked, in the journal and
 counted; it is *delivered* when the learner has taken it. A checkpoint states what was delivered,
-for only that has been learned from; a worker that joins continues after what was accepted. What a
-killed learner had accepted beyond its last checkpoint waits to be delivered again.
+because only that has been learned from; a worker that joins continues after what was accepted. What
+a killed learner had accepted beyond its last checkpoint waits to be delivered again.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class WorkerProgress(NamedTuple):
     """How far a worker has come over the whole run.
 
     Attributes:
-        env_steps: environment steps taken from it.
+        env_steps: environment steps accepted from it.
         episode: index of the episode with which its next session begins.
-        actions: `(k, A)` float32, the executed actions of that episode so far; always empty but in
+        actions: `(k, A)` float32, the executed actions of that episode so far; empty except in
             lockstep, where a resumed episode continues instead of being left.
     """
 
@@ -45,8 +45,8 @@ class TrainingEpisode(NamedTuple):
         version: of the weights that chose its last action.
         episode_return: sum of the raw rewards.
         length: environment steps.
-        success: whether any step reported success; None where none said anything of it.
-        env_steps: of the whole run with its last step.
+        success: whether any step reported success; None if none reported on it.
+        env_steps: of the whole run, up to the episode's last step.
     """
 
     worker_id: int
@@ -85,11 +85,11 @@ class Ledger:
         self.env_steps = self.delivered = self.position = 0
 
     def progress(self, worker_id: int) -> WorkerProgress:
-        """What a worker that joins now continues from."""
+        """Where a worker that joins now continues."""
         return self._progress.get(worker_id, WorkerProgress(0, 0, self._none))
 
     def record(self, worker_id: int, batch: Batch, end: int, *, delivered: bool = False) -> None:
-        """Counts a batch that is in the journal; it waits for the learner afterwards.
+        """Counts a batch that is in the journal; it then waits for the learner.
 
         Args:
             worker_id: whose it is.
@@ -105,13 +105,13 @@ class Ledger:
             self._waiting.append(_Accepted(worker_id, batch, end))
 
     def forgo(self, name: BatchName) -> None:
-        """Does without a batch of which only the name is left; its episode cannot be continued."""
+        """Skips a batch of which only the name is left; its episode cannot be continued."""
         progress = self.progress(name.worker_id)
         episode = max(progress.episode, name.episode + 1)
         self._progress[name.worker_id] = progress._replace(episode=episode, actions=self._none)
 
     def skip(self, worker_id: int, episode: int) -> None:
-        """Does without the rest of an episode that has begun, or is the worker's next one."""
+        """Skips the rest of an episode that has begun, or all of the worker's next one."""
         progress = self.progress(worker_id)
         if 0 <= episode <= progress.episode:
             following = max(progress.episode, episode + 1)
@@ -121,7 +121,7 @@ class Ledger:
         """Counts as delivered what the learner took, though the journal may have lost some of it.
 
         Args:
-            env_steps: that it had taken.
+            env_steps: environment steps that the learner had taken.
             position: the journal's length with them.
         """
         self.env_steps += env_steps - self.delivered
@@ -130,9 +130,9 @@ class Ledger:
     def _advance(self, progress: WorkerProgress, batch: Batch) -> WorkerProgress:
         env_steps = progress.env_steps + len(batch.rewards)
         going_on = self._lockstep and batch.finished is None
-        # An episode of which a batch is lost was left by `forgo`.
+        # `forgo` has ended every episode that has lost a batch.
         if going_on and batch.episode >= progress.episode:
-            # An episode that was discarded leaves actions that are not this one's.
+            # Actions of an earlier, discarded episode are not this one's.
             before = progress.actions if batch.episode == progress.episode else self._none
             actions = np.concatenate([before, batch.actions])
             return WorkerProgress(env_steps, batch.episode, actions)
@@ -147,8 +147,8 @@ class Ledger:
         """Hands over what waits, in the order of its acceptance.
 
         Args:
-            allowed: environment steps that the learner's pace allows in all. Workers never run
-                ahead of it, but what a killed learner had accepted may.
+            allowed: environment steps that the learner's pace allows in all. Workers never exceed
+                it, but what a killed learner had accepted may.
         """
         delivered = []
         while self.waiting(allowed):

@@ -1,4 +1,4 @@
-"""What an episode can have come to, so that no worker puts a wonder into the curves."""
+"""What results an episode can have, so that no worker puts impossible ones into the curves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from iqlft_workers.episode import EpisodeResult
 
 _LONGEST_EPISODE = 2**31
-"""No episode has more steps, whatever its environment."""
+"""The most steps of an episode, whatever its environment."""
 
 
 class ResultError(WireError):
@@ -26,11 +26,11 @@ class ResultError(WireError):
 
 
 class EpisodeLimits(NamedTuple):
-    """Between which an episode lies, as far as that is known.
+    """Limits of an episode, as far as they are known.
 
     Attributes:
-        steps: the most of them; None if that is not known.
-        rewards: the least and the greatest raw one of a step.
+        steps: the most steps; None if that is not known.
+        rewards: the least and the greatest raw reward of a step.
     """
 
     steps: int | None = None
@@ -41,7 +41,7 @@ class EpisodeLimits(NamedTuple):
         """The limits in an environment.
 
         Args:
-            environment: not built.
+            environment: the spec, which is not built.
             rewards: the least and the greatest after its reward transform; None if not known.
         """
         steps = _time_limit(environment)
@@ -53,7 +53,7 @@ class EpisodeLimits(NamedTuple):
 
 def _time_limit(environment: EnvironmentSpec) -> int | None:
     steps = environment.kwargs.get("max_episode_steps")
-    # A recorded class is made without what is registered under its id.
+    # A recorded class is built without the time limit that is registered under its id.
     if steps is None and not environment.entry_point:
         known = registration.registry.get(current_module(environment.id).rpartition(":")[2])
         steps = known.max_episode_steps if known else None
@@ -61,15 +61,15 @@ def _time_limit(environment: EnvironmentSpec) -> int | None:
 
 
 def check_result(result: EpisodeResult, limits: EpisodeLimits, seed: int | None = None) -> None:
-    """Refuses an episode that cannot have been.
+    """Refuses a result that no episode can have.
 
     Args:
         result: as decoded.
         limits: of an episode.
-        seed: of the episode; None if any.
+        seed: of the episode; None for any.
 
     Raises:
-        ResultError: its numbers are not finite, or do not fit together, or not the episode.
+        ResultError: its numbers are not finite, or do not fit together, the limits or the seed.
     """
     most = limits.steps or _LONGEST_EPISODE
     if seed not in {None, result.seed}:
@@ -93,7 +93,7 @@ def check_result(result: EpisodeResult, limits: EpisodeLimits, seed: int | None 
 
 
 def check_discarded(result: EpisodeResult, limits: EpisodeLimits, seed: int) -> None:
-    """Refuses what an episode cannot have come to before a value that is not finite.
+    """Refuses a result that no episode can have had before a value that is not finite.
 
     Args:
         result: as decoded.
@@ -101,7 +101,7 @@ def check_discarded(result: EpisodeResult, limits: EpisodeLimits, seed: int) -> 
         seed: of the episode.
 
     Raises:
-        ResultError: see `check_result`; it may have ended at its first observation.
+        ResultError: see `check_result`; but a length of 0 and any finite return are possible.
     """
     anything = limits._replace(rewards=(-math.inf, math.inf))
     check_result(result._replace(length=result.length or 1), anything, seed)

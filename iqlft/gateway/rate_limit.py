@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     import logging
 
 MAX_BAD_MESSAGES = 10
-"""A peer that sends so many bad messages"""
+"""Bad messages within `BAD_MESSAGE_SECONDS` that get a peer blocked."""
 BAD_MESSAGE_SECONDS = 60.0
-"""within so long is blocked"""
+"""The period over which bad messages are counted."""
 BLOCK_SECONDS = 600.0
-"""for so long: an attack is worn out, and a worker that was mended need not wait for a new run."""
+"""How long a peer stays blocked; after that a repaired worker may join the same run again."""
 MAX_PEERS = 1024
 """The most peers that are remembered."""
 MAX_SESSIONS = 16
-"""A worker may begin so many sessions at once, which no machine that fails does,"""
+"""Sessions that a worker may begin at once, more than a failing machine does."""
 SESSION_SECONDS = 2.0
-"""and one more each time that so long has passed."""
+"""Time after which it may begin one more."""
 MAX_LINES = 10
-"""The most lines in the log about what others do wrong"""
+"""The most log lines about what peers do wrong within `LINES_SECONDS`."""
 LINES_SECONDS = 60.0
-"""within so long; the others are counted."""
+"""The period over which log lines are limited; further ones are counted."""
 
 
 @dataclass(eq=False)
@@ -92,10 +92,10 @@ class SessionLimiter:
         self._free_at: dict[int, float] = {}
 
     def may_begin(self, worker_id: int, now: float) -> bool:
-        """Counts a new session, if there may be one.
+        """Whether a worker may begin a new session; counts it if so.
 
         Args:
-            worker_id: whose; one that is served, so that there are few.
+            worker_id: whose; only ids that are served, so that there are few.
             now: seconds of a monotonic clock.
         """
         full_at = max(now, self._free_at.get(worker_id, now)) + SESSION_SECONDS
@@ -106,7 +106,7 @@ class SessionLimiter:
 
 
 class LimitedLog:
-    """A log of what others do wrong, which they cannot fill.
+    """A log of what peers do wrong, which they cannot flood.
 
     Args:
         log: where the lines go.
@@ -121,8 +121,8 @@ class LimitedLog:
 
         Args:
             now: seconds of a monotonic clock.
-            text: with places for the values.
-            values: for these.
+            text: with placeholders for the values.
+            values: for the placeholders.
         """
         self.tick(now)
         self._lines += 1
@@ -132,7 +132,7 @@ class LimitedLog:
             self._log.warning(text, *values)
 
     def tick(self, now: float) -> None:
-        """Begins anew where it is time to, and tells how many lines were left out."""
+        """Begins a new period when due, and logs how many lines were left out."""
         if now - self._since < LINES_SECONDS:
             return
         if self._left_out:

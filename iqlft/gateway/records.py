@@ -1,18 +1,18 @@
 """The records of a journal: what they are, and their bytes; `walk.py` reads them.
 
-A record of today, format 2, all numbers little-endian:
+A record of the current format, 2, all numbers little-endian:
 
-    marker   16 bytes: 8 that are always the same, and 8 that this journal drew by lot
+    marker   16 bytes: 8 that are always the same, and 8 that this journal drew at random
     kind     u8: a batch, or the place of one that was given up
     sizes    u16 of the name, u32 of the content; then the CRC-32 of all so far
     name     msgpack `[worker, session, sequence, episode, steps]`; then its CRC-32
     content  msgpack `[worker, frames of the BATCH message, as they came]`; then its CRC-32
 
-So a flipped byte costs a batch only where it is in its content, and its name is still known then:
-what stands in front of the content can be found by the content's own sizes. Where more is damaged
-reading goes on at the next marker. Peers choose bytes of the content, but do not know the marker.
+So a flipped byte costs a batch only if it is in the content, and the name is still known then;
+elsewhere the sizes follow from the name and content themselves. If more is damaged, reading goes on
+at the next marker. Peers choose bytes of the content, but do not know the marker.
 
-Format 1, which is still read, was the length and the CRC-32 of the content, and the content.
+Format 1, which is still read, was the length and the CRC-32 of the content, then the content.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from iqlft_workers.wire import Frame
 
 SALT_BYTES = 8
-"""Of a marker, drawn by lot."""
+"""Bytes of a marker that are drawn at random."""
 MAGIC = b"\xf1IQLJ2\r\n"
-"""Of a marker, always the same; as the length of a record of format 1 it would be impossible."""
+"""Bytes of a marker that are always the same; impossible as the length of a format 1 record."""
 PREFIX = struct.Struct(f"<{len(MAGIC)}s{SALT_BYTES}sBHI")
 """Marker, kind and sizes."""
 CRC = struct.Struct("<I")
@@ -40,7 +40,7 @@ CRC = struct.Struct("<I")
 OLD_PREFIX = struct.Struct("<II")
 """Length and checksum of a record of format 1."""
 NAME_AT = PREFIX.size + CRC.size
-"""Where the name of a record stands."""
+"""Offset of the name in a record."""
 SMALLEST = NAME_AT + 1 + 2 * CRC.size
 """Bytes of the smallest record, which has neither name nor content."""
 BATCH, GIVEN_UP = 0, 1
@@ -48,7 +48,7 @@ BATCH, GIVEN_UP = 0, 1
 
 
 class BatchName(NamedTuple):
-    """Which batch it is.
+    """What identifies a batch.
 
     Attributes:
         worker_id: whose it is.
@@ -75,8 +75,8 @@ class Entry(NamedTuple):
     Attributes:
         worker_id: whose it is.
         batch: as it was accepted.
-        end: the journal's length with it, in bytes.
-        begin: the length without it.
+        end: where its record ends in the journal, in bytes.
+        begin: where its record begins.
     """
 
     worker_id: int
@@ -86,20 +86,20 @@ class Entry(NamedTuple):
 
     @property
     def name(self) -> BatchName:
-        """Which batch it is."""
+        """What identifies the batch."""
         batch = self.batch
         steps = len(batch.rewards)
         return BatchName(self.worker_id, batch.session, batch.sequence, batch.episode, steps)
 
 
 class Lost(NamedTuple):
-    """Bytes that hold no batch, but did.
+    """Bytes that once held a batch and no longer do.
 
     Attributes:
-        name: of the batch; None where that cannot be read, or there were several.
-        end: the journal's length with them.
-        begin: the length without them.
-        given_up: whether that is settled: it was dropped, or its loss was accepted.
+        name: of the batch; None if it cannot be read, or there were several.
+        end: where they end in the journal.
+        begin: where they begin.
+        given_up: whether the batch was dropped on purpose, or its loss was accepted.
     """
 
     name: BatchName | None
@@ -118,7 +118,7 @@ def pack_record(salt: bytes, worker_id: int, frames: Sequence[Frame]) -> bytes:
     """
     content: bytes = msgpack.packb([worker_id, *frames])
     _, _, fields, shapes = msgpack.unpackb(frames[0])
-    # Rewards are the third of a batch's arrays.
+    # Rewards are the third array of a batch.
     name = BatchName(
         worker_id, fields["session"], fields["sequence"], fields["episode"], shapes[2][0]
     )
@@ -126,11 +126,11 @@ def pack_record(salt: bytes, worker_id: int, frames: Sequence[Frame]) -> bytes:
 
 
 def pack_given_up(salt: bytes, size: int, name: BatchName | None) -> bytes:
-    """Bytes of just this size that stand for what was lost.
+    """A record of exactly this size that stands for what was lost.
 
     Args:
         salt: of the journal.
-        size: in bytes; where it is no room for a record they are zeros.
+        size: in bytes; if it is too small for a record, all bytes are zeros.
         name: of the batch, as far as it is known.
     """
     for known in (name, None):
@@ -147,5 +147,5 @@ def _packed(salt: bytes, kind: int, name: BatchName | None, content: bytes) -> b
 
 
 def checksum(data: bytes) -> bytes:
-    """What follows each part of a record."""
+    """The CRC-32 that follows each part of a record."""
     return CRC.pack(zlib.crc32(data))

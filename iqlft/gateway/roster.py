@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from iqlft_workers.messages import Evaluate
 
 SPEED_STEPS = 256
-"""A worker's speed is known after so many steps;"""
+"""Accepted steps after which a worker's speed is known."""
 SPEED_SHARE = 0.1
-"""its newest batch counts for so much of it."""
+"""Weight of the newest batch in a worker's speed."""
 RATE_SECONDS = 5.0
-"""Speeds are measured over so long."""
+"""The period over which `steps_per_second` is measured."""
 CREDIT = 1024
 """The most steps that a worker may be ahead of what was accepted from it: its window.
 
 Several full batches, so that a fast worker need not wait for each acknowledgement."""
 CREDIT_SECONDS = 10.0
-"""Credit that has not been used for so long goes to others."""
+"""Credit that has not been used for this long goes to other workers."""
 
 WorkerState = Literal["starting", "stepping", "waiting", "evaluating", "lost"]
 """What a worker does, as far as the learner knows."""
@@ -36,15 +36,15 @@ class WorkerStatus(NamedTuple):
     Attributes:
         worker_id: its id.
         alive: whether it is connected.
-        env_steps: taken from it over the whole run.
+        env_steps: accepted from it over the whole run.
         steps_per_second: over the last five seconds.
         version: of the weights that it acted with last; -1 before its first transition.
-        seconds_since_message: since it was heard; 0 where this learner has never heard it, or it
-            has said goodbye.
+        seconds_since_message: since its last message; 0 if this learner has had none, or the worker
+            has said goodbye or was sent away.
         state: what it does.
         session: uuid of its session.
-        seconds_without_progress: since it has done anything of what it should do.
-        speed: steps per second while it steps, without its waiting; None before enough are known.
+        seconds_without_progress: since it last made progress, or had nothing to do.
+        speed: steps per second of stepping, without waits; None before `SPEED_STEPS` steps.
     """
 
     worker_id: int
@@ -66,40 +66,40 @@ class Session:
     Attributes:
         worker_id: its id.
         uuid: of the session.
-        route: routing id of its connection; empty where it has none with this learner yet.
+        route: routing id of its connection; empty before it has joined this learner.
         began_at: when it was made, in seconds of a monotonic clock.
-        heard_at: when it was heard last; None where it has said goodbye or was sent away, or worked
-            for a learner that is gone, and this one has not heard it.
+        heard_at: when its last message came; None if it has said goodbye or was sent away, or has
+            worked only for the previous learner so far.
         phase: *joining* (welcomed), *ready* (its environment fits) or *lost* (gone or silent).
         sequence: the last batch accepted.
         accepted: environment steps accepted.
-        granted: environment steps that it may have taken in all; less again when it is lost.
-        limit: the most that may be outstanding: what was accepted in `CREDIT_SECONDS`, if
-            credit was left unused, and as much more as is accepted. The next session of its worker
-            inherits it, so that nobody gains by beginning anew.
-        marked: time, `granted` and `accepted` at the last look at what it makes of its credit.
-        promised: the most that it was ever told it may take.
-        strays: of these, steps that a learner that is gone may have promised, and no grant of this
-            one; of all sessions of its worker.
+        granted: environment steps that it may take in all; back to `accepted` when it is lost.
+        limit: the most steps that may be outstanding. Once credit was left unused: what was
+            accepted in `CREDIT_SECONDS`, plus all that is accepted afterwards. The worker's next
+            session inherits it, so that nobody gains by beginning anew.
+        marked: time, `granted` and `accepted` when its use of credit was last checked.
+        promised: the most steps that it was ever told it may take.
+        strays: those of `promised` that the previous learner may have granted, and this one has
+            not; over all sessions of its worker.
         wanted: steps of a batch that waits for credit; 0 if there is none.
         version: of the weights that it acted with last.
         ack_due: whether it waits for an ACK.
         pinged_at: when it was last asked whether it is there.
         challenge: number of the PING that a newcomer with the same id made necessary; None if
             there is none, 0 if it was answered.
-        sent_weights: the weights that were sent on its connection last.
-        weights_due: whether it is to have newer ones when it has read those.
+        sent_weights: the weights that were last sent over its connection.
+        weights_due: whether to send newer ones once it has read those.
         assignment: evaluation episodes that it was assigned.
-        undone: places of those that have no result yet.
-        evaluating_since: when they were assigned, or the last of them came.
+        undone: places of the assigned episodes that have no result yet.
+        evaluating_since: when they were assigned, or the last result came.
         withholds: whether it has kept them for too long, so that others run them too.
         history: (time, steps accepted) of its newest batches.
-        steps: what it has said that it has stepped, in training and evaluation.
-        progressed_at: when it was last seen to get on, or had nothing to do.
-        stepped: steps and the seconds that it took for them, the newest counting most.
-        discarded: index of the last episode that it has said to have left; -1 before the first.
-        recovered: whether it began under a learner that is gone, so that its weights may be newer
-            than any that were published since.
+        steps: calls of its environments that it has reported, in training and evaluation.
+        progressed_at: when it last made progress, or had nothing to do.
+        stepped: steps and the seconds that they took, the newest weighing most.
+        discarded: index of the last training episode that it has discarded; -1 before the first.
+        recovered: whether it began under the previous learner, so that its weights may be newer
+            than any published since.
     """
 
     worker_id: int
@@ -135,7 +135,7 @@ class Session:
 
     @property
     def outstanding(self) -> int:
-        """Steps granted whose transitions have not come yet."""
+        """Granted steps whose transitions have not arrived yet."""
         return max(0, self.granted - self.accepted)
 
     @property
@@ -154,15 +154,15 @@ class Session:
         return steps / seconds if self.accepted >= SPEED_STEPS and seconds > 0 else None
 
     def add_accepted(self, steps: int) -> None:
-        """Counts accepted steps; those that a learner that is gone had granted too."""
+        """Counts accepted steps, including those that the previous learner had granted."""
         self.accepted += steps
         self.granted = max(self.granted, self.accepted)
         self.limit = min(CREDIT, self.limit + steps)
 
     def expire_credit(self, now: float) -> bool:
-        """Takes back what was granted long ago and is not used; returns whether there is any."""
+        """Takes back credit that is unused for `CREDIT_SECONDS`; returns whether there was any."""
         if self.assignment is not None and not self.withholds:
-            self._mark(now)  # It does as it was told.
+            self._mark(now)  # It is busy with its evaluation, as it should be.
         marked_at, granted, _ = self.marked
         if now - marked_at < CREDIT_SECONDS:
             return False
@@ -175,28 +175,28 @@ class Session:
         self.marked = now, self.granted, self.accepted
 
     def _reduce_credit(self) -> None:
-        """Lets no more be outstanding than it has used since the last look, but one step."""
+        """Lets no more be outstanding than was used since the last check, but at least 1 step."""
         self.limit = max(1, self.accepted - self.marked[2])
         self.granted = min(self.granted, self.accepted + self.limit)
 
     def begin_credit(self, now: float, before: Session | None) -> None:
-        """Begins to look at its credit, after another session of the same worker or itself."""
+        """Begins to check its use of credit; inherits the limits of the worker's last session."""
         if before is not None:
             self.limit, self.strays = before.limit, before.strays
         self._mark(now)
 
     def missing(self, steps: int) -> int:
-        """Steps that must still be promised for a batch of so many; at most 0 if it is covered."""
+        """Steps that are not promised yet of a batch of so many; at most 0 if it is covered."""
         return self.accepted + steps - self.promised
 
     def lend(self, steps: int) -> None:
-        """Promises what a learner that is gone may have promised before."""
+        """Grants and promises steps that the previous learner may have granted."""
         self.granted += steps
         self.promised += steps
         self.strays += steps
 
     def end_credit(self) -> None:
-        """What was granted to it counts no more."""
+        """Cancels its unused credit."""
         if self.outstanding:
             self._reduce_credit()
         self.granted = self.accepted
@@ -212,12 +212,12 @@ class Session:
         )
 
     def record_steps(self, steps: int, now: float) -> None:
-        """Records how far the worker says that it is."""
+        """Records how many calls of its environments the worker reports."""
         if steps != self.steps or self.state == "waiting":
             self.steps, self.progressed_at = steps, now
 
     def status(self, env_steps: int, now: float) -> WorkerStatus:
-        """The worker as it is shown, after so many environment steps over the whole run."""
+        """The worker as it is shown, given the steps accepted from it over the whole run."""
         return WorkerStatus(
             self.worker_id,
             alive=self.phase != "lost",
@@ -232,7 +232,7 @@ class Session:
         )
 
     def silence(self, now: float) -> float:
-        """Seconds since it was heard, by a clock that begins when it is heard first."""
+        """Seconds since its last message; 0 if `heard_at` is None."""
         return 0.0 if self.heard_at is None else now - self.heard_at
 
     def _forget_history(self, now: float) -> None:
@@ -251,7 +251,7 @@ class Roster:
 
     Args:
         num_workers: ids from 0 to `num_workers - 1` are served.
-        local_workers: as many of the first ids are given to those only who ask for them.
+        local_workers: this many of the first ids are given only to workers that ask for them.
     """
 
     def __init__(self, num_workers: int, local_workers: int = 0) -> None:
@@ -282,7 +282,7 @@ class Roster:
         return next((s for s in self._sessions.values() if s.uuid == uuid), None)
 
     def recover(self, worker_id: int, uuid: str) -> Session:
-        """The session of this uuid, lost with the learner that it worked for."""
+        """The session of this uuid, a new one in the phase *lost* if it is unknown."""
         session = self.known(uuid)
         if session is None:
             session = Session(worker_id, uuid, b"", began_at=0.0, recovered=True)
@@ -290,15 +290,15 @@ class Roster:
         return session
 
     def forget(self, uuid: str) -> None:
-        """A session that cannot be continued: whoever comes back with it is a newcomer."""
+        """Forgets a session that cannot be continued: its worker comes back as a newcomer."""
         if (session := self.known(uuid)) is not None:
             del self._sessions[session.worker_id]
 
     def assign_id(self, wanted: int | None) -> int | None:
         """The worker id for a newcomer; None if there is none for it.
 
-        Who asks for any gets one that nobody has had, else that of whoever was heard longest ago:
-        a worker that is cut off for a moment comes back for its own.
+        A worker that asks for any id gets one that nobody has had, else the one heard longest ago,
+        because a worker that is cut off for a moment comes back for its own.
         """
         if wanted is not None:
             return wanted if 0 <= wanted < self._num_workers else None
@@ -307,15 +307,15 @@ class Roster:
         return min(free, key=self._heard_at, default=None)
 
     def _heard_at(self, worker_id: int) -> float:
-        """When the holder of an id was heard last: never, if it will not come back for it."""
+        """When the last holder of an id was heard; -inf if it will not come back for the id."""
         session = self._sessions.get(worker_id)
         if session is None or session.heard_at is None:
-            # One of a learner that is gone, which has not joined this one yet, is on its way.
+            # A session of the previous learner that has not joined this one yet is on its way.
             return math.inf if session and not session.route else -math.inf
         return session.heard_at
 
     def has_joined(self, worker_id: int) -> bool:
-        """Whether an id has had a session of this learner, not of one that is gone."""
+        """Whether an id has a session that has joined this learner, not just the previous one."""
         session = self._sessions.get(worker_id)
         return session is not None and session.route != b""
 
@@ -334,13 +334,13 @@ class Roster:
 
     @property
     def outstanding(self) -> int:
-        """Steps granted to workers that are ready, whose transitions have not come yet."""
+        """Steps granted to ready workers whose transitions have not arrived yet."""
         return sum(session.outstanding for session in self.ready)
 
     def grant_credit(self, total: int, limit: int) -> None:
         """Spreads credit over the workers that are ready, the most to those that have the least.
 
-        Who has more than half of the limit gets nothing yet, which spares most of the messages.
+        A worker with more than half of the limit gets nothing yet, which saves most messages.
 
         Args:
             total: steps that may be outstanding at all workers together.
@@ -361,7 +361,7 @@ class Roster:
                 room -= share
 
     def reap(self, session: Session) -> None:
-        """Takes a session off whose connection is gone; what was granted to it counts no more."""
+        """Marks a session as lost, frees its connection and cancels its unused credit."""
         session.phase, session.ack_due, session.wanted = "lost", False, 0
         session.end_credit()
         self._routes.pop(session.route, None)

@@ -1,4 +1,4 @@
-"""What a gateway offers to every worker that joins, and asks of what the workers send."""
+"""What a gateway offers to every worker that joins, and requires of what workers send."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Service(NamedTuple):
-    """What a gateway offers to every worker that joins, and asks of what the workers send.
+    """What a gateway offers to every worker that joins, and requires of what workers send.
 
     Attributes:
         environment: what the workers build.
@@ -23,14 +23,13 @@ class Service(NamedTuple):
         run_id: of the run.
         seed: of the run.
         num_workers: the most that are served; their ids are 0 to `num_workers - 1`.
-        local_workers: how many of these are the learner's own; the first ids are reserved for them,
-            and nobody else has them.
+        local_workers: how many of these are the learner's own; the first ids are reserved for them.
         lockstep: one step of one worker at a time, chosen by exactly the newest weights.
-        last_version: the number of updates that the run will come to, and no weights are beyond.
-        bounds: between which the values of transitions lie; None: any finite ones.
-        evaluation_seconds: an evaluation episode that has not come for so long is given to another
-            worker too, until it is known how long they take.
-        patience_seconds: a worker that is silent for so long is lost, though its connection stands.
+        last_version: the number of updates that the run will reach; no weights have a higher one.
+        bounds: limits on the values of transitions; None: any finite values.
+        evaluation_seconds: how long an evaluation episode may take before it is assigned to another
+            worker too, while the usual time is unknown.
+        patience_seconds: silence after which a worker is lost, even over an open connection.
         eval_environment: where evaluations run, see the setting.
     """
 

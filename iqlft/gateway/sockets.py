@@ -30,21 +30,21 @@ REPORT_SECONDS = 60.0
 _MAX_MESSAGES = 256
 """The most messages received before anything is sent."""
 _LINGER_MILLISECONDS = 500
-"""What was sent last has so long to leave."""
+"""How long the last messages may take to leave when a socket is closed."""
 _PROBE_BYTES = 1024
-"""A probe is empty, but the parts of a handshake are not."""
+"""The most bytes of a message to the weights socket: probes are empty, handshakes are not."""
 _PROBE = [b""]
-"""What says that a connection wants weights."""
+"""The frames by which a connection asks for weights."""
 _MAX_FOLLOWERS = 1024
 """The most connections that weights are published to."""
 _QUEUED_MESSAGES = 64
-"""The most messages that wait for a peer that does not read, or of one that is not read;"""
+"""The most messages queued for a peer that does not read, or from one that is not read."""
 _QUEUED_WEIGHTS = 2
-"""the most weights do."""
+"""The most weights queued for a peer that does not read."""
 _OWN_HANDLES = 64
-"""Sockets, files and pipes of a learner without workers, at most;"""
+"""The most sockets, files and pipes of a learner without workers."""
 _WORKER_HANDLES = 6
-"""and of each worker: two connections, another two where it comes back, its log while it starts."""
+"""The most per worker: two connections, two more when it returns, its log while it starts."""
 _WILDCARDS = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 """Hosts that stand for all addresses, and where they are reached from this machine."""
 
@@ -65,8 +65,8 @@ class Arrival(NamedTuple):
     Attributes:
         route: routing id of its connection.
         frames: not checked yet.
-        worker_id: the worker whose key the connection was made with; None where it is the key of
-            no single one, or keys are not used.
+        worker_id: the worker whose key the connection uses; None if the key stands for no single
+            worker, or keys are not used.
     """
 
     route: bytes
@@ -75,30 +75,30 @@ class Arrival(NamedTuple):
 
 
 class LearnerSockets:
-    """Two ROUTERs, for the workers and for the weights, and a pair that wakes their thread.
+    """Two ROUTERs, for messages and for weights, and a PAIR that wakes their thread.
 
-    Weights are not published by a PUB, for that keeps each subscription that a peer thinks of. Here
-    a connection only says that it wants them, and a bounded number of connections is remembered.
+    Weights are not published by a PUB, which would store any subscription that a peer makes up. A
+    connection only asks for weights, and a bounded number of connections is remembered.
 
-    They belong to one thread; `wake` alone may be called by others, which take turns with
-    `receive` under a lock of theirs.
+    The sockets belong to one thread; others may call `wake` alone, under a lock that is also held
+    around `receive`.
 
     Args:
         host: address to listen on.
-        port: to listen on, weights on the next one; 0 takes any two free ones.
+        port: to listen on, with weights on the next one; 0 takes any two free ports.
         keys: who may connect; None for anybody.
-        workers: how many.
-        last_port: taken where any port would do, if it is free.
+        workers: how many are served.
+        last_port: reused if it is free and `port` is 0.
 
     Attributes:
         endpoint: what a worker connects to.
-        port: of it.
+        port: the port of `endpoint`.
         weights_port: where weights are published.
         rejected: connections rejected so far: a key that is unknown, wrong, missing or not wanted.
 
     Raises:
         PortInUseError: another program listens there.
-        GatewayError: the host is not an address of this machine, or files may not be opened enough.
+        GatewayError: the host is not an address of this machine, or too few files may be open.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class LearnerSockets:
         self._monitors: list[zmq.Socket[bytes]] = []
         host = host.strip("[]")
         try:
-            # Nobody may connect before there is somebody to ask who they are.
+            # The authenticator must listen before anybody can connect.
             self._authenticator = self._listen(zmq.REP, curve_auth.ENDPOINT) if keys else None
             self._wake_receiver = self._listen(zmq.PAIR, "inproc://wake")
             self._wake_sender = self._context.socket(zmq.PAIR)
@@ -136,14 +136,14 @@ class LearnerSockets:
         self.endpoint = f"tcp://{_in_url(_WILDCARDS.get(host, host))}:{self.port}"
 
     def _listen(self, kind: int, endpoint: str) -> zmq.Socket[bytes]:
-        """A socket for what comes from within this process."""
+        """A socket for messages from within this process."""
         socket = self._context.socket(kind)
         socket.bind(endpoint)
         self._poller.register(socket, zmq.POLLIN)
         return socket
 
     def _bind(self, what: str, host: str, ports: Sequence[int]) -> tuple[zmq.Socket[bytes], int]:
-        """A ROUTER bound to the first port that is free; limits and keys are set before."""
+        """A ROUTER with limits and keys, bound to the first free port, and that port."""
         socket, weights = self._context.socket(zmq.ROUTER), what == "weights"
         socket.set(zmq.MAXMSGSIZE, _PROBE_BYTES if weights else MAX_BYTES)
         socket.set(zmq.SNDHWM, _QUEUED_WEIGHTS if weights else _QUEUED_MESSAGES)
@@ -158,7 +158,7 @@ class LearnerSockets:
             socket.set(zmq.CURVE_SERVER, 1)
             socket.set(zmq.CURVE_SECRETKEY, self._keys.secret)
             socket.set(zmq.ZAP_DOMAIN, curve_auth.DOMAIN)
-            # Without it anybody would be let in where nobody answers.
+            # Otherwise anybody would be admitted while no authenticator answers.
             socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
         self._monitor_handshakes(socket, f"inproc://handshakes-{what}")
         for port in ports:
@@ -173,10 +173,10 @@ class LearnerSockets:
         return socket, int(endpoint.rpartition(b":")[2])
 
     def _monitor_handshakes(self, socket: zmq.Socket[bytes], endpoint: str) -> None:
-        """Lets ZeroMQ tell of handshakes that fail before a key is seen."""
+        """Has ZeroMQ report handshakes that fail before a key is seen."""
         socket.monitor(endpoint, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
         monitor = self._context.socket(zmq.PAIR)
-        # ZeroMQ's own thread would wait for room, and serve no worker meanwhile.
+        # Unlimited: at a full queue ZeroMQ's own thread would block, and serve no worker.
         monitor.set(zmq.RCVHWM, 0)
         monitor.connect(endpoint)
         self._poller.register(monitor, zmq.POLLIN)
@@ -195,8 +195,8 @@ class LearnerSockets:
         }
 
     def receive(self) -> Iterator[Arrival]:
-        """What the last `wait` saw come, up to a number of messages; authenticates, too."""
-        # Only where there is something, for to find nothing costs an exception.
+        """The messages that `wait` has found, up to `_MAX_MESSAGES`; also authenticates peers."""
+        # Only readable sockets are read, because an empty one costs an exception.
         if self._wake_receiver in self._readable:
             self._woken = False
             self._wake_receiver.recv(zmq.NOBLOCK)
@@ -214,7 +214,7 @@ class LearnerSockets:
         if self._keys is None:
             route, *frames = self._router.recv_multipart(zmq.NOBLOCK)
             return Arrival(route, frames, None)
-        # Only frames that are not copied tell whose they are, and the first one is small.
+        # Only frames that are not copied carry the user id of their connection.
         first = self._router.recv(zmq.NOBLOCK, copy=False)
         rest, part = [], first
         while part.more:
@@ -224,7 +224,7 @@ class LearnerSockets:
         return Arrival(first.bytes, rest, None if user_id == curve_auth.ANY_ID else int(user_id))
 
     def _receive_probes(self) -> None:
-        """Follows the connections that want weights, and drops whatever else they say."""
+        """Remembers the connections that ask for weights, and drops anything else they send."""
         with contextlib.suppress(zmq.Again):
             for _ in range(_MAX_MESSAGES):
                 route, *frames = self._publisher.recv_multipart(zmq.NOBLOCK)
@@ -234,7 +234,7 @@ class LearnerSockets:
                         self._followers.popitem(last=False)
 
     def _authenticate_connections(self) -> None:
-        """Answers who may connect."""
+        """Answers ZeroMQ's pending requests about who may connect."""
         if self._authenticator and self._keys:
             with contextlib.suppress(zmq.Again):
                 while True:
@@ -271,19 +271,19 @@ class LearnerSockets:
         return True
 
     def publish(self, packed: bytes) -> None:
-        """Sends weights to every connection that wants them and takes them in."""
+        """Sends weights to every connection that asked for them and has room for them."""
         shared = zmq.Frame(packed)  # Copied once, whatever the number of connections.
         for route in list(self._followers):
             try:
                 self._publisher.send(route, zmq.SNDMORE | zmq.NOBLOCK)
                 self._publisher.send(shared, zmq.NOBLOCK, copy=False)
             except zmq.Again:
-                pass  # It has older ones to read; what it misses, it asks for.
+                pass  # It has older ones to read, and asks for what it misses.
             except zmq.ZMQError:
                 del self._followers[route]
 
     def close(self) -> None:
-        """Closes all but what a `wake` under way sends with; what was sent may leave."""
+        """Closes all sockets but the one that `wake` uses; messages already sent may leave."""
         for socket in (self._router, self._publisher):
             socket.close(_LINGER_MILLISECONDS)
         for inner in (self._wake_receiver, self._authenticator, *self._monitors):
@@ -291,18 +291,18 @@ class LearnerSockets:
                 inner.close(0)
 
     def terminate(self) -> None:
-        """Ends everything, after `close` and the last `wake`."""
+        """Ends everything; call it after `close` and the last `wake`."""
         self._wake_sender.close(0)
         self._context.term()
 
 
 def require_handles(workers: int) -> None:
-    """Sees to it that sockets and files can be opened for so many workers, as far as is allowed.
+    """Raises the limit on open sockets and files to what so many workers need.
 
-    ZeroMQ ends the process where it finds no handle.
+    ZeroMQ aborts the process when it gets no handle.
 
     Raises:
-        GatewayError: the limit is too low, and not ours to raise.
+        GatewayError: more are needed than the hard limit allows.
     """
     needed = len(list(Path("/dev/fd").iterdir())) + _OWN_HANDLES + _WORKER_HANDLES * workers
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -330,12 +330,12 @@ def reachable(endpoint: str, host: str) -> str:
 
 
 def require_safe_host(host: str, keys: LearnerKeys | None, *, insecure: bool) -> None:
-    """Sees to it that nobody is served without keys by accident.
+    """Refuses to serve other machines without keys, unless the user has asked for that.
 
     Args:
         host: address to listen on.
-        keys: who may connect; None where the user names nobody.
-        insecure: whether anybody may connect then; else workers of this machine alone may.
+        keys: who may connect; None if the user gave no keys.
+        insecure: whether anybody may connect without keys; else only workers of this machine may.
 
     Raises:
         GatewayError: workers of other machines would have no keys.

@@ -1,7 +1,7 @@
 """The learner's side of IQLP/2 as a state machine: frames in, frames out, no sockets, no clock.
 
 A worker's session goes from *joining* (welcomed) to *ready* (its environment fits) to *lost* (gone
-or silent). A lost session may come back with a HELLO of the same uuid; another uuid replaces it.
+or silent). A HELLO with the same uuid revives a lost session; another uuid replaces it.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
     from iqlft_workers.wire import Frame
 
 PING_SECONDS = 1.0
-"""A worker that is silent for so long is asked whether it is there."""
+"""Silence after which a worker is sent a PING."""
 TIMER_SECONDS = 0.1
-"""Silence and unused credit are looked at this often, for it takes a look at every worker."""
+"""Interval between checks for silence and unused credit, which visit every worker."""
 GRANT_SECONDS = 0.02
-"""Credit is given this often, so that a learner's single steps do not become single messages."""
+"""Interval between grants of credit, so that not every single step becomes a message."""
 
 MAX_ROUTES = 1024
-"""The most connections of which it is remembered that weights are on their way."""
+"""The most connections that are remembered as having unread weights on their way."""
 
 LATER = messages.Reject(messages.LATER, "The learner is leaving; wait until it is resumed.")
-"""What a worker hears that comes while the learner of an unfinished run leaves."""
+"""The answer to a HELLO that arrives while the learner of an unfinished run is leaving."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,12 +68,12 @@ class GatewayState:
         evaluations: episodes to be evaluated.
         roster: who works.
         rate_limiter: who is blocked for too many bad messages.
-        rejected: workers that were rejected.
+        rejected: how many workers were rejected.
         ingestion: validates batches, writes them ahead and counts them.
-        failed: how often a worker has said that it cannot work, and leaves.
-        failure: what the last one of them has said.
-        departures: of these, and of workers that were sent away though they had joined.
-        departure: what the last one of them has said, or was told.
+        failed: how often a worker has reported that it cannot work and leaves.
+        failure: a sentence about the last of them.
+        departures: `failed`, plus the workers that were rejected after they had joined.
+        departure: a sentence about the last of them.
     """
 
     def __init__(self, service: Service, weights_port: int, *, keyed: bool) -> None:
@@ -104,10 +104,10 @@ class GatewayState:
         self.ingestion = Ingestion(service, self.ledger, limits)
 
     def recover(self, journal: Journal, env_steps: int | None = None) -> None:
-        """Recovers what was accepted before, and writes there from now on."""
+        """Recovers what was accepted before from a journal, and appends to it from now on."""
         self.ingestion.recover(journal, self.roster, env_steps)
         for session in self.roster:
-            session.promised = session.accepted + CREDIT  # By the learner that is gone.
+            session.promised = session.accepted + CREDIT  # By the previous learner.
             self._resumed = True
 
     # Calls of the learner.
@@ -116,7 +116,7 @@ class GatewayState:
         """Makes `weights` the newest.
 
         Returns:
-            Whether the gateway must be woken; in lockstep they are sent with the next credit.
+            Whether the gateway must be woken; not in lockstep, where the next credit brings them.
 
         Raises:
             ValueError: the weights' dimensions are not those of the layout.
@@ -131,10 +131,10 @@ class GatewayState:
         return not self._service.lockstep
 
     def allow(self, env_steps: int) -> bool:
-        """Lets the workers come to this total of environment steps.
+        """Lets the workers advance to this total of environment steps.
 
         Returns:
-            Whether the gateway must be woken; not if it is about to give credit anyway.
+            Whether the gateway must be woken; not if it is about to grant credit anyway.
         """
         self._allowed = max(self._allowed, env_steps)
         was_due, self._grant_due = self._grant_due, True
@@ -154,7 +154,7 @@ class GatewayState:
         return self.evaluations.enqueue(weights, seeds)
 
     def drain(self, *, over: bool) -> None:
-        """Sends all workers home when what they have stepped is accepted.
+        """Tells all workers to step no more, and to leave once all their steps are accepted.
 
         Args:
             over: whether the run is over.
@@ -164,7 +164,7 @@ class GatewayState:
             self._send(session, messages.Drain(over))
 
     def stop(self) -> None:
-        """Sends all workers home at once, unless they are to wait for the learner's return."""
+        """Tells all workers to leave at once if the run is over; else they wait for a learner."""
         for session in self.roster.alive if self._over else ():
             self._send(session, messages.Stop())
 
@@ -186,7 +186,7 @@ class GatewayState:
     def receive(
         self, route: bytes, frames: Sequence[Frame], now: float, authenticated: int | None = None
     ) -> None:
-        """Handles what came over a connection.
+        """Handles a message that came over a connection.
 
         Args:
             route: routing id of the connection.
@@ -208,7 +208,7 @@ class GatewayState:
             self._reject(route, rejection)
 
     def _handle_wire_error(self, route: bytes, error: WireError, *, blocked: bool) -> None:
-        """Answers a bad message where its sender should know of it."""
+        """Answers a bad message if its sender should learn of it."""
         if blocked:
             sentence = (
                 f"{MAX_BAD_MESSAGES} bad messages in a minute are too many; the last: {error}"
@@ -225,7 +225,7 @@ class GatewayState:
             sentence = f"The learner cannot use this evaluation: {error}"
             self._reject(route, Rejection("EVALUATION", sentence))
         else:
-            # Whoever sends these in masses shall not fill the log; they are counted.
+            # A flood of these must not fill the log; the rate limiter counts them.
             _log.debug("A message was dropped: %s", error)
 
     def _dispatch(
@@ -249,12 +249,12 @@ class GatewayState:
         self, route: bytes, hello: messages.Hello, now: float, authenticated: int | None
     ) -> None:
         if self._over is not None:
-            # It has drained and would begin anew, or comes late: this learner has no work any more.
+            # The worker has drained and would begin anew, or is late: there is no more work here.
             self._enqueue(route, messages.Stop() if self._over else LATER)
             return
         session = self.roster.known(hello.session)
         hello = self._admission.authenticate(hello, session, authenticated)
-        # What was on its way over an old connection may never arrive, and a worker that begins a
+        # Messages on their way over an old connection may never arrive, and a worker that begins a
         # new session over the same connection has left its old one.
         for old in (session, self.roster.at(route)):
             if old is not None:
@@ -262,7 +262,7 @@ class GatewayState:
         if session is None:
             session = self._admission.admit(route, hello, now)
             if session and self._resumed and not self.roster.has_joined(session.worker_id):
-                # It may have joined just before the last learner was gone, and be in no record.
+                # It may have joined just before the previous learner died, and be in no record.
                 session.recovered, session.promised = True, CREDIT
         if session is not None:
             self.roster.register(session, route, now)
@@ -278,7 +278,7 @@ class GatewayState:
             case messages.Batch():
                 self._handle_batch(session, message, frames, now)
             case messages.GetWeights() if session.sent_weights is not self._weights:
-                # A connection loses nothing: who asks again for the same would only fill its queue.
+                # A connection loses nothing: sending the same again would only fill its queue.
                 self._send_weights(session)
             case messages.Discarded(evaluation=0):
                 if session.phase == "ready":
@@ -296,21 +296,21 @@ class GatewayState:
                 self._strange.warning(now, "%s", self.failure)
             case messages.Bye():
                 self._send(session, messages.ByeOk())
-                # Whoever says so is not silent from now on.
+                # A worker that has said goodbye does not count as silent.
                 session.heard_at = None
                 self._reap(session)
             case _:
-                pass  # What only learners say.
+                pass  # Messages that only learners send.
 
     def _handle_pong(self, session: Session, number: int) -> None:
-        """A connection keeps the order: who answers has read what was sent before."""
+        """Handles a PONG: connections keep order, so all that was sent before its PING is read."""
         if number == session.challenge:
             session.challenge = 0
         if number > 0 and number == self._unread.get(session.route):
             self._handle_read(session)
 
     def _handle_read(self, session: Session) -> None:
-        """A worker has read the weights that were sent to it; newer ones may follow."""
+        """Notes that a worker has read its last weights; sends newer ones if they are due."""
         self._unread.pop(session.route, None)
         if session.weights_due and session.phase == "ready":
             self._send_weights(session)
@@ -330,9 +330,9 @@ class GatewayState:
         elif batch.sequence <= session.sequence:
             session.ack_due = True
         elif self.ingestion.blocked:
-            pass  # It stays unacknowledged, and is asked for again.
+            pass  # It stays unacknowledged, and is requested again.
         elif batch.sequence > session.sequence + 1:
-            # Of one that waits for room with a batch before this one both are asked for later.
+            # If an earlier batch of this session waits for credit, both are requested later.
             if not session.wanted:
                 self._send(session, messages.Rehello())
         else:
@@ -348,17 +348,17 @@ class GatewayState:
             session.ack_due = True
             if self._service.lockstep:
                 self._handle_read(session)
-            # A worker that has sent gets its credit with the ACK.
+            # Without delay, so that new credit travels with the ACK.
             self._grant_due, self._grant_at = True, now
 
     def _covers(self, session: Session, steps: int) -> bool:
-        """Whether the credit of a worker, or what is left of the run's, is enough for a batch.
+        """Whether a worker's credit, with what is left of the run's, covers a batch.
 
-        A learner that is gone may have given a worker credit which this one does not know of. Its
-        steps are taken as soon as the run has room for them, before others are given more.
+        The previous learner may have granted credit that this one does not know of. Such steps are
+        accepted as soon as the run has room for them, before anybody is granted more.
 
         Raises:
-            BatchError: nobody can have given so much.
+            BatchError: no learner can have granted so much.
         """
         missing = session.missing(steps)
         if session.strays + max(0, missing) > CREDIT:
@@ -369,18 +369,18 @@ class GatewayState:
 
     @property
     def _room(self) -> int:
-        """Steps for which nobody has credit yet."""
+        """Allowed steps for which no worker has credit yet."""
         return self._allowed - self.ledger.env_steps - self.roster.outstanding
 
     # Timers.
 
     def unreachable(self, route: bytes) -> None:
-        """A connection is closed or does not take anything any more."""
+        """Handles a connection that is closed or takes no more messages."""
         if (session := self.roster.at(route)) is not None:
             self._reap(session)
 
     def tick(self, now: float) -> None:
-        """Pings, losses, evaluations, credit and acknowledgements; to be called after `receive`."""
+        """Does what is due: PINGs, losses, evaluations, credit, ACKs; call it after `receive`."""
         if timers_due := now >= self._timers_at:
             self._timers_at = now + TIMER_SECONDS
             self._strange.tick(now)
@@ -400,9 +400,9 @@ class GatewayState:
                 self._acknowledge(session)
 
     def _check_alive(self, session: Session, now: float) -> None:
-        """Asks who is silent, gives up who is lost, and takes back what is not used."""
+        """Pings a silent worker, gives up a lost one, and takes back unused credit."""
         silence = session.silence(now)
-        # Most are lost before, with their connection, which ZeroMQ looks after.
+        # Most are lost earlier, with their connection, which ZeroMQ monitors.
         if silence > self._service.patience_seconds:
             self._reap(session)
         elif silence > PING_SECONDS and now - session.pinged_at > PING_SECONDS:
@@ -412,12 +412,12 @@ class GatewayState:
             self._grant_due = True
 
     def wait_seconds(self, now: float) -> float:
-        """How long nothing is due, at most one second."""
+        """Seconds until something is due, at most one."""
         due = min(self._grant_at if self._grant_due else math.inf, self.ingestion.retry_at)
         return min(1.0, max(0.0, due - now))
 
     def _grant_credit(self) -> None:
-        """Gives the workers credit for what is allowed and not yet taken or given."""
+        """Grants the workers credit for allowed steps that are not accepted or granted yet."""
         for session in self.roster.ready:
             if session.wanted and self._covers(session, session.wanted):
                 session.wanted = 0
@@ -427,7 +427,7 @@ class GatewayState:
 
     def _acknowledge(self, session: Session) -> None:
         if self._service.lockstep and session.sent_weights is not self._weights:
-            # The connection keeps the order, so the next step is chosen by these weights.
+            # Connections keep order, so these weights choose the next step.
             self._send_weights(session)
             if session.weights_due:
                 return
@@ -450,23 +450,23 @@ class GatewayState:
             self.departures += 1
             self.departure = f"Worker {session.worker_id} was sent away: {rejection}"
             if session.worker_id >= self._service.local_workers:
-                # It leaves, so it is not silent from now on; of local ones the pool knows more.
+                # It leaves, so it does not count as silent; local workers are left to their pool.
                 session.heard_at = None
             self._reap(session)
 
     def _ping(self, session: Session) -> int:
-        number = 1 + secrets.randbits(62)  # Which nobody can answer who has not read it.
+        number = 1 + secrets.randbits(62)  # Not to be guessed: an answer proves that it was read.
         self._send(session, messages.Ping(number))
         return number
 
     def _send_weights(self, session: Session) -> None:
-        """Sends the newest weights, or later if older ones were not read yet.
+        """Sends the newest weights, but only after older ones have been read.
 
-        They are large, and a peer that reads nothing shall not make the learner keep many.
+        Weights are large, and a peer that reads nothing must not make the learner queue many.
         """
         session.weights_due = session.route in self._unread
         if session.weights_due:
-            # In lockstep the next batch tells that they were read, but it may not come any more.
+            # In lockstep the next batch proves that they were read, but it may never come.
             self._unread[session.route] = self._unread[session.route] or self._ping(session)
             return
         session.sent_weights = self._weights

@@ -1,6 +1,6 @@
-"""A walk through a journal, which goes on behind what is damaged; `records.py` has the format.
+"""A walk through a journal that goes on after damage; `records.py` defines the format.
 
-Whatever was done to the bytes, a record that they do not belong to is found, and found as it was.
+Whatever happened to some bytes, every record that they are not part of is found intact.
 """
 
 from __future__ import annotations
@@ -35,35 +35,35 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LONGEST = MAX_BYTES + 2**16
-"""No content is longer."""
+"""The most bytes of a content."""
 _OLD_BATCH = re.compile(
     rb"\x99(?:[\x00-\x7f]|\xcc.|\xcd..|\xce....)(?:\xc4.|\xc5..)\x94.\xa5BATCH", re.DOTALL
 )
 """How the content of a record of format 1 begins."""
 _MARKED = re.compile(re.escape(MAGIC))
 _WINDOW = 2**20
-"""Bytes that are read at a time,"""
+"""Bytes that are read at a time."""
 _OVERLAP = 64
-"""and twice, so that nothing that is looked for is cut."""
+"""Bytes by which windows overlap, so that no match is cut."""
 _NAME_KINDS = [int, str, int, int, int]
 """Types of the parts of a name."""
 _PAGE = 4096
-"""Bytes that are lost together."""
+"""Bytes of a page; a power failure empties whole pages."""
 _MOST_PARTS = 16
-"""No name and no content has more."""
+"""The most parts of a name or a content."""
 _OLDEST_PROTOCOL = 1
-"""BATCH has not changed since, so that journals of these learners can be read."""
+"""The oldest protocol whose journals can be read: BATCH has not changed since."""
 
 
 class Record(NamedTuple):
-    """A place in a journal, as it is found.
+    """A stretch of a journal, as it is found.
 
     Attributes:
-        kind: a whole batch; one that was given up; what must have been one; or what was not written
-            to its end, behind which there is nothing.
-        begin: in bytes.
-        end: in bytes.
-        content: of a whole batch.
+        kind: a whole batch; one that was given up; damaged bytes that must have been one; or a torn
+            record, which was not written to its end and is the last.
+        begin: where it begins, in bytes.
+        end: where it ends, in bytes.
+        content: of a whole batch, or of a damaged one of format 1.
         name: of any other, as far as it is known.
     """
 
@@ -75,12 +75,12 @@ class Record(NamedTuple):
 
 
 def read_records(path: Path) -> Iterator[Entry | Lost]:
-    """What is in a journal, in its order; what was not written to its end is left out.
+    """The records of a journal, in order, without a torn one.
 
     Args:
-        path: the file, which nobody need have opened; it is only read.
+        path: the file, which need not be open; it is only read.
     """
-    # A damaged name of format 1 is believed where it is the next one of its session.
+    # The name in a damaged record of format 1 is believed if it is the next one of its session.
     last: dict[tuple[int, str], int] = {}
     for record in Walk(path):
         if record.kind == "torn":
@@ -100,7 +100,7 @@ def read_records(path: Path) -> Iterator[Entry | Lost]:
 
 
 def _claimed(content: bytes) -> BatchName | None:
-    """What a damaged content of format 1 says of itself; its episode may be another."""
+    """The name in a damaged content of format 1; its episode may be wrong."""
     try:
         worker_id, *frames = msgpack.unpackb(content)
         batch = decode(frames, oldest_protocol=_OLDEST_PROTOCOL)
@@ -118,7 +118,7 @@ class Walk:
         path: the file; it is only read.
 
     Attributes:
-        salt: of the markers; None before one was seen.
+        salt: of the markers; None before one is found.
     """
 
     def __init__(self, path: Path) -> None:
@@ -127,7 +127,7 @@ class Walk:
         self._old_seen = False
 
     def __iter__(self) -> Iterator[Record]:
-        """All records; after a torn one there is no more."""
+        """All records; a torn one is the last."""
         with self._path.open("rb", buffering=0) as file:
             self._file, self._size = file, os.fstat(file.fileno()).st_size
             self._buffer, self._buffer_at = b"", 0
@@ -135,17 +135,17 @@ class Walk:
             while begin < self._size:
                 record = self._sound(begin) or self._without_prefix(begin) or self._unsound(begin)
                 if record.kind == "whole":
-                    # Where a run of version 0.1 was resumed, all that follow are of today.
+                    # Once a run of version 0.1 is resumed, all further records are current ones.
                     self._old_seen = self._prefix(begin) is None and self._old(begin) is not None
                 yield record
                 if record.kind == "torn":
                     return
                 begin = record.end
 
-    # -- records that are as they were written -----------------------------------------------
+    # -- intact records ----------------------------------------------------------------------
 
     def _sound(self, begin: int) -> Record | None:
-        """The record whose prefix is whole, in today's format or the old one."""
+        """The record with an intact prefix here, in the current format or the old one."""
         return self._marked(begin) or self._old(begin)
 
     def _marked(self, begin: int) -> Record | None:
@@ -155,7 +155,7 @@ class Walk:
         content_at = begin + NAME_AT + name_size + CRC.size
         end = content_at + size + CRC.size
         if end > self._size:
-            # Where bytes are missing in the middle there are records behind it all the same.
+            # If bytes are missing in the middle, records follow all the same.
             found = self._next_marked(begin + 1)
             kinds: Literal["torn", "damaged"] = "torn" if found == self._size else "damaged"
             return Record(kinds, begin, found, name=self._name(begin, name_size))
@@ -170,7 +170,7 @@ class Walk:
         return Record("damaged", begin, self._corrected(begin, end), name=name)
 
     def _prefix(self, begin: int) -> tuple[int, int, int] | None:
-        """Kind and sizes of a record of today's format; None where there is no such prefix."""
+        """Kind and sizes from a prefix of the current format; None if there is none here."""
         prefix = self._bytes(begin, PREFIX.size)
         if prefix is None or self._bytes(begin + PREFIX.size, CRC.size) != checksum(prefix):
             return None
@@ -181,7 +181,7 @@ class Walk:
         return cast("tuple[int, int, int]", tuple(sizes))
 
     def _corrected(self, begin: int, end: int) -> int:
-        """The end of a damaged record, which may have bytes too few or too many."""
+        """The end of a damaged record, which may have lost or gained bytes."""
         if end == self._size or self._prefix(end) or self._old(end) or self._without_prefix(end):
             return end
         found = self._next_marked(begin + 1)
@@ -190,7 +190,7 @@ class Walk:
     def _old(self, begin: int) -> Record | None:
         length, checksum = self._old_prefix(begin)
         content = self._bytes(begin + OLD_PREFIX.size, length)
-        # Pages that a power failure has emptied would pass for records without content.
+        # Pages emptied by a power failure would pass for records without content.
         if not content or zlib.crc32(content) != checksum:
             return None
         return Record("whole", begin, begin + OLD_PREFIX.size + length, content)
@@ -200,10 +200,10 @@ class Walk:
         length, checksum = (0, 0) if prefix is None else OLD_PREFIX.unpack(prefix)
         return (length if length <= _LONGEST else 0), checksum
 
-    # -- records that are not ---------------------------------------------------------------
+    # -- damaged records --------------------------------------------------------------------
 
     def _without_prefix(self, begin: int) -> Record | None:
-        """The record whose content is whole, by the sizes that it has of itself."""
+        """The record with an intact content but no prefix, by the sizes of its own parts."""
         name_size = self._packed_size(begin + NAME_AT)
         if name_size:
             content_at = begin + NAME_AT + name_size + CRC.size
@@ -220,7 +220,7 @@ class Walk:
         return Record("whole", begin, begin + OLD_PREFIX.size + size, content)
 
     def _unsound(self, begin: int) -> Record:
-        """What cannot be read, up to where it ends or reading can go on."""
+        """An unreadable stretch, up to its end or to where reading can go on."""
         length, _ = self._old_prefix(begin)
         end = begin + OLD_PREFIX.size + length
         if length and (end == self._size or (end < self._size and self._sound(end))):
@@ -236,37 +236,37 @@ class Walk:
         return Record("damaged", begin, end, name=name)
 
     def _looks_torn(self, begin: int, old_length: int) -> bool:
-        """Whether the rest of the file was never written to its end."""
+        """Whether the rest of the file is a record that was not written to its end."""
         rest = self._size - begin
-        # Longer rests of today's format tell how long they would be.
+        # A longer rest of the current format has its prefix, and is handled by `_marked`.
         old = old_length and (self._old_seen or begin == 0)
         cut = rest < NAME_AT or (old and rest < OLD_PREFIX.size + old_length)
         return bool(cut) or self._emptied(begin)
 
     def _emptied(self, begin: int) -> bool:
-        """Whether a power failure has left the file's last pages empty, from a record on."""
+        """Whether a power failure has emptied the file's last pages, from within this record."""
         if (size := self._size - begin) > _LONGEST:
             return False
         rest = self._bytes(begin, size) or b""
         written = len(rest.rstrip(b"\0"))
         emptied_at = begin if not written else -(-(begin + written) // _PAGE) * _PAGE
-        # Not so few that a checksum and the end of what it is of may be zeros.
+        # More zeros than a checksum and the end of its data may have by chance.
         return self._size - emptied_at >= 2 * CRC.size
 
     def _next(self, begin: int) -> int:
-        """Where the next record begins that can be read; the end of the file if there is none."""
+        """Where the next readable record begins; the end of the file if there is none."""
         if self.salt is None:
             self.salt = self._most_common_salt(begin)
         marked = self._next_marked(begin)
-        # Nothing in a record of today is looked at as if it were an old one; of the first one of a
-        # journal nobody knows which it was.
+        # Nothing inside a current record is taken for an old one; only the format of a journal's
+        # first record is unknown.
         if self.salt is not None and not self._old_seen and begin > 1:
             return marked
         old = self._old if self._old_seen or self.salt is None else self._old_chain
         return min(marked, self._first(_OLD_BATCH, begin, OLD_PREFIX.size, old))
 
     def _old_chain(self, begin: int) -> bool:
-        """Whether old records lead from here to one of today, as nothing within one could."""
+        """Whether old records lead from here to a current one, as no bytes inside one could."""
         end = begin
         while record := self._old(end):
             end = record.end
@@ -276,7 +276,7 @@ class Walk:
         return self._first(_MARKED, begin, 0, self._prefix)
 
     def _most_common_salt(self, begin: int) -> bytes | None:
-        """That of the markers in the rest, which a peer that writes some does not outdo."""
+        """The most common salt in the rest, which a peer cannot outnumber with its own markers."""
         found: Counter[bytes] = Counter()
         for at in self._matches(_MARKED, begin):
             self.salt = None
@@ -289,7 +289,7 @@ class Walk:
         return next((at for at in found if read(at)), self._size)
 
     def _matches(self, pattern: re.Pattern[bytes], begin: int) -> Iterator[int]:
-        """Where a pattern is found from a place on."""
+        """Where a pattern is found, from `begin` on."""
         for at in itertools.count(begin, _WINDOW):
             if at >= self._size:
                 return
@@ -299,22 +299,22 @@ class Walk:
     # -- bytes ------------------------------------------------------------------------------
 
     def _name(self, begin: int, size: int) -> BatchName | None:
-        """The name in a record, if it is whole."""
+        """The name in a record, if it is intact."""
         packed = self._checked(begin + NAME_AT, size)
         parts: Any = None if packed is None else msgpack.unpackb(packed)
-        # It may be that of nothing, or where bytes are missing the content.
+        # It may be nil, or, if bytes are missing, the content.
         kinds = [type(part) for part in parts] if isinstance(parts, list) else []
         return BatchName(*parts) if kinds == _NAME_KINDS else None
 
     def _checked(self, at: int, size: int) -> bytes | None:
-        """Bytes that their checksum follows."""
+        """These bytes, if their checksum follows them."""
         data = self._bytes(at, size)
         if data is None or self._bytes(at + size, CRC.size) != checksum(data):
             return None
         return data
 
     def _packed_size(self, at: int) -> int:
-        """Bytes of the list in msgpack that begins here; 0 if there is none."""
+        """Size in bytes of the msgpack list that begins here; 0 if there is none."""
         unpacker = msgpack.Unpacker(max_buffer_size=_LONGEST)
         unpacker.feed(self._bytes(at, min(_LONGEST, max(0, self._size - at))) or b"")
         try:
@@ -325,7 +325,7 @@ class Walk:
         return int(unpacker.tell())
 
     def _bytes(self, at: int, size: int) -> bytes | None:
-        """Bytes of the file; None where it has not so many."""
+        """Bytes of the file; None if it ends before."""
         if at + size > self._size:
             return None
         first = at - self._buffer_at

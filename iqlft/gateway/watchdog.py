@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from iqlft.gateway.roster import WorkerStatus
 
 SILENT_SECONDS = 15.0
-"""A worker that is lost, and heard nothing of for so long, hangs or is cut off."""
+"""Silence after which a lost worker counts as hanging or cut off."""
 PATIENCE_SECONDS = 300.0
-"""A worker of whose environment no call has come to its end for so long, though it should work, is
-stuck: so long may a simulator load, reset or step.
+"""How long a simulator may load, reset or step: a worker that should work, but whose environment
+finishes no call for this long, is stuck.
 """
 SLOW_FACTOR = 5.0
-"""A worker that is so many times slower than the others is slow."""
+"""A worker this many times slower than the others' median is slow."""
 
 
 class Incident(NamedTuple):
@@ -25,9 +25,9 @@ class Incident(NamedTuple):
 
     Attributes:
         worker_id: its id.
-        reason: what is wrong with it, to be said after its name.
-        seconds: for how long it has been so.
-        hangs: whether it answers, and its environment does not.
+        reason: what is wrong with it, to be shown after its name.
+        seconds: how long that has lasted.
+        hangs: whether the worker answers but its environment does not.
     """
 
     worker_id: int
@@ -37,9 +37,9 @@ class Incident(NamedTuple):
 
 
 class Watchdog:
-    """Reports what is wrong with a worker once as long as it lasts, and that it is slow only once.
+    """Reports what is wrong with a worker once while it lasts, and slowness once per worker id.
 
-    How fast the others are is what they say: that shall not have a worker replaced for ever.
+    Speeds are what workers report, which must not get a worker replaced again and again.
 
     Args:
         patience_seconds: see `PATIENCE_SECONDS`.

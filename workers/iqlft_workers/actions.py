@@ -1,4 +1,4 @@
-"""Actions: which spaces of them can be learned, and their way to [-1, 1] and back."""
+"""Actions: which action spaces can be learned, and the map to [-1, 1] and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 UNBOUNDED = 1e9
-"""Bounds of actions that are greater, such as the greatest float, are none."""
+"""Bounds of actions from here on, such as the greatest float, count as none."""
 
 
 def actions_refusal(space: spaces.Space[Any], wrappers: Iterable[str] = ()) -> str:
@@ -38,15 +38,15 @@ def actions_refusal(space: spaces.Space[Any], wrappers: Iterable[str] = ()) -> s
 
 
 def unbounded_ends(space: spaces.Box) -> int:
-    """How many lower and upper bounds are none, of all values of an action together."""
-    # The other way round a bound that is not a number would be one.
+    """How many lower and upper bounds are missing, over all values of an action."""
+    # Negated, so that NaN counts as missing too.
     return int(np.count_nonzero(~(np.abs([space.low, space.high]) < UNBOUNDED)))
 
 
 class ActionRange(NamedTuple):
-    """What maps actions in an environment's units to [-1, 1] and back, for data and steps alike.
+    """The map of actions in an environment's units to [-1, 1] and back, for data and steps alike.
 
-    Centre and half range keep an action as it is, to the last bit, where the bounds are +-1.
+    If the bounds are +-1, centre and half range keep an action as it is, to the last bit.
 
     Attributes:
         low: `(A,)` float32.
@@ -75,13 +75,13 @@ class ActionRange(NamedTuple):
         return inside
 
     def to_unit(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """The inverse; 0 where lower and upper bound are the same."""
+        """The inverse of `to_environment`; 0 where lower and upper bound are the same."""
         half = np.where(self.half > 0, self.half, np.inf)
         scaled: NDArray[Any] = (actions - self.centre) / half
         return scaled
 
     def differs(self, other: ActionRange) -> bool:
-        """Whether the bounds are others, of as many values."""
+        """Whether the other bounds differ, if they are of as many values; else False."""
         return self.low.shape == other.low.shape and not (
             np.allclose(self.low, other.low) and np.allclose(self.high, other.high)
         )
@@ -91,7 +91,7 @@ class ActionRange(NamedTuple):
 
 
 def _few(values: NDArray[Any]) -> str:
-    """A number, where all are the same; else the first ones."""
+    """One number if all are the same; else the first ones."""
     if len(values) and (values == values[0]).all():
         return f"{values[0]:g}"
     shown = ", ".join(f"{each:g}" for each in values[:4])

@@ -1,8 +1,8 @@
 """The actors in NumPy, and the weights that travel from the learner to the workers.
 
 A worker needs one action at a time, for which NumPy is three times faster than torch and starts
-ten times lighter; so the rollout side never imports torch. Each kind of actor says which arrays it
-is made of; wire, policy folder and checkpoint take arrays as they are and know no kind by name.
+ten times lighter; so the rollout side never imports torch. Each kind of actor states which arrays
+it has; wire, policy folder and checkpoint take arrays as they are and know no kind by name.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class ActorWeights(NamedTuple):
 
     Attributes:
         kind: of the actor, a key of `ACTORS`.
-        arrays: float32 by name, as the kind's `array_shapes` has them: `weight.<i>` `(in, out)` and
+        arrays: float32 by name, as in the kind's `array_shapes`: `weight.<i>` `(in, out)` and
             `bias.<i>` `(out,)` of each layer, `observation_mean` and `observation_std` `(O,)`
-            (zeros and ones: not normalised), and what else the kind needs.
-        settings: numbers by name, the kind's `settings`.
+            (zeros and ones: not normalised), and any others that the kind needs.
+        settings: numbers by name, as in the kind's `settings`.
         version: number of updates behind these weights.
-        guide: who acts first in every training episode, if anyone else does.
+        guide: the policy for the first steps of every training episode; None: this one.
     """
 
     kind: str
@@ -60,11 +60,11 @@ class ActorWeights(NamedTuple):
 
 
 class Guide(NamedTuple):
-    """A policy that brings training episodes on their way (JSRL, Uchendu et al., ICML 2023).
+    """A policy that acts first in training episodes (JSRL, Uchendu et al., ICML 2023).
 
     Attributes:
-        steps: h, the first steps of an episode, in which it acts.
-        weights: its own; it has no guide.
+        steps: h, the number of first steps of an episode in which it acts.
+        weights: of the guide, which has no guide itself.
     """
 
     steps: int
@@ -72,7 +72,7 @@ class Guide(NamedTuple):
 
 
 class ActorWeightsError(ValueError):
-    """Weights that are no actor's: an unknown kind, or other arrays or settings than it has."""
+    """Weights that are no actor's: an unknown kind, or not the arrays or settings of the kind."""
 
 
 LAYER_NORM_EPSILON = 1e-5
@@ -80,7 +80,7 @@ LAYER_NORM_EPSILON = 1e-5
 
 
 def layer_norm(hidden: NDArray[Any]) -> NDArray[Any]:
-    """A hidden layer before its ReLU, `(..., width)`, at mean 0 and variance 1."""
+    """A hidden layer before its ReLU, `(..., width)`, normalised to mean 0 and variance 1."""
     centered = hidden - hidden.mean(-1, keepdims=True)
     variance: NDArray[Any] = np.square(centered).mean(-1, keepdims=True)
     normal: NDArray[Any] = centered / np.sqrt(variance + np.float32(LAYER_NORM_EPSILON))
@@ -88,7 +88,7 @@ def layer_norm(hidden: NDArray[Any]) -> NDArray[Any]:
 
 
 class Actor(ABC):
-    """A policy: an MLP with ReLU layers on the normalised observation, and what it says of actions.
+    """A policy: an MLP with ReLU layers, from normalised observations to actions.
 
     A kind whose setting `layer_norm` is 1 normalises its hidden layers before their ReLU.
 
@@ -132,14 +132,14 @@ class Actor(ABC):
         """The action of an evaluation, and the log standard deviation of the noise around it.
 
         Exporters run it on an array that records what NumPy does (`iqlft.runs.tracing`), so a kind
-        computes with the ufuncs and functions that are known there.
+        may use only the ufuncs and functions that are known there.
 
         Args:
             observation: `(B, O)` float32.
 
         Returns:
-            `(B, A)` in [-1, 1], as `mean`; and `(A,)` or `(B, A)` before any squashing, within its
-            bounds, or None where the policy has none.
+            The action `(B, A)` in [-1, 1], as `mean`; and the log standard deviation, `(A,)` or
+            `(B, A)`, before any squashing and within its bounds, or None if the kind has none.
         """
         return self.mean(observation), None
 
@@ -157,7 +157,7 @@ class Actor(ABC):
 
     @classmethod
     def skip(cls, action: Array, rng: np.random.Generator) -> None:
-        """Draws the noise of an action `(A,)` that is known, so that the next one is as it was."""
+        """Draws the noise of a known action `(A,)`, so that the next one gets the same noise."""
         cls._noise(action, rng)
 
     @staticmethod
@@ -165,7 +165,7 @@ class Actor(ABC):
         return rng.standard_normal(like.shape, np.float32)
 
     def _output(self, observation: Array) -> Array:
-        """What the MLP makes of an observation."""
+        """The MLP's output for an observation."""
         hidden: NDArray[Any] = (observation - self._mean) / self._std
         for weight, bias in self._hidden:
             hidden = hidden @ weight + bias
@@ -176,7 +176,7 @@ class Actor(ABC):
 
     @classmethod
     def outputs_to_actions(cls, outputs: int) -> int:
-        """A, the width of an action, from that of the MLP's output."""
+        """A, the width of an action, from the width of the MLP's output."""
         return outputs
 
     @classmethod
@@ -284,10 +284,10 @@ class DeterministicActor(Actor):
 
 
 class UniformActor(Actor):
-    """Uniformly random actions, whatever is observed; no action at all in an evaluation.
+    """Uniformly random actions, whatever is observed; zeros in an evaluation.
 
-    It draws normals as every kind does, and takes their distribution function: what was drawn for
-    a known action does not depend on the kind that drew it.
+    It draws normals, as every kind does, and applies their distribution function, so that the
+    random numbers drawn for an action do not depend on the kind.
     """
 
     def _prepare(self, weights: ActorWeights) -> None:
@@ -308,7 +308,7 @@ _erf = np.vectorize(math.erf, otypes=[np.float32])
 
 
 TANH_GAUSSIAN = {"log_std_min": -5.0, "log_std_max": 2.0, "tanh_mean": 1.0}
-"""Settings of IQL's Gaussian, which weights that version 0.1 wrote do not name."""
+"""Settings of IQL's Gaussian; weights written by version 0.1 lack them."""
 
 ACTORS: dict[str, type[Actor]] = {
     "gaussian": GaussianActor,
@@ -325,7 +325,7 @@ def make_actor(weights: ActorWeights) -> Actor:
 
 
 def renewed(actor: Actor, weights: ActorWeights) -> Actor:
-    """An actor with newer weights: the same one, or another where they are of another kind."""
+    """An actor with newer weights: the same one, or a new one if their kind is another."""
     if not isinstance(actor, ACTORS[weights.kind]):
         return make_actor(weights)
     actor.load(weights)

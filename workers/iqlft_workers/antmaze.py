@@ -1,8 +1,8 @@
 """AntMaze as D4RL made it, on Gymnasium-Robotics' maze environment and Gymnasium's ant.
 
-Physics, mazes and coordinates stand in `mazes`; resets, goals and the success radius here. A goal's
-box lies on the positive side of its cell's centre on both axes, as in D4RL, and so always on the
-side away from the start corner.
+Physics, mazes, coordinates and the success radius are in `mazes`; resets, goals and rewards here. A
+goal's box lies on the positive side of its cell's centre on both axes, as in D4RL, and so always on
+the side away from the start corner.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from gymnasium.utils import EzPickle
 
-# First, for it silences what Gymnasium-Robotics prints when it is imported.
+# Before Gymnasium-Robotics, because it silences what that prints on import.
 from iqlft_workers.mazes import (
     CELL_SIZE,
     D4RL_SUCCESS_RADIUS,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RESET_NOISE = 0.1
-"""Half width of the noise on positions, which is uniform; standard deviation on velocities."""
+"""Half width of the uniform noise on positions; standard deviation of the noise on velocities."""
 GOAL_BOX = 1.5
 """A goal is its cell's centre + U(0, 1) + U(0, 0.5) per axis: a box of this edge, in metres."""
 
@@ -104,7 +104,7 @@ class AntMazeEnv(MazeEnv, EzPickle):  # type: ignore[misc]  # the base class is 
         self.goal: NDArray[np.float64] = self.evaluation_goal
 
     def _camera(self) -> dict[str, Any]:
-        """A look from above at the whole maze."""
+        """A view of the whole maze from above."""
         rows = self.maze.layout.rows
         centre = self.maze.cell_rowcol_to_xy(((len(rows) - 1) / 2, (len(rows[0]) - 1) / 2))
         distance = 1.25 * CELL_SIZE * max(len(rows), len(rows[0]))

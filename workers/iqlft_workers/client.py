@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from iqlft_workers.wire import Frame
 
 _ENDPOINT = re.compile(r"tcp://(?P<host>\[[\w:.%]+\]|[^\[\]/\s@]+):(?P<port>[1-9]\d{0,4})")
-"""An address: a name or a number, in brackets where it is one of IPv6, and a port."""
+"""An address: a host name or IP address, in brackets for IPv6, and a port."""
 _BYE_MILLISECONDS = 500
-"""What was sent last has so long to leave."""
+"""How long the last messages may take to leave when the sockets are closed."""
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01"
-"""The first words of ZMTP 3.1, which make the other end say the rest of its own."""
+"""The first bytes of a ZMTP 3.1 greeting, which make the peer send the rest of its own."""
 _GREETING_SECONDS = 0.5
 """The longest wait for a greeting."""
 _MONITOR = "inproc://handshakes"
-"""Where ZeroMQ tells how handshakes end."""
+"""Where ZeroMQ reports how handshakes end."""
 _HANDSHAKE_ENDS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
-"""The events that are followed."""
+"""The events that are monitored."""
 
 
 class KeyRefusedError(UserError):
@@ -102,10 +102,10 @@ class Client:
         return socket
 
     def _monitor_handshakes(self, socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
-        """Lets ZeroMQ tell how handshakes end."""
+        """Has ZeroMQ report how handshakes end."""
         socket.monitor(_MONITOR, _HANDSHAKE_ENDS)
         monitor = self._context.socket(zmq.PAIR)
-        # ZeroMQ's own thread would wait for room while the worker is busy.
+        # Unlimited: at a full queue ZeroMQ's own thread would block while the worker is busy.
         monitor.set(zmq.RCVHWM, 0)
         monitor.connect(_MONITOR)
         self._poller.register(monitor, zmq.POLLIN)
@@ -121,7 +121,7 @@ class Client:
         self._poller.register(socket, zmq.POLLIN)
 
     def move(self, address: Address) -> None:
-        """Leaves the learner's old address for a new one, where nothing is subscribed to yet.
+        """Moves to a new address of the learner; a subscription ends.
 
         Raises:
             EndpointError: its endpoint is no such address.
@@ -130,15 +130,15 @@ class Client:
         self._open_sockets(address)
 
     def subscribe(self, port: int) -> None:
-        """Follows the weights that are published on a port, and no other; keeps the newest."""
+        """Subscribes to the weights of this port alone; keeps the newest."""
         if self._subscription is not None:
             self._poller.unregister(self._subscription)
             self._subscription.close()
         socket = self._new_socket(zmq.DEALER)
-        # After `connect` it would have no effect on messages that are under way.
+        # To be set before `connect`, or it has no effect on this connection.
         socket.set(zmq.CONFLATE, 1)
-        # Each new connection says that it is there, with an empty message; without IMMEDIATE one
-        # that is made again would be no new one.
+        # Each new connection announces itself by an empty message; without IMMEDIATE a reconnection
+        # would not count as new.
         socket.set(zmq.PROBE_ROUTER, 1)
         socket.set(zmq.IMMEDIATE, 1)
         self._connect(socket, f"tcp://{self._host}:{port}")
@@ -153,7 +153,7 @@ class Client:
         """All messages that are there; waits for the first, or for newer weights.
 
         Raises:
-            KeyRefusedError: the learner does not accept this worker's key, or has another one.
+            KeyRefusedError: the learner refuses this worker's key, or has an unexpected one itself.
         """
         received: list[list[bytes]] = []
         self._poller.poll(math.ceil(1000 * timeout_seconds))
@@ -181,16 +181,16 @@ class Client:
                         )
 
     def _handle_broken_handshake(self, reason: int) -> None:
-        """The other end has closed the connection in the middle of a handshake.
+        """Handles a connection that the peer closed in the middle of a handshake.
 
-        A tunnel without a learner behind it does so; a learner that minds the mechanism, often
-        before ZeroMQ here has read which one it wants; and a learner that cannot open what was
-        sealed for another's key. The last greets as it should, but so does one that was started
-        this moment: it is believed the second time.
+        It may be a tunnel without a learner behind it; a learner with another mechanism, which
+        often closes before ZeroMQ here has read which one it wants; or a learner that cannot
+        decrypt what was encrypted for another key. The last greets correctly, but so does a learner
+        that is just starting: the key counts as wrong only the second time.
 
-        ZeroMQ's events do not tell these apart: in nearly all cases each of them is a
-        HANDSHAKE_FAILED_NO_DETAIL with EPIPE, for libzmq reports a mechanism only where its own end
-        was the first to read one. So the greeting is asked for once more, by hand.
+        ZeroMQ's events do not tell these apart: nearly always each is a HANDSHAKE_FAILED_NO_DETAIL
+        with EPIPE, because libzmq reports another mechanism only if its own end was the first to
+        read it. So the greeting is requested once more, by hand.
         """
         if reason not in {errno.EPIPE, errno.ECONNRESET}:
             return

@@ -1,4 +1,4 @@
-"""Discovery of the learner by a worker, while it is silent or not there yet."""
+"""Discovery: how a worker finds a learner that is silent or not there yet."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ASK_SECONDS = 1.0
-"""A worker asks so often whether it is wanted, and where a silent learner is."""
+"""Interval at which a worker asks whether it is wanted, and where a silent learner is."""
 REPORT_SECONDS = 10.0
-"""A silence of so many seconds is reported, once."""
+"""A silence of this many seconds is reported, once."""
 PATIENCE_SECONDS = 3600.0
-"""A worker whose learner is away for so long leaves."""
+"""A worker leaves when its learner is away for this long."""
 
 _FINISHED = "finished"
-"""What stands in the endpoint file of a run that has come to its end."""
+"""Content of the endpoint file of a run that has finished."""
 
 _log = logging.getLogger(__name__)
 
 
 class EndpointError(UserError):
-    """The address of the learner cannot be one."""
+    """The learner's address is not a valid one."""
 
 
 class LearnerLostError(UserError):
@@ -36,14 +36,14 @@ class LearnerLostError(UserError):
 
 
 class RunFinishedError(Exception):
-    """Leaves the work of a run whose learner says in its endpoint file that it has come to its end.
+    """Leaves the work, because the endpoint file says that the run has finished.
 
-    It may say so nowhere else to a worker that had not found it again by then.
+    A worker that had not found its learner again before the end can learn of it in no other way.
     """
 
 
 class Address(NamedTuple):
-    """Where a learner is, and how it and a worker know each other.
+    """Where a learner is, and the keys by which it and a worker know each other.
 
     Attributes:
         endpoint: `tcp://host:port`.
@@ -55,27 +55,27 @@ class Address(NamedTuple):
 
 
 def write_endpoint(path: Path, endpoint: str, keys: Path | None) -> None:
-    """Writes where a learner is, and where the keys for workers of its user lie, if it made any."""
+    """Writes where a learner is, and the folder of the keys for its user's workers, if any."""
     write_atomically(path, "".join(f"{line}\n" for line in (endpoint, keys) if line))
 
 
 def write_finished(path: Path) -> None:
-    """Writes that no learner of a run will be anywhere any more."""
+    """Writes to the endpoint file of a run that it has finished."""
     write_atomically(path, f"{_FINISHED}\n")
 
 
 def read_endpoint(path: Path, worker_id: int | None, keys: WorkerKeys | None) -> Address | None:
-    """The address in a learner's endpoint file; None where there is no such learner at present.
+    """The address in a learner's endpoint file; None if there is no such learner at present.
 
     Args:
         path: of the file.
-        worker_id: whose keys are read, where the learner made some; None for those of any.
-        keys: those to use instead.
+        worker_id: whose keys to read, if the learner made some; None for the shared ones.
+        keys: to use instead; None if there are none.
 
     Raises:
-        EndpointError: the file holds other bytes.
-        KeyFileError: the keys are another user's.
-        RunFinishedError: the learner's run has come to its end.
+        EndpointError: the file is not text.
+        KeyFileError: the keys cannot be used, for example because they are another user's.
+        RunFinishedError: the learner's run has finished.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -104,7 +104,7 @@ class Discovery:
     """Discovers where the learner is.
 
     Args:
-        address: asked for the learner's; None while there is none.
+        address: returns the learner's address; None while there is none.
 
     Attributes:
         address: see above.
@@ -115,10 +115,10 @@ class Discovery:
         self._reported: float | None = None
 
     def wait_for_address(self, wanted: Callable[[], bool]) -> Address | None:
-        """The learner's address as soon as there is one; None when the worker is unwanted.
+        """The learner's address as soon as there is one; None once the worker is not wanted.
 
         Raises:
-            LearnerLostError: there is none for too long.
+            LearnerLostError: there has been none for too long.
         """
         began = time.monotonic()
         while wanted():
@@ -130,10 +130,10 @@ class Discovery:
         return None
 
     def moved_address(self, silent: Address, silent_since: float) -> Address | None:
-        """The learner's address if it is another one than where it has been silent.
+        """The learner's address if it has changed; else None.
 
         Args:
-            silent: where nobody answers.
+            silent: the address at which nobody answers.
             silent_since: since when, on the monotonic clock.
 
         Raises:
@@ -147,7 +147,7 @@ class Discovery:
         return address
 
     def _handle_silence(self, since: float, sentence: str) -> None:
-        """Reports a silence once, and is patient for an hour."""
+        """Reports a silence once, and raises `LearnerLostError` after an hour."""
         silence = time.monotonic() - since
         if silence > PATIENCE_SECONDS:
             raise LearnerLostError(

@@ -48,7 +48,7 @@ class EnvironmentSpec:
     """What is needed to build an environment in any process; plain data, never pickled.
 
     Attributes:
-        id: Gymnasium id, such as `iqlft/AntMaze-UMaze-v0`; empty: the data record none.
+        id: Gymnasium id, such as `iqlft/AntMaze-UMaze-v0`; empty if the data record none.
         kwargs: keyword arguments of `gymnasium.make`; see `iqlft_workers.placeholders`.
         observation_keys: for a Dict observation, the keys that are concatenated, in this order,
             with a slash between the keys of nested Dicts (`achieved_goal/kettle`); empty for any
@@ -56,12 +56,12 @@ class EnvironmentSpec:
         reward_scale: factor on the environment's reward.
         reward_shift: added after scaling; -1 turns AntMaze's 0/1 into -1/0.
         entry_point: `module:Class` as recorded; empty: what is registered under the id.
-        wrappers: that were recorded around it, from the inside out.
+        wrappers: the recorded ones, from the inside out.
         action_low: lower bounds of the data's actions, `(A,)`; empty: not known.
         action_high: upper bounds.
-        trust: whether the user has said that code which nobody registers may be run.
-        success_key: what of a step's info says success; empty: `success`, else `is_success`.
-        observation_leaves: the parts of the data's observations; empty: vectors, as they stand.
+        trust: whether the user allows code to run that no installed package registers.
+        success_key: key in a step's info that reports success; empty: `success`, else `is_success`.
+        observation_leaves: the parts of the data's observations; empty: vectors, as they are.
         action_shape: of the environment's actions; None: `(A,)`.
     """
 
@@ -81,7 +81,7 @@ class EnvironmentSpec:
 
     @property
     def action_range(self) -> ActionRange | None:
-        """Of the data's actions; None where it is not known."""
+        """The range of the data's actions; None if it is not known."""
         return ActionRange.of(self.action_low, self.action_high) if self.action_low else None
 
     def transform_reward(self, rewards: Any) -> Any:  # noqa: ANN401
@@ -123,7 +123,7 @@ _TYPES: dict[str, Any] = {
     "success_key": str, "observation_leaves": (list, tuple),
     **dict.fromkeys(_LISTS, (list, tuple)),
 }  # fmt: skip
-"""Of the fields of a spec as JSON."""
+"""Types of a spec's fields as JSON, where they are checked."""
 
 
 class Step(NamedTuple):
@@ -135,7 +135,7 @@ class Step(NamedTuple):
         raw_reward: as the environment gave it.
         terminated: the task is over.
         truncated: a time limit ended the episode.
-        success: what the environment says; None where it says nothing of it.
+        success: as the environment reports it; None if it does not.
     """
 
     observation: NDArray[np.float32]
@@ -147,18 +147,18 @@ class Step(NamedTuple):
 
 
 SUCCESS_KEYS = "success", "is_success"
-"""What environments call it in a step's info, the first that is there."""
+"""Keys by which environments report success in a step's info; the first that is there counts."""
 
 
 def reported_success(info: Mapping[str, Any], key: str = "") -> bool | None:
-    """What a step's info says of success; None where it says nothing.
+    """Whether a step's info reports success; None if it reports nothing.
 
     Args:
         info: of the step.
-        key: the one that counts; empty: the first of `SUCCESS_KEYS`.
+        key: where success is reported; empty: the first of `SUCCESS_KEYS` that is there.
 
     Raises:
-        EnvironmentMismatchError: it is no flag.
+        EnvironmentMismatchError: the value is no flag.
     """
     name = next((each for each in ((key,) if key else SUCCESS_KEYS) if each in info), None)
     if name is None or info[name] is None:
@@ -185,7 +185,7 @@ def require_trusted(spec: EnvironmentSpec) -> None:
     """Refuses the code that a spec names, unless it may be run; see `iqlft_workers.trust`.
 
     Raises:
-        UntrustedError: data name it, and nobody has vouched for it.
+        UntrustedError: data name the code, and nobody has vouched for it.
     """
     named = [current_module(each) for each in (spec.entry_point, spec.id) if ":" in each]
     require_trust(spec.id, named[:1], spec.kwargs, trust=spec.trust)
@@ -224,7 +224,7 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
     except UserError:
         raise
     except Exception as error:  # its constructor may raise anything
-        # What Python and Gymnasium say of a wrong call needs no name before it.
+        # What Python and Gymnasium say of a wrong call is clear without the error's name.
         known = isinstance(error, (gymnasium.error.Error, ImportError, TypeError, ValueError))
         reason = " ".join(str(error).split()) if known else described(error)
         module = spec.id.rpartition(":")[0] or getattr(error, "name", None) or ""
@@ -240,7 +240,7 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
 
 
 def _version_advice(spec: EnvironmentSpec) -> str:
-    """What to install where an environment of Gymnasium-Robotics cannot be made here."""
+    """What to install if an environment of Gymnasium-Robotics cannot be made here; or nothing."""
     known = gymnasium.registry.get(spec.id.rpartition(":")[2])
     named = f"{spec.entry_point or spec.id} {known.entry_point if known else ''}"
     misfit = robotics_misfit() if "gymnasium_robotics" in named else ""
@@ -248,14 +248,14 @@ def _version_advice(spec: EnvironmentSpec) -> str:
 
 
 def _target(spec: EnvironmentSpec) -> str | EnvSpec:
-    """What `gymnasium.make` is given: the recorded class itself, or an id to look up."""
+    """The first argument of `gymnasium.make`: the recorded class itself, or an id to look up."""
     if spec.entry_point:
         return EnvSpec(spec.id.rpartition(":")[2], current_module(spec.entry_point))
     return current_module(spec.id) if ":" in spec.id else spec.id
 
 
 def _log_warning(text: str) -> None:
-    """Takes MuJoCo's warnings, which it would append to a file in the folder of the user."""
+    """Logs MuJoCo's warnings, which it would else append to a file in the current folder."""
     logger.log(logging.DEBUG if "deprecated" in text else logging.WARNING, "MuJoCo: %s", text)
 
 
@@ -266,8 +266,8 @@ class Environment:
         spec: what to build.
 
     Raises:
-        EnvironmentMismatchError: unknown id, or spaces that no vector holds, or other ones than the
-            data's.
+        EnvironmentMismatchError: the id is unknown, or a space is not the data's or does not fit
+            into vectors.
     """
 
     def __init__(self, spec: EnvironmentSpec) -> None:
@@ -296,7 +296,7 @@ class Environment:
         return observation_bounds(self.gym.observation_space, self._leaves)
 
     def columns(self, key: str) -> slice | None:
-        """Where the values of an observation key stand in a flat observation; None if nowhere."""
+        """The columns of an observation key in a flat observation; None if it has none."""
         first = 0
         for leaf in self._leaves:
             if leaf.key == key:
@@ -305,7 +305,7 @@ class Environment:
         return None
 
     def _observed(self) -> tuple[Leaf, ...]:
-        """What the environment observes, if it is what the data do."""
+        """The leaves of the environment's observations, if they are the data's."""
         spec, space = self.spec, self.gym.observation_space
         try:
             found = observed_leaves(space, spec.observation_keys)
@@ -340,7 +340,7 @@ class Environment:
         )
 
     def close(self) -> None:
-        """Frees the simulator; one that cannot be closed is told of, and harms nobody."""
+        """Frees the simulator; a failure to close it is only logged."""
         try:
             self.gym.close()
         except Exception as error:  # noqa: BLE001  # it may raise anything
@@ -349,7 +349,7 @@ class Environment:
 
 
 def _number(reward: Any) -> float:  # noqa: ANN401
-    """A reward, alone or as the one value of an array.
+    """A reward as a float, from a number or an array of one value.
 
     Raises:
         EnvironmentMismatchError: it is not one number.
@@ -365,6 +365,6 @@ def _number(reward: Any) -> float:  # noqa: ANN401
 
 
 def _named(leaves: Sequence[Leaf]) -> str:
-    """Parts of an observation in a message."""
+    """Parts of an observation, as a message shows them."""
     parts = (f"{leaf.key or 'one'}{list(leaf.categories or leaf.shape)}" for leaf in leaves)
     return ", ".join(parts)

@@ -22,7 +22,7 @@ PLACE_DIM = 2
 
 
 _GREATEST = float(np.finfo(np.float32).max)
-"""Greatest number of float32, in which everything is learned."""
+"""Greatest number of float32, the type in which everything is learned."""
 
 
 class EpisodeResult(NamedTuple):
@@ -32,7 +32,7 @@ class EpisodeResult(NamedTuple):
         seed: of the environment's reset.
         episode_return: sum of the raw rewards.
         length: environment steps.
-        success: whether any step reported success; None where none said anything of it.
+        success: whether any step reported success; None if none reported on it.
         start: leading values of the first observation.
         end: leading values of the last observation.
         first_hit: number of the first step that reported success (1 is the first), or -1.
@@ -51,7 +51,7 @@ class NotFiniteError(UserError):
     """A value of an environment is not finite, so that nothing can be learned from it.
 
     Args:
-        sentence: which, where, and what to do.
+        sentence: which value, where, and what to do.
         result: what the episode had come to before.
     """
 
@@ -124,7 +124,7 @@ class Episode:
 
 
 def evaluation(environment: Environment, actor: Actor, seed: int) -> Iterator[Episode]:
-    """Runs one episode with mean actions; it depends on the weights and the seed alone.
+    """Runs one episode with mean actions, which depends on the weights and the seed alone.
 
     Args:
         environment: never one in which a training episode is under way.

@@ -39,17 +39,17 @@ error: the user asked for it.
 """
 
 UNFIT = 2
-"""Exit code of a worker that cannot do the work, and no second try will change that."""
+"""Exit code of a worker that cannot do the work, which no second try will change."""
 REJECTED = 3
-"""Exit code of a local worker that the learner rejected for a reason that may pass."""
+"""Exit code of a worker with `--parent` that the learner rejected for a reason that may pass."""
 FAILED = 4
-"""Exit code of a local worker whose environment has failed, or gave what the learner refuses, which
-may pass.
+"""Exit code of a worker with `--parent` whose environment has failed, or gave what the learner
+refuses, which may pass.
 """
 HUNG = 5
 """Exit code of a worker that was told to leave because its environment hung."""
 SENTENCE = "iqlft worker: "
-"""What stands before the sentence with which a worker ends, in its log."""
+"""Prefix, in a worker's log, of the sentence with which the worker ends."""
 
 
 class UserError(Exception):
@@ -57,7 +57,7 @@ class UserError(Exception):
 
     Attributes:
         exit_code: of the command that it ends.
-        report: what a command that ran to its end has to say all the same; empty for the others.
+        report: the output of a command that ran to its end all the same; empty for the others.
     """
 
     exit_code: int = 2

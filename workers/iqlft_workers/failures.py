@@ -1,6 +1,6 @@
-"""What the code of an environment does wrong while it runs, in one sentence.
+"""Errors that an environment's own code raises while it runs, in one sentence.
 
-It may be anybody's: whatever it raises is no fault of this program and ends in no traceback.
+The code may be anybody's: whatever it raises is no fault of this program and ends in no traceback.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class EnvironmentFailedError(UserError):
 
 
 class Reported(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """An environment that says in one sentence what its code has raised.
+    """An environment that reports in one sentence what its code has raised.
 
     Args:
-        env: anybody's.
-        name: what it is called.
+        env: the environment.
+        name: its name in the sentence.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], name: str) -> None:
@@ -35,7 +35,7 @@ class Reported(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     @property
     def spec(self) -> EnvSpec | None:  # type: ignore[override]  # Gymnasium's is a property too
-        """That of the environment: what is recorded in it needs no wrapper of ours."""
+        """The environment's own spec, so that data recorded in it do not name this wrapper."""
         return self.env.spec
 
     def reset(
@@ -44,7 +44,7 @@ class Reported(gymnasium.Wrapper[Any, Any, Any, Any]):
         """See `gymnasium.Env.reset`.
 
         Raises:
-            EnvironmentFailedError: it has raised something, or gives something else.
+            EnvironmentFailedError: it has raised an error, or does not return these values.
         """
         try:
             observation, info = self.env.reset(seed=seed, options=dict(options or {}) or None)
@@ -58,7 +58,7 @@ class Reported(gymnasium.Wrapper[Any, Any, Any, Any]):
         """See `gymnasium.Env.step`.
 
         Raises:
-            EnvironmentFailedError: it has raised something, or gives something else.
+            EnvironmentFailedError: it has raised an error, or does not return these values.
         """
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)

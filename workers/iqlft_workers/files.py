@@ -1,7 +1,7 @@
-"""Files and folders of which nobody sees a part, whoever writes them.
+"""Files and folders that are written atomically, so that nobody sees a part of one.
 
-They are made under a temporary name beside their own, `.<name>.<process>.tmp`, and renamed when
-they are whole and on the disk. After an error nothing is left of them.
+They are made beside their place under a temporary name, `.<name>.<process>.tmp`, and renamed when
+they are complete and on the disk. After an error nothing is left of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TEMPORARY = ".*.tmp"
-"""Matches the temporary names, of which a process that was killed may leave some."""
+"""Matches the temporary names; a process that was killed may leave such files behind."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """No room on the disk, within a quota, or within the longest file allowed."""
 _FORBIDDEN = {errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
@@ -33,12 +33,12 @@ def is_full(error: OSError) -> bool:
 
 
 def is_unwritable(error: OSError) -> bool:
-    """Whether the disk, the rights to it, or what lies in the place of it, are what is wrong."""
+    """Whether the cause is the disk, its permissions, or a file or folder that is in the way."""
     return error.errno in _FULL | _FORBIDDEN | _MISPLACED
 
 
 def as_os_error(error: Exception) -> OSError:
-    """What a library has made a text of, as what it was."""
+    """The `OSError` behind an error that a library has turned into text."""
     if isinstance(error, OSError):
         return error
     number = re.search(r"os error (\d+)", str(error))
@@ -50,8 +50,8 @@ def unwritten(error: OSError, path: Path | str = "", *, needed_bytes: float = 0)
 
     Args:
         error: why.
-        path: of the file; the error's own where that is not known.
-        needed_bytes: what it would take; 0 where that is not known.
+        path: of the file; if empty, the error's own.
+        needed_bytes: how much room the file needs; 0 if that is not known.
     """
     path = path or os.fsdecode(error.filename or "") or "A file"
     said = f"{path} cannot be written ({error.strerror or error})"
@@ -63,7 +63,7 @@ def unwritten(error: OSError, path: Path | str = "", *, needed_bytes: float = 0)
 
 
 def remedy(error: OSError) -> str:
-    """What to do about it."""
+    """What to do about a file that cannot be written."""
     if is_full(error):
         return "free some space"
     if error.errno in _MISPLACED:
@@ -76,7 +76,7 @@ def _mebibytes(size: float) -> str:
 
 
 def write_atomically(path: Path, data: str | bytes) -> None:
-    """Replaces a file in one move: a reader or a crash sees the old or the new."""
+    """Replaces a file in one move: a reader or a crash finds the old or the new content."""
     with replacing(path) as temporary:
         if isinstance(data, str):
             temporary.write_text(data, encoding="utf-8")
@@ -85,10 +85,10 @@ def write_atomically(path: Path, data: str | bytes) -> None:
 
 
 def write_output(path: Path, data: str | bytes) -> None:
-    """Writes a file where a user wants it: through a link or into a device, never in its place.
+    """Writes a file where a user wants it: through a link or into a device, without replacing it.
 
     Raises:
-        OSError: it cannot be written; there may be a folder, or none to hold it.
+        OSError: it cannot be written, as when the path is a folder, or in none.
     """
     try:
         special = not stat.S_ISREG(path.stat().st_mode)
@@ -112,7 +112,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, os.fspath(temporary)):
-            error.filename = os.fspath(path)  # A write tells no name, a renaming the other one.
+            error.filename = os.fspath(path)  # A write names no file, a rename the temporary one.
         raise
 
 
@@ -132,7 +132,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Brings a file or a folder's entries to the disk."""
+    """Flushes a file, or a folder's entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -141,9 +141,9 @@ def sync(path: Path) -> None:
 
 
 def file_stats(path: Path) -> list[os.stat_result]:
-    """Sizes and times of a file, or of all files under a folder; what vanishes meanwhile has none.
+    """Sizes and times of a file, or of all files under a folder, without those that vanish.
 
-    So a folder may be measured while others write in it.
+    So a folder can be measured while others write in it.
     """
     found, folders = [path], os.walk(path)
     found += [Path(folder, name) for folder, _, names in folders for name in names]

@@ -1,8 +1,8 @@
 """A Gymnasium-Robotics maze with one goal: the very centre of its goal cell.
 
 The mazes of Gymnasium-Robotics draw the goal anew at every reset, within a metre of the cell's
-centre. An actor that does not observe the goal, as D4RL's task has it, can only be asked for one
-place, the one that its dataset was relabelled to.
+centre. An actor that does not observe the goal, as in D4RL's task, can only be asked to reach one
+place: the goal that its dataset was relabelled to.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class FixedGoalMaze(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
-        """Starts an episode in the maze, and puts the goal back to the centre."""
+        """Starts an episode in the maze, and puts the goal back at the centre of its cell."""
         observation, info = self.env.reset(seed=seed, options=options)
         maze: Any = self.unwrapped
         maze.goal = self.evaluation_goal.copy()

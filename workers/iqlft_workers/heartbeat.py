@@ -1,8 +1,8 @@
 """The worker's heartbeat: the learner is answered while a call of the environment lasts.
 
-Whatever a simulator does belongs to the main thread, and so does everything else while no call of
-the environment lasts. During one, and only then, a second thread looks after sockets and session.
-A lock says whose they are: the main thread holds it but for its calls of the environment.
+The simulator runs in the main thread, and so does everything else between calls of the environment.
+During a call, and only then, a second thread looks after sockets and session. A lock says which
+thread may use them: the main thread holds it except during calls of the environment.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BEAT_SECONDS = 0.25
-"""During a call the sockets are looked at so often."""
+"""Interval at which the sockets are checked during a call."""
 GRACE_SECONDS = 10.0
-"""When the work is over, a call of the environment is waited for so long."""
+"""How long a call of the environment is waited for when the work is over."""
 
 
 class Heartbeat:
     """A thread that beats during calls of the environment; a context manager around each call.
 
     Args:
-        beat: looks at sockets and session; returns how many seconds more a call may last, infinity
-            while its end is waited for.
-        abandon: ends the process, for a call has lasted longer; told what `beat` has raised, if so.
+        beat: looks after sockets and session; returns how many more seconds the call may last,
+            infinity for no limit.
+        abandon: ends the process because a call has lasted longer; gets what `beat` raised, if
+            anything.
 
     Attributes:
-        calls: of the environment that have come to their end.
+        calls: how many calls of the environment have finished.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Heartbeat:
 
 
 class AttendedEnvironment(Environment):
-    """An environment whose calls may take their time.
+    """An environment whose calls may take long, because the heartbeat goes on meanwhile.
 
     Args:
         spec: what to build.

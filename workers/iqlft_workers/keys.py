@@ -4,7 +4,7 @@
     learner.secret    to the learner's machine only
     worker-0.public   to the learner's machine: the list of who may connect
     worker-0.secret   to the machine of worker 0 only
-    worker.public     where wanted: to the learner's machine
+    worker.public     optional: to the learner's machine
     worker.secret     to every machine whose workers take any id that is free
 
 A learner that is given no such folder makes keys for its own machine at every start, in a folder
@@ -39,7 +39,7 @@ _CHARACTERS = 40
 _WORKER_FILE = re.compile(r"worker-(0|[1-9]\d{0,8})")
 """Name of a worker's file, without its suffix."""
 _SHARED = "worker"
-"""Name, without suffix, of the keys of every worker that has no id of its own."""
+"""Name, without suffix, of the key shared by all workers that have no id of their own."""
 
 
 class KeyFileError(UserError):
@@ -52,8 +52,7 @@ class LearnerKeys:
 
     Attributes:
         secret: its own key, in Z85.
-        workers: worker ids by their public keys; each of these is 32 bytes, as in a handshake. None
-            stands for any id.
+        workers: worker ids by public key (32 bytes, as in a handshake); None stands for any id.
     """
 
     secret: bytes = field(repr=False)
@@ -61,7 +60,7 @@ class LearnerKeys:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Reads `learner.secret`, every `worker-<id>.public`, and `worker.public` where it is.
+        """Reads `learner.secret`, every `worker-<id>.public`, and `worker.public` if it is there.
 
         Raises:
             KeyFileError: a file is missing, is no key, or is a secret that others can read; or two
@@ -112,7 +111,7 @@ class WorkerKeys:
 
         Args:
             folder: of the keys.
-            worker_id: which worker's; None for that of any, or where the folder has one only.
+            worker_id: whose secret; None for the shared one, or else the only one in the folder.
 
         Raises:
             KeyFileError: a file is missing, is no key, or is a secret that others can read; or
@@ -133,7 +132,7 @@ def new_keys(folder: Path, num_workers: int, *, shared: bool = False) -> None:
     Args:
         folder: where; made if it is not there.
         num_workers: how many workers, with the ids from 0.
-        shared: a further key, for any number of workers of any id that is free.
+        shared: whether to make one more key, for any number of workers with any free ids.
 
     Raises:
         KeyFileError: the folder has keys already, or cannot be written.
@@ -159,8 +158,8 @@ class TemporaryKeys(NamedTuple):
     """Keys of one start of a learner, for workers on its own machine.
 
     Attributes:
-        learner: in this process alone.
-        folder: for `WorkerKeys.load`, by this user alone.
+        learner: kept in this process alone.
+        folder: for `WorkerKeys.load`, readable by this user alone.
     """
 
     learner: LearnerKeys
@@ -169,10 +168,10 @@ class TemporaryKeys(NamedTuple):
 
 @contextmanager
 def temporary_keys(num_workers: int) -> Iterator[TemporaryKeys]:
-    """Keys for the workers of this machine, whose folder is gone at the end of the block.
+    """Keys for the workers of this machine, in a folder that is removed at the end of the block.
 
     Args:
-        num_workers: how many have ids, from 0; the others share a key that stands for none.
+        num_workers: how many have keys of their own, with ids from 0; the others share a key.
 
     Raises:
         KeyFileError: this pyzmq has no CURVE, or the folder cannot be written.
@@ -185,7 +184,7 @@ def temporary_keys(num_workers: int) -> Iterator[TemporaryKeys]:
             )
             descriptor = os.open(made, os.O_RDONLY)
             exits.callback(os.close, descriptor)
-            # systemd leaves a locked folder alone when it tidies up what is old.
+            # systemd does not remove old files from a locked folder.
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             learner = _write_worker_keys(Path(made), num_workers)
         except OSError as error:
@@ -197,7 +196,7 @@ def temporary_keys(num_workers: int) -> Iterator[TemporaryKeys]:
 
 
 def _write_worker_keys(folder: Path, num_workers: int) -> LearnerKeys:
-    """Writes what workers need; the learner's secret is written nowhere."""
+    """Writes the keys that workers need; the learner's secret is written nowhere."""
     own_public, own_secret = zmq.curve_keypair()
     _write(folder / "learner.public", own_public, 0o600)
     workers: dict[bytes, int | None] = {}
@@ -210,7 +209,7 @@ def _write_worker_keys(folder: Path, num_workers: int) -> LearnerKeys:
 
 
 def _write(path: Path, key: bytes, mode: int) -> None:
-    """Writes a new file that has its mode from its first moment."""
+    """Writes a new file that has its mode from the beginning."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(key + b"\n")
@@ -219,7 +218,7 @@ def _write(path: Path, key: bytes, mode: int) -> None:
 def _read(path: Path, *, secret: bool = False) -> bytes:
     try:
         with path.open("rb") as file:
-            # Of what is read, whatever the path names a moment later.
+            # The status of the open file, even if the path names another one a moment later.
             status = os.fstat(file.fileno())
             key = file.read(2 * _CHARACTERS).strip()
     except OSError as error:
@@ -237,7 +236,7 @@ def _read_secret(path: Path) -> bytes:
 
 
 def _refuse_others(path: Path, status: os.stat_result) -> None:
-    """Refuses what others than this user and root could replace by keys of theirs."""
+    """Refuses a path where users other than this one and root could put keys of their own."""
     if status.st_uid not in {os.geteuid(), 0}:
         raise KeyFileError(
             f"{path} belongs to another user, who could change it; copy the keys into a folder of "
@@ -265,14 +264,14 @@ def _worker_id(path: Path) -> int:
 
 
 def worker_ids(folder: Path) -> list[int] | None:
-    """The ids of the workers whose secrets a folder has; None where one stands for any id."""
+    """The ids of the workers whose secrets a folder has; None if it has the shared secret."""
     if (folder / f"{_SHARED}.secret").exists():
         return None
     return sorted(_worker_id(path) for path in folder.glob("worker-*.secret"))
 
 
 def _only_worker(folder: Path) -> int:
-    """The id of the worker whose secret is the only one."""
+    """The id of the worker whose secret is the only one in a folder."""
     ids = sorted(_worker_id(path) for path in folder.glob("worker-*.secret"))
     if not ids:
         raise KeyFileError(

@@ -32,22 +32,22 @@ if TYPE_CHECKING:
     from iqlft_workers.messages import Evaluate, Welcome
 
 FLUSH_TRANSITIONS = 128
-"""A batch is sent when it holds so many transitions,"""
+"""A batch is sent when it holds this many transitions, or when an episode ends."""
 FLUSH_SECONDS = 0.1
-"""when its first one is so old, or when an episode ends."""
+"""Age of its first transition at which a batch is sent."""
 EXCHANGE_SECONDS = 0.02
-"""While it steps, the worker looks at its sockets so often;"""
+"""Interval at which a stepping worker checks its sockets."""
 EVALUATION_EXCHANGE_SECONDS = 0.25
-"""while it evaluates, so often."""
+"""Interval at which an evaluating worker checks its sockets."""
 HANG_SECONDS = 300.0
-"""A call of the environment is waited for so long before a new session begins."""
+"""How long a call of the environment is waited for before a new session begins."""
 IDLE_SECONDS = 2.0
-"""An episode for which there is no credit for so long is left, where an evaluation waits for its
+"""How long an episode may lack credit before it is left for an evaluation that needs its
 environment."""
 MAX_DISCARDED = 10
-"""A worker of which so many episodes in a row end at a value that is not finite gives up."""
+"""Episodes in a row that end at a value that is not finite, after which a worker gives up."""
 LEAVE_SECONDS = 1.0
-"""A worker that is told to leave waits so long for the acknowledgement of what it has sent."""
+"""How long a worker that is told to leave waits for acknowledgements of what it has sent."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,13 +56,13 @@ class RejectedError(UserError):
     """The learner does not want this worker; the sentence is the learner's.
 
     Args:
-        sentence: see above.
-        code: of its REJECT; empty where there was none.
+        sentence: why, and what to do.
+        code: of the REJECT; empty if there was none.
 
     Attributes:
         may_pass: whether a later try may be welcome.
-        hung: whether its environment hung.
-        refused: whether it is for what its environment gave, as where a simulation has diverged.
+        hung: whether the worker's environment hung.
+        refused: whether the learner refused the environment's data, as from a diverged simulation.
     """
 
     def __init__(self, sentence: str, code: str = "") -> None:
@@ -85,10 +85,10 @@ def work(
     """Works for a learner until it says stop, or until the worker is not wanted any more.
 
     Args:
-        address: asked for the learner's when that is silent; None while there is none.
+        address: returns the learner's address, None while there is none; called while it is silent.
         worker_id: the id to ask for; None for any free one.
-        wanted: asked about every second.
-        tally: told about every second how many environment steps it has taken since.
+        wanted: whether to go on; called about every second.
+        tally: called about every second with the environment steps taken since the last call.
 
     Raises:
         UserError: the learner rejects this worker or is away for too long, or the environment
@@ -127,9 +127,9 @@ class Worker:
     Args:
         client: the sockets.
         session: a fresh one.
-        wanted: whether to go on; asked about every second.
+        wanted: see `work`.
         discovery: asked about every second while the learner is silent.
-        tally: told then of environment steps.
+        tally: see `work`.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class Worker:
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
-        """Tells the learner why this worker leaves where its environment has failed."""
+        """Tells the learner why this worker leaves, if its environment fails."""
         try:
             yield
         except (EnvironmentFailedError, NotFiniteError) as error:
@@ -203,23 +203,23 @@ class Worker:
             self._heartbeat.close()
 
     def _beat(self) -> float:
-        """Looks at the sockets while the environment keeps the main thread.
+        """Checks the sockets while the environment keeps the main thread busy.
 
         Returns:
-            How long the environment is still waited for.
+            How many seconds the environment is still waited for.
         """
         now, session = time.monotonic(), self._session
         if session.outcome is None:
             if now - self._exchanged_at >= BEAT_SECONDS:
                 self._exchange(0.0)
             return math.inf
-        # After its end a session says nothing any more, least of all HELLO.
+        # A session that is over sends nothing more, least of all HELLO.
         self._over_at = min(self._over_at, now)
         returns = session.outcome in {"restart", "drained"}
         return self._over_at + (HANG_SECONDS if returns else GRACE_SECONDS) - now
 
     def _abandon(self, error: Exception | None) -> None:
-        """Ends the process, for nobody waits any more for what the environment does."""
+        """Ends the process without waiting for the environment any longer."""
         finished = error is None and self._session.outcome == "stopped"
         why = error or self._session.sentence or "The work is over"
         _log.warning("%s; a call of the environment still lasts, and is not waited for.", why)
@@ -232,7 +232,7 @@ class Worker:
         os._exit(0 if finished or isinstance(error, RunFinishedError) else hung)
 
     def _pause(self) -> float:
-        """How long the sockets may be waited for."""
+        """How many seconds to wait for messages."""
         session = self._session
         if session.outcome or session.credit_left:
             return 0.0
@@ -241,7 +241,7 @@ class Worker:
         return session.wait_seconds(time.monotonic())
 
     def _exchange(self, timeout_seconds: float) -> None:
-        """Sends, takes in what comes, says what is due, and asks whether to go on."""
+        """Sends and receives messages, does what is due, and checks whether to go on."""
         self._session.steps = self._heartbeat.calls
         self._send()
         received = self._receive(timeout_seconds)
@@ -259,15 +259,15 @@ class Worker:
             self._check_wanted(now)
 
     def _receive(self, timeout_seconds: float) -> list[list[bytes]]:
-        """What has come; nothing while the learner there is another than that of these keys.
+        """The messages that have arrived; none while moving to a learner with other keys.
 
         Raises:
-            KeyRefusedError: and there is no other learner to look for.
+            KeyRefusedError: the keys do not fit, and the learner's address has not changed.
         """
         try:
             return self._client.receive(timeout_seconds)
         except KeyRefusedError:
-            # One that was started again has keys of its own, as soon as it says where.
+            # A learner that was started again publishes an address with new keys.
             address = self._discovery.address()
             if address == self._client.address:
                 raise
@@ -298,7 +298,7 @@ class Worker:
                 self._move(address)
 
     def _leave(self, now: float) -> None:
-        """Leaves when all is acknowledged, or when nobody acknowledges anything."""
+        """Leaves when all is acknowledged, at the latest after `LEAVE_SECONDS`."""
         self._leave_by = min(self._leave_by, now + LEAVE_SECONDS)
         self._session.drain(over=True)
         if now >= self._leave_by or now - self._session.heard_at > LEAVE_SECONDS:
@@ -316,13 +316,13 @@ class Worker:
         self._session.ready(environment.observation_dim, environment.action_dim)
 
     def _follow_weights(self, welcome: Welcome) -> None:
-        """Subscribes to where the weights are published now; in lockstep they come otherwise."""
+        """Subscribes to the current port of the weights; in lockstep they come with the credit."""
         if self._weights_port != welcome.weights_port and not welcome.lockstep:
             self._weights_port = welcome.weights_port
             self._client.subscribe(welcome.weights_port)
 
     def _environment(self) -> AttendedEnvironment:
-        """One more environment of the welcome's spec."""
+        """Builds one more environment from the spec in the WELCOME."""
         assert self._session.welcome is not None
         try:
             spec = EnvironmentSpec.from_dict(self._session.welcome.environment)
@@ -335,7 +335,7 @@ class Worker:
         return environment
 
     def _work(self) -> None:
-        """Evaluates, or steps for a moment; what cannot be added to is sent."""
+        """Steps for a moment; else sends the pending batch, and evaluates or leaves if due."""
         session = self._session
         evaluates = bool(session.evaluations) and self._may_evaluate()
         if session.outcome is None and session.credit_left and not evaluates:
@@ -353,7 +353,7 @@ class Worker:
         return self._session.welcome is not None and self._session.welcome.one_environment
 
     def _may_evaluate(self) -> bool:
-        """Whether an evaluation has its environment: between episodes, where there is but one.
+        """Whether an evaluation has an environment: if there is only one, between episodes.
 
         An episode that cannot go on, as at the end of a run, is left.
         """
@@ -363,7 +363,7 @@ class Worker:
         return idle and not self._session.credit_left
 
     def _step(self) -> None:
-        """Steps until a batch is full or the sockets want to be looked at."""
+        """Steps until a batch is full or it is time to check the sockets."""
         session, rollout = self._session, self._load()
         began = now = time.monotonic()
         if not rollout.pending:
@@ -388,7 +388,7 @@ class Worker:
             self._flush()
 
     def _discard(self, rollout: Rollout, error: NotFiniteError) -> None:
-        """Goes on with the next episode, unless all of the last ones ended so."""
+        """Goes on with the next episode, unless the last `MAX_DISCARDED` all ended like this."""
         _log.warning("%s", error)
         self._session.send_discarded(0, rollout.episode, rollout.discard(), error)
         self._discarded += 1
@@ -445,7 +445,7 @@ class Worker:
                 return
 
     def _poll_during_evaluation(self) -> None:
-        """Looks at the sockets now and then during an evaluation."""
+        """Checks the sockets now and then during an evaluation."""
         if time.monotonic() - self._exchanged_at >= EVALUATION_EXCHANGE_SECONDS:
             self._exchange(0.0)
             if self._session.outcome is not None or self._session.draining:

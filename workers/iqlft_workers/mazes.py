@@ -30,7 +30,7 @@ WALL_HEIGHT = 2.0
 FRAME_SKIP = 5
 """Simulator steps per control step: 5 x 0.02 s = 0.1 s."""
 D4RL_SUCCESS_RADIUS = 0.5
-"""Success radius of D4RL's AntMaze in metres: how near to its goal the ant has reached it."""
+"""Success radius of D4RL's AntMaze in metres: the goal is reached within this distance."""
 
 Cell = tuple[int, int]
 """Row and column."""
@@ -152,7 +152,7 @@ class D4RLMaze(Maze):  # type: ignore[misc]  # the base class is untyped
                         rgba=[0.7, 0.5, 0.3, 1],
                     )
         _set_contacts(spec)
-        # Not at the origin, where MuJoCo would take the site for fixed and never look at it again.
+        # Not at the origin, where MuJoCo would take the site for fixed and never update it.
         spec.worldbody.add_site(
             name="target",
             type=mujoco.mjtGeom.mjGEOM_SPHERE,

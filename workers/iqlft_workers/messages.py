@@ -2,7 +2,7 @@
 
 A worker says HELLO, is welcomed, builds its environment and says READY. From then on it sends
 numbered BATCHes, which are acknowledged with credit: the number of environment steps that it may
-have taken in this session. Array fields state their dtype and number of dimensions.
+take in this session in all. Array fields state their dtype and number of dimensions.
 """
 
 # Annotations are read at run time by `wire`, so they are not postponed in this module.
@@ -16,19 +16,19 @@ from iqlft_workers.episode import EpisodeResult
 from iqlft_workers.transition import Transitions
 
 _BYTES = {"dtype": np.dtype("|u1"), "ndim": 1}
-"""Type and dimensions of an array that holds bytes;"""
+"""Dtype and dimensions of an array of bytes."""
 _MATRIX = {"dtype": np.dtype("<f4"), "ndim": 2}
-"""one row of numbers per transition;"""
+"""Those of an array with one row of numbers per transition."""
 _VECTOR = {"dtype": np.dtype("<f4"), "ndim": 1}
-"""one number each;"""
+"""Those of an array with one number per transition."""
 _FLAGS = {"dtype": np.dtype("|b1"), "ndim": 1}
-"""one flag each;"""
+"""Those of an array with one flag per transition."""
 _COUNTS = {"dtype": np.dtype("<u4"), "ndim": 1}
-"""one count each."""
+"""Those of an array with one count per transition."""
 LATER = "LATER"
 """Code of a REJECT by a learner that leaves and is expected back."""
 STUCK = "STUCK"
-"""Code of a REJECT to a worker whose environment hangs, and that is to be started again."""
+"""Code of a REJECT to a worker whose environment hangs, and which is to be started again."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class Welcome:
 
 @dataclass(frozen=True)
 class Reject:
-    """Learner: no; the worker shows the sentence and leaves, with an exit code by the reason.
+    """Learner: no; the worker shows the sentence and leaves, with an exit code for the reason.
 
-    After `LATER` alone it goes on saying HELLO.
+    Only after `LATER` does it stay and go on saying HELLO.
 
     Attributes:
         code: `VERSION`, `ENVIRONMENT`, `DUPLICATE`, `FULL`, `RESERVED`, `UNAUTHORISED`, `BATCH`,
@@ -94,7 +94,7 @@ class Reject:
 
 @dataclass(frozen=True)
 class Ready:
-    """Worker: the environment stands.
+    """Worker: the environment is built.
 
     Attributes:
         session: see `Hello`.
@@ -156,7 +156,7 @@ class Ack:
 
     Attributes:
         sequence: the last batch of the session that was accepted.
-        credit: environment steps that the worker may have taken in this session in all.
+        credit: environment steps that the worker may take in this session in all.
         version: of the newest weights, -1 before there are any.
     """
 
@@ -216,15 +216,15 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Discarded:
-    """Worker: an episode ended where a value was not finite.
+    """Worker: an episode ended at a value that is not finite.
 
     Attributes:
         evaluation: number of the evaluation; 0: it was an episode of training.
         index: place of the episode in the evaluation, or index of the training episode.
-        dropped: transitions of it that are not sent, the last one included.
-        result: what it had come to before.
+        dropped: transitions of the episode that are not sent, including the last one.
+        result: what the episode had come to before.
         sentence: which value it was.
-        sequence: of the last batch before it.
+        sequence: number of the last batch before this message.
     """
 
     evaluation: int
@@ -252,8 +252,8 @@ class Pong:
 
     Attributes:
         number: of the PING.
-        steps: taken in this session, in training and evaluation together, with resets and
-            constructions, so that a worker that is stuck can be told from one that works.
+        steps: finished calls of environments in this session: steps of training and evaluation,
+            resets and constructions; they tell a stuck worker from a working one.
     """
 
     number: int

@@ -1,9 +1,9 @@
 """From the observation that an environment or a dataset gives to one vector of numbers.
 
 The rule: the leaves of a Dict in the space's own order (Gymnasium sorts the keys), depth first, or
-those that are chosen, in the order of the choice. A Box of any shape is its values, row by row; a
-MultiBinary its zeros and ones; a Discrete is one-hot, a MultiDiscrete one one-hot after another.
-Images and texts are no such leaves.
+the chosen ones, in the order chosen. A Box of any shape becomes its values, row by row; a
+MultiBinary its zeros and ones; a Discrete a one-hot vector; a MultiDiscrete several in a row.
+Images and texts are refused.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_CATEGORIES = 1000
-"""A Discrete of more is no vector that a small network learns from."""
+"""The most values of a Discrete; a small network does not learn from longer one-hot vectors."""
 _IMAGE_SIDE, _MOST_CHANNELS = 16, 4
-"""From which height and width on, and to how many channels, a block of numbers is an image."""
+"""Least height and width, and most channels, of a block of numbers that counts as an image."""
 
 
 class EnvironmentMismatchError(UserError):
@@ -38,8 +38,8 @@ class Leaf(NamedTuple):
     Attributes:
         key: in a Dict, with a slash between the keys of nested ones; empty: the whole observation.
         shape: of its values.
-        categories: of a discrete one, how many values each of its numbers has; else empty.
-        first: the least value of each.
+        categories: if discrete, how many values each of its numbers can take; else empty.
+        first: if discrete, the least value of each of its numbers; else empty.
     """
 
     key: str
@@ -58,7 +58,7 @@ class Leaf(NamedTuple):
 
     @property
     def width(self) -> int:
-        """How many numbers it becomes."""
+        """How many numbers it takes in a flat observation."""
         return sum(self.categories) if self.categories else math.prod(self.shape)
 
     @property
@@ -70,7 +70,7 @@ class Leaf(NamedTuple):
         """Values `(..., *shape)` as `(..., width)`.
 
         Raises:
-            EnvironmentMismatchError: a value is none of its categories.
+            EnvironmentMismatchError: a value is in none of its categories.
         """
         array = np.asarray(values)
         if self.is_vector:
@@ -103,14 +103,14 @@ def flatten(observation: Any, leaves: Sequence[Leaf]) -> NDArray[np.float32]:  #
 
 
 def pick(tree: Any, key: str) -> Any:  # noqa: ANN401
-    """What stands under a key in a mapping or a Dict space; the whole under the empty key."""
+    """The part under a key of a mapping or a Dict space; the whole under the empty key."""
     for name in key.split("/") if key else ():
         tree = tree[name]
     return tree
 
 
 def leaf_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:
-    """The leaves of an observation space by their keys; of a space that is no Dict under ''.
+    """The leaves of an observation space by their keys; a space that is no Dict is under ''.
 
     Raises:
         EnvironmentMismatchError: a key has a slash of its own.
@@ -134,7 +134,7 @@ def observed_leaves(space: spaces.Space[Any], keys: Sequence[str] = ()) -> tuple
 
     Args:
         space: an observation space.
-        keys: which of them, in this order, or Dicts of them; empty: all.
+        keys: of leaves, or of Dicts of leaves, to take in this order; empty: all.
 
     Raises:
         EnvironmentMismatchError: there is no such key, or a leaf is an image, a text or of another
@@ -167,7 +167,7 @@ def usable_keys(space: spaces.Space[Any]) -> list[str]:
 
 
 def _under(found: Mapping[str, Any], key: str) -> list[str]:
-    """The leaf of this key, or those of the Dict of this key."""
+    """The leaf of this key, or the leaves of the Dict of this key."""
     chosen = [each for each in found if each == key or each.startswith(f"{key}/")]
     if not chosen:
         near = difflib.get_close_matches(key, found, n=1)
@@ -177,7 +177,7 @@ def _under(found: Mapping[str, Any], key: str) -> list[str]:
 
 
 def _obstacle(space: spaces.Space[Any]) -> str:
-    """What keeps a leaf from being a vector, or nothing."""
+    """What keeps a leaf from being a vector; empty if nothing does."""
     if isinstance(space, spaces.Text):
         return "a text"
     if isinstance(space, spaces.Box):
@@ -189,7 +189,7 @@ def _obstacle(space: spaces.Space[Any]) -> str:
 
 
 def _is_image(space: spaces.Box) -> bool:
-    """Whether a Box is one: rows of bytes, or a block with few channels first or last."""
+    """Whether a Box is an image: rows of bytes, or a block with few channels first or last."""
     if space.dtype == np.uint8 and len(space.shape) > 1:
         return True
     if len(space.shape) != 3:

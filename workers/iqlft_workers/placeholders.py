@@ -1,4 +1,4 @@
-"""`{worker}` in the arguments of an environment: simulators of which each has a port of its own."""
+"""`{worker}` in an environment's arguments, for simulators that each need a port of their own."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def filled(value: Any, worker_id: int = 0) -> Any:  # noqa: ANN401
     Args:
         value: of any type; in lists and mappings every text is filled.
         worker_id: of the worker that builds the environment; 0 in the learner, which builds one to
-            look at it, and closes it before its workers start.
+            inspect it, and closes it before its workers start.
 
     Returns:
-        The same, but a number for a text that is nothing but the placeholder.
+        The filled value; a text that is nothing but the placeholder becomes a number.
     """
     if isinstance(value, Mapping):
         return {key: filled(each, worker_id) for key, each in value.items()}

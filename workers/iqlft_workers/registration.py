@@ -1,8 +1,8 @@
-"""Gymnasium ids of our environments; light, for it runs whenever `iqlft_workers` is imported.
+"""Gymnasium ids of our environments; light, as it runs whenever `iqlft_workers` is imported.
 
 Only entry points are registered: MuJoCo and Gymnasium-Robotics load with the first environment.
-A process that has not imported it reaches them as `gymnasium.make("iqlft_workers:iqlft/...")`, and
-a Minari dataset's recorded spec needs no registration at all, for it names the entry point.
+Without that import, `gymnasium.make("iqlft_workers:iqlft/...")` reaches the environments. A Minari
+dataset's recorded spec needs no registration at all, because it names the entry point.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ FIXED_GOAL_MAZE = "iqlft/FixedGoalMaze-v0"
 """Id of the Gymnasium-Robotics mazes with one goal, see `iqlft_workers.fixed_goal`."""
 
 EPISODE_STEPS = {"UMaze": 700, "Medium": 1000, "Large": 1000, "Corner": 300}
-"""Time limit of each maze in steps: D4RL's, and that of the small maze for demonstrations."""
+"""Time limit of each maze in steps: D4RL's, and our own for `Corner`, a maze for demonstrations."""
 
 
 def register() -> None:
@@ -37,7 +37,7 @@ def register() -> None:
 
 
 def current_module(name: str) -> str:
-    """The module that a recorded name means today.
+    """A recorded name, with its module as that is called today.
 
     Datasets and runs record where their environment is: `module:Class` as an entry point,
     `module:id` as a Gymnasium id. Until 0.1 this package was called `workers`.
@@ -58,9 +58,9 @@ def current_spec(spec: registration.EnvSpec) -> registration.EnvSpec:
 
 @contextlib.contextmanager
 def any_version() -> Iterator[None]:
-    """Within it, Gymnasium does not advise against ids of older versions.
+    """A context in which Gymnasium does not advise against ids of older versions.
 
-    Data belong to the version in which they were recorded, whether there is a newer one or not.
+    Data belong to the version in which they were recorded, whether or not there is a newer one.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is out of date.*", DeprecationWarning)

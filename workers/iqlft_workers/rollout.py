@@ -1,7 +1,7 @@
 """Steps an environment with an actor: transitions for training, results for evaluation.
 
 Everything random in a training episode derives from (run seed, worker id, episode index), so that
-a worker that is started again never repeats an episode, or repeats one to the last bit.
+a worker that is started again either skips an episode or repeats it to the last bit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def episode_randomness(seed: int, worker_id: int, episode: int) -> tuple[int, np.random.Generator]:
-    """Where an episode's randomness comes from.
+    """The sources of an episode's randomness.
 
     Args:
         seed: of the run.
@@ -32,7 +32,7 @@ def episode_randomness(seed: int, worker_id: int, episode: int) -> tuple[int, np
         episode: index of the episode among this worker's.
 
     Returns:
-        The seed of the environment's reset, of 31 bits, for many simulators take a C int; and the
+        The seed of the environment's reset (31 bits, because many simulators take a C int), and the
         generator of the action noise.
     """
     environment, actions = np.random.SeedSequence((seed, worker_id, episode)).spawn(2)
@@ -49,7 +49,7 @@ class Rollout:
         worker_id: of the worker.
         episode: index of the first episode.
         actions: `(k, A)` float32, executed actions of that episode that were recorded before; they
-            are stepped again, unrecorded, to bring simulator and noise to the same bits.
+            are stepped again, unrecorded, to bring simulator and noise to the same state.
         capacity: the most transitions that are held before `take`.
     """
 
@@ -98,19 +98,19 @@ class Rollout:
         return self._current.length > 0 and not self._current.finished
 
     def leave_episode(self) -> None:
-        """Leaves the episode, after another one was run in its environment; the next step resets.
+        """Leaves the episode, because its environment is needed for another; the next step resets.
 
-        One that has begun ends where it is; what was taken of it stays.
+        An episode that has begun ends where it is, and its transitions stay.
         """
         if self._current.length == 0:
-            self.episode -= 1  # It begins again.
+            self.episode -= 1  # The next step begins the same episode again.
         self._current.finished = True
 
     def step(self) -> None:
-        """Takes one step and holds its transition; begins the next episode first where due.
+        """Takes one step and holds its transition; begins the next episode first if one is due.
 
         Raises:
-            NotFiniteError: a value is not finite; the episode is to be left by `discard`.
+            NotFiniteError: a value is not finite; call `discard` to leave the episode.
         """
         if self._current.finished:
             self.episode += 1
@@ -121,13 +121,13 @@ class Rollout:
         self._hold(observation, action, self._current.step(action))
 
     def discard(self) -> int:
-        """Leaves the episode, of which a value was not finite, with what is held of it.
+        """Leaves an episode with a value that is not finite, and drops its held transitions.
 
         Returns:
             How many transitions are dropped.
         """
         dropped, self.pending = self.pending, 0
-        self._current.finished = True  # The next step begins the next one.
+        self._current.finished = True  # The next step begins the next episode.
         return dropped
 
     def _hold(
@@ -169,12 +169,12 @@ def evaluate_episode(
     seed: int,
     after_step: Callable[[], None] = lambda: None,
 ) -> EpisodeResult:
-    """Runs an evaluation to its end.
+    """Runs an evaluation episode to its end.
 
     Args:
         environment: see `evaluation`.
-        actor: alike.
-        seed: alike.
+        actor: see `evaluation`.
+        seed: see `evaluation`.
         after_step: called after each step; what it raises ends the evaluation.
 
     Returns:

@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 
 SAFE_PATH = "PYTHONSAFEPATH"
-"""Variable with which Python adds neither the current folder nor a script's to its path."""
+"""Variable that keeps Python from adding the current folder or a script's to its path."""
 
 
 def forget_current_folder() -> None:
-    """Takes the current folder off this process's path where `python -m` has put it.
+    """Removes the current folder from this process's path, where `python -m` has put it.
 
-    So does an empty part of PYTHONPATH, which mostly comes from `PYTHONPATH=$PYTHONPATH:more`.
+    An empty part of PYTHONPATH puts it there too; mostly that is `PYTHONPATH=$PYTHONPATH:more`.
     """
     with contextlib.suppress(FileNotFoundError):  # The folder may be gone.
         here, named = str(Path.cwd()), named_folders()
@@ -37,10 +37,10 @@ def named_folders() -> list[str]:
 
 
 def importing(*roots: Path) -> dict[str, str]:
-    """This process's variables for one of Python's, which never searches the current folder.
+    """Variables for a Python process like this one that never searches the current folder.
 
     Args:
-        roots: folders of packages that it must find, beside this one, where they are not installed.
+        roots: folders of packages that it must find, besides this one, if they are not installed.
     """
     own = Path(__file__).parents[1]
     added = [str(root) for root in (*roots, own) if "site-packages" not in root.parts]
@@ -50,7 +50,7 @@ def importing(*roots: Path) -> dict[str, str]:
 
 
 def advice(module: str) -> str:
-    """What to do where a module is missing that lies in the current folder; else nothing."""
+    """What to do about a missing module, if it lies in the current folder; else empty."""
     name = module.partition(".")[0]
     if not name.isidentifier() or not (Path(f"{name}.py").exists() or Path(name).is_dir()):
         return ""

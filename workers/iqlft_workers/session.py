@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 WINDOW = 4
 """Batches that may wait for their acknowledgement."""
 SILENCE_SECONDS = 3.0
-"""Without a word from the learner for so long, the worker says HELLO again."""
+"""Silence of the learner after which the worker says HELLO again."""
 HELLO_SECONDS = (0.05, 2.0)
 """Pause after the first HELLO, and the longest; it doubles in between."""
 LAG_SECONDS = 0.25
-"""For so long newer weights may be on their way before the worker asks for them."""
+"""How long newer weights may be on their way before the worker asks for them."""
 
 Outcome = Literal["stopped", "rejected", "restart", "drained"]
 """Why a session is over."""
@@ -47,9 +47,9 @@ class WorkerSession:
         weights: the newest weights.
         evaluations: episodes to be evaluated, with the weights for them.
         env_steps: environment steps taken in this session.
-        steps: calls of environments that have come to their end: steps of training and evaluation,
-            resets and constructions.
-        draining: whether to send what is there, and leave.
+        steps: finished calls of environments: steps of training and evaluation, resets and
+            constructions.
+        draining: whether to step no more, send what is left, and leave.
         outcome: why the session is over; None while it is not.
         code: of the rejection, see `messages.Reject`; empty where there was none.
         sentence: why the worker was rejected.
@@ -97,7 +97,7 @@ class WorkerSession:
             now: seconds of a monotonic clock.
 
         Raises:
-            WireError: a number, or the weights, cannot be worked with.
+            WireError: a number or the weights cannot be used.
         """
         self.heard_at = now
         match message:
@@ -129,7 +129,7 @@ class WorkerSession:
         if self._ready is not None:
             before, self.weights = self.weights, self._unpack(packed, self._ready)
             if before is None or before.version != self.weights.version:
-                self._lags_since = None  # They come, if not yet the newest.
+                self._lags_since = None  # Weights do arrive, if not the newest yet.
 
     def _handle_evaluate(self, request: messages.Evaluate) -> None:
         if len(request.indices) != len(request.seeds) or min(request.seeds, default=0) < 0:
@@ -160,13 +160,13 @@ class WorkerSession:
             case messages.Stop():
                 self.outcome = "stopped"
             case _:
-                pass  # What only workers say.
+                pass  # Messages that only workers send.
 
     def _handle_welcome(self, welcome: messages.Welcome) -> None:
         if min(welcome.worker_id, welcome.seed, welcome.episode) < 0:
             raise HeaderError("Worker id, seed and episode are not negative.")
         self._hello_pause = HELLO_SECONDS[0]
-        # Whatever learner comes back, this worker wants to be the same for it.
+        # Whichever learner comes back, this worker asks it for the same id.
         self._hello = replace(self._hello, worker_id=welcome.worker_id)
         self._left = False
         self._drop_acknowledged(welcome.last_sequence)
@@ -177,9 +177,9 @@ class WorkerSession:
         self.welcome = welcome
 
     def _continues(self, before: messages.Welcome, welcome: messages.Welcome) -> bool:
-        """Whether a learner that was started again knows all that it had acknowledged.
+        """Whether a learner that was started again knows all that was acknowledged.
 
-        It is another run's otherwise, or one without a journal.
+        Otherwise it is another run's, or has no journal.
         """
         same = all(
             getattr(welcome, name) == getattr(before, name)
@@ -210,7 +210,7 @@ class WorkerSession:
         self._discarded = [each for each in self._discarded if each.sequence >= sequence]
 
     def _unheard(self) -> list[messages.Batch | messages.Discarded]:
-        """What the learner may not have heard, in the order in which it was."""
+        """What the learner may not have received, in its original order."""
         said: list[messages.Batch | messages.Discarded] = [*self._window, *self._discarded]
         return sorted(said, key=lambda each: (each.sequence, isinstance(each, messages.Discarded)))
 
@@ -220,7 +220,7 @@ class WorkerSession:
         self._hello_pause = min(2 * self._hello_pause, HELLO_SECONDS[1])
 
     def tick(self, now: float) -> None:
-        """Says what is due: HELLO while the learner is silent, GET_WEIGHTS when they lag."""
+        """Enqueues what is due: HELLO while the learner is silent, GET_WEIGHTS if weights lag."""
         silent = self.welcome is None or now - self.heard_at > SILENCE_SECONDS
         if silent and self._left and self._over:
             # The learner has said that the work is over, and closed before its BYE_OK had left.
@@ -233,13 +233,13 @@ class WorkerSession:
             self._lags_since = now
 
     def wait_seconds(self, now: float) -> float:
-        """How long nothing is due, at most one second."""
+        """Seconds until something is due, at most one."""
         if self.welcome is None:
             return min(1.0, max(0.0, self._hello_at - now))
         return LAG_SECONDS if self._lags_since is not None else 1.0
 
     def ready(self, observation_dim: int, action_dim: int) -> None:
-        """The environment stands."""
+        """Enqueues READY: the environment is built."""
         self._ready = messages.Ready(
             self._hello.session,
             observation_dim,
@@ -276,7 +276,7 @@ class WorkerSession:
     def send_discarded(
         self, evaluation: int, index: int, dropped: int, error: NotFiniteError
     ) -> None:
-        """Tells of an episode that ended where a value was not finite.
+        """Reports an episode that ended at a value that is not finite.
 
         Args:
             evaluation: its number; 0 for an episode of training.
@@ -292,7 +292,7 @@ class WorkerSession:
         self.outbox.append(message)
 
     def drain(self, *, over: bool) -> None:
-        """Steps no more.
+        """Ends stepping and evaluating, so that the worker can leave.
 
         Args:
             over: whether the work is over; if not, a new session follows.
@@ -303,7 +303,7 @@ class WorkerSession:
     def leave_when_drained(self) -> None:
         """Says goodbye once all that was sent is acknowledged; to be called after the last batch.
 
-        The learner confirms it, for a goodbye that is lost would leave the learner waiting.
+        The learner confirms it, because a lost goodbye would leave the learner waiting.
         """
         if self.draining and not self._window and not self._left:
             self._left = True

@@ -1,4 +1,4 @@
-"""Text of others, such as names, shown as it is and never obeyed by a terminal."""
+"""Text from others, such as names, made safe to show: a terminal obeys nothing in it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import logging
 import unicodedata
 
 _OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Unicode's controls, invisible marks of format, lone surrogates and separators of lines."""
+"""Unicode categories: controls, invisible format marks, lone surrogates, line separators."""
 
 
 def printable(text: str, keep: str = "") -> str:
     r"""The text with its control characters as escapes, such as `\x1b`.
 
     Args:
-        text: of whomever.
+        text: from any source.
         keep: control characters that stay, such as line feeds.
     """
     if text.isprintable():
@@ -27,7 +27,7 @@ def printable(text: str, keep: str = "") -> str:
 
 
 class PlainFormatter(logging.Formatter):
-    """Formats records of a log without control characters, but with their lines."""
+    """Formats log records without control characters, but with their line breaks."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as text."""

@@ -26,7 +26,7 @@ class Transitions(NamedTuple):
         rewards: `(N,)` float32, after the task's reward transform.
         next_observations: `(N, O)` float32.
         terminated: `(N,)` bool; the task is over, which cuts the bootstrap.
-        truncated: `(N,)` bool; a time limit ended the episode, which does not.
+        truncated: `(N,)` bool; a time limit ended the episode, which does not cut it.
         versions: `(N,)` uint32; version of the actor weights that chose the action (0: dataset).
     """
 

@@ -1,9 +1,9 @@
 """May code that data name be run? The one rule for datasets, runs, policies and workers.
 
 What a dataset or a policy records of its environment (entry point, wrappers, arguments) is data. It
-is imported or called where an installed package registers it with Gymnasium, or where the user has
-said so: by `--trust`, or by naming the environment. Only a package that speaks of Gymnasium itself
-is imported to see what it registers, and never one of its submodules.
+is imported or called only if an installed package registers it with Gymnasium, or the user allows
+it: by `--trust`, or by naming the environment. A package is imported to see what it registers only
+if it mentions Gymnasium itself, and never one of its submodules.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def require_trust(
     Args:
         what: whose code it is, for the message.
         names: entry points, or ids with their module.
-        kwargs: what it would be called with; code that is named in them follows the same rule.
-        trust: whether the user has said so.
+        kwargs: what the code would be called with; code that they name follows the same rule.
+        trust: whether the user trusts the code.
 
     Raises:
-        UntrustedError: it is neither.
+        UntrustedError: it is neither registered nor trusted.
     """
     if trust:
         return
@@ -98,7 +98,7 @@ def _is_wrapper(module: str, attribute: str) -> bool:
 
 
 def _registers_environments(package: str) -> bool:
-    """Whether a package says of itself that it knows Gymnasium; it is not imported for that."""
+    """Whether a package mentions Gymnasium in its source or its requirements, without an import."""
     try:
         found = importlib.util.find_spec(package)
     except (ImportError, ValueError):
@@ -114,15 +114,15 @@ def _registers_environments(package: str) -> bool:
 
 
 def _requirements(package: str) -> Iterator[str]:
-    """What the distributions that bring a package need."""
+    """The requirements of the distributions that provide a package."""
     for distribution in metadata.packages_distributions().get(package, ()):
         yield from metadata.requires(distribution) or ()
 
 
 def _is_here(name: str) -> bool:
-    """Whether there is such a module to import; without it nothing can be run."""
+    """Whether there is a module to import for this name; without one nothing can be run."""
     if name.partition(":")[0].partition(".")[0] in sys.modules:
-        return True  # Also where it has no spec, as a script has none.
+        return True  # Even without a spec, as for a script.
     with contextlib.suppress(ImportError, ValueError):
         return importlib.util.find_spec(name.partition(":")[0].partition(".")[0]) is not None
     return False

@@ -7,11 +7,11 @@ import re
 from importlib import metadata
 
 NEWEST_MUJOCO = (3, 5)
-"""The newest under which Gymnasium-Robotics builds FrankaKitchen, Fetch and Hand."""
+"""The newest MuJoCo under which Gymnasium-Robotics builds FrankaKitchen, Fetch and Hand."""
 
 
 def robotics_misfit() -> str:
-    """What of Gymnasium-Robotics cannot be built here and what to do, in a sentence; or nothing."""
+    """What of Gymnasium-Robotics cannot be built here, and what to do; empty if all can be."""
     try:
         mujoco, robotics = map(metadata.version, ("mujoco", "gymnasium-robotics"))
     except metadata.PackageNotFoundError:
@@ -27,7 +27,7 @@ def robotics_misfit() -> str:
 def silence_notices() -> None:
     """Keeps Gymnasium-Robotics from printing its notice of Adroit's rewards at every import.
 
-    docs/datasets.md says what it says.
+    docs/datasets.md says what it is about.
     """
     with contextlib.suppress(ImportError, AttributeError):
         from farama_notifications import notifications  # noqa: PLC0415 -- not every version has it

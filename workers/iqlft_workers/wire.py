@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 PROTOCOL = 2
 """Version of the wire; a peer with another one is rejected.
 
-2 names the actor's kind and arrays; 1 knew a single kind, by its layers' widths."""
+Version 2 names the actor's kind and arrays; 1 knew a single kind, by its layers' widths."""
 MAX_FRAMES = 10
 """The most frames of a message, the header included."""
 MAX_BYTES = 4 * 2**20
@@ -48,7 +48,7 @@ _MAX_LEVELS = 16
 _MAX_ARRAYS = 64
 """The most arrays of an actor."""
 _MAX_DIMENSIONS = 8
-"""The most dimensions of one of them: NumPy has a bound too, which differs between its versions."""
+"""The most dimensions of an actor's array; NumPy's own bound differs between its versions."""
 
 Frame = bytes | memoryview
 """A part of a message."""
@@ -96,7 +96,7 @@ _BY_TYPE = {schema.message: schema for schema in _BY_NAME.values()}
 
 
 def encode(message: Message) -> list[Frame]:
-    """The frames of a message; arrays are not copied where they are contiguous already.
+    """The frames of a message; contiguous arrays are not copied.
 
     Raises:
         LimitError: the message is too large to be accepted on the other side.
@@ -119,7 +119,7 @@ def decode(frames: Sequence[Frame], *, oldest_protocol: int | None = None) -> Me
 
     Args:
         frames: of one message.
-        oldest_protocol: that is read too, for what was recorded; a peer speaks today's.
+        oldest_protocol: the oldest accepted, for recorded messages; None: the current one alone.
 
     Raises:
         WireError: the frames are no valid message; see the tree above.
@@ -128,7 +128,7 @@ def decode(frames: Sequence[Frame], *, oldest_protocol: int | None = None) -> Me
     name, values, shapes = _header(frames[0], 3, oldest_protocol)
     schema = _BY_NAME.get(name) if isinstance(name, str) else None
     if schema is None:
-        # What is no string is not shown: it may be nested more deeply than Python can write.
+        # Only a string is shown: anything else may be nested too deeply for `repr`.
         shown = repr(name[:40]) if isinstance(name, str) else f"named by a {type(name).__name__}"
         raise HeaderError(f"There is no message {shown}.")
     if not isinstance(values, dict) or values.keys() != schema.scalars.keys():
@@ -144,7 +144,7 @@ def decode(frames: Sequence[Frame], *, oldest_protocol: int | None = None) -> Me
 
 
 def _check_limits(frames: Sequence[Frame]) -> list[int]:
-    """The frames' sizes in bytes, which are within the limits."""
+    """The frames' sizes in bytes, after a check against the limits."""
     if not 1 <= len(frames) <= MAX_FRAMES:
         raise LimitError(f"A message has 1 to {MAX_FRAMES} frames, not {len(frames)}.")
     sizes = [_size(frame) for frame in frames]
@@ -180,7 +180,7 @@ def _header(frame: Frame, count: int, oldest_protocol: int | None = None) -> lis
 
 
 def _unpack(data: Frame) -> Any:  # noqa: ANN401
-    """Msgpack without bytes, timestamps or other types that no header of ours holds."""
+    """Decodes msgpack; refuses bytes, timestamps and other types that no header of ours holds."""
     try:
         return msgpack.unpackb(
             data,
@@ -232,7 +232,7 @@ def _is_plain(value: Any, levels: int) -> bool:  # noqa: ANN401
 
 
 def _num_bytes(shape: Any, ndim: int, itemsize: int) -> int:  # noqa: ANN401
-    """Bytes of an array of this shape; -1 where it is none of so many dimensions."""
+    """Bytes of an array of this shape; -1 if it is not a shape of `ndim` dimensions."""
     if not isinstance(shape, list) or len(shape) != ndim:
         return -1
     for length in shape:
@@ -243,7 +243,7 @@ def _num_bytes(shape: Any, ndim: int, itemsize: int) -> int:  # noqa: ANN401
 
 
 def _array(frame: Frame, shape: list[int], dtype: np.dtype[Any], name: str) -> NDArray[Any]:
-    """The array in a frame that has its size."""
+    """The array in a frame, whose size has been checked."""
     # A zero in a shape may hide another length beyond what NumPy can index.
     if max(shape) > MAX_BYTES:
         raise ArrayError(f"The array {name} is too long.")
@@ -257,8 +257,8 @@ def pack_weights(weights: ActorWeights) -> bytes:
     """Actor weights as a single frame, because a conflating subscription keeps only one.
 
     A length (u32), a msgpack header `[protocol, version, kind, settings, [[name, shape], ...]]`,
-    then the arrays' float32 values; and where there is a guide the number of its steps (u32) and
-    its weights, packed alike.
+    then the arrays' float32 values; with a guide also its number of steps (u32) and its weights,
+    packed in the same way.
 
     Raises:
         LimitError: the weights are too large to be accepted on the other side.
@@ -281,7 +281,7 @@ def unpack_weights(packed: Any) -> ActorWeights:  # noqa: ANN401
         packed: bytes, or anything with their buffer.
 
     Raises:
-        WireError: it is not what `pack_weights` makes, or a value is not finite.
+        WireError: `packed` is not what `pack_weights` makes, or a value is not finite.
     """
     data = memoryview(packed).cast("B")
     _check_limits([data])
@@ -292,7 +292,7 @@ def unpack_weights(packed: Any) -> ActorWeights:  # noqa: ANN401
 
 
 def _unpack_weights(data: memoryview, *, guided: bool = True) -> ActorWeights:
-    """Weights that may be no actor's; `guided` says whether they may have a guide."""
+    """The weights, not checked against their kind; `guided` allows them a guide."""
     if len(data) < 4 or (start := 4 + struct.unpack_from("<I", data)[0]) > len(data):
         raise HeaderError("The weights are cut short.")
     version, kind, settings, shapes = _weights_header(data[4:start])

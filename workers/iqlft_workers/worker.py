@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "iqlft worker") -> int:
-    """Runs a worker, or has several run.
+    """Runs a worker, or starts several.
 
     Args:
         argv: the arguments; those of the process when absent.
@@ -38,9 +38,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "iqlft worker") -> int:
 
     Returns:
         The exit code: 0 when the learner or a signal ended the work, 1 when the learner was away
-        for too long, 2 when the work could not be done; 3 when the learner rejected a worker of its
-        own, for a reason that may pass; 4 when the environment of one has failed, or gave what
-        the learner refuses; 5 when it was told to leave because its environment hung.
+        for too long, 2 when the work could not be done, 5 when the learner told the worker to leave
+        because its environment hung. With `--parent` also 3 when a later try may succeed, and 4
+        when the environment failed, or gave what the learner refuses.
     """
     arguments = _parser(prog).parse_args(argv)
     log = logging.StreamHandler(sys.stderr)
@@ -62,9 +62,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "iqlft worker") -> int:
     except UserError as error:
         rejected = error if isinstance(error, RejectedError) else None
         broken = isinstance(error, EnvironmentFailedError)
-        if broken:  # In a log, for whoever mends it.
+        if broken:  # With its traceback, for those who mend it.
             _log.error("The environment has failed.", exc_info=error.__cause__)
-        # Whoever reads it may be gone.
+        # The reader of stderr may be gone.
         with contextlib.suppress(OSError):
             sys.stderr.write(printable(f"{SENTENCE}{error}\n", keep="\n\t"))
         if rejected and rejected.hung:
@@ -74,13 +74,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "iqlft worker") -> int:
                 return FAILED
             if isinstance(error, ClusterError) or (rejected and rejected.may_pass):
                 return REJECTED
-        # A learner that was frozen for so long starts its worker again, but not one that is unfit.
+        # Not UNFIT: a learner that was frozen for so long may start this worker again.
         return 1 if isinstance(error, LearnerLostError) else UNFIT
     return 0
 
 
 def _crew(engine: Engine) -> type[Processes | RayWorkers]:
-    """What starts several workers."""
+    """The class that starts several workers."""
     if engine == "local":
         return Processes
     from iqlft_workers.launchers.ray import RayWorkers  # noqa: PLC0415 -- an extra
@@ -91,10 +91,10 @@ def _crew(engine: Engine) -> type[Processes | RayWorkers]:
 def _address(
     connect: str, worker_id: int | None, keys: WorkerKeys | None
 ) -> Callable[[], Address | None]:
-    """Where the learner is: always here, or where its endpoint file says at the moment.
+    """Makes a function for the learner's address: a fixed one, or the one in its endpoint file now.
 
     Raises:
-        EndpointError: it is neither an address nor a file in a folder that there is.
+        EndpointError: `connect` is neither an address nor a file in an existing folder.
     """
     if "://" in connect:
         return lambda: Address(connect, keys)
@@ -152,10 +152,10 @@ def _count(text: str) -> int:
 
 
 def _leave_on_signals(*, local: bool) -> _Received:
-    """Collects the signals that end the work, during a call of the environment too.
+    """Collects the signals that end the work, also during a call of the environment.
 
-    A local worker leaves all but SIGTERM to the learner, which hears them too. What was ignored
-    before, as by `nohup`, stays so.
+    A local worker leaves all but SIGTERM to the learner, which receives them too. Signals other
+    than SIGINT and SIGTERM stay ignored if they were ignored before, as SIGHUP under `nohup`.
     """
     received = _Received()
     received.follow(signal.SIGTERM)
@@ -168,10 +168,10 @@ def _leave_on_signals(*, local: bool) -> _Received:
 
 
 class _Received:
-    """Whether one of the signals that are followed has come.
+    """Whether one of the followed signals has come, as a truth value.
 
-    Python calls a handler when the main thread is back from its simulator, but writes the number of
-    the signal into a pipe at once.
+    Python calls a handler only when the main thread is back from its simulator, but writes the
+    signal's number into a pipe at once.
     """
 
     def __init__(self) -> None:
@@ -181,11 +181,11 @@ class _Received:
         for descriptor in (self._pipe, end):
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(end, warn_on_full_buffer=False)
-        # A process that a simulator forks is told to leave for itself.
+        # Signals to a process that a simulator forks are not meant for this one.
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
     def follow(self, number: signal.Signals) -> None:
-        """Hears a signal from now on."""
+        """Follows a signal from now on."""
         self._followed.add(number)
         signal.signal(number, self._handle)
 
@@ -199,10 +199,10 @@ class _Received:
 
 
 class _Tally:
-    """A count of environment steps for whoever started this process, and the ones before it.
+    """Keeps a count of environment steps in a file, which goes on over restarts of the process.
 
     Args:
-        path: of the file that holds it; None where nobody wants to know.
+        path: of the file; None for none.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -210,7 +210,7 @@ class _Tally:
         self._steps = int(os.pread(self._file, 20, 0) or 0) if self._file is not None else 0
 
     def add(self, steps: int) -> None:
-        """So many more."""
+        """Adds steps to the count."""
         self._steps += steps
         if self._file is not None and steps:
             with contextlib.suppress(OSError):

@@ -25,7 +25,7 @@ STATEFUL = {
     "NormalizeObservation", "NormalizeReward", "NormalizeReturn", "VecNormalize",
     "RunningMeanStd", "RunningNormalize",
 }  # fmt: skip
-"""Wrappers whose running statistics no dataset records, so that none can be the same again."""
+"""Wrappers with running statistics, which no dataset records, so that they cannot be restored."""
 
 
 class WrapperError(UserError):
@@ -38,7 +38,7 @@ class RecordedWrapper(NamedTuple):
     Attributes:
         name: of its class.
         entry_point: `module:Class`.
-        kwargs: of its constructor; None where it does not tell them.
+        kwargs: of its constructor; None if it does not record them.
     """
 
     name: str
@@ -56,7 +56,7 @@ class RecordedWrapper(NamedTuple):
 
     @property
     def class_name(self) -> str:
-        """By which its kind is known; the recorded name may be any."""
+        """Name of its class, which tells its kind; the recorded `name` may be anything."""
         return self.entry_point.rpartition(":")[2]
 
 
@@ -72,13 +72,13 @@ def wrap(
 
     Args:
         environment: the bare one, with its time limit.
-        wrappers: from the inside out; those that its entry point has put on itself stay as they
-            are.
-        trust: whether the user trusts code that nobody registers.
+        wrappers: from the inside out; if they begin with those that the environment's registration
+            has put on, these are not put on twice.
+        trust: whether the user trusts code that no installed package registers.
 
     Raises:
-        WrapperError: one has a state that is lost, or does not say how it was made.
-        UntrustedError: one is neither Gymnasium's nor of a registered environment.
+        WrapperError: a wrapper's state is lost, or its arguments were not recorded.
+        UntrustedError: a wrapper is neither Gymnasium's own nor that of a registered environment.
     """
     own = environment.spec.additional_wrappers if environment.spec is not None else ()
     pairs = itertools.zip_longest(own, wrappers[: len(own)])

@@ -1,8 +1,8 @@
-"""D4RL's figures: what the datasets made by its procedure should look like.
+"""Bands of measurements that datasets made by D4RL's procedure should fall into.
 
-Measured on whole sets that D4RL's own ant policy walked under MuJoCo 4 by D4RL's procedure
-(`results/data/README.md`), and rounded outwards: data made by an ant that is much better or worse
-make another benchmark.
+They were measured on whole datasets walked by D4RL's own ant policy under MuJoCo 4 by D4RL's
+procedure (`results/data/README.md`), and rounded outwards: data of an ant that is much better or
+worse would be another benchmark.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from iqlft.datasets.audit.findings import Band
 REACH = "share of episodes that reach their goal"
 """How many episodes come within the success radius of their commanded goal."""
 FIRST_HIT = "median first hit (steps)"
-"""When those that do are there for the first time."""
+"""Step at which those episodes first do."""
 PACE = "metres per step"
 """How fast the ant walks."""
 TOUCH = "share of episodes that touch the evaluation goal"
@@ -26,9 +26,9 @@ UPSIDE_DOWN = "share of episodes that end upside down"
 FALLEN = "share of episodes with a fall before the goal"
 """How many episodes see the ant on its back before it has reached its goal."""
 FALLS = "falls in 1,000 steps on its feet"
-"""How often the ant falls; it does not get up where these are no more than the episodes."""
+"""How often the ant falls; with no more falls than episodes, it does not get up again."""
 STUCK = "share of steps to the goal that are stuck"
-"""Steps on the way to the goal on which the ant, on its feet, hardly gets further."""
+"""Steps on the way to the goal at which the ant, though on its feet, hardly moves on."""
 AT_BOUNDS = "share of action values at their bounds"
 """How saturated the ant's policy is."""
 
@@ -40,15 +40,15 @@ _EVERY = {
     STUCK: Band(0.1, 0.35),
     AT_BOUNDS: Band(0.27, 0.36),
 }
-"""Of all mazes."""
+"""For all mazes."""
 _FAR = {FIRST_HIT: Band(150, 320)}
-"""Where start and goal are far apart."""
+"""For tasks in which start and goal are far apart."""
 _UMAZE = {REACH: Band(0.7, 0.9), TOUCH: Band(0.7, 0.9), REWARDED: Band(0.2, 0.3)}
-"""Where there is one goal for all, of which D4RL's ant misses almost a quarter."""
+"""For the task with one goal for all episodes; D4RL's ant misses it in almost a quarter."""
 _NEAR = {REACH: Band(0.85), REWARDED: Band(0.03, 0.07)}
-"""Where the goal is hardly missed, for it is near."""
+"""For the task whose goals are near and hardly ever missed."""
 _HARD = {REACH: Band(0.6, 0.85), TOUCH: Band(0.03, 0.25)}
-"""In the medium and the large maze."""
+"""For the medium and the large maze."""
 
 BANDS: dict[str, dict[str, Band]] = {
     TASKS[name].dataset_id(version): bands
@@ -62,9 +62,9 @@ BANDS: dict[str, dict[str, Band]] = {
         "antmaze-large-diverse": _EVERY | _FAR | _HARD,
     }.items()
 }
-"""The band of a measurement, by the dataset's id and the measurement's name.
+"""The band of each measurement, by the dataset's id and the measurement's name.
 
 Start and goal of umaze-diverse are anywhere among seven cells, so that D4RL's own policy reaches
-.91 of its goals, half of them within 50 steps: nothing is asked of the first hit there, nor of how
-often the evaluation goal is touched; and nothing at all of the small maze for demonstrations.
+0.91 of its goals, half of them within 50 steps: it has no bands for the first hit and for touching
+the evaluation goal. The small maze for demonstrations has no bands at all.
 """

@@ -1,6 +1,6 @@
-"""One generated episode: run, saved as a shard, read again.
+"""Runs one episode, saves it as a shard and loads it again.
 
-This module is all that a generating process needs, so it imports neither Minari nor torch.
+Generating processes need only this module, so it imports neither Minari nor torch.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Episode(NamedTuple):
     """T transitions and the T+1 states around them.
 
     Attributes:
-        seed: `()`: of the environment's reset.
+        seed: `()`: seed of the environment's reset.
         start: `(2,)` float64: where the ant was put, or NaN for the environment's own start.
         goal_cell: `(2,)` int64: the cell of the commanded goal.
         qpos: `(T+1, 15)` float64.
         qvel: `(T+1, 14)` float64.
         goal: `(T+1, 2)` float64: the commanded goal.
-        success: `(T+1,)` bool: within the success radius of the commanded goal.
+        success: `(T+1,)` bool: whether within the success radius of the commanded goal.
         actions: `(T, 8)` float32.
         rewards: `(T,)` float64: for the commanded goal.
     """
@@ -50,7 +50,7 @@ class Episode(NamedTuple):
 
     @property
     def observations(self) -> dict[str, NDArray[np.float64]]:
-        """The environment's Dict observations, which the state and the goal determine."""
+        """The environment's Dict observations, computed from state and goal."""
         return {
             "observation": np.concatenate((self.qpos[:, 2:], self.qvel), axis=-1),
             "achieved_goal": self.qpos[:, :2],
@@ -59,7 +59,7 @@ class Episode(NamedTuple):
 
 
 def make_environment(task: AntMazeTask) -> gymnasium.Env[Any, Any]:
-    """The environment in which a task's data are generated: success does not end an episode."""
+    """The environment in which a task's data are generated; success does not end an episode."""
     return gymnasium.make(
         task.environment_id,
         continuing_task=True,
@@ -72,10 +72,10 @@ class EpisodeMaker:
     """Runs episodes of a task, each determined by the seed and its index alone.
 
     Args:
-        task: what to generate.
+        task: the task.
         gait: the ant's policy.
-        noise: standard deviation of the noise on its actions.
-        seed: of the whole dataset.
+        noise: standard deviation of the action noise.
+        seed: seed of the whole dataset.
     """
 
     def __init__(self, task: AntMazeTask, gait: Gait, noise: float, seed: int) -> None:
@@ -87,7 +87,7 @@ class EpisodeMaker:
         self._goals = choose_cells(task.goals, self._maze)
 
     def run(self, index: int) -> Episode:
-        """Runs the episode of the given index."""
+        """Runs the episode with the given index."""
         rng = np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(index,)))
         seed = int(rng.integers(2**31))
         start = self._draw_start(rng)
@@ -108,7 +108,7 @@ class EpisodeMaker:
         return Episode(np.array(seed), start, goal_cell, **states, actions=actions, rewards=rewards)
 
     def _draw_start(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """A cell's centre + U(0, 1)^2 as in D4RL, or NaN for the environment's own start."""
+        """A start cell's centre + U(0, 1)^2, as in D4RL; NaN for the environment's own start."""
         if not self._starts:
             return np.full(2, np.nan)
         cell = self._starts[rng.integers(len(self._starts))]
@@ -123,13 +123,13 @@ class EpisodeMaker:
 def reset_options(
     start: NDArray[np.float64], goal_cell: NDArray[np.int64]
 ) -> dict[str, NDArray[Any]]:
-    """The options of `reset` that begin an episode; they are recorded with it."""
+    """The options of `reset` for an episode, which are recorded with it."""
     options: dict[str, NDArray[Any]] = {"goal_cell": goal_cell}
     return options if np.isnan(start).any() else options | {"start": start}
 
 
 def save_episode(episode: Episode, path: Path) -> None:
-    """Writes a shard, complete or not at all."""
+    """Writes a shard, completely or not at all."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **episode._asdict())
 

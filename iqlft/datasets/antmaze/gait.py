@@ -1,14 +1,14 @@
-"""The goal-reaching ant policy that walks through the mazes while data are generated.
+"""The goal-reaching ant policy that walks through the mazes to generate data.
 
 An MLP of three layers maps the ant's 27 observations and the direction to its waypoint to the mean
 and log standard deviation of a Gaussian, whose sample is squashed by tanh. Two file formats are
 read: this project's (`w0, b0, w1, b1, w2, b2`) and D4RL's (`policy/fc0/weight` ...
 `last_fc_log_std/bias`).
 
-A dataset has to come out the same on every processor, and a BLAS library sums in an order that
-depends on the processor. So weights, biases and all that passes from layer to layer are multiples
-of 2^-16: every product and every sum of them is then a float64 without rounding, whatever the
-order. What follows the last layer uses no operation but those that IEEE 754 rounds in one way.
+A dataset must be the same on every processor, but the order in which a BLAS library sums depends on
+the processor. So weights, biases and activations are rounded to multiples of 2^-16, whose products
+and sums are exact in float64, whatever the order. After the last layer, only operations are used
+whose rounding IEEE 754 defines.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 LATEST = "v1"
-"""The version of the gait, and so of the datasets, that is made unless another is asked for."""
+"""The default version of the gait, and so of the datasets."""
 GAITS = {version: Path(__file__).with_name("gaits") / f"{version}.npz" for version in ("v0", "v1")}
-"""The gaits that come with the package, by the version of the datasets that they walk."""
+"""Files of the gaits in the package, by version, which is also that of their datasets."""
 
 OBSERVATION_DIM, ACTION_DIM = 29, 8
-"""Values that the policy observes, the direction among them, and values of an action."""
+"""Number of values that the policy observes, direction included, and of action values."""
 _NOISE = 0.2
 """Standard deviation of the action noise in D4RL's procedure."""
 _GRID = 2**16
-"""One over the distance between neighbouring numbers in the policy's arithmetic."""
+"""One over the spacing of the numbers in the policy's arithmetic."""
 _PROJECT_KEYS = ("w0", "b0", "w1", "b1", "w2", "b2")
 """The arrays of this project's files."""
 _D4RL_LAYERS = ("policy/fc0", "policy/fc1", "policy/last_fc", "policy/last_fc_log_std")
@@ -49,16 +49,16 @@ _D4RL_LAYERS = ("policy/fc0", "policy/fc1", "policy/last_fc", "policy/last_fc_lo
 
 @dataclass(frozen=True)
 class Gait:
-    """A goal-reaching ant policy and what belongs to it.
+    """A goal-reaching ant policy and its settings.
 
     Attributes:
-        weights: `(29, H)`, `(H, H)` and `(H, 16)` float64 multiples of 2^-16; the last gives means
-            and log standard deviations.
+        weights: `(29, H)`, `(H, H)` and `(H, 16)` float64 multiples of 2^-16; the last layer
+            outputs means and log standard deviations.
         biases: `(H,)`, `(H,)` and `(16,)` float64 multiples of 2^-16.
-        log_std_min: least log standard deviation; the greatest is 2.
-        direction_scale: length of the direction that the policy was trained with.
-        noise: standard deviation of the noise that data generation adds to its actions by default.
-        name: the version of one that comes with the package, else of the file without its ending.
+        log_std_min: lower bound of the log standard deviation; the upper bound is 2.
+        direction_scale: length of the direction vectors that the policy was trained with.
+        noise: default standard deviation of the noise that data generation adds to its actions.
+        name: name of the file without its ending; for a gait of the package, its version.
         sha256: hash of the file.
     """
 
@@ -72,7 +72,7 @@ class Gait:
 
     @property
     def version(self) -> str | None:
-        """Which of the gaits in the package it is, wherever its file lies; None for others."""
+        """The version, if this is a gait of the package, whatever its file; None otherwise."""
         return _versions().get(self.sha256)
 
     def sample(
@@ -91,19 +91,19 @@ class Gait:
         for weights, bias in zip(self.weights[:2], self.biases[:2], strict=True):
             hidden = _on_grid(np.maximum(hidden @ weights + bias, 0))
         output = hidden @ self.weights[2] + self.biases[2]
-        # np.minimum and np.maximum, for np.clip costs as much as a layer at this size.
+        # Not np.clip, which costs as much as a layer at this size.
         log_std = np.minimum(np.maximum(output[ACTION_DIM:], self.log_std_min), 2)
         return _tanh(output[:ACTION_DIM] + _exp(log_std) * normals).astype(np.float32)
 
 
 def _on_grid(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The multiples of 2^-16 nearest to the values: sums of products below 2^21 stay exact."""
+    """The nearest multiples of 2^-16; sums of their products stay exact below 2^21."""
     grid: NDArray[np.float64] = np.rint(values * np.float64(_GRID)) / _GRID
     return grid
 
 
 def _exp(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """e^x to a relative 1e-7, for |x| up to 20: (e^(x / 1024))^1024 by Taylor's series."""
+    """e^x to a relative error of 1e-7, for |x| <= 20: (e^(x / 1024))^1024 by a Taylor series."""
     x = x / 1024
     power: NDArray[np.float64] = 1 + x * (1 + x / 2 * (1 + x / 3 * (1 + x / 4)))
     for _ in range(10):
@@ -112,8 +112,8 @@ def _exp(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _tanh(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The hyperbolic tangent to 1e-7."""
-    # Beyond 9 it is 1 in float32.
+    """The hyperbolic tangent to within 1e-7."""
+    # Beyond 9, tanh is 1 in float32.
     return 1 - 2 / (_exp(2 * np.minimum(np.maximum(x, -9), 9)) + 1)
 
 
@@ -125,13 +125,13 @@ def _versions() -> dict[str, str]:
 
 
 def load_gait(path: str | Path = GAITS[LATEST]) -> Gait:
-    """Reads a gait of either format; nothing in the file is ever unpickled.
+    """Loads a gait in either format; nothing in the file is unpickled.
 
     Args:
         path: an `.npz` file.
 
     Raises:
-        PolicyFileError: the file is missing, unreadable or of another shape.
+        PolicyFileError: the file is missing, unreadable or not an ant policy.
     """
     path = Path(path)
     try:
@@ -140,7 +140,7 @@ def load_gait(path: str | Path = GAITS[LATEST]) -> Gait:
             arrays = {key: file[key] for key in file.files}
     except FileNotFoundError as error:
         raise PolicyFileError(f"There is no policy file {path}.") from error
-    except Exception as error:  # of a foreign file NumPy raises what its parts raise
+    except Exception as error:  # NumPy passes on whatever reading a foreign file raises
         raise PolicyFileError(
             f"{path} is not a readable .npz file of plain arrays; "
             "give a file made by `results/data/train_gait.py`, or D4RL's ant policy."
@@ -177,7 +177,7 @@ def _gait(arrays: Mapping[str, NDArray[np.float32]], sha256: str, path: Path) ->
 
 
 def _noise(recorded: ArrayLike, path: Path) -> float:
-    """The standard deviation of a file's noise."""
+    """The standard deviation of the action noise that a file records."""
     noise = np.asarray(recorded)
     if noise.size != 1 or noise.dtype.kind not in "iuf" or not 0 <= noise.item() < np.inf:
         raise PolicyFileError(f"{path} has the noise {noise}; it must be one number from 0 on.")

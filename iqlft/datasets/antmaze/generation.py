@@ -1,7 +1,7 @@
-"""AntMaze datasets by D4RL's procedure, on several processes, to be interrupted and continued.
+"""Generates AntMaze datasets by D4RL's procedure, in parallel, and resumes after interruptions.
 
-An episode depends on the dataset's seed and its own index only. Finished episodes are kept as
-shards beside the Minari data until all are there; then they become a Minari dataset in one move.
+An episode depends only on the dataset's seed and its own index. Finished episodes are kept as
+shards beside the Minari data until all exist; then they become a Minari dataset in one step.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     Progress = Callable[[int, int, float], None]
-    """Called with episodes done, episodes in all, and transitions per second."""
+    """Called with the number of episodes done, their total, and transitions per second."""
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""What the BLAS libraries ask for their number of threads."""
+"""Environment variables that set the number of threads of BLAS libraries."""
 
 
 @dataclass(frozen=True)
 class MadeDataset:
-    """What `make_dataset` has made.
+    """A dataset made by `make_dataset`.
 
     Attributes:
         id: Minari id.
         episodes: number of episodes.
         transitions: number of transitions.
-        resumed_episodes: how many were there already from an interrupted run.
-        published: whether it is the published dataset; None where none of that id is.
+        resumed_episodes: number of episodes that an interrupted run had already made.
+        published: whether it is the published dataset; None if none of this id is published.
         seconds: wall time taken.
     """
 
@@ -71,29 +71,29 @@ def make_dataset(
     force: bool = False,
     progress: Progress | None = None,
 ) -> MadeDataset:
-    """Generates a task's dataset, or continues an interrupted generation of the same.
+    """Generates a task's dataset, or continues an interrupted generation of it.
 
     Episodes are whole, so the number of transitions is the multiple of the episode length (701 in
     umaze, 1,001 in medium and large, 301 in corner) nearest to `transitions`.
 
     Args:
         task_name: such as `antmaze-medium-play`.
-        transitions: how many are wanted.
+        transitions: desired number of transitions.
         gait: version of the goal-reaching ant policy that comes with the package, and of the
             dataset: `v1`, or `v0`, which hardly ever falls.
-        policy: file of a goal-reaching ant policy to walk in its place.
-        noise: standard deviation of the noise on its actions; the policy's own when absent.
-        processes: how many run at once; they do not change the result.
+        policy: file of a goal-reaching ant policy to use instead of the package's.
+        noise: standard deviation of the action noise; None: the policy's own.
+        processes: number of processes; does not affect the result.
         seed: determines the dataset, together with the task, the policy and the noise.
         force: replaces a dataset of the same id; it stays until the new one is complete.
-        progress: told after every episode.
+        progress: called after every episode.
 
     Raises:
-        DatasetError: unknown task, the dataset exists, a number is out of range, the folder cannot
-            be written, or a generating process died.
-        PolicyFileError: the policy file is not one.
+        DatasetError: the task or gait is unknown, the dataset exists, a number is out of range, the
+            folder cannot be written, or a generating process died.
+        PolicyFileError: `policy` is not the file of an ant policy.
     """
-    # Minari and what it imports are needed here, but not in the generating processes.
+    # Imported here, because the generating processes need neither Minari nor its dependencies.
     from iqlft.datasets import storage  # noqa: PLC0415
     from iqlft.datasets.antmaze import published, writing  # noqa: PLC0415
     from iqlft.datasets.recorded import open_dataset  # noqa: PLC0415
@@ -139,7 +139,7 @@ def _check_numbers(transitions: int, noise: float, processes: int, seed: int) ->
 
 
 def _fingerprint(gait: Gait, noise: float, seed: int) -> str:
-    """Names everything that shards depend on, so that only equal work is continued."""
+    """Hash of everything that shards depend on, so that only identical work is resumed."""
     physics = [importlib.metadata.version(name) for name in ("mujoco", "gymnasium", "numpy")]
     content = json.dumps([gait.sha256, noise, seed, physics, iqlft_workers.__version__])
     return hashlib.sha256(content.encode()).hexdigest()[:12]
@@ -153,11 +153,11 @@ def _run(
     processes: int,
     progress: Progress | None,
 ) -> None:
-    """Makes the missing shards; what is finished stays when this is interrupted."""
+    """Makes the missing shards; finished ones remain after an interruption."""
     if not missing:
         return
     with _single_threaded():
-        # Always a spawned process, also for one: its single BLAS thread keeps the bits the same.
+        # Spawned even for one process: a single BLAS thread keeps the results bitwise equal.
         pool = ProcessPoolExecutor(
             min(processes, len(missing)),
             multiprocessing.get_context("spawn"),
@@ -183,9 +183,9 @@ def _run(
 
 @contextlib.contextmanager
 def _single_threaded() -> Iterator[None]:
-    """Processes started within it use one BLAS thread and leave Ctrl-C to this one.
+    """Makes processes started inside use one BLAS thread and leave Ctrl-C to this process.
 
-    They find no modules in the current folder either.
+    Nor do they import modules from the current folder.
     """
     before = {name: os.environ.get(name) for name in (*_THREAD_VARIABLES, SAFE_PATH)}
     os.environ.update(dict.fromkeys(before, "1"))
@@ -204,7 +204,7 @@ def _single_threaded() -> Iterator[None]:
 
 
 _PROCESS: dict[str, tuple[EpisodeMaker, Path]] = {}
-"""What a generating process keeps between episodes."""
+"""State that a generating process keeps between episodes: its maker and its folder."""
 
 
 def _start_process(
@@ -216,7 +216,7 @@ def _start_process(
 
 
 def _exit_with(parent: int) -> None:
-    """Ends this process when its parent is gone, which its queue would never tell."""
+    """Ends this process when its parent is gone, which the task queue does not notice."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""D4RL's behaviour: breadth-first search over cells, and a gait that walks to the next one."""
+"""D4RL's behaviour policy: breadth-first search over cells, and a gait that walks to the next."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from iqlft_workers.mazes import Cell, D4RLMaze
 
 _SIDES = ((0, -1), (0, 1), (1, 0), (-1, 0))
-"""Left, right, down, up: D4RL's order, which decides between paths of equal length."""
+"""Steps to the left, right, down and up; D4RL's order decides among equally short paths."""
 
 
 class Planner:
-    """The next cell on a shortest path, from a table that is filled once per goal cell.
+    """Finds the next cell on a shortest path, in a table that is filled once per goal cell.
 
-    D4RL takes a position for one of the cell whose centre lies up and left of it, so its cells are
-    shifted by half a cell against the walls. That is kept, for it shapes the data: the ant swings
-    wide around corners and so crosses the boxes of goals on its way, which is where the rewards of
-    the play and diverse datasets come from; and here and there it is sent against a wall, which is
-    why it misses a part of its goals.
+    D4RL assigns a position to the cell whose centre is up and left of it, so its cells are shifted
+    by half a cell against the walls. This is kept, because it shapes the data: the ant swings wide
+    around corners and so crosses the boxes of goals on its way, which is where the rewards of the
+    play and diverse datasets come from; and now and then it is sent against a wall, which is why it
+    misses some of its goals.
 
     Args:
         maze: where the ant walks.
@@ -39,7 +39,7 @@ class Planner:
         self._tables: dict[Cell, dict[Cell, Cell]] = {}
 
     def cell(self, x: float, y: float) -> Cell:
-        """The cell (row, column) that D4RL takes a position for."""
+        """The cell (row, column) that D4RL assigns a position to."""
         return (
             self._start[0] + int(max(y, 0.0) / CELL_SIZE),
             self._start[1] + int(max(x, 0.0) / CELL_SIZE),
@@ -74,11 +74,11 @@ class Behaviour:
     Args:
         planner: finds the next cell.
         maze: where the ant walks.
-        gait: walks in a given direction.
+        gait: the ant's policy, which walks in a given direction.
         noise: standard deviation of the Gaussian noise added to the gait's actions.
         goal: the commanded goal (x, y).
         steps: length T of the episode.
-        rng: source of all randomness; everything is drawn at once, which is faster.
+        rng: source of all randomness; everything is drawn in advance, which is faster.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Behaviour:
         return clipped
 
     def _waypoint(self, position: tuple[float, float], step: int) -> tuple[float, float]:
-        """The next cell's centre + U(0, 1)^2, drawn anew at every step; the goal in its cell."""
+        """The next cell's centre + U(0, 1)^2, drawn at every step; in the goal's cell, the goal."""
         cell = self._planner.next_cell(self._planner.cell(*position), self._goal_cell)
         if cell == self._goal_cell:
             return self._goal

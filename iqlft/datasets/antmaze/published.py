@@ -1,8 +1,8 @@
-"""The published datasets: those that everybody can make again, bit by bit, and cite.
+"""The published datasets, which anyone can reproduce bit by bit, and cite.
 
-They are 1M transitions of each task by seed 0 (100,000 of the demonstration's), by the gait and the
-noise of their version. `published.json` holds the hashes of their content, not of their files,
-which other releases of HDF5 may write otherwise.
+They are 1M transitions of each task with seed 0 (100,000 for the demonstration), with the gait and
+the noise of their version. `published.json` holds hashes of their content, not of their files,
+which other releases of HDF5 may write differently.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 
 _HASHES = Path(__file__).with_name("published.json")
 OBSERVATION_KEYS = ("achieved_goal", "desired_goal", "observation")
-"""The keys of a generated set's observations."""
+"""The keys of a generated dataset's observations."""
 
 
 class ContentHash:
-    """blake2b of generated episodes: observations, actions, rewards and ends, in their order."""
+    """blake2b of generated episodes: their observations, actions, rewards and end flags."""
 
     def __init__(self) -> None:
         self._hash = hashlib.blake2b(digest_size=16)
 
     def add(self, episode: RecordedEpisode) -> None:
-        """Takes the next episode into account."""
+        """Adds the next episode."""
         observations = [episode.observations[key] for key in OBSERVATION_KEYS]
         for array in (*observations, *episode[1:]):
             self._hash.update(np.ascontiguousarray(array).data)
 
     @property
     def digest(self) -> str:
-        """Hexadecimal."""
+        """The hash in hexadecimal."""
         return self._hash.hexdigest()
 
 
@@ -53,20 +53,20 @@ def published_hashes() -> Mapping[str, str]:
 
 
 def is_published(dataset_id: str, digest: str) -> bool | None:
-    """Whether a dataset is the published one of its id; None where none is published."""
+    """Whether a dataset is the published one of its id; None if none of this id is published."""
     hashes = published_hashes()
     return hashes[dataset_id] == digest if dataset_id in hashes else None
 
 
 def find_out(dataset: minari.MinariDataset) -> bool | None:
-    """`is_published` of a dataset, which is read only where one of its id is published."""
+    """Like `is_published`, for a dataset that is read only if its id is published."""
     if dataset.id not in published_hashes():
         return None
     return is_published(dataset.id, content_digest(dataset))
 
 
 def content_digest(dataset: minari.MinariDataset) -> str:
-    """Reads a generated dataset and returns its `ContentHash`."""
+    """Reads a generated dataset and returns the digest of its `ContentHash`."""
     content = ContentHash()
     for episode in read_episodes(dataset, OBSERVATION_KEYS):
         content.add(episode)

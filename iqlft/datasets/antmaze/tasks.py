@@ -19,12 +19,12 @@ START, EVALUATION_GOAL, ANY, HAND_PICKED, NOT_HAND_PICKED = (
 """The rules by which an episode's start and goal cells are drawn."""
 
 REGENERATED = "regenerated with the D4RL procedure"
-"""What figures, tables and descriptions call datasets made for these tasks: never D4RL's data."""
+"""Label of generated datasets in figures, tables and descriptions: they are not D4RL's data."""
 
 
 @dataclass(frozen=True)
 class AntMazeTask:
-    """How the episodes of one dataset start and where they are sent.
+    """Where the episodes of one dataset start, and where the ant is sent.
 
     Attributes:
         name: as on the command line, such as `antmaze-medium-play`.
@@ -44,7 +44,7 @@ class AntMazeTask:
         return f"iqlft/AntMaze-{self.maze}-v0"
 
     def dataset_id(self, version: str = LATEST) -> str:
-        """Minari id of the dataset that the gait of a version walks."""
+        """Minari id of the dataset made with the gait of a version."""
         return f"iqlft/antmaze/{self.name.removeprefix('antmaze-')}-{version}"
 
     @property
@@ -53,7 +53,7 @@ class AntMazeTask:
         return EPISODE_STEPS[self.maze] + 1
 
     def num_episodes(self, transitions: int) -> int:
-        """The number of whole episodes, at least one, that comes nearest to `transitions`."""
+        """Number of whole episodes, at least one, with about `transitions` transitions."""
         return max(1, round(transitions / self.episode_steps))
 
 
@@ -77,7 +77,7 @@ def find_task(name: str) -> AntMazeTask:
     """The task called `name`.
 
     Raises:
-        DatasetError: there is none; the message names the nearest.
+        DatasetError: there is no such task; the message names the nearest one.
     """
     if name in TASKS:
         return TASKS[name]
@@ -87,14 +87,14 @@ def find_task(name: str) -> AntMazeTask:
 
 
 def generated() -> dict[str, tuple[AntMazeTask, str]]:
-    """Task and gait's version of every dataset that can be made, by its Minari id."""
+    """Task and gait version of every dataset that can be made, by Minari id."""
     return {
         task.dataset_id(version): (task, version) for task in TASKS.values() for version in GAITS
     }
 
 
 def choose_cells(rule: str, maze: D4RLMaze) -> list[Cell]:
-    """The cells among which `rule` draws with equal chances; none for the environment's start."""
+    """The cells from which `rule` draws uniformly; empty for the environment's own start."""
     return {
         START: [],
         EVALUATION_GOAL: [maze.layout.goal],

@@ -1,4 +1,4 @@
-"""Generated episodes become a task's Minari dataset, which says how they were made."""
+"""Writes generated episodes as a task's Minari dataset, which records how they were made."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def write_dataset(
 
     Args:
         dataset_id: Minari id to write.
-        task: whose dataset this is.
-        shards: files of `save_episode`, in the order of the episodes.
+        task: the dataset's task.
+        shards: files written by `save_episode`, in the order of the episodes.
         work: folder for the unfinished dataset, on the file system of the datasets.
-        gait: that walked.
+        gait: the ant's policy.
         noise: standard deviation of the action noise.
-        seed: of the dataset.
+        seed: seed of the dataset.
     """
     environment = make_environment(task)
     label = _label(gait, noise)
@@ -88,14 +88,14 @@ def _generated(index: int, path: Path) -> EpisodeBuffer:
 
 
 def evaluation_spec(task: AntMazeTask) -> EnvSpec:
-    """The registered environment, with the meaning of success written out."""
+    """The task's registered environment, with `continuing_task=False` made explicit."""
     spec = copy.deepcopy(gymnasium.spec(task.environment_id))
     spec.kwargs["continuing_task"] = False
     return spec
 
 
 def _label(gait: Gait, noise: float) -> str:
-    # Sets walked otherwise are other data: figures and tables tell them by this.
+    # Figures and tables use the label to tell datasets of other policies and noise apart.
     walker = gait.version or f"walked by {gait.name}"
     label = f"{REGENERATED}, {walker}"
     if noise != gait.noise:

@@ -1,1 +1,1 @@
-"""The audit of a dataset: what it must be like, and whether it is."""
+"""The audit of a dataset: its form, a replay, and measurements against bands."""

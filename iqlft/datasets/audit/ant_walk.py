@@ -1,7 +1,7 @@
 """How an ant fares in one episode: falls, getting up, and being stuck.
 
-These decide how the data are learned from as much as its speed does: D4RL's ant never gets up once
-it lies on its back, and is now and then left rubbing along a wall.
+These affect learning from the data as much as the ant's speed does: D4RL's ant never gets up once
+it lies on its back, and sometimes keeps rubbing along a wall.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STUCK_STEPS, STUCK_METRES = 50, 0.7
-"""An ant on its feet that gets less far in so many steps is stuck."""
+"""An ant on its feet that moves less than this distance in this many steps is stuck."""
 
 
 class AntWalk(NamedTuple):
-    """What one episode shows. Its *way* is what comes before it first reaches its goal.
+    """Measurements of one episode. Its *way* is the part before it first reaches its goal.
 
     Attributes:
-        steps: of the way.
-        fallen: whether the ant lies on its back on the way.
-        upside_down: whether it does so at the end of the episode.
-        falls: how often it falls in the whole episode.
-        rises: how often it gets up.
-        on_feet: states on its feet.
-        stuck: steps of the way on which it is stuck.
+        steps: length of the way.
+        fallen: whether the ant lies on its back at some point of the way.
+        upside_down: whether it lies on its back at the end of the episode.
+        falls: number of falls in the whole episode.
+        rises: number of times that it gets up in the whole episode.
+        on_feet: number of states of the whole episode in which it is on its feet.
+        stuck: number of steps of the way at which it is stuck.
     """
 
     steps: int
@@ -47,7 +47,7 @@ def follow_ant(
     Args:
         positions: `(T+1, 2)`, in metres.
         quaternions: `(T+1, 4)` of the torso.
-        first_hit: index of the first state on the goal; None where there is none.
+        first_hit: index of the first state within the goal's radius; None if there is none.
     """
     down = upside_down(quaternions)
     way = len(positions) - 1 if first_hit is None else first_hit
@@ -65,9 +65,9 @@ def follow_ant(
 
 
 def upside_down(quaternions: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether the torso's z axis points down, `(T,)`, by the torso's quaternions `(T, 4)`.
+    """Whether the torso's z axis points down, `(T,)`, from the torso's quaternions `(T, 4)`.
 
-    For unit ones that is 1 - 2 (qx^2 + qy^2) < 0.
+    For unit quaternions this is 1 - 2 (qx^2 + qy^2) < 0.
     """
     squares = np.square(quaternions)
     down: NDArray[np.bool_] = squares[:, 1:3].sum(-1) > squares.sum(-1) / 2

@@ -1,7 +1,7 @@
 """Is a dataset what it says it is, and does it resemble D4RL's?
 
-Any Minari dataset is held against its own schema, and a sample of its transitions is replayed. In a
-maze, the agent's ways are measured too, and compared with D4RL's where the dataset was made by
+Any Minari dataset is checked against its own schema, and a sample of its transitions is replayed.
+In a maze, the agent's paths are measured too, and compared with D4RL's if the dataset was made by
 D4RL's procedure. Episodes are read one at a time, so that memory does not depend on their number.
 """
 
@@ -30,14 +30,14 @@ def check(dataset_id: str, *, trust: bool = False) -> list[Finding]:
 
     Args:
         dataset_id: Minari id of a local dataset.
-        trust: whether its environment may be run though no installed package registers it.
+        trust: whether its environment may be run even if no installed package registers it.
 
     Returns:
-        What was found, in the order in which it is best read.
+        The findings, in reading order.
 
     Raises:
-        DatasetError: the dataset is absent or cannot be opened, or its actions are no array.
-        EnvironmentMismatchError: its observations are not vectors.
+        DatasetError: the dataset is absent or cannot be opened, or its actions are not an array.
+        EnvironmentMismatchError: none of its observations can be learned from.
     """
     dataset = open_dataset(dataset_id)
     if dataset.action_space.shape is None:
@@ -71,14 +71,14 @@ def check(dataset_id: str, *, trust: bool = False) -> list[Finding]:
 
 
 def _identity(published: bool | None, digest: str) -> Finding:
-    """Whether it is the published dataset, which others may have but need not."""
+    """Whether a dataset is the published one of its id; for information, without a verdict."""
     answers = {True: "is it", False: "another one", None: "none is published under this id"}
     answer = answers[published]
     return Finding("the published dataset", None, note=f"{answer} (hash of its content {digest})")
 
 
 def _measures(dataset: minari.MinariDataset, trust: bool) -> tuple[MazeMeasures | None, str]:
-    """What measures the ways through the dataset's maze, or why nothing can."""
+    """The measures of paths through the dataset's maze, or why there are none."""
     try:
         maze = recorded_maze(dataset, trust=trust)
     except UserError as error:
@@ -89,7 +89,7 @@ def _measures(dataset: minari.MinariDataset, trust: bool) -> tuple[MazeMeasures 
 
 
 def _episode_steps(dataset: minari.MinariDataset) -> int | None:
-    """The length that all episodes have by D4RL's procedure; None for datasets made otherwise."""
+    """The length of every episode by D4RL's procedure; None for datasets made otherwise."""
     if dataset.id not in generated() or dataset.env_spec is None:
         return None
     steps: int | None = dataset.env_spec.max_episode_steps

@@ -1,4 +1,4 @@
-"""What an audit finds, how it is judged, and how it is written down."""
+"""Findings of an audit, their verdicts, and how they are printed."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Verdict = Literal["ok", "outside", "known", "broken", "-"]
-"""`outside` its band, `known` to be that of the published dataset, `broken` where the form of the
-data is wrong, `-` where nothing is asked.
+"""`outside`: not in its band; `known`: outside, but so is the published dataset; `broken`: the form
+of the data is wrong; `-`: not judged.
 """
 Style = Literal["text", "markdown"]
-"""How findings are written."""
+"""Format of the table of findings."""
 _HEADINGS = ("check", "value", "band", "verdict", "note")
-"""Of the columns of a written report."""
+"""Column headings of the table."""
 
 
 class AuditFailedError(DatasetError):
     """A dataset was audited and something is broken or outside its band.
 
     Args:
-        sentence: which findings.
-        report: all findings, for the reader.
+        sentence: names the failed findings.
+        report: all findings, as a table.
     """
 
     exit_code = 1
@@ -36,12 +36,12 @@ class AuditFailedError(DatasetError):
 
 
 class Band(NamedTuple):
-    """The values that are expected.
+    """A range of expected values.
 
     Attributes:
-        least: lower end; minus infinity where there is none.
-        greatest: upper end; infinity where there is none.
-        strict: whether the ends themselves lie outside.
+        least: lower end; minus infinity for none.
+        greatest: upper end; infinity for none.
+        strict: whether the ends themselves are excluded.
     """
 
     least: float = -math.inf
@@ -49,7 +49,7 @@ class Band(NamedTuple):
     strict: bool = False
 
     def holds(self, value: float) -> bool:
-        """Whether a value lies within; one that is no number does not."""
+        """Whether a value lies in the band; NaN does not."""
         if self.strict:
             return self.least < value < self.greatest
         return self.least <= value <= self.greatest
@@ -70,10 +70,10 @@ class Finding(NamedTuple):
 
     Attributes:
         name: what was measured.
-        value: the measurement; None where it was not possible.
-        band: what is expected, or None where nothing is.
+        value: the measurement; None if it was not possible.
+        band: the expected values; None if there are no expectations.
         verdict: see `Verdict`.
-        note: what else there is to know, or empty.
+        note: further information, or empty.
     """
 
     name: str
@@ -92,7 +92,7 @@ def form(name: str, value: int, expected: int = 0, note: str = "") -> Finding:
 def measurement(
     name: str, value: float | None, band: Band | None = None, note: str = ""
 ) -> Finding:
-    """A finding about what the data hold, which is `ok` or `outside` where there is a band."""
+    """A finding about the content of the data, which is `ok` or `outside` if it has a band."""
     if band is None or value is None:
         return Finding(name, value, band, note=note)
     return Finding(name, value, band, "ok" if band.holds(value) else "outside", note)
@@ -104,7 +104,7 @@ def failures(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def known(findings: Iterable[Finding]) -> list[Finding]:
-    """What was measured in a published dataset: where that lies outside, it is known to."""
+    """Findings about a published dataset, with `outside` replaced by `known`."""
     note = "of the published dataset"
     return [
         each._replace(verdict="known", note=each.note or note)
@@ -115,7 +115,7 @@ def known(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def show(value: float | None) -> str:
-    """A number in few characters: counts in full, others with three digits."""
+    """A number as short text: whole numbers in full, others with three significant digits."""
     if value is None:
         return ""
     if math.isfinite(value) and value == round(value):

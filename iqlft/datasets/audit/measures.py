@@ -1,4 +1,4 @@
-"""How the agent of a maze dataset behaves: measured one episode at a time, summed up at the end."""
+"""Measures the agent's behaviour in a maze dataset, one episode at a time."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from iqlft.datasets.reading import RecordedEpisode
 
 JUMP = 0.5
-"""No agent gets further in one step, in metres."""
+"""Greatest distance in metres that an agent can move in one step."""
 _ANT = 27
-"""Values that the ant observes of itself; 1 to 4 are the quaternion of its torso."""
+"""Number of values in the ant's observation; values 1 to 4 are its torso's quaternion."""
 
 
 class MazeMeasures:
-    """Collects, episode by episode, where an agent goes.
+    """Collects, episode by episode, statistics of where an agent goes.
 
     Args:
-        dataset: whose episodes they are.
-        maze: where it goes.
+        dataset: the dataset of the episodes.
+        maze: the dataset's maze.
         steps: the length that every episode must have, or None.
     """
 
@@ -57,7 +57,7 @@ class MazeMeasures:
         )
 
     def add(self, episode: RecordedEpisode) -> None:
-        """Follows the next episode."""
+        """Adds the next episode."""
         positions, goals = _finite(
             episode.observations["achieved_goal"], episode.observations["desired_goal"]
         )
@@ -83,7 +83,7 @@ class MazeMeasures:
         self._goals += self._maze.count(goals[:1])
 
     def findings(self) -> list[Finding]:
-        """What was found, beside the bands of the dataset."""
+        """The findings, compared with the dataset's bands."""
         values: dict[str, float | None] = {
             REACH: len(self._first_hits) / self._episodes,
             FIRST_HIT: float(np.median(self._first_hits)) if self._first_hits else None,
@@ -111,13 +111,13 @@ class MazeMeasures:
 
 
 def _finite(*arrays: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """The rows `(2,)` that all arrays have and that are numbers in all of them."""
+    """The rows `(2,)` that exist in all arrays and are finite in all of them."""
     together = np.stack([array[: min(map(len, arrays))] for array in arrays])
     return tuple(together[:, np.isfinite(together).all((0, 2))])
 
 
 def _describe(walks: list[AntWalk]) -> dict[str, float | None]:
-    """What an ant's walks show together."""
+    """Statistics over the ant's walks in all episodes."""
     on_feet = sum(walk.on_feet for walk in walks)
     way = sum(walk.steps for walk in walks)
     return {
@@ -129,7 +129,7 @@ def _describe(walks: list[AntWalk]) -> dict[str, float | None]:
 
 
 def _histogram(name: str, counts: NDArray[np.int64]) -> Finding:
-    """The number of cells, with the least and the most common of them."""
+    """The number of cells with a count, with the least and the most common in the note."""
     cells = np.argwhere(counts)
     shares = counts[counts > 0] / max(counts.sum(), 1)
     ends = [int(shares.argmin()), int(shares.argmax())] if len(cells) > 1 else range(len(cells))

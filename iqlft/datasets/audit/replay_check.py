@@ -1,10 +1,10 @@
-"""Do the recorded actions lead from the recorded states to the next ones?
+"""Checks that the recorded actions lead from each recorded state to the next.
 
 A state is restored by setting qpos and qvel. MuJoCo's result also depends, through the constraint
-solver's first guess, on the step before: without it, about 2 of 1,000 steps of an ant with contacts
-come out different by up to 1e-8. So each sampled transition is led into by the one before it, which
-leaves the solver's guess as it was; qpos and qvel are then set to the recorded values, and 8,000
-transitions so replayed differed by 4e-15 at most.
+solver's first guess, on the previous step: without it, about 2 of 1,000 steps of an ant with
+contacts differ by up to 1e-8. So the transition before each sampled one is replayed first, which
+restores the solver's guess; qpos and qvel are then set to the recorded values. 8,000 transitions
+replayed in this way differed by 4e-15 at most.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 NAME = "replayed positions differ by"
 """The finding's name."""
 TOLERANCE = Band(greatest=1e-9, strict=True)
-"""Of qpos: metres, radians and quaternions."""
+"""Greatest difference in a value of qpos: metres, radians or a quaternion."""
 SAMPLES, EPISODES = 200, 50
-"""How many transitions are replayed, and from how many episodes at most."""
+"""About how many transitions are replayed, and from how many episodes at most."""
 
 
 class _Transition(NamedTuple):
-    """A recorded step with the one before it.
+    """A recorded step together with the one before it, if there is one.
 
     Attributes:
         qpos: `(3, nq)`, or `(2, nq)` at the start of an episode.
@@ -51,16 +51,16 @@ class _Transition(NamedTuple):
 
 
 def replay_check(dataset: minari.MinariDataset, *, trust: bool = False) -> Finding:
-    """Replays transitions of episodes all over a dataset in the environment that recorded them.
+    """Replays sampled transitions of a dataset in the environment in which they were recorded.
 
     Args:
-        dataset: a Minari dataset; with qpos and qvel among its infos, or of a maze whose
-            observations hold them.
-        trust: whether its environment may be run though no installed package registers it.
+        dataset: a Minari dataset, with qpos and qvel in its infos, or of a maze whose observations
+            contain them.
+        trust: whether its environment may be run even if no installed package registers it.
 
     Returns:
-        The largest difference of a position. It is judged where it is below 1e-9, and where the
-        dataset says that it was made with the MuJoCo version that runs here.
+        The largest difference in a value of qpos. Below 1e-9 it is `ok`; above, it is `outside` if
+        the dataset was made with the MuJoCo version that runs here, and is not judged otherwise.
     """
     if dataset.env_spec is None:
         return Finding(NAME, None, note="not possible: no environment is recorded")
@@ -110,7 +110,7 @@ def _judge(dataset: minari.MinariDataset, difference: float, count: int) -> Find
 
 
 def _recorded_version(dataset: minari.MinariDataset) -> str | None:
-    """The MuJoCo version in the description, or the one that the requirements pin."""
+    """The MuJoCo version that the description names, or else the requirements."""
     metadata = dataset.storage.metadata
     texts = [str(metadata.get("description", "")), *map(str, metadata.get("requirements") or ())]
     for text in texts:
@@ -121,13 +121,13 @@ def _recorded_version(dataset: minari.MinariDataset) -> str | None:
 
 
 def _simulator(raw: Any) -> Any | None:  # noqa: ANN401
-    """The part of an environment that holds MuJoCo's model and data: it, or one of its fields."""
+    """The object with `set_state`: the environment itself or one of its attributes, or None."""
     candidates = (raw, *vars(raw).values())
     return next((each for each in candidates if hasattr(each, "set_state")), None)
 
 
 def _sample(dataset: minari.MinariDataset, model: Any) -> Iterator[_Transition]:  # noqa: ANN401
-    """Transitions from episodes all over the dataset, the same ones each time."""
+    """Transitions from random episodes of the dataset, the same ones each time."""
     rng = np.random.default_rng(0)
     indices = np.asarray(dataset.episode_indices)
     chosen = np.sort(rng.choice(indices, min(len(indices), EPISODES), replace=False))
@@ -149,12 +149,12 @@ def _states(
     episode: minari.EpisodeData,
     model: Any,  # noqa: ANN401
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """The recorded qpos and qvel, or those that a maze's observations consist of."""
+    """The recorded qpos and qvel, or those in a maze's observations; None if there are none."""
     infos = episode.infos or {}
     if "qpos" in infos and "qvel" in infos:
         states = infos["qpos"], infos["qvel"]
     elif is_goal_conditioned(dataset.observation_space):
-        # An ant's observation leaves out x and y, which are the achieved goal; a point's has them.
+        # An ant's observation lacks x and y, which are the achieved goal; a point's includes them.
         state = episode.observations["observation"]
         if state.shape[-1] == model.nq + model.nv - 2:
             state = np.hstack((episode.observations["achieved_goal"], state))
@@ -166,14 +166,14 @@ def _states(
 
 
 def _replay(raw: Any, simulator: Any, transition: _Transition) -> float:  # noqa: ANN401
-    """The largest difference of a position after the transition."""
+    """The largest difference in a value of qpos after the transition."""
     data = simulator.data
     mujoco.mj_resetData(simulator.model, data)
     simulator.set_state(transition.qpos[0], transition.qvel[0])
     for qpos, qvel, action in zip(
         transition.qpos, transition.qvel, transition.actions, strict=False
     ):
-        # Not `set_state`, for that would compute a new first guess.
+        # Not `set_state`, which would compute a new first guess.
         data.qpos[:], data.qvel[:] = qpos, qvel
         raw.step(action)
     return float(np.abs(data.qpos - transition.qpos[-1]).max())

@@ -20,34 +20,34 @@ if TYPE_CHECKING:
     from iqlft.datasets.reading import RecordedEpisode
 
 _MISALIGNED = "episodes without T+1 observations"
-"""Or with another number of actions or ends than rewards."""
+"""Or whose numbers of actions or flags differ from that of rewards."""
 _UNTYPED = "arrays of another dtype or shape"
-"""Than the spaces announce; more or less of precision is none."""
+"""Other than those of the spaces; a different precision of the same kind is accepted."""
 _NOT_FINITE = "values that are not finite"
-"""In observations, actions and rewards; or too great for float32."""
+"""Or too great for float32; in observations, actions and rewards."""
 _ENDS_WITHIN = "episodes that end before their last step"
-"""Terminated or truncated, and going on."""
+"""Terminated or truncated at a step that is not the last."""
 _ENDLESS = "episodes that just stop"
-"""Neither terminated nor truncated, which is read as truncated."""
+"""Neither terminated nor truncated at the last step, which is read as truncated."""
 _UNBOUNDED = "bounds of actions that are not finite"
-"""Lower and upper ones, of all values of an action together."""
+"""Counted over the lower and upper bounds of all values of an action."""
 
 
 class SchemaCheck:
     """Collects, episode by episode, what is wrong with the form of a dataset.
 
     Args:
-        dataset: what was announced of it.
+        dataset: whose spaces and announced numbers are checked against.
 
     Raises:
-        EnvironmentMismatchError: nothing of the observations can be learned from.
+        EnvironmentMismatchError: no part of the observations can be learned from.
     """
 
     def __init__(self, dataset: minari.MinariDataset) -> None:
         self._dataset = dataset
         space = dataset.observation_space
         if not usable_keys(space):
-            observed_leaves(space)  # Says why.
+            observed_leaves(space)  # Raises, and says why.
         self.keys = tuple(key for key in usable_keys(space) if key)
         self._counts = dict.fromkeys((_MISALIGNED, _UNTYPED, _NOT_FINITE, _ENDS_WITHIN), 0)
         self._terminated = self._endless = 0
@@ -57,7 +57,7 @@ class SchemaCheck:
         self._actions = _ActionStatistics(dataset.action_space, band)
 
     def add(self, episode: RecordedEpisode) -> bool:
-        """Looks at the next episode; says whether its arrays have the right lengths and shapes."""
+        """Checks the next episode; returns whether its lengths and shapes are right."""
         observations = [pick(episode.observations, key) for key in self.keys or ("",)]
         declared = [pick(self._dataset.observation_space, key) for key in self.keys or ("",)]
         steps = len(episode.rewards)
@@ -84,11 +84,11 @@ class SchemaCheck:
 
     @property
     def num_transitions(self) -> int:
-        """How many transitions the episodes so far have."""
+        """Number of transitions in the episodes so far."""
         return sum(self._lengths)
 
     def findings(self, unreadable: str = "") -> list[Finding]:
-        """What was found.
+        """The findings about the dataset's form.
 
         Args:
             unreadable: why reading stopped before the end, or empty.
@@ -115,11 +115,11 @@ class SchemaCheck:
 
 
 class _ActionStatistics:
-    """Sums over the actions of a whole dataset.
+    """Statistics of all actions of a dataset.
 
     Args:
-        space: the action space; statistics are taken of vectors only.
-        band: of the share at the bounds.
+        space: the action space; there are no statistics unless it is a Box.
+        band: expected share of values at the bounds.
     """
 
     def __init__(self, space: spaces.Space[Any], band: Band | None) -> None:
@@ -129,7 +129,7 @@ class _ActionStatistics:
         self._moments = np.zeros((3, *(space.shape or ())))
 
     def add(self, actions: NDArray[Any]) -> None:
-        """Adds `(T, A)` actions."""
+        """Adds an episode's actions, `(T, A)`."""
         if self._space is None or actions.shape[1:] != self._space.shape:
             return
         exact = np.asarray(actions, np.float64)

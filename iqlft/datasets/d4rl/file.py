@@ -1,7 +1,7 @@
 """D4RL's own HDF5 files: flat arrays of rows, read in pieces.
 
-A row holds an observation, the action taken there and what came of it; the next row's observation
-followed, unless an episode ended between the two.
+A row holds an observation, the action taken there and its outcome; the observation that followed is
+in the next row, unless an episode ended between the two.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _VECTORS = ("observations", "actions")
-"""Arrays of a vector a row."""
+"""Required arrays with one vector per row."""
 _COLUMNS = ("rewards", "terminals")
-"""Arrays of a number a row."""
+"""Required arrays with one number per row."""
 TIMEOUTS = "timeouts"
-"""One more, which some files lack."""
+"""Optional array with one flag per row, which some files lack."""
 _CACHE_BYTES = 16 * 2**20
-"""Per array: compressed pieces hold more rows than an episode, and are unpacked only once so."""
+"""Chunk cache per array: chunks hold more rows than an episode, and are decompressed once."""
 
 
 class Family(NamedTuple):
-    """What the arrays of a family of files mean.
+    """The meaning of the arrays in a family of files.
 
     Attributes:
-        next_observation: arrays that side by side are the observation after a row's step, where
-            the file has them.
-        in_maze: observations begin with a position in metres, and a terminal marks a place at the
-            goal; otherwise a terminal ends the episode.
-        others: further arrays that are needed.
+        next_observation: arrays that, concatenated, are the observation after a row's step, if the
+            file has them.
+        in_maze: whether observations begin with a position in metres, and a terminal marks a place
+            at the goal; otherwise a terminal ends the episode.
+        others: further required arrays.
     """
 
     next_observation: tuple[str, ...]
@@ -57,19 +57,19 @@ class D4RLFile:
     """An open file of N rows.
 
     Args:
-        file: where to read.
-        path: its name, for messages.
+        file: an open HDF5 file.
+        path: the file's path, for messages.
         family: which arrays are needed, and what they mean.
 
     Raises:
-        DatasetError: an array is missing or has another shape.
+        DatasetError: an array is missing, holds no numbers or has the wrong shape.
     """
 
     def __init__(self, file: h5py.File, path: Path, family: Family) -> None:
         self.path, self.family = path, family
         names = (*_VECTORS, *_COLUMNS, *family.others)
         found = {name: file.get(name) for name in (*names, TIMEOUTS, *family.next_observation)}
-        # Kept open, for the unpacked pieces of an array are forgotten when it is closed.
+        # Kept open, for closing an array drops its cache of decompressed chunks.
         self._arrays = {n: each for n, each in found.items() if isinstance(each, h5py.Dataset)}
         missing = [name for name in names if name not in self._arrays]
         if missing:
@@ -100,14 +100,14 @@ class D4RLFile:
         )
 
     def width(self, name: str) -> int:
-        """Values a row of an array of vectors."""
+        """Number of values per row in an array of vectors."""
         return int(self._arrays[name].shape[1])
 
     def read(self, name: str, first: int = 0, last: int | None = None) -> NDArray[Any]:
-        """Rows `first` to before `last` of an array.
+        """Rows `first` up to but not including `last` of an array.
 
         Raises:
-            DatasetError: the file is damaged there.
+            DatasetError: the rows cannot be read, or hold values that are not finite.
         """
         try:
             rows: NDArray[Any] = self._arrays[name][first:last]
@@ -124,15 +124,15 @@ class D4RLFile:
         return rows
 
     def read_column(self, name: str) -> NDArray[Any]:
-        """A whole array of one value a row, `(N,)`."""
+        """A whole array of one value per row, `(N,)`."""
         return self.read(name).reshape(self.num_rows)
 
     def read_flags(self, name: str) -> NDArray[np.bool_]:
-        """A whole array of one flag a row, `(N,)`."""
+        """A whole array of one flag per row, `(N,)`."""
         return as_flags(self.read_column(name), f"{self.path} has {name}")
 
     def read_next(self, first: int, last: int) -> NDArray[Any]:
-        """The recorded next observations of rows `first` to before `last`, where `has_next`."""
+        """The recorded next observations of rows `first` to `last - 1`; requires `has_next`."""
         parts = [self.read(name, first, last) for name in self.family.next_observation]
         return np.concatenate(parts, axis=1)
 
@@ -142,7 +142,7 @@ def open_file(path: Path, family: Family) -> Iterator[D4RLFile]:
     """Opens one of D4RL's files.
 
     Raises:
-        DatasetError: it is not there, is no HDF5 file, or is not of this family.
+        DatasetError: the file is missing, is not HDF5, or is not of this family.
     """
     if not path.is_file():
         raise DatasetError(f"There is no file {path}.")

@@ -1,4 +1,4 @@
-"""One of D4RL's HDF5 files becomes a Minari dataset, with a report of what its marks are worth."""
+"""Imports one of D4RL's HDF5 files as a Minari dataset, and reports how good its marks are."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def import_file(
 
     Args:
         path: the HDF5 file.
-        task: the AntMaze task whose data they are, such as `antmaze-medium-play`.
-        environment: for files of other kinds instead, the Gymnasium id of an environment with the
-            same observations and actions, such as `HalfCheetah-v5`.
+        task: for an AntMaze file, its task, such as `antmaze-medium-play`.
+        environment: for any other file, the Gymnasium id of an environment with the same
+            observations and actions, such as `HalfCheetah-v5`.
         dataset_id: Minari id of the result; by default in the namespace `imported`, which neither
-            official nor regenerated datasets have.
-        episode_steps: the time limit of its episodes, of a file without time-outs.
+            official nor regenerated datasets use.
+        episode_steps: the time limit of episodes, for a file without time-outs.
         force: replaces a dataset of the same id; it stays until the new one is complete.
 
     Raises:
-        DatasetError: task and environment are both or neither there, the file is no such file or
+        DatasetError: task and environment are both given or both missing, the file is not D4RL's or
             does not fit, the id cannot be used, or the dataset exists.
         EnvironmentMismatchError: the environment is unknown.
     """
@@ -90,7 +90,7 @@ def _check_widths(file: D4RLFile, target: Target) -> None:
 
 
 def _count(found: Survey) -> Report:
-    """What became of the rows, and what the file's own marks of ends are worth."""
+    """Counts of what became of the rows, and of how the file's marks agree with true ends."""
     rows, jumps, timeouts = len(found.timeouts), found.jumps, found.timeouts
     transitions = sum(span.steps for span in found.spans)
     report: Report = {

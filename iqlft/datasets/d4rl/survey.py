@@ -1,9 +1,9 @@
-"""Where the episodes of a D4RL file end.
+"""Finds where the episodes of a D4RL file end.
 
-D4RL marks ends by `timeouts`, but in the AntMaze files of its version 0 the marks and the ends are
-out of step (D4RL issue 77), so ends are also looked for in the observations themselves. A time-out
-that is not at an end cuts an episode in two, which costs one transition at most and no bootstrap;
-so it is followed too.
+D4RL marks ends by `timeouts`, but in the AntMaze files of its version 0 they do not match the true
+ends (D4RL issue 77), so ends are also looked for in the observations. A time-out elsewhere only
+cuts an episode in two, which costs at most one transition and no bootstrap; so all time-outs are
+obeyed.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from iqlft.datasets.d4rl.file import D4RLFile
 
 JUMP_METRES = 0.5
-"""An ant moves less than this in a step of 0.1 s: D4RL's run at 1.8 m/s."""
+"""An ant moves less than this in a step of 0.1 s: D4RL's ants run at 1.8 m/s."""
 SAME_OBSERVATION = 1e-3
-"""Greatest difference between a next observation as a row records it and as the next row does."""
+"""Greatest difference at which a recorded next observation counts as the next row's."""
 _ROWS_PER_READ = 65_536
-"""How many rows are read at a time."""
+"""Number of rows read at a time."""
 
 
 class Span(NamedTuple):
@@ -36,8 +36,8 @@ class Span(NamedTuple):
 
     Attributes:
         first: its first row.
-        last: the row after its last.
-        steps: number of transitions: its rows, less the last one where nothing says what followed.
+        last: the row after its last row.
+        steps: number of transitions: its rows, less the last if its next observation is unknown.
         terminated: whether the task was over at its end.
     """
 
@@ -49,18 +49,19 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over N rows has found: a few values a row.
+    """What one pass over the N rows of a file has found: a few values per row.
 
     Attributes:
-        in_maze: of the file's family.
+        in_maze: see `Family`.
         timeouts: `(N,)` bool.
         terminals: `(N,)` bool.
         rewards: `(N,)` float64.
-        positions: `(N, 2)` float32: the first two observations, which are metres in a maze.
-        next_positions: `(N, 2)` float32: after the step; NaN in the last row when not recorded.
-        follows: `(N,)` bool: the recorded next observation is the next row's; None when rows do
-            not record their next observations.
-        unordered: next observations are recorded, but hardly any is the next row's.
+        positions: `(N, 2)` float32: the first two values of observations, in metres in a maze.
+        next_positions: `(N, 2)` float32: after the step, or those of the next row if not recorded,
+            with NaN in the last row.
+        follows: `(N,)` bool: the recorded next observation is the next row's; None if rows do not
+            record their next observations.
+        unordered: next observations are recorded, but most are not the next row's.
         outside: share of action values outside [-1, 1].
     """
 
@@ -76,23 +77,23 @@ class Survey:
 
     @property
     def sees_jumps(self) -> bool:
-        """Whether there is anything to see a jump by."""
+        """Whether jumps can be detected."""
         return self.in_maze or self.follows is not None
 
     @property
     def marked(self) -> NDArray[np.bool_]:
-        """Rows `(N,)` at which the file says that an episode ends."""
+        """Rows `(N,)` that the file marks as the end of an episode."""
         return self.timeouts if self.in_maze else self.timeouts | self.terminals
 
     @cached_property
     def moved(self) -> NDArray[np.float32]:
-        """Metres from row to row in a maze, `(N-1,)`."""
+        """Distances from each row to the next, `(N-1,)`, in metres in a maze."""
         moved: NDArray[np.float32] = np.linalg.norm(np.diff(self.positions, axis=0), axis=-1)
         return moved
 
     @cached_property
     def jumps(self) -> NDArray[np.bool_]:
-        """Rows `(N,)` that the next row does not follow; the last row has none and is no jump."""
+        """Rows `(N,)` that are not continued by the next row; False for the last row."""
         jumps = np.zeros(len(self.timeouts), np.bool_)
         if self.in_maze:
             jumps[:-1] = self.moved > JUMP_METRES
@@ -102,7 +103,7 @@ class Survey:
 
     @cached_property
     def spans(self) -> list[Span]:
-        """The episodes that have transitions, in order."""
+        """The episodes with at least one transition, in order."""
         lasts = np.flatnonzero((self.marked | self.jumps)[:-1]) + 1
         recorded = self._recorded()
         spans = []
@@ -113,10 +114,10 @@ class Survey:
         return [span for span in spans if span.steps]
 
     def _recorded(self) -> NDArray[np.bool_]:
-        """Rows `(N,)` that record what followed them, be it the episode's last observation."""
+        """Rows `(N,)` whose own record of the next observation can be used at an episode's end."""
         recorded = np.full(len(self.timeouts), self.follows is not None)
         if self.in_maze:
-            # A state that was recorded only after the reset did not follow either.
+            # A state recorded after the reset already is not the next one.
             ways = np.linalg.norm(self.next_positions - self.positions, axis=-1)
             recorded &= ways <= JUMP_METRES
         return recorded
@@ -126,12 +127,12 @@ def survey(file: D4RLFile, episode_steps: int | None = None) -> Survey:
     """Reads a file once, in pieces.
 
     Args:
-        file: where to read.
-        episode_steps: the time limit of its episodes, of a file without time-outs.
+        file: an open file.
+        episode_steps: the time limit of episodes, for a file without time-outs.
 
     Raises:
-        DatasetError: it is damaged, or a value is not finite; or nothing says where its episodes
-            end, or two things do.
+        DatasetError: the file is damaged or a value is not finite; nothing says where episodes end;
+            or both the file and `episode_steps` do.
     """
     rows = file.num_rows
     positions, follows = np.empty((rows, 2), np.float32), np.zeros(rows, np.bool_)
@@ -148,7 +149,7 @@ def survey(file: D4RLFile, episode_steps: int | None = None) -> Survey:
             pairs = len(observations) - 1
             difference = np.abs(following[:pairs] - observations[1:])
             follows[first : first + pairs] = difference.max(-1) <= SAME_OBSERVATION
-    # Episodes are long, so where few next rows follow, something else was recorded.
+    # Episodes are long, so if few recorded next observations match, they are something else.
     records_next = file.has_next and bool(follows[:-1].mean() > 0.5)
     if not records_next:
         recorded = np.concatenate((positions[1:], np.full((1, 2), np.nan, np.float32)))
@@ -169,13 +170,13 @@ def survey(file: D4RLFile, episode_steps: int | None = None) -> Survey:
 def _timeouts(
     file: D4RLFile, terminals: NDArray[np.bool_], episode_steps: int | None, *, seen: bool
 ) -> NDArray[np.bool_]:
-    """The rows `(N,)` at which a time limit ended the episode.
+    """Rows `(N,)` at which a time limit ended the episode.
 
     Args:
         file: of N rows.
         terminals: `(N,)`.
         episode_steps: see `survey`.
-        seen: whether recorded next observations show where an episode ends.
+        seen: whether recorded next observations show where episodes end.
     """
     if file.has_timeouts and episode_steps is None:
         return file.read_flags(TIMEOUTS)
@@ -192,7 +193,7 @@ def _timeouts(
                 "(--episode-steps N)."
             )
         return timeouts
-    # As D4RL counts where time-outs are missing, from the start and anew behind each terminal.
+    # As D4RL counts without time-outs: from the start, and anew after each terminal.
     starts = [0, *(np.flatnonzero(terminals) + 1).tolist(), file.num_rows]
     for first, last in itertools.pairwise(starts):
         timeouts[first + episode_steps - 1 : last : episode_steps] = True
@@ -210,7 +211,7 @@ def read_episode(
     observations = file.read("observations", span.first, span.last)
     end = span.first + span.steps
     if end == span.last:
-        # Behind a termination nothing is learnt from, so any observation will do there.
+        # The observation after a termination is not learned from, so any will do.
         recorded = found.follows is not None
         final = file.read_next(end - 1, end) if recorded else observations[-1:]
         observations = np.concatenate((observations, final))

@@ -1,4 +1,4 @@
-"""What a D4RL file can become: a set of an AntMaze task, or of an environment with vectors."""
+"""Targets of an import: a D4RL file becomes data of an AntMaze task or of another environment."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ if TYPE_CHECKING:
     from iqlft.datasets.imported import Report
 
 MOST_OUTSIDE = 0.02
-"""Greatest share of positions outside a maze's free cells with which data can be of that maze."""
+"""Greatest share of positions outside a maze's free cells for data to count as of that maze."""
 
 
 class Target(ABC):
-    """What a file becomes.
+    """The kind of dataset that a file becomes.
 
     Attributes:
-        family: which files can become it.
-        name: of the task or the environment.
-        environment: in which the data are said to have been recorded.
-        evaluation: what to evaluate in.
-        widths: values a row of each array of vectors.
+        family: the family of files that it takes.
+        name: name of the task or id of the environment.
+        environment: recorded in the dataset as the environment of the data.
+        evaluation: spec of the evaluation environment.
+        widths: number of values per row that each array of vectors must have.
         scores: returns that score 0 and 100, or None.
-        remark: what is special about the result, in sentences.
+        remark: sentences about the result, for its description.
     """
 
     family: Family
@@ -65,19 +65,19 @@ class Target(ABC):
 
     @abstractmethod
     def check(self, path: Path, found: Survey) -> None:
-        """Raises `DatasetError` when the file cannot be of this target."""
+        """Raises `DatasetError` if the file cannot be of this target."""
 
     @abstractmethod
     def measure(self, found: Survey) -> Report:
-        """What there is to report beside what any file is measured for."""
+        """Measurements of this kind of file, beyond those of every file."""
 
     @abstractmethod
     def episode(self, index: int, file: D4RLFile, found: Survey, span: Span) -> EpisodeBuffer:
-        """An episode in Minari's form."""
+        """An episode in Minari's format."""
 
 
 class AntMazeTarget(Target):
-    """The data of an AntMaze task, in the form of `iqlft data make`.
+    """The data of an AntMaze task, in the format of `iqlft data make`.
 
     Args:
         task: the task.
@@ -98,12 +98,12 @@ class AntMazeTarget(Target):
         self._maze = task.maze
 
     def default_id(self, path: Path) -> str:
-        """The task's, with version 2 for the names `..._fixed` that D4RL's version 2 has."""
+        """The task's name, with version 2 for files called `..._fixed`, as in D4RL, else 0."""
         version = 2 if path.stem.endswith("_fixed") else 0
         return f"imported/antmaze/{self.name.removeprefix('antmaze-')}-v{version}"
 
     def check(self, path: Path, found: Survey) -> None:
-        """Raises `DatasetError` when the positions are of another maze."""
+        """Raises `DatasetError` if the positions do not fit the task's maze."""
         outside = _share_outside(found.positions, self._maze)
         if outside <= MOST_OUTSIDE:
             return
@@ -116,7 +116,7 @@ class AntMazeTarget(Target):
         )
 
     def measure(self, found: Survey) -> Report:
-        """The size of unmarked jumps, and the file's rewards against those of the evaluation."""
+        """The longest unmarked jump, and the file's rewards against those of relabelling."""
         unmarked = (found.jumps & ~found.marked)[:-1]
         kept = np.zeros(len(found.rewards), np.bool_)
         for span in found.spans:
@@ -161,13 +161,13 @@ def _share_outside(positions: NDArray[np.float32], maze: str) -> float:
 
 
 class VectorTarget(Target):
-    """The data of an environment that observes one vector and acts by another.
+    """The data of an environment whose observations and actions are single vectors.
 
     Args:
         environment_id: Gymnasium id.
 
     Raises:
-        DatasetError: the environment is of another kind.
+        DatasetError: the environment has other spaces.
         EnvironmentMismatchError: there is no such environment.
     """
 
@@ -193,11 +193,11 @@ class VectorTarget(Target):
         self.widths = {"observations": observed.shape[0], "actions": acted.shape[0]}
 
     def default_id(self, path: Path) -> str:
-        """The file's name, with a version when it has none."""
+        """The file's name, with a version added if it has none."""
         return default_id(path)
 
     def check(self, path: Path, found: Survey) -> None:
-        """Raises `DatasetError` when the rows are in no order of time."""
+        """Raises `DatasetError` if the rows are not in time order."""
         if found.unordered:
             raise DatasetError(
                 f"The rows of {path} do not follow each other: most of its next_observations are "
@@ -205,11 +205,11 @@ class VectorTarget(Target):
             )
 
     def measure(self, found: Survey) -> Report:  # noqa: ARG002
-        """Nothing: environments of any kind have nothing more in common."""
+        """Empty: there is nothing more to measure in arbitrary environments."""
         return {}
 
     def episode(self, index: int, file: D4RLFile, found: Survey, span: Span) -> EpisodeBuffer:
-        """An episode with the file's rewards, which ends as the file says."""
+        """An episode with the file's rewards and terminations."""
         observations, actions, rewards = read_episode(file, found, span)
         return episode_buffer(
             index,

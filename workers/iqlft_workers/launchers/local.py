@@ -24,14 +24,14 @@ Engine = Literal["local", "ray"]
 MAX_RESTARTS = 5
 """A worker that dies more often than this, with little time in between, ends the run."""
 HEALTHY_SECONDS = 60.0
-"""A worker that lived for so long has its restarts forgotten."""
+"""Lifetime after which a worker's restarts are forgotten."""
 BACK_OFF_SECONDS = 0.5
 """Pause before the second restart in a row; it doubles with each further one."""
 LOG_BYTES = 10 * 2**20
-"""A worker's log that has become longer moves to `worker-<i>.log.1`, in the place of an older one.
+"""A worker's log that grows longer is moved to `worker-<i>.log.1`, which replaces an older one.
 """
 _TAIL_BYTES = 16_384
-"""So much of a log is looked at for its last lines."""
+"""Bytes at the end of a log in which its last lines are looked for."""
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables that limit a worker to one thread."""
 REJECTED_BACK_OFF_SECONDS = 60.0
@@ -43,12 +43,12 @@ class WorkerError(UserError):
 
 
 class ClusterError(UserError):
-    """The machines of an engine are not there, which may pass."""
+    """The machines of an engine are not available, which may pass."""
 
 
 @dataclass
 class Restarts:
-    """How often in a row a process has died that was to live.
+    """Counts how often in a row a process has died that should have lived.
 
     Attributes:
         count: of restarts with little time in between.
@@ -57,12 +57,12 @@ class Restarts:
     count: int = 0
 
     def forget(self, lived_seconds: float) -> None:
-        """Forgets them where it has lived for long."""
+        """Forgets the restarts of a process that has lived long."""
         if lived_seconds > HEALTHY_SECONDS:
             self.count = 0
 
     def pause(self) -> float | None:
-        """Seconds before it is started again, the first time none; None if it dies too often."""
+        """Seconds before the next restart, 0 for the first; None if the process dies too often."""
         if self.count == MAX_RESTARTS:
             return None
         self.count += 1
@@ -74,9 +74,9 @@ class Local:
     """A process of a pool.
 
     Attributes:
-        name: with which sentences about it begin.
+        name: begins sentences about it.
         log: file that it writes to.
-        arguments: beside those that all have.
+        arguments: besides those that all processes have.
         worker_id: None for a process that is no worker.
     """
 
@@ -99,16 +99,16 @@ class Local:
             return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-8:])
 
     def rotate(self, longest: int) -> None:
-        """Moves what is in a log that is too long aside; its process goes on writing to it."""
+        """Moves the content of a log that is too long aside; its process can go on writing."""
         with contextlib.suppress(FileNotFoundError):
             if self.log.stat().st_size > longest:
-                # Where there is no room for it, the older part is lost.
+                # If there is no room for the copy, the content is lost.
                 with contextlib.suppress(OSError):
                     shutil.copyfile(self.log, self.log.with_name(f"{self.log.name}.1"))
                 os.truncate(self.log, 0)
 
     def sentence(self) -> str:
-        """That with which the worker has ended; the end of the log where it said none."""
+        """The sentence with which the worker ended; the end of its log if there is none."""
         _, found, said = self.last_lines().rpartition(SENTENCE)
         return said.partition("\n")[0] if found else self.last_lines()
 
@@ -119,9 +119,9 @@ class WorkerPool:
     Args:
         num_workers: how many; their ids are 0 to `num_workers - 1`.
         endpoint: `tcp://host:port` of the learner.
-        log_folder: worker i writes to `worker-<i>.log` there, whatever its environment says too.
+        log_folder: worker i writes to `worker-<i>.log` there, and so does its environment.
         keys: folder with the workers' keys; None for a learner without keys.
-        engine: what starts them; unless it is `local`, a single process that asks it to.
+        engine: what starts them; unless it is `local`, a single process here asks it to.
     """
 
     def __init__(
@@ -139,26 +139,26 @@ class WorkerPool:
             for i in ids
         ]
         if engine != "local":
-            # It loses its cluster, or its life, without the learner.
+            # A process of its own, so that the learner survives the loss of it or of the cluster.
             arguments = ("--engine", engine, "--num", str(num_workers), "--worker-id", "0")
             log = log_folder / f"{engine}.log"
             self._locals = [Local(f"The launcher on {engine}", log, arguments)] if ids else []
 
     @property
     def num_workers(self) -> int:
-        """How many there are, at work or about to be started again."""
+        """How many processes there are, running or about to be started again."""
         return len(self._locals)
 
     @property
     def process_ids(self) -> list[int]:
-        """Of the processes started last, by worker id."""
+        """Ids of the processes started last, in the order of their worker ids."""
         return [local.process.pid for local in self._locals if local.process]
 
     def start(self) -> None:
         """Starts all workers."""
         for local in self._locals:
             local.log.parent.mkdir(parents=True, exist_ok=True)
-            local.rotate(0)  # Of a run that goes on.
+            local.rotate(0)  # The log of a run that is resumed.
             local.log.touch()
             self._launch(local)
 
@@ -200,7 +200,7 @@ class WorkerPool:
         now = time.monotonic()
         if code == UNFIT:
             raise WorkerError(f"{local.name} cannot work: {local.sentence()}")
-        # What it hung for before it was killed does not count.
+        # The time for which it hung before it was killed does not count.
         lived, local.idle_seconds = now - local.started_at - local.idle_seconds, 0.0
         local.restarts.forget(lived)
         if lived > HEALTHY_SECONDS:
@@ -225,7 +225,7 @@ class WorkerPool:
         return [f"{local.name} {reason}; it is started again."]
 
     def _handle_rejection(self, local: Local, now: float) -> str:
-        """Tries again after a while: whoever it is that made the learner reject it will leave."""
+        """Schedules another try, because the reason for the rejection may pass."""
         pause = min(REJECTED_BACK_OFF_SECONDS, BACK_OFF_SECONDS * 2 ** min(local.rejections, 9))
         reason = local.sentence()
         local.process, local.restart_at = None, now + pause
@@ -237,13 +237,13 @@ class WorkerPool:
         """Kills a worker that does not work as it should; `watch` starts it again.
 
         Args:
-            worker_id: any; nothing happens where it is not one of ours, or died already.
+            worker_id: any id; nothing happens if it is not one of ours, or has died already.
             reason: what `watch` will say of it, after its name.
-            seconds: for how long it has been so; a process that is younger is not the one meant,
-                and one that was good for little before is not started again for ever.
+            seconds: how long that has lasted; a younger process is not the one meant, and this time
+                does not count as life, so that a worker that soon hangs again uses up its restarts.
 
         Returns:
-            Whether it is killed.
+            Whether the worker was killed.
         """
         local = next((each for each in self._locals if each.worker_id == worker_id), None)
         if local is None or local.process is None or local.process.poll() is not None:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOOK_SECONDS = 0.1
-"""The processes are looked at so often."""
+"""Interval at which the processes are checked."""
 _ENDED = {0, 1, UNFIT, REJECTED}
-"""Exit codes of a worker that has said why it leaves; after any other it is started again, and
-where it had a place, though that is taken, too.
+"""Exit codes of a worker that has said why it leaves. After any other it is started again, and also
+if it is rejected from a place that it had before.
 """
 
 _log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Processes:
     Args:
         connect: where the learner is.
         count: how many.
-        first_id: the ids to ask for count from here; None for those of the keys, or any free ones.
+        first_id: first of the ids to ask for; None for those of the keys, or any free ones.
         keys: folder of keys; None for none.
 
     Raises:
@@ -67,13 +67,13 @@ class Processes:
         ]
 
     def run(self, asked: Callable[[], bool]) -> int:
-        """Works until all of them have left.
+        """Runs until all workers have left.
 
         Args:
             asked: whether they are to leave.
 
         Returns:
-            The exit code: 0 where one of them has worked to its end, or where they were asked.
+            The exit code: 0 if a worker has worked to its end, or if they were asked to leave.
         """
         try:
             while any(each.code is None for each in self._processes):
@@ -88,13 +88,13 @@ class Processes:
         return 0 if 0 in codes else min(UNFIT, max(codes))
 
     def _look_after(self, process: _Process) -> None:
-        """Starts a process, again where it has died."""
+        """Starts a process that is not running and is due; handles the end of one that was."""
         now = time.monotonic()
         if process.code is not None or (process.running is None and now < process.restart_at):
             return
         if process.running is None:
             command = [sys.executable, "-P", "-m", "iqlft_workers", *process.arguments]
-            # In a group of its own it does not see the terminal's Ctrl-C, which is heard here.
+            # In a group of its own it does not see the terminal's Ctrl-C, which this process does.
             process.running = subprocess.Popen(
                 [*command, "--parent", str(os.getpid())], stdin=subprocess.DEVNULL,
                 env=environment_variables(), process_group=0,
@@ -106,8 +106,8 @@ class Processes:
     def _handle_end(self, process: _Process, code: int, now: float) -> None:
         lived = now - process.started_at
         process.restarts.forget(lived)
-        # One that had its place finds it taken, as by itself, of whom the learner has not heard yet
-        # that it has died; any other one has been asked to come where there is none.
+        # A worker that had a place may find it taken, even by itself, while the learner has not
+        # noticed that it died; any other one was started for a place that there is not.
         regains = code == REJECTED and (process.restarts.count > 0 or lived > HEALTHY_SECONDS)
         pause = process.restarts.pause()
         if pause is None or (code in _ENDED and not regains):
@@ -117,7 +117,7 @@ class Processes:
         _log.warning("A worker process %s; it is started again.", exit_reason(code))
 
     def _stop(self) -> None:
-        """Ends those that still run; a call of an environment has a moment to come to its end."""
+        """Ends the processes that still run; calls of environments get a moment to finish."""
         running = [each.running for each in self._processes if each.running]
         for process in running:
             process.terminate()
@@ -134,7 +134,7 @@ def ids_of(count: int, first: int | None, keys: Path | None) -> Sequence[int | N
 
     Args:
         count: how many.
-        first: the ids count from here; None for those of the keys, or any free ones.
+        first: the first of them; None for those of the keys, or any free ones.
         keys: folder of keys; None for none.
 
     Raises:

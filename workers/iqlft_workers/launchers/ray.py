@@ -1,8 +1,8 @@
 """Workers on a Ray cluster: `iqlft workers --engine ray`.
 
 An actor starts the same process as everywhere else and looks after it, as a `WorkerPool` of one. So
-a worker has its own signals, its exit codes and its memory, a simulator that crashes takes no actor
-along, and it is the actor that Ray moves to another node when its own is gone.
+a worker has its own signals, exit codes and memory, and a simulator that crashes takes no actor
+with it. Ray moves an actor to another node when its own is gone.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CPUS = 0.5
-"""What a worker reserves of a node: it steps while its learner grants it steps, and waits often."""
+"""CPUs that a worker reserves: it steps while its learner grants it steps, and often waits."""
 LOOK_SECONDS = 0.5
-"""The actors are looked at so often."""
+"""Interval at which the actors are asked for reports."""
 LINE_SECONDS = 30.0
-"""Between two lines about workers of which nothing else is to be said."""
+"""Interval between two lines in the log while nothing changes."""
 CONNECT_SECONDS = 2.0
-"""The head has so long to take a connection;"""
+"""How long the head may take to accept a connection."""
 LOST_SECONDS = 10.0
-"""one that took none for so long is gone."""
+"""A head that has accepted no connection for this long is gone."""
 STOP_SECONDS = 2.5
-"""Workers have so long to leave."""
+"""How long workers may take to leave."""
 _log = logging.getLogger(__name__)
 
 
 class Report(NamedTuple):
-    """What an actor says of its worker.
+    """What an actor reports of its worker.
 
     Attributes:
-        node: where it is.
-        steps: environment steps of this actor.
+        node: id of the node where it is.
+        steps: environment steps since this actor was started.
         events: what has happened since the last report, one sentence each.
         code: exit code of a worker that is not started again; None for one at work.
     """
@@ -92,7 +92,7 @@ class _OneWorker(WorkerPool):
         if code in {0, 1}:
             self.code = code
             return []
-        # Whoever it is that had its place will not leave.
+        # Whoever has its place is not going to leave.
         if code == REJECTED and local.rejections > MAX_RESTARTS:
             raise WorkerError(f"{local.name} cannot work: {local.sentence()}")
         return super()._reap(local)
@@ -111,7 +111,7 @@ class _Actor:
         self._pool.start()
 
     def look(self) -> Report:
-        """Starts the worker again where it has died."""
+        """Reports on the worker; starts it again if it has died."""
         try:
             events = self._pool.watch()
         except WorkerError as error:
@@ -129,7 +129,7 @@ class RayWorkers:
     Args:
         connect: where the learner is, as every node sees it.
         count: how many workers.
-        first_id: the ids to ask for count from here; None for those of the keys, or any free ones.
+        first_id: first of the ids to ask for; None for those of the keys, or any free ones.
         keys: folder of keys, as every node sees it; None for none.
 
     Raises:
@@ -154,20 +154,20 @@ class RayWorkers:
         self._refusals: list[str] = []
 
     def run(self, asked: Callable[[], bool]) -> int:
-        """Works until all of them have left.
+        """Runs until all workers have left.
 
         Args:
             asked: whether they are to leave.
 
         Returns:
-            The exit code: 0 where one of them has worked to its end, or where they were asked.
+            The exit code: 0 if a worker has worked to its end, or if they were asked to leave.
 
         Raises:
-            ClusterError: there is no cluster, or not any more.
-            WorkerError: none of them can do the work.
+            ClusterError: there is no cluster, or it is gone.
+            WorkerError: none of the workers can do the work.
         """
         with _connected():
-            # Ray moves an actor of a node that is gone, and starts one again that was killed.
+            # Ray moves an actor whose node is gone, and restarts one that was killed.
             kind = ray.remote(num_cpus=CPUS, max_restarts=-1, scheduling_strategy="SPREAD")(_Actor)
             self._workers = [_Worker(kind.remote(*each), each[1]) for each in self._arguments]
             try:
@@ -181,7 +181,7 @@ class RayWorkers:
         return 0 if 0 in codes else 1
 
     def _look(self) -> None:
-        """Asks every actor, and says what is new."""
+        """Asks every actor for a report, and logs what is new."""
         began = time.monotonic()
         waiting = {each.asked: each for each in self._workers if each.code is None}
         ready, _ = ray.wait([*waiting], num_returns=len(waiting), timeout=LOOK_SECONDS)
@@ -197,7 +197,7 @@ class RayWorkers:
         time.sleep(max(0.0, began + LOOK_SECONDS - time.monotonic()))
 
     def _handle_refusal(self, sentence: str) -> None:
-        """Says it once, however many there are, unless the command ends with it."""
+        """Logs a refusal, once for each reason, unless the command ends with its sentence."""
         reason = sentence.partition(": ")[2]
         if all(each.partition(": ")[2] != reason for each in self._refusals):
             self._refusals.append(sentence)
@@ -216,7 +216,7 @@ class RayWorkers:
             )
 
     def _tell(self, now: float) -> None:
-        """Says how many work and how fast, when that has changed or is long ago."""
+        """Logs how many workers run and how fast, at every change and every `LINE_SECONDS`."""
         alive = [each.report for each in self._workers if each.report and each.code is None]
         nodes = len({report.node for report in alive})
         if (len(alive), nodes) == self._said and now < self._said_at + LINE_SECONDS:
@@ -240,11 +240,11 @@ class _Worker:
     """An actor as its launcher sees it.
 
     Attributes:
-        actor: of Ray.
-        asked: what it will answer.
-        report: its last answer; None while it has no place.
+        actor: handle of the Ray actor.
+        asked: reference to the report that it was asked for.
+        report: its last one; None while it has no place in the cluster.
         code: as in its reports.
-        steps: environment steps of all its lives.
+        steps: environment steps, over all restarts of the actor.
     """
 
     def __init__(self, actor: Any, worker_id: int | None) -> None:  # noqa: ANN401 -- of Ray
@@ -255,13 +255,13 @@ class _Worker:
         self.steps = 0
 
     def take(self) -> list[str]:
-        """Takes the answer, and asks again; returns what has happened, one sentence each."""
+        """Takes the report, and asks for the next; returns its events, one sentence each."""
         try:
             report: Report = ray.get(self.asked)
         except ActorUnavailableError:
             events = [] if self.report is None else [f"{self._name} or its node is gone."]
             self.report = None
-        except RayError as error:  # It could not even begin, as where this package is missing.
+        except RayError as error:  # It could not even start, as when this package is missing.
             self.code = UNFIT
             return [f"{self._name} cannot work: {str(error).strip().splitlines()[-1]}"]
         else:
@@ -273,7 +273,7 @@ class _Worker:
 
 
 def _answers(address: str) -> bool:
-    """Whether anybody takes a connection at `host:port`."""
+    """Whether anybody accepts a connection at `host:port`."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
@@ -284,19 +284,19 @@ def _answers(address: str) -> bool:
 
 @contextmanager
 def _connected() -> Iterator[None]:
-    """A connection to the cluster, which says nothing and leaves signals to this process.
+    """A connection to the cluster that prints nothing and leaves signals to this process.
 
     Raises:
         ClusterError: there is no cluster.
     """
     heard = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Else it warns of this one.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Else Ray warns of it.
     with ExitStack() as exits:
         nowhere = exits.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
         exits.enter_context(redirect_stdout(nowhere))
         address = os.environ.get("RAY_ADDRESS", "auto")
         try:
-            # Ray itself would try for minutes, and tell of it.
+            # Ray itself would try for minutes, and print that it does.
             if address != "auto" and not _answers(address):
                 raise ConnectionError(address)
             ray.init(address, log_to_driver=False, logging_level="ERROR")
