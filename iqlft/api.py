@@ -336,7 +336,7 @@ class Algorithm:
             self._replay.set_random_state(draws)
         except (OSError, SafetensorError, KeyError, RuntimeError) as error:
             raise configs.ConfigError(
-                f"{path} cannot be gone on with ({error}); save it with whole=True, by the same "
+                f"{path} cannot be continued from ({error}); save it with whole=True, by the same "
                 "algorithm with the same hyperparameters."
             ) from error
         self._policy = None

@@ -172,7 +172,7 @@ def clean(arguments: list[str]) -> str:
 
     if not chosen.run and chosen.drop_batches:
         raise RunError(
-            "Name the run first, for all that follows --drop-batches is taken for batches: "
+            "Name the run first, because everything after --drop-batches is read as a batch: "
             "`iqlft clean RUN --drop-batches WORKER:EPISODE:BATCH ...`."
         )
     if not chosen.run:
@@ -284,7 +284,7 @@ def outcome(folders: Sequence[Path], runs: Path) -> str:
 
     evaluated = [folder for folder in folders if find_runs(folder)]
     if not evaluated:
-        return "Nothing was evaluated, so that there is nothing to draw."
+        return "Nothing was evaluated, so there is nothing to draw."
     drawn = draw(PlotRuns(tuple(evaluated), runs))
     return "\n".join([drawn, *before_after_lines(_curves(evaluated, runs))])
 

@@ -80,8 +80,8 @@ def _require_of_all(arguments: list[str]) -> None:
     flags = {each.partition("=")[0] for each in arguments}
     if "--print-config" in flags:
         raise ConfigError(
-            "A sweep has no settings to print; leave out --print-config, or say it to `iqlft run`; "
-            "--dry-run prints the commands of a sweep."
+            "A sweep has no settings to print; use --print-config with `iqlft run`, or --dry-run "
+            "to print the commands of a sweep."
         )
     config, _ = settings(configs.RunConfig(), "run", arguments)
     if "--seed" in flags or config.seed or config.seeds:

@@ -196,8 +196,8 @@ class SACHyperparameters(CriticHyperparameters):
             )
         if self.clip_targets and self.entropy_backup:
             return (
-                "--clip-targets keeps Q among the possible returns, but with the entropy in its "
-                "target Q is no return; say --no-entropy-backup, or leave one of them out."
+                "--clip-targets keeps Q within the possible returns, but with the entropy in its "
+                "target Q is not a return; say --no-entropy-backup, or leave one of them out."
             )
         return ""
 

@@ -50,12 +50,13 @@ def require_effect(config: FinetuneConfig | RunConfig) -> None:
     """
     if config.final_offline_ratio and not config.anneal_steps:
         raise ConfigError(
-            "--final-offline-ratio is where --offline-ratio comes to in --anneal-steps "
+            "--final-offline-ratio is what --offline-ratio is annealed to over --anneal-steps "
             "environment steps; say how many."
         )
     if config.guide_until and not config.guide_steps:
         raise ConfigError(
-            "--guide-until is when the guide of --guide-steps is gone; say how long it acts."
+            "--guide-until is the step by which the guide of --guide-steps is gone; say how long "
+            "it acts."
         )
 
 
@@ -79,8 +80,8 @@ def _require_own_hyperparameters(algorithm: str, given: Hyperparameters) -> None
 def _require_workers(config: FinetuneConfig | RunConfig) -> None:
     if not config.workers + config.remote_workers:
         raise ConfigError(
-            "There are to be no workers, but fine-tuning needs one at least; say --workers 1, or "
-            "with --remote-workers how many come from elsewhere."
+            "Fine-tuning needs at least one worker; say --workers 1, or with --remote-workers "
+            "how many are started elsewhere."
         )
 
 
@@ -88,14 +89,14 @@ def _require_one_worker_in_lockstep(config: FinetuneConfig | RunConfig) -> None:
     num_workers = config.workers + config.remote_workers
     if config.lockstep and num_workers != 1:
         raise ConfigError(
-            f"--lockstep is for one worker, but there are to be {num_workers}; say --workers 1."
+            f"--lockstep works with exactly one worker, not {num_workers}; say --workers 1."
         )
 
 
 def _require_sensible_mixture(config: FinetuneConfig | RunConfig) -> None:
     if config.anneal_steps and config.offline_ratio is None:
         raise ConfigError(
-            "--anneal-steps moves a share of the dataset from --offline-ratio to "
+            "--anneal-steps anneals the dataset's share of a batch from --offline-ratio to "
             "--final-offline-ratio; say where it begins."
         )
     if config.warmup_steps >= config.env_steps:
@@ -108,8 +109,8 @@ def _require_sensible_mixture(config: FinetuneConfig | RunConfig) -> None:
 def _require_second_environment_in_lockstep(config: FinetuneConfig | RunConfig) -> None:
     if config.lockstep and config.eval_environment == "training":
         raise ConfigError(
-            "--eval-environment training leaves training episodes for evaluations, after which "
-            "--lockstep could not repeat a run exactly; do without one of them."
+            "--eval-environment training interrupts training episodes for evaluations, so that "
+            "--lockstep could not repeat a run exactly; leave one of them out."
         )
 
 

@@ -291,7 +291,8 @@ def _notes(
     low, high = _recorded_scores(datasets[0].storage.metadata)
     if scores is None and low is not None and high is not None:
         notes.append(
-            f"The recorded reference scores, {low:g} and {high:g}, are none, for the first must be "
-            "lower: returns stand as they are. --reference-scores LOW HIGH gives others."
+            f"The recorded reference scores, {low:g} and {high:g}, cannot be used, because the "
+            "first must be lower: returns are not normalised. --reference-scores LOW HIGH sets "
+            "others."
         )
     return tuple(notes)

@@ -70,7 +70,8 @@ def _seeds(count: int, trained: int) -> list[str]:
         "There is one seed: its intervals are about the episodes of an evaluation, not about how "
         "training differs from seed to seed."
         if count == 1
-        else f"There are {count} seeds; the intervals over them suppose that more would be alike."
+        else f"There are {count} seeds; the intervals over them assume that further seeds would "
+        "be alike."
     )
     if count == trained:
         return [sentence]

@@ -189,7 +189,7 @@ class Run:
     def _unreadable(self, error: Exception) -> str:
         return (
             f"{self.folder}/config.yaml cannot be read ({error}); restore it, or remove it and "
-            f"`iqlft resume {self.folder}` writes the one that the last checkpoint holds."
+            f"let `iqlft resume {self.folder}` write the one in the last checkpoint."
         )
 
     def config(self, section: str) -> dict[str, Any] | None:

@@ -44,8 +44,8 @@ class Inherited(NamedTuple):
         """
         if left := [f"--{key.replace('_', '-')}" for key in self.disputed if key not in given]:
             raise ConfigError(
-                f"The runs bring along different settings of {', '.join(left)}; say it by these "
-                "flags, or fine-tune them apart."
+                f"The runs were pretrained with different settings of {', '.join(left)}; give "
+                "these as flags, or fine-tune the runs separately."
             )
 
     def describe(self, config: FinetuneConfig) -> str:

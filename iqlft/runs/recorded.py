@@ -104,8 +104,9 @@ def settle(run: Run, say: Callable[[str], None], *, edited: bool = False) -> Non
             run.write_configuration(run.configuration(whole=False))
             say(f"Going on with config.yaml as it was edited: {said}.")
         advice = (
-            f"Restore it, or remove it and `iqlft resume {run.folder}` writes it anew; a change "
-            "that is meant goes by the flags of `iqlft resume`, such as --workers, or by --edited."
+            f"Restore it, or remove it and let `iqlft resume {run.folder}` write it anew; to "
+            "change a setting on purpose, give it as a flag of `iqlft resume`, such as "
+            "--workers, or say --edited."
         )
         require_recorded(run, name, {} if edited else state, advice)
         run.configuration()

@@ -75,12 +75,11 @@ def learn_on(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
         Interrupted: stopped by a signal; the copies can be resumed.
     """
     if not config.into:
-        raise ConfigError(
-            "Data that are appended make another run of it: name the copy with --into NAME."
-        )
+        raise ConfigError("Appending data makes another run; name this copy with --into NAME.")
     if config.checkpoint:
         raise ConfigError(
-            "Data are appended to a run's whole pretraining; leave out --append or --checkpoint."
+            "--append continues from the end of pretraining, --checkpoint from before it; leave "
+            "one of them out."
         )
     folders = config.run or (newest_pretrained(config.runs, config.task),)
     _require_offline(config, folders)

@@ -55,8 +55,8 @@ def pretrained_checkpoint(run: Run, config: FinetuneConfig) -> str:
         return end_of_pretraining(run)
     if not config.into:
         raise ConfigError(
-            "--checkpoint begins before the end of a run's pretraining, which it keeps: name a "
-            "copy with --into NAME."
+            "--checkpoint starts from before the end of pretraining, and the run itself stays as "
+            "it is; name a copy with --into NAME."
         )
     if before.hyperparameters.scheduled:
         raise ConfigError(

@@ -103,8 +103,8 @@ def _name(text: str) -> tuple[int, ...]:
     parts = text.split(":")
     if len(parts) > 3 or not all(part.isascii() and part.isdecimal() for part in parts):
         raise ConfigError(
-            f"{text!r} names no batch; say WORKER:EPISODE:BATCH, or WORKER:EPISODE or WORKER for "
-            "all of theirs, in numbers."
+            f"{text!r} does not name a batch; say WORKER:EPISODE:BATCH, or WORKER:EPISODE or "
+            "WORKER for all batches of these, in numbers."
         )
     return tuple(map(int, parts))
 

@@ -22,8 +22,8 @@ SHARE = 0.01
 _PARTS = "dataset", "new"
 """Prefixes of the keys of estimates in a row of metrics."""
 _REMEDIES = (
-    "Look at what states the data lack, at rewards and at the learning rate; remedies for a new "
-    "run are --clip-targets and --critic-layer-norm."
+    "Check which states the data lack, the rewards and the learning rate; remedies for a new run "
+    "are --clip-targets and --critic-layer-norm."
 )
 
 

@@ -135,7 +135,7 @@ def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
     """What `finetune` would do with the first group of runs, as pairs of name and text."""
     check(config)
     if config.append:
-        raise ConfigError("--dry-run tells nothing of --append; leave one of them out.")
+        raise ConfigError("--dry-run does not work with --append; leave one of them out.")
     runs = [Run.open(folder) for folder in _chosen(config)]
     group = alike(runs)[0] if stacked(config, len(runs)) else runs
     for run in group:

@@ -209,9 +209,9 @@ def _graph(
         return None
     if not algorithm.is_uniform(online=online):
         raise ConfigError(
-            "--cuda-graph repeats one and the same update, but random draws (--dropout, sampled "
-            "actions) or a schedule (--actor-schedule) change it from one to the next; leave it "
-            "out, or them."
+            "--cuda-graph repeats one recorded update, but random draws (--dropout, sampled "
+            "actions) or a schedule (--actor-schedule) make each update different; leave one of "
+            "them out."
         )
     # A run that was begun on a GPU may be resumed without one.
     on_gpu = replay.device.type == "cuda"

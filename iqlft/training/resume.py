@@ -72,7 +72,7 @@ def resume(
     online = {run.config("finetune") is not None for run in runs}
     if len(online) > 1:
         raise RunError(
-            "Some of these runs are being fine-tuned and others are not; resume them apart."
+            "Some of these runs are being fine-tuned and others are not; resume them separately."
         )
     if online == {True}:
         resume_finetuning(runs, reporter, accept_loss=accept_loss, **changes)

@@ -384,7 +384,7 @@ def test_training_goes_on_from_what_was_saved_whole(corner: str, tmp_path: Path)
             alien.load(tmp_path)
     other = fresh(hidden_size=8)
     begun = {key: each.clone() for key, each in other.state().items()}
-    with pytest.raises(ConfigError, match="cannot be gone on with"):
+    with pytest.raises(ConfigError, match="cannot be continued from"):
         other.load(tmp_path)
     assert all(torch.equal(each, begun[key]) for key, each in other.state().items())
     other.train(3)
@@ -392,7 +392,7 @@ def test_training_goes_on_from_what_was_saved_whole(corner: str, tmp_path: Path)
     control.train(3)
     assert all(torch.equal(each, control.state()[key]) for key, each in other.state().items())
     (tmp_path / "training.safetensors").write_bytes(b"\0" * 40)
-    with pytest.raises(ConfigError, match="cannot be gone on with"):
+    with pytest.raises(ConfigError, match="cannot be continued from"):
         second.load(tmp_path)
 
 

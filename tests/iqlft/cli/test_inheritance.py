@@ -104,7 +104,7 @@ def test_runs_that_bring_along_different_settings_need_a_flag(
     other = Path(shutil.copytree(fresh, fresh.with_name("iql-s1")))
     changed(other, eval_every=50)
     assert cli.main(["finetune", str(fresh), str(other)]) == 2
-    assert "different settings of --eval-every; say it by" in capsys.readouterr().err
+    assert "different settings of --eval-every; give these as flags" in capsys.readouterr().err
     _, settings = printed(capsys, fresh, other, "--eval-every", "50")
     assert settings["eval_every"] == 50
 

@@ -96,7 +96,7 @@ def test_an_unknown_task_is_answered_with_the_nearest_one(main: Main) -> None:
         (["--seed", "-1"], "--seed is -1, but must be at least 0"),
         (["--expectile", "1.5"], "--expectile is 1.5, but must lie in (0, 1]"),
         (["--device", "gpu"], "The device 'gpu' cannot be used here"),
-        (["--dropout", "0.1", "--cuda-graph"], "--cuda-graph repeats one and the same update"),
+        (["--dropout", "0.1", "--cuda-graph"], "--cuda-graph repeats one recorded update"),
         (["--config", "absent.yaml"], "no configuration file absent.yaml"),
         (["--config"], "--config needs a value"),
         (["--name", "a/b"], "--name is 'a/b'"),

@@ -256,7 +256,7 @@ def test_a_folder_is_no_config_file(tmp_path: Path) -> None:
         ({"eval_episodes": -1}, "--eval-episodes is -1"),
         ({"seed": -1}, "--seed is -1, but must be at least 0"),
         ({"slack": -1}, "--slack is -1"),
-        ({"lockstep": True, "workers": 2}, "--lockstep is for one worker"),
+        ({"lockstep": True, "workers": 2}, "--lockstep works with exactly one worker, not 2"),
         ({"offline_ratio": 1.5}, r"--offline-ratio is 1.5, but must lie in \[0, 1\]"),
         ({"expectile": float("nan")}, "--expectile is nan"),
         ({"discount": -0.1}, "--discount is -0.1"),
@@ -279,7 +279,7 @@ def test_numbers_that_make_no_sense_are_refused_by_flag(
 
 def test_fine_tuning_needs_a_worker_here_or_elsewhere() -> None:
     check(FinetuneConfig(workers=0, remote_workers=1))
-    with pytest.raises(ConfigError, match="needs one at least; say --workers 1"):
+    with pytest.raises(ConfigError, match="needs at least one worker; say --workers 1"):
         check(FinetuneConfig(workers=0))
 
 

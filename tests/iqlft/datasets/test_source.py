@@ -143,7 +143,7 @@ def test_reference_scores_that_cannot_be_are_told_and_not_used(
     write("test/a-v0", [pendulum([1])], **options)
     dataset = load_dataset("test/a-v0", goal="stored")
     assert dataset.reference_scores is None
-    assert f"reference scores, {low:g} and {high:g}, are none" in dataset.notes[0]
+    assert f"reference scores, {low:g} and {high:g}, cannot be used" in dataset.notes[0]
     given = load_dataset("test/a-v0", goal="stored", reference_scores=(0, 9))
     assert (given.reference_scores, given.notes) == ((0, 9), ())
 

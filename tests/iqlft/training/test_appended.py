@@ -145,7 +145,7 @@ def test_killed_before_its_first_update_it_can_be_resumed_and_appended_to(
         (["--append", MORE, "--into", "x", "--env_steps", "5"], "leave out --env-steps, or"),
         (["--append", MORE, "--into", "x", "--learning-rate", "1e-5"], "out --learning-rate, or"),
         (["--append", MORE, "--into", "x", "--algorithm", "awac"], "leave out --algorithm, or"),
-        (["--append", MORE, "--into", "x", "--dry-run"], "--dry-run tells nothing"),
+        (["--append", MORE, "--into", "x", "--dry-run"], "--dry-run does not work with --append"),
         (["--append", MORE, "--into", "mine-robot-v0/../x"], "be the name of one folder"),
     ],
 )

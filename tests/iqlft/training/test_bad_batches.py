@@ -120,8 +120,8 @@ def test_a_run_that_was_poisoned_names_the_batch_and_goes_on_when_it_is_dropped(
     before, content = names(stopped), (stopped / JOURNAL).read_bytes()
     for wrong, sentence in (
         (["0:7:2"], "There is no batch 0:7:2"),
-        (["0:7:1", "x"], "'x' names no batch"),
-        (["0:7:1:1"], "names no batch"),
+        (["0:7:1", "x"], "'x' does not name a batch"),
+        (["0:7:1:1"], "does not name a batch"),
     ):
         assert cli.main(["clean", str(stopped), "--drop-batches", *wrong]) == 2
         assert sentence in capsys.readouterr().err

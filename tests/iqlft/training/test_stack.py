@@ -364,7 +364,7 @@ def test_runs_of_different_phases_are_not_resumed_together(
     offline = interrupted(dataclasses.replace(stack, seeds=(7,)), 50, monkeypatch)
     Run.open(stacked[0]).write_config("finetune", {"env_steps": 10})
     Run.open(stacked[0]).write_meta({"status": "interrupted"})
-    with pytest.raises(RunError, match="resume them apart"):
+    with pytest.raises(RunError, match="resume them separately"):
         resume(*offline, stacked[0])
 
 
