@@ -135,7 +135,7 @@ def _check_numbers(transitions: int, noise: float, processes: int, seed: int) ->
         ("seed", seed, 0),
     ):
         if not value >= least:
-            raise DatasetError(f"--{name} is {value}, but must be at least {least}.")
+            raise DatasetError(f"{name} is {value}, but must be at least {least}.")
 
 
 def _fingerprint(gait: Gait, noise: float, seed: int) -> str:

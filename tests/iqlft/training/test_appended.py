@@ -138,7 +138,7 @@ def test_killed_before_its_first_update_it_can_be_resumed_and_appended_to(
     ("flags", "message"),
     [
         ([], "pretrain again with --environment ID, or learn on"),
-        (["--append", MORE], "name the copy with --into"),
+        (["--append", MORE], "name this copy with --into"),
         (["--append", "mine/absent-v0", "--into", "x"], "is not on this machine"),
         (["--append", MINE, "--into", "x"], "learned from twice"),
         (["--append", WIDE, "--into", "x"], "(observations of 4 values against 3)"),

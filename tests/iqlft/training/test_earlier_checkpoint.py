@@ -132,7 +132,7 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
         finetune(dataclasses.replace(config, checkpoint=61))
     with pytest.raises(RunError, match="after 61 updates"):
         dry_run(dataclasses.replace(config, checkpoint=61))
-    with pytest.raises(ConfigError, match="leave out --append or --checkpoint"):
+    with pytest.raises(ConfigError, match="--append continues from the end"):
         finetune(dataclasses.replace(config, append=("more/data-v0",)))
     hyperparameters = dataclasses.replace(pretraining.hyperparameters, actor_schedule="cosine")
     scheduled = dataclasses.replace(

@@ -18,9 +18,12 @@ PATIENT = [each for each in STOPPING if each not in IMPATIENT]
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    before = {each: signal.getsignal(each) for each in STOPPING}
+    # As in a terminal: under `nohup`, or in the background of a script, some are ignored.
+    usual = dict.fromkeys(STOPPING, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
+    before = {each: signal.signal(each, handler) for each, handler in usual.items()}
     yield
-    assert {each: signal.getsignal(each) for each in STOPPING} == before
+    after = {each: signal.signal(each, handler) for each, handler in before.items()}
+    assert after == usual
 
 
 def test_a_stop_can_be_asked_for_by_a_user_a_terminal_and_a_scheduler() -> None:
