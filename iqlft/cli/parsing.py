@@ -155,13 +155,12 @@ def _without_hyperparameters(arguments: list[str]) -> list[str]:
     """The arguments that can be parsed before the algorithm of the runs is known."""
     kept = [*arguments]
     for each in [each for each in arguments if each.startswith("--")]:
-        name, equals, _ = each.removeprefix("--").partition("=")
-        key = name.replace("-", "_")
-        if key.removeprefix("no_") in _FINETUNE_FLAGS:
+        key = _key(each).removeprefix("no_")
+        if key in _FINETUNE_FLAGS:
             continue
         index = kept.index(each)
         # A user's algorithm may have boolean flags not known yet: a run after one is no value.
-        alone = equals or is_switch(key.removeprefix("no_"))
+        alone = "=" in each or is_switch(key)
         following = [] if alone else kept[index + 1 : index + 2]
         value = [it for it in following if it[:2] != "--" and not Path(it, "meta.json").is_file()]
         kept[index : index + 1 + len(value)] = []
@@ -170,9 +169,10 @@ def _without_hyperparameters(arguments: list[str]) -> list[str]:
 
 def _misspelt(arguments: list[str]) -> str:
     """A message about the first flag that neither `finetune` nor any algorithm has; else empty."""
-    for flag in [each.partition("=")[0] for each in arguments if each.startswith("--")]:
-        key = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+    for each in [each for each in arguments if each.startswith("--")]:
+        key = _key(each).removeprefix("no_")
         if key not in _FINETUNE_FLAGS and not owners(key):
+            flag = each.partition("=")[0]
             known = [f"--{name.replace('_', '-')}" for name in _FINETUNE_FLAGS]
             return f"there is no flag {flag}.{nearest(flag, known)}"
     return ""
@@ -204,7 +204,7 @@ def _given(arguments: list[str]) -> set[str]:
     """Names of the settings that flags or a file set."""
     arguments, file = _take(arguments, "--config")
     values = {} if file is None else layers.load_yaml(Path(file))
-    given = {each.partition("=")[0].removeprefix("--").replace("-", "_") for each in arguments}
+    given = set(map(_key, arguments))
     given |= {*values, *(values.get("finetune") or ())}
     return given | {key.removeprefix("no_") for key in given}
 
@@ -235,11 +235,16 @@ def _take(arguments: list[str], flag: str) -> tuple[list[str], str | None]:
     return rest, found
 
 
+def _key(flag: str) -> str:
+    """Name of the setting that a flag sets, with `no_` before it if the flag turns it off."""
+    return flag.partition("=")[0].removeprefix("--").replace("-", "_")
+
+
 def _refuse_foreign(arguments: list[str], config: Any) -> None:  # noqa: ANN401
     """Refuses hyperparameters of other algorithms; unknown flags are left to tyro."""
     own = layers.setting_fields(config)
     for each in arguments:
-        key = each.partition("=")[0].removeprefix("--").replace("-", "_")
+        key = _key(each)
         having = owners(key) if each.startswith("--") and key not in own else []
         if having:
             hint = f"not of {config.algorithm}" if config.algorithm else "which the run settles"

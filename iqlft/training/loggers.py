@@ -101,8 +101,7 @@ class TensorBoard:
 
     def write(self, row: Row, updates: int) -> None:
         """Writes the figures of a row, by tag."""
-        figures = {tag(key): each for key, each in _figures(row).items()}
-        self._events.write(figures, updates, self._began + row["seconds"])
+        self._events.write(_figures(row), updates, self._began + row["seconds"])
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -132,7 +131,7 @@ class WandB:
     def write(self, row: Row, updates: int) -> None:
         """Logs the figures over updates; `env_steps` is one of them."""
         clocks = {"updates": updates, "env_steps": row["env_steps"]}
-        self._run.log({tag(key): each for key, each in _figures(row).items()} | clocks)
+        self._run.log(_figures(row) | clocks)
 
     def close(self) -> None:
         """Waits until what is left is written or sent."""
@@ -166,9 +165,9 @@ class MLflow:
 
     def write(self, row: Row, updates: int) -> None:
         """Logs the figures at the step `updates`; `env_steps` is one of them."""
-        figures = _figures(row) | {"env_steps": row["env_steps"]}
+        figures = _figures(row) | {tag("env_steps"): row["env_steps"]}
         now = int(1000 * time.time())
-        metrics = [self._metric(tag(key), each, now, updates) for key, each in figures.items()]
+        metrics = [self._metric(name, each, now, updates) for name, each in figures.items()]
         self._client.log_batch(self._id, metrics)
 
     def close(self) -> None:
@@ -329,9 +328,9 @@ def tag(key: str) -> str:
 
 
 def _figures(row: Row) -> dict[str, float]:
-    """The finite numbers of a row, apart from `_CLOCKS`."""
+    """The finite numbers of a row, apart from `_CLOCKS`, by tag."""
     return {
-        key: each
+        tag(key): each
         for key, each in row.items()
         if isinstance(each, int | float) and key not in _CLOCKS and math.isfinite(each)
     }
