@@ -142,7 +142,7 @@ def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, boo
         # Printing settings needs no run, but a run that exists has to be readable.
         if printing and not any(each.exists() for each in first.run):
             return *settings(configs.FinetuneConfig(), "finetune", arguments), ""
-        if misspelt := _misspelt(arguments):
+        if misspelt := _misspelt(arguments, first):
             raise configs.ConfigError(f"{error} Besides, {misspelt}") from error
         raise
     config, _ = settings(configs.FinetuneConfig(), "finetune", arguments, found.values)
@@ -167,13 +167,14 @@ def _without_hyperparameters(arguments: list[str]) -> list[str]:
     return kept
 
 
-def _misspelt(arguments: list[str]) -> str:
-    """A message about the first flag that neither `finetune` nor any algorithm has; else empty."""
+def _misspelt(arguments: list[str], config: configs.FinetuneConfig) -> str:
+    """A message about the first flag that neither `config` nor any algorithm has; else empty."""
+    keys = _FINETUNE_FLAGS | set(layers.setting_fields(config))
     for each in [each for each in arguments if each.startswith("--")]:
         key = _key(each).removeprefix("no_")
-        if key not in _FINETUNE_FLAGS and not owners(key):
+        if key not in keys and not owners(key):
             flag = each.partition("=")[0]
-            known = [f"--{name.replace('_', '-')}" for name in _FINETUNE_FLAGS]
+            known = [f"--{name.replace('_', '-')}" for name in keys]
             return f"there is no flag {flag}.{nearest(flag, known)}"
     return ""
 

@@ -135,6 +135,14 @@ def test_the_help_of_an_own_algorithm_shows_its_flags(main: Main) -> None:
     assert "--expectile" not in output
 
 
+def test_its_flags_are_known_though_there_is_no_run(main: Main) -> None:
+    _, _, errors = main("finetune", "--algorithm", MINE, "--laziness", "0.5")
+    assert "no run" in errors
+    assert "no flag" not in errors
+    _, _, errors = main("finetune", "--algorithm", MINE, "--lazyness", "0.5")
+    assert "there is no flag --lazyness. Did you mean '--laziness'?" in errors
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
