@@ -18,6 +18,7 @@ from iqlft.config import settings as configs
 from iqlft.config.algorithms import title
 from iqlft.config.errors import nearest
 from iqlft.datasets.offline_dataset import OfflineDataset
+from iqlft.runs.finding import chosen_runs
 from iqlft.runs.inherited import inherited
 from iqlft.runs.policy import Policy, save_policy
 from iqlft.training.build import (
@@ -137,6 +138,7 @@ def finetune_config(
     config = layers.override(config, dict(found.values), "the pretrained run")
     config = _override(config, settings, "finetune_config")
     validation.check(config)
+    chosen_runs(config)  # Refuses a run of another task.
     return config
 
 

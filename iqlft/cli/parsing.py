@@ -17,13 +17,12 @@ from iqlft.config.errors import nearest
 from iqlft.config.presets import PRESETS, preset
 from iqlft.config.validation import check
 from iqlft.config.values import TYPES
-from iqlft.runs.finding import newest_pretrained
-from iqlft.runs.folder import Run
+from iqlft.runs.finding import chosen_runs
 from iqlft.runs.inherited import inherited
 from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 Training = TypeVar("Training", configs.PretrainConfig, configs.FinetuneConfig, configs.RunConfig)
 """The config of a training command."""
@@ -136,8 +135,7 @@ def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, boo
     first, printing = settings(configs.FinetuneConfig(), "finetune", sources)
     _require_task(first)
     try:
-        folders = first.run or (newest_pretrained(first.runs, first.task),)
-        found = inherited(folders, first.algorithm)
+        found = inherited(chosen_runs(first), first.algorithm)
     except UserError as error:
         # Printing settings needs no run, but a run that exists has to be readable.
         if printing and not any(each.exists() for each in first.run):
@@ -146,7 +144,6 @@ def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, boo
             raise configs.ConfigError(f"{error} Besides, {misspelt}") from error
         raise
     config, _ = settings(configs.FinetuneConfig(), "finetune", arguments, found.values)
-    _require_its_task(config, folders)
     found.require_settled(_given(arguments))
     return config, printing, found.describe(config)
 
@@ -189,16 +186,6 @@ def _require_task(config: configs.FinetuneConfig) -> None:
         f"There is no task {config.task!r}.{nearest(config.task, sorted({*names, *folders}))} "
         f"Tasks under {config.runs}: {', '.join(sorted(folders)) or 'none'}."
     )
-
-
-def _require_its_task(config: configs.FinetuneConfig, folders: Sequence[Path]) -> None:
-    """Refuses `--task` if a run is of another task."""
-    for folder in folders:
-        if config.task not in ("", task := Run.open(folder).meta["task"]):
-            raise configs.ConfigError(
-                f"{folder} is of the task {task}, not of {config.task}; leave --task out where "
-                "runs are named."
-            )
 
 
 def _given(arguments: list[str]) -> set[str]:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from iqlft.config.errors import ConfigError
 from iqlft.runs.errors import RunError
 from iqlft.runs.folder import Run
+
+if TYPE_CHECKING:
+    from iqlft.config.settings import FinetuneConfig
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -19,6 +24,22 @@ def run_folders(root: Path) -> list[Path]:
         else:
             folders[:] = [name for name in folders if not name.startswith(".")]
     return found
+
+
+def chosen_runs(config: FinetuneConfig) -> tuple[Path, ...]:
+    """Folders of the runs that a config names, or of the newest one that waits for fine-tuning.
+
+    Raises:
+        RunError: a folder holds no readable run, or no run waits.
+        ConfigError: a run is of another task than the config's.
+    """
+    for folder in config.run:
+        if config.task not in ("", task := Run.open(folder).meta["task"]):
+            raise ConfigError(
+                f"{folder} is of the task {task}, not of {config.task}; leave the task out where "
+                "runs are named."
+            )
+    return config.run or (newest_pretrained(config.runs, config.task),)
 
 
 def newest_pretrained(root: Path, task: str = "") -> Path:

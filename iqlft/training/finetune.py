@@ -10,7 +10,7 @@ from iqlft.config.layers import online_learner, override, to_dict
 from iqlft.config.settings import ConfigError, FinetuneConfig
 from iqlft.config.validation import check, require_effect
 from iqlft.runs.errors import RunError, writing
-from iqlft.runs.finding import newest_pretrained
+from iqlft.runs.finding import chosen_runs
 from iqlft.runs.folder import ENDPOINT, Run, pretrain_config
 from iqlft.training import loggers
 from iqlft.training.appended import learn_on
@@ -86,7 +86,7 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
     if config.append:
         return learn_on(config, reporter)
     config = with_settled_precision(config)
-    runs = [Run.open(folder) for folder in _chosen(config)]
+    runs = [Run.open(folder) for folder in chosen_runs(config)]
     config = with_settled_stack(config, len(runs))
     # Check every run before the first one trains for hours.
     for run in runs:
@@ -121,11 +121,6 @@ def _jobs(runs: Sequence[Run], config: FinetuneConfig) -> list[Job]:
     return jobs
 
 
-def _chosen(config: FinetuneConfig) -> tuple[Path, ...]:
-    """The named runs, or the newest pretrained one that is not fine-tuned yet."""
-    return config.run or (newest_pretrained(config.runs, config.task),)
-
-
 def _learner(run: Run, config: FinetuneConfig) -> PretrainConfig:
     """The learner's settings for the online phase of a run."""
     return online_learner(pretrain_config(run), config)
@@ -136,7 +131,7 @@ def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
     check(config)
     if config.append:
         raise ConfigError("--dry-run does not work with --append; leave one of them out.")
-    runs = [Run.open(folder) for folder in _chosen(config)]
+    runs = [Run.open(folder) for folder in chosen_runs(config)]
     group = alike(runs)[0] if stacked(config, len(runs)) else runs
     for run in group:
         pretrained_checkpoint(run, config)

@@ -201,6 +201,14 @@ def test_the_config_of_a_run_is_that_of_the_command(
     assert printed == to_dict(iqlft.finetune_config(fresh, **settings))
 
 
+def test_a_run_of_another_task_is_refused(fresh: Path) -> None:
+    with pytest.raises(ConfigError, match="is of the task antmaze-corner, not of antmaze-umaze"):
+        iqlft.finetune_config(fresh, task="antmaze-umaze")
+    config = dataclasses.replace(iqlft.finetune_config(fresh), task="antmaze-umaze")
+    with pytest.raises(ConfigError, match="is of the task antmaze-corner, not of antmaze-umaze"):
+        iqlft.finetune(config)
+
+
 def test_a_config_of_another_algorithm_has_its_hyperparameters() -> None:
     assert type(iqlft.PretrainConfig(algorithm="td3bc").hyperparameters).__name__ == (
         "TD3BCHyperparameters"
