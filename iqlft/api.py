@@ -355,7 +355,7 @@ class Algorithm:
     def evaluate(self, episodes: int = 100, *, workers: int = 2) -> dict[str, Any]:
         """Runs evaluation episodes of the mean action in the dataset's environment.
 
-        Call it under `if __name__ == "__main__":`, because it starts worker processes.
+        It starts worker processes of its own, and ends them.
 
         Args:
             episodes: number of episodes, with the seeds of evaluations in training.

@@ -31,7 +31,8 @@ def restored(run: Run, policy: Policy, name: str | None = None) -> Algorithm[Any
 
     Raises:
         CheckpointError: there is no checkpoint, it is damaged or does not fit.
-        ConfigError: the run's configuration cannot be read.
+        RunError: the run's configuration cannot be read.
+        ConfigError: it has settings that make no sense.
     """
     weights = policy.weights
     saved = checkpoint.load(run.folder / "checkpoints", name)

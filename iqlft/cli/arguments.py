@@ -79,7 +79,9 @@ class ReportRuns(RunFolders):
     """
 
     out: Path | None = None
-    """Folder to write into, or page.html; none: the run's plots/, or plots/ beside several runs."""
+    """Folder to write into, or a file such as page.html; none: the run's plots/, or plots/ beside
+    several runs.
+    """
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class ResumeRun:
     threads: Size | None = None
     """Use another number of torch threads than before."""
     stack: Stacking | None = None
-    """Use another --stack than before; always needs runs that are equally far."""
+    """Use another --stack than before; with always, the runs must be equally far."""
     workers: Count | None = None
     """Use another number of workers than before."""
     port: Port | None = None
@@ -196,7 +198,9 @@ class FilmRun(RunEpisodes):
     """
 
     out: Path | None = None
-    """Folder for video.mp4 and its last frame, video.png, or film.mp4; none: the run's plots/."""
+    """Folder for video.mp4 and its last frame, video.png, or a file such as film.mp4; none: the
+    run's plots/.
+    """
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0; 1 for a check that found something; 2 for an error that the user can fix,
         including a full disk; 3 when training diverged; 130 after an interruption; 141 when the
-        reader of a command that only prints closed the pipe.
+        reader of a command that only prints closed the pipe. Workers have codes of their own.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = [_spelled(each) for each in given if each not in ("--quiet", "-q")]
@@ -212,7 +212,7 @@ def _resume(arguments: list[str]) -> None:
 
 
 def _say_resumed(folders: Sequence[Path]) -> None:
-    """Prints the outcome of resumed runs, which are all pretrained or all fine-tuned."""
+    """Prints the outcome of resumed runs: of the fine-tuned ones, if there are any."""
     from iqlft.runs.folder import Run  # noqa: PLC0415
 
     names = " ".join(map(str, folders))

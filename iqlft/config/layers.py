@@ -80,7 +80,8 @@ def with_task(config: Config, task: str, dataset: Sequence[str] = ()) -> Config:
 
     Args:
         config: of a command.
-        task: the task's name; empty: the config's task, else the task that has the dataset.
+        task: the task's name; empty: the config's task; else, but not in fine-tuning, the task that
+            has the dataset, or without a dataset the default one.
         dataset: Minari ids, if any are given; with them, or in fine-tuning, the task need not be in
             `configs/`.
 
@@ -100,7 +101,7 @@ def load_task(name: str) -> dict[str, Any]:
     """The settings in a task's YAML file.
 
     Raises:
-        ConfigError: the task is unknown; the message names the nearest ones.
+        ConfigError: the task is unknown; the message names the nearest one.
     """
     names = task_names()
     if name not in names:

@@ -131,7 +131,7 @@ def preset(name: str) -> Preset:
     """A preset by its name.
 
     Raises:
-        ConfigError: there is no such preset; the message names the nearest ones.
+        ConfigError: there is no such preset; the message names the nearest one.
     """
     if name not in PRESETS:
         raise ConfigError(

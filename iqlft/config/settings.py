@@ -129,8 +129,9 @@ class MachineConfig:
     once; one-worker: the first worker alone builds a second one and runs all the episodes.
     """
     eval_deadline_seconds: Positive = 60.0
-    """Seconds after which an evaluation episode is given to another worker too; once a few have
-    finished, five times their median duration is used instead.
+    """Seconds after which an evaluation episode is given to another worker too, or 0.05 for each
+    step of the time limit, if that is longer; once a few have finished, five times their median
+    duration is used instead, but no less than 10 s, or these seconds if they are fewer.
     """
     patience: Positive = 300.0
     """Seconds that an environment may take to be built, to reset or to step; after that its worker
@@ -214,7 +215,7 @@ class OnlineConfig:
     utd_ratio: Positive = 1.0
     """Updates per environment step, or per transition added by finetune --append."""
     offline_ratio: Share | None = None
-    """Share of each batch drawn from the dataset; 0: the dataset is not kept. None: batches are
+    """Share of each batch drawn from the dataset; 0: new transitions alone. None: batches are
     drawn uniformly from dataset and new transitions together.
     """
     final_offline_ratio: Share = 0.0

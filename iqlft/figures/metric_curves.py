@@ -1,4 +1,4 @@
-"""Any metric over updates, environment steps or time: `iqlft plot --metric q_mean`.
+"""Any metric over updates, environment steps or time: `iqlft plot --metric critic/q`.
 
 Scores come from the evaluations in `curves.csv`, everything else from `metrics.jsonl`.
 """

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from iqlft_workers.launchers.local import WorkerPool
 
 REFUSALS_SECONDS = 60.0
-"""Least time between two reports of refused batches, so that many do not fill the metrics."""
+"""Least time between two reports of refused batches, episodes left or workers that failed, so that
+many do not fill the metrics."""
 PATIENCE_SECONDS = 600.0
 """How long a run waits for a journal that cannot be written; then it stops, to be resumed."""
 

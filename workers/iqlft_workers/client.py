@@ -153,7 +153,8 @@ class Client:
         """All messages that are there; waits for the first, or for newer weights.
 
         Raises:
-            KeyRefusedError: the learner refuses this worker's key, or has an unexpected one itself.
+            KeyRefusedError: the learner refuses this worker's key, or has an unexpected one itself;
+                or only one of the two uses keys.
         """
         received: list[list[bytes]] = []
         self._poller.poll(math.ceil(1000 * timeout_seconds))

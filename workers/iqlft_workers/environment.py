@@ -199,8 +199,9 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
         overrides: keyword arguments that win over the spec's, such as `render_mode`.
 
     Raises:
-        EnvironmentMismatchError: the id is unknown, and the message names the nearest known one; or
-            the environment cannot be made with these keyword arguments.
+        EnvironmentMismatchError: the data record no environment; the id is unknown, and the message
+            names the nearest known one, if any is near; or the environment cannot be made with
+            these keyword arguments.
         UntrustedError: data name code in it that nobody has vouched for.
         WrapperError: a recorded wrapper cannot be put on again.
     """

@@ -1,8 +1,8 @@
 """A Gymnasium-Robotics maze with one goal: the very centre of its goal cell.
 
-The mazes of Gymnasium-Robotics draw the goal anew at every reset, within a metre of the cell's
-centre. An actor that does not observe the goal, as in D4RL's task, can only be asked to reach one
-place: the goal that its dataset was relabelled to.
+The mazes of Gymnasium-Robotics draw the goal anew at every reset, up to a quarter of a cell from
+the cell's centre in x and in y. An actor that does not observe the goal, as in D4RL's task, can
+only be asked to reach one place: the goal that its dataset was relabelled to.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
     worker.secret     to every machine whose workers take any id that is free
 
 A learner that is given no such folder makes keys for its own machine at every start, in a folder
-that vanishes with it.
+that vanishes with it; with `--insecure` there are none.
 
 Keys come from files alone, never from arguments, and no message or `repr` shows one.
 """

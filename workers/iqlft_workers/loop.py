@@ -40,7 +40,8 @@ EXCHANGE_SECONDS = 0.02
 EVALUATION_EXCHANGE_SECONDS = 0.25
 """Interval at which an evaluating worker checks its sockets."""
 HANG_SECONDS = 300.0
-"""How long a call of the environment is waited for before a new session begins."""
+"""How long a call of the environment is waited for, if a new session is to begin after it; then the
+process ends."""
 IDLE_SECONDS = 2.0
 """How long an episode may lack credit before it is left for an evaluation that needs its
 environment."""

@@ -89,7 +89,7 @@ class Rollout:
 
     @property
     def finished(self) -> EpisodeResult | None:
-        """What the episode came to, if the last step ended it."""
+        """What the episode came to, if it is over."""
         return self._current.result() if self._current.finished else None
 
     @property
