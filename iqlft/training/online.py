@@ -6,6 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+from iqlft.training.phases import Behaviour
 from iqlft.training.session import Session
 from iqlft_workers.actor import uniform_weights
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from iqlft.training.phases import Online
     from iqlft.training.sessions import Sessions
     from iqlft.training.stack import Stack
-    from iqlft_workers.actor import ActorWeights
 
 WAIT_SECONDS = 0.1
 """The longest wait for transitions before the session may tick."""
@@ -44,9 +44,11 @@ def train_online(stack: Stack, sessions: Sessions[Online], config: FinetuneConfi
     """
     sessions.each(Session.start)
     sessions.each(_publish)
+    sessions.each(_allow)
     while not sessions.stop.requested and not all(map(_finished, sessions.living)):
         waits, began = not _may_update(sessions), time.monotonic()
         sessions.each(receive)
+        sessions.each(_after_receipt)
         if waits:
             for session in sessions.living:
                 session.metrics.waited(time.monotonic() - began)
@@ -90,9 +92,39 @@ def _finished(session: Session[Online]) -> bool:
 
 
 def _publish(session: Session[Online]) -> None:
-    gateway = session.gateway
-    gateway.publish(_behaviour(session))
-    gateway.allow(session.phase.pacing.allowance())
+    """Publishes weights for the workers: of random actions, or of the actor and its guide."""
+    phase, weights = session.phase, session.actor_weights()
+    at_random, guided = phase.behaviour = _behaviour(session)
+    if at_random:
+        weights = uniform_weights(weights)
+    elif phase.guide and guided:
+        weights = weights._replace(guide=phase.guide._replace(steps=guided))
+    session.gateway.publish(weights)
+
+
+def _behaviour(session: Session[Online]) -> Behaviour:
+    config, phase = session.plan.config, session.phase
+    left = 1 - phase.env_steps / (config.guide_until or config.env_steps)
+    guided = math.ceil(phase.guide.steps * left) if phase.guide else 0
+    return Behaviour(phase.env_steps < config.random_steps, max(0, guided))
+
+
+def _allow(session: Session[Online]) -> None:
+    """Lets the workers go on, in lockstep by one step: the next may be of another behaviour."""
+    allowance = session.phase.pacing.allowance()
+    if session.plan.config.lockstep:
+        allowance = min(allowance, session.phase.env_steps + 1)
+    session.gateway.allow(allowance)
+
+
+def _after_receipt(session: Session[Online]) -> None:
+    """Goes on without an update, which may be far away during the warm-up."""
+    if session.phase.pacing.may_update():
+        return
+    if _behaviour(session) != session.phase.behaviour:
+        _publish(session)
+    if session.plan.config.lockstep:
+        _allow(session)
 
 
 def _offline_ratio(pacing: Pacing, config: FinetuneConfig) -> float | None:
@@ -103,20 +135,8 @@ def _offline_ratio(pacing: Pacing, config: FinetuneConfig) -> float | None:
     return config.offline_ratio + way * min(1.0, pacing.learned_steps / config.anneal_steps)
 
 
-def _behaviour(session: Session[Online]) -> ActorWeights:
-    """The weights for workers: random actions in the first steps, then the actor and its guide."""
-    weights, config, phase = session.actor_weights(), session.plan.config, session.phase
-    if phase.env_steps < config.random_steps:
-        return uniform_weights(weights)
-    if phase.guide is None:
-        return weights
-    left = 1 - phase.env_steps / (config.guide_until or config.env_steps)
-    steps = math.ceil(phase.guide.steps * left)
-    return weights._replace(guide=phase.guide._replace(steps=steps)) if steps > 0 else weights
-
-
 def _after_update(session: Session[Online], config: FinetuneConfig) -> None:
-    gateway, pacing = session.gateway, session.phase.pacing
+    pacing = session.phase.pacing
     pacing.updates += 1
     passed = pacing.passed(config.eval_every)
     if passed is not None or pacing.updates == pacing.total_updates:
@@ -124,5 +144,5 @@ def _after_update(session: Session[Online], config: FinetuneConfig) -> None:
     # In lockstep no step is in progress here: the next one is allowed below.
     session.after_update()
     if config.lockstep or session.member.updates % config.publish_every == 0:
-        gateway.publish(_behaviour(session))
-    gateway.allow(pacing.allowance())
+        _publish(session)
+    _allow(session)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from iqlft.training.pacing import Pacing
@@ -39,6 +39,18 @@ class Offline:
         return self._member.updates >= self.total
 
 
+class Behaviour(NamedTuple):
+    """How workers act, besides the actor's weights.
+
+    Attributes:
+        at_random: whether uniformly at random.
+        guided_steps: in how many first steps of an episode the guide acts.
+    """
+
+    at_random: bool = False
+    guided_steps: int = 0
+
+
 class Online:
     """Fine-tuning, which counts environment steps.
 
@@ -47,6 +59,9 @@ class Online:
         fresh: whether the run has just come online.
         keeps_policy: whether it came online with the policy of pretraining.
         guide: the policy of pretraining, and for how many steps of an episode it acts at first.
+
+    Attributes:
+        behaviour: as it was last published.
     """
 
     name: ClassVar[PhaseName] = "online"
@@ -57,6 +72,7 @@ class Online:
         self.pacing, self.fresh = pacing, fresh
         self.keeps_policy, self.guide = keeps_policy, guide
         self.total = pacing.total_env_steps
+        self.behaviour = Behaviour()
 
     @property
     def env_steps(self) -> int:

@@ -87,6 +87,19 @@ def test_what_is_held_of_the_episode_is_dropped_and_the_next_one_begins(
         assert rollout.pending == 0
 
 
+def test_an_episode_that_cannot_begin_is_left_once_however_often_its_environment_is_needed(
+    make_weights: MakeWeights,
+) -> None:
+    rollout = Rollout(Environment(spec(spoils="first")), make_weights(2, 1), seed=1, worker_id=0)
+    for episode in range(3):
+        with pytest.raises(NotFiniteError):
+            rollout.step()
+        assert rollout.episode == episode
+        rollout.discard()
+        rollout.leave_episode()
+        rollout.leave_episode()
+
+
 @pytest.mark.parametrize("lockstep", [True, False])
 @pytest.mark.parametrize("spoils", SPOILS)
 def test_a_run_goes_on_without_such_episodes_and_counts_them(

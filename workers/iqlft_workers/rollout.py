@@ -102,7 +102,7 @@ class Rollout:
 
         An episode that has begun ends where it is, and its transitions stay.
         """
-        if self._current.length == 0:
+        if self._current.length == 0 and not self._current.finished:
             self.episode -= 1  # The next step begins the same episode again.
         self._current.finished = True
 

@@ -23,7 +23,7 @@ from iqlft.training.build import (
 )
 from iqlft.training.finetune import finetune
 from iqlft.training.stack import Stack
-from iqlft_workers.actor import ActorWeights, Guide
+from iqlft_workers.actor import ActorWeights, Guide, uniform_weights
 from iqlft_workers.environment import Environment
 from iqlft_workers.rollout import Rollout
 
@@ -69,7 +69,7 @@ def in_process(
             # Only the learner's arithmetic flushes denormals, and here it shares the thread.
             with flushed_denormals():
                 stack.update()
-            rollout.load(guided(member.actor_weights(), guide, step, online))
+        rollout.load(guided(member.actor_weights(), guide, step, online))
     environment.close()
     return np.concatenate(rows), member.state()
 
@@ -77,6 +77,8 @@ def in_process(
 def guided(
     weights: ActorWeights, guide: ActorWeights, step: int, config: FinetuneConfig
 ) -> ActorWeights:
+    if step < config.random_steps:
+        return uniform_weights(weights)
     left = math.ceil(config.guide_steps * (1 - step / (config.guide_until or ENV_STEPS)))
     return weights._replace(guide=Guide(left, guide)) if left > 0 else weights
 
@@ -94,6 +96,7 @@ def guided(
             "guide_until": 380,
             "reset_optimizers": True,
         },
+        {"warmup_steps": 20, "random_steps": 10},
     ],
 )
 def test_fine_tuning_in_lockstep_equals_a_loop_in_one_process_bit_for_bit(

@@ -37,6 +37,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "awac": {"algorithm": "awac", "hyperparameters": AWAC, "reset_optimizers": True},
     "guide, no retention": {"guide_steps": 30, "guide_until": 60, "offline_ratio": 0.0},
     "warm-up, annealed": {
+        "random_steps": 10,
         "warmup_steps": 24,
         "offline_ratio": 0.8,
         "final_offline_ratio": 0.2,
