@@ -112,7 +112,8 @@ class Run:
         def skipped(directory: str, names: list[str]) -> set[str]:
             if Path(directory) == self.folder / "checkpoints":
                 return set(names) - {checkpoint}
-            return set(_PRODUCTS) & set(names) if Path(directory) == self.folder else set()
+            own = {*_PRODUCTS, ENDPOINT}  # The address of a learner of this run, not of the copy's.
+            return own & set(names) if Path(directory) == self.folder else set()
 
         try:
             with new_folder(folder) as temporary:

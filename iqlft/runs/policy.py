@@ -37,9 +37,6 @@ WEIGHTS, DESCRIPTION = "actor.safetensors", "policy.json"
 _OWN = "version", "kind", "settings", "environment"
 """Keys that `policy.json` has for every policy."""
 
-BEST = "best"
-"""Folder of a run with the policy of its best evaluation, where that is kept."""
-
 
 class PolicyError(UserError):
     """A policy folder that is missing, damaged, or does not fit the environment."""

@@ -19,10 +19,11 @@ from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.plausibility import EpisodeLimits
 from iqlft.gateway.service import Service
 from iqlft.gateway.watchdog import PATIENCE_SECONDS, Watchdog
+from iqlft.runs.best import BEST
 from iqlft.runs.checkpoint import names, names_at
 from iqlft.runs.errors import RunError
 from iqlft.runs.folder import Run
-from iqlft.runs.policy import BEST, Policy, load_policy
+from iqlft.runs.policy import Policy, load_policy
 from iqlft.training.evaluation import FIRST_SEED, success_share
 from iqlft_workers.environment import make, require_named, require_trusted
 from iqlft_workers.errors import UserError

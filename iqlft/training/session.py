@@ -18,8 +18,8 @@ from iqlft.config.settings import FinetuneConfig
 from iqlft.gateway.attendance import Attendance
 from iqlft.gateway.sockets import reachable
 from iqlft.runs import checkpoint
-from iqlft.runs.curves import read_run
-from iqlft.runs.policy import BEST, save_policy
+from iqlft.runs.best import keep_if_best
+from iqlft.runs.policy import save_policy
 from iqlft.runs.recorded import plain
 from iqlft.runs.scores import Score
 from iqlft.training.divergence import divergence
@@ -256,19 +256,9 @@ class Session(Generic[PhaseType]):
                 "that is not finite, so that it has no return; the workers' logs say which."
             )
         self.tell(describe(score))
-        if self.plan.config.keep_best:
-            self._keep_if_best(score)
+        if self.plan.config.keep_best and (weights := self.evaluator.scored_weights) is not None:
+            keep_if_best(self.plan.run.folder, weights, self.dataset.environment)
         self.reporter.status(self.status())  # The console's panel must not lag behind the event.
-
-    def _keep_if_best(self, score: Score) -> None:
-        """Saves the weights of the newest evaluation to `best/` if it beats all earlier ones."""
-        *before, newest = read_run(self.plan.run.folder).rows
-        weights, rank = self.evaluator.scored_weights, _rank(newest)
-        if weights is None or rank == -math.inf or any(_rank(each) >= rank for each in before):
-            return
-        about = {"task": self.plan.learned.task, "score": score._asdict()}
-        environment = self.dataset.environment
-        save_policy(self.plan.run.folder / BEST, weights, environment, about)
 
     # -- checkpoints ------------------------------------------------------------------------
 
@@ -372,12 +362,6 @@ class Session(Generic[PhaseType]):
             losses=self._losses,
             training_success=self.metrics.training_success if online else None,
         )
-
-
-def _rank(score: Score) -> float:
-    """Rank of an evaluation within its run: success, else mean return; -inf if not finite."""
-    rank = score.mean_return if score.success is None else score.success
-    return rank if math.isfinite(rank) else -math.inf
 
 
 def describe(score: Score) -> str:

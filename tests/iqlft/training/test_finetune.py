@@ -26,10 +26,12 @@ from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.gateway.gateway import PortInUseError
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
+from iqlft.runs.best import BEST
 from iqlft.runs.checkpoint import CheckpointError
+from iqlft.runs.curves import read_run
 from iqlft.runs.errors import RunError
 from iqlft.runs.folder import JOURNAL, Run
-from iqlft.runs.policy import load_policy
+from iqlft.runs.policy import load_policy, save_policy
 from iqlft.training import session
 from iqlft.training.finetune import finetune
 from iqlft.training.interruption import Interrupted
@@ -354,6 +356,19 @@ def test_fine_tuning_twice_is_refused_but_a_copy_from_the_end_of_pretraining_may
     assert all(int(name[:9]) <= 310 for name in checkpoint.names(copy / "checkpoints"))
     with pytest.raises(RunError, match="exists already"):
         finetune(config)
+
+
+@pytest.mark.parametrize("phase", ["offline", "online"])
+@pytest.mark.usefixtures("corner")
+def test_a_copy_has_the_best_policy_if_its_evaluation_belongs_to_pretraining(
+    phase: str, finetuned: Path, lockstep: FinetuneConfig, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(finetuned, tmp_path / "antmaze-corner" / "iql-s0"))
+    policy, (*_, last) = load_policy(folder), getattr(read_run(folder), phase)
+    save_policy(folder / BEST, policy.weights, policy.environment, {"score": last._asdict()})
+    (copy,) = finetune(dataclasses.replace(lockstep, run=(folder,), into="copy", env_steps=20))
+    assert (folder / BEST).is_dir()
+    assert (copy / BEST).is_dir() == (phase == "offline")
 
 
 def test_an_unfinished_pretraining_is_not_fine_tuned(fresh: Path, lockstep: FinetuneConfig) -> None:
