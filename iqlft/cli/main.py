@@ -315,6 +315,7 @@ def _keys(arguments: list[str]) -> None:
     _say(
         f"Made keys for a learner and its workers 0 to {chosen.workers - 1} in {chosen.folder}.\n"
         "Learner: iqlft finetune --keys DIR, with learner.secret and every worker*.public\n"
+        "Its own --workers: besides, with learner.public and their worker-N.secret\n"
         "Worker N: iqlft worker --keys DIR, with learner.public and worker-N.secret alone"
         + ("\nAny: the same with learner.public and worker.secret alone" if chosen.shared else "")
     )

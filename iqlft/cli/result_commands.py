@@ -64,7 +64,7 @@ def list_(arguments: list[str]) -> str:
     from iqlft.runs.listing import list_runs  # noqa: PLC0415
 
     roots = chosen.run or (chosen.runs,)
-    found = [run for root in roots for run in list_runs(root)]
+    found = list_runs(*roots)
     if chosen.json:
         rows = [each._asdict() | {"folder": str(each.folder)} for each in found]
         for row, each in zip(rows, found, strict=True):

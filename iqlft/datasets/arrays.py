@@ -12,7 +12,7 @@ from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.imported import check_id
 from iqlft.datasets.reading import as_flags, usable
 from iqlft.datasets.writing import create_dataset, episode_buffer
-from iqlft_workers.actions import ActionRange, actions_refusal
+from iqlft_workers.actions import UNBOUNDED, ActionRange, actions_refusal
 from iqlft_workers.environment import EnvironmentSpec, make
 
 if TYPE_CHECKING:
@@ -216,6 +216,11 @@ def _spaces(arrays: Arrays, bounds: tuple[ArrayLike, ArrayLike]) -> Spaces:
             "The bounds of actions (action_low, action_high) must be finite, but are "
             f"{low.tolist()} and {high.tolist()}."
         )
+    if (low > high).any():
+        raise DatasetError(
+            "No bound of actions in action_low may be above that in action_high, but they are "
+            f"{low.tolist()} and {high.tolist()}."
+        )
     observed = arrays.observations.shape[1:]
     return (
         spaces.Box(-np.inf, np.inf, observed, np.float64),
@@ -228,6 +233,11 @@ def _require_fit(
 ) -> None:
     """Refuses arrays that do not fit these spaces."""
     if refusal := actions_refusal(acted):
+        if environment is None:
+            raise DatasetError(
+                f"The bounds of actions (action_low, action_high) make {acted}, which is nothing "
+                f"to learn in; give those within which actions make sense, below {UNBOUNDED:g}."
+            )
         raise DatasetError(f"{environment} has {refusal}")
     if not isinstance(observed, spaces.Box):
         raise DatasetError(

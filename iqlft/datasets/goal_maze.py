@@ -113,7 +113,8 @@ def distance_to_goal(environment: Environment, place: Sequence[float]) -> float 
     begins_with_place = environment.columns("achieved_goal") == slice(0, PLACE_DIM)
     if not (begins_with_place and is_goal_conditioned(environment.gym.observation_space)):
         return None
-    return math.dist(place[:PLACE_DIM], environment.gym.unwrapped.goal)  # type: ignore[attr-defined]
+    goal = getattr(environment.gym.unwrapped, "goal", None)
+    return None if goal is None else math.dist(place[:PLACE_DIM], goal)
 
 
 def recorded_maze(dataset: minari.MinariDataset, *, trust: bool = False) -> GoalMaze | None:

@@ -311,8 +311,8 @@ def require_handles(workers: int) -> None:
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise GatewayError(
             f"{needed} files and connections may be open with {workers} workers, but this process "
-            f"is allowed {hard}; raise the limit (`ulimit -n {needed}`, or a number in the hard "
-            "limits of /etc/security/limits.conf), or take fewer --workers."
+            f"is allowed {hard}; raise the hard limit (as root `ulimit -n {needed}`, or in "
+            "/etc/security/limits.conf), or take fewer --workers or --remote-workers."
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 

@@ -51,17 +51,21 @@ class Listed(NamedTuple):
         return max(0.0, time.time() - self.changed)
 
 
-def list_runs(root: Path) -> list[Listed]:
-    """The runs under a folder, the most recently written first.
+def list_runs(*roots: Path) -> list[Listed]:
+    """The runs under some folders, the most recently written first, each once.
 
     Raises:
         RunError: there is no such folder.
     """
-    if not root.is_dir():
-        raise RunError(
-            f"There is no folder {root}; check the path, or make a run with `iqlft pretrain`."
-        )
-    return sorted(map(_listed, run_folders(root)), key=lambda run: -run.changed)
+    found: dict[Path, Path] = {}
+    for root in roots:
+        if not root.is_dir():
+            raise RunError(
+                f"There is no folder {root}; check the path, or make a run with `iqlft pretrain`."
+            )
+        for folder in run_folders(root):
+            found.setdefault(folder.resolve(), folder)
+    return sorted(map(_listed, found.values()), key=lambda run: -run.changed)
 
 
 def _listed(folder: Path) -> Listed:
@@ -85,7 +89,7 @@ def _listed(folder: Path) -> Listed:
         max(env_steps, last.env_steps if last else 0),
         last,
         sum(each.st_size for each in stats),
-        max(each.st_mtime for each in stats),
+        max((each.st_mtime for each in stats), default=0.0),
     )
 
 

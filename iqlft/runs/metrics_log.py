@@ -97,9 +97,7 @@ def read_history(folder: Path) -> History:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(
-            f"{path} cannot be read ({error}); restore it, or resume the run to go on writing it."
-        ) from error
+        raise RunError(f"{path} cannot be read ({error}); restore it from a copy.") from error
     if not lines:
         raise RunError(
             f"{path} has no rows yet: wait for the first one, after log_every updates or with the "

@@ -150,8 +150,8 @@ def evaluation(
     if not any(math.isfinite(each.episode_return) for each in results):
         raise EpisodesNotFiniteError(
             f"All {episodes} episodes in {policy.environment.id} ended at a value that is not "
-            "finite, for the simulation may have diverged; mend it, for example by a shorter time "
-            "step or narrower actions."
+            "finite, perhaps because the simulation has diverged; mend it, for example by a "
+            "shorter time step or narrower actions."
         )
     return Evaluation(run, policy, results)
 

@@ -163,13 +163,15 @@ def ranked(
     """
 
     def merit(result: EpisodeResult) -> tuple[float, ...]:
+        known = not math.isnan(result.episode_return)  # A discarded episode has no return.
+        outcome = result.episode_return if known else -math.inf
         if judged_by == "return":
-            return (result.episode_return,)
+            return (outcome,)
         if result.success:
             return (1, -result.first_hit)
         environment.reset(result.seed)
         distance = distance_to_goal(environment, result.end)
-        return (0, result.episode_return, -(distance or 0))
+        return (0, outcome, -(distance or 0))
 
     return sorted(results, key=merit, reverse=True)
 

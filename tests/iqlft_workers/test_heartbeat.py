@@ -19,7 +19,7 @@ from iqlft_workers.actor import ActorWeights
 from iqlft_workers.discovery import write_endpoint
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.errors import HUNG
-from iqlft_workers.heartbeat import GRACE_SECONDS
+from iqlft_workers.heartbeat import BEAT_SECONDS, GRACE_SECONDS, Heartbeat
 from iqlft_workers.launchers import local as pool_module
 from iqlft_workers.launchers.local import WorkerError, WorkerPool
 from iqlft_workers.transition import RowLayout
@@ -39,6 +39,18 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def slow(**kwargs: float) -> EnvironmentSpec:
     return EnvironmentSpec(ID, kwargs, trust=True)
+
+
+def test_what_the_heartbeat_met_is_raised_once_so_that_every_environment_is_closed() -> None:
+    def beat() -> float:
+        raise RuntimeError("met")
+
+    heartbeat = Heartbeat(beat, lambda _: None)
+    with pytest.raises(RuntimeError, match="met"), heartbeat:
+        time.sleep(4 * BEAT_SECONDS)
+    with heartbeat:
+        pass
+    heartbeat.close()
 
 
 @pytest.mark.parametrize("what", ["build_seconds", "reset_seconds", "step_seconds"])

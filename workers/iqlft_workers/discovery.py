@@ -73,12 +73,17 @@ def read_endpoint(path: Path, worker_id: int | None, keys: WorkerKeys | None) ->
         keys: to use instead; None if there are none.
 
     Raises:
-        EndpointError: the file is not text.
+        EndpointError: the file is not text, or may not be read.
         KeyFileError: the keys cannot be used, for example because they are another user's.
         RunFinishedError: the learner's run has finished.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
+    except PermissionError as error:
+        raise EndpointError(
+            f"{path} cannot be read ({error.strerror}); mend its permissions, or give the "
+            "learner's address itself to --connect."
+        ) from error
     except OSError:
         return None
     except ValueError as error:

@@ -285,6 +285,7 @@ class Environment:
         self.action_dim = len(self.action_range.low)
         known = spec.action_range
         if known is not None and known.differs(self.action_range):
+            self.gym.close()
             raise EnvironmentMismatchError(
                 f"The data have actions in {known}, but {spec.id} takes those in "
                 f"{self.action_range}; choose the environment of the data, or wrap it in "

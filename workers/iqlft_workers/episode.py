@@ -105,8 +105,8 @@ class Episode:
         at, name = int(finite.argmin()), self._environment.spec.id
         raise NotFiniteError(
             f"Step {self.length + step} of the episode with the seed {self._seed} of {name} gave "
-            f"{values[at]:g} in value {at} of the {what}, for the simulation may have diverged; "
-            "mend it, for example by a shorter time step or narrower actions.",
+            f"{values[at]:g} in value {at} of the {what}, perhaps because the simulation has "
+            "diverged; mend it, for example by a shorter time step or narrower actions.",
             self.result(),
         )
 

@@ -68,6 +68,10 @@ def remedy(error: OSError) -> str:
         return "free some space"
     if error.errno in _MISPLACED:
         return "move away the file or folder that lies in its place"
+    if error.errno == errno.EROFS:
+        return "choose a place that is not mounted read-only"
+    if error.errno == errno.EIO:
+        return "see whether its disk is damaged"
     return "mend the permissions of its folder"
 
 

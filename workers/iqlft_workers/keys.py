@@ -264,7 +264,12 @@ def _worker_id(path: Path) -> int:
 
 
 def worker_ids(folder: Path) -> list[int] | None:
-    """The ids of the workers whose secrets a folder has; None if it has the shared secret."""
+    """The ids of the workers whose secrets a folder has; None if it has the shared secret.
+
+    Raises:
+        KeyFileError: there is no such folder, or others can write in it.
+    """
+    _require_folder(folder)
     if (folder / f"{_SHARED}.secret").exists():
         return None
     return sorted(_worker_id(path) for path in folder.glob("worker-*.secret"))

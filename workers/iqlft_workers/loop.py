@@ -175,6 +175,7 @@ class Worker:
                 self._follow_weights(session.welcome)
             with contextlib.suppress(_EvaluationAbortedError), self._telling():
                 self._work()
+        self._tally_steps()
         if session.outcome == "rejected":
             raise RejectedError(session.sentence, session.code)
         if session.outcome == "stopped":
@@ -287,9 +288,7 @@ class Worker:
 
     def _check_wanted(self, now: float) -> None:
         self._asked_at = now
-        steps = self._session.env_steps
-        self._tally(steps - self._tallied)
-        self._tallied = steps
+        self._tally_steps()
         if not self._wanted():
             self._leave(now)
         heard_at = max(self._session.heard_at, self._began_at)
@@ -297,6 +296,11 @@ class Worker:
             address = self._discovery.moved_address(self._client.address, heard_at)
             if address is not None:
                 self._move(address)
+
+    def _tally_steps(self) -> None:
+        steps = self._session.env_steps
+        self._tally(steps - self._tallied)
+        self._tallied = steps
 
     def _leave(self, now: float) -> None:
         """Leaves when all is acknowledged, at the latest after `LEAVE_SECONDS`."""

@@ -115,6 +115,8 @@ def test_actions_at_their_bounds_are_not_outside(write: Callable[..., Path]) -> 
         ({"observations": np.zeros(9)}, [], "observations has the shape (9,)"),
         ({"rewards": np.zeros((9, 1))}, [], "rewards has the shape (9, 1), but must be (rows,)"),
         ({"action_low": None, "action_high": None}, [], "outside of their bounds"),
+        ({"action_low": np.array([-2.0, 4.0])}, [], "may be above that in action_high"),
+        ({"action_high": np.full(2, 1e10)}, [], "give those within which actions make sense"),
         ({"action_low": np.zeros(5)}, [], "do not fit those of the shape"),
         ({"observations": np.zeros((9, 3))}, [], "does not follow row"),
         ({"rewards": np.array(["a"] * 9)}, [], "must be numbers"),

@@ -1,6 +1,8 @@
 """Every run is listed, whatever state it is in."""
 
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +67,17 @@ def test_the_command_lists_them_for_people_and_for_programs(
     assert cli.main(["list", "--runs", str(tmp_path / "runs"), "--json"]) == 0
     (run,) = json.loads(capsys.readouterr().out)
     assert (run["task"], run["updates"], run["last"]["success"]) == ("antmaze-umaze", 1e6, 0.25)
+
+
+def test_runs_of_several_folders_are_in_one_order_and_each_is_there_once(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    folders = [make_run(task=task, offline=[0.5]) for task in ("one", "two", "one-more")]
+    for age, folder in enumerate(folders):
+        for path in folder.rglob("*"):
+            os.utime(path, (time.time(), time.time() - 100 * (age + 1)))
+    roots = [tmp_path / "runs" / "one-more", tmp_path / "runs", tmp_path / "runs" / "two"]
+    assert [each.folder for each in list_runs(*roots)] == folders
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

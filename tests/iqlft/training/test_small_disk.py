@@ -244,5 +244,5 @@ def test_too_few_files_are_said_before_anything_is_begun(
         assert (done.returncode, done.stderr) == (0, "")
         return
     assert done.returncode == 2
-    assert "but this process is allowed 60; raise the limit (`ulimit -n" in done.stderr
+    assert "but this process is allowed 60; raise the hard limit (as root `ulimit -n" in done.stderr
     assert not (tmp_path / "runs").exists()

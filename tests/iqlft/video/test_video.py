@@ -1,5 +1,6 @@
 """The video of a run: which policies, which episodes, and the files."""
 
+import math
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -69,6 +70,8 @@ def test_returns_rank_where_the_task_is_judged_by_them(pretrained: Path) -> None
     low, high = FAILURE._replace(episode_return=5.0), FAILURE._replace(episode_return=6.0)
     with closing(Environment(load_policy(pretrained).environment)) as environment:
         assert ranked([success(3), low, high], "return", environment) == [high, low, success(3)]
+        discarded = FAILURE._replace(episode_return=math.nan)
+        assert ranked([high, discarded, low], "return", environment) == [high, low, discarded]
 
 
 def test_the_summary_counts_successes_or_averages_returns() -> None:

@@ -1,6 +1,7 @@
 """Local workers run this package's code, whatever lies in the folder where they are started."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,18 @@ from iqlft_workers.launchers import local as pool_module
 from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.transition import RowLayout
 from slow_environments import ID
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (-signal.SIGTERM, "was ended by SIGTERM"),
+        (-35, "was ended by signal 35"),
+        (3, "died with exit code 3"),
+    ],
+)
+def test_how_a_worker_ended_is_said_in_words(code: int, words: str) -> None:
+    assert pool_module.exit_reason(code) == words
 
 
 @pytest.mark.parametrize("name", ["workers.py", "msgpack.py", "iqlft_workers.py"])

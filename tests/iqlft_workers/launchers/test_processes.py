@@ -118,6 +118,13 @@ def test_each_has_a_key_of_its_own(serve: Serve, make_weights: MakeWeights, tmp_
         assert [each.worker_id for each in gateway.worker_status()] == [1, 2]
 
 
+def test_a_folder_of_keys_that_is_not_there_is_said(tmp_path: Path) -> None:
+    flags = ("--keys", str(tmp_path / "absent"), "--processes", "2")
+    with started("tcp://127.0.0.1:9", *flags) as process:
+        assert f"There is no folder {tmp_path / 'absent'}" in process.communicate(timeout=60)[1]
+    assert process.returncode == 2
+
+
 @pytest.mark.parametrize("number", ["0", "many"])
 def test_at_least_one_works(number: str) -> None:
     with started("tcp://127.0.0.1:9", "--processes", number) as process:

@@ -289,7 +289,8 @@ def exit_reason(code: int) -> str:
     if code == HUNG:
         return "was told to leave because its environment hung"
     if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
+        named = {each.value: each.name for each in signal.Signals}  # Real-time ones have none.
+        return f"was ended by {named.get(-code, f'signal {-code}')}"
     return f"died with exit code {code}"
 
 

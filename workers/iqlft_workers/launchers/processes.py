@@ -148,6 +148,6 @@ def ids_of(count: int, first: int | None, keys: Path | None) -> Sequence[int | N
     if len(known) < count:
         raise KeyFileError(
             f"{count} processes need as many keys, but {keys} has the secrets of {len(known)} "
-            "workers; copy the others, or say --processes with fewer."
+            "workers; copy the others, or ask for fewer."
         )
     return known[:count]
