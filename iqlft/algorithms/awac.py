@@ -9,8 +9,8 @@ weighted by its advantage over an action of the actor:
 The order is critics, actor, targets; the advantage uses the critics just updated. Settings
 are those of CORL for AntMaze (docs/algorithm.md compares): lambda 0.1, three hidden layers of 256,
 a state-independent log_std within [-20, 2], a mean that is not squashed, and sampled actions
-clipped to [-1, 1]; observations standardised. CORL's AWAC runs score 0 after fine-tuning on five of
-six AntMaze tasks.
+clipped to [-1, 1]; observations standardised; PyTorch's initial weights. CORL's AWAC runs score 0
+after fine-tuning on five of six AntMaze tasks.
 
 Shapes: M members (seeds), E critics, B batch, O observation, A action.
 """
@@ -25,6 +25,7 @@ from torch import Tensor
 from iqlft.algorithms import losses
 from iqlft.algorithms.base import Algorithm
 from iqlft.config.algorithms import AWACHyperparameters
+from iqlft.nn.initialization import uniform
 from iqlft.nn.networks import Critic, GaussianActor
 
 if TYPE_CHECKING:
@@ -45,10 +46,11 @@ class AWAC(Algorithm[AWACHyperparameters]):
         super().__init__(*args, **options)
         o, a = self.spec.observation_dim, self.spec.action_dim
         norm = self.hyperparameters.critic_layer_norm
-        critic = Critic(self.mlp(o + a, 1, NUM_CRITICS, layer_norm=norm))
-        self.critic = self.learned("critic", critic)
+        critic = self.mlp(o + a, 1, NUM_CRITICS, layer_norm=norm, initial=uniform)
+        self.critic = self.learned("critic", Critic(critic))
+        mlp = self.mlp(o, a, initial=uniform)
         actor = GaussianActor(
-            self.mlp(o, a), log_std_min=LOG_STD_MIN, log_std_max=LOG_STD_MAX, tanh_mean=False
+            mlp, log_std_min=LOG_STD_MIN, log_std_max=LOG_STD_MAX, tanh_mean=False
         )
         self.actor: GaussianActor = self.learned("actor", actor)
         self.target_critic = self.target("target_critic", self.critic)

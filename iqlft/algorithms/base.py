@@ -17,8 +17,9 @@ from torch import Tensor
 
 from iqlft.config.algorithms import Hyperparameters, registered
 from iqlft.nn.adam import STATE_PREFIX, Adam
+from iqlft.nn.initialization import Initializer, orthogonal
 from iqlft.nn.networks import Actor, Network
-from iqlft.nn.stacked_mlp import GAIN, StackedMLP
+from iqlft.nn.stacked_mlp import StackedMLP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -161,7 +162,8 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
         *,
         layer_norm: bool = False,
         hidden_sizes: Sequence[int] | None = None,
-        output_gain: float = GAIN,
+        initial: Initializer = orthogonal,
+        initial_output: Initializer | None = None,
     ) -> StackedMLP:
         """`copies` MLPs for each member, initialised from its random stream.
 
@@ -171,7 +173,8 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
             copies: how many each member has.
             layer_norm: see `StackedMLP`.
             hidden_sizes: widths of the hidden layers; None: those of the hyperparameters.
-            output_gain: see `StackedMLP`.
+            initial: see `StackedMLP`.
+            initial_output: see `StackedMLP`.
         """
         streams = [generator for generator in self.generators for _ in range(copies)]
         hidden = self.hidden_sizes if hidden_sizes is None else hidden_sizes
@@ -182,7 +185,8 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
             self.hidden_dtype,
             self._device,
             layer_norm=layer_norm,
-            output_gain=output_gain,
+            initial=initial,
+            initial_output=initial_output,
         )
 
     def learned(self, name: str, network: AnyNetwork) -> AnyNetwork:

@@ -15,6 +15,7 @@ Shapes: M members (seeds), E critics, B batch, N actions per state, O observatio
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -23,6 +24,7 @@ from torch import Tensor
 from iqlft.algorithms import losses
 from iqlft.algorithms.base import Algorithm
 from iqlft.config.algorithms import SACHyperparameters
+from iqlft.nn.initialization import orthogonal
 from iqlft.nn.networks import Critic, Scalar, SquashedGaussianActor
 
 if TYPE_CHECKING:
@@ -43,12 +45,12 @@ class SAC(Algorithm[Settings]):
         self.batches_per_update = h.critic_updates
         width = h.critic_hidden_size or h.hidden_size
         sizes = [width] * (h.critic_hidden_layers or h.hidden_layers)
-        norm, gain = h.critic_layer_norm, h.output_gain
+        norm, output = h.critic_layer_norm, partial(orthogonal, gain=h.output_gain)
         critic = self.mlp(
-            o + a, 1, h.num_critics, layer_norm=norm, hidden_sizes=sizes, output_gain=gain
+            o + a, 1, h.num_critics, layer_norm=norm, hidden_sizes=sizes, initial_output=output
         )
         self.critic = self.learned("critic", Critic(critic))
-        actor = self.mlp(o, 2 * a, layer_norm=h.actor_layer_norm, output_gain=gain)
+        actor = self.mlp(o, 2 * a, layer_norm=h.actor_layer_norm, initial_output=output)
         self.actor: SquashedGaussianActor = self.learned(
             "actor", SquashedGaussianActor(actor, initial_log_std=h.initial_log_std)
         )

@@ -4,8 +4,9 @@
     actor: maximise alpha Q_1(s, pi(s)) / mean |Q_1(s, pi(s))| - (pi(s) - a)^2
 
 Actor and targets are updated at every second update. Settings are the authors' for locomotion, with
-standardised observations; they give none for AntMaze, where the same settings are used. Online the
-actor explores with Gaussian noise of standard deviation 0.1, as TD3 does.
+standardised observations and PyTorch's initial weights; they give none for AntMaze, where the same
+settings are used. Online the actor explores with Gaussian noise of standard deviation 0.1, as TD3
+does.
 
 Shapes: M members (seeds), E critics, B batch, O observation, A action.
 """
@@ -20,6 +21,7 @@ from torch import Tensor
 from iqlft.algorithms import losses
 from iqlft.algorithms.base import Algorithm
 from iqlft.config.algorithms import TD3BCHyperparameters
+from iqlft.nn.initialization import uniform
 from iqlft.nn.networks import Critic, DeterministicActor
 
 if TYPE_CHECKING:
@@ -38,9 +40,10 @@ class TD3BC(Algorithm[TD3BCHyperparameters]):
         super().__init__(*args, **options)
         o, a = self.spec.observation_dim, self.spec.action_dim
         norm = self.hyperparameters.critic_layer_norm
-        critic = Critic(self.mlp(o + a, 1, NUM_CRITICS, layer_norm=norm))
-        self.critic = self.learned("critic", critic)
-        actor = DeterministicActor(self.mlp(o, a), self.hyperparameters.exploration_noise)
+        critic = self.mlp(o + a, 1, NUM_CRITICS, layer_norm=norm, initial=uniform)
+        self.critic = self.learned("critic", Critic(critic))
+        mlp = self.mlp(o, a, initial=uniform)
+        actor = DeterministicActor(mlp, self.hyperparameters.exploration_noise)
         self.actor: DeterministicActor = self.learned("actor", actor)
         self.target_critic = self.target("target_critic", self.critic)
         self.target_actor = self.target("target_actor", self.actor)

@@ -106,7 +106,7 @@ def load_dataset(
     spec = dataclasses.replace(
         spec,
         observation_keys=sources[0].keys,
-        observation_leaves=() if all(each.is_vector for each in leaves) else leaves,
+        observation_leaves=leaves,
         action_shape=None if len(sources[0].action_shape) == 1 else sources[0].action_shape,
         reward_scale=reward_scale,
         reward_shift=reward_shift,

@@ -18,33 +18,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from iqlft.nn.initialization import orthogonal
 from iqlft.nn.layers import layer_class
 from iqlft_workers.actor import LAYER_NORM_EPSILON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from iqlft.nn.initialization import Initializer
     from iqlft.nn.layers import Activations
 
     Masks = Sequence[Tensor]
-
-
-GAIN = math.sqrt(2)
-"""Gain of a layer's initial weights."""
-
-
-def orthogonal(rows: int, columns: int, generator: torch.Generator, gain: float = GAIN) -> Tensor:
-    """A `(rows, columns)` semi-orthogonal matrix, by default with the gain of IQL's authors.
-
-    The QR decomposition runs in float64, so that a float32 and a float64 network of one seed start
-    from the same matrix.
-    """
-    tall = max(rows, columns), min(rows, columns)
-    gaussian = torch.randn(tall, generator=generator, dtype=torch.float64)
-    q, r = torch.linalg.qr(gaussian)
-    q = q * torch.sign(torch.diagonal(r))
-    matrix: Tensor = gain * (q if rows >= columns else q.T)
-    return matrix
 
 
 class StackedMLP:
@@ -59,7 +43,8 @@ class StackedMLP:
         device: where the parameters live.
         layer_norm: whether each hidden layer is normalised before its ReLU, without gain and shift
             of its own.
-        output_gain: gain of the output layer's initial weights.
+        initial: draws the initial weights and biases of each layer.
+        initial_output: those of the output layer; None: as for the others.
 
     Attributes:
         layer_norm: see above.
@@ -79,7 +64,8 @@ class StackedMLP:
         device: torch.device | str = "cpu",
         *,
         layer_norm: bool = False,
-        output_gain: float = GAIN,
+        initial: Initializer = orthogonal,
+        initial_output: Initializer | None = None,
     ) -> None:
         self.layer_norm = layer_norm
         n, pairs = len(generators), list(itertools.pairwise(sizes))
@@ -88,9 +74,11 @@ class StackedMLP:
         self.gradients = torch.zeros_like(self.parameters)
         self._rounded = self.parameters.to(hidden_dtype or dtype)
         self.weights, self.biases = self._split(self.parameters)
-        gains = [*[GAIN] * (len(pairs) - 1), output_gain]
-        for weight, shape, gain in zip(self.weights, pairs, gains, strict=True):
-            weight.copy_(torch.stack([orthogonal(*shape, each, gain) for each in generators]))
+        draws = [*[initial] * (len(pairs) - 1), initial_output or initial]
+        for index, (pair, draw) in enumerate(zip(pairs, draws, strict=True)):
+            weights, biases = zip(*(draw(*pair, each) for each in generators), strict=True)
+            self.weights[index].copy_(torch.stack(weights))
+            self.biases[index].copy_(torch.stack(biases))
         rounded, gradients = self._split(self._rounded), self._split(self.gradients)
         *hidden, last = zip(*rounded, *gradients, strict=True)
         self._layer_class = layer_class(self._rounded)

@@ -368,5 +368,6 @@ def _number(reward: Any) -> float:  # noqa: ANN401
 
 def _named(leaves: Sequence[Leaf]) -> str:
     """Parts of an observation, as a message shows them."""
-    parts = (f"{leaf.key or 'one'}{list(leaf.categories or leaf.shape)}" for leaf in leaves)
-    return ", ".join(parts)
+    names = (leaf.key or "an array" for leaf in leaves)
+    shapes = (list(leaf.categories or leaf.shape) for leaf in leaves)
+    return ", ".join(f"{name} {shape}" for name, shape in zip(names, shapes, strict=True))

@@ -15,6 +15,10 @@ from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.loading import check_fits, load_dataset
 from iqlft.datasets.recorded import Goal
 from iqlft_workers.environment import Environment, EnvironmentMismatchError, EnvironmentSpec
+from iqlft_workers.observation import Leaf
+
+LEAVES = (Leaf("achieved_goal", (2,)), Leaf("observation", (27,)))
+"""The parts of an observation in AntMaze."""
 
 NEAR, FAR = [4.75, 4.3], [4.75, 4.2]
 """0.45 m and 0.55 m from the corner task's evaluation goal (4.75, 4.75)."""
@@ -123,6 +127,7 @@ def test_stored_mode_reads_vectors_and_rescales_actions_to_unit_bounds() -> None
         "Pendulum-v1",
         {"max_episode_steps": 200},
         entry_point="gymnasium.envs.classic_control.pendulum:PendulumEnv",
+        observation_leaves=(Leaf("", (3,)),),
         action_low=(-2.0,),
         action_high=(2.0,),
     )
@@ -157,6 +162,7 @@ def test_generated_data_load_with_the_environment_that_they_are_for(corner: str)
         "iqlft/AntMaze-Corner-v0",
         {"maze": "Corner", "continuing_task": False, "max_episode_steps": 300},
         ("achieved_goal", "observation"),
+        observation_leaves=LEAVES,
         reward_shift=-1,
         entry_point="iqlft_workers.antmaze:AntMazeEnv",
         action_low=(-1.0,) * 8,
@@ -188,6 +194,7 @@ def test_a_given_environment_replaces_the_recorded_one(corner: str) -> None:
     assert dataset.environment == dataclasses.replace(
         spec,
         observation_keys=("achieved_goal", "observation"),
+        observation_leaves=LEAVES,
         reward_shift=-1,
         action_low=(-1.0,) * 8,
         action_high=(1.0,) * 8,

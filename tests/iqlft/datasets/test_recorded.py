@@ -132,7 +132,7 @@ def test_running_statistics_are_refused_by_name(record: Record) -> None:
 @pytest.mark.parametrize(
     ("other", "match"),
     [
-        ("Pendulum-v1", "observations of .* have 2 values, but those of Pendulum-v1 have 3"),
+        ("Pendulum-v1", r"Pendulum-v1 observes an array \[3\], but the data hold an array \[2\]"),
         ("MountainCarContinuous-v0", r"actions of .* have 2 values, but .* have 1"),
     ],
 )
@@ -141,10 +141,8 @@ def test_an_environment_of_other_dimensions_is_refused(
 ) -> None:
     record()
     dataset = load_dataset(ID, goal="stored", environment=EnvironmentSpec(other))
-    environment = Environment(dataset.environment)
     with pytest.raises(EnvironmentMismatchError, match=match):
-        check_fits(dataset, environment)
-    environment.close()
+        check_fits(dataset, Environment(dataset.environment))
 
 
 def test_an_environment_with_other_observation_bounds_is_refused(record: Record) -> None:

@@ -1,9 +1,11 @@
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from iqlft.nn.initialization import orthogonal
 from iqlft.nn.networks import (
     Actor,
     Critic,
@@ -157,7 +159,7 @@ def test_the_log_density_is_finite_and_exact_where_the_action_rounds_to_its_boun
 
 
 def test_a_squashed_gaussian_begins_at_its_initial_log_std_and_is_bounded() -> None:
-    mlp = StackedMLP([3, 8, 4], generators(2), output_gain=1e-2)
+    mlp = StackedMLP([3, 8, 4], generators(2), initial_output=partial(orthogonal, gain=1e-2))
     actor = SquashedGaussianActor(mlp, initial_log_std=-1.0, log_std_max=-0.5)
     mean, log_std = actor.distribution(torch.randn(2, 5, 3))
     assert mean.abs().max() < 0.1

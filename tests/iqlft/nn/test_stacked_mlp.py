@@ -1,12 +1,14 @@
 import copy
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 import torch
 
 from iqlft.nn import stacked_mlp as perceptrons
+from iqlft.nn.initialization import orthogonal, uniform
 from iqlft.nn.layers import Layer
-from iqlft.nn.stacked_mlp import Dropout, StackedMLP, orthogonal
+from iqlft.nn.stacked_mlp import Dropout, StackedMLP
 
 
 def generators(count: int, seed: int = 0) -> list[torch.Generator]:
@@ -38,20 +40,24 @@ def plain_forward(
     return hidden @ weights[-1] + biases[-1]
 
 
-def test_orthogonal_matrices_have_gain_sqrt_two_in_both_orientations() -> None:
-    (generator,) = generators(1)
-    wide, tall = orthogonal(3, 8, generator), orthogonal(8, 3, generator)
-    torch.testing.assert_close(wide @ wide.T, 2 * torch.eye(3, dtype=torch.float64))
-    torch.testing.assert_close(tall.T @ tall, 2 * torch.eye(3, dtype=torch.float64))
-
-
-def test_the_output_layer_has_a_gain_of_its_own_and_leaves_the_others_as_they_are() -> None:
+def test_the_output_layer_may_begin_otherwise_and_leaves_the_others_as_they_are() -> None:
     small, usual = (
-        StackedMLP([4, 8, 3], generators(2), torch.float64, output_gain=gain)
+        StackedMLP(
+            [4, 8, 3], generators(2), torch.float64, initial_output=partial(orthogonal, gain=gain)
+        )
         for gain in (1e-2, 2**0.5)
     )
     torch.testing.assert_close(small.weights[0], usual.weights[0])
     torch.testing.assert_close(small.weights[1] * 2**0.5, usual.weights[1] * 1e-2)
+
+
+def test_biases_begin_as_drawn() -> None:
+    drawn, zero = (
+        StackedMLP([4, 8, 3], generators(2), initial=initial) for initial in (uniform, orthogonal)
+    )
+    assert all((each != 0).all() for each in drawn.biases)
+    assert not any(each.any() for each in zero.biases)
+    assert not torch.equal(drawn.biases[0][0], drawn.biases[0][1])
 
 
 @pytest.mark.parametrize("hidden", [torch.float32, torch.bfloat16])
