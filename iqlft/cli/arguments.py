@@ -328,7 +328,10 @@ class DownloadData(OneDataset):
 
 @dataclass(frozen=True)
 class CheckData(OneDataset):
-    """Audit a dataset; the exit code is 1 where something is broken or outside its band."""
+    """Audit a dataset; the exit code is 1 where something is broken or outside its band.
+
+    It is 2 where the dataset cannot even be opened.
+    """
 
     style: Literal["text", "markdown"] = "text"
     """Format of the table."""

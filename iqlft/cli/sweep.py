@@ -234,9 +234,7 @@ def slurm_executor(sweep: Sweep) -> Any:  # noqa: ANN401 -- of an extra
     try:
         import submitit  # noqa: PLC0415 -- an extra
     except ImportError as error:
-        raise ConfigError(
-            "--engine slurm needs the extra `slurm`: pip install 'iqlft[slurm]'."
-        ) from error
+        raise ConfigError("--engine slurm needs submitit: pip install submitit.") from error
     # Beside the tasks' folders, where nothing looks for runs.
     folder = sweep.cells[0].folder.parents[1] / ".slurm"
     try:

@@ -116,7 +116,7 @@ def _require_second_environment_in_lockstep(config: FinetuneConfig | RunConfig) 
 
 def _require_engine(config: FinetuneConfig | RunConfig) -> None:
     if config.engine == "ray" and importlib.util.find_spec("ray") is None:
-        raise ConfigError("--engine ray needs the extra `ray`: pip install 'iqlft[ray]'.")
+        raise ConfigError("--engine ray needs Ray: pip install ray.")
 
 
 def _is_plain_name(name: str) -> bool:

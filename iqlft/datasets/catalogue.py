@@ -66,7 +66,7 @@ def download(dataset_id: str, *, force: bool = False) -> None:
         minari.download_dataset(dataset_id, force_download=force)
     except ImportError as error:
         raise DatasetError(
-            f"Downloading {dataset_id} needs the extra `hf`: pip install 'minari[hf]'."
+            f"Downloading {dataset_id} needs more of Minari: pip install 'minari[hf]'."
         ) from error
     except Exception as error:  # each remote raises network errors of its own
         raise DatasetError(

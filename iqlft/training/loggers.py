@@ -216,7 +216,7 @@ def _require_extra(name: str) -> None:
         importlib.import_module(name)
     except ImportError as error:
         raise ConfigError(
-            f"The logger {name} is not here ({error}); install it: pip install 'iqlft[{name}]'."
+            f"The logger {name} is not here ({error}); install it: pip install {name}."
         ) from error
 
 

@@ -108,9 +108,10 @@ class MetricsLog:
 
     def observe_transitions(self, transitions: Transitions, updates: int) -> None:
         """Notes the policy lag of new transitions: by how many versions their actor was behind."""
-        lag = float(np.mean(updates - transitions.versions.astype(np.int64)))
-        self._lag_sum, self._lag_count = self._lag_sum + lag, self._lag_count + 1
-        self._recent_lags.append(lag)
+        lags = updates - transitions.versions.astype(np.int64)
+        self._lag_sum += float(lags.sum())
+        self._lag_count += len(lags)
+        self._recent_lags.append(float(lags.mean()))
         self.policy_lag = float(np.mean(self._recent_lags))
 
     def observe_episodes(self, successes: Sequence[bool | None]) -> None:

@@ -143,7 +143,7 @@ class RayWorkers:
         if ray is None:
             raise WorkerError(
                 "Workers on Ray need the package ray, here and on every node; install it with "
-                "`pip install 'iqlft-workers[ray]'`, or iqlft[ray]."
+                "`pip install ray`."
             )
         where = connect if "://" in connect else str(Path(connect).absolute())
         folder = keys.absolute() if keys else None
