@@ -85,10 +85,10 @@ class Ingestion:
         journal_error: why the journal cannot be written; empty while it can.
         retry_at: when to try the journal again; infinite while no retry is pending.
         refused: how many batches could not be learned from.
-        refusal: a sentence on whose the last of them was, and why it was refused.
+        refusal: a sentence that names the worker of the last one and why it was refused.
         discarded: how many training episodes ended at a value that is not finite.
         discarded_steps: how many of their steps were dropped.
-        discarding: a sentence on whose the last of them was, and why it was discarded.
+        discarding: a sentence that names the worker of the last one and why it was discarded.
     """
 
     def __init__(self, service: Service, ledger: Ledger, limits: EpisodeLimits) -> None:

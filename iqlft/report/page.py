@@ -140,7 +140,7 @@ def _overview(groups: Sequence[Group], names: Sequence[str], folder: Path) -> Se
         "Evaluations over offline updates, left of 0, and environment steps, right of it, with "
         "intervals of 95 % as the legend names them. Before and after are the last evaluations "
         "that all seeds have, never the best. Published results are marked where their protocol "
-        "ends; where that is far beyond the runs, the axis between is drawn together.",
+        "ends; where that is far beyond the runs, the axis is cut between.",
     )
     return Section(headlines, picture)
 
