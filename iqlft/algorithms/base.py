@@ -386,8 +386,19 @@ class Algorithm(ABC, Generic[AnyHyperparameters]):
             other = before._networks.get(name, before.actor)  # Not every actor has a target.
             if isinstance(other, Actor) and network.take_mean(other) and network is self.actor:
                 fitting.append("mean")
+        if type(before) is type(self):
+            self._carry_on(before)
         self.updates = before.updates
         return fitting
+
+    def _carry_on(self, before: Algorithm[Any]) -> None:
+        """Takes over what the same algorithm has beside networks: tensors, and random streams."""
+        others = before.extra_tensors()
+        for name, tensor in self.extra_tensors().items():
+            if name in others and others[name].shape == tensor.shape:
+                tensor.copy_(others[name])
+        for stream, other in zip(self.generators, before.generators, strict=True):
+            stream.set_state(other.get_state())
 
     def reset_optimizers(self) -> None:
         """Restarts Adam, with moments and step counts of zero."""

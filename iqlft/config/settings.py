@@ -156,7 +156,7 @@ class OutputConfig:
     keep_every: Size = 0
     """Updates between checkpoints to keep for good; 0: keep only the end of pretraining."""
     keep_best: bool = False
-    """Also keep the policy of the best evaluation, in best/; results are still those of the last.
+    """Also keep the policy of the best evaluation so far, in best/; results are those of the last.
     """
     runs: Path = Path("runs")
     """Folder that holds the run folders."""

@@ -32,6 +32,11 @@ def check(config: Any) -> None:  # noqa: ANN401
     if isinstance(config, Hyperparameters) and config.contradiction:
         raise ConfigError(config.contradiction)
     if isinstance(config, PretrainConfig | FinetuneConfig) and config.hyperparameters is not None:
+        if not config.algorithm:
+            raise ConfigError(
+                f"{type(config.hyperparameters).__name__} are given, but no algorithm whose they "
+                "are; name it, such as algorithm='iql'."
+            )
         _require_own_hyperparameters(config.algorithm, config.hyperparameters)
         check(config.hyperparameters)
     if isinstance(config, FinetuneConfig | RunConfig):

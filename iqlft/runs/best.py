@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iqlft.runs.curves import read_run
 from iqlft.runs.errors import RunError
@@ -19,40 +19,68 @@ if TYPE_CHECKING:
 
 BEST = "best"
 """Folder of a run with the policy of its best evaluation."""
+_PREVIOUS = "best.previous"
+"""Folder with the one before, until a checkpoint holds the evaluation of the newer one."""
 
 
-def keep_if_best(run: Path, weights: ActorWeights, environment: EnvironmentSpec) -> None:
-    """Saves the weights of a run's newest evaluation if it beats all earlier ones."""
-    curve = read_run(run)
-    *before, newest = curve.rows
-    rank = _rank(newest)
-    if rank == -math.inf or any(_rank(each) >= rank for each in before):
+def keep_if_best(
+    run: Path, task: str, score: Score, weights: ActorWeights, environment: EnvironmentSpec
+) -> None:
+    """Saves the weights of a run's newest evaluation if it beats the one that is kept."""
+    rank, best = _rank(score), _score(run / BEST)
+    if rank == -math.inf or (best is not None and rank <= _rank_of(best)):
         return
-    about = {"task": curve.task, "score": newest._asdict()}
-    save_policy(run / BEST, weights, environment, about)
+    if best is not None and not (run / _PREVIOUS).exists():
+        (run / BEST).rename(run / _PREVIOUS)
+    save_policy(run / BEST, weights, environment, {"task": task, "score": score._asdict()})
 
 
-def drop_if_cut(run: Path) -> None:
-    """Removes the best policy if its evaluation is none of the run's any more.
+def settle_best(run: Path) -> None:
+    """To be called once a checkpoint holds all evaluations: the newest best is here to stay."""
+    shutil.rmtree(run / _PREVIOUS, ignore_errors=True)
+
+
+def cut_best(run: Path) -> None:
+    """Goes back to the previous best if the evaluation of the best is none of the run's any more.
 
     That is so where a run goes on from an earlier checkpoint, or a copy from its pretraining.
     """
-    if not (run / BEST).is_dir():
-        return
+    places = _places(run)
+    for folder in (run / BEST, run / _PREVIOUS):
+        score = _score(folder)
+        if score is not None and _place(score) not in places:
+            shutil.rmtree(folder)
+    if (run / _PREVIOUS).exists() and not (run / BEST).exists():
+        (run / _PREVIOUS).rename(run / BEST)
+
+
+def _places(run: Path) -> set[tuple[Any, ...]]:
+    """Where the evaluations of a run stand."""
     try:
-        score = load_policy(run / BEST).about["score"]
-    except (PolicyError, KeyError):
-        return  # Whoever asks for it is told.
-    try:
-        rows = read_run(run).rows
+        return {_place(each._asdict()) for each in read_run(run).rows}
     except RunError:
-        rows = ()  # No evaluation is left.
-    at = (score["phase"], score["updates"], score["env_steps"])
-    if at not in {(each.phase, each.updates, each.env_steps) for each in rows}:
-        shutil.rmtree(run / BEST)
+        return set()  # It has none.
+
+
+def _place(score: dict[str, Any]) -> tuple[Any, ...]:
+    return score["phase"], score["updates"], score["env_steps"]
+
+
+def _score(folder: Path) -> dict[str, Any] | None:
+    """The score that a kept policy has; None if there is none, or a damaged one."""
+    try:
+        found = load_policy(folder).about.get("score")
+    except PolicyError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _rank_of(score: dict[str, Any]) -> float:
+    success, mean_return = score.get("success"), score.get("mean_return")
+    rank = mean_return if success is None else success
+    return rank if isinstance(rank, (int, float)) and math.isfinite(rank) else -math.inf
 
 
 def _rank(score: Score) -> float:
     """Rank of an evaluation within its run: success, else mean return; -inf if not finite."""
-    rank = score.mean_return if score.success is None else score.success
-    return rank if math.isfinite(rank) else -math.inf
+    return _rank_of(score._asdict())

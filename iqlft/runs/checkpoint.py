@@ -249,6 +249,13 @@ def read_state(folder: Path, name: str) -> dict[str, Any]:
     return state
 
 
+def for_good(folder: Path, name: str) -> str:
+    """Name of a checkpoint with the content of this one that is never removed to make room."""
+    if read_state(folder, name).get("keep", False):
+        return name
+    return save(folder, updates_of(name), load(folder, name), keep=True).name
+
+
 def make_last(folder: Path, name: str) -> None:
     """Makes a checkpoint the one that `load` takes by default."""
     write_atomically(folder / LAST, name)
@@ -302,11 +309,10 @@ def _advice(folder: Path, name: str) -> str:
 
 
 def _free_name(folder: Path, updates: int) -> str:
-    name, suffix = f"{updates:09d}", 0
-    while (folder / name).exists():
-        suffix += 1
-        name = f"{updates:09d}-{suffix:03d}"
-    return name
+    """A name that sorts behind those of the checkpoints after as many updates."""
+    first = f"{updates:09d}"
+    taken = [int(path.name.partition("-")[2] or 0) for path in folder.glob(f"{first}*")]
+    return f"{first}-{max(taken) + 1:03d}" if taken else first
 
 
 def _prune(folder: Path, newest: str, kept: int) -> None:

@@ -38,6 +38,7 @@ class RunCurve:
         variant: its name by `--name` or `--into`, without the seed; empty without either.
         evaluations: the episodes of evaluations; runs of older versions have none on record.
         fine_tuned: whether fine-tuning has begun.
+        keeps_policy: whether it began with the policy of pretraining.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class RunCurve:
     variant: str = ""
     evaluations: Mapping[Place, Sequence[EpisodeScore]] = field(default_factory=dict, repr=False)
     fine_tuned: bool = False
+    keeps_policy: bool = True
 
     @property
     def offline(self) -> tuple[Score, ...]:
@@ -64,9 +66,7 @@ class RunCurve:
     def before(self) -> Score | None:
         """The pretrained policy's score: online at 0 steps, else the last offline one."""
         offline, online = self.offline, self.online
-        if offline and SWITCH in self.algorithm:
-            return offline[-1]  # Another policy begins online.
-        if online and online[0].env_steps == 0:
+        if online and online[0].env_steps == 0 and (self.keeps_policy or not offline):
             return online[0]
         return offline[-1] if offline else None
 
@@ -123,11 +123,19 @@ def read_run(folder: Path | str) -> RunCurve:
             variant=str(meta.get("variant", "")),
             evaluations=evaluations,
             fine_tuned=isinstance(meta.get("finetune"), dict),
+            keeps_policy=_keeps_policy(meta),
         )
     except KeyError as error:
         raise RunError(
             f"{folder / 'meta.json'} has no {error}; a run's task, algorithm and seed are needed."
         ) from error
+
+
+def _keeps_policy(meta: dict[str, Any]) -> bool:
+    """Whether the first policy online is the pretrained one; once that was not recorded."""
+    finetuned = meta.get("finetune")
+    recorded = finetuned.get("keeps_policy") if isinstance(finetuned, dict) else None
+    return SWITCH not in _algorithm(meta) if recorded is None else bool(recorded)
 
 
 def _algorithm(meta: dict[str, Any]) -> str:

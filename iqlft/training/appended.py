@@ -18,7 +18,7 @@ from iqlft.config.settings import (
     OutputConfig,
 )
 from iqlft.runs.errors import RunError
-from iqlft.runs.finding import newest_pretrained
+from iqlft.runs.finding import chosen_runs
 from iqlft.runs.folder import Run, pretrain_config, refuse_existing
 from iqlft.runs.inherited import inherited
 from iqlft.runs.pretrained import end_of_pretraining, load_pretrained
@@ -81,7 +81,7 @@ def learn_on(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
             "--append continues from the end of pretraining, --checkpoint from before it; leave "
             "one of them out."
         )
-    folders = config.run or (newest_pretrained(config.runs, config.task),)
+    folders = chosen_runs(config)
     _require_offline(config, folders)
     config = with_settled_stack(dataclasses.replace(config, run=folders), len(folders))
     runs = [Run.open(folder) for folder in folders]

@@ -72,10 +72,15 @@ def load_start(run: Run, config: FinetuneConfig) -> Checkpoint:
     return load_pretrained(run, start_checkpoint(run, config))
 
 
-def begin(plan: RunPlan[FinetuneConfig], stack: Stack) -> Run:
+def begin(plan: RunPlan[FinetuneConfig], stack: Stack, *, keeps_policy: bool) -> Run:
     """Marks the run, or a copy of it where one is asked for, as being fine-tuned.
 
     Called when all else is ready, so that the run stays unchanged if anything fails before.
+
+    Args:
+        plan: of the run.
+        stack: what it learns online with.
+        keeps_policy: whether it begins with the policy of pretraining.
     """
     run, config = plan.run, plan.config
     start = start_checkpoint(run, config)
@@ -85,10 +90,14 @@ def begin(plan: RunPlan[FinetuneConfig], stack: Stack) -> Run:
         run.claim()
         start_checkpoint(run, config)  # Another process may have begun since the first check.
     with writing(run.folder, AGAIN):
-        if not config.into:
-            checkpoint.make_last(run.folder / "checkpoints", start)
+        folder = run.folder / "checkpoints"
+        if config.into:
+            start = checkpoint.last(folder)
+        # Pretraining may have been stopped in its last evaluation, after its last update.
+        checkpoint.make_last(folder, checkpoint.for_good(folder, start))
         # The status first: killed in between, a run still marked as finished could not be resumed.
-        learner = {"algorithm": plan.learned.algorithm} | learner_machine(stack)
+        learner = {"algorithm": plan.learned.algorithm, "keeps_policy": keeps_policy}
+        learner |= learner_machine(stack)
         run.write_meta({"status": "running", "finetune": learner | surroundings()})
         own = dataclasses.replace(config, run=(), into="", checkpoint=0)
         run.write_config("finetune", to_dict(own))

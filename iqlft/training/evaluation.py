@@ -34,6 +34,7 @@ class _Begun(NamedTuple):
     phase: str
     env_steps: int
     seconds: float
+    episodes: int
 
 
 class Scoring(NamedTuple):
@@ -84,7 +85,7 @@ class Evaluator:
 
     def __init__(self, gateway: Gateway, run: Run, episodes: int, scoring: Scoring) -> None:
         self._gateway, self._run = gateway, run
-        self._seeds = [FIRST_SEED + index for index in range(episodes)]
+        self._episodes = episodes
         self._scoring = scoring
         self._begun: deque[_Begun] = deque()
         self.scored_weights: ActorWeights | None = None
@@ -101,8 +102,14 @@ class Evaluator:
 
     def begin(self, weights: ActorWeights, phase: str, env_steps: int, seconds: float) -> None:
         """Starts an evaluation; `poll` collects it."""
-        pending = self._gateway.evaluate(weights, self._seeds)
-        self._begun.append(_Begun(pending, weights, phase, env_steps, seconds))
+        self._begin(weights, phase, env_steps, seconds, self._episodes)
+
+    def _begin(
+        self, weights: ActorWeights, phase: str, env_steps: int, seconds: float, episodes: int
+    ) -> None:
+        seeds = [FIRST_SEED + index for index in range(episodes)]
+        pending = self._gateway.evaluate(weights, seeds)
+        self._begun.append(_Begun(pending, weights, phase, env_steps, seconds, episodes))
 
     def poll(self, timeout_seconds: float = 0.0) -> Score | None:
         """The score of the oldest evaluation in progress, or None if it is not done in time.
@@ -148,12 +155,13 @@ class Evaluator:
                 "phase": begun.phase,
                 "env_steps": begun.env_steps,
                 "seconds": begun.seconds,
+                "episodes": begun.episodes,
             }
             for begun in self._begun
         ]
 
     def restore(self, tensors: Mapping[str, Tensor], data: Sequence[Mapping[str, Any]]) -> None:
-        """Begins again the evaluations that were unfinished at the checkpoint."""
+        """Begins again the evaluations that were unfinished at the checkpoint, as they were."""
         for index, each in enumerate(data):
             prefix = f"evaluation.{index}."
             arrays = {
@@ -164,4 +172,6 @@ class Evaluator:
             # Version 0.1 knew a single kind.
             kind, settings = each.get("kind", "gaussian"), each.get("settings", TANH_GAUSSIAN)
             weights = ActorWeights(kind, arrays, settings, each["version"])
-            self.begin(weights, each["phase"], each["env_steps"], each["seconds"])
+            # Checkpoints of before knew no number; none of no episodes has a score.
+            if episodes := each.get("episodes", self._episodes):
+                self._begin(weights, each["phase"], each["env_steps"], each["seconds"], episodes)

@@ -47,6 +47,7 @@ from iqlft.training.session import Session
 from iqlft.training.sessions import Sessions
 from iqlft.training.switch import switch
 from iqlft_workers.discovery import write_finished
+from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,6 +92,7 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
     # Check every run before the first one trains for hours.
     for run in runs:
         start_checkpoint(run, config)
+        _require_its_time_limit(run, config)
     if len({copy_folder(run, config) for run in runs}) < len(runs):
         raise RunError(
             "Two of the runs are the same, or have the same seed and would be copied to the same "
@@ -100,13 +102,18 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
         jobs = _jobs(runs, config)
         Parallel(jobs, at_once(config, len(jobs)), reporter or Silent()).run()
         return [job.folder for job in jobs]
-    folders = []
+    folders, failures = [], []
     for group in alike(runs):
         plans = [
             RunPlan(run, _learner(run, each), each, load_start(run, config))
             for run, each in zip(group, shares(config, len(group)), strict=True)
         ]
-        folders += _train(plans, reporter or Silent(), fresh=True)
+        try:
+            folders += _train(plans, reporter or Silent(), fresh=True)
+        except UserError as error:  # The other groups are trained all the same.
+            failures.append(error)
+    if failures:
+        raise failures[0]
     return folders
 
 
@@ -218,12 +225,19 @@ def _train(
             opened.enter_context(closing(open_gateway(each, dataset, keys))) for each in plans
         ]
         if fresh:
-            plans = [dataclasses.replace(each, run=begin(each, stack)) for each in plans]
+            plans = [
+                dataclasses.replace(
+                    each, run=begin(each, stack, keeps_policy=switched.keeps_policy)
+                )
+                for each in plans
+            ]
         for plan in plans:
             plan.run.claim()
         journals = [
             take_up(*each, accept_loss=accept_loss) for each in zip(plans, gateways, strict=True)
         ]
+        for plan in plans:
+            opened.callback(_tell_finished, plan.run)
         with Sessions[Online](dataset, reporter, len(plans)) as sessions:
             for index, each in enumerate(zip(plans, gateways, journals, strict=True)):
                 _open(sessions, stack.member(index), *each, _phase(each[0], switched, index))
@@ -232,11 +246,24 @@ def _train(
             sessions.each(Session.wait_for_evaluation)
             train_online(stack, sessions, plans[0].config)
             sessions.each(Session.finish)
-        for plan in plans:
-            # A worker that still looks for a learner of this run reads here that it is finished.
-            with writing(plan.run.folder):
-                write_finished(plan.run.folder / ENDPOINT)
     return [plan.run.folder for plan in plans]
+
+
+def _require_its_time_limit(run: Run, config: FinetuneConfig) -> None:
+    """Refuses another time limit of an episode than that of pretraining."""
+    if config.max_episode_steps not in (0, pretrain_config(run).max_episode_steps):
+        raise ConfigError(
+            f"--max-episode-steps is {config.max_episode_steps}, but fine-tuning keeps the time "
+            f"limit with which {run.folder} was pretrained; leave it out, or say it to `iqlft "
+            "pretrain`."
+        )
+
+
+def _tell_finished(run: Run) -> None:
+    """Lets a worker that still looks for a learner of a finished run read that it is finished."""
+    if run.meta.get("status") == "finished":
+        with writing(run.folder):
+            write_finished(run.folder / ENDPOINT)
 
 
 def _open(

@@ -23,7 +23,7 @@ class Offline:
 
     name: ClassVar[PhaseName] = "offline"
     env_steps = learned_steps = 0
-    keeps_policy = True
+    keeps_policy, fresh = True, False
 
     def __init__(self, member: Member, total: int) -> None:
         self._member, self.total = member, total

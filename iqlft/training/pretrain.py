@@ -216,7 +216,11 @@ def _graph(
     # A run that was begun on a GPU may be resumed without one.
     on_gpu = replay.device.type == "cuda"
     size = config.hyperparameters.batch_size * algorithm.batches_per_update
-    return UpdateGraph(algorithm, replay, size) if on_gpu else None
+    if not on_gpu:
+        return None
+    # Recorded as it will be repeated: a schedule of pretraining ends online.
+    algorithm.online = online
+    return UpdateGraph(algorithm, replay, size)
 
 
 def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -> Gateway:

@@ -10,7 +10,7 @@ from iqlft.config.bounds import LAST_PORT
 from iqlft.config.layers import config_fields, to_dict
 from iqlft.config.settings import ConfigError, PretrainConfig, TaskConfig
 from iqlft.runs import checkpoint
-from iqlft.runs.best import drop_if_cut
+from iqlft.runs.best import cut_best
 from iqlft.runs.folder import pretrain_config
 from iqlft.training.build import pick_device, usable_cores
 
@@ -178,4 +178,4 @@ def rewind(run: Run, saved: Checkpoint) -> None:
     """Claims a run and cuts its files back to one of its checkpoints, which becomes its last."""
     run.truncate(saved.state["sizes"], saved.state.get("digests"))
     checkpoint.rewind(run.folder / "checkpoints", saved.state["updates"])
-    drop_if_cut(run.folder)
+    cut_best(run.folder)

@@ -18,7 +18,7 @@ from iqlft.config.settings import FinetuneConfig
 from iqlft.gateway.attendance import Attendance
 from iqlft.gateway.sockets import reachable
 from iqlft.runs import checkpoint
-from iqlft.runs.best import keep_if_best
+from iqlft.runs.best import keep_if_best, settle_best
 from iqlft.runs.policy import save_policy
 from iqlft.runs.recorded import plain
 from iqlft.runs.scores import Score
@@ -239,8 +239,9 @@ class Session(Generic[PhaseType]):
             self.tick()
 
     def adopt(self, score: Score) -> None:
-        """Records a score that is known without a new evaluation."""
+        """Records a score of the present policy that is known without a new evaluation."""
         self.plan.run.files.append_score(score)
+        self.evaluator.scored_weights = self.actor_weights()
         self._collect(score)
 
     def _collect(self, score: Score | None) -> None:
@@ -257,7 +258,8 @@ class Session(Generic[PhaseType]):
             )
         self.tell(describe(score))
         if self.plan.config.keep_best and (weights := self.evaluator.scored_weights) is not None:
-            keep_if_best(self.plan.run.folder, weights, self.dataset.environment)
+            task, environment = self.plan.learned.task, self.dataset.environment
+            keep_if_best(self.plan.run.folder, task, score, weights, environment)
         self.reporter.status(self.status())  # The console's panel must not lag behind the event.
 
     # -- checkpoints ------------------------------------------------------------------------
@@ -296,6 +298,7 @@ class Session(Generic[PhaseType]):
             keep=keep,
             kept=self.plan.config.keep_checkpoints,
         )
+        settle_best(run.folder)
         about = {
             "task": self.plan.learned.task,
             "algorithm": self.plan.learned.algorithm,
@@ -321,7 +324,8 @@ class Session(Generic[PhaseType]):
         self.evaluator.restore(tensors, state["evaluation"])
         if "metrics" in state:  # Version 0.1 did not save them.
             self.metrics.restore(state["metrics"])
-            self._diverged = state["diverged"]
+            # New critics may have come with the switch, and whoever fine-tunes is told anew.
+            self._diverged = 0 if self.phase.fresh else state["diverged"]
 
     def finish(self) -> None:
         """Waits for the evaluation in progress, then writes the last checkpoint.

@@ -59,21 +59,26 @@ def switch(plans: Sequence[FinetunePlan], stack: Stack, dataset: OfflineDataset)
     config, starts = plans[0].config, [_start(plan) for plan in plans]
     learned = [pretrain_config(plan.run) for plan in plans]
     other = _learner(plans[0].learned) != _learner(learned[0])
-    fresh = starts[0].state["phase"] == "offline"
-    changes = fresh and (config.reset_optimizers or other)
+    # Of a stack that was killed, some members may have been saved online already.
+    fresh = [each.state["phase"] == "offline" for each in starts]
+    keeps = all(now or _kept_policy(plan) for now, plan in zip(fresh, plans, strict=True))
+    changes = any(fresh) and (config.reset_optimizers or other)
     if not (changes or config.guide_steps):
-        return Switch(starts)
+        return Switch(starts, keeps)
     before = _pretrained(plans, learned, dataset)
     guides = [
         Guide(config.guide_steps, before.actor_weights(index)) if config.guide_steps else None
         for index in range(len(plans))
     ]
     if not changes:
-        return Switch(starts, guides=guides)
+        return Switch(starts, keeps, guides)
     carried = stack.algorithm.carry_over(before)
     if config.reset_optimizers:
         stack.algorithm.reset_optimizers()
-    starts = [_renewed(each, stack.algorithm, index) for index, each in enumerate(starts)]
+    starts = [
+        _renewed(start, stack.algorithm, index) if fresh[index] else start
+        for index, start in enumerate(starts)
+    ]
     note = _note(learned[0], plans[0].learned, carried) if other else ""
     return Switch(starts, "actor" in carried, guides, note)
 
@@ -81,6 +86,11 @@ def switch(plans: Sequence[FinetunePlan], stack: Stack, dataset: OfflineDataset)
 def _start(plan: FinetunePlan) -> Checkpoint:
     assert plan.saved is not None
     return plan.saved
+
+
+def _kept_policy(plan: FinetunePlan) -> bool:
+    """Whether a run that is online began there with the policy of pretraining."""
+    return bool((plan.run.meta.get("finetune") or {}).get("keeps_policy", True))
 
 
 def _learner(config: PretrainConfig) -> tuple[Any, ...]:

@@ -220,6 +220,8 @@ def test_a_config_of_another_algorithm_has_its_hyperparameters() -> None:
     )
     with pytest.raises(ConfigError, match="but IQLHyperparameters without alpha, policy_delay"):
         iqlft.pretrain(mixed)
+    with pytest.raises(ConfigError, match="IQLHyperparameters are given, but no algorithm"):
+        iqlft.finetune(iqlft.FinetuneConfig(hyperparameters=IQLHyperparameters()))
 
 
 def test_a_hyperparameter_of_a_command_is_none_of_the_algorithm(corner: str) -> None:

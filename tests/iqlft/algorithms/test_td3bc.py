@@ -134,3 +134,13 @@ def test_the_critic_s_part_of_the_actor_s_loss_is_alpha_at_any_scale_of_rewards(
             cloning = (algorithm.actor(batch.observations) - batch.actions).square().mean()
         losses.append(figures(algorithm.update(batch))["actor/loss"] - cloning.item())
     assert losses == pytest.approx([-2.5, -2.5], abs=1e-4)
+
+
+def test_with_other_settings_it_goes_on_as_it_was() -> None:
+    one, rng = TD3BC(SPEC, SMALL), np.random.default_rng(3)
+    for _ in range(3):
+        one.update(as_batch(random_arrays(rng), torch.float32))
+    other = TD3BC(SPEC, dataclasses.replace(SMALL, learning_rate=1e-3))
+    other.carry_over(one)
+    before, after = one.state(), other.state()
+    assert [key for key in before if not torch.equal(before[key], after[key])] == []

@@ -34,6 +34,19 @@ def content(number: int) -> Checkpoint:
     return Checkpoint(tensors, {"updates": number, "phase": "offline"})
 
 
+def test_one_is_kept_for_good_under_a_name_that_sorts_last(tmp_path: Path) -> None:
+    save(tmp_path, 5, content(5))
+    save(tmp_path, 5, content(5))
+    checkpoint.shutil.rmtree(tmp_path / "000000005")  # As in a copy of the second one alone.
+    kept = checkpoint.for_good(tmp_path, "000000005-001")
+    assert kept == "000000005-002"
+    assert checkpoint.for_good(tmp_path, kept) == kept
+    for number in (6, 7, 8):
+        save(tmp_path, number, content(number))
+    assert names(tmp_path) == [kept, "000000007", "000000008"]
+    assert load(tmp_path, kept).state == {**content(5).state, "keep": True}
+
+
 def assert_is(saved: Checkpoint, number: int) -> None:
     expected = content(number)
     assert saved.tensors.keys() == expected.tensors.keys()

@@ -20,9 +20,9 @@ import torch
 
 from iqlft.algorithms.base import Batch, Metrics
 from iqlft.algorithms.iql import IQL
-from iqlft.config.algorithms import ActorSchedule
+from iqlft.config.algorithms import ActorSchedule, IQLHyperparameters
 from iqlft.config.layers import with_settings
-from iqlft.config.settings import FinetuneConfig, PretrainConfig
+from iqlft.config.settings import ConfigError, FinetuneConfig, PretrainConfig
 from iqlft.gateway.gateway import PortInUseError
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
@@ -32,6 +32,7 @@ from iqlft.runs.curves import read_run
 from iqlft.runs.errors import RunError
 from iqlft.runs.folder import JOURNAL, Run
 from iqlft.runs.policy import load_policy, save_policy
+from iqlft.runs.pretrained import end_of_pretraining
 from iqlft.training import session
 from iqlft.training.finetune import finetune
 from iqlft.training.interruption import Interrupted
@@ -369,6 +370,40 @@ def test_a_copy_has_the_best_policy_if_its_evaluation_belongs_to_pretraining(
     (copy,) = finetune(dataclasses.replace(lockstep, run=(folder,), into="copy", env_steps=20))
     assert (folder / BEST).is_dir()
     assert (copy / BEST).is_dir() == (phase == "offline")
+
+
+def test_the_end_of_a_pretraining_that_was_stopped_in_its_last_evaluation_stays(
+    fresh: Path, lockstep: FinetuneConfig
+) -> None:
+    folder = fresh / "checkpoints"
+    saved = checkpoint.load(folder)
+    for name in checkpoint.names(folder):
+        if checkpoint.updates_of(name) == 300:
+            shutil.rmtree(folder / name)
+    checkpoint.save(folder, 300, saved)  # Not for good: so much can be resumed.
+    finetune(dataclasses.replace(lockstep, run=(fresh,), env_steps=80, eval_every=80))
+    assert checkpoint.read_state(folder, end_of_pretraining(Run.open(fresh)))["keep"]
+
+
+def test_a_time_limit_is_that_of_pretraining(fresh: Path, lockstep: FinetuneConfig) -> None:
+    config = dataclasses.replace(lockstep, run=(fresh,), max_episode_steps=7)
+    with pytest.raises(ConfigError, match=r"the time limit with which .* was pretrained"):
+        finetune(config)
+    assert Run.open(fresh).config("finetune") is None
+
+
+def test_before_is_the_pretrained_policy_where_another_one_begins_online(
+    fresh: Path, lockstep: FinetuneConfig
+) -> None:
+    hyperparameters = IQLHyperparameters(hidden_size=8, batch_size=16)
+    config = dataclasses.replace(
+        lockstep, run=(fresh,), algorithm="iql", hyperparameters=hyperparameters, env_steps=20
+    )
+    finetune(config)
+    run = read_run(fresh)
+    assert run.algorithm == "iql"
+    assert run.online[0].env_steps == 0
+    assert run.before == run.offline[-1]
 
 
 def test_an_unfinished_pretraining_is_not_fine_tuned(fresh: Path, lockstep: FinetuneConfig) -> None:
