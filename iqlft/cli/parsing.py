@@ -144,7 +144,7 @@ def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, boo
             raise configs.ConfigError(f"{error} Besides, {misspelt}") from error
         raise
     config, _ = settings(configs.FinetuneConfig(), "finetune", arguments, found.values)
-    found.require_settled(_given(arguments))
+    found.require_settled(_given(arguments, config.algorithm))
     return config, printing, found.describe(config)
 
 
@@ -188,12 +188,16 @@ def _require_task(config: configs.FinetuneConfig) -> None:
     )
 
 
-def _given(arguments: list[str]) -> set[str]:
-    """Names of the settings that flags or a file set."""
+def _given(arguments: list[str], algorithm: str) -> set[str]:
+    """Names of the settings that flags, a file or a preset set."""
     arguments, file = _take(arguments, "--config")
+    arguments, named = _take(arguments, "--preset")
     values = {} if file is None else layers.load_yaml(Path(file))
-    given = set(map(_key, arguments))
-    given |= {*values, *(values.get("finetune") or ())}
+    values |= values.get("finetune") or {}
+    named = values.get("preset") if named is None else named
+    above = () if named is None else preset(str(named)).settings
+    section = layers.section_of(values, algorithm, str(file))
+    given = {*map(_key, arguments), *values, *section, *above}
     return given | {key.removeprefix("no_") for key in given}
 
 

@@ -66,8 +66,9 @@ def inherited(folders: Sequence[Path], algorithm: str = "") -> Inherited:
 
     Args:
         folders: the run folders.
-        algorithm: algorithm to go on with; empty: that of the runs. Its hyperparameters are
-            inherited where the runs agree in them; otherwise each run keeps its own.
+        algorithm: algorithm to go on with, whose hyperparameters are inherited if all runs are of
+            it; empty: that of the runs, each of which keeps its own hyperparameters unless they
+            agree in all.
 
     Raises:
         RunError: there is no run in a folder, or it cannot be read.
@@ -75,7 +76,7 @@ def inherited(folders: Sequence[Path], algorithm: str = "") -> Inherited:
     """
     learners = [pretrain_config(Run.open(folder)) for folder in folders]
     alike = len({(each.algorithm, each.hyperparameters) for each in learners}) == 1
-    own = algorithm in {"", learners[0].algorithm} and alike
+    own = {each.algorithm for each in learners} == {algorithm} if algorithm else alike
     each = [_of(config, algorithm, own=own) for config in learners]
     keys = dict.fromkeys(key for one in each for key in one.values)
     disputed = tuple(

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from iqlft.api import finetune_config
 from iqlft.cli import main as cli
+from iqlft.config.errors import ConfigError
 from iqlft.config.layers import to_dict, with_algorithm
 from iqlft.runs.folder import Run, pretrain_config
 
@@ -107,6 +109,38 @@ def test_runs_that_bring_along_different_settings_need_a_flag(
     assert "different settings of --eval-every; give these as flags" in capsys.readouterr().err
     _, settings = printed(capsys, fresh, other, "--eval-every", "50")
     assert settings["eval_every"] == 50
+
+
+def test_runs_of_one_algorithm_pass_on_the_hyperparameters_in_which_they_agree(
+    fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(fresh, fresh.with_name("iql-s1")))
+    changed(fresh, expectile=0.7, inverse_temperature=3.0)
+    changed(other, expectile=0.8, inverse_temperature=3.0)
+    named = (fresh, other, "--algorithm", "iql")
+    assert cli.main(["finetune", *map(str, named)]) == 2
+    assert "different settings of --expectile; give" in capsys.readouterr().err
+    (tmp_path / "mine.yaml").write_text("iql: {expectile: 0.6}")
+    for given in (["--expectile", "0.6"], ["--config", tmp_path / "mine.yaml"]):
+        _, settings = printed(capsys, *named, *given)
+        assert (settings["expectile"], settings["inverse_temperature"]) == (0.6, 3.0)
+
+    with pytest.raises(ConfigError, match="different settings of --expectile; give"):
+        finetune_config(fresh, other, algorithm="iql")
+    config = finetune_config(fresh, other, algorithm="iql", expectile=0.6)
+    assert to_dict(config)["inverse_temperature"] == 3.0
+    # Where no algorithm is asked for, each run keeps its own.
+    _, settings = printed(capsys, fresh, other)
+    assert "expectile" not in settings
+
+
+def test_what_a_preset_sets_is_given(fresh: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = Path(shutil.copytree(fresh, fresh.with_name("iql-s1")))
+    changed(other, task="antmaze-umaze")
+    assert cli.main(["finetune", str(fresh), str(other), "--algorithm", "rlpd"]) == 2
+    assert "different settings of --env-steps; give" in capsys.readouterr().err
+    _, settings = printed(capsys, fresh, other, "--preset", "rlpd-fql")
+    assert settings["env_steps"] == 1_000_000
 
 
 def test_what_is_inherited_is_said_before_training_and_stands_in_the_configuration(
