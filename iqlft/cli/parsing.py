@@ -87,7 +87,11 @@ def settings(
             f"{file} has a run's settings, one section for each of its commands, and none for "
             f"`iqlft {section}`; give it a file of its own, such as --print-config writes."
         )
-    _, task = _take(arguments, "--task")
+    without, task = _take(arguments, "--task")
+    if hasattr(default, "dataset"):
+        # An empty task is one to be found, not a name for what the default task has set.
+        arguments = arguments if task else without
+        values = _fitting(values, str(file), task or "", _dataset(arguments, {}))
     _, algorithm = _take(arguments, "--algorithm")
     if algorithm is not None:
         values = values | {"algorithm": algorithm}
@@ -110,6 +114,27 @@ def settings(
     return parsed, printing
 
 
+def _fitting(
+    values: dict[str, Any], file: str, task: str, dataset: tuple[str, ...]
+) -> dict[str, Any]:
+    """A file's settings that hold beside the task and the dataset of flags; either may be empty.
+
+    Raises:
+        ConfigError: the file's dataset is that of another task.
+    """
+    own, data = str(values.get("task") or ""), _dataset([], values)
+    if task and data and not dataset and own not in ("", task):
+        raise configs.ConfigError(
+            f"--task is {task}, but {file} has the task {own} and its dataset; leave one of them "
+            "out, or name the data too: --dataset ID."
+        )
+    # Flags replace the file's dataset, and with it a name that is made from its ids.
+    surplus = {"dataset"} if dataset else set()
+    if values.get("task") == "" or (dataset and data and own == configs.name_from(data)):
+        surplus.add("task")
+    return {key: value for key, value in values.items() if key not in surplus}
+
+
 def _dataset(arguments: list[str], values: Mapping[str, Any]) -> tuple[str, ...]:
     """The Minari ids named by flags or, without such flags, by a file."""
     found: list[str] = []
@@ -119,7 +144,7 @@ def _dataset(arguments: list[str], values: Mapping[str, Any]) -> tuple[str, ...]
             rest = itertools.takewhile(lambda a: not a.startswith("-"), arguments[index + 1 :])
             found = [value] * bool(equals) + list(rest)
     given = found or values.get("dataset") or ()
-    return (given,) if isinstance(given, str) else tuple(map(str, given))
+    return tuple(map(str, given if isinstance(given, list | tuple) else (given,)))
 
 
 def finetune_settings(arguments: list[str]) -> tuple[configs.FinetuneConfig, bool, str]:

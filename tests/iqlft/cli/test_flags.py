@@ -58,6 +58,7 @@ def test_a_flag_may_be_spelled_with_underscores(capsys: pytest.CaptureFixture[st
     [
         ("hyperparameters: {expectile: 0.8}", "there is no setting 'hyperparameters'"),
         ("pretrain: {seed: 1}\nfinetune: {}", "has a run's settings, one section for each"),
+        ("dataset: 3", "dataset is 3, but must be"),
     ],
 )
 def test_a_file_of_another_form_is_refused(

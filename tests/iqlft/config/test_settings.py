@@ -399,3 +399,34 @@ def test_a_file_decides_on_the_task_as_flags_do(
     assert printed(capsys, "run", "--config", str(file))["dataset"] == [
         "iqlft/antmaze/medium-play-v1"
     ]
+
+
+def test_flags_replace_the_dataset_of_a_file_and_the_name_made_from_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    for first, task in (("", "c-d-v0"), ("task: a-b-v0\n", "c-d-v0"), ("task: own\n", "own")):
+        file.write_text(f"{first}dataset: a/b-v0")
+        found = printed(capsys, "pretrain", "--config", str(file), "--dataset", "c/d-v0")
+        assert (found["task"], found["dataset"]) == (task, ["c/d-v0"])
+
+
+def test_an_empty_task_is_the_default_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text("task: ''")
+    for flags in (["--task="], ["--task", ""], ["--config", str(tmp_path / "mine.yaml")]):
+        assert printed(capsys, "pretrain", *flags)["task"] == "antmaze-umaze"
+
+
+def test_a_task_with_the_data_of_another_one_s_file_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "full.yaml"
+    file.write_text(yaml.safe_dump(printed(capsys, "run", "--task", "antmaze-medium-play")))
+    both = ["--task", "antmaze-umaze", "--config", str(file)]
+    for command in (["run", "--print-config"], ["sweep", "--dry-run"]):
+        assert cli.main([*command, *both]) == 2
+        assert "has the task antmaze-medium-play and its dataset" in capsys.readouterr().err
+    assert printed(capsys, "run", *both, "--dataset", "a/b-v0")["task"] == "antmaze-umaze"
+    assert printed(capsys, "run", "--task", "antmaze-medium-play", *both[2:])
