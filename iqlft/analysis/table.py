@@ -225,7 +225,8 @@ def _total_rows(
         summed = total(parts) if len(parts) == len(tasks) else None
         if summed is not None:
             rows.append(_our_row(name, summed, "total"))
-    for result in results:
+    # As in single tasks: published sums of success rates do not compare with other metrics.
+    for result in results if metrics == {"success"} else ():
         matching = [row for row in result if any(map(row.is_of, tasks))]
         if len(matching) == len(tasks):
             rows.append(_published_row(name, matching))

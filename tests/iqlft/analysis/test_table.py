@@ -196,6 +196,12 @@ def test_an_unknown_task_and_other_metrics_have_no_published_rows(make_run: Make
 
     assert [row.ours for row in table_rows([hopper], "all")] == [True]
     assert [row.ours for row in table_rows([returns], "all")] == [True]
+    scores = [
+        read_run(make_run(task, 1, metric="normalized_score", online=[5, 6]))
+        for task in ("antmaze-umaze", "antmaze-medium-play")
+    ]
+    rows = table_rows(scores, "all")
+    assert [(row.kind, row.ours) for row in rows] == [("task", True)] * 2 + [("total", True)]
     assert "+1.0\n" in format_table([returns])
 
 
