@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 """Two-sided confidence of every interval in figures and tables."""
+ROUNDING = 1e-9
+"""Values that differ by less than this share of the greatest of them agree."""
 ENOUGH_SEEDS = 4
 """Fewest seeds per task for an interquartile mean: a quarter of fewer is less than one seed."""
 
@@ -116,8 +118,13 @@ def t_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
         whose spread of 0 would pass for certainty.
     """
     array = np.asarray(values, np.float64)
+    return _t_interval(array, np.abs(array).max(), confidence)
+
+
+def _t_interval(array: NDArray[np.float64], greatest: float, confidence: float) -> Estimate:
+    """`t_interval` of values that were worked out from numbers of up to a size."""
     mean = float(array.mean())
-    if not np.ptp(array) > 0:  # true for NaN values too
+    if not np.ptp(array) > ROUNDING * greatest:  # true for NaN values too
         return Estimate(mean)
     t = student_t_quantile((1 + confidence) / 2, array.size - 1)
     half = t * float(array.std(ddof=1)) / math.sqrt(array.size)
@@ -223,7 +230,7 @@ def paired_difference(
         raise ValueError(
             f"Paired values must match seed by seed, not {first.shape} against {second.shape}."
         )
-    return t_interval(second - first, confidence)
+    return _t_interval(second - first, np.abs([first, second]).max(), confidence)
 
 
 def sum_of_estimates(estimates: Sequence[Estimate]) -> Estimate:
@@ -354,10 +361,11 @@ def _estimates(
     tasks: Sequence[NDArray[np.float64]],
 ) -> list[Estimate]:
     """Values `(K,)` with bounds `(2, K)`, which are left out where each task's seeds all agree."""
-    spread = np.max([np.ptp(task, axis=0) for task in tasks], axis=0)
+    # A difference is as exact as the columns that it is of, so all are held against the greatest.
+    spread = np.any([np.ptp(t, axis=0) > ROUNDING * np.abs(t).max() for t in tasks], axis=0)
     return [
-        Estimate(float(value), float(low), float(high)) if width else Estimate(float(value))
-        for value, low, high, width in zip(values, *bounds, spread, strict=True)
+        Estimate(float(value), float(low), float(high)) if wide else Estimate(float(value))
+        for value, low, high, wide in zip(values, *bounds, spread, strict=True)
     ]
 
 

@@ -17,6 +17,7 @@ from iqlft.analysis.statistics import (
     sum_of_estimates,
     t_interval,
     wilson_interval,
+    with_difference,
 )
 
 
@@ -54,8 +55,18 @@ def test_one_value_has_no_t_interval() -> None:
 
 
 def test_values_that_agree_have_no_t_interval() -> None:
-    for estimate in (t_interval([1.0] * 5), paired_difference([1.0, 2.0], [3.0, 4.0])):
+    rounded = np.array([[100.1, 100.4], [100.2, 100.5]] * 2)  # all rise by 0.3, but for rounding
+    for estimate in (
+        t_interval([1.0] * 5),
+        t_interval([0.1 + 0.2, 0.3]),
+        paired_difference([1.0, 2.0], [3.0, 4.0]),
+        paired_difference(*rounded.T),
+        bootstrap_sums([with_difference(rounded)])[2],
+        bootstrap_interquartile([rounded])[2],
+    ):
         assert not estimate.has_interval
+    assert np.ptp(rounded[:, 1] - rounded[:, 0]) > 0
+    assert t_interval([0.3, 0.3001]).has_interval
 
 
 def test_an_interval_is_stretched_to_another_and_replaced_where_there_is_none() -> None:
