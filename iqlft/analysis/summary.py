@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -197,7 +198,12 @@ def estimate_scores(rows: Sequence[Score], metric: Metric) -> Estimate:
 
 
 def _wilson(percent: float, episodes: int) -> Estimate:
-    """The Wilson interval of a success rate in per cent, which rounding may have put above 100."""
+    """The Wilson interval of a success rate in per cent, which rounding may have put above 100.
+
+    A rate of NaN, of an evaluation without a result, has no interval.
+    """
+    if math.isnan(percent):
+        return Estimate(percent)
     return wilson_interval(min(percent / 100, 1.0), episodes).scaled(100)
 
 

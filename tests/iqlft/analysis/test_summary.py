@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -405,3 +406,17 @@ def test_seeds_of_which_one_was_not_evaluated_before_it_came_online_are_summaris
     assert before is not None
     assert before.value == pytest.approx(50)
     assert summarise(group).offline_updates == (500_000, 1_000_000)
+
+
+def test_an_evaluation_without_a_result_has_no_interval(make_run: MakeRun) -> None:
+    folder = make_run(offline=[0.25, 0.5], online=[0.5, 0.75])
+    curves = folder / "curves.csv"
+    head, last = curves.read_text().rstrip().rsplit("\n", 1)
+    curves.write_text(f"{head}\n{last.replace('0.75', '').replace(',7.0,', ',,')}\n")
+    (group,) = group_runs([read_run(folder)])
+    summary = summarise(group)
+    assert (summary.metric, summary.before and summary.before.value) == ("success", 50)
+    for each in (summary.after, summary.change):
+        assert each is not None
+        assert math.isnan(each.value)
+        assert not each.has_interval
