@@ -258,9 +258,11 @@ def test_rewards_of_half_precision_are_scaled_without_overflow(write: Write) -> 
     assert transitions(dataset).rewards.tolist() == [70_000]
 
 
-def test_equal_returns_have_no_range_to_scale_by(write: Write) -> None:
-    write("test/a-v0", [pendulum([1, 2]), pendulum([3])], env="Pendulum-v1")
-    with pytest.raises(DatasetError, match="All episodes have the return 3"):
+@pytest.mark.parametrize("rewards", [([1, 2], [3]), ([0.1, 0.2], [0.3])])
+def test_equal_returns_have_no_range_to_scale_by(rewards: Any, write: Write) -> None:  # noqa: ANN401
+    # Equal up to rounding: 0.1 + 0.2 is not quite 0.3.
+    write("test/a-v0", list(map(pendulum, rewards)), env="Pendulum-v1")
+    with pytest.raises(DatasetError, match=f"All episodes have the return {rewards[1][0]}, "):
         load_dataset("test/a-v0", goal="stored", reward_scale="return_range")
 
 
