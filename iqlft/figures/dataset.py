@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
+from iqlft.analysis.statistics import ROUNDING
 from iqlft.analysis.survey import FINENESS
 from iqlft.datasets.audit.findings import show
 from iqlft.datasets.goal_maze import recorded_maze
@@ -247,7 +248,12 @@ def _episodes_figure(dataset: minari.MinariDataset) -> Figure:
 
 def _draw_histogram(axes: Axes, values: Sequence[float], label: str) -> None:
     finite = np.asarray(values, np.float64)[np.isfinite(values)]
-    axes.hist(finite, bins=40, color=BLUE, alpha=0.6)
+    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
+    if high - low <= ROUNDING * abs(high):
+        # One bar: of values that agree up to rounding, bins would be too narrow to be numbers.
+        finite, margin = np.full_like(finite, low), max(0.5, abs(low) / 1000)
+        low, high = low - margin, high + margin
+    axes.hist(finite, bins=40, range=(low, high), color=BLUE, alpha=0.6)
     median = float(np.median(finite)) if len(finite) else 0.0
     axes.axvline(median, color=DARK, linestyle="--", linewidth=0.9)
     axes.set_title(f"median {show(median)}")

@@ -150,3 +150,21 @@ def test_other_environments_have_histograms_of_returns_and_lengths() -> None:
         heights = [patch.get_height() for patch in axes.patches]  # type: ignore[attr-defined]
         assert sorted(height for height in heights if height) == [1, 1, 1, 2]
     assert figure.get_suptitle() == "test/any-v0: 28 transitions in 5 episodes"
+
+
+@pytest.mark.usefixtures("minari_root")
+def test_returns_that_agree_up_to_rounding_are_one_bar() -> None:
+    episodes = [
+        EpisodeBuffer(
+            observations=np.zeros((len(each) + 1, 3), np.float32),
+            actions=np.zeros((len(each), 1), np.float32), rewards=np.array(each),
+            terminations=np.zeros(len(each), np.bool_),
+            truncations=np.arange(len(each)) == len(each) - 1,
+        )
+        for each in ([0.1, 0.2], [0.3])
+    ]  # fmt: skip
+    with pytest.warns(UserWarning, match="is set to None"):
+        dataset = minari.create_dataset_from_buffers("test/any-v0", episodes, env="Pendulum-v1")
+    returns, _ = dataset_figure(dataset).axes
+    heights = [patch.get_height() for patch in returns.patches]  # type: ignore[attr-defined]
+    assert [height for height in heights if height] == [2]
