@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ from iqlft.video.captions import caption, outcome, progress
 from iqlft.video.opengl import RenderingError
 from iqlft_workers.actor import make_actor
 from iqlft_workers.environment import Environment
-from iqlft_workers.episode import PLACE_DIM, evaluation
+from iqlft_workers.episode import PLACE_DIM, NotFiniteError, evaluation
 from iqlft_workers.launchers.local import environment_variables
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def film(scene: Scene) -> Iterator[NDArray[np.uint8]]:
         scene: what to film; this process draws with the backend in MUJOCO_GL.
 
     Yields:
-        `(height, width, 3)`: after the reset, after every `stride` steps, and after the last one.
+        `(height, width, 3)`: after the reset, after every `stride` steps, and after the last one,
+        unless that gave a value that is not finite.
 
     Raises:
         PolicyError: there is no such policy.
@@ -76,14 +77,16 @@ def film(scene: Scene) -> Iterator[NDArray[np.uint8]]:
     actor, environment = make_actor(policy.weights), Environment(policy.environment)
     with closing(environment), Camera(environment) as camera:
         trail = []
-        for episode in evaluation(environment, actor, scene.seed):
-            distance = distance_to_goal(environment, episode.observation.tolist())
-            if distance is not None:
-                trail.append(episode.observation[:PLACE_DIM])
-            if episode.length % scene.stride == 0 or episode.finished:
-                picture = camera.picture(trail, scene.colour)
-                words = outcome(episode.result(), scene.judged_by, finished=episode.finished)
-                yield caption(picture, scene.title, progress(episode.length, distance), words)
+        # What is not finite cannot be drawn: such an episode ends with the picture before it.
+        with suppress(NotFiniteError):
+            for episode in evaluation(environment, actor, scene.seed):
+                distance = distance_to_goal(environment, episode.observation.tolist())
+                if distance is not None:
+                    trail.append(episode.observation[:PLACE_DIM])
+                if episode.length % scene.stride == 0 or episode.finished:
+                    picture = camera.picture(trail, scene.colour)
+                    words = outcome(episode.result(), scene.judged_by, finished=episode.finished)
+                    yield caption(picture, scene.title, progress(episode.length, distance), words)
 
 
 # -- the pipe -----------------------------------------------------------------------------------

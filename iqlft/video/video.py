@@ -179,8 +179,11 @@ def ranked(
 def summary(results: Sequence[EpisodeResult], judged_by: Judge) -> str:
     """The result of all episodes together, in words."""
     if judged_by == "return":
-        mean = float(np.mean([each.episode_return for each in results]))
-        return f"mean return {number(mean)} of {len(results)} episodes"
+        # An episode that ended at a value that is not finite has no return.
+        known = [each.episode_return for each in results if math.isfinite(each.episode_return)]
+        lost = f", {len(results) - len(known)} not finite" * (len(known) < len(results))
+        mean = f"mean return {number(float(np.mean(known)))} of " if known else ""
+        return f"{mean}{len(known)} episode{'s' * (len(known) != 1)}{lost}"
     return f"{sum(bool(each.success) for each in results)} of {len(results)} episodes succeed"
 
 
@@ -193,7 +196,7 @@ def _scenes(
     """Three scenes of each phase, with a stride that no episode has too many pictures for."""
     chosen = [(row[0], row[len(row) // 2], row[-1]) for row in rows]
     longest = max(result.length for row in chosen for result in row)
-    stride = math.ceil(longest / MOST_PICTURES)
+    stride = max(1, math.ceil(longest / MOST_PICTURES))
     scenes = []
     for index, (phase, row) in enumerate(zip(phases, chosen, strict=True)):
         policy, (_, colour) = place / str(index), LOOKS[index]

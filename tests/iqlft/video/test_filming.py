@@ -3,17 +3,19 @@
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from awkward_environments import ID
 from iqlft.datasets.goal_maze import distance_to_goal
 from iqlft.figures.style import BLUE
 from iqlft.runs.policy import load_policy, save_policy
 from iqlft.video.camera import HEIGHT, WIDTH, picture_size
 from iqlft.video.captions import STRIP, caption, outcome, progress
-from iqlft.video.filming import Scene, filming
+from iqlft.video.filming import Scene, film, filming
 from iqlft.video.opengl import RenderingError
 from iqlft_workers.actor import ActorWeights, GaussianActor
 from iqlft_workers.environment import Environment, EnvironmentSpec
@@ -92,6 +94,18 @@ def test_what_is_no_maze_is_filmed_as_it_is_usually_shown(
     assert first.shape == (HEIGHT, WIDTH, 3)
     assert first[STRIP:-STRIP].std() > 10
     assert not np.array_equal(first[STRIP:-STRIP], last[STRIP:-STRIP])
+
+
+def test_an_episode_that_is_not_finite_ends_with_its_last_picture(
+    make_weights: Callable[..., ActorWeights], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera = MagicMock()
+    camera.return_value.__enter__.return_value.picture.return_value = np.zeros((80, 200, 3), "u1")
+    monkeypatch.setattr("iqlft.video.filming.Camera", camera)
+    spec = EnvironmentSpec(f"awkward_environments:{ID}", {"spoils": "observation", "at": 3})
+    save_policy(tmp_path / "policy", make_weights(2, 1), spec, {})
+    scene = Scene(str(tmp_path / "policy"), SEED, 1, "worst", BLUE, "return", trust=True)
+    assert len(list(film(scene))) == 1 + 3
 
 
 def test_a_process_that_cannot_draw_is_told_of(scene: Scene, tmp_path: Path) -> None:

@@ -78,6 +78,17 @@ def test_the_summary_counts_successes_or_averages_returns() -> None:
     results = [success(3), FAILURE, success(4)]
     assert summary(results, "success") == "2 of 3 episodes succeed"
     assert summary(results[:2], "return") == "mean return 0 of 2 episodes"
+    lost = FAILURE._replace(episode_return=math.nan, length=0)
+    assert summary([success(3), lost], "return") == "mean return 1 of 1 episode, 1 not finite"
+    assert summary([lost], "return") == "0 episodes, 1 not finite"
+
+
+def test_episodes_that_end_before_their_first_step_are_filmed_in_single_steps(
+    fresh: Path, tmp_path: Path
+) -> None:
+    lost = FAILURE._replace(episode_return=math.nan, length=0)
+    scenes = video._scenes(phases_of(Run.open(fresh)), [[lost] * 3], "return", tmp_path)
+    assert [each.stride for each in scenes] == [1, 1, 1]
 
 
 def test_fewer_episodes_than_are_shown_are_refused(
