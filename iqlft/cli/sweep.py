@@ -61,7 +61,15 @@ def read(arguments: list[str]) -> Sweep:
         ConfigError: `iqlft run` would refuse a setting, or two runs would be the same.
     """
     chosen, rest = parse_known("sweep", SweepRuns, arguments)
+    if not chosen.seeds:
+        raise ConfigError("--seeds names no seed; give at least one, such as --seeds 0 1 2.")
     grid = [_axis(each) for each in chosen.grid]
+    keys = [*(axis[0][0] for axis in grid), *["task"] * bool(chosen.tasks)]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ConfigError(
+                f"{key} is swept twice, of which only one can hold; name all its values once."
+            )
     cells = []
     for task, values in itertools.product(chosen.tasks or ("",), itertools.product(*grid)):
         flags = itertools.chain.from_iterable(_flag(*each) for each in values)
@@ -113,7 +121,9 @@ def _axis(text: str) -> list[tuple[str, str]]:
 
 def _cell(name: str, arguments: list[str], values: Sequence[tuple[str, str]], seed: int) -> Cell:
     # The algorithm is named without its key; the task is in the folder's path.
-    told = [f"{key}={value}" for key, value in values if key not in {"algorithm", "task"}]
+    apart = [(key, value) for key, value in values if key not in {"algorithm", "task"}]
+    # A slash, as Minari ids and paths have it, is for folders.
+    told = [f"{key}={value.replace('/', '-')}" for key, value in apart]
     algorithms = [value for key, value in values if key == "algorithm"] if told or name else []
     words = [name] * bool(name) + algorithms + told
     named = ["--name", f"{','.join(words)}-s{seed}"] if words else []

@@ -64,6 +64,13 @@ def test_tasks_algorithms_and_switches_are_swept_too(capsys: pytest.CaptureFixtu
     )
 
 
+def test_datasets_are_swept_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "--grid", "dataset=mine/a-v0,mine/b-v0", "--dry-run"]) == 0
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == [
+        "dataset=mine-a-v0-s0", "dataset=mine-b-v0-s0",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -71,6 +78,9 @@ def test_tasks_algorithms_and_switches_are_swept_too(capsys: pytest.CaptureFixtu
         (["--grid", "expectile=2"], "--expectile is 2.0, but must lie in"),
         (["--grid", "expectile=0.7,0.7"], "Two runs of the sweep would be"),
         (["--grid", "seed=1,2"], "seeds are --seeds"),
+        (["--grid", "expectile=0.7", "expectile=0.9"], "expectile is swept twice"),
+        (["--grid", "task=antmaze-umaze", "--task", "antmaze-umaze"], "task is swept twice"),
+        (["--seeds"], "names no seed"),
         (["--seeds", "1", "1"], "must be whole numbers from 0"),
         (["--seed", "4"], "name the seeds of a sweep by --seeds 0 1 2"),
         (["--seed=0", "--seeds", "1"], "name the seeds of a sweep by --seeds 0 1 2"),
