@@ -21,7 +21,8 @@ class Awkward(gymnasium.Env[Place, NDArray[np.float32]]):
 
     Args:
         fails: the call that raises: `constructor`, `reset`, `step` or `close`.
-        spoils: what is not finite: `observation`, `reward`, or the `first` observation.
+        spoils: what is not finite: `observation`, `reward`, or the `first` observation; or `shape`,
+            an observation of another one, or `success`, which is then no yes or no.
         at: the step that it concerns, the first is 0.
         share: of the episodes, which their seeds choose.
         owner: a file that holds a process id; in that process all is well.
@@ -57,12 +58,13 @@ class Awkward(gymnasium.Env[Place, NDArray[np.float32]]):
         self._place = self._place + 0.1 * action
         self._count += 1
         reward = float(self._spoilt("reward", self._place[:1])[0])
-        return self._spoilt("observation", self._place), reward, False, False, {"success": False}
+        info = {"success": 0.5 if self.spoils == "success" else False}
+        return self._spoilt("observation", self._place), reward, False, False, info
 
     def _spoilt(self, what: str, values: Place) -> Place:
         if self.spoils == what and self._unlucky and (what == "first" or self._count > self.at):
             return np.where(np.arange(len(values)) == 0, np.nan, values)
-        return values.copy()
+        return np.append(values, 0.0) if self.spoils == "shape" else values.copy()
 
     def close(self) -> None:
         self._raise("close")

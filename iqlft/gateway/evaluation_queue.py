@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict, deque
+from secrets import randbits
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,7 +102,8 @@ class EvaluationQueue:
 
     def __init__(self, limits: EpisodeLimits, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self._jobs: dict[int, EvaluationJob] = {}
-        self._count = 0
+        # Not from 0: a worker may still hold an evaluation of the previous learner.
+        self._count = randbits(48)
         self._limits, self._deadline_seconds = limits, deadline_seconds
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED_EPISODES)
 

@@ -20,6 +20,7 @@ from iqlft.gateway.sockets import GatewayError, LearnerSockets, PortInUseError
 from iqlft.gateway.state import GatewayState
 from iqlft_workers.episode import EpisodeResult
 from iqlft_workers.keys import temporary_keys
+from iqlft_workers.wire import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,17 +107,28 @@ class Gateway:
         # Named after its run, for the logs of several runs that learn together.
         self.thread_name = f"gateway {service.run_id}"
         self._thread = threading.Thread(target=self._run, name=self.thread_name, daemon=True)
+        try:
+            self._state.require_welcome()
+        except WireError as error:
+            self.close()
+            raise GatewayError(
+                f"Workers cannot be told what {service.environment.id} is ({error}); give it "
+                "shorter arguments, such as the path of a file with what is long."
+            ) from error
 
-    def recover(self, journal: Journal, env_steps: int | None = None) -> None:
+    def recover(
+        self, journal: Journal, env_steps: int | None = None, *, resumed: bool = False
+    ) -> None:
         """Recovers what was accepted before from the write-ahead log; call it before `start`.
 
         Args:
             journal: where batches are written before they are acknowledged; closed with the
                 gateway. Without this call they are kept nowhere.
             env_steps: delivered up to the checkpoint; None: all in the journal up to its position.
+            resumed: whether the run had a learner before, even if it accepted nothing.
         """
         self._journal = journal
-        self._state.recover(journal, env_steps)
+        self._state.recover(journal, env_steps, resumed=resumed)
 
     def start(self) -> None:
         """Starts the thread; workers are served from now on."""

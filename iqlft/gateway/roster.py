@@ -364,4 +364,6 @@ class Roster:
         """Marks a session as lost, frees its connection and cancels its unused credit."""
         session.phase, session.ack_due, session.wanted = "lost", False, 0
         session.end_credit()
-        self._routes.pop(session.route, None)
+        # Another session may have begun over the same connection since.
+        if self._routes.get(session.route) is session:
+            del self._routes[session.route]

@@ -103,14 +103,27 @@ class GatewayState:
         self._resumed = False
         self.ingestion = Ingestion(service, self.ledger, limits)
 
-    def recover(self, journal: Journal, env_steps: int | None = None) -> None:
-        """Recovers what was accepted before from a journal, and appends to it from now on."""
+    def recover(
+        self, journal: Journal, env_steps: int | None = None, *, resumed: bool = False
+    ) -> None:
+        """Recovers what was accepted before from a journal, and appends to it from now on.
+
+        Args:
+            journal: of the run.
+            env_steps: delivered up to the checkpoint; None: all in the journal up to its position.
+            resumed: whether another learner may have granted credit before.
+        """
         self.ingestion.recover(journal, self.roster, env_steps)
+        self._resumed = resumed or any(True for _ in self.roster)
         for session in self.roster:
             session.promised = session.accepted + CREDIT  # By the previous learner.
-            self._resumed = True
 
     # Calls of the learner.
+
+    def require_welcome(self) -> None:
+        """Raises a `WireError` if what workers are told first is too long to be sent."""
+        newcomer = Session(0, "", b"", began_at=0.0)
+        encode(self._admission.welcome(newcomer, self.ledger.progress(0)))
 
     def publish(self, weights: ActorWeights) -> bool:
         """Makes `weights` the newest.
@@ -199,7 +212,13 @@ class GatewayState:
         if self.rate_limiter.is_blocked(peer, now):
             return
         try:
-            self._dispatch(route, decode(frames), frames, now, authenticated)
+            message = decode(frames)
+        except WireError as error:
+            blocked = self.rate_limiter.record_bad_message(peer, now)
+            self._handle_wire_error(route, error, blocked=blocked)
+            return
+        try:
+            self._dispatch(route, message, frames, now, authenticated)
         except WireError as error:
             self._handle_wire_error(
                 route, error, blocked=self.rate_limiter.record_bad_message(peer, now)

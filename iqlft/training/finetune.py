@@ -234,7 +234,8 @@ def _train(
         for plan in plans:
             plan.run.claim()
         journals = [
-            take_up(*each, accept_loss=accept_loss) for each in zip(plans, gateways, strict=True)
+            take_up(*each, resumed=not fresh, accept_loss=accept_loss)
+            for each in zip(plans, gateways, strict=True)
         ]
         for plan in plans:
             opened.callback(_tell_finished, plan.run)

@@ -63,14 +63,16 @@ def open_gateway(
     )
 
 
-def take_up(plan: RunPlan[FinetuneConfig], gateway: Gateway, *, accept_loss: bool) -> Journal:
+def take_up(
+    plan: RunPlan[FinetuneConfig], gateway: Gateway, *, resumed: bool, accept_loss: bool
+) -> Journal:
     """Cuts a run's files back to its checkpoint, recovers its journal, writes its endpoint."""
     assert plan.saved is not None
     path, state = plan.run.folder / JOURNAL, plan.saved.state
     with writing(plan.run.folder):
         # First, because a damaged journal is refused, and then nothing may have been changed.
         journal = Journal(path, state["journal"], accept_loss=accept_loss)
-        gateway.recover(journal, state["env_steps"])
+        gateway.recover(journal, state["env_steps"], resumed=resumed)
         rewind(plan.run, plan.saved)
         endpoint = reachable(gateway.endpoint, plan.config.host)
         write_endpoint(plan.run.folder / ENDPOINT, endpoint, gateway.own_keys)

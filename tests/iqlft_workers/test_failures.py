@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import pytest
 
 import awkward_environments
 import iqlft_workers.launchers.local
+from iqlft.gateway.gateway import Gateway
 from iqlft_workers.actor import ActorWeights
+from iqlft_workers.discovery import Address
 from iqlft_workers.environment import Environment, EnvironmentMismatchError, EnvironmentSpec
 from iqlft_workers.failures import EnvironmentFailedError
 from iqlft_workers.launchers.local import WorkerError, WorkerPool
+from iqlft_workers.loop import work
 from iqlft_workers.transition import RowLayout
 
 STILL = np.zeros(1, np.float32)
@@ -49,6 +53,35 @@ def test_a_call_that_raises_is_one_sentence_with_its_cause(call: str) -> None:
     assert f"has failed in {call} (RuntimeError: the licence server is not re" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_an_observation_of_another_shape_is_one_sentence() -> None:
+    environment = Environment(spec(spoils="shape"))
+    with pytest.raises(EnvironmentFailedError, match="of 3 values, where its space has 2"):
+        environment.reset(0)
+
+
+@pytest.mark.parametrize(
+    ("spoils", "sentence"), [("shape", "in reset what its spaces"), ("success", "success")]
+)
+def test_the_learner_hears_why_a_worker_leaves(
+    spoils: str,
+    sentence: str,
+    serve: Callable[..., tuple[Gateway, WorkerPool]],
+    make_weights: Callable[..., ActorWeights],
+) -> None:
+    options = {"num_workers": 1, "layout": RowLayout(2, 1), "insecure": True}
+    gateway, _ = serve(0, environment=spec(spoils=spoils), **options)
+    gateway.publish(make_weights(2, 1))
+    gateway.allow(100)
+    with pytest.raises((EnvironmentFailedError, EnvironmentMismatchError)):
+        work(lambda: Address(gateway.endpoint), None, lambda: True)
+    deadline = time.monotonic() + 10
+    while gateway.failed()[0] == 0 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    count, told = gateway.failed()
+    assert count == 1
+    assert sentence in told
 
 
 def test_an_environment_that_cannot_be_closed_is_a_warning(

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,12 +17,13 @@ from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.roster import WorkerStatus
 from iqlft.training.oversight import Oversight
 from iqlft_workers.actor import ActorWeights
-from iqlft_workers.discovery import write_endpoint
+from iqlft_workers.discovery import Address, write_endpoint
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.errors import HUNG
 from iqlft_workers.heartbeat import BEAT_SECONDS, GRACE_SECONDS, Heartbeat
 from iqlft_workers.launchers import local as pool_module
 from iqlft_workers.launchers.local import WorkerError, WorkerPool
+from iqlft_workers.loop import work
 from iqlft_workers.transition import RowLayout
 from slow_environments import ID, STEPS
 
@@ -73,6 +75,28 @@ def test_a_worker_answers_while_its_environment_takes_its_time(
     assert max(silences) < 2.0
     # That no call has come to its end is known all the same.
     assert max(idle) > SECONDS - 1.5
+
+
+def test_a_worker_whose_learner_leaves_while_its_first_episode_begins_waits_for_the_next(
+    serve: Serve, make_weights: MakeWeights
+) -> None:
+    options = {"num_workers": 1, "layout": LAYOUT, "insecure": True}
+    gateway, _ = serve(0, environment=slow(reset_seconds=1.5), **options)
+    gateway.publish(make_weights(1, 1))
+    gateway.allow(100)
+
+    def leave() -> None:
+        while not any(each.state == "stepping" for each in gateway.worker_status()):
+            time.sleep(0.02)
+        time.sleep(0.4)
+        gateway.close(over=False)
+
+    leaving = threading.Thread(target=leave)
+    leaving.start()
+    until = time.monotonic() + 5
+    work(lambda: Address(gateway.endpoint), None, lambda: time.monotonic() < until)
+    leaving.join()
+    assert time.monotonic() >= until  # It was there to the end.
 
 
 def test_evaluations_and_steps_of_a_slow_simulator_come_each_once(

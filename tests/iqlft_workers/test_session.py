@@ -7,7 +7,7 @@ from iqlft_workers import messages
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.session import HELLO_SECONDS, LAG_SECONDS, SILENCE_SECONDS, WINDOW, WorkerSession
 from iqlft_workers.transition import Transitions
-from iqlft_workers.wire import pack_weights
+from iqlft_workers.wire import encode, pack_weights
 
 MakeWeights = Callable[..., ActorWeights]
 
@@ -231,3 +231,33 @@ def test_a_worker_that_is_to_come_later_says_hello_until_it_is_welcome() -> None
     session.outbox.clear()
     session.tick(5.0)
     assert [type(each) for each in session.outbox] == [messages.Hello]
+
+
+def test_evaluations_are_those_that_the_newest_welcome_is_followed_by(
+    session: WorkerSession, make_weights: MakeWeights
+) -> None:
+    packed = np.frombuffer(pack_weights(make_weights(1, 1)), np.uint8)
+    for _ in range(3):
+        session.receive(messages.Evaluate(7, (0, 1), (10, 11), packed), 0.0)
+        session.receive(welcome(), 0.0)
+    session.receive(messages.Evaluate(7, (0, 1), (10, 11), packed), 0.0)
+    assert len(session.evaluations) == 1
+
+
+@pytest.mark.parametrize("code", ["DUPLICATE", "FULL", "RESERVED"])
+def test_who_asked_for_no_id_begins_anew_where_its_old_one_is_not_to_be_had(code: str) -> None:
+    for wanted, outcome in ((None, "restart"), (1, "rejected")):
+        session = WorkerSession(wanted)
+        session.receive(messages.Reject(code, "No."), 0.0)
+        assert session.outcome == "rejected"  # It has had no place yet.
+        session = WorkerSession(wanted)
+        session.receive(welcome(), 0.0)
+        session.receive(messages.Reject(code, "No."), 0.0)
+        assert session.outcome == outcome
+
+
+def test_a_reason_that_is_too_long_is_cut(session: WorkerSession) -> None:
+    session.leave("x" * 10**6)
+    failed, _ = take(session)
+    assert isinstance(failed, messages.Failed)
+    assert 0 < sum(len(each) for each in encode(failed)) < 2**14

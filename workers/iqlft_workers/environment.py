@@ -23,7 +23,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from iqlft_workers.actions import ActionRange, actions_refusal
 from iqlft_workers.errors import UserError
-from iqlft_workers.failures import Reported, described
+from iqlft_workers.failures import EnvironmentFailedError, Reported, described
 from iqlft_workers.observation import (
     EnvironmentMismatchError as EnvironmentMismatchError,  # noqa: PLC0414 -- of this interface
 )
@@ -325,20 +325,46 @@ class Environment:
     def reset(self, seed: int | None = None) -> NDArray[np.float32]:
         """Starts an episode and returns its first observation, `(O,)` float32."""
         observation, _ = self.gym.reset(seed=seed)
-        return flatten(observation, self._leaves)
+        try:
+            return self._flat(observation)
+        except UserError:
+            raise
+        except Exception as error:  # what it gives may be anything
+            raise self._unreadable("reset", error) from error
 
     def step(self, action: NDArray[np.float32]) -> Step:
         """Executes an action `(A,)` in [-1, 1]."""
         executed = self.action_range.to_environment(action).reshape(self.gym.action_space.shape)
         observation, reward, terminated, truncated, info = self.gym.step(executed)
-        raw_reward = _number(reward)
-        return Step(
-            flatten(observation, self._leaves),
-            float(self.spec.transform_reward(raw_reward)),
-            raw_reward,
-            bool(terminated),
-            bool(truncated),
-            reported_success(info, self.spec.success_key),
+        try:
+            raw_reward = _number(reward)
+            return Step(
+                self._flat(observation),
+                float(self.spec.transform_reward(raw_reward)),
+                raw_reward,
+                bool(terminated),
+                bool(truncated),
+                reported_success(info, self.spec.success_key),
+            )
+        except UserError:
+            raise
+        except Exception as error:
+            raise self._unreadable("step", error) from error
+
+    def _flat(self, observation: Any) -> NDArray[np.float32]:  # noqa: ANN401
+        """An observation as a vector of the width that its space has."""
+        values = flatten(observation, self._leaves)
+        if values.shape != (self.observation_dim,):
+            raise ValueError(
+                f"an observation of {values.size} values, where its space has "
+                f"{self.observation_dim}"
+            )
+        return values
+
+    def _unreadable(self, call: str, error: Exception) -> EnvironmentFailedError:
+        return EnvironmentFailedError(
+            f"{self.spec.id!r} gives in {call} what its spaces do not say ({described(error)}); "
+            "mend the environment, then repeat the command, or resume the run."
         )
 
     def close(self) -> None:

@@ -48,6 +48,8 @@ refuses, which may pass.
 """
 HUNG = 5
 """Exit code of a worker that was told to leave because its environment hung."""
+LOST = 6
+"""Exit code of a worker whose learner was away for too long."""
 SENTENCE = "iqlft worker: "
 """Prefix, in a worker's log, of the sentence with which the worker ends."""
 

@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING
 
 from iqlft_workers.actor import make_actor
 from iqlft_workers.client import Client, KeyRefusedError
-from iqlft_workers.discovery import ASK_SECONDS, Discovery, RunFinishedError
+from iqlft_workers.discovery import ASK_SECONDS, Discovery, LearnerLostError, RunFinishedError
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.episode import NotFiniteError
-from iqlft_workers.errors import HUNG, UserError
+from iqlft_workers.errors import HUNG, LOST, UserError
 from iqlft_workers.failures import EnvironmentFailedError
 from iqlft_workers.heartbeat import BEAT_SECONDS, GRACE_SECONDS, AttendedEnvironment, Heartbeat
 from iqlft_workers.messages import STUCK
+from iqlft_workers.observation import EnvironmentMismatchError
 from iqlft_workers.placeholders import filled
 from iqlft_workers.rollout import Rollout, evaluate_episode
 from iqlft_workers.session import SILENCE_SECONDS, WorkerSession
-from iqlft_workers.wire import WireError, decode, encode
+from iqlft_workers.trust import UntrustedError
+from iqlft_workers.wire import ArrayError, WireError, decode, encode
+from iqlft_workers.wrapping import WrapperError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -189,7 +192,10 @@ class Worker:
         """Tells the learner why this worker leaves, if its environment fails."""
         try:
             yield
-        except (EnvironmentFailedError, NotFiniteError) as error:
+        except (
+            EnvironmentFailedError, EnvironmentMismatchError, NotFiniteError, UntrustedError,
+            WrapperError,
+        ) as error:  # fmt: skip
             self._session.leave(str(error))
             self._send()
             raise
@@ -230,8 +236,13 @@ class Worker:
             self._send()
         self._client.close()
         logging.shutdown()
-        hung = HUNG if self._session.code == STUCK else 1
-        os._exit(0 if finished or isinstance(error, RunFinishedError) else hung)
+        if finished or isinstance(error, RunFinishedError):
+            code = 0
+        elif isinstance(error, LearnerLostError):
+            code = LOST
+        else:
+            code = HUNG if self._session.code == STUCK else 1
+        os._exit(code)
 
     def _pause(self) -> float:
         """How many seconds to wait for messages."""
@@ -252,7 +263,9 @@ class Worker:
             for frames in received:
                 self._session.receive(decode(frames), now)
             if packed := self._client.published_weights():
-                self._session.load(packed)
+                # Another run's learner may be at the address by now; its WELCOME will tell.
+                with contextlib.suppress(ArrayError):
+                    self._session.load(packed)
         except WireError as error:
             raise RejectedError(f"The learner sent what cannot be used: {error}") from error
         self._session.tick(now)
@@ -373,17 +386,19 @@ class Worker:
         began = now = time.monotonic()
         if not rollout.pending:
             self._batch_began_at = began
+        full = False  # While the first episode began, the credit may have gone.
         for _ in range(session.credit_left):
             try:
                 rollout.step()
             except NotFiniteError as error:
                 self._discard(rollout, error)
-                full = None
+                full = False
                 break
             session.env_steps += 1
             now = time.monotonic()
-            full = self._lockstep or rollout.finished or rollout.pending == FLUSH_TRANSITIONS
-            if rollout.finished:
+            finished = rollout.finished is not None
+            full = self._lockstep or finished or rollout.pending == FLUSH_TRANSITIONS
+            if finished:
                 self._discarded = 0
             if full or now >= began + EXCHANGE_SECONDS:
                 break

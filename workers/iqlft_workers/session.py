@@ -26,6 +26,8 @@ WINDOW = 4
 """Batches that may wait for their acknowledgement."""
 SILENCE_SECONDS = 3.0
 """Silence of the learner after which the worker says HELLO again."""
+LONGEST_SENTENCE = 2000
+"""The most characters of a reason that is sent."""
 HELLO_SECONDS = (0.05, 2.0)
 """Pause after the first HELLO, and the longest; it doubles in between."""
 LAG_SECONDS = 0.25
@@ -148,8 +150,10 @@ class WorkerSession:
         match message:
             case messages.Reject(code=messages.LATER):
                 self._hello_pause = HELLO_SECONDS[1]
-            case messages.Reject(code="DUPLICATE") if self.welcome and self._any_id:
-                # While this worker was cut off, a newcomer got the id that it had been given.
+            case messages.Reject(code="DUPLICATE" | "FULL" | "RESERVED") if (
+                self.welcome and self._any_id
+            ):
+                # The id that it had been given is a newcomer's, or not the next learner's to give.
                 self.outcome = "restart"
             case messages.Reject(code=code, sentence=sentence):
                 self.outcome, self.code, self.sentence = "rejected", code, sentence
@@ -166,6 +170,7 @@ class WorkerSession:
         if min(welcome.worker_id, welcome.seed, welcome.episode) < 0:
             raise HeaderError("Worker id, seed and episode are not negative.")
         self._hello_pause = HELLO_SECONDS[0]
+        self.evaluations.clear()  # The learner assigns them anew.
         # Whichever learner comes back, this worker asks it for the same id.
         self._hello = replace(self._hello, worker_id=welcome.worker_id)
         self._left = False
@@ -311,7 +316,8 @@ class WorkerSession:
 
     def leave(self, sentence: str = "") -> None:
         """Says goodbye, and why if there is a reason."""
-        self.outbox += [messages.Failed(sentence)] if sentence else []
+        # It may quote what does not fit into a header.
+        self.outbox += [messages.Failed(sentence[:LONGEST_SENTENCE])] if sentence else []
         self.outbox.append(messages.Bye())
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from iqlft_workers.discovery import Address, EndpointError, LearnerLostError, read_endpoint
-from iqlft_workers.errors import FAILED, HUNG, REJECTED, SENTENCE, UNFIT, UserError
+from iqlft_workers.errors import FAILED, HUNG, LOST, REJECTED, SENTENCE, UNFIT, UserError
 from iqlft_workers.failures import EnvironmentFailedError
 from iqlft_workers.keys import WorkerKeys
 from iqlft_workers.launchers.local import ClusterError, Engine
@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "iqlft worker") -> int:
         prog: what the command is called.
 
     Returns:
-        The exit code: 0 when the learner or a signal ended the work, 1 when the learner was away
-        for too long, 2 when the work could not be done, 5 when the learner told the worker to leave
-        because its environment hung. With `--parent` also 3 when a later try may succeed, and 4
+        The exit code: 0 when the learner or a signal ended the work, 2 when the work could not be
+        done, 5 when the learner told the worker to leave because its environment hung, 6 when the
+        learner was away for too long. With `--parent` also 3 when a later try may succeed, and 4
         when the environment failed, or gave what the learner refuses.
     """
     arguments = _parser(prog).parse_args(argv)
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "iqlft worker") -> int:
             if isinstance(error, ClusterError) or (rejected and rejected.may_pass):
                 return REJECTED
         # Not UNFIT: a learner that was frozen for so long may start this worker again.
-        return 1 if isinstance(error, LearnerLostError) else UNFIT
+        return LOST if isinstance(error, LearnerLostError) else UNFIT
     return 0
 
 

@@ -2,6 +2,7 @@ import errno
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from iqlft.gateway.evaluation_queue import (
     LEAST_DEADLINE_SECONDS,
     EvaluationQueue,
 )
+from iqlft.gateway.gateway import Gateway, GatewayError
 from iqlft.gateway.ingestion import RETRY_SECONDS, BatchError, check_batch
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.plausibility import EpisodeLimits, ResultError, check_result
@@ -1096,3 +1098,47 @@ def test_numbers_that_cannot_be_counted_on_are_refused(
     assert reject.code == "BATCH"
     assert rewards(peers) == []
     peers.join(b"a")
+
+
+def test_a_session_that_left_its_connection_to_another_does_not_take_it_along(
+    peers: Peers, make_weights: MakeWeights
+) -> None:
+    peers.join(b"a")
+    hello = messages.Hello(None, "other", iqlft_workers.__version__)
+    peers.say(b"a", hello)  # Over the same connection: the first session is lost.
+    peers.say(b"a", messages.Ready("other", 2, 1, "", ""))
+    job = peers.state.evaluate(make_weights(2, 1), [1])
+    peers.tick(1.0)
+    assert len(peers.heard(b"a", messages.Evaluate)) == 1
+    peers.join(b"b")  # Another connection says that it is ...
+    peers.say(b"b", messages.Hello(None, "a", iqlft_workers.__version__))  # ... the first session.
+    peers.state.unreachable(b"a")
+    assert [session.uuid for session in peers.state.roster.alive] == ["a"]
+    assert list(job.pending) == [0]
+
+
+def test_a_learner_that_is_resumed_knows_versions_of_one_that_accepted_nothing(
+    tmp_path: Path,
+) -> None:
+    peers = Peers()
+    with closing(Journal(tmp_path / "journal")) as journal:
+        peers.state.recover(journal, 0, resumed=True)
+        peers.state.allow(100)
+        peers.join(b"a")
+        peers.say(b"a", batch("a", 1))  # Of version 3, which this learner has not published.
+    assert peers.heard(b"a", messages.Reject) == []
+    assert rewards(peers) == [1.0]
+
+
+def test_evaluations_of_two_learners_have_different_numbers(
+    make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    first, second = (Peers().state.evaluate(make_weights(2, 1), [1]) for _ in range(2))
+    assert first.number != second.number
+
+
+def test_what_cannot_be_said_to_a_worker_is_said_to_the_user() -> None:
+    spec = EnvironmentSpec("Pendulum-v1", {"maze_map": [[1] * 130 for _ in range(130)]})
+    with pytest.raises(GatewayError, match=r"cannot be told what Pendulum-v1 is .* shorter"):
+        Gateway(Service(spec, RowLayout(3, 1), "run", 0, 1), insecure=True)

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from iqlft_workers.errors import FAILED, REJECTED, UNFIT
+from iqlft_workers.errors import FAILED, LOST, REJECTED, UNFIT
 from iqlft_workers.heartbeat import GRACE_SECONDS
 from iqlft_workers.keys import KeyFileError, worker_ids
 from iqlft_workers.launchers.local import (
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.1
 """Interval at which the processes are checked."""
-_ENDED = {0, 1, UNFIT, REJECTED}
+_ENDED = {0, LOST, UNFIT, REJECTED}
 """Exit codes of a worker that has said why it leaves. After any other it is started again, and also
 if it is rejected from a place that it had before.
 """

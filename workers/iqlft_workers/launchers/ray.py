@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from iqlft_workers.errors import REJECTED, UNFIT
+from iqlft_workers.errors import LOST, REJECTED, UNFIT
 from iqlft_workers.launchers.local import (
     MAX_RESTARTS,
     ClusterError,
@@ -89,7 +89,7 @@ class _OneWorker(WorkerPool):
 
     def _reap(self, local: Local) -> list[str]:
         code = local.process.poll() if local.process else None
-        if code in {0, 1}:
+        if code in {0, LOST}:
             self.code = code
             return []
         # Whoever has its place is not going to leave.
