@@ -43,6 +43,8 @@ __all__ = [
     "WorkerStatus",
 ]
 
+FROZEN_SECONDS = 3.0
+"""Time between two looks at the sockets from which on the learner counts as having been stopped."""
 BYE_SECONDS = 2.0
 """How long `close` waits for the workers to say goodbye."""
 
@@ -305,11 +307,14 @@ class Gateway:
             self._sockets.close()
 
     def _serve(self) -> None:
-        wait_seconds = 0.0
+        wait_seconds, before = 0.0, time.monotonic()
         while True:
             self._sockets.wait(wait_seconds)
             with self._changed:
                 now = time.monotonic()
+                if now - before > FROZEN_SECONDS:
+                    self._state.roster.excuse(now - before)
+                before = now
                 if self._closed and not self._state.roster.alive:
                     return
                 if now > self._leave_at:

@@ -360,6 +360,13 @@ class Roster:
                 session.ack_due = True
                 room -= share
 
+    def excuse(self, seconds: float) -> None:
+        """Does not count a time in which the learner itself was stopped, and heard nobody."""
+        for session in self._sessions.values():
+            session.progressed_at += seconds
+            if session.heard_at is not None:
+                session.heard_at += seconds
+
     def reap(self, session: Session) -> None:
         """Marks a session as lost, frees its connection and cancels its unused credit."""
         session.phase, session.ack_due, session.wanted = "lost", False, 0

@@ -1142,3 +1142,13 @@ def test_what_cannot_be_said_to_a_worker_is_said_to_the_user() -> None:
     spec = EnvironmentSpec("Pendulum-v1", {"maze_map": [[1] * 130 for _ in range(130)]})
     with pytest.raises(GatewayError, match=r"cannot be told what Pendulum-v1 is .* shorter"):
         Gateway(Service(spec, RowLayout(3, 1), "run", 0, 1), insecure=True)
+
+
+def test_a_time_in_which_the_learner_itself_was_stopped_is_nobody_s_silence(peers: Peers) -> None:
+    peers.join(b"a")
+    peers.now += 30.0
+    peers.state.unreachable(b"a")  # Its connection has gone meanwhile.
+    silent = Watchdog().check(peers.state.status(peers.now))
+    assert [incident.reason for incident in silent] == ["has been silent for 30 s"]
+    peers.state.roster.excuse(30.0)
+    assert Watchdog().check(peers.state.status(peers.now)) == []
