@@ -17,7 +17,7 @@ from iqlft.analysis.survey import FINENESS
 from iqlft.datasets.audit.findings import show
 from iqlft.datasets.goal_maze import recorded_maze
 from iqlft.datasets.reading import read_column, read_episodes
-from iqlft.datasets.recorded import open_dataset
+from iqlft.datasets.recorded import open_dataset, records_environment
 from iqlft.figures.maze_axes import (
     STAR,
     draw_colour_bar,
@@ -103,7 +103,7 @@ def plot_dataset(
         The files.
 
     Raises:
-        DatasetError: the dataset is absent, cannot be opened, or is of a maze that is not recorded.
+        DatasetError: the dataset is absent, or cannot be opened.
         EnvironmentMismatchError: the recorded maze cannot be made here.
     """
     with mpl.rc_context(style(WIDE)):
@@ -113,7 +113,7 @@ def plot_dataset(
 
 def dataset_figure(dataset: minari.MinariDataset, *, trust: bool = False) -> Figure:
     """The figure of `plot_dataset`, not yet saved."""
-    maze = recorded_maze(dataset, trust=trust)
+    maze = recorded_maze(dataset, trust=trust) if records_environment(dataset) else None
     figure = _episodes_figure(dataset) if maze is None else _maze_figure(dataset, maze)
     figure.suptitle(
         f"{dataset.id}: {int(dataset.total_steps):,} transitions in "

@@ -16,6 +16,8 @@ from iqlft.cli.data_command import run
 from iqlft.datasets.goal_maze import recorded_maze
 from iqlft.figures.dataset import MOST_POINTS, dataset_figure, plot_dataset, read_coverage
 
+GOALS = ("observation", "achieved_goal", "desired_goal")
+
 
 def panels(figure: Figure) -> list[Axes]:
     return [axes for axes in figure.axes if axes.get_title()]
@@ -150,6 +152,22 @@ def test_other_environments_have_histograms_of_returns_and_lengths() -> None:
         heights = [patch.get_height() for patch in axes.patches]  # type: ignore[attr-defined]
         assert sorted(height for height in heights if height) == [1, 1, 1, 2]
     assert figure.get_suptitle() == "test/any-v0: 28 transitions in 5 episodes"
+
+
+@pytest.mark.usefixtures("minari_root")
+def test_goals_without_an_environment_are_drawn_as_histograms() -> None:
+    place = gymnasium.spaces.Box(-9, 9, (2,), np.float32)
+    episode = EpisodeBuffer(
+        observations={key: np.zeros((2, 2), np.float32) for key in GOALS},
+        actions=np.zeros((1, 1), np.float32), rewards=np.zeros(1),
+        terminations=np.zeros(1, np.bool_), truncations=np.ones(1, np.bool_),
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match="(is set to|env_spec is) None"):
+        dataset = minari.create_dataset_from_buffers(
+            "test/any-v0", [episode], action_space=gymnasium.spaces.Box(-1, 1, (1,)),
+            observation_space=gymnasium.spaces.Dict(dict.fromkeys(GOALS, place)),
+        )  # fmt: skip
+    assert [axes.get_title() for axes in dataset_figure(dataset).axes] == ["median 0", "median 1"]
 
 
 @pytest.mark.usefixtures("minari_root")
