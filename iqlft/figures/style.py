@@ -12,6 +12,7 @@ from matplotlib.axis import Tick
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.text import Text
 
+from iqlft.config.errors import ConfigError
 from iqlft_workers.files import replacing
 from iqlft_workers.text import printable
 
@@ -131,6 +132,9 @@ def save_figure(
 
     Returns:
         The files, in the order of `kinds`; pictures have 300 dots per inch.
+
+    Raises:
+        ConfigError: a program that a kind needs is not here.
     """
     _show_plainly(figure)
     out_folder.mkdir(parents=True, exist_ok=True)
@@ -138,6 +142,13 @@ def save_figure(
     for kind in kinds:
         path = out_folder / f"{name}.{kind}"
         with replacing(path) as temporary:
-            figure.savefig(temporary, format=kind, dpi=300, metadata=_UNCHANGING.get(kind))
+            # Not every backend knows metadata.
+            options: dict[str, Any] = {"metadata": _UNCHANGING[kind]} if kind in _UNCHANGING else {}
+            try:
+                figure.savefig(temporary, format=kind, dpi=300, **options)
+            except RuntimeError as error:  # of a program that draws, such as LaTeX
+                raise ConfigError(
+                    f"{path} cannot be drawn ({error}); choose another ending, such as .pdf."
+                ) from error
         paths.append(path)
     return paths

@@ -212,6 +212,15 @@ def test_a_folder_that_cannot_be_written_is_refused(
     assert "cannot be written" in refused(main, "plot", finetuned, "--out", "file/plots")
 
 
+def test_a_figure_that_needs_what_is_not_here_is_refused(
+    main: Main, finetuned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    said = refused(main, "plot", finetuned, "--out", "fig.pgf")
+    assert "fig.pgf cannot be drawn" in said
+    assert "choose another ending" in said
+
+
 @pytest.mark.parametrize(
     "command", ["resume", "finetune", "evaluate", "video", "export", "plot", "table"]
 )
