@@ -186,10 +186,10 @@ def _numbers(name: str, given: ArrayLike) -> NDArray[np.float64]:
     except (TypeError, ValueError) as error:
         raise DatasetError(f"{name} must be numbers ({error}).") from error
     vectors = name in ("observations", "actions", "next_observations")
-    if array.ndim < 2 if vectors else array.ndim != 1:
+    if array.ndim < 2 or 0 in array.shape[1:] if vectors else array.ndim != 1:
         raise DatasetError(
             f"{name} has the shape {array.shape}, but must be "
-            f"{'(rows, values)' if vectors else '(rows,)'}."
+            f"{'(rows, values), one value at least' if vectors else '(rows,)'}."
         )
     refused = ~usable(array)
     if refused.any():

@@ -112,6 +112,7 @@ def test_actions_at_their_bounds_are_not_outside(write: Callable[..., Path]) -> 
         ({"terminated": np.full(9, np.nan)}, [], "terminated holds nan in row 0"),
         ({"action_low": np.array(np.nan)}, [], "must be finite"),
         ({"actions": np.zeros(9)}, [], "actions has the shape (9,), but must be (rows, values)"),
+        ({"actions": np.zeros((9, 0))}, [], "(9, 0), but must be (rows, values), one value"),
         ({"observations": np.zeros(9)}, [], "observations has the shape (9,)"),
         ({"rewards": np.zeros((9, 1))}, [], "rewards has the shape (9, 1), but must be (rows,)"),
         ({"action_low": None, "action_high": None}, [], "outside of their bounds"),
