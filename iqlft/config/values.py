@@ -40,12 +40,22 @@ def _or_none(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     spec = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(rest, set()))
     if not isinstance(spec, PrimitiveConstructorSpec) or spec.nargs != 1:
         return None
+
+    def from_str(words: list[str]) -> Any:  # noqa: ANN401
+        if words == ["None"]:
+            return None
+        try:
+            return spec.instance_from_str(words)
+        except ValueError:
+            # Where it could be no value: a folder, say, may be called `none`.
+            if words[0].lower() == "none":
+                return None
+            raise
+
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar=spec.metavar,
-        instance_from_str=lambda words: (
-            None if words == ["None"] else spec.instance_from_str(words)
-        ),
+        instance_from_str=from_str,
         is_instance=lambda value: value is None or spec.is_instance(value),
         str_from_instance=lambda value: (
             ["None"] if value is None else spec.str_from_instance(value)

@@ -164,6 +164,14 @@ def test_numbers_may_be_written_as_people_write_them() -> None:
     assert isinstance(config.seed, int)
 
 
+def test_none_may_be_written_in_any_case_where_it_could_be_no_text(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = printed(capsys, "run", "--offline-ratio", "none", "--keys", "none")
+    assert (found["offline_ratio"], found["keys"]) == (None, "none")
+    assert override(RunConfig(offline_ratio=0.5), {"offline_ratio": "NONE"}, "file") == RunConfig()
+
+
 @pytest.mark.parametrize("text", ["five", "1.5", "inf", "nan", "1e-1", ""])
 def test_what_is_no_whole_number_is_called_that(text: str) -> None:
     with pytest.raises(ValueError, match=f"'{text}' is not a whole number"):
