@@ -291,8 +291,16 @@ def caption(rows: Sequence[TableRow]) -> str:
     if any(row.kind == "iqm" for row in ours):
         kinds.append("stratified bootstrap for interquartile means (IQM) of all runs")
     intervals = f"; 95 % intervals: {', '.join(kinds)}" if kinds else ""
-    shared = " that all seeds have" * several
+    shared = of_all_seeds(rows)
     return f"Before and after fine-tuning: {metrics}, last evaluation{shared}{intervals}."
+
+
+def of_all_seeds(rows: Sequence[TableRow]) -> str:
+    """` that all seeds have`, if there are several and they have evaluations in common."""
+    ours = [row for row in rows if row.ours]
+    several = any(max(row.seeds, default=0) > 1 for row in ours)
+    apart = any(len(row.updates) > 1 or len(row.env_steps) > 1 for row in ours)
+    return " that all seeds have" if several and not apart else ""
 
 
 def _text(rows: Sequence[TableRow]) -> str:

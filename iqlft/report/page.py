@@ -12,7 +12,15 @@ import numpy as np
 from iqlft.analysis.names import series_name, without_after
 from iqlft.analysis.quantities import with_minus
 from iqlft.analysis.summary import count_range, group_runs, series_of, summarise
-from iqlft.analysis.table import COLUMNS, caption, named_rows, show_estimate, show_row, table_rows
+from iqlft.analysis.table import (
+    COLUMNS,
+    caption,
+    named_rows,
+    of_all_seeds,
+    show_estimate,
+    show_row,
+    table_rows,
+)
 from iqlft.figures.before_after import plot_before_after
 from iqlft.figures.diagnostics import Advantages, diagnostics_figure, losses_of
 from iqlft.figures.maze_map import maze_figure
@@ -69,7 +77,7 @@ def write_report(
     groups = group_runs(runs)
     ordered = [run for group in groups for run in group.runs]
     names, rows = _names(groups), named_rows(table_rows(ordered))
-    overview = _overview(groups, names, out_folder)
+    overview = _overview(groups, names, of_all_seeds(rows), out_folder)
     tasks = list(dict.fromkeys(group.task for group in groups))
     title = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
     page = render(
@@ -130,7 +138,7 @@ def _headline(group: Group, name: str) -> str:
     return with_minus(f"{name}. {text}" if name else text)
 
 
-def _overview(groups: Sequence[Group], names: Sequence[str], folder: Path) -> Section:
+def _overview(groups: Sequence[Group], names: Sequence[str], shared: str, folder: Path) -> Section:
     png, _ = plot_before_after([run for group in groups for run in group.runs], folder)
     headlines = [_headline(*each) for each in zip(groups, names, strict=True)]
     picture = Picture(
@@ -138,8 +146,8 @@ def _overview(groups: Sequence[Group], names: Sequence[str], folder: Path) -> Se
         "Curves of every task over offline updates and online environment steps, and the change "
         f"from before to after. {' '.join(f'{each}.' for each in headlines)}",
         "Evaluations over offline updates, left of 0, and environment steps, right of it, with "
-        "intervals of 95 % as the legend names them. Before and after are the last evaluations "
-        "that all seeds have, never the best. Published results are marked where their protocol "
+        "intervals of 95 % as the legend names them. Before and after are the last evaluations"
+        f"{shared}, never the best. Published results are marked where their protocol "
         "ends; where that is far beyond the runs, the axis is cut between.",
     )
     return Section(headlines, picture)
@@ -160,7 +168,7 @@ def _articles(
         folder, sections = out_folder, {}
         if len(runs) > 1:
             folder /= run.folder.resolve().relative_to(root)
-            sections = {"": _overview(group_runs([run]), [""], folder)}
+            sections = {"": _overview(group_runs([run]), [""], "", folder)}
         sections |= _sections(run, folder, datasets)
         articles.append((f"{run.task}, {series_of(run).name}, seed {run.seed}", sections))
     return articles

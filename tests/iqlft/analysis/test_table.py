@@ -260,6 +260,15 @@ def test_the_total_says_that_its_tasks_are_not_equally_far(make_run: MakeRun) ->
     assert "1 seed, 100 episodes, 1M offline updates, tasks not equally far" in format_table(runs)
 
 
+def test_seeds_without_a_common_evaluation_are_not_said_to_have_one(make_run: MakeRun) -> None:
+    for updates in (1_000_000, 700_000):
+        task = f"task-{updates}"
+        runs = [read_run(make_run(task, 0)), read_run(make_run(task, 1, updates=updates))]
+        head = format_table(runs).splitlines()[0]
+        assert ("last evaluation that all seeds have;" in head) == (updates == 1_000_000)
+        assert "last evaluation" in head
+
+
 def test_text_of_one_seed_names_wilson(make_run: MakeRun) -> None:
     text = format_table([read_run(make_run(online=[0.5, 0.6]))])
 

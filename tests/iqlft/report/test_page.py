@@ -186,6 +186,9 @@ def test_several_runs_are_announced_and_have_an_article_each_and_folders_of_thei
     assert len(page.attributes("img")) == 4
     for end in ("png", "pdf"):
         assert (out / "antmaze-umaze" / "iql-s1" / f"before_after.{end}").is_file()
+    captions = " ".join(page.named("figcaption"))
+    assert captions.count("the last evaluations that all seeds have, never the best") == 1
+    assert captions.count("the last evaluations, never the best") == 3
     limits = page.named("li")
     assert any(each.startswith("antmaze-umaze: There are 2 seeds") for each in limits)
     assert any(each.startswith("The data are regenerated") for each in limits)
