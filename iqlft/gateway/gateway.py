@@ -105,7 +105,7 @@ class Gateway:
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._closed = False
-        self._leave_at = math.inf
+        self._leave_at, self._looked_at = math.inf, time.monotonic()
         # Named after its run, for the logs of several runs that learn together.
         self.thread_name = f"gateway {service.run_id}"
         self._thread = threading.Thread(target=self._run, name=self.thread_name, daemon=True)
@@ -179,7 +179,9 @@ class Gateway:
     def worker_status(self) -> list[WorkerStatus]:
         """All workers that ever joined, by id."""
         with self._changed:
-            return self._state.status(time.monotonic())
+            now = time.monotonic()
+            self._look(now)
+            return self._state.status(now)
 
     def dismiss(self, worker_id: int, reason: str) -> None:
         """Tells a worker of another machine, whose environment hangs, to leave.
@@ -288,6 +290,12 @@ class Gateway:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _look(self, now: float) -> None:
+        """Excuses the workers if both threads have been stopped; the caller holds the lock."""
+        if now - self._looked_at > FROZEN_SECONDS:
+            self._state.roster.excuse(now - self._looked_at)
+        self._looked_at = now
+
     def _wake(self) -> None:
         """Wakes the thread; the caller holds the lock."""
         if self._failure is None:
@@ -307,14 +315,12 @@ class Gateway:
             self._sockets.close()
 
     def _serve(self) -> None:
-        wait_seconds, before = 0.0, time.monotonic()
+        wait_seconds = 0.0
         while True:
             self._sockets.wait(wait_seconds)
             with self._changed:
                 now = time.monotonic()
-                if now - before > FROZEN_SECONDS:
-                    self._state.roster.excuse(now - before)
-                before = now
+                self._look(now)
                 if self._closed and not self._state.roster.alive:
                     return
                 if now > self._leave_at:

@@ -212,13 +212,7 @@ class GatewayState:
         if self.rate_limiter.is_blocked(peer, now):
             return
         try:
-            message = decode(frames)
-        except WireError as error:
-            blocked = self.rate_limiter.record_bad_message(peer, now)
-            self._handle_wire_error(route, error, blocked=blocked)
-            return
-        try:
-            self._dispatch(route, message, frames, now, authenticated)
+            self._dispatch(route, decode(frames), frames, now, authenticated)
         except WireError as error:
             self._handle_wire_error(
                 route, error, blocked=self.rate_limiter.record_bad_message(peer, now)

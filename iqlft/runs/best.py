@@ -26,9 +26,17 @@ _PREVIOUS = "best.previous"
 def keep_if_best(
     run: Path, task: str, score: Score, weights: ActorWeights, environment: EnvironmentSpec
 ) -> None:
-    """Saves the weights of a run's newest evaluation if it beats the one that is kept."""
-    rank, best = _rank(score), _score(run / BEST)
-    if rank == -math.inf or (best is not None and rank <= _rank_of(best)):
+    """Saves the weights of a run's newest evaluation if it beats the one that is kept.
+
+    Without one, it must not be worse than any other of the run, whose weights are gone.
+    """
+    rank, best = _rank(score._asdict()), _score(run / BEST)
+    if best is None:
+        others = (each for each in read_run(run).rows if each.updates != score.updates)
+        beaten = all(_rank(each._asdict()) <= rank for each in others)
+    else:
+        beaten = _rank(best) < rank
+    if rank == -math.inf or not beaten:
         return
     if best is not None and not (run / _PREVIOUS).exists():
         (run / BEST).rename(run / _PREVIOUS)
@@ -50,7 +58,9 @@ def cut_best(run: Path) -> None:
         score = _score(folder)
         if score is not None and _place(score) not in places:
             shutil.rmtree(folder)
-    if (run / _PREVIOUS).exists() and not (run / BEST).exists():
+    if (run / BEST).exists():
+        settle_best(run)
+    elif (run / _PREVIOUS).exists():
         (run / _PREVIOUS).rename(run / BEST)
 
 
@@ -75,12 +85,8 @@ def _score(folder: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _rank_of(score: dict[str, Any]) -> float:
+def _rank(score: dict[str, Any]) -> float:
+    """Rank of an evaluation within its run: success, else mean return; -inf if not finite."""
     success, mean_return = score.get("success"), score.get("mean_return")
     rank = mean_return if success is None else success
     return rank if isinstance(rank, (int, float)) and math.isfinite(rank) else -math.inf
-
-
-def _rank(score: Score) -> float:
-    """Rank of an evaluation within its run: success, else mean return; -inf if not finite."""
-    return _rank_of(score._asdict())

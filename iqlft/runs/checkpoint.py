@@ -253,7 +253,9 @@ def for_good(folder: Path, name: str) -> str:
     """Name of a checkpoint with the content of this one that is never removed to make room."""
     if read_state(folder, name).get("keep", False):
         return name
-    return save(folder, updates_of(name), load(folder, name), keep=True).name
+    # The run's own setting removes others when it saves next.
+    kept, content = 1 + len(names(folder)), load(folder, name)
+    return save(folder, updates_of(name), content, keep=True, kept=kept).name
 
 
 def make_last(folder: Path, name: str) -> None:
@@ -310,9 +312,10 @@ def _advice(folder: Path, name: str) -> str:
 
 def _free_name(folder: Path, updates: int) -> str:
     """A name that sorts behind those of the checkpoints after as many updates."""
-    first = f"{updates:09d}"
-    taken = [int(path.name.partition("-")[2] or 0) for path in folder.glob(f"{first}*")]
-    return f"{first}-{max(taken) + 1:03d}" if taken else first
+    name = f"{updates:09d}"
+    taken = [path.name for path in folder.glob(f"{name}*") if _NAME.fullmatch(path.name)]
+    suffixes = [int(each.partition("-")[2] or 0) for each in taken if updates_of(each) == updates]
+    return f"{name}-{max(suffixes) + 1:03d}" if suffixes else name
 
 
 def _prune(folder: Path, newest: str, kept: int) -> None:

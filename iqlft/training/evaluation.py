@@ -100,6 +100,11 @@ class Evaluator:
         """Finished episodes of the oldest evaluation in progress."""
         return self._begun[0].pending.episodes_done if self._begun else 0
 
+    @property
+    def episodes(self) -> int:
+        """Episodes of the oldest evaluation in progress, or of the next one."""
+        return self._begun[0].episodes if self._begun else self._episodes
+
     def begin(self, weights: ActorWeights, phase: str, env_steps: int, seconds: float) -> None:
         """Starts an evaluation; `poll` collects it."""
         self._begin(weights, phase, env_steps, seconds, self._episodes)

@@ -103,15 +103,20 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
         Parallel(jobs, at_once(config, len(jobs)), reporter or Silent()).run()
         return [job.folder for job in jobs]
     folders, failures = [], []
-    for group in alike(runs):
-        plans = [
-            RunPlan(run, _learner(run, each), each, load_start(run, config))
-            for run, each in zip(group, shares(config, len(group)), strict=True)
-        ]
+    reporter = reporter or Silent()
+    groups = alike(runs)
+    for group in groups:
         try:
-            folders += _train(plans, reporter or Silent(), fresh=True)
+            plans = [
+                RunPlan(run, _learner(run, each), each, load_start(run, config))
+                for run, each in zip(group, shares(config, len(group)), strict=True)
+            ]
+            folders += _train(plans, reporter, fresh=True)
         except UserError as error:  # The other groups are trained all the same.
-            failures.append(error)
+            if len(groups) > 1:
+                reporter.event(f"{', '.join(run.folder.name for run in group)}: {error}")
+            # Its traceback would keep the group's replay in memory.
+            failures.append(error.with_traceback(None))
     if failures:
         raise failures[0]
     return folders
@@ -142,6 +147,7 @@ def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
     group = alike(runs)[0] if stacked(config, len(runs)) else runs
     for run in group:
         pretrained_checkpoint(run, config)
+        _require_its_time_limit(run, config)
     together = group if stacked(config, len(group)) else group[:1]
     plans = [RunPlan(run, _learner(run, config), config) for run in together]
     dataset = load_task_dataset(plans[0].learned, trust=plans[0].config.trust)
@@ -262,7 +268,11 @@ def _require_its_time_limit(run: Run, config: FinetuneConfig) -> None:
 
 def _tell_finished(run: Run) -> None:
     """Lets a worker that still looks for a learner of a finished run read that it is finished."""
-    if run.meta.get("status") == "finished":
+    try:
+        finished = run.meta.get("status") == "finished"
+    except RunError:
+        return  # It is told of elsewhere.
+    if finished:
         with writing(run.folder):
             write_finished(run.folder / ENDPOINT)
 

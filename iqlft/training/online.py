@@ -118,12 +118,13 @@ def _allow(session: Session[Online]) -> None:
 
 
 def _after_receipt(session: Session[Online]) -> None:
-    """Goes on without an update, which may be far away during the warm-up."""
-    if session.phase.pacing.may_update():
+    """Goes on without an update, of which the warm-up has none."""
+    pacing, lockstep = session.phase.pacing, session.plan.config.lockstep
+    if pacing.may_update() or (pacing.updates and not lockstep):
         return
     if _behaviour(session) != session.phase.behaviour:
         _publish(session)
-    if session.plan.config.lockstep:
+    if lockstep:
         _allow(session)
 
 

@@ -345,7 +345,7 @@ class Session(Generic[PhaseType]):
     def status(self) -> Status:
         """The present status, for the console."""
         online = self.phase.name == "online"
-        evaluating = (self.evaluator.episodes_done, self.plan.config.eval_episodes)
+        evaluating = (self.evaluator.episodes_done, self.evaluator.episodes)
         workers = self.gateway.worker_status()
         return Status(
             task=self.plan.learned.task,

@@ -204,11 +204,10 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
+        with contextlib.ExitStack() as exits:  # Each is closed, whatever another one raises.
+            exits.callback(self._heartbeat.close)
             for environment in self._environments:
-                environment.close()
-        finally:
-            self._heartbeat.close()
+                exits.callback(environment.close)
 
     def _beat(self) -> float:
         """Checks the sockets while the environment keeps the main thread busy.

@@ -24,11 +24,13 @@ def run(make_run: MakeRun) -> Path:
 
 @pytest.fixture
 def evaluate(run: Path, make_weights: MakeWeights) -> Evaluate:
-    """Does what the learner does after one of the run's evaluations."""
+    """Does what the learner does when one of the run's evaluations comes."""
+    lines = (run / "curves.csv").read_text().splitlines(keepends=True)
     environment = EnvironmentSpec("Pendulum-v1", action_low=(-2.0,), action_high=(2.0,))
 
     def do(index: int) -> None:
-        keep_if_best(run, "x", read_run(run).rows[index], make_weights(3, 1), environment)
+        (run / "curves.csv").write_text("".join(lines[: 2 + index]))
+        keep_if_best(run, "x", read_run(run).rows[-1], make_weights(3, 1), environment)
 
     return do
 
@@ -66,8 +68,25 @@ def test_what_a_killed_run_goes_back_behind_is_forgotten(run: Path, evaluate: Ev
     assert kept(run) == 0.5
     cut(run, 1)
     assert kept(run) is None
+
+
+def test_without_one_a_policy_that_is_worse_than_another_evaluation_is_not_the_best(
+    run: Path, evaluate: Evaluate
+) -> None:
+    evaluate(2)
+    assert kept(run) is None  # 0.5 came before.
+    evaluate(3)
+    assert kept(run) == 0.8
+
+
+def test_of_two_kills_the_second_finds_the_best_of_before(run: Path, evaluate: Evaluate) -> None:
     evaluate(0)
-    assert kept(run) == 0.2
+    settle_best(run)
+    evaluate(1)
+    cut_best(run)  # Killed behind the next checkpoint, and resumed from it.
+    evaluate(3)
+    cut(run, 3)
+    assert kept(run) == 0.5
 
 
 def test_after_a_checkpoint_there_is_one_alone(run: Path, evaluate: Evaluate) -> None:

@@ -38,9 +38,11 @@ def test_one_is_kept_for_good_under_a_name_that_sorts_last(tmp_path: Path) -> No
     save(tmp_path, 5, content(5))
     save(tmp_path, 5, content(5))
     checkpoint.shutil.rmtree(tmp_path / "000000005")  # As in a copy of the second one alone.
+    (tmp_path / "000000005-backup").mkdir()  # A user's.
     kept = checkpoint.for_good(tmp_path, "000000005-001")
     assert kept == "000000005-002"
     assert checkpoint.for_good(tmp_path, kept) == kept
+    assert names(tmp_path) == ["000000005-001", kept]  # It is no reason to remove any.
     for number in (6, 7, 8):
         save(tmp_path, number, content(number))
     assert names(tmp_path) == [kept, "000000007", "000000008"]

@@ -17,10 +17,13 @@ from iqlft.gateway.attendance import Attendance
 from iqlft.gateway.gateway import Gateway
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.discovery import write_endpoint
+from iqlft_workers.errors import LOST, UNFIT
 from iqlft_workers.keys import LearnerKeys, new_keys
 from iqlft_workers.launchers.local import WorkerPool
+from iqlft_workers.launchers.processes import Processes
 
 MakeWeights = Callable[..., ActorWeights]
+Popen = subprocess.Popen  # Which a test replaces.
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
 
 
@@ -130,3 +133,19 @@ def test_at_least_one_works(number: str) -> None:
     with started("tcp://127.0.0.1:9", "--processes", number) as process:
         assert "argument --processes" in process.communicate(timeout=60)[1]
     assert process.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"), [([LOST, LOST], LOST), ([LOST, UNFIT], LOST), ([UNFIT, UNFIT], UNFIT)]
+)
+def test_they_end_as_their_workers_do(
+    codes: list[int], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes = Processes("tcp://127.0.0.1:9", len(codes))
+    ends = iter(codes)
+
+    def child(*_: object, **__: object) -> subprocess.Popen[bytes]:
+        return Popen([sys.executable, "-c", f"raise SystemExit({next(ends)})"])
+
+    monkeypatch.setattr("iqlft_workers.launchers.processes.subprocess.Popen", child)
+    assert processes.run(lambda: False) == expected

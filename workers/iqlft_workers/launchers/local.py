@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from iqlft_workers.errors import FAILED, HUNG, REJECTED, SENTENCE, UNFIT, UserError
+from iqlft_workers.errors import FAILED, HUNG, LOST, REJECTED, SENTENCE, UNFIT, UserError
 from iqlft_workers.search_path import importing
 
 if TYPE_CHECKING:
@@ -288,6 +288,8 @@ def exit_reason(code: int) -> str:
         return "was killed (signal 9), perhaps because the machine ran out of memory"
     if code == HUNG:
         return "was told to leave because its environment hung"
+    if code == LOST:
+        return "has not found its learner for an hour"
     if code < 0:
         named = {each.value: each.name for each in signal.Signals}  # Real-time ones have none.
         return f"was ended by {named.get(-code, f'signal {-code}')}"

@@ -73,7 +73,8 @@ class Processes:
             asked: whether they are to leave.
 
         Returns:
-            The exit code: 0 if a worker has worked to its end, or if they were asked to leave.
+            The exit code: 0 if a worker has worked to its end, or if they were asked to leave;
+            `LOST` if the learner was away for too long.
         """
         try:
             while any(each.code is None for each in self._processes):
@@ -85,7 +86,9 @@ class Processes:
         finally:
             self._stop()
         codes = [each.code or 0 for each in self._processes]
-        return 0 if 0 in codes else min(UNFIT, max(codes))
+        if 0 in codes or LOST in codes:
+            return 0 if 0 in codes else LOST
+        return min(UNFIT, max(codes))
 
     def _look_after(self, process: _Process) -> None:
         """Starts a process that is not running and is due; handles the end of one that was."""

@@ -160,7 +160,8 @@ class RayWorkers:
             asked: whether they are to leave.
 
         Returns:
-            The exit code: 0 if a worker has worked to its end, or if they were asked to leave.
+            The exit code: 0 if a worker has worked to its end, or if they were asked to leave;
+            `LOST` if the learner was away for too long.
 
         Raises:
             ClusterError: there is no cluster, or it is gone.
@@ -176,9 +177,9 @@ class RayWorkers:
             finally:
                 self._stop()
         codes = {each.code or 0 for each in self._workers}
-        if codes <= {1, UNFIT} and self._refusals:
+        if codes <= {LOST, UNFIT} and self._refusals:
             raise WorkerError(self._refusals[-1])
-        return 0 if 0 in codes else 1
+        return 0 if 0 in codes else LOST
 
     def _look(self) -> None:
         """Asks every actor for a report, and logs what is new."""
