@@ -144,7 +144,7 @@ def test_a_missing_dataset_names_the_command_that_makes_it(
         (
             "PointMaze_UMaze-v3",
             "observed",
-            "have 31 values, but those of PointMaze_UMaze-v3 have 8",
+            "observation [4], desired_goal [2], but the data hold achieved_goal [2], obs",
         ),
         ("PointMaze_UMaze-v3", "evaluation", "no single evaluation goal"),
         ("Pendulum-v1", "evaluation", "Pendulum-v1"),
