@@ -25,14 +25,14 @@ from iqlft.config.algorithms import ALGORITHMS
 from iqlft.config.errors import nearest
 from iqlft_workers import __version__
 from iqlft_workers.errors import Stopped, UserError
-from iqlft_workers.files import is_unwritable, remedy, unwritten
+from iqlft_workers.files import is_unwritable, remedy, unwritten, write_atomically
 from iqlft_workers.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from iqlft.config.settings import RunConfig
+    from iqlft.config.settings import FinetuneConfig, PretrainConfig, RunConfig
 
 FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 """Exit codes that are not attributes of an exception."""
@@ -170,6 +170,10 @@ def _finetune(arguments: list[str]) -> None:
     _say(result_commands.outcome(folders, config.runs))
 
 
+_ONLINE_SETTINGS = "finetune.yaml"
+"""File of a run with what `iqlft run`, which was stopped, was to do online."""
+
+
 def _run(arguments: list[str]) -> None:
     """Pretrain, fine-tune and draw the before/after curve."""
     config = _resolve(configs.RunConfig(), "run", arguments)
@@ -192,10 +196,24 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
     from iqlft.training.pretrain import pretrain  # noqa: PLC0415
 
     require_environment(load_task_dataset(offline))  # Fails before pretraining, not after.
-    with result_commands.console_reporter() as reporter:
-        folders = pretrain(offline, reporter)
-        finetune(dataclasses.replace(online, run=tuple(folders)), reporter)
+    try:
+        with result_commands.console_reporter() as reporter:
+            folders = pretrain(offline, reporter)
+            finetune(dataclasses.replace(online, run=tuple(folders)), reporter)
+    except Stopped:
+        _keep_online_settings(offline, online)
+        raise
     _say(result_commands.outcome(folders, config.runs))
+
+
+def _keep_online_settings(offline: PretrainConfig, online: FinetuneConfig) -> None:
+    """Writes a stopped command's settings of fine-tuning into its runs, for when they get there."""
+    from iqlft.runs.folder import Run  # noqa: PLC0415
+    from iqlft.training.seeds import member_configs, run_folder  # noqa: PLC0415
+
+    for folder in map(run_folder, member_configs(offline)):
+        if (folder / "meta.json").is_file() and Run.open(folder).config("finetune") is None:
+            write_atomically(folder / _ONLINE_SETTINGS, layers.to_yaml(online))
 
 
 def _resume(arguments: list[str]) -> None:
@@ -218,10 +236,12 @@ def _say_resumed(folders: Sequence[Path]) -> None:
     names = " ".join(map(str, folders))
     tuned = [each for each in folders if Run.open(each).config("finetune") is not None]
     if not tuned:
-        _say(f"Pretrained: {names}\nNext: iqlft finetune {names}")
+        left = [each / _ONLINE_SETTINGS for each in folders]
+        settings = f" --config {left[0]}" if all(each.is_file() for each in left) else ""
+        _say(f"Pretrained: {names}\nNext: iqlft finetune {names}{settings}")
         return
     _say(f"Finished: {names}")
-    _say(result_commands.outcome(tuned, tuned[0].parents[1]))
+    _say(result_commands.outcome(tuned, tuned[0].resolve().parents[1]))
 
 
 def _sweep(arguments: list[str]) -> None:

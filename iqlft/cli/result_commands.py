@@ -25,6 +25,7 @@ from iqlft.cli.arguments import (
 )
 from iqlft.cli.outputs import QUIET, console, writing
 from iqlft.cli.parsing import parse
+from iqlft_workers.errors import UserError
 from iqlft_workers.files import write_output
 from iqlft_workers.text import printable
 
@@ -285,8 +286,11 @@ def outcome(folders: Sequence[Path], runs: Path) -> str:
     evaluated = [folder for folder in folders if find_runs(folder)]
     if not evaluated:
         return "Nothing was evaluated, so there is nothing to draw."
-    drawn = draw(PlotRuns(tuple(evaluated), runs))
-    return "\n".join([drawn, *before_after_lines(_curves(evaluated, runs))])
+    try:
+        drawn = draw(PlotRuns(tuple(evaluated), runs))
+        return "\n".join([drawn, *before_after_lines(_curves(evaluated, runs))])
+    except UserError as error:  # What was trained is there all the same.
+        return f"Nothing is drawn: {error}"
 
 
 def _folder_and_name(out: Path, name: str) -> tuple[Path, str]:

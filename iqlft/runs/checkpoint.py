@@ -150,7 +150,8 @@ def last(folder: Path) -> str:
         return name
     if not found:
         raise CheckpointError(
-            f"{folder} has no checkpoint yet, so there is nothing to continue; start anew."
+            f"{folder} has no checkpoint yet, so there is nothing to continue; remove "
+            f"{folder.parent}, and begin anew."
         )
     raise CheckpointError(
         f"{reason}; there are {', '.join(found)}: write one of these names into it, or let "

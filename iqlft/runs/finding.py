@@ -15,9 +15,17 @@ if TYPE_CHECKING:
 
 
 def run_folders(root: Path) -> list[Path]:
-    """All run folders under a folder, or that folder itself; hidden ones are passed over."""
-    found = []
-    for path, folders, files in os.walk(root):
+    """All run folders under a folder, or that folder itself, each once, without hidden ones.
+
+    Links are followed: whoever lacks room moves a run to another disk, and links to it.
+    """
+    found, seen = [], set()
+    for path, folders, files in os.walk(root, followlinks=True):
+        here = os.path.realpath(path)
+        if here in seen:
+            folders.clear()
+            continue
+        seen.add(here)
         if "meta.json" in files:
             folders.clear()
             found.append(Path(path))

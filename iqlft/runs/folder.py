@@ -284,11 +284,25 @@ def refuse_existing(folder: Path, flags: str = "--seed or --name") -> None:
         exists = folder.exists()
     except OSError as error:
         raise RunError(no_room(error, folder, folder, AGAIN)) from error
+    if exists and not (folder / "checkpoints" / "last").exists() and not _is_claimed(folder):
+        raise RunError(
+            f"The run {folder} exists already, and was stopped before its first checkpoint; remove "
+            f"it, or choose another {flags}."
+        )
     if exists:
         raise RunError(
             f"The run {folder} exists already; continue it with `iqlft resume {folder}`, or "
             f"choose another {flags}."
         )
+
+
+def _is_claimed(folder: Path) -> bool:
+    """Whether a process trains in a run folder now."""
+    try:
+        with (folder / ".claim").open("rb") as file:
+            return not _locked(file.fileno())
+    except OSError:
+        return False
 
 
 def _locked(descriptor: int) -> bool:

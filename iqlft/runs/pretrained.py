@@ -25,6 +25,12 @@ def end_of_pretraining(run: Run) -> str:
     total = pretrain_config(run).num_updates
     if name := _after(run, total):
         return name
+    folder = run.folder / "checkpoints"
+    if any(updates > total for updates in map(checkpoint.updates_of, checkpoint.names(folder))):
+        raise RunError(
+            f"The checkpoint at the end of pretraining, after {total:,} updates, is missing in "
+            f"{folder}; restore it from a copy."
+        )
     raise RunError(
         f"The pretraining of {run.folder} has not reached its {total:,} updates; finish it with "
         f"`iqlft resume {run.folder}`."

@@ -99,7 +99,9 @@ def begin(plan: RunPlan[FinetuneConfig], stack: Stack, *, keeps_policy: bool) ->
         learner = {"algorithm": plan.learned.algorithm, "keeps_policy": keeps_policy}
         learner |= learner_machine(stack)
         run.write_meta({"status": "running", "finetune": learner | surroundings()})
-        own = dataclasses.replace(config, run=(), into="", checkpoint=0)
+        # The run may be resumed in another folder.
+        keys = config.keys and config.keys.resolve()
+        own = dataclasses.replace(config, run=(), into="", checkpoint=0, keys=keys)
         run.write_config("finetune", to_dict(own))
     return run
 

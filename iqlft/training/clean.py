@@ -18,6 +18,7 @@ from iqlft.runs.folder import ENDPOINT, JOURNAL, Run
 from iqlft.runs.policy import load_policy
 from iqlft.runs.pretrained import end_of_pretraining
 from iqlft.training.new_transitions import SURVEY, survey_new
+from iqlft_workers.discovery import write_finished
 from iqlft_workers.files import TEMPORARY, file_stats
 
 if TYPE_CHECKING:
@@ -143,7 +144,6 @@ def _removable(run: Run) -> dict[str, int]:
         "journal": _size(folder / JOURNAL),
         "checkpoints": sum(map(_size, surplus)),
         "optimiser": _optimizer_bytes(run),
-        "endpoint": _size(folder / ENDPOINT),
         REST: sum(map(_size, _temporary(folder))),
     }
     return {name: size for name, size in parts.items() if size}
@@ -159,7 +159,8 @@ def _remove(run: Run) -> None:
         if found is not None:
             write_survey(folder / SURVEY, found)
         (folder / JOURNAL).unlink()
-    (folder / ENDPOINT).unlink(missing_ok=True)
+    if (folder / ENDPOINT).exists():
+        write_finished(folder / ENDPOINT)  # For workers that come late.
     if _optimizer_bytes(run):
         saved = checkpoint.networks_alone(checkpoint.load(checkpoints))
         checkpoint.save(checkpoints, saved.state["updates"], saved, keep=True)

@@ -251,5 +251,6 @@ def _failures(failed: Sequence[_Child]) -> str:
 
 
 def _can_resume(folder: Path) -> bool:
-    """Whether a run has begun, and has not finished."""
-    return (folder / "meta.json").is_file() and Run.open(folder).meta.get("status") != "finished"
+    """Whether a run has a checkpoint, and has not finished."""
+    begun = (folder / "meta.json").is_file() and (folder / "checkpoints" / "last").is_file()
+    return begun and Run.open(folder).meta.get("status") != "finished"

@@ -51,7 +51,10 @@ def run_folder(config: PretrainConfig) -> Path:
 def copy_folder(run: Run, config: FinetuneConfig) -> Path:
     """The folder in which a run is fine-tuned: its own, or its copy's."""
     several = f"-s{run.entry('seed')}" if len(config.run) > 1 else ""
-    return run.folder.with_name(config.into + several) if config.into else run.folder
+    if not config.into:
+        return run.folder
+    folder = run.folder if run.folder.name else run.folder.resolve()  # Of `.`, for example.
+    return folder.with_name(config.into + several)
 
 
 def shares(config: Config, members: int) -> list[Config]:

@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +18,8 @@ import pytest
 import yaml
 
 import iqlft
+from iqlft.algorithms.base import Batch, Metrics
+from iqlft.algorithms.iql import IQL
 from iqlft.cli import main as cli
 from iqlft.config.layers import to_dict, to_yaml
 from iqlft.config.settings import FinetuneConfig, PretrainConfig
@@ -384,6 +389,31 @@ def test_what_is_resumed_ends_as_what_was_begun(
     assert (code, errors) == (0, "")
     assert (tuned / "plots" / "before_after.png").is_file()
     assert "before " in output.splitlines()[-1]
+
+
+def test_a_run_that_is_stopped_in_pretraining_keeps_what_it_was_to_do_online(
+    main: Main, corner: str, pretraining: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert corner
+    settings = to_dict(pretraining) | {"runs": "runs", "num_updates": 40, "env_steps": 77}
+    Path("both.yaml").write_text(yaml.safe_dump(settings))
+    original = IQL.update
+
+    def stopped(self: IQL, batch: Batch) -> Metrics:
+        if self.updates == 20:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(IQL, "update", stopped)
+        code, _, errors = main("run", "--config", "both.yaml", "--quiet")
+    assert (code, "continue with `iqlft resume" in errors) == (130, True)
+    folder = Path("runs/antmaze-corner/iql-s0")
+    code, output, _ = main("resume", folder, "--quiet")
+    assert code == 0
+    (command,) = re.findall(r"Next: iqlft (finetune .*)", output)
+    code, output, _ = main(*command.split(), "--print-config")
+    assert yaml.safe_load(output)["env_steps"] == 77
 
 
 def test_checkpoints_are_kept_and_evaluated(

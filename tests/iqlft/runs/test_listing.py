@@ -80,6 +80,14 @@ def test_runs_of_several_folders_are_in_one_order_and_each_is_there_once(
     assert [each.folder for each in list_runs(*roots)] == folders
 
 
+def test_a_run_that_is_linked_to_is_there(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run(offline=[0.5])
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "runs" / "round").symlink_to(tmp_path / "runs")
+    assert [each.folder for each in list_runs(tmp_path / "runs")] == [folder]
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no folder"):
         list_runs(tmp_path / "absent")

@@ -385,6 +385,24 @@ def test_the_end_of_a_pretraining_that_was_stopped_in_its_last_evaluation_stays(
     assert checkpoint.read_state(folder, end_of_pretraining(Run.open(fresh)))["keep"]
 
 
+def test_a_copy_may_be_made_from_within_the_run(
+    fresh: Path, lockstep: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fresh)
+    config = dataclasses.replace(lockstep, run=(Path(),), into="copy", env_steps=20)
+    assert finetune(config) == [fresh.with_name("copy")]
+
+
+def test_an_end_of_pretraining_that_is_missing_is_not_called_unfinished(
+    finetuned: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(finetuned, tmp_path / "antmaze-corner" / "iql-s0"))
+    for path in (folder / "checkpoints").glob("000000300*"):
+        shutil.rmtree(path)
+    with pytest.raises(RunError, match=r"is missing in .* restore it from a copy"):
+        end_of_pretraining(Run.open(folder))
+
+
 def test_a_time_limit_is_that_of_pretraining(fresh: Path, lockstep: FinetuneConfig) -> None:
     config = dataclasses.replace(lockstep, run=(fresh,), max_episode_steps=7)
     with pytest.raises(ConfigError, match=r"the time limit with which .* was pretrained"):
