@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import functools
+import shlex
 import sys
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -140,7 +141,7 @@ def _pretrain(arguments: list[str]) -> None:
     from iqlft.training.pretrain import pretrain  # noqa: PLC0415
 
     with result_commands.console_reporter() as reporter:
-        folders = " ".join(map(str, pretrain(config, reporter)))
+        folders = shlex.join(map(str, pretrain(config, reporter)))
     advice = f"\nNext: iqlft finetune {folders} --workers {config.workers}"
     _say(f"Pretrained: {folders}{advice if config.eval_episodes else ''}")
 
@@ -161,10 +162,8 @@ def _finetune(arguments: list[str]) -> None:
     with result_commands.console_reporter() as reporter:
         folders = finetune(config, reporter)
     if config.append:
-        names = " ".join(map(str, folders))
-        _say(
-            f"Learned on from {', '.join(config.append)}: {names}\nNext: iqlft export {folders[0]}"
-        )
+        names, first = shlex.join(map(str, folders)), shlex.quote(str(folders[0]))
+        _say(f"Learned on from {', '.join(config.append)}: {names}\nNext: iqlft export {first}")
         return
     _say(f"Fine-tuned: {', '.join(map(str, folders))}")
     _say(result_commands.outcome(folders, config.runs))
@@ -233,11 +232,13 @@ def _say_resumed(folders: Sequence[Path]) -> None:
     """Prints the outcome of resumed runs: of the fine-tuned ones, if there are any."""
     from iqlft.runs.folder import Run  # noqa: PLC0415
 
-    names = " ".join(map(str, folders))
+    names = shlex.join(map(str, folders))
     tuned = [each for each in folders if Run.open(each).config("finetune") is not None]
     if not tuned:
         left = [each / _ONLINE_SETTINGS for each in folders]
-        settings = f" --config {left[0]}" if all(each.is_file() for each in left) else ""
+        settings = (
+            f" --config {shlex.quote(str(left[0]))}" if all(each.is_file() for each in left) else ""
+        )
         _say(f"Pretrained: {names}\nNext: iqlft finetune {names}{settings}")
         return
     _say(f"Finished: {names}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
+import shlex
 import subprocess
 import sys
 import threading
@@ -246,7 +247,7 @@ def _failures(failed: Sequence[_Child]) -> str:
     """Which runs have failed, why, and how to continue them."""
     lines = [f"{each.job.folder.name} has failed: {each.failure}" for each in failed]
     if begun := [str(each.job.folder) for each in failed if _can_resume(each.job.folder)]:
-        lines.append(f"When that is mended, continue with `iqlft resume {' '.join(begun)}`.")
+        lines.append(f"When that is mended, continue with `iqlft resume {shlex.join(begun)}`.")
     return "\n".join(lines)
 
 
