@@ -114,9 +114,10 @@ class GatewayState:
             resumed: whether another learner may have granted credit before.
         """
         self.ingestion.recover(journal, self.roster, env_steps)
-        self._resumed = resumed or any(True for _ in self.roster)
+        self._resumed = resumed
         for session in self.roster:
             session.promised = session.accepted + CREDIT  # By the previous learner.
+            self._resumed = True
 
     # Calls of the learner.
 

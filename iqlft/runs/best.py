@@ -53,6 +53,8 @@ def cut_best(run: Path) -> None:
 
     That is so where a run goes on from an earlier checkpoint, or a copy from its pretraining.
     """
+    if not any((run / name).is_dir() for name in (BEST, _PREVIOUS)):
+        return  # As nearly always: then the run's evaluations need not be read.
     places = _places(run)
     for folder in (run / BEST, run / _PREVIOUS):
         score = _score(folder)

@@ -284,7 +284,7 @@ def refuse_existing(folder: Path, flags: str = "--seed or --name") -> None:
         exists = folder.exists()
     except OSError as error:
         raise RunError(no_room(error, folder, folder, AGAIN)) from error
-    if exists and not (folder / "checkpoints" / "last").exists() and not _is_claimed(folder):
+    if exists and not has_checkpoint(folder) and not is_claimed(folder):
         raise RunError(
             f"The run {folder} exists already, and was stopped before its first checkpoint; remove "
             f"it, or choose another {flags}."
@@ -296,13 +296,22 @@ def refuse_existing(folder: Path, flags: str = "--seed or --name") -> None:
         )
 
 
-def _is_claimed(folder: Path) -> bool:
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run folder has a checkpoint to go on from."""
+    return (folder / "checkpoints" / "last").is_file()
+
+
+def is_claimed(folder: Path) -> bool:
     """Whether a process trains in a run folder now."""
     try:
         with (folder / ".claim").open("rb") as file:
-            return not _locked(file.fileno())
+            # Shared, so that others may look at the same time.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     except OSError:
         return False
+    return False
 
 
 def _locked(descriptor: int) -> bool:

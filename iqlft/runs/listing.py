@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from iqlft.runs.curves import read_run
 from iqlft.runs.errors import RunError
 from iqlft.runs.finding import run_folders
+from iqlft.runs.folder import is_claimed
 from iqlft.runs.growing_files import METRICS
 from iqlft.runs.meta import read_meta
 from iqlft_workers.files import file_stats
@@ -84,7 +84,7 @@ def _listed(folder: Path) -> Listed:
     return Listed(
         folder,
         str(meta.get("task", "")),
-        "killed" if status == "running" and not _claimed(folder) else status,
+        "killed" if status == "running" and not is_claimed(folder) else status,
         max(updates, last.updates if last else 0),
         max(env_steps, last.env_steps if last else 0),
         last,
@@ -113,15 +113,3 @@ def _last_state(folder: Path) -> bytes:
     checkpoints = folder / "checkpoints"
     name = (checkpoints / "last").read_text(encoding="utf-8").strip()
     return (checkpoints / name / "state.json").read_bytes()
-
-
-def _claimed(folder: Path) -> bool:
-    """Whether a process trains in a run folder now."""
-    try:
-        with (folder / ".claim").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass
-    return False

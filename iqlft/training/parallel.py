@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from iqlft.runs.folder import Run
+from iqlft.runs.folder import Run, has_checkpoint
 from iqlft.training.interruption import Interrupted, StopSignal
 from iqlft.training.progress import Status, Voice
 from iqlft_workers.errors import Stopped, UserError
@@ -253,5 +253,5 @@ def _failures(failed: Sequence[_Child]) -> str:
 
 def _can_resume(folder: Path) -> bool:
     """Whether a run has a checkpoint, and has not finished."""
-    begun = (folder / "meta.json").is_file() and (folder / "checkpoints" / "last").is_file()
+    begun = (folder / "meta.json").is_file() and has_checkpoint(folder)
     return begun and Run.open(folder).meta.get("status") != "finished"

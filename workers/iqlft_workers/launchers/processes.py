@@ -86,8 +86,9 @@ class Processes:
         finally:
             self._stop()
         codes = [each.code or 0 for each in self._processes]
-        if 0 in codes or LOST in codes:
-            return 0 if 0 in codes else LOST
+        for code in (0, LOST):
+            if code in codes:
+                return code
         return min(UNFIT, max(codes))
 
     def _look_after(self, process: _Process) -> None:
