@@ -124,7 +124,8 @@ class OneDnnLayer(Layer):
                 to_weight.copy_(x.mT @ g)
             else:
                 to_weight.copy_(_linear(x.mT, g.mT, None, "none", [], ""))
-            torch.sum(g, 0, dtype=to_bias.dtype, out=to_bias)
+            # Summed in float32 inside; asking for that as the result would first convert all of g.
+            to_bias.copy_(g.sum(0))
 
     def input_gradient(self, gradient: Activations) -> Activations:
         """The gradient of this layer's inputs."""
