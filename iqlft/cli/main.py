@@ -18,7 +18,8 @@ from rich.console import Console
 from iqlft.cli import arguments as kinds
 from iqlft.cli import result_commands
 from iqlft.cli.outputs import QUIET, console
-from iqlft.cli.parsing import Training, finetune_settings, no_arguments, parse, settings
+from iqlft.cli.parsing import Training, no_arguments, parse
+from iqlft.cli.sources import finetune_settings, settings
 from iqlft.cli.streams import lasting_streams
 from iqlft.config import layers, validation
 from iqlft.config import settings as configs
@@ -418,7 +419,7 @@ COMMANDS: dict[str, Command] = {
 
 def _resolve(default: Training, command: str, arguments: list[str]) -> Training | None:
     """A training command's config; None if it was only to be printed, which is done here."""
-    resolved, printing = settings(default, command, arguments)
+    resolved, printing, _ = settings(default, command, arguments)
     if not printing:
         return resolved
     _say(layers.to_yaml(resolved).rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import shlex
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from iqlft.cli.arguments import SweepRuns
 from iqlft.cli.cell import LEAVE_SIGNAL, Cell, CellFailedError, Trainer
 from iqlft.cli.main import INTERRUPTED
-from iqlft.cli.parsing import parse_known, settings
+from iqlft.cli.parsing import parse_known
+from iqlft.cli.sources import settings
 from iqlft.config import layers
 from iqlft.config import settings as configs
 from iqlft.config.errors import ConfigError, nearest
+from iqlft.config.validation import check
 from iqlft.runs.folder import Run, pretrain_config
 from iqlft.training.interruption import handling
 from iqlft.training.seeds import learned, run_folder
@@ -74,8 +77,8 @@ def read(arguments: list[str]) -> Sweep:
     for task, values in itertools.product(chosen.tasks or ("",), itertools.product(*grid)):
         flags = itertools.chain.from_iterable(_flag(*each) for each in values)
         arguments = [*_task(task), *rest, *flags]
-        _require_of_all(arguments)
-        cells += [_cell(chosen.name, arguments, values, seed) for seed in chosen.seeds]
+        shared = _shared(arguments)
+        cells += [_cell(chosen.name, shared, arguments, values, seed) for seed in chosen.seeds]
     folders = [each.folder for each in cells]
     for folder in folders:
         if folders.count(folder) > 1:
@@ -83,15 +86,15 @@ def read(arguments: list[str]) -> Sweep:
     return Sweep(chosen, cells)
 
 
-def _require_of_all(arguments: list[str]) -> None:
-    """Refuses settings, in flags or in a file, that the runs of a sweep cannot share."""
+def _shared(arguments: list[str]) -> configs.RunConfig:
+    """The settings of all seeds; refuses some, in flags or in a file, that runs cannot share."""
     flags = {each.partition("=")[0] for each in arguments}
     if "--print-config" in flags:
         raise ConfigError(
             "A sweep has no settings to print; use --print-config with `iqlft run`, or --dry-run "
             "to print the commands of a sweep."
         )
-    config, _ = settings(configs.RunConfig(), "run", arguments)
+    config = settings(configs.RunConfig(), "run", arguments).config
     if "--seed" in flags or config.seed or config.seeds:
         raise ConfigError(
             "seed and seeds are those of one run; leave them out, here and in the file of "
@@ -102,6 +105,7 @@ def _require_of_all(arguments: list[str]) -> None:
             "With dry_run no run of a sweep would be made; leave it out of the file of --config; "
             "--dry-run prints the commands of a sweep."
         )
+    return config
 
 
 def _task(task: str) -> list[str]:
@@ -119,26 +123,33 @@ def _axis(text: str) -> list[tuple[str, str]]:
     return [(key, each) for each in found]
 
 
-def _cell(name: str, arguments: list[str], values: Sequence[tuple[str, str]], seed: int) -> Cell:
+def _cell(
+    name: str,
+    shared: configs.RunConfig,
+    arguments: list[str],
+    values: Sequence[tuple[str, str]],
+    seed: int,
+) -> Cell:
     # The algorithm is named without its key; the task is in the folder's path.
     apart = [(key, value) for key, value in values if key not in {"algorithm", "task"}]
     # A slash, as Minari ids and paths have it, is for folders.
     told = [f"{key}={value.replace('/', '-')}" for key, value in apart]
     algorithms = [value for key, value in values if key == "algorithm"] if told or name else []
     words = [name] * bool(name) + algorithms + told
-    named = ["--name", f"{','.join(words)}-s{seed}"] if words else []
-    every = [*arguments, "--seed", str(seed), *named]
-    config, _ = settings(configs.RunConfig(), "run", every)
-    if config.name and not named:
+    if shared.name and not words:
         raise ConfigError(
-            f"All runs of the sweep would be called {config.name}; leave name out of the file of "
+            f"All runs of the sweep would be called {shared.name}; leave name out of the file of "
             "--config, and say --name, beside which their names tell what differs."
         )
+    called = f"{','.join(words)}-s{seed}" if words else ""
+    config = dataclasses.replace(shared, seed=seed, name=called)
+    check(config)
     offline = layers.part(config, configs.PretrainConfig)
     folder = run_folder(offline)
     if (folder / "meta.json").is_file():
         _require_same(Run(folder), learned(offline), layers.to_dict(config))
-    return Cell(folder, tuple(every), layers.to_yaml(config))
+    command = [*arguments, "--seed", str(seed), *(["--name", called] if called else [])]
+    return Cell(folder, tuple(command), layers.to_yaml(config))
 
 
 def _require_same(run: Run, offline: dict[str, Any], every: dict[str, Any]) -> None:

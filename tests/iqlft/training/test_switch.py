@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from iqlft.algorithms.base import Algorithm, Batch, Metrics, algorithm_class
-from iqlft.cli.parsing import finetune_settings
+from iqlft.cli.sources import finetune_settings
 from iqlft.config.algorithms import AWACHyperparameters, RLPDHyperparameters
 from iqlft.config.settings import ConfigError, FinetuneConfig
 from iqlft.config.validation import check
