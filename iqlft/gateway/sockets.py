@@ -324,7 +324,7 @@ def reachable(endpoint: str, host: str) -> str:
         endpoint: as a worker on this machine reaches it.
         host: address that is listened on.
     """
-    if host not in _WILDCARDS:
+    if host.strip("[]") not in _WILDCARDS:
         return endpoint
     return f"tcp://{tcp.getfqdn()}:{endpoint.rpartition(':')[2]}"
 

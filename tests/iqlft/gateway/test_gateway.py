@@ -1,6 +1,7 @@
 import itertools
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from gateways import PENDULUM, open_gateway
 from iqlft.gateway.gateway import Gateway, GatewayError, PortInUseError
 from iqlft.gateway.journal import Journal
+from iqlft.gateway.sockets import reachable
 from iqlft_workers.actor import ActorWeights, GaussianActor
 from iqlft_workers.environment import Environment, EnvironmentSpec
 from iqlft_workers.launchers.local import WorkerPool
@@ -38,6 +40,16 @@ def receive(gateway: Gateway, count: int, timeout_seconds: float = 20.0) -> Tran
 def assert_equal(one: Transitions, other: Transitions) -> None:
     for name, a, b in zip(Transitions._fields, one, other, strict=True):
         np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+@pytest.mark.parametrize("host", ["::", "[::]", "*", "0.0.0.0"])
+def test_other_machines_reach_a_learner_that_listens_everywhere_by_its_name(host: str) -> None:
+    assert reachable("tcp://[::1]:5555", host) == f"tcp://{socket.getfqdn()}:5555"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "10.0.0.7"])
+def test_other_machines_reach_a_learner_by_the_address_it_listens_on(host: str) -> None:
+    assert reachable(f"tcp://{host}:5555", host) == f"tcp://{host}:5555"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
