@@ -139,9 +139,11 @@ def _offline_ratio(pacing: Pacing, config: FinetuneConfig) -> float | None:
 def _after_update(session: Session[Online], config: FinetuneConfig) -> None:
     pacing = session.phase.pacing
     pacing.updates += 1
-    passed = pacing.passed(config.eval_every)
-    if passed is not None or pacing.updates == pacing.total_updates:
-        session.evaluate(passed or config.env_steps)
+    # The last update belongs to all steps, also where it is the one that passes an evaluation.
+    last = pacing.updates == pacing.total_updates
+    env_steps = config.env_steps if last else pacing.passed(config.eval_every)
+    if env_steps is not None:
+        session.evaluate(env_steps)
     # In lockstep no step is in progress here: the next one is allowed below.
     session.after_update()
     if config.lockstep or session.member.updates % config.publish_every == 0:

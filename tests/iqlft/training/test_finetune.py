@@ -134,6 +134,15 @@ def test_rows_of_metrics_count_the_steps_of_their_updates_and_the_last_update_ha
     ]  # fmt: skip
 
 
+def test_the_last_evaluation_is_one_after_all_steps(fresh: Path, lockstep: FinetuneConfig) -> None:
+    # The 20th update is that of steps 39 and 40, and of the last one, which is half an update.
+    config = dataclasses.replace(lockstep, run=(fresh,), env_steps=41, eval_every=20)
+    (run,) = finetune(config)
+    assert [(row["updates"], row["env_steps"]) for row in curves(run)[4:]] == [
+        ("310", "20"), ("320", "41")
+    ]  # fmt: skip
+
+
 def test_the_evaluation_before_the_first_online_update_is_the_last_offline_one(
     finetuned: Path,
 ) -> None:
