@@ -67,3 +67,13 @@ def test_a_worker_that_lost_its_learner_leaves_as_one_to_be_started_again(
     monkeypatch.setattr(worker, "_leave_on_signals", lambda **_: [])
     assert worker.main(["--connect", str(tmp_path / "endpoint")]) == LOST
     assert "start the worker again" in capsys.readouterr().err
+
+
+def test_an_endpoint_file_is_found_from_another_working_directory_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discovery.write_endpoint(tmp_path / "endpoint", HERE.endpoint, None)
+    monkeypatch.chdir(tmp_path)
+    address = worker._address("endpoint", None, None)
+    monkeypatch.chdir("/")
+    assert address() == HERE

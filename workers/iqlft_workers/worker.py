@@ -98,8 +98,9 @@ def _address(
     """
     if "://" in connect:
         return lambda: Address(connect, keys)
-    path = Path(connect)
-    if re.fullmatch(r"[^/]+:\d+", connect) or not path.absolute().parent.is_dir():
+    # Absolute, because an environment may change the working directory.
+    path = Path(connect).absolute()
+    if re.fullmatch(r"[^/]+:\d+", connect) or not path.parent.is_dir():
         raise EndpointError(
             f"--connect is {connect!r}, but must be tcp://HOST:PORT, or the path of a run's "
             "endpoint file in a folder that there is."
