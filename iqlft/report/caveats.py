@@ -75,7 +75,8 @@ def _seeds(count: int, trained: int) -> list[str]:
     )
     if count == trained:
         return [sentence]
-    return [sentence, f"Of {trained} seeds only those that have been fine-tuned are counted."]
+    counted = "only those evaluated before and after fine-tuning are counted"
+    return [sentence, f"Of {trained} seeds {counted}."]
 
 
 def _length(summary: Summary, published: Sequence[PublishedRow]) -> list[str]:

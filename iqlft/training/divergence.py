@@ -50,6 +50,7 @@ def bound_targets(algorithm: Algorithm[Any], replay: Replay) -> None:
 
 
 def _with_margin(returns: Range) -> Range:
+    """The range in which estimates are sound: without a discount, which bounds it, everything."""
     margin = MARGIN * (returns.greatest - returns.least)
     return Range(returns.least - margin, returns.greatest + margin)
 

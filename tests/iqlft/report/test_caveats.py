@@ -42,7 +42,7 @@ def test_seeds_that_do_not_count_yet_are_told(make_run: MakeRun) -> None:
     folders = [make_run(online=[0.5, 0.9]), make_run(seed=1)]
     _, seeds, counted = sentences(*folders)
     assert "There is one seed" in seeds
-    assert counted == "Of 2 seeds only those that have been fine-tuned are counted."
+    assert counted == "Of 2 seeds only those evaluated before and after fine-tuning are counted."
 
 
 def test_seeds_that_cannot_be_compared_at_one_place_are_told(make_run: MakeRun) -> None:
