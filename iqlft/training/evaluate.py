@@ -144,7 +144,6 @@ def evaluation(
         UserError: there is no such policy, a number makes no sense, or no episode is finite.
     """
     policy = _policy(run, checkpoint, trust=trust)
-    require_named(policy.environment)
     policy.environment = _with_time_limit(policy.environment, max_episode_steps)
     results = run_episodes(policy, run.name, episodes, num_workers, patience_seconds, progress)
     if not any(math.isfinite(each.episode_return) for each in results):

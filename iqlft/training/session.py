@@ -26,7 +26,7 @@ from iqlft.training.divergence import divergence
 from iqlft.training.evaluation import Evaluator, Scoring
 from iqlft.training.metrics import MetricsLog
 from iqlft.training.oversight import Oversight
-from iqlft.training.phases import Offline, Online
+from iqlft.training.phases import Phase
 from iqlft.training.progress import Status
 from iqlft.training.suspects import suspects
 from iqlft_workers.errors import UserError
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 STATUS_SECONDS = 0.5
 """Interval at which `tick` checks workers and evaluations and reports the status."""
-PhaseType = TypeVar("PhaseType", bound=Offline | Online)
+PhaseType = TypeVar("PhaseType", bound=Phase)
 
 
 class TrainingDivergedError(UserError):
