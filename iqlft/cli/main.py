@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from iqlft.config.settings import FinetuneConfig, PretrainConfig, RunConfig
 
-FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
-"""Exit codes that are not attributes of an exception."""
+BROKEN_PIPE = 141
+"""Exit code of a command that prints, whose reader has left."""
 _MAKING = {
     "pretrain", "finetune", "run", "sweep", "resume", "demo", "data", "plot", "report", "video",
     "worker", "workers", "keys", "clean", "export",
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = _obey(arguments)
         except SystemExit as exit_:
             # `--help`, and flags that tyro refuses.
-            code = exit_.code if isinstance(exit_.code, int) else FAILED if exit_.code else 0
+            code = exit_.code or 0 if isinstance(exit_.code, int | None) else UserError.exit_code
         output.flush()
         if code == 0 and output.failure and _only_prints(arguments):
             code = _unheard(output.failure)
@@ -81,7 +81,7 @@ def _obey(arguments: list[str]) -> int:
     try:
         if name in ("-h", "--help"):
             _say(_overview())
-            return 0 if arguments else FAILED
+            return 0 if arguments else UserError.exit_code
         if name in ("-V", "--version"):
             _say(f"iqlft {__version__}")
             return 0
@@ -96,7 +96,7 @@ def _obey(arguments: list[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         _complain("Stopped.")
-        return INTERRUPTED
+        return Stopped.exit_code
     except Stopped as stopped:
         _complain(str(stopped))
         return stopped.exit_code
@@ -104,7 +104,7 @@ def _obey(arguments: list[str]) -> int:
         if not is_unwritable(error):
             raise
         _complain(f"iqlft {name}: {unwritten(error)}; {remedy(error)}, then repeat the command.")
-        return FAILED
+        return UserError.exit_code
     return 0
 
 
@@ -122,7 +122,7 @@ def _unheard(failure: OSError) -> int:
     if failure.errno == errno.EPIPE:
         return BROKEN_PIPE
     _complain(f"iqlft: the standard output cannot be written ({failure.strerror}).")
-    return FAILED
+    return UserError.exit_code
 
 
 # -- training -----------------------------------------------------------------------------------
