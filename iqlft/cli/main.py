@@ -211,7 +211,7 @@ def _keep_online_settings(offline: PretrainConfig, online: FinetuneConfig) -> No
     from iqlft.training.seeds import member_configs, run_folder  # noqa: PLC0415
 
     for folder in map(run_folder, member_configs(offline)):
-        if (folder / "meta.json").is_file() and Run.open(folder).config("finetune") is None:
+        if (folder / "meta.json").is_file() and not Run.open(folder).fine_tuned:
             write_atomically(folder / _ONLINE_SETTINGS, layers.to_yaml(online))
 
 
@@ -233,7 +233,7 @@ def _say_resumed(folders: Sequence[Path]) -> None:
     from iqlft.runs.folder import Run  # noqa: PLC0415
 
     names = shlex.join(map(str, folders))
-    tuned = [each for each in folders if Run.open(each).config("finetune") is not None]
+    tuned = [each for each in folders if Run.open(each).fine_tuned]
     if not tuned:
         left = [each / _ONLINE_SETTINGS for each in folders]
         settings = (
