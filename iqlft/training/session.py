@@ -258,8 +258,8 @@ class Session(Generic[PhaseType]):
             )
         self.tell(describe(score))
         if self.plan.config.keep_best and (weights := self.evaluator.scored_weights) is not None:
-            task, environment = self.plan.learned.task, self.dataset.environment
-            keep_if_best(self.plan.run.folder, task, score, weights, environment)
+            environment = self.dataset.environment
+            keep_if_best(self.plan.run.folder, self._about(), score, weights, environment)
         self.reporter.status(self.status())  # The console's panel must not lag behind the event.
 
     # -- checkpoints ------------------------------------------------------------------------
@@ -299,15 +299,18 @@ class Session(Generic[PhaseType]):
             kept=self.plan.config.keep_checkpoints,
         )
         settle_best(run.folder)
-        about = {
+        weights, environment = self.member.actor_weights(), self.dataset.environment
+        save_policy(run.folder / "policy", weights, environment, self._about())
+        run.record()
+
+    def _about(self) -> dict[str, str]:
+        """What the folder of one of its policies says besides the policy."""
+        return {
             "task": self.plan.learned.task,
             "algorithm": self.plan.learned.algorithm,
             "dataset": self.dataset.id,
             "phase": self.phase.name,
         }
-        weights, environment = self.member.actor_weights(), self.dataset.environment
-        save_policy(run.folder / "policy", weights, environment, about)
-        run.record()
 
     def restore(self, saved: Checkpoint) -> None:
         """Restores member, scores, evaluations, metrics and clock from a checkpoint.
