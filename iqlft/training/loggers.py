@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from iqlft.config.errors import ConfigError, nearest
+from iqlft.config.own_class import imported
 from iqlft.training.event_log import EventLog, forget
 from iqlft_workers.files import write_atomically
-from iqlft_workers.search_path import advice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -191,19 +191,12 @@ def logger_class(name: str) -> type[Logger]:
     if name in LOGGERS:
         _require_extra(name)
         return LOGGERS[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
+    if ":" not in name:
         raise ConfigError(
             f"There is no logger {name!r}.{nearest(name, LOGGERS)} Known loggers: "
             f"{', '.join(LOGGERS)}; one of your own is named as package.module:Class."
         )
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            f"The logger {name} cannot be imported ({error}); check the name, and that its folder "
-            f"is on PYTHONPATH.{advice(module)}"
-        ) from error
+    found = imported("logger", name)
     if not (isinstance(found, type) and hasattr(found, "write") and hasattr(found, "close")):
         raise ConfigError(f"{name} is not a logger: it must be a class with write and close.")
     return cast("type[Logger]", found)
