@@ -13,6 +13,7 @@ import minari
 import numpy as np
 from minari.dataset.minari_dataset import DATASET_ID_RE
 
+from iqlft.config.errors import nearest
 from iqlft.datasets.antmaze.gait import LATEST
 from iqlft.datasets.antmaze.tasks import TASKS, generated
 from iqlft.datasets.errors import DatasetError
@@ -79,7 +80,7 @@ def open_dataset(dataset_id: str) -> minari.MinariDataset:
 
 def _absence(dataset_id: str) -> str:
     """Message that a dataset is absent, how to get it, and which similar ones are there."""
-    ids = generated()
+    ids, hint = generated(), ""
     if dataset_id in TASKS:
         advice = f"make it with `iqlft data make {dataset_id}`"
     elif dataset_id in ids:
@@ -87,15 +88,14 @@ def _absence(dataset_id: str) -> str:
         other = "" if version == LATEST else f" --gait {version}"
         advice = f"make it with `iqlft data make {task.name}{other}`"
     elif dataset_id.startswith(("iqlft/", "antmaze-")):
-        near = difflib.get_close_matches(dataset_id, ids, 1, 0.4)
-        advice = f"did you mean {near[0]}?" if near else "list the known ones: `iqlft data list`"
+        advice, hint = "list the known ones: `iqlft data list`", nearest(dataset_id, ids)
     elif not DATASET_ID_RE.fullmatch(dataset_id):
         advice = "its id is not of the form namespace/name-v0; list those here: `iqlft data list`"
     else:
         advice = f"download it with `iqlft data download {dataset_id}`"
     local = difflib.get_close_matches(dataset_id, local_ids(), n=3, cutoff=0.3)
-    nearest = f" Nearest local datasets: {', '.join(local)}." if local else ""
-    return f"The dataset {dataset_id} is not on this machine; {advice}.{nearest}".replace("?.", "?")
+    known = f" Nearest local datasets: {', '.join(local)}." if local else ""
+    return f"The dataset {dataset_id} is not on this machine; {advice}.{hint}{known}"
 
 
 def records_environment(dataset: minari.MinariDataset) -> bool:
