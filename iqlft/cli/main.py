@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     QUIET.set(len(arguments) < len(given))
     with lasting_streams() as output:
         try:
-            code = _obey(arguments)
+            code = _run_command(arguments)
         except SystemExit as exit_:
             # `--help`, and flags that tyro refuses.
             code = exit_.code or 0 if isinstance(exit_.code, int | None) else UserError.exit_code
@@ -76,7 +76,7 @@ def _spelled(argument: str) -> str:
     return f"{name.replace('_', '-')}{equals}{value}" if name.startswith("--") else argument
 
 
-def _obey(arguments: list[str]) -> int:
+def _run_command(arguments: list[str]) -> int:
     name, *rest = arguments or ["--help"]
     try:
         if name in ("-h", "--help"):

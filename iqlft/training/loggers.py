@@ -252,7 +252,7 @@ class Loggers:
         self.write(*rows)
 
     def _begin(self, name: str, kind: type[Logger], run: LoggedRun) -> None:
-        with self._bearing(name):
+        with self._tolerating(name):
             self._open[name] = kind(run)
         if getattr(kind, "begins_anew", False):
             self._state["written"].pop(name, None)
@@ -266,7 +266,7 @@ class Loggers:
             # Saved before they are written: after a crash, a row may be missing, but none is twice.
             self._save()
         for name, unwritten in new.items():
-            with self._bearing(name):
+            with self._tolerating(name):
                 for row in unwritten:
                     self._open[name].write(row, row["updates"])
 
@@ -286,11 +286,11 @@ class Loggers:
     def close(self) -> None:
         """Closes all of them."""
         for name in tuple(self._open):
-            with self._bearing(name):
+            with self._tolerating(name):
                 self._open.pop(name).close()
 
     @contextmanager
-    def _bearing(self, name: str) -> Iterator[None]:
+    def _tolerating(self, name: str) -> Iterator[None]:
         """Context in which a logger may fail: that is reported once, and ends nothing else."""
         try:
             yield
