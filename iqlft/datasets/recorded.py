@@ -20,6 +20,7 @@ from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.metadata import AGAIN, read_metadata
 from iqlft.datasets.reading import require_episodes
 from iqlft.datasets.storage import dataset_path, local_ids
+from iqlft.datasets.time_limit import KEY
 from iqlft_workers import environment as environments
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.fixed_goal import ROBOTICS_SUCCESS_RADIUS
@@ -164,7 +165,7 @@ def environment_of(
     _require_importable(recorded.id, entry_point)
     require_trust(recorded.id, [entry_point], kwargs, trust=trust)
     if recorded.max_episode_steps is not None:
-        kwargs["max_episode_steps"] = recorded.max_episode_steps
+        kwargs[KEY] = recorded.max_episode_steps
     return EnvironmentSpec(
         _importable_id(recorded.id, entry_point),
         kwargs,
@@ -268,7 +269,7 @@ def evaluation_goal(spec: EnvironmentSpec) -> tuple[EnvironmentSpec, Goal]:
     if hasattr(raw, "evaluation_goal"):
         return spec, goal
     steps = environment.spec.max_episode_steps if environment.spec is not None else None
-    kwargs = {**spec.kwargs, "maze_id": spec.id, "max_episode_steps": steps}
+    kwargs = {**spec.kwargs, "maze_id": spec.id, KEY: steps}
     return dataclasses.replace(spec, id=FIXED_GOAL_MAZE, kwargs=kwargs, entry_point=""), goal
 
 
