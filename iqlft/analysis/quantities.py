@@ -18,10 +18,10 @@ _MOST_DIGITS = 6
 """Most decimals of a number."""
 
 
-def duration(seconds: float | None, unknown: str = "not recorded") -> str:
+def duration(seconds: float | None) -> str:
     """Seconds as `12 s`, `19 min` or `1 h 57 min`."""
     if seconds is None:
-        return unknown
+        return "not recorded"
     minutes = round(seconds / 60)
     if minutes < 1:
         return f"{seconds:.0f} s"

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from iqlft.algorithms.base import Spec, algorithm_class
-from iqlft.config.layers import online_learner, override
-from iqlft.config.settings import FinetuneConfig
+from iqlft.config.layers import online_learner
 from iqlft.runs import checkpoint
-from iqlft.runs.folder import pretrain_config
+from iqlft.runs.folder import finetune_config, pretrain_config
 from iqlft.runs.policy import Policy, load_policy
 from iqlft.runs.pretrained import end_of_pretraining
 
@@ -49,10 +48,8 @@ def restored(run: Run, policy: Policy, name: str | None = None) -> Algorithm[Any
 
 def _learner(run: Run, *, online: bool) -> PretrainConfig:
     """The algorithm's settings in the offline or the online phase of a run."""
-    before, settings = pretrain_config(run), run.config("finetune")
-    if not online or settings is None:
-        return before
-    return online_learner(before, override(FinetuneConfig(), settings, f"{run.folder}/config.yaml"))
+    before = pretrain_config(run)
+    return online_learner(before, finetune_config(run)) if online and run.fine_tuned else before
 
 
 def pretrained_policy(run: Run, newest: Policy | None = None) -> Policy:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 """Two-sided confidence of every interval in figures and tables."""
+_TAIL = (1 - CONFIDENCE) / 2
+"""Probability beyond either bound of an interval."""
 ROUNDING = 1e-9
 """Values that differ by less than this share of the greatest of them agree."""
 ENOUGH_SEEDS = 4
@@ -106,38 +108,36 @@ def student_t_quantile(probability: float, degrees_of_freedom: int) -> float:
     return math.copysign(t, probability - 0.5)
 
 
-def t_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
+def t_interval(values: ArrayLike) -> Estimate:
     """Mean of a few independent values (seeds) with its Student-t interval.
 
     Args:
         values: `(S,)`, one per seed; at least one.
-        confidence: two-sided.
 
     Returns:
         The mean and its interval; NaN bounds for a single value, and for values that all agree,
         whose spread of 0 would pass for certainty.
     """
     array = np.asarray(values, np.float64)
-    return _t_interval(array, np.abs(array).max(), confidence)
+    return _t_interval(array, np.abs(array).max())
 
 
-def _t_interval(array: NDArray[np.float64], greatest: float, confidence: float) -> Estimate:
+def _t_interval(array: NDArray[np.float64], greatest: float) -> Estimate:
     """`t_interval` of values that were worked out from numbers of up to a size."""
     mean = float(array.mean())
     if not np.ptp(array) > ROUNDING * greatest:  # true for NaN values too
         return Estimate(mean)
-    t = student_t_quantile((1 + confidence) / 2, array.size - 1)
+    t = student_t_quantile(1 - _TAIL, array.size - 1)
     half = t * float(array.std(ddof=1)) / math.sqrt(array.size)
     return Estimate(mean, mean - half, mean + half)
 
 
-def wilson_interval(share: float, episodes: int, confidence: float = CONFIDENCE) -> Estimate:
+def wilson_interval(share: float, episodes: int) -> Estimate:
     """A share of episodes with its Wilson score interval (Wilson 1927, without continuity).
 
     Args:
         share: successes / episodes, in [0, 1].
         episodes: number of independent episodes, at least 1.
-        confidence: two-sided.
 
     Returns:
         The share and its interval, inside [0, 1].
@@ -150,7 +150,7 @@ def wilson_interval(share: float, episodes: int, confidence: float = CONFIDENCE)
             f"A Wilson interval needs a share in [0, 1] of at least 1 episode, not {share} of "
             f"{episodes}."
         )
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = NormalDist().inv_cdf(1 - _TAIL)
     shrink = 1 / (1 + z * z / episodes)
     centre = shrink * (share + z * z / (2 * episodes))
     half = shrink * z * math.sqrt(share * (1 - share) / episodes + (z / (2 * episodes)) ** 2)
@@ -209,15 +209,12 @@ def paired_correlation(before: ArrayLike, after: ArrayLike) -> float:
     return product / math.sqrt(math.prod(sides)) if all(sides) else 0.0
 
 
-def paired_difference(
-    before: ArrayLike, after: ArrayLike, confidence: float = CONFIDENCE
-) -> Estimate:
+def paired_difference(before: ArrayLike, after: ArrayLike) -> Estimate:
     """Mean change over seeds with the Student-t interval of the seeds' own changes.
 
     Args:
         before: `(S,)`, one per seed.
         after: `(S,)`, the same seeds in the same order.
-        confidence: two-sided.
 
     Returns:
         The mean change and its interval; NaN bounds for one seed, or if all changed equally.
@@ -230,7 +227,7 @@ def paired_difference(
         raise ValueError(
             f"Paired values must match seed by seed, not {first.shape} against {second.shape}."
         )
-    return _t_interval(second - first, np.abs([first, second]).max(), confidence)
+    return _t_interval(second - first, np.abs([first, second]).max())
 
 
 def sum_of_estimates(estimates: Sequence[Estimate]) -> Estimate:
@@ -249,11 +246,7 @@ def sum_of_estimates(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def bootstrap_sums(
-    tasks: Sequence[NDArray[np.float64]],
-    *,
-    confidence: float = CONFIDENCE,
-    num_resamples: int = 20_000,
-    seed: int = 0,
+    tasks: Sequence[NDArray[np.float64]], *, num_resamples: int = 20_000
 ) -> list[Estimate]:
     """Sums over tasks of means over seeds, with the intervals of a paired bootstrap.
 
@@ -266,9 +259,7 @@ def bootstrap_sums(
 
     Args:
         tasks: one array `(S, K)` per task: S seeds of at least 2, the same K columns in all.
-        confidence: two-sided.
         num_resamples: number of bootstrap draws.
-        seed: of the draws, so that a table is the same each time.
 
     Returns:
         K sums with their intervals; NaN bounds for a column in which all seeds of each task agree.
@@ -278,17 +269,16 @@ def bootstrap_sums(
     """
     if any(len(task) < 2 for task in tasks):
         raise ValueError("A bootstrap over seeds needs at least two seeds of each task.")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)  # always the same draws, so that a table is the same each time
     values = np.sum([task.mean(axis=0) for task in tasks], axis=0)
     sums = np.zeros((num_resamples, len(values)))
     for task in tasks:
         size = len(task)
         drawn = rng.integers(size, size=(num_resamples, size - 1))
         sums += task[drawn].mean(axis=1)
-    tail = (1 - confidence) / 2
-    z = NormalDist().inv_cdf(1 - tail)
-    widening = [student_t_quantile(1 - tail, each) / z for each in _degrees_of_freedom(tasks)]
-    bounds = values + widening * (np.quantile(sums, [tail, 1 - tail], axis=0) - values)
+    z = NormalDist().inv_cdf(1 - _TAIL)
+    widening = [student_t_quantile(1 - _TAIL, each) / z for each in _degrees_of_freedom(tasks)]
+    bounds = values + widening * (np.quantile(sums, [_TAIL, 1 - _TAIL], axis=0) - values)
     return _estimates(values, bounds, tasks)
 
 
@@ -308,11 +298,7 @@ def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def bootstrap_interquartile(
-    tasks: Sequence[NDArray[np.float64]],
-    *,
-    confidence: float = CONFIDENCE,
-    num_resamples: int = 5_000,
-    seed: int = 0,
+    tasks: Sequence[NDArray[np.float64]], *, num_resamples: int = 5_000
 ) -> list[Estimate]:
     """Interquartile means (IQM) of all runs of all tasks, with a stratified bootstrap.
 
@@ -324,9 +310,7 @@ def bootstrap_interquartile(
 
     Args:
         tasks: one array `(S, K)` per task: S seeds of at least `ENOUGH_SEEDS`, the same K columns.
-        confidence: two-sided.
         num_resamples: number of bootstrap draws.
-        seed: of the draws, so that a table is the same each time.
 
     Returns:
         K interquartile means with their intervals, and at the end, where K is 2, their difference
@@ -337,14 +321,14 @@ def bootstrap_interquartile(
     """
     if any(len(task) < ENOUGH_SEEDS for task in tasks):
         raise ValueError(f"An IQM needs at least {ENOUGH_SEEDS} seeds of each task.")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)  # always the same draws, so that a table is the same each time
     drawn = [task[rng.integers(len(task), size=(num_resamples, len(task)))] for task in tasks]
     resampled = with_difference(interquartile_mean(np.concatenate(drawn, axis=1).swapaxes(1, 2)))
     values = with_difference(interquartile_mean(np.concatenate(tasks).T))
-    tail, fewest = (1 - confidence) / 2, min(map(len, tasks))
-    t = student_t_quantile(1 - tail, sum(map(len, tasks)) - len(tasks))
-    widening = math.sqrt(fewest / (fewest - 1)) * t / NormalDist().inv_cdf(1 - tail)
-    bounds = values + widening * (np.quantile(resampled, [tail, 1 - tail], axis=0) - values)
+    fewest = min(map(len, tasks))
+    t = student_t_quantile(1 - _TAIL, sum(map(len, tasks)) - len(tasks))
+    widening = math.sqrt(fewest / (fewest - 1)) * t / NormalDist().inv_cdf(1 - _TAIL)
+    bounds = values + widening * (np.quantile(resampled, [_TAIL, 1 - _TAIL], axis=0) - values)
     return _estimates(values, bounds, [with_difference(task) for task in tasks])
 
 

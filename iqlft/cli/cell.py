@@ -46,9 +46,9 @@ class Cell:
         if not (self.folder / "meta.json").is_file():
             return ["run", *self.arguments]
         run = Run(self.folder)
-        if run.meta.get("status") != "finished":
+        if not run.finished:
             return ["resume", str(self.folder)]
-        if run.config("finetune") is None:
+        if not run.fine_tuned:
             return ["finetune", str(self.folder)]
         return None
 

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from iqlft.config.settings import FinetuneConfig, PretrainConfig, RunConfig
 
-FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
-"""Exit codes that are not attributes of an exception."""
+BROKEN_PIPE = 141
+"""Exit code of a command that prints, whose reader has left."""
 _MAKING = {
     "pretrain", "finetune", "run", "sweep", "resume", "demo", "data", "plot", "report", "video",
     "worker", "workers", "keys", "clean", "export",
@@ -61,10 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     QUIET.set(len(arguments) < len(given))
     with lasting_streams() as output:
         try:
-            code = _obey(arguments)
+            code = _run_command(arguments)
         except SystemExit as exit_:
             # `--help`, and flags that tyro refuses.
-            code = exit_.code if isinstance(exit_.code, int) else FAILED if exit_.code else 0
+            code = exit_.code or 0 if isinstance(exit_.code, int | None) else UserError.exit_code
         output.flush()
         if code == 0 and output.failure and _only_prints(arguments):
             code = _unheard(output.failure)
@@ -77,12 +77,12 @@ def _spelled(argument: str) -> str:
     return f"{name.replace('_', '-')}{equals}{value}" if name.startswith("--") else argument
 
 
-def _obey(arguments: list[str]) -> int:
+def _run_command(arguments: list[str]) -> int:
     name, *rest = arguments or ["--help"]
     try:
         if name in ("-h", "--help"):
             _say(_overview())
-            return 0 if arguments else FAILED
+            return 0 if arguments else UserError.exit_code
         if name in ("-V", "--version"):
             _say(f"iqlft {__version__}")
             return 0
@@ -97,7 +97,7 @@ def _obey(arguments: list[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         _complain("Stopped.")
-        return INTERRUPTED
+        return Stopped.exit_code
     except Stopped as stopped:
         _complain(str(stopped))
         return stopped.exit_code
@@ -105,7 +105,7 @@ def _obey(arguments: list[str]) -> int:
         if not is_unwritable(error):
             raise
         _complain(f"iqlft {name}: {unwritten(error)}; {remedy(error)}, then repeat the command.")
-        return FAILED
+        return UserError.exit_code
     return 0
 
 
@@ -123,7 +123,7 @@ def _unheard(failure: OSError) -> int:
     if failure.errno == errno.EPIPE:
         return BROKEN_PIPE
     _complain(f"iqlft: the standard output cannot be written ({failure.strerror}).")
-    return FAILED
+    return UserError.exit_code
 
 
 # -- training -----------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def _keep_online_settings(offline: PretrainConfig, online: FinetuneConfig) -> No
     from iqlft.training.seeds import member_configs, run_folder  # noqa: PLC0415
 
     for folder in map(run_folder, member_configs(offline)):
-        if (folder / "meta.json").is_file() and Run.open(folder).config("finetune") is None:
+        if (folder / "meta.json").is_file() and not Run.open(folder).fine_tuned:
             write_atomically(folder / _ONLINE_SETTINGS, layers.to_yaml(online))
 
 
@@ -234,7 +234,7 @@ def _say_resumed(folders: Sequence[Path]) -> None:
     from iqlft.runs.folder import Run  # noqa: PLC0415
 
     names = shlex.join(map(str, folders))
-    tuned = [each for each in folders if Run.open(each).config("finetune") is not None]
+    tuned = [each for each in folders if Run.open(each).fine_tuned]
     if not tuned:
         left = [each / _ONLINE_SETTINGS for each in folders]
         settings = (

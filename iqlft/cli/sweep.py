@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iqlft.cli.arguments import SweepRuns
 from iqlft.cli.cell import LEAVE_SIGNAL, Cell, CellFailedError, Trainer
-from iqlft.cli.main import INTERRUPTED
 from iqlft.cli.parsing import parse_known
 from iqlft.cli.sources import settings
 from iqlft.config import layers
@@ -211,7 +210,7 @@ def run_here(cells: Sequence[Cell], tell: Callable[[str], None]) -> None:
         except CellFailedError as error:
             failed.append(str(error).rstrip("."))
             continue
-        if heard or code == INTERRUPTED:
+        if heard or code == Stopped.exit_code:
             raise Stopped("Interrupted; the same command goes on with the sweep.")
         if code:
             failed.append(f"{cell.folder} (exit code {code})")

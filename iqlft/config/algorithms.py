@@ -5,7 +5,6 @@ in `iqlft/algorithms/`, a dataclass and a line in `ALGORITHMS` here, and a test 
 """
 
 # tyro reads these annotations at run time, so they are not postponed.
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -15,7 +14,7 @@ from annotated_types import Interval
 
 from iqlft.config.bounds import Count, NonNegative, Positive, Real, Share, Size
 from iqlft.config.errors import ConfigError, nearest
-from iqlft_workers.search_path import advice
+from iqlft.config.own_class import imported
 
 ActorSchedule = Literal["constant", "cosine", "climbing-cosine"]
 """Schedule of an actor's learning rate."""
@@ -362,7 +361,7 @@ def registered(name: str) -> Registered:
             f"There is no algorithm {name!r}.{nearest(name, ALGORITHMS)} Known algorithms: "
             f"{', '.join(ALGORITHMS)}; one of your own is named as package.module:Class."
         )
-    own = _imported(name)
+    own = imported("algorithm", name)
     varied = _varied(own) if isinstance(own, type) else ""
     base = ALGORITHMS.get(varied)
     kind = getattr(own, "Hyperparameters", base and base.hyperparameters)
@@ -382,21 +381,6 @@ def _varied(own: type) -> str:
     homes = {each.home: name for name, each in ALGORITHMS.items()}
     ancestors = (f"{each.__module__}:{each.__qualname__}" for each in own.__mro__)
     return next((homes[home] for home in ancestors if home in homes), "")
-
-
-def _imported(name: str) -> Any:  # noqa: ANN401
-    """The object that `package.module:Class` names."""
-    module, _, attribute = name.partition(":")
-    try:
-        found = importlib.import_module(module)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(
-            f"The algorithm {name} cannot be imported ({error}); check the name, and that its "
-            f"folder is on PYTHONPATH.{advice(module)}"
-        ) from error
-    if not hasattr(found, attribute):
-        raise ConfigError(f"The module {module} has no class {attribute!r}.")
-    return getattr(found, attribute)
 
 
 def short_name(name: str) -> str:

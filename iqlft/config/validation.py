@@ -73,7 +73,7 @@ def _breaks_rule(name: str, value: Any) -> str:  # noqa: ANN401
 
 def _require_own_hyperparameters(algorithm: str, given: Hyperparameters) -> None:
     # Compared by field names: a class in a script differs from the same class when imported.
-    needed = config_fields(registered(algorithm).hyperparameters) if algorithm else {}
+    needed = config_fields(registered(algorithm).hyperparameters)
     if missing := [name for name in needed if not hasattr(given, name)]:
         raise ConfigError(
             f"The hyperparameters of {algorithm} are {', '.join(needed)}, but "

@@ -13,12 +13,14 @@ import minari
 import numpy as np
 from minari.dataset.minari_dataset import DATASET_ID_RE
 
+from iqlft.config.errors import nearest
 from iqlft.datasets.antmaze.gait import LATEST
 from iqlft.datasets.antmaze.tasks import TASKS, generated
 from iqlft.datasets.errors import DatasetError
 from iqlft.datasets.metadata import AGAIN, read_metadata
 from iqlft.datasets.reading import require_episodes
 from iqlft.datasets.storage import dataset_path, local_ids
+from iqlft.datasets.time_limit import KEY
 from iqlft_workers import environment as environments
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.fixed_goal import ROBOTICS_SUCCESS_RADIUS
@@ -79,7 +81,7 @@ def open_dataset(dataset_id: str) -> minari.MinariDataset:
 
 def _absence(dataset_id: str) -> str:
     """Message that a dataset is absent, how to get it, and which similar ones are there."""
-    ids = generated()
+    ids, hint = generated(), ""
     if dataset_id in TASKS:
         advice = f"make it with `iqlft data make {dataset_id}`"
     elif dataset_id in ids:
@@ -87,15 +89,14 @@ def _absence(dataset_id: str) -> str:
         other = "" if version == LATEST else f" --gait {version}"
         advice = f"make it with `iqlft data make {task.name}{other}`"
     elif dataset_id.startswith(("iqlft/", "antmaze-")):
-        near = difflib.get_close_matches(dataset_id, ids, 1, 0.4)
-        advice = f"did you mean {near[0]}?" if near else "list the known ones: `iqlft data list`"
+        advice, hint = "list the known ones: `iqlft data list`", nearest(dataset_id, ids)
     elif not DATASET_ID_RE.fullmatch(dataset_id):
         advice = "its id is not of the form namespace/name-v0; list those here: `iqlft data list`"
     else:
         advice = f"download it with `iqlft data download {dataset_id}`"
     local = difflib.get_close_matches(dataset_id, local_ids(), n=3, cutoff=0.3)
-    nearest = f" Nearest local datasets: {', '.join(local)}." if local else ""
-    return f"The dataset {dataset_id} is not on this machine; {advice}.{nearest}".replace("?.", "?")
+    known = f" Nearest local datasets: {', '.join(local)}." if local else ""
+    return f"The dataset {dataset_id} is not on this machine; {advice}.{hint}{known}"
 
 
 def records_environment(dataset: minari.MinariDataset) -> bool:
@@ -164,7 +165,7 @@ def environment_of(
     _require_importable(recorded.id, entry_point)
     require_trust(recorded.id, [entry_point], kwargs, trust=trust)
     if recorded.max_episode_steps is not None:
-        kwargs["max_episode_steps"] = recorded.max_episode_steps
+        kwargs[KEY] = recorded.max_episode_steps
     return EnvironmentSpec(
         _importable_id(recorded.id, entry_point),
         kwargs,
@@ -268,7 +269,7 @@ def evaluation_goal(spec: EnvironmentSpec) -> tuple[EnvironmentSpec, Goal]:
     if hasattr(raw, "evaluation_goal"):
         return spec, goal
     steps = environment.spec.max_episode_steps if environment.spec is not None else None
-    kwargs = {**spec.kwargs, "maze_id": spec.id, "max_episode_steps": steps}
+    kwargs = {**spec.kwargs, "maze_id": spec.id, KEY: steps}
     return dataclasses.replace(spec, id=FIXED_GOAL_MAZE, kwargs=kwargs, entry_point=""), goal
 
 

@@ -6,7 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from gymnasium import Wrapper
+from gymnasium.envs import registration
 from gymnasium.wrappers import TimeLimit
+
+from iqlft_workers.registration import current_module
 
 if TYPE_CHECKING:
     import gymnasium
@@ -25,6 +28,19 @@ def has_time_limit(environment: gymnasium.Env[Any, Any]) -> bool:
             return True
         environment = environment.env
     return False
+
+
+def limit_of(spec: EnvironmentSpec) -> int | None:
+    """The time limit that a spec or its registration names; None if neither does.
+
+    The environment is not built; one that is may have a limit all the same, see `has_time_limit`.
+    """
+    steps = spec.kwargs.get(KEY)
+    # A recorded class is built without the time limit that is registered under its id.
+    if steps is None and not spec.entry_point:
+        known = registration.registry.get(current_module(spec.id).rpartition(":")[2])
+        steps = known.max_episode_steps if known else None
+    return steps if isinstance(steps, int) and steps > 0 else None
 
 
 def limited(spec: EnvironmentSpec, steps: int) -> EnvironmentSpec:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from gymnasium.envs import registration
-
+from iqlft.datasets.time_limit import limit_of
 from iqlft_workers.episode import PLACE_DIM
-from iqlft_workers.registration import current_module
 from iqlft_workers.wire import WireError
 
 if TYPE_CHECKING:
@@ -44,20 +42,11 @@ class EpisodeLimits(NamedTuple):
             environment: the spec, which is not built.
             rewards: the least and the greatest after its reward transform; None if not known.
         """
-        steps = _time_limit(environment)
+        steps = limit_of(environment)
         if rewards is None or environment.reward_scale == 0:
             return cls(steps)
         raw = [(each - environment.reward_shift) / environment.reward_scale for each in rewards]
         return cls(steps, (min(raw), max(raw)))
-
-
-def _time_limit(environment: EnvironmentSpec) -> int | None:
-    steps = environment.kwargs.get("max_episode_steps")
-    # A recorded class is built without the time limit that is registered under its id.
-    if steps is None and not environment.entry_point:
-        known = registration.registry.get(current_module(environment.id).rpartition(":")[2])
-        steps = known.max_episode_steps if known else None
-    return steps if isinstance(steps, int) and steps > 0 else None
 
 
 def check_result(result: EpisodeResult, limits: EpisodeLimits, seed: int | None = None) -> None:

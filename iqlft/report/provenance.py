@@ -55,7 +55,7 @@ def commands(run: Run) -> list[str]:
     meta, config = run.meta, ["--config", str(run.folder / "config.yaml")]
     again = ["--name", f"{run.folder.resolve().name}-again"]
     lines = [command_line(meta.get("argv")) or _repetition("pretrain", *config, *again)]
-    if run.config("finetune") is not None:
+    if run.fine_tuned:
         tuned = command_line((meta.get("finetune") or {}).get("argv"))
         lines.append(tuned or _repetition("finetune", *config))
     return list(dict.fromkeys(lines))  # `iqlft run` did both.

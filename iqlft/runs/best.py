@@ -11,6 +11,7 @@ from iqlft.runs.errors import RunError
 from iqlft.runs.policy import PolicyError, load_policy, save_policy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from iqlft.runs.scores import Score
@@ -24,11 +25,22 @@ _PREVIOUS = "best.previous"
 
 
 def keep_if_best(
-    run: Path, task: str, score: Score, weights: ActorWeights, environment: EnvironmentSpec
+    run: Path,
+    about: Mapping[str, Any],
+    score: Score,
+    weights: ActorWeights,
+    environment: EnvironmentSpec,
 ) -> None:
     """Saves the weights of a run's newest evaluation if it beats the one that is kept.
 
     Without one, it must not be worse than any other of the run, whose weights are gone.
+
+    Args:
+        run: the run folder.
+        about: what `policy.json` says besides, as that of the run's newest policy does.
+        score: the evaluation.
+        weights: what was evaluated.
+        environment: what they were trained for.
     """
     rank, best = _rank(score._asdict()), _score(run / BEST)
     if best is None:
@@ -40,7 +52,7 @@ def keep_if_best(
         return
     if best is not None and not (run / _PREVIOUS).exists():
         (run / BEST).rename(run / _PREVIOUS)
-    save_policy(run / BEST, weights, environment, {"task": task, "score": score._asdict()})
+    save_policy(run / BEST, weights, environment, {**about, "score": score._asdict()})
 
 
 def settle_best(run: Path) -> None:

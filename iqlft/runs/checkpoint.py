@@ -41,8 +41,6 @@ TENSORS, STATE, MANIFEST, LAST = "tensors.safetensors", "state.json", "manifest.
 """The files of a checkpoint, and the one beside the checkpoints that names the newest."""
 ALGORITHM_PREFIX = "algorithm."
 """Prefix of the names of an algorithm's tensors; others belong to the replay or to evaluations."""
-KEPT = 2
-"""Default number of checkpoints that stay, apart from those marked to be kept."""
 _NAME = re.compile(r"\d{9,}(-\d{3,})?")
 """Pattern of names: the updates, and a number if a checkpoint of that name existed already."""
 
@@ -64,7 +62,12 @@ class Checkpoint(NamedTuple):
 
 
 def save(
-    folder: Path, updates: int, checkpoint: Checkpoint, *, keep: bool = False, kept: int = KEPT
+    folder: Path,
+    updates: int,
+    checkpoint: Checkpoint,
+    *,
+    keep: bool = False,
+    kept: int | None = None,
 ) -> Path:
     """Writes a checkpoint atomically and makes it the last one.
 
@@ -73,7 +76,7 @@ def save(
         updates: updates so far; they name the checkpoint.
         checkpoint: what to write.
         keep: whether it is never removed to make room, as at the end of pretraining.
-        kept: how many checkpoints without `keep` stay, counting this one.
+        kept: how many checkpoints without `keep` stay, counting this one; None: all.
 
     Raises:
         CheckpointError: the disk is full or the folder not writable; the last one still loads.
@@ -92,7 +95,8 @@ def save(
             f"The checkpoint {unwritten(cause, folder / name, needed_bytes=needed)}"
             f"{_way_on(cause, folder)}"
         ) from error
-    _prune(folder, name, kept)
+    if kept is not None:
+        _prune(folder, name, kept)
     return folder / name
 
 
@@ -254,9 +258,7 @@ def for_good(folder: Path, name: str) -> str:
     """Name of a checkpoint with the content of this one that is never removed to make room."""
     if read_state(folder, name).get("keep", False):
         return name
-    # The run's own setting removes others when it saves next.
-    kept, content = 1 + len(names(folder)), load(folder, name)
-    return save(folder, updates_of(name), content, keep=True, kept=kept).name
+    return save(folder, updates_of(name), load(folder, name), keep=True).name
 
 
 def make_last(folder: Path, name: str) -> None:

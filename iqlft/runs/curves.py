@@ -123,7 +123,7 @@ def read_run(folder: Path | str) -> RunCurve:
             variant=str(meta.get("variant", "")),
             evaluations=evaluations,
             fine_tuned=isinstance(meta.get("finetune"), dict),
-            keeps_policy=_keeps_policy(meta),
+            keeps_policy=keeps_policy(meta),
         )
     except KeyError as error:
         raise RunError(
@@ -131,14 +131,14 @@ def read_run(folder: Path | str) -> RunCurve:
         ) from error
 
 
-def _keeps_policy(meta: dict[str, Any]) -> bool:
+def keeps_policy(meta: Mapping[str, Any]) -> bool:
     """Whether the first policy online is the pretrained one; once that was not recorded."""
     finetuned = meta.get("finetune")
     recorded = finetuned.get("keeps_policy") if isinstance(finetuned, dict) else None
     return SWITCH not in _algorithm(meta) if recorded is None else bool(recorded)
 
 
-def _algorithm(meta: dict[str, Any]) -> str:
+def _algorithm(meta: Mapping[str, Any]) -> str:
     """The algorithm that a run was pretrained with, and that of fine-tuning if it is another."""
     before, finetuned = str(meta["algorithm"]), meta.get("finetune")
     after = finetuned.get("algorithm", before) if isinstance(finetuned, dict) else before

@@ -78,6 +78,6 @@ def _is_only_pretrained(folder: Path) -> bool:
         return False
     run = Run(folder)
     try:
-        return run.meta.get("status") == "finished" and run.config("finetune") is None
+        return run.finished and not run.fine_tuned
     except RunError:
         return False

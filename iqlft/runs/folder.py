@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iqlft.config.layers import override
-from iqlft.config.settings import ConfigError, PretrainConfig
+from iqlft.config.settings import ConfigError, FinetuneConfig, PretrainConfig
 from iqlft.runs import seals
 from iqlft.runs.errors import AGAIN, RunError, no_room
 from iqlft.runs.growing_files import GrowingFiles
@@ -27,6 +27,8 @@ from iqlft_workers.files import new_folder, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from iqlft.config.layers import Config
 
 JOURNAL = "replay/journal"
 """File of the new transitions, see `iqlft.gateway.journal`."""
@@ -197,6 +199,21 @@ class Run:
         """The resolved configuration of `pretrain` or `finetune`, None when there is none yet."""
         return self.configuration().get(section)
 
+    @property
+    def fine_tuned(self) -> bool:
+        """Whether it has been fine-tuned, at least in part."""
+        return self.config("finetune") is not None
+
+    @property
+    def latest_settings(self) -> dict[str, Any]:
+        """The resolved configuration of the command that it was last trained with."""
+        return self.config("finetune") or self.config("pretrain") or {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the command that it was last trained with has come to its end."""
+        return self.meta.get("status") == "finished"
+
     def write_config(self, section: str, config: Mapping[str, Any]) -> None:
         """Writes one command's section of `config.yaml`."""
         there = (self.folder / "config.yaml").is_file()
@@ -338,7 +355,21 @@ def vouches(folder: Path) -> bool:
 
 def pretrain_config(run: Run) -> PretrainConfig:
     """The configuration that a run was pretrained with."""
-    data = run.config("pretrain")
+    return _recorded(run, "pretrain", PretrainConfig())
+
+
+def finetune_config(run: Run) -> FinetuneConfig:
+    """The configuration that a run has been fine-tuned with."""
+    return _recorded(run, "finetune", FinetuneConfig())
+
+
+def _recorded(run: Run, section: str, defaults: Config) -> Config:
+    """A section of a run's `config.yaml`, over the defaults of today.
+
+    Raises:
+        ConfigError: there is no such section, or a setting in it makes no sense.
+    """
+    data = run.config(section)
     if data is None:
-        raise ConfigError(f"{run.folder}/config.yaml has no section `pretrain`.")
-    return override(PretrainConfig(), data, f"{run.folder}/config.yaml")
+        raise ConfigError(f"{run.folder}/config.yaml has no section `{section}`.")
+    return override(defaults, data, f"{run.folder}/config.yaml")

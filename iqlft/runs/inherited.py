@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from iqlft.config.settings import FinetuneConfig, PretrainConfig
 
-_ONLINE = config_fields(OnlineConfig).keys() - {"utd_ratio"}
-"""Settings of online learning that do not matter where data are appended."""
+ONLINE_ONLY = config_fields(OnlineConfig).keys() - {"utd_ratio"}
+"""Settings of online learning that do not matter with --append, which learns on offline."""
 _OF_THE_COMMAND = {"runs", "port", "dry_run"}
 """Settings of a machine that hold for one command alone."""
 
@@ -52,7 +52,7 @@ class Inherited(NamedTuple):
         """A sentence about inherited settings that a config uses and that are not the defaults."""
         usual, has = to_dict(type(config)()), to_dict(config)
         if config.append:
-            usual = {key: each for key, each in usual.items() if key not in _ONLINE}
+            usual = {key: each for key, each in usual.items() if key not in ONLINE_ONLY}
         by_source: dict[str, list[str]] = {}
         for key, value in self.values.items():
             if key != "algorithm" and key in usual and has[key] == value != usual[key]:

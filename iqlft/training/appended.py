@@ -14,13 +14,12 @@ from iqlft.config.settings import (
     ConfigError,
     FinetuneConfig,
     MachineConfig,
-    OnlineConfig,
     OutputConfig,
 )
 from iqlft.runs.errors import RunError
 from iqlft.runs.finding import chosen_runs
 from iqlft.runs.folder import Run, pretrain_config, refuse_existing
-from iqlft.runs.inherited import inherited
+from iqlft.runs.inherited import ONLINE_ONLY, inherited
 from iqlft.runs.pretrained import end_of_pretraining, load_pretrained
 from iqlft.runs.surroundings import surroundings
 from iqlft.training.copies import pretrained_as
@@ -106,7 +105,7 @@ def _require_offline(config: FinetuneConfig, folders: Sequence[Path]) -> None:
     own = override(usual, dict(inherited(folders).values), "the pretrained run")
     surplus = {
         name
-        for name in config_fields(OnlineConfig).keys() - {"utd_ratio"}
+        for name in ONLINE_ONLY
         if getattr(config, name) not in (getattr(usual, name), getattr(own, name))
     }
     for before in (pretrain_config(Run.open(folder)) for folder in folders):

@@ -33,8 +33,8 @@ def start_checkpoint(run: Run, config: FinetuneConfig) -> str:
     start = pretrained_checkpoint(run, config)
     if config.into:
         refuse_existing(copy_folder(run, config), "--into")
-    elif run.config("finetune") is not None:
-        finished = run.meta.get("status") == "finished"
+    elif run.fine_tuned:
+        finished = run.finished
         resume = "" if finished else f"continue it with `iqlft resume {run.folder}`, or "
         raise RunError(
             f"{run.folder} has been fine-tuned already{'' if finished else ', at least in part'}: "

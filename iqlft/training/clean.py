@@ -128,11 +128,11 @@ def _require_batches(journal: Path, wanted: Sequence[tuple[int, ...]]) -> None:
 
 def require_finished(run: Run) -> None:
     """Raises `RunError` if a run is not finished."""
-    status = run.meta.get("status")
-    if status != "finished":
+    if not run.finished:
         raise RunError(
-            f"{run.folder} is not finished (its status is {status}), and what would be removed is "
-            f"what it goes on with; finish it with `iqlft resume {run.folder}` first."
+            f"{run.folder} is not finished (its status is {run.meta.get('status')}), and what "
+            f"would be removed is what it goes on with; finish it with `iqlft resume {run.folder}` "
+            "first."
         )
 
 

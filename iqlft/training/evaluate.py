@@ -14,9 +14,8 @@ import numpy as np
 from iqlft.analysis.restored import restored
 from iqlft.analysis.statistics import t_interval, wilson_interval
 from iqlft.config.settings import ConfigError
-from iqlft.datasets.time_limit import has_time_limit, limited
+from iqlft.datasets.time_limit import has_time_limit, limit_of, limited
 from iqlft.gateway.gateway import Gateway
-from iqlft.gateway.plausibility import EpisodeLimits
 from iqlft.gateway.service import Service
 from iqlft.gateway.watchdog import PATIENCE_SECONDS, Watchdog
 from iqlft.runs.best import BEST
@@ -144,7 +143,6 @@ def evaluation(
         UserError: there is no such policy, a number makes no sense, or no episode is finite.
     """
     policy = _policy(run, checkpoint, trust=trust)
-    require_named(policy.environment)
     policy.environment = _with_time_limit(policy.environment, max_episode_steps)
     results = run_episodes(policy, run.name, episodes, num_workers, patience_seconds, progress)
     if not any(math.isfinite(each.episode_return) for each in results):
@@ -185,7 +183,7 @@ def _with_time_limit(spec: EnvironmentSpec, steps: int) -> EnvironmentSpec:
     """
     if steps:
         return limited(spec, steps)
-    if EpisodeLimits.of(spec).steps is None:
+    if limit_of(spec) is None:
         with closing(make(spec)) as environment:
             if not has_time_limit(environment):
                 raise ConfigError(

@@ -71,13 +71,13 @@ class EventLog:
         event.summary.MergeFrom(hparams_pb(dict(settings), trial_id=trial))
         self._append(event)
 
-    def write_text(self, tag: str, text: str, step: int = 0) -> None:
+    def write_text(self, tag: str, text: str) -> None:
         """Appends a text, which TensorBoard shows as Markdown."""
         from tensorboard.compat.proto.summary_pb2 import SummaryMetadata  # noqa: PLC0415
         from tensorboard.compat.proto.tensor_pb2 import TensorProto  # noqa: PLC0415
         from tensorboard.compat.proto.types_pb2 import DT_STRING  # noqa: PLC0415
 
-        event = self._event(wall_time=time.time(), step=step)
+        event = self._event(wall_time=time.time())
         plugin = SummaryMetadata.PluginData(plugin_name="text")
         event.summary.value.add(
             tag=tag,

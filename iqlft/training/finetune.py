@@ -7,11 +7,11 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from iqlft.config.layers import online_learner, override, to_dict
-from iqlft.config.settings import ConfigError, FinetuneConfig
+from iqlft.config.settings import ConfigError
 from iqlft.config.validation import check, require_effect
 from iqlft.runs.errors import RunError, writing
 from iqlft.runs.finding import chosen_runs
-from iqlft.runs.folder import ENDPOINT, Run, pretrain_config
+from iqlft.runs.folder import ENDPOINT, Run, finetune_config, pretrain_config
 from iqlft.training import loggers
 from iqlft.training.appended import learn_on
 from iqlft.training.beginning import begin, load_start, pretrained_checkpoint, start_checkpoint
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from iqlft.config.settings import PretrainConfig
+    from iqlft.config.settings import FinetuneConfig, PretrainConfig
     from iqlft.datasets.offline_dataset import OfflineDataset
     from iqlft.gateway.gateway import Gateway
     from iqlft.gateway.journal import Journal
@@ -171,11 +171,10 @@ def resume_finetuning(
         accept_loss: whether to go on without the damaged parts of a journal.
         changes: settings that differ from before.
     """
-    configs = []
-    for index, run in enumerate(runs):
-        recorded = run.config("finetune") or {}
-        config = override(FinetuneConfig(), recorded, f"{run.folder}/config.yaml")
-        configs.append(override(config, apportion(changes, index, len(runs)), "resume"))
+    configs = [
+        override(finetune_config(run), apportion(changes, index, len(runs)), "resume")
+        for index, run in enumerate(runs)
+    ]
     check(configs[0])
     loggers.require(configs[0].loggers)
     require_alike(runs, [learned(pretrain_config(run)) for run in runs])
@@ -269,7 +268,7 @@ def _require_its_time_limit(run: Run, config: FinetuneConfig) -> None:
 def _tell_finished(run: Run) -> None:
     """Lets a worker that still looks for a learner of a finished run read that it is finished."""
     try:
-        finished = run.meta.get("status") == "finished"
+        finished = run.finished
     except RunError:
         return  # It is told of elsewhere.
     if finished:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from iqlft.config.errors import ConfigError, nearest
+from iqlft.config.own_class import imported
 from iqlft.training.event_log import EventLog, forget
 from iqlft_workers.files import write_atomically
-from iqlft_workers.search_path import advice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -191,19 +191,12 @@ def logger_class(name: str) -> type[Logger]:
     if name in LOGGERS:
         _require_extra(name)
         return LOGGERS[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
+    if ":" not in name:
         raise ConfigError(
             f"There is no logger {name!r}.{nearest(name, LOGGERS)} Known loggers: "
             f"{', '.join(LOGGERS)}; one of your own is named as package.module:Class."
         )
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            f"The logger {name} cannot be imported ({error}); check the name, and that its folder "
-            f"is on PYTHONPATH.{advice(module)}"
-        ) from error
+    found = imported("logger", name)
     if not (isinstance(found, type) and hasattr(found, "write") and hasattr(found, "close")):
         raise ConfigError(f"{name} is not a logger: it must be a class with write and close.")
     return cast("type[Logger]", found)
@@ -259,7 +252,7 @@ class Loggers:
         self.write(*rows)
 
     def _begin(self, name: str, kind: type[Logger], run: LoggedRun) -> None:
-        with self._bearing(name):
+        with self._tolerating(name):
             self._open[name] = kind(run)
         if getattr(kind, "begins_anew", False):
             self._state["written"].pop(name, None)
@@ -273,7 +266,7 @@ class Loggers:
             # Saved before they are written: after a crash, a row may be missing, but none is twice.
             self._save()
         for name, unwritten in new.items():
-            with self._bearing(name):
+            with self._tolerating(name):
                 for row in unwritten:
                     self._open[name].write(row, row["updates"])
 
@@ -293,11 +286,11 @@ class Loggers:
     def close(self) -> None:
         """Closes all of them."""
         for name in tuple(self._open):
-            with self._bearing(name):
+            with self._tolerating(name):
                 self._open.pop(name).close()
 
     @contextmanager
-    def _bearing(self, name: str) -> Iterator[None]:
+    def _tolerating(self, name: str) -> Iterator[None]:
         """Context in which a logger may fail: that is reported once, and ends nothing else."""
         try:
             yield

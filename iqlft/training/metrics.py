@@ -25,20 +25,21 @@ if TYPE_CHECKING:
     from iqlft_workers.transition import Transitions
 
 RECENT_EPISODES = 100
+RATE_SECONDS = 10.0
+"""Over how long a speed for the console is taken."""
 
 
 class Rate:
     """A count's speed over the last few seconds."""
 
-    def __init__(self, window_seconds: float = 10.0) -> None:
-        self._window = window_seconds
+    def __init__(self) -> None:
         self._points: deque[tuple[float, int]] = deque()
 
     def per_second(self, count: int) -> float:
         """The count's recent growth per second; call it regularly with the present count."""
         now = time.monotonic()
         self._points.append((now, count))
-        while len(self._points) > 2 and now - self._points[1][0] > self._window:
+        while len(self._points) > 2 and now - self._points[1][0] > RATE_SECONDS:
             self._points.popleft()
         first_time, first = self._points[0]
         return (count - first) / (now - first_time) if now > first_time else 0.0

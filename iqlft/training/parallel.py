@@ -235,7 +235,7 @@ def _waiting(job: Job) -> Status:
     settings = job.arguments
     if job.command == "resume":
         run = Run.open(job.folder)
-        settings = run.config("finetune") or run.config("pretrain") or {}
+        settings = run.latest_settings
     phase, total = (
         ("online", "env_steps") if "env_steps" in settings else ("offline", "num_updates")
     )
@@ -254,4 +254,4 @@ def _failures(failed: Sequence[_Child]) -> str:
 def _can_resume(folder: Path) -> bool:
     """Whether a run has a checkpoint, and has not finished."""
     begun = (folder / "meta.json").is_file() and has_checkpoint(folder)
-    return begun and Run.open(folder).meta.get("status") != "finished"
+    return begun and not Run.open(folder).finished

@@ -89,7 +89,7 @@ class Replay:
         first = 0
         for chunk in dataset:
             for member in range(len(seeds)):
-                self._look_at(chunk, member)
+                self._observe_rewards(chunk, member)
             self._rows[first : first + len(chunk)] = torch.from_numpy(chunk)
             first += len(chunk)
         if first != dataset_size:
@@ -145,7 +145,7 @@ class Replay:
         """Appends rows of `(n, width)`; only the newest `capacity` of them are kept."""
         first = self.added[member]
         self.added[member] += len(rows)
-        self._look_at(rows, member)
+        self._observe_rewards(rows, member)
         kept = torch.from_numpy(rows[-self.capacity :])
         places = self._places(
             torch.arange(self.added[member] - len(kept), first + len(rows)), member
@@ -172,7 +172,7 @@ class Replay:
         """
         return self._rewards[member]
 
-    def _look_at(self, rows: NDArray[np.float32], member: int) -> None:
+    def _observe_rewards(self, rows: NDArray[np.float32], member: int) -> None:
         rewards, before = self.layout.unpack(rows)[2], self._rewards[member]
         least, greatest = self._believed
         rewards = rewards[(rewards >= least) & (rewards <= greatest)]

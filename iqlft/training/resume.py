@@ -69,7 +69,7 @@ def resume(
         ]
         Parallel(jobs, together, reporter or Silent()).run()
         return
-    online = {run.config("finetune") is not None for run in runs}
+    online = {run.fine_tuned for run in runs}
     if len(online) > 1:
         raise RunError(
             "Some of these runs are being fine-tuned and others are not; resume them separately."
@@ -82,8 +82,7 @@ def resume(
 
 def _machine(run: Run, changes: Mapping[str, Any]) -> MachineConfig:
     """A run's machine settings, changed; runs from before `stack` was a setting were stacked."""
-    recorded = run.config("finetune") or run.config("pretrain") or {}
-    values = {"stack": "always"} | recorded | {**changes}
+    values = {"stack": "always"} | run.latest_settings | {**changes}
     own = {key: each for key, each in values.items() if key in config_fields(MachineConfig)}
     config = override(MachineConfig(), own, "resume")
     check(config)
@@ -91,9 +90,9 @@ def _machine(run: Run, changes: Mapping[str, Any]) -> MachineConfig:
 
 
 def _require_unfinished(run: Run) -> None:
-    if run.meta.get("status") != "finished":
+    if not run.finished:
         return
     hint = "there is no more to do"
-    if run.config("finetune") is None:
+    if not run.fine_tuned:
         hint = f"fine-tune it with `iqlft finetune {run.folder}`"
     raise RunError(f"The run {run.folder} is finished; {hint}.")

@@ -26,7 +26,7 @@ from iqlft.training.divergence import divergence
 from iqlft.training.evaluation import Evaluator, Scoring
 from iqlft.training.metrics import MetricsLog
 from iqlft.training.oversight import Oversight
-from iqlft.training.phases import Offline, Online
+from iqlft.training.phases import Phase
 from iqlft.training.progress import Status
 from iqlft.training.suspects import suspects
 from iqlft_workers.errors import UserError
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 STATUS_SECONDS = 0.5
 """Interval at which `tick` checks workers and evaluations and reports the status."""
-PhaseType = TypeVar("PhaseType", bound=Offline | Online)
+PhaseType = TypeVar("PhaseType", bound=Phase)
 
 
 class TrainingDivergedError(UserError):
@@ -258,8 +258,8 @@ class Session(Generic[PhaseType]):
             )
         self.tell(describe(score))
         if self.plan.config.keep_best and (weights := self.evaluator.scored_weights) is not None:
-            task, environment = self.plan.learned.task, self.dataset.environment
-            keep_if_best(self.plan.run.folder, task, score, weights, environment)
+            environment = self.dataset.environment
+            keep_if_best(self.plan.run.folder, self._about(), score, weights, environment)
         self.reporter.status(self.status())  # The console's panel must not lag behind the event.
 
     # -- checkpoints ------------------------------------------------------------------------
@@ -299,15 +299,18 @@ class Session(Generic[PhaseType]):
             kept=self.plan.config.keep_checkpoints,
         )
         settle_best(run.folder)
-        about = {
+        weights, environment = self.member.actor_weights(), self.dataset.environment
+        save_policy(run.folder / "policy", weights, environment, self._about())
+        run.record()
+
+    def _about(self) -> dict[str, str]:
+        """What the folder of one of its policies says besides the policy."""
+        return {
             "task": self.plan.learned.task,
             "algorithm": self.plan.learned.algorithm,
             "dataset": self.dataset.id,
             "phase": self.phase.name,
         }
-        weights, environment = self.member.actor_weights(), self.dataset.environment
-        save_policy(run.folder / "policy", weights, environment, about)
-        run.record()
 
     def restore(self, saved: Checkpoint) -> None:
         """Restores member, scores, evaluations, metrics and clock from a checkpoint.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from iqlft.config.algorithms import title
 from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import ALGORITHM_PREFIX, algorithm_tensors
+from iqlft.runs.curves import keeps_policy
 from iqlft.runs.folder import pretrain_config
 from iqlft.runs.pretrained import end_of_pretraining
 from iqlft.training.build import build_algorithm
@@ -61,7 +62,7 @@ def switch(plans: Sequence[FinetunePlan], stack: Stack, dataset: OfflineDataset)
     other = _learner(plans[0].learned) != _learner(learned[0])
     # Of a stack that was killed, some members may have been saved online already.
     fresh = [each.state["phase"] == "offline" for each in starts]
-    keeps = all(now or _kept_policy(plan) for now, plan in zip(fresh, plans, strict=True))
+    keeps = all(now or keeps_policy(plan.run.meta) for now, plan in zip(fresh, plans, strict=True))
     changes = any(fresh) and (config.reset_optimizers or other)
     if not (changes or config.guide_steps):
         return Switch(starts, keeps)
@@ -86,11 +87,6 @@ def switch(plans: Sequence[FinetunePlan], stack: Stack, dataset: OfflineDataset)
 def _start(plan: FinetunePlan) -> Checkpoint:
     assert plan.saved is not None
     return plan.saved
-
-
-def _kept_policy(plan: FinetunePlan) -> bool:
-    """Whether a run that is online began there with the policy of pretraining."""
-    return bool((plan.run.meta.get("finetune") or {}).get("keeps_policy", True))
 
 
 def _learner(config: PretrainConfig) -> tuple[Any, ...]:

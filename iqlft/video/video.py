@@ -14,12 +14,11 @@ from PIL import Image
 
 from iqlft.analysis.restored import pretrained_policy
 from iqlft.analysis.summary import series_of
-from iqlft.config.layers import override
-from iqlft.config.settings import ConfigError, FinetuneConfig
+from iqlft.config.settings import ConfigError
 from iqlft.datasets.goal_maze import distance_to_goal
 from iqlft.gateway.watchdog import PATIENCE_SECONDS
 from iqlft.runs.curves import read_run
-from iqlft.runs.folder import Run, pretrain_config
+from iqlft.runs.folder import Run, finetune_config, pretrain_config
 from iqlft.runs.policy import Policy, load_policy, save_policy
 from iqlft.training.evaluate import run_episodes
 from iqlft.training.evaluation import success_share
@@ -135,12 +134,12 @@ def phases_of(run: Run, *, trust: bool = False) -> list[Phase]:
     Raises:
         UserError: a policy is missing or damaged.
     """
-    newest, settings = load_policy(run.folder, trust=trust), run.config("finetune")
-    if settings is None:
+    newest = load_policy(run.folder, trust=trust)
+    if not run.fine_tuned:
         return [Phase(f"after {newest.weights.version:,} offline updates", newest)]
     first = Phase("before fine-tuning", pretrained_policy(run, newest))
     updates = newest.weights.version - first.policy.weights.version
-    config = override(FinetuneConfig(), settings, f"{run.folder}/config.yaml")
+    config = finetune_config(run)
     steps = env_steps_for(updates, config.utd_ratio, config.warmup_steps)
     after = Phase(f"after {steps:,} environment steps", newest)
     return [first, after] if updates else [first]

@@ -39,7 +39,7 @@ def start(folder: Path, config: FinetuneConfig) -> subprocess.Popen[str]:
     """Begins to fine-tune a run, or goes on with it."""
     file = folder.parent / "finetune.yaml"
     file.write_text(to_yaml(config))
-    begun = Run.open(folder).config("finetune") is not None
+    begun = Run.open(folder).fine_tuned
     arguments = ["resume"] if begun else ["finetune", "--config", str(file)]
     return subprocess.Popen(
         [sys.executable, "-m", "iqlft", *arguments, str(folder)],
@@ -49,7 +49,7 @@ def start(folder: Path, config: FinetuneConfig) -> subprocess.Popen[str]:
 
 def is_finished(folder: Path) -> bool:
     run = Run.open(folder)
-    return run.config("finetune") is not None and run.meta["status"] == "finished"
+    return run.fine_tuned and run.finished
 
 
 def contents(folder: Path) -> dict[Path, int]:

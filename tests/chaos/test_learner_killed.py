@@ -57,7 +57,7 @@ class Learner:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        begun = Run.open(self.folder).config("finetune") is not None
+        begun = Run.open(self.folder).fine_tuned
         arguments = ["resume"] if begun else ["finetune", "--config", str(self._config)]
         self._began_at = time.time()
         self._process = subprocess.Popen(

@@ -86,14 +86,11 @@ class RowLayout:
             rows[..., scalars + 3],
         )
 
-    def pack(
-        self, transitions: Transitions, out: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
+    def pack(self, transitions: Transitions) -> NDArray[np.float32]:
         """Flattens transitions to rows.
 
         Args:
             transitions: N transitions of this layout's dimensions.
-            out: `(N, width)` float32 to write into; a new array when absent.
 
         Returns:
             `(N, width)` float32.
@@ -101,8 +98,7 @@ class RowLayout:
         Raises:
             ValueError: a field's shape does not fit the layout.
         """
-        n = transitions.num_transitions
-        rows = np.empty((n, self.width), np.float32) if out is None else out
+        rows = np.empty((transitions.num_transitions, self.width), np.float32)
         for name, target, source in zip(
             Transitions._fields, self.unpack(rows), transitions, strict=True
         ):

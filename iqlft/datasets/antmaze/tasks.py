@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from iqlft.config.errors import nearest
 from iqlft.datasets.antmaze.gait import GAITS, LATEST
 from iqlft.datasets.errors import DatasetError
 from iqlft_workers.registration import EPISODE_STEPS
@@ -81,9 +81,9 @@ def find_task(name: str) -> AntMazeTask:
     """
     if name in TASKS:
         return TASKS[name]
-    near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}? Known are" if near else "known are"
-    raise DatasetError(f"There is no task {name!r}; {hint} {', '.join(TASKS)}.")
+    raise DatasetError(
+        f"There is no task {name!r}.{nearest(name, TASKS)} Known tasks: {', '.join(TASKS)}."
+    )
 
 
 def generated() -> dict[str, tuple[AntMazeTask, str]]:

@@ -249,7 +249,7 @@ def test_a_dataset_without_goals_says_which_mode_it_needs() -> None:
     [
         ("iqlft/antmaze/umaze-v1", "make it with `iqlft data make antmaze-umaze`"),
         ("antmaze-umaze", "make it with `iqlft data make antmaze-umaze`"),
-        ("iqlft/antmaze/umase-v1", "did you mean iqlft/antmaze/umaze-v1?"),
+        ("iqlft/antmaze/umase-v1", "list`. Did you mean 'iqlft/antmaze/umaze-v1'?"),
         ("D4RL/antmaze/umaze-v1", "iqlft data download D4RL/antmaze/umaze-v1"),
         ("no id at all", "not of the form"),
     ],

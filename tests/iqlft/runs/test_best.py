@@ -30,7 +30,7 @@ def evaluate(run: Path, make_weights: MakeWeights) -> Evaluate:
 
     def do(index: int) -> None:
         (run / "curves.csv").write_text("".join(lines[: 2 + index]))
-        keep_if_best(run, "x", read_run(run).rows[-1], make_weights(3, 1), environment)
+        keep_if_best(run, {"task": "x"}, read_run(run).rows[-1], make_weights(3, 1), environment)
 
     return do
 

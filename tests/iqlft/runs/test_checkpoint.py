@@ -44,7 +44,7 @@ def test_one_is_kept_for_good_under_a_name_that_sorts_last(tmp_path: Path) -> No
     assert checkpoint.for_good(tmp_path, kept) == kept
     assert names(tmp_path) == ["000000005-001", kept]  # It is no reason to remove any.
     for number in (6, 7, 8):
-        save(tmp_path, number, content(number))
+        save(tmp_path, number, content(number), kept=2)
     assert names(tmp_path) == [kept, "000000007", "000000008"]
     assert load(tmp_path, kept).state == {**content(5).state, "keep": True}
 
@@ -73,9 +73,12 @@ def test_the_last_one_is_loaded_unless_another_is_named(tmp_path: Path) -> None:
     assert_is(load(tmp_path), 10)
 
 
-def test_two_are_kept_and_those_that_are_marked(tmp_path: Path) -> None:
-    for number in (10, 20, 30, 40, 50):
+def test_as_many_are_kept_as_asked_for_and_those_that_are_marked(tmp_path: Path) -> None:
+    for number in (10, 20, 30):
         save(tmp_path, number, content(number), keep=number == 20)
+    assert len(names(tmp_path)) == 3
+    for number in (40, 50):
+        save(tmp_path, number, content(number), kept=2)
     assert names(tmp_path) == ["000000020", "000000040", "000000050"]
     assert not list(tmp_path.glob(".*"))
 
@@ -126,7 +129,7 @@ def test_a_state_that_is_no_json_is_a_clear_error_and_is_not_removed(tmp_path: P
     with pytest.raises(CheckpointError, match="damaged"):
         read_state(tmp_path, "000000010")
     for number in (20, 30, 40):
-        save(tmp_path, number, content(number))
+        save(tmp_path, number, content(number), kept=2)
     assert names(tmp_path) == ["000000010", "000000030", "000000040"]
 
 

@@ -113,7 +113,7 @@ def test_at_whatever_call_of_a_run_the_disk_fills_up_it_says_so_and_the_run_can_
     file.write_text(to_yaml(short))
 
     def finetune(folder: Path) -> int:
-        begun = Run.open(folder).config("finetune") is not None
+        begun = Run.open(folder).fine_tuned
         arguments = ["resume"] if begun else ["finetune", "--config", str(file)]
         return cli.main([*arguments, str(folder)])
 
@@ -132,7 +132,7 @@ def test_at_whatever_call_of_a_run_the_disk_fills_up_it_says_so_and_the_run_can_
         assert code == 0 or (code == 2 and os.strerror(errno.ENOSPC) in errors), calls[-1]
         checkpoint.load(folder / "checkpoints")
         run = Run.open(folder)
-        if run.config("finetune") is None or run.meta["status"] != "finished":
+        if not (run.fine_tuned and run.finished):
             assert finetune(folder) == 0
         state = checkpoint.load(folder / "checkpoints").state
         assert (state["env_steps"], state["updates"]) == (4, OFFLINE + 2)

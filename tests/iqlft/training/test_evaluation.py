@@ -8,11 +8,15 @@ import pytest
 
 from iqlft.gateway.gateway import Gateway
 from iqlft.runs.folder import Run
+from iqlft.runs.policy import save_policy
 from iqlft.runs.scores import Score
+from iqlft.training.evaluate import evaluation
 from iqlft.training.evaluation import FIRST_SEED, Evaluator, Scoring
 from iqlft_workers.actor import ActorWeights
+from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.episode import EpisodeResult
 from iqlft_workers.launchers.local import WorkerPool
+from iqlft_workers.observation import EnvironmentMismatchError
 
 MakeWeights = Callable[..., ActorWeights]
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
@@ -82,3 +86,12 @@ def test_a_score_is_the_share_of_successes_and_the_mean_return() -> None:
     silent = [each._replace(success=None) for each in results]
     assert Scoring(True, None).summarize(silent) == (None, 0.375, None)
     assert Scoring(True, None).summarize([*results, *silent])[0] == 0.25
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_a_policy_of_data_without_an_environment_is_refused_before_workers_start(
+    steps: int, make_weights: MakeWeights, tmp_path: Path
+) -> None:
+    save_policy(tmp_path, make_weights(3, 1), EnvironmentSpec(""), {})
+    with pytest.raises(EnvironmentMismatchError, match="record no environment"):
+        evaluation(tmp_path, 2, 1, max_episode_steps=steps)

@@ -189,7 +189,7 @@ def test_mlflow_has_each_row_once_in_one_run(
     [
         ("wnadb", "Did you mean 'wandb'"),
         ("absent_module:Class", "cannot be imported"),
-        ("own_logger:Absent", "cannot be imported"),
+        ("own_logger:Absent", "The module own_logger has no class 'Absent'"),
         ("json:dumps", "is not a logger"),
     ],
 )

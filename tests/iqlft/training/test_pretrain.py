@@ -20,8 +20,10 @@ from iqlft.algorithms.iql import IQL
 from iqlft.config.layers import override, with_algorithm, with_settings
 from iqlft.config.settings import ConfigError, PretrainConfig
 from iqlft.runs import checkpoint
+from iqlft.runs.best import BEST
 from iqlft.runs.curves import read_run
 from iqlft.runs.errors import RunError
+from iqlft.runs.export import description
 from iqlft.runs.folder import Run
 from iqlft.runs.listing import list_runs
 from iqlft.runs.policy import load_policy
@@ -90,6 +92,18 @@ def test_a_run_shorter_than_log_every_has_a_row_and_is_listed_with_its_updates(
     )
     assert [(row["updates"], row["env_steps"]) for row in metrics(run)] == [(30, 0)]
     assert [(each.updates, each.last) for each in list_runs(tmp_path)] == [(30, None)]
+
+
+@pytest.mark.usefixtures("corner")
+def test_the_best_policy_is_described_as_the_newest_is(
+    pretraining: PretrainConfig, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(pretraining, num_updates=30, eval_every=30, runs=tmp_path)
+    (run,) = pretrain(dataclasses.replace(config, keep_best=True))
+    newest, best = load_policy(run), load_policy(run / BEST)
+    assert best.about == {**newest.about, "score": best.about["score"]}
+    assert description(best) == description(newest)
+    assert description(best)["algorithm"] == "iql"
 
 
 class Heard:

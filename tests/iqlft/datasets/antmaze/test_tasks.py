@@ -49,5 +49,5 @@ def test_umaze_starts_where_the_environment_does_and_goes_to_the_evaluation_goal
 
 
 def test_a_mistyped_task_is_answered_with_the_nearest() -> None:
-    with pytest.raises(DatasetError, match="did you mean antmaze-medium-play"):
+    with pytest.raises(DatasetError, match="Did you mean 'antmaze-medium-play'"):
         find_task("antmaze-medum-play")

@@ -1,0 +1,32 @@
+"""Classes of a user's own, which are named as `package.module:Class`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from iqlft.config.errors import ConfigError
+from iqlft_workers.search_path import advice
+
+
+def imported(kind: str, name: str) -> Any:  # noqa: ANN401
+    """The object that `package.module:Class` names.
+
+    Args:
+        kind: what it should be, for error messages, such as `algorithm`.
+        name: of the object.
+
+    Raises:
+        ConfigError: there is no such module or class.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"The {kind} {name} cannot be imported ({error}); check the name, and that its folder "
+            f"is on PYTHONPATH.{advice(module)}"
+        ) from error
+    if not hasattr(found, attribute):
+        raise ConfigError(f"The module {module} has no class {attribute!r}.")
+    return getattr(found, attribute)
