@@ -139,11 +139,8 @@ def _offline_ratio(pacing: Pacing, config: FinetuneConfig) -> float | None:
 def _after_update(session: Session[Online], config: FinetuneConfig) -> None:
     pacing = session.phase.pacing
     pacing.updates += 1
-    # The last update belongs to all steps, also where it is the one that passes an evaluation.
-    last = pacing.updates == pacing.total_updates
-    env_steps = config.env_steps if last else pacing.passed(config.eval_every)
-    if env_steps is not None:
-        session.evaluate(env_steps)
+    if session.phase.updated or pacing.passed(config.eval_every):
+        session.evaluate(session.phase.learned_steps)
     # In lockstep no step is in progress here: the next one is allowed below.
     session.after_update()
     if config.lockstep or session.member.updates % config.publish_every == 0:

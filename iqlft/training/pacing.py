@@ -79,15 +79,13 @@ class Pacing:
         needed = math.ceil((self.updates + 1 + self.slack) / self._ratio)
         return min(self.warmup_steps + needed, self.total_env_steps)
 
-    def passed(self, every: int) -> int | None:
-        """The multiple of `every` environment steps that the latest update completed, if any.
+    def passed(self, every: int) -> bool:
+        """Whether the latest update completed a multiple of `every` environment steps.
 
-        It counts `learned_steps`, so that different runs are evaluated at the same steps. During
-        the warm-up there is nothing new to evaluate.
+        It counts `learned_steps`, so that runs are evaluated at the same steps however far their
+        workers are. During the warm-up there is nothing new to evaluate.
         """
-        now = self.learned_steps // every
-        before = self._step_of(self.updates - 1) // every
-        return now * every if now > before else None
+        return self.learned_steps // every > self._step_of(self.updates - 1) // every
 
     def finished(self) -> bool:
         """Whether all steps are in the replay and all updates are made."""

@@ -134,12 +134,14 @@ def test_rows_of_metrics_count_the_steps_of_their_updates_and_the_last_update_ha
     ]  # fmt: skip
 
 
-def test_the_last_evaluation_is_one_after_all_steps(fresh: Path, lockstep: FinetuneConfig) -> None:
-    # The 20th update is that of steps 39 and 40, and of the last one, which is half an update.
-    config = dataclasses.replace(lockstep, run=(fresh,), env_steps=41, eval_every=20)
+def test_evaluations_are_at_the_steps_of_their_update_and_the_last_one_at_all(
+    fresh: Path, lockstep: FinetuneConfig
+) -> None:
+    # An update stands for three steps and a third: the 4th passes 12 at 13, the last is for all 41.
+    config = dataclasses.replace(lockstep, run=(fresh,), utd_ratio=0.3, env_steps=41, eval_every=12)
     (run,) = finetune(config)
     assert [(row["updates"], row["env_steps"]) for row in curves(run)[4:]] == [
-        ("310", "20"), ("320", "41")
+        ("304", "13"), ("308", "26"), ("311", "36"), ("312", "41")
     ]  # fmt: skip
 
 
