@@ -50,10 +50,12 @@ def clean(run: Run, *, dry_run: bool = False) -> dict[str, int]:
     """
     require_finished(run)
     if dry_run:
+        _require_whole(run)
         return _removable(run)
     run.claim()
     try:
         require_finished(run)  # Another process may have begun since the first check.
+        _require_whole(run)
         before = _removable(run)
         _remove(run)
         after = _removable(run)
@@ -174,6 +176,12 @@ def _kept(run: Run) -> tuple[str, ...]:
     if not checkpoint.names(folder):
         return ()  # Only the results of this run were kept.
     return end_of_pretraining(run), checkpoint.last(folder)
+
+
+def _require_whole(run: Run) -> None:
+    """Raises `CheckpointError` if a checkpoint that stays is damaged: others may be whole."""
+    for name in set(_kept(run)):
+        checkpoint.load(run.folder / "checkpoints", name)
 
 
 def _surplus(run: Run) -> set[str]:

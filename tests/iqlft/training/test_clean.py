@@ -15,8 +15,10 @@ from iqlft.cli import main as cli
 from iqlft.config.settings import FinetuneConfig
 from iqlft.report.run_data import RunData
 from iqlft.runs import checkpoint
+from iqlft.runs.checkpoint import CheckpointError
 from iqlft.runs.errors import RunError
 from iqlft.runs.folder import ENDPOINT, JOURNAL, Run
+from iqlft.runs.pretrained import end_of_pretraining
 from iqlft.training import clean as module
 from iqlft.training.clean import clean
 from iqlft.training.finetune import finetune
@@ -118,6 +120,21 @@ def test_a_cleaned_pretraining_is_fine_tuned_as_another(
         checkpoint.load(each / "checkpoints").tensors for each in (fresh, finetuned)
     )
     assert all(torch.equal(tensors[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("which", ["the end of pretraining", "the last"])
+def test_while_a_checkpoint_that_stays_is_damaged_no_other_is_removed(
+    which: str, copy: Path, *, dry_run: bool
+) -> None:
+    run = Run.open(copy)
+    name = end_of_pretraining(run) if which[4] == "e" else checkpoint.last(copy / "checkpoints")
+    with (copy / "checkpoints" / name / "tensors.safetensors").open("ab") as file:
+        file.write(b"x")
+    there = contents(copy)
+    with pytest.raises(CheckpointError, match=f"{name}/tensors.safetensors is damaged"):
+        clean(run, dry_run=dry_run)
+    assert contents(copy) == there
 
 
 def test_cleaning_twice_finds_nothing(copy: Path, corner: str) -> None:
