@@ -6,14 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from iqlft.cli.outputs import QUIET
-from iqlft.runs.folder import Run
+from iqlft.runs.folder import ONLINE_SETTINGS, Run
 from iqlft_workers.errors import UserError
+from iqlft_workers.files import write_atomically
 from iqlft_workers.search_path import importing
 
 LEAVE_SIGNAL = "USR1"
@@ -41,7 +41,7 @@ class Cell:
     def next_step(self) -> list[str] | None:
         """The next command of the run, judged by its folder alone; None if it is finished.
 
-        The caller has to add the settings to `finetune`.
+        That of `finetune` reads the file of the run's online settings, which the caller writes.
         """
         if not (self.folder / "meta.json").is_file():
             return ["run", *self.arguments]
@@ -49,7 +49,8 @@ class Cell:
         if not run.finished:
             return ["resume", str(self.folder)]
         if not run.fine_tuned:
-            return ["finetune", str(self.folder)]
+            file = self.folder / ONLINE_SETTINGS
+            return ["finetune", str(self.folder), "--config", str(file)]
         return None
 
 
@@ -92,22 +93,19 @@ class Trainer:
         return 0
 
     def _do(self, step: list[str]) -> int:
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
-            if step[0] == "finetune":
-                file.write(self.cell.settings)
-                file.flush()
-                step = [*step, "--config", file.name]
-            # In its own process group, it gets Ctrl-C only from here, and only once.
-            self._child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "iqlft", *step],
-                env=importing(Path(__file__).parents[2]), process_group=0,
-                # The sweep itself prints how everything ends; errors are still printed.
-                stdout=subprocess.DEVNULL if QUIET.get() else None,
-            )  # fmt: skip
-            try:
-                return self._child.wait()
-            finally:
-                self._child = None
+        if step[0] == "finetune":
+            write_atomically(self.cell.folder / ONLINE_SETTINGS, self.cell.settings)
+        # In its own process group, it gets Ctrl-C only from here, and only once.
+        self._child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "iqlft", *step],
+            env=importing(Path(__file__).parents[2]), process_group=0,
+            # The sweep itself prints how everything ends; errors are still printed.
+            stdout=subprocess.DEVNULL if QUIET.get() else None,
+        )  # fmt: skip
+        try:
+            return self._child.wait()
+        finally:
+            self._child = None
 
     def tell(self, number: signal.Signals) -> None:
         """Passes a signal on to the running command, if any, and starts no further one."""

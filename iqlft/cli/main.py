@@ -5,6 +5,7 @@ Commands import what they need late, so that `--help` and light commands start w
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import functools
@@ -31,7 +32,7 @@ from iqlft_workers.files import is_unwritable, remedy, unwritten, write_atomical
 from iqlft_workers.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from iqlft.config.settings import FinetuneConfig, PretrainConfig, RunConfig
@@ -170,10 +171,6 @@ def _finetune(arguments: list[str]) -> None:
     _say(result_commands.outcome(folders, config.runs))
 
 
-_ONLINE_SETTINGS = "finetune.yaml"
-"""File of a run with what `iqlft run`, which was stopped, was to do online."""
-
-
 def _run(arguments: list[str]) -> None:
     """Pretrain, fine-tune and draw the before/after curve."""
     config = _resolve(configs.RunConfig(), "run", arguments)
@@ -196,24 +193,26 @@ def _pretrain_and_finetune(config: RunConfig) -> None:
     from iqlft.training.pretrain import pretrain  # noqa: PLC0415
 
     require_environment(load_task_dataset(offline))  # Fails before pretraining, not after.
-    try:
-        with result_commands.console_reporter() as reporter:
-            folders = pretrain(offline, reporter)
-            finetune(dataclasses.replace(online, run=tuple(folders)), reporter)
-    except Stopped:
-        _keep_online_settings(offline, online)
-        raise
+    with result_commands.console_reporter() as reporter, _online_settings_kept(offline, online):
+        folders = pretrain(offline, reporter)
+        finetune(dataclasses.replace(online, run=tuple(folders)), reporter)
     _say(result_commands.outcome(folders, config.runs))
 
 
-def _keep_online_settings(offline: PretrainConfig, online: FinetuneConfig) -> None:
-    """Writes a stopped command's settings of fine-tuning into its runs, for when they get there."""
-    from iqlft.runs.folder import Run  # noqa: PLC0415
+@contextlib.contextmanager
+def _online_settings_kept(offline: PretrainConfig, online: FinetuneConfig) -> Iterator[None]:
+    """Writes the settings of fine-tuning into the new runs, if the block ends before it begins."""
+    from iqlft.runs.folder import ONLINE_SETTINGS, Run  # noqa: PLC0415
     from iqlft.training.seeds import member_configs, run_folder  # noqa: PLC0415
 
-    for folder in map(run_folder, member_configs(offline)):
-        if (folder / "meta.json").is_file() and not Run.open(folder).fine_tuned:
-            write_atomically(folder / _ONLINE_SETTINGS, layers.to_yaml(online))
+    new = [each for each in map(run_folder, member_configs(offline)) if not each.exists()]
+    try:
+        yield
+    except BaseException:  # Also what no handler of signals turns into `Stopped`.
+        for folder in new:
+            if (folder / "meta.json").is_file() and not Run.open(folder).fine_tuned:
+                write_atomically(folder / ONLINE_SETTINGS, layers.to_yaml(online))
+        raise
 
 
 def _resume(arguments: list[str]) -> None:
@@ -232,15 +231,12 @@ def _resume(arguments: list[str]) -> None:
 def _say_resumed(folders: Sequence[Path]) -> None:
     """Prints the outcome of resumed runs: of the fine-tuned ones, if there are any."""
     from iqlft.runs.folder import Run  # noqa: PLC0415
+    from iqlft.runs.pretrained import finetuning_command  # noqa: PLC0415
 
     names = shlex.join(map(str, folders))
     tuned = [each for each in folders if Run.open(each).fine_tuned]
     if not tuned:
-        left = [each / _ONLINE_SETTINGS for each in folders]
-        settings = (
-            f" --config {shlex.quote(str(left[0]))}" if all(each.is_file() for each in left) else ""
-        )
-        _say(f"Pretrained: {names}\nNext: iqlft finetune {names}{settings}")
+        _say(f"Pretrained: {names}\nNext: {finetuning_command(folders)}")
         return
     _say(f"Finished: {names}")
     _say(result_commands.outcome(tuned, tuned[0].resolve().parents[1]))

@@ -34,6 +34,8 @@ JOURNAL = "replay/journal"
 """File of the new transitions, see `iqlft.gateway.journal`."""
 ENDPOINT = "endpoint"
 """File with the address that workers connect to; written anew whenever the learner starts."""
+ONLINE_SETTINGS = "finetune.yaml"
+"""File of a pretrained run with the settings of the fine-tuning that is to follow, if known."""
 LOOK_SECONDS = 0.5
 """How long to wait for a claim: `iqlft list` takes one for a moment, to see whether it is free."""
 _PRODUCTS = ("replay", "policy", "plots", "tensorboard", "logs")

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from iqlft.runs import checkpoint
 from iqlft.runs.errors import RunError
-from iqlft.runs.folder import pretrain_config
+from iqlft.runs.folder import ONLINE_SETTINGS, pretrain_config
 from iqlft.runs.recorded import require_recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from iqlft.runs.checkpoint import Checkpoint
     from iqlft.runs.folder import Run
+
+
+def finetuning_command(folders: Sequence[Path]) -> str:
+    """The command that fine-tunes pretrained runs, by the settings that their folders hold."""
+    settings = folders[0] / ONLINE_SETTINGS
+    known = all((each / ONLINE_SETTINGS).is_file() for each in folders)
+    return shlex.join(
+        ["iqlft", "finetune", *map(str, folders), *(["--config", str(settings)] if known else [])]
+    )
 
 
 def end_of_pretraining(run: Run) -> str:

@@ -9,6 +9,7 @@ from iqlft.config.settings import MachineConfig
 from iqlft.config.validation import check
 from iqlft.runs.errors import RunError
 from iqlft.runs.folder import Run
+from iqlft.runs.pretrained import finetuning_command
 from iqlft.runs.recorded import settle
 from iqlft.training.finetune import resume_finetuning
 from iqlft.training.parallel import Job, Parallel
@@ -94,5 +95,5 @@ def _require_unfinished(run: Run) -> None:
         return
     hint = "there is no more to do"
     if not run.fine_tuned:
-        hint = f"fine-tune it with `iqlft finetune {run.folder}`"
+        hint = f"fine-tune it with `{finetuning_command([run.folder])}`"
     raise RunError(f"The run {run.folder} is finished; {hint}.")

@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import h5py
 import pytest
@@ -23,6 +24,7 @@ from iqlft.algorithms.iql import IQL
 from iqlft.cli import main as cli
 from iqlft.config.layers import to_dict, to_yaml
 from iqlft.config.settings import FinetuneConfig, PretrainConfig
+from iqlft.gateway.sockets import PortInUseError
 from iqlft.runs.folder import Run
 from run_fixtures import curves
 
@@ -414,6 +416,40 @@ def test_a_run_that_is_stopped_in_pretraining_keeps_what_it_was_to_do_online(
     (command,) = re.findall(r"Next: iqlft (finetune .*)", output)
     code, output, _ = main(*command.split(), "--print-config")
     assert yaml.safe_load(output)["env_steps"] == 77
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (PortInUseError("The port is taken."), 2)]
+)
+def test_a_run_that_ends_between_its_phases_keeps_what_it_was_to_do_online(
+    error: BaseException,
+    code: int,
+    main: Main,
+    corner: str,
+    pretraining: PretrainConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert corner
+    settings = to_dict(pretraining) | {"runs": "runs", "num_updates": 5, "env_steps": 77}
+    Path("both.yaml").write_text(yaml.safe_dump(settings))
+    with monkeypatch.context() as patch:
+        patch.setattr("iqlft.training.finetune.finetune", mock.Mock(side_effect=error))
+        assert main("run", "--config", "both.yaml", "--quiet")[0] == code
+    code, _, errors = main("resume", "runs/antmaze-corner/iql-s0")
+    assert code == 2
+    (command,) = re.findall(r"fine-tune it with `iqlft (finetune .*)`", errors)
+    _, output, _ = main(*command.split(), "--print-config")
+    assert yaml.safe_load(output)["env_steps"] == 77
+
+
+def test_a_run_that_is_refused_leaves_an_existing_one_alone(
+    main: Main, fresh: Path, corner: str
+) -> None:
+    assert corner
+    there = sorted(fresh.rglob("*"))
+    code, _, errors = main("run", "--task", "antmaze-corner", "--dataset", corner)
+    assert (code, "exists" in errors) == (2, True), errors
+    assert sorted(fresh.rglob("*")) == there
 
 
 def test_checkpoints_are_kept_and_evaluated(

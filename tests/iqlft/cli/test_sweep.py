@@ -152,7 +152,8 @@ def test_a_quiet_sweep_says_how_all_of_it_ends_and_no_more(
 
 def test_a_cell_goes_on_where_its_run_is(pretrained: Path, finetuned: Path, tmp_path: Path) -> None:
     assert Cell(tmp_path / "none", ("--seed", "0"), "").next_step() == ["run", "--seed", "0"]
-    assert Cell(pretrained, (), "").next_step() == ["finetune", str(pretrained)]
+    online = ["finetune", str(pretrained), "--config", str(pretrained / "finetune.yaml")]
+    assert Cell(pretrained, (), "").next_step() == online
     assert Cell(finetuned, (), "").next_step() is None
     halfway = Path(shutil.copytree(pretrained, tmp_path / "halfway"))
     Run(halfway).write_meta({"status": "interrupted"})
