@@ -23,6 +23,7 @@ from iqlft.runs.inherited import ONLINE_ONLY, inherited
 from iqlft.runs.pretrained import end_of_pretraining, load_pretrained
 from iqlft.runs.surroundings import surroundings
 from iqlft.training.copies import pretrained_as
+from iqlft.training.groups import train_groups
 from iqlft.training.pacing import updates_for
 from iqlft.training.parallel import Job, Parallel
 from iqlft.training.pretrain import (
@@ -180,8 +181,12 @@ def _make(copy: _Copy, appended: Sequence[str]) -> None:
 
 def _resume(runs: Sequence[Run], config: FinetuneConfig, reporter: Reporter) -> None:
     if stacked(config, len(runs)):
-        for group in alike(runs):
+
+        def learn_on(group: Sequence[Run]) -> list[Path]:
             resume_pretraining(group, reporter)
+            return [run.folder for run in group]
+
+        train_groups(alike(runs), learn_on, lambda run: run.folder, reporter, begun=True)
         return
     jobs = [Job(run.folder, "resume", {}) for run in runs]
     Parallel(jobs, at_once(config, len(jobs)), reporter).run()

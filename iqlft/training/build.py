@@ -15,6 +15,14 @@ from iqlft.datasets.loading import check_fits, load_dataset
 from iqlft.datasets.time_limit import KEY, limit_episodes
 from iqlft.training.replay import Replay
 from iqlft_workers.environment import Environment, EnvironmentSpec
+from iqlft_workers.wire import (
+    MAX_BYTES,
+    MAX_HEADER_BYTES,
+    LimitError,
+    WireError,
+    pack_weights,
+    unpack_weights,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
     from iqlft.config.algorithms import Hyperparameters
     from iqlft.config.settings import Precision, TaskConfig
     from iqlft.datasets.offline_dataset import OfflineDataset
+    from iqlft_workers.actor import ActorWeights
 
 Training = TypeVar("Training", bound=MachineConfig)
 
@@ -194,6 +203,30 @@ def build_algorithm(
     kind = hidden_dtype(precision, torch.device(device))
     build = algorithm_class(name)
     return build(spec, hyperparameters, seeds, device=device, hidden_dtype=kind)
+
+
+def require_sendable(weights: ActorWeights) -> None:
+    """Refuses an actor that is too large to be sent to workers, with its guide if it has one.
+
+    Raises:
+        ConfigError: it is too large.
+    """
+    try:
+        packed = pack_weights(weights)
+        unpack_weights(packed)
+        # A message of an evaluation has a header beside the weights.
+        if len(packed) > MAX_BYTES - MAX_HEADER_BYTES:
+            raise LimitError(f"A message has at most {MAX_BYTES} bytes.")
+    except WireError as error:
+        part, without = (
+            ("actor and its guide are", ", or no --guide-steps")
+            if weights.guide
+            else ("actor is", "")
+        )
+        raise ConfigError(
+            f"The {part} too large to be sent to workers ({error}); choose a smaller "
+            f"--hidden-size or --hidden-layers{without}."
+        ) from error
 
 
 def fit_replay(algorithm: Algorithm[Any], replay: Replay) -> tuple[str, ...]:

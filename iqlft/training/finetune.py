@@ -19,9 +19,11 @@ from iqlft.training.build import (
     flushed_denormals,
     load_task_dataset,
     require_environment,
+    require_sendable,
     with_settled_precision,
 )
 from iqlft.training.dry_run import dry_run_finetuning
+from iqlft.training.groups import train_groups
 from iqlft.training.online import first_evaluation, train_online
 from iqlft.training.online_gateway import invitation, load_keys, open_gateway, take_up
 from iqlft.training.pacing import Pacing
@@ -47,7 +49,6 @@ from iqlft.training.session import Session
 from iqlft.training.sessions import Sessions
 from iqlft.training.switch import switch
 from iqlft_workers.discovery import write_finished
-from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,24 +103,16 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
         jobs = _jobs(runs, config)
         Parallel(jobs, at_once(config, len(jobs)), reporter or Silent()).run()
         return [job.folder for job in jobs]
-    folders, failures = [], []
     reporter = reporter or Silent()
-    groups = alike(runs)
-    for group in groups:
-        try:
-            plans = [
-                RunPlan(run, _learner(run, each), each, load_start(run, config))
-                for run, each in zip(group, shares(config, len(group)), strict=True)
-            ]
-            folders += _train(plans, reporter, fresh=True)
-        except UserError as error:  # The other groups are trained all the same.
-            if len(groups) > 1:
-                reporter.event(f"{', '.join(run.folder.name for run in group)}: {error}")
-            # Its traceback would keep the group's replay in memory.
-            failures.append(error.with_traceback(None))
-    if failures:
-        raise failures[0]
-    return folders
+
+    def train(group: Sequence[Run]) -> list[Path]:
+        plans = [
+            RunPlan(run, _learner(run, each), each, load_start(run, config))
+            for run, each in zip(group, shares(config, len(group)), strict=True)
+        ]
+        return _train(plans, reporter, fresh=True)
+
+    return train_groups(alike(runs), train, lambda run: copy_folder(run, config), reporter)
 
 
 def _jobs(runs: Sequence[Run], config: FinetuneConfig) -> list[Job]:
@@ -213,6 +206,8 @@ def _train(
     switched = switch(plans, stack, dataset)
     if switched.note:
         reporter.event(switched.note)
+    for index, guide in enumerate(switched.guides):
+        require_sendable(stack.member(index).actor_weights()._replace(guide=guide))
     plans = [
         dataclasses.replace(plan, saved=start)
         for plan, start in zip(plans, switched.starts, strict=True)

@@ -24,6 +24,7 @@ from iqlft.training.build import (
     load_task_dataset,
     pick_device,
     require_environment,
+    require_sendable,
     set_threads,
     with_settled_precision,
 )
@@ -47,7 +48,6 @@ from iqlft.training.seeds import (
 from iqlft.training.session import Session
 from iqlft.training.sessions import Sessions
 from iqlft.training.stack import Stack
-from iqlft_workers.wire import WireError, pack_weights, unpack_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,13 +191,7 @@ def build(
         num_updates=config.num_updates,
     )
     notes = (*dataset.notes, *fit_replay(algorithm, replay))
-    try:
-        unpack_weights(pack_weights(algorithm.actor_weights()))
-    except WireError as error:
-        raise ConfigError(
-            f"The actor is too large to be sent to workers ({error}); choose a smaller "
-            "--hidden-size or --hidden-layers."
-        ) from error
+    require_sendable(algorithm.actor_weights())
     graph = _graph(config, algorithm, replay, online=capacity > 0)
     return Stack(algorithm, replay, config.hyperparameters.batch_size, graph, notes)
 

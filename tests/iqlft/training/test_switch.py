@@ -25,6 +25,7 @@ from iqlft.training.interruption import Interrupted
 from iqlft.training.progress import Silent
 from iqlft.training.replay import Replay
 from iqlft.training.resume import resume
+from iqlft_workers.wire import MAX_HEADER_BYTES, pack_weights
 
 OFFLINE, ENV_STEPS, STOP = 300, 80, 21
 """Updates of the pretraining, steps of a fine-tuning, and the online update at which it stops."""
@@ -223,3 +224,14 @@ def test_settings_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=sentence):
         check(dataclasses.replace(settings, **changes))
+
+
+def test_an_actor_and_its_guide_that_no_message_holds_are_refused_before_the_run_is_marked(
+    fresh: Path, settings: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = len(pack_weights(load_policy(fresh).weights))
+    monkeypatch.setattr("iqlft.training.build.MAX_BYTES", int(1.5 * size) + MAX_HEADER_BYTES)
+    with pytest.raises(ConfigError, match=r"actor and its guide are too large .* --guide-steps"):
+        finetune(dataclasses.replace(settings, guide_steps=5))
+    assert not Run.open(fresh).fine_tuned
+    finetune(settings)
