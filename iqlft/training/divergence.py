@@ -50,8 +50,12 @@ def bound_targets(algorithm: Algorithm[Any], replay: Replay) -> None:
 
 
 def _with_margin(returns: Range) -> Range:
-    """The range in which estimates are sound: without a discount, which bounds it, everything."""
-    margin = MARGIN * (returns.greatest - returns.least)
+    """The range in which estimates are sound.
+
+    Everything, where the returns have no scale: they are all the same, or a discount of 1 leaves
+    them unbounded.
+    """
+    margin = MARGIN * (returns.greatest - returns.least) or math.inf
     return Range(returns.least - margin, returns.greatest + margin)
 
 

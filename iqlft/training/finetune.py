@@ -14,7 +14,7 @@ from iqlft.runs.finding import chosen_runs
 from iqlft.runs.folder import ENDPOINT, Run, finetune_config, pretrain_config
 from iqlft.training import loggers
 from iqlft.training.appended import learn_on
-from iqlft.training.beginning import begin, load_start, pretrained_checkpoint, start_checkpoint
+from iqlft.training.beginning import begin, load_start, start_checkpoint
 from iqlft.training.build import (
     flushed_denormals,
     load_task_dataset,
@@ -82,23 +82,12 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
         UserError: a setting, a run, its dataset or the port is unusable.
         Interrupted: stopped by a signal; the run can be resumed.
     """
-    check(config)
-    require_effect(config)
-    loggers.require(config.loggers)
+    _require_sound(config)
     if config.append:
         return learn_on(config, reporter)
     config = with_settled_precision(config)
-    runs = [Run.open(folder) for folder in chosen_runs(config)]
+    runs = _startable(config)
     config = with_settled_stack(config, len(runs))
-    # Check every run before the first one trains for hours.
-    for run in runs:
-        start_checkpoint(run, config)
-        _require_its_time_limit(run, config)
-    if len({copy_folder(run, config) for run in runs}) < len(runs):
-        raise RunError(
-            "Two of the runs are the same, or have the same seed and would be copied to the same "
-            "folder; fine-tune them one at a time, with different --into."
-        )
     if not stacked(config, len(runs)):
         jobs = _jobs(runs, config)
         Parallel(jobs, at_once(config, len(jobs)), reporter or Silent()).run()
@@ -113,6 +102,26 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
         return _train(plans, reporter, fresh=True)
 
     return train_groups(alike(runs), train, lambda run: copy_folder(run, config), reporter)
+
+
+def _require_sound(config: FinetuneConfig) -> None:
+    check(config)
+    require_effect(config)
+    loggers.require(config.loggers)
+
+
+def _startable(config: FinetuneConfig) -> list[Run]:
+    """The runs, every one checked before the first one trains for hours."""
+    runs = [Run.open(folder) for folder in chosen_runs(config)]
+    for run in runs:
+        start_checkpoint(run, config)
+        _require_its_time_limit(run, config)
+    if len({copy_folder(run, config) for run in runs}) < len(runs):
+        raise RunError(
+            "Two of the runs are the same, or have the same seed and would be copied to the same "
+            "folder; fine-tune them one at a time, with different --into."
+        )
+    return runs
 
 
 def _jobs(runs: Sequence[Run], config: FinetuneConfig) -> list[Job]:
@@ -133,14 +142,11 @@ def _learner(run: Run, config: FinetuneConfig) -> PretrainConfig:
 
 def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
     """What `finetune` would do with the first group of runs, as pairs of name and text."""
-    check(config)
+    _require_sound(config)
     if config.append:
         raise ConfigError("--dry-run does not work with --append; leave one of them out.")
-    runs = [Run.open(folder) for folder in chosen_runs(config)]
+    runs = _startable(config)
     group = alike(runs)[0] if stacked(config, len(runs)) else runs
-    for run in group:
-        pretrained_checkpoint(run, config)
-        _require_its_time_limit(run, config)
     together = group if stacked(config, len(group)) else group[:1]
     plans = [RunPlan(run, _learner(run, config), config) for run in together]
     dataset = load_task_dataset(plans[0].learned, trust=plans[0].config.trust)

@@ -75,6 +75,12 @@ def test_a_share_of_impossible_values_is_told_before_their_mean_is_one() -> None
     assert impossible_share(q, Range(0, math.inf)) == 0
 
 
+def test_where_all_rewards_are_0_the_values_of_initial_weights_are_no_divergence() -> None:
+    row = {"dataset/q": -0.2213, "dataset/impossible_share": 0.0}
+    assert divergence(row, possible_returns(Range(0, 0), 0.99)) == (0, "")
+    assert impossible_share(torch.tensor([-0.2, 0.3]), Range(0, 0)) == 0
+
+
 def test_the_replay_knows_the_rewards_of_dataset_and_new_transitions() -> None:
     layout = RowLayout(1, 1)
     rows = np.zeros((4, layout.width), np.float32)

@@ -17,6 +17,7 @@ import torch
 from iqlft.config.settings import ConfigError, FinetuneConfig, MachineConfig, PretrainConfig
 from iqlft.gateway.journal import Journal
 from iqlft.runs import checkpoint
+from iqlft.runs.errors import RunError
 from iqlft.runs.folder import JOURNAL, Run
 from iqlft.runs.scores import Score
 from iqlft.training import seeds
@@ -291,15 +292,26 @@ def test_workers_are_shared_among_those_that_learn_at_once(several: PretrainConf
 
 
 def test_a_dry_run_says_how_many_learn_at_once(
-    several: PretrainConfig, pretrained: Path, lockstep: FinetuneConfig
+    several: PretrainConfig, pretrained: Path, fresh: Path, lockstep: FinetuneConfig
 ) -> None:
     rows = dict(dry_run_pretraining(several))
     assert rows["seeds"] == "3, 2 at once, a process each"
     assert rows["device"] == "cpu, 1 thread a process"
     assert rows["replay"].endswith("MiB for each process")
     assert dict(dry_run_pretraining(dataclasses.replace(several, stack="always")))["seeds"] == "3"
-    config = dataclasses.replace(lockstep, run=(pretrained, pretrained))
+    config = dataclasses.replace(lockstep, run=(pretrained, fresh))
     assert dict(dry_run(config))["seeds"] == "2, 2 at once, a process each"
+
+
+def test_a_dry_run_refuses_what_the_command_does(
+    finetuned: Path, pretrained: Path, lockstep: FinetuneConfig
+) -> None:
+    for run, refused in (
+        ((finetuned,), "has been fine-tuned already"),
+        ((pretrained, pretrained), "Two of the runs are the same"),
+    ):
+        with pytest.raises(RunError, match=refused):
+            dry_run(dataclasses.replace(lockstep, run=run))
 
 
 def test_a_learner_has_one_thread_unless_told_otherwise() -> None:
