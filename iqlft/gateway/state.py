@@ -23,6 +23,7 @@ from iqlft.gateway.plausibility import EpisodeLimits, ResultError
 from iqlft.gateway.rate_limit import MAX_BAD_MESSAGES, LimitedLog, RateLimiter
 from iqlft.gateway.roster import CREDIT, Roster, Session
 from iqlft_workers import messages
+from iqlft_workers.messages import RejectCode
 from iqlft_workers.text import printable
 from iqlft_workers.wire import ProtocolVersionError, WireError, decode, encode, pack_weights
 
@@ -47,7 +48,7 @@ GRANT_SECONDS = 0.02
 MAX_ROUTES = 1024
 """The most connections that are remembered as having unread weights on their way."""
 
-LATER = messages.Reject(messages.LATER, "The learner is leaving; wait until it is resumed.")
+LEAVING = messages.Reject(RejectCode.LATER, "The learner is leaving; wait until it is resumed.")
 """The answer to a HELLO that arrives while the learner of an unfinished run is leaving."""
 
 _log = logging.getLogger(__name__)
@@ -186,7 +187,7 @@ class GatewayState:
         """Tells a worker whose environment hangs to leave; it may be started again."""
         if (session := self.roster.holder(worker_id)) is not None:
             sentence = f"The learner gives this worker up, which {reason}."
-            self._reject(session.route, Rejection(messages.STUCK, sentence))
+            self._reject(session.route, Rejection(RejectCode.STUCK, sentence))
 
     def status(self, now: float) -> list[WorkerStatus]:
         """All workers that ever joined, by id."""
@@ -227,17 +228,17 @@ class GatewayState:
             sentence = (
                 f"{MAX_BAD_MESSAGES} bad messages in a minute are too many; the last: {error}"
             )
-            self._reject(route, Rejection("UNAUTHORISED", sentence))
+            self._reject(route, Rejection(RejectCode.UNAUTHORISED, sentence))
         elif isinstance(error, ProtocolVersionError):
-            self._reject(route, Rejection("VERSION", str(error)))
+            self._reject(route, Rejection(RejectCode.VERSION, str(error)))
         elif isinstance(error, BatchError):
             sentence = f"The learner cannot use this batch: {error}"
-            self._reject(route, Rejection("BATCH", sentence))
+            self._reject(route, Rejection(RejectCode.BATCH, sentence))
         elif isinstance(error, ResultError):
             if (session := self.roster.at(route)) is not None:
                 self._assignments.withhold(session)
             sentence = f"The learner cannot use this evaluation: {error}"
-            self._reject(route, Rejection("EVALUATION", sentence))
+            self._reject(route, Rejection(RejectCode.EVALUATION, sentence))
         else:
             # A flood of these must not fill the log; the rate limiter counts them.
             _log.debug("A message was dropped: %s", error)
@@ -264,7 +265,7 @@ class GatewayState:
     ) -> None:
         if self._over is not None:
             # The worker has drained and would begin anew, or is late: there is no more work here.
-            self._enqueue(route, messages.Stop() if self._over else LATER)
+            self._enqueue(route, messages.Stop() if self._over else LEAVING)
             return
         session = self.roster.known(hello.session)
         hello = self._admission.authenticate(hello, session, authenticated)

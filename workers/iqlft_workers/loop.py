@@ -18,7 +18,7 @@ from iqlft_workers.episode import NotFiniteError
 from iqlft_workers.errors import HUNG, LOST, UserError
 from iqlft_workers.failures import EnvironmentFailedError
 from iqlft_workers.heartbeat import BEAT_SECONDS, GRACE_SECONDS, AttendedEnvironment, Heartbeat
-from iqlft_workers.messages import STUCK
+from iqlft_workers.messages import MAY_PASS, RejectCode
 from iqlft_workers.observation import EnvironmentMismatchError
 from iqlft_workers.placeholders import filled
 from iqlft_workers.rollout import Rollout, evaluate_episode
@@ -71,9 +71,9 @@ class RejectedError(UserError):
 
     def __init__(self, sentence: str, code: str = "") -> None:
         super().__init__(sentence)
-        self.may_pass = code not in {"", "VERSION", "ENVIRONMENT"}
-        self.hung = code == STUCK
-        self.refused = code in {"BATCH", "EVALUATION"}
+        self.may_pass = code in MAY_PASS
+        self.hung = code == RejectCode.STUCK
+        self.refused = code in {RejectCode.BATCH, RejectCode.EVALUATION}
 
 
 class _EvaluationAbortedError(Exception):
@@ -240,7 +240,7 @@ class Worker:
         elif isinstance(error, LearnerLostError):
             code = LOST
         else:
-            code = HUNG if self._session.code == STUCK else 1
+            code = HUNG if self._session.code == RejectCode.STUCK else 1
         os._exit(code)
 
     def _pause(self) -> float:
