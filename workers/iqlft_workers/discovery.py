@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from iqlft_workers.errors import UserError
+from iqlft_workers.errors import LOST, UserError
 from iqlft_workers.files import write_atomically
 from iqlft_workers.keys import KeyFileError, WorkerKeys
 
@@ -33,6 +33,9 @@ class EndpointError(UserError):
 
 class LearnerLostError(UserError):
     """The learner was away for too long."""
+
+    # Not UNFIT: a learner that was frozen for so long may start this worker again.
+    worker_exit_code = LOST
 
 
 class RunFinishedError(Exception):

@@ -45,6 +45,8 @@ class WorkerError(UserError):
 class ClusterError(UserError):
     """The machines of an engine are not available, which may pass."""
 
+    worker_exit_code = REJECTED
+
 
 @dataclass
 class Restarts:
