@@ -16,6 +16,7 @@ import numpy as np
 
 from iqlft.gateway.admission import Admission, Rejection
 from iqlft.gateway.assignments import Assignments
+from iqlft.gateway.counts import Tally
 from iqlft.gateway.evaluation_queue import EvaluationJob, EvaluationQueue
 from iqlft.gateway.ingestion import BatchError, Ingestion
 from iqlft.gateway.ledger import Ledger
@@ -71,10 +72,8 @@ class GatewayState:
         rate_limiter: who is blocked for too many bad messages.
         rejected: how many workers were rejected.
         ingestion: validates batches, writes them ahead and counts them.
-        failed: how often a worker has reported that it cannot work and leaves.
-        failure: a sentence about the last of them.
+        failed: workers that have reported that they cannot work and leave.
         departures: `failed`, plus the workers that were rejected after they had joined.
-        departure: a sentence about the last of them.
     """
 
     def __init__(self, service: Service, weights_port: int, *, keyed: bool) -> None:
@@ -99,8 +98,7 @@ class GatewayState:
         self._now = 0.0
         self._over: bool | None = None
         self.rejected = 0
-        self.failed, self.failure = 0, ""
-        self.departures, self.departure = 0, ""
+        self.failed = self.departures = Tally()
         self._resumed = False
         self.ingestion = Ingestion(service, self.ledger, limits)
 
@@ -304,11 +302,11 @@ class GatewayState:
                 session.record_steps(steps, now)
                 self._handle_pong(session, number)
             case messages.Failed():
-                self.failed += 1
                 told = f"{printable(message.sentence):.400}".rstrip(".")
-                self.failure = f"Worker {session.worker_id} cannot work, and leaves: {told}."
-                self.departures, self.departure = self.departures + 1, self.failure
-                self._strange.warning(now, "%s", self.failure)
+                sentence = f"Worker {session.worker_id} cannot work, and leaves: {told}."
+                self.failed = self.failed.add(sentence)
+                self.departures = self.departures.add(sentence)
+                self._strange.warning(now, "%s", sentence)
             case messages.Bye():
                 self._send(session, messages.ByeOk())
                 # A worker that has said goodbye does not count as silent.
@@ -462,8 +460,8 @@ class GatewayState:
         self._strange.warning(self._now, "A worker was sent away: %s", rejection)
         self._enqueue(route, rejection.message)
         if (session := self.roster.at(route)) is not None:
-            self.departures += 1
-            self.departure = f"Worker {session.worker_id} was sent away: {rejection}"
+            sentence = f"Worker {session.worker_id} was sent away: {rejection}"
+            self.departures = self.departures.add(sentence)
             if session.worker_id >= self._service.local_workers:
                 # It leaves, so it does not count as silent; local workers are left to their pool.
                 session.heard_at = None

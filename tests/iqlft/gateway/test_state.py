@@ -193,9 +193,9 @@ def test_what_must_not_reach_the_replay_is_rejected_on_admission(peers: Peers, n
     peers.say(b"a", batch("a", 1, **{name: INVALID[name]}))
     (reject,) = peers.heard(b"a", messages.Reject)
     assert reject.code == "BATCH"
-    assert (peers.state.failed, peers.state.departures) == (0, 1)
+    assert (peers.state.failed.total, peers.state.departures.total) == (0, 1)
     sentence = "Worker 0 was sent away: The learner cannot use this batch: "
-    assert peers.state.departure.startswith(sentence)
+    assert peers.state.departures.sentence.startswith(sentence)
     assert peers.state.status(peers.now + 60)[0].seconds_since_message == 0  # It is not silent.
     assert rewards(peers) == []
     assert peers.state.ledger.env_steps == 0
@@ -216,8 +216,9 @@ def test_a_batch_with_values_far_outside_of_the_dataset_is_refused_counted_and_n
     (reject,) = peers.heard(b"a", messages.Reject)
     assert reject.code == "BATCH"
     assert f"The {name} hold 1e+30, far outside of the dataset's range" in reject.sentence
-    assert peers.state.ingestion.refused == 1
-    assert peers.state.ingestion.refusal.startswith("Batch 2 of worker 0, of its episode 7, is ref")
+    count, sentence, _ = peers.state.ingestion.refused
+    assert count == 1
+    assert sentence.startswith("Batch 2 of worker 0, of its episode 7, is refused")
     assert [entry.batch.sequence for entry in journal.entries()] == [1]
     assert peers.state.ledger.env_steps == 4
     # Without bounds any finite number is a number.
@@ -441,9 +442,11 @@ def test_an_episode_that_is_left_counts_once_however_often_it_is_said(peers: Pee
     result = EpisodeResult(0, 1.0, 3, None, (), (), -1)
     for _ in range(3):
         peers.say(b"a", messages.Discarded(0, 0, 2, result, "A reward is nan.", 0))
-    assert (peers.state.ingestion.discarded, peers.state.ingestion.discarded_steps) == (1, 2)
+    discarded = peers.state.ingestion.discarded
+    assert (discarded.total, discarded.steps) == (1, 2)
     peers.say(b"a", messages.Discarded(0, 1, 5, result, "A reward is nan.", 0))
-    assert (peers.state.ingestion.discarded, peers.state.ingestion.discarded_steps) == (2, 7)
+    discarded = peers.state.ingestion.discarded
+    assert (discarded.total, discarded.steps) == (2, 7)
 
 
 def accepted(journal: Journal, counts: Sequence[int]) -> None:

@@ -98,11 +98,12 @@ def test_who_is_sent_away_for_what_its_simulation_gave_is_started_again(
     gateway.publish(make_weights(3, 1))
     gateway.allow(10**6)
     with started(tmp_path / "endpoint", "--processes", "2") as process:
-        wait_until(lambda: gateway.departures()[0] > 3)
+        wait_until(lambda: gateway.counts().departures.total > 3)
         process.terminate()
         words = process.communicate(timeout=60)[1]
-    assert "was sent away: The learner cannot use this batch" in gateway.departures()[1]
-    assert gateway.failed()[0] == 0
+    counts = gateway.counts()
+    assert "was sent away: The learner cannot use this batch" in counts.departures.sentence
+    assert counts.failed.total == 0
     assert words.count("it is started again") >= 2
 
 
