@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REFUSALS_SECONDS = 60.0
 """Least time between two reports of refused batches, episodes left or workers that failed, so that
 many do not fill the metrics."""
-PATIENCE_SECONDS = 600.0
+JOURNAL_SECONDS = 600.0
 """How long a run waits for a journal that cannot be written; then it stops, to be resumed."""
 
 DESERTED_SECONDS = 60.0
@@ -104,9 +104,9 @@ class Oversight:
         journal = f"The journal of {self._folder}"
         if error and not self._journal_error:
             self._since = now
-        elif error and now - self._since > PATIENCE_SECONDS:
+        elif error and now - self._since > JOURNAL_SECONDS:
             raise JournalError(
-                f"{journal} could not be written for {PATIENCE_SECONDS / 60:.0f} minutes "
+                f"{journal} could not be written for {JOURNAL_SECONDS / 60:.0f} minutes "
                 f"({error}); nothing that was acknowledged is lost: free some space, then continue "
                 f"with `iqlft resume {self._folder}`."
             )

@@ -18,8 +18,8 @@ ASK_SECONDS = 1.0
 """Interval at which a worker asks whether it is wanted, and where a silent learner is."""
 REPORT_SECONDS = 10.0
 """A silence of this many seconds is reported, once."""
-PATIENCE_SECONDS = 3600.0
-"""A worker leaves when its learner is away for this long."""
+AWAY_SECONDS = 3600.0
+"""How long a learner may be away; then its worker leaves."""
 
 _FINISHED = "finished"
 """Content of the endpoint file of a run that has finished."""
@@ -157,11 +157,11 @@ class Discovery:
     def _handle_silence(self, since: float, sentence: str) -> None:
         """Reports a silence once, and raises `LearnerLostError` after an hour."""
         silence = time.monotonic() - since
-        if silence > PATIENCE_SECONDS:
+        if silence > AWAY_SECONDS:
             raise LearnerLostError(
-                f"The learner has been away for {PATIENCE_SECONDS / 60:.0f} minutes; start the "
+                f"The learner has been away for {AWAY_SECONDS / 60:.0f} minutes; start the "
                 "worker again when it is back."
             )
         if silence > REPORT_SECONDS and self._reported != since:
             self._reported = since
-            _log.warning("%s; looking on for %.0f minutes.", sentence, PATIENCE_SECONDS / 60)
+            _log.warning("%s; looking on for %.0f minutes.", sentence, AWAY_SECONDS / 60)
