@@ -15,11 +15,8 @@ from typing import TYPE_CHECKING
 
 from iqlft.gateway.counts import Counts
 from iqlft.gateway.evaluation_queue import PendingEvaluation
-from iqlft.gateway.ledger import TrainingEpisode
-from iqlft.gateway.roster import WorkerStatus
-from iqlft.gateway.sockets import GatewayError, LearnerSockets, PortInUseError
+from iqlft.gateway.sockets import GatewayError, LearnerSockets
 from iqlft.gateway.state import GatewayState
-from iqlft_workers.episode import EpisodeResult
 from iqlft_workers.keys import temporary_keys
 from iqlft_workers.wire import WireError
 
@@ -29,20 +26,12 @@ if TYPE_CHECKING:
     from typing import Self
 
     from iqlft.gateway.journal import Journal
+    from iqlft.gateway.ledger import TrainingEpisode
+    from iqlft.gateway.roster import WorkerStatus
     from iqlft.gateway.service import Service
     from iqlft_workers.actor import ActorWeights
     from iqlft_workers.keys import LearnerKeys
     from iqlft_workers.transition import Transitions
-
-__all__ = [
-    "EpisodeResult",
-    "Gateway",
-    "GatewayError",
-    "PendingEvaluation",
-    "PortInUseError",
-    "TrainingEpisode",
-    "WorkerStatus",
-]
 
 FROZEN_SECONDS = 3.0
 """Time between two looks at the sockets from which on the learner counts as having been stopped."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from iqlft_workers.actor import ActorWeights
     from iqlft_workers.discovery import Address
     from iqlft_workers.messages import Evaluate, Welcome
+    from iqlft_workers.session import Outcome
 
 FLUSH_TRANSITIONS = 128
 """A batch is sent when it holds this many transitions, or when an episode ends."""
@@ -182,7 +183,7 @@ class Worker:
         self._leave_by = math.inf
         self._batch_began_at = self._stepping_seconds = self._stepped_at = 0.0
 
-    def run(self) -> str:
+    def run(self) -> Outcome:
         """Works until the session is over.
 
         Returns:
@@ -208,7 +209,7 @@ class Worker:
             self._flush()
             session.leave()
             self._send()
-        return session.outcome or "stopped"
+        return session.outcome
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:

@@ -17,13 +17,14 @@ from iqlft.gateway.evaluation_queue import (
     LEAST_DEADLINE_SECONDS,
     EvaluationQueue,
 )
-from iqlft.gateway.gateway import Gateway, GatewayError
+from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.ingestion import RETRY_SECONDS, BatchError, check_batch
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.plausibility import EpisodeLimits, ResultError, check_result
 from iqlft.gateway.rate_limit import LINES_SECONDS, MAX_LINES, MAX_SESSIONS, SESSION_SECONDS
 from iqlft.gateway.roster import CREDIT, CREDIT_SECONDS
 from iqlft.gateway.service import Service
+from iqlft.gateway.sockets import GatewayError
 from iqlft.gateway.state import GatewayState
 from iqlft.gateway.watchdog import PATIENCE_SECONDS, Watchdog
 from iqlft_workers import messages
