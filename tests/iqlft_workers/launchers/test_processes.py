@@ -23,7 +23,6 @@ from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.launchers.processes import Processes
 
 MakeWeights = Callable[..., ActorWeights]
-Popen = subprocess.Popen  # Which a test replaces.
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
 
 
@@ -145,8 +144,8 @@ def test_they_end_as_their_workers_do(
     processes = Processes("tcp://127.0.0.1:9", len(codes))
     ends = iter(codes)
 
-    def child(*_: object, **__: object) -> subprocess.Popen[bytes]:
-        return Popen([sys.executable, "-c", f"raise SystemExit({next(ends)})"])
+    def child(_: object) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", f"raise SystemExit({next(ends)})"])
 
-    monkeypatch.setattr("iqlft_workers.launchers.processes.subprocess.Popen", child)
+    monkeypatch.setattr("iqlft_workers.launchers.processes.start_worker", child)
     assert processes.run(lambda: False) == expected
