@@ -9,6 +9,7 @@ import iqlft_workers
 from iqlft.gateway.rate_limit import SessionLimiter
 from iqlft.gateway.roster import Roster, Session
 from iqlft_workers import messages
+from iqlft_workers.messages import RejectCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,7 @@ class Rejection(Exception):  # noqa: N818  # not a fault of the program, but an 
         sentence: what is wrong and what to do.
     """
 
-    def __init__(self, code: str, sentence: str) -> None:
+    def __init__(self, code: RejectCode, sentence: str) -> None:
         super().__init__(sentence)
         self.message = messages.Reject(code, sentence)
 
@@ -65,13 +66,13 @@ class Admission:
         """
         if hello.package != iqlft_workers.__version__:
             raise Rejection(
-                "VERSION",
+                RejectCode.VERSION,
                 f"This worker has iqlft {hello.package[:40]!r}, the learner "
                 f"{iqlft_workers.__version__}; install the same version on both.",
             )
         worker_id = self._roster.assign_id(hello.worker_id)
         if worker_id is None:
-            raise Rejection("FULL", self._full())
+            raise Rejection(RejectCode.FULL, self._full())
         holder = self._roster.holder(worker_id)
         if holder is not None:
             self._challenge(holder)
@@ -109,7 +110,7 @@ class Admission:
                 self._require_unreserved(worker_id)
             elif worker_id not in {None, authenticated}:
                 raise Rejection(
-                    "UNAUTHORISED",
+                    RejectCode.UNAUTHORISED,
                     f"This key is that of worker {authenticated}, not of worker {worker_id}; start "
                     "the worker with its own key, or without --worker-id.",
                 )
@@ -120,7 +121,7 @@ class Admission:
         local = self._service.local_workers
         if self._keyed and worker_id in range(local):
             raise Rejection(
-                "RESERVED",
+                RejectCode.RESERVED,
                 f"The worker id {worker_id} is reserved: the learner's own workers have the ids "
                 f"below {local}; start this worker without --worker-id, or with one from {local} "
                 "on.",
@@ -137,7 +138,7 @@ class Admission:
         elif holder.challenge == 0:
             holder.challenge = None
             raise Rejection(
-                "DUPLICATE",
+                RejectCode.DUPLICATE,
                 f"Another worker with the id {holder.worker_id} is at work; choose another id, or "
                 "none to be given a free one.",
             )
@@ -172,7 +173,7 @@ class Admission:
         layout = self._service.layout
         if (ready.observation_dim, ready.action_dim) != (layout.observation_dim, layout.action_dim):
             raise Rejection(
-                "ENVIRONMENT",
+                RejectCode.ENVIRONMENT,
                 f"{self._service.environment.id} has {ready.observation_dim} observation and "
                 f"{ready.action_dim} action dimensions in the worker, but the learner expects "
                 f"{layout.observation_dim} and {layout.action_dim}; check the task's environment "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from iqlft.config.settings import MachineConfig
 from iqlft.gateway.plausibility import check_discarded, check_result
 from iqlft_workers.messages import Evaluate
 from iqlft_workers.wire import pack_weights
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_ASSIGNED_EPISODES = 4
 """The most episodes that a worker is assigned at once."""
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS: float = MachineConfig.eval_deadline_seconds
 """How long an episode may take before it is assigned to another worker too, while the usual time
 is unknown."""
 DEADLINE_FACTOR = 5.0

@@ -13,12 +13,10 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from iqlft.gateway.counts import Counts
 from iqlft.gateway.evaluation_queue import PendingEvaluation
-from iqlft.gateway.ledger import TrainingEpisode
-from iqlft.gateway.roster import WorkerStatus
-from iqlft.gateway.sockets import GatewayError, LearnerSockets, PortInUseError
+from iqlft.gateway.sockets import GatewayError, LearnerSockets
 from iqlft.gateway.state import GatewayState
-from iqlft_workers.episode import EpisodeResult
 from iqlft_workers.keys import temporary_keys
 from iqlft_workers.wire import WireError
 
@@ -28,20 +26,12 @@ if TYPE_CHECKING:
     from typing import Self
 
     from iqlft.gateway.journal import Journal
+    from iqlft.gateway.ledger import TrainingEpisode
+    from iqlft.gateway.roster import WorkerStatus
     from iqlft.gateway.service import Service
     from iqlft_workers.actor import ActorWeights
     from iqlft_workers.keys import LearnerKeys
     from iqlft_workers.transition import Transitions
-
-__all__ = [
-    "EpisodeResult",
-    "Gateway",
-    "GatewayError",
-    "PendingEvaluation",
-    "PortInUseError",
-    "TrainingEpisode",
-    "WorkerStatus",
-]
 
 FROZEN_SECONDS = 3.0
 """Time between two looks at the sockets from which on the learner counts as having been stopped."""
@@ -118,15 +108,13 @@ class Gateway:
                 "shorter arguments, such as the path of a file with what is long."
             ) from error
 
-    def recover(
-        self, journal: Journal, env_steps: int | None = None, *, resumed: bool = False
-    ) -> None:
+    def recover(self, journal: Journal, env_steps: int, *, resumed: bool = False) -> None:
         """Recovers what was accepted before from the write-ahead log; call it before `start`.
 
         Args:
             journal: where batches are written before they are acknowledged; closed with the
                 gateway. Without this call they are kept nowhere.
-            env_steps: delivered up to the checkpoint; None: all in the journal up to its position.
+            env_steps: delivered up to the checkpoint.
             resumed: whether the run had a learner before, even if it accepted nothing.
         """
         self._journal = journal
@@ -205,36 +193,18 @@ class Gateway:
         with self._changed:
             return self._state.ledger.position
 
-    def rejected(self) -> int:
-        """Connections and workers that were rejected since the start."""
+    def counts(self) -> Counts:
+        """What has gone wrong since the start."""
         with self._changed:
-            return self._sockets.rejected + self._state.rejected
-
-    def bad_messages(self) -> int:
-        """How many malformed or impossible messages were rejected so far."""
-        with self._changed:
-            return self._state.rate_limiter.bad_messages
-
-    def refused_batches(self) -> tuple[int, str]:
-        """How many batches could not be learned from so far, and why the last one could not."""
-        with self._changed:
-            return self._state.ingestion.refused, self._state.ingestion.refusal
-
-    def discarded(self) -> tuple[int, int, str]:
-        """How many training episodes were not finite, their dropped steps, and the last one."""
-        with self._changed:
-            ingestion = self._state.ingestion
-            return ingestion.discarded, ingestion.discarded_steps, ingestion.discarding
-
-    def failed(self) -> tuple[int, str]:
-        """How often a worker has left because it cannot work, and what the last one reported."""
-        with self._changed:
-            return self._state.failed, self._state.failure
-
-    def departures(self) -> tuple[int, str]:
-        """As `failed`, plus workers that were sent away, for example after a refused batch."""
-        with self._changed:
-            return self._state.departures, self._state.departure
+            state = self._state
+            return Counts(
+                rejected=self._sockets.rejected + state.rejected,
+                bad_messages=state.rate_limiter.bad_messages,
+                refused_batches=state.ingestion.refused,
+                discarded=state.ingestion.discarded,
+                failed=state.failed,
+                departures=state.departures,
+            )
 
     def journal_error(self) -> str:
         """Why the journal cannot be written, so that workers wait; empty while it can."""

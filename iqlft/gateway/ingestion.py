@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from iqlft.datasets.value_bounds import extremes
+from iqlft.gateway.counts import Tally
 from iqlft.gateway.plausibility import EpisodeLimits, ResultError, check_result
 from iqlft.gateway.records import Entry
 from iqlft_workers.text import printable
@@ -84,11 +85,8 @@ class Ingestion:
     Attributes:
         journal_error: why the journal cannot be written; empty while it can.
         retry_at: when to try the journal again; infinite while no retry is pending.
-        refused: how many batches could not be learned from.
-        refusal: a sentence that names the worker of the last one and why it was refused.
-        discarded: how many training episodes ended at a value that is not finite.
-        discarded_steps: how many of their steps were dropped.
-        discarding: a sentence that names the worker of the last one and why it was discarded.
+        refused: batches that could not be learned from.
+        discarded: training episodes that ended at a value that is not finite.
     """
 
     def __init__(self, service: Service, ledger: Ledger, limits: EpisodeLimits) -> None:
@@ -96,16 +94,15 @@ class Ingestion:
         self._limits = limits
         self._journal: Journal | None = None
         self.journal_error, self.retry_at = "", math.inf
-        self.refused, self.refusal = 0, ""
-        self.discarded, self.discarded_steps, self.discarding = 0, 0, ""
+        self.refused = self.discarded = Tally()
 
-    def recover(self, journal: Journal, roster: Roster, env_steps: int | None = None) -> None:
+    def recover(self, journal: Journal, roster: Roster, env_steps: int) -> None:
         """Recovers what was accepted before from a journal, and appends to it from now on.
 
         Args:
             journal: where batches are written before they are acknowledged.
             roster: the recovered sessions are added to it.
-            env_steps: delivered up to the checkpoint; None: all in the journal up to its position.
+            env_steps: delivered up to the checkpoint.
         """
         self._journal = journal
         uncertain: set[str] = set()
@@ -122,8 +119,7 @@ class Ingestion:
                 self._ledger.record(name.worker_id, record.batch, record.end, delivered=learned)
             else:
                 self._ledger.forgo(name)
-        if env_steps is not None:
-            self._ledger.settle(env_steps, journal.position)
+        self._ledger.settle(env_steps, journal.position)
         for uuid in uncertain:
             # How many steps the session took is unknown, so its worker must begin a new one.
             roster.forget(uuid)
@@ -147,8 +143,7 @@ class Ingestion:
         try:
             self._check(session, batch, newest_version)
         except BatchError as error:
-            self.refused += 1
-            self.refusal = (
+            self.refused = self.refused.add(
                 f"Batch {batch.sequence} of worker {session.worker_id}, of its episode "
                 f"{batch.episode}, is refused, and nothing of it is recorded: {error}"
             )
@@ -219,11 +214,10 @@ class Ingestion:
             return
         session.discarded = message.index
         steps = min(max(message.dropped, 0), MAX_BATCH)
-        self.discarded += 1
-        self.discarded_steps += steps
-        self.discarding = (
+        self.discarded = self.discarded.add(
             f"An episode of worker {session.worker_id} is left, and {steps} of its steps are "
-            f"dropped: {printable(message.sentence):.400}"
+            f"dropped: {printable(message.sentence):.400}",
+            steps,
         )
 
     def retry_due(self, now: float) -> bool:

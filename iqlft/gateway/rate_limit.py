@@ -45,11 +45,10 @@ class RateLimiter:
 
     Attributes:
         bad_messages: counted in all.
-        blocks: how often a peer was blocked.
     """
 
     def __init__(self) -> None:
-        self.bad_messages = self.blocks = 0
+        self.bad_messages = 0
         self._peers: OrderedDict[bytes | int, _Peer] = OrderedDict()
 
     def record_bad_message(self, peer: bytes | int, now: float) -> bool:
@@ -72,7 +71,6 @@ class RateLimiter:
             return False
         known.times.clear()
         known.until = now + BLOCK_SECONDS
-        self.blocks += 1
         return True
 
     def is_blocked(self, peer: bytes | int, now: float) -> bool:

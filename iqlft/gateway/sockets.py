@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import zmq
 
 from iqlft.gateway import curve_auth
+from iqlft_workers.client import LEARNER_HANDSHAKE_MILLISECONDS, limit_silence
 from iqlft_workers.errors import UserError
 from iqlft_workers.wire import MAX_BYTES
 
@@ -148,10 +149,7 @@ class LearnerSockets:
         socket.set(zmq.MAXMSGSIZE, _PROBE_BYTES if weights else MAX_BYTES)
         socket.set(zmq.SNDHWM, _QUEUED_WEIGHTS if weights else _QUEUED_MESSAGES)
         socket.set(zmq.RCVHWM, _QUEUED_MESSAGES)
-        socket.set(zmq.HEARTBEAT_IVL, 2_000)
-        socket.set(zmq.HEARTBEAT_TIMEOUT, 6_000)
-        socket.set(zmq.HEARTBEAT_TTL, 10_000)
-        socket.set(zmq.HANDSHAKE_IVL, 5_000)
+        limit_silence(socket, LEARNER_HANDSHAKE_MILLISECONDS)
         socket.set(zmq.IPV6, ":" in host)
         socket.set(zmq.ROUTER_MANDATORY, 1)
         if self._keys:

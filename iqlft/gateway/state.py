@@ -16,6 +16,7 @@ import numpy as np
 
 from iqlft.gateway.admission import Admission, Rejection
 from iqlft.gateway.assignments import Assignments
+from iqlft.gateway.counts import Tally
 from iqlft.gateway.evaluation_queue import EvaluationJob, EvaluationQueue
 from iqlft.gateway.ingestion import BatchError, Ingestion
 from iqlft.gateway.ledger import Ledger
@@ -23,6 +24,7 @@ from iqlft.gateway.plausibility import EpisodeLimits, ResultError
 from iqlft.gateway.rate_limit import MAX_BAD_MESSAGES, LimitedLog, RateLimiter
 from iqlft.gateway.roster import CREDIT, Roster, Session
 from iqlft_workers import messages
+from iqlft_workers.messages import RejectCode
 from iqlft_workers.text import printable
 from iqlft_workers.wire import ProtocolVersionError, WireError, decode, encode, pack_weights
 
@@ -47,7 +49,7 @@ GRANT_SECONDS = 0.02
 MAX_ROUTES = 1024
 """The most connections that are remembered as having unread weights on their way."""
 
-LATER = messages.Reject(messages.LATER, "The learner is leaving; wait until it is resumed.")
+LEAVING = messages.Reject(RejectCode.LATER, "The learner is leaving; wait until it is resumed.")
 """The answer to a HELLO that arrives while the learner of an unfinished run is leaving."""
 
 _log = logging.getLogger(__name__)
@@ -70,10 +72,8 @@ class GatewayState:
         rate_limiter: who is blocked for too many bad messages.
         rejected: how many workers were rejected.
         ingestion: validates batches, writes them ahead and counts them.
-        failed: how often a worker has reported that it cannot work and leaves.
-        failure: a sentence about the last of them.
+        failed: workers that have reported that they cannot work and leave.
         departures: `failed`, plus the workers that were rejected after they had joined.
-        departure: a sentence about the last of them.
     """
 
     def __init__(self, service: Service, weights_port: int, *, keyed: bool) -> None:
@@ -98,19 +98,16 @@ class GatewayState:
         self._now = 0.0
         self._over: bool | None = None
         self.rejected = 0
-        self.failed, self.failure = 0, ""
-        self.departures, self.departure = 0, ""
+        self.failed = self.departures = Tally()
         self._resumed = False
         self.ingestion = Ingestion(service, self.ledger, limits)
 
-    def recover(
-        self, journal: Journal, env_steps: int | None = None, *, resumed: bool = False
-    ) -> None:
+    def recover(self, journal: Journal, env_steps: int, *, resumed: bool = False) -> None:
         """Recovers what was accepted before from a journal, and appends to it from now on.
 
         Args:
             journal: of the run.
-            env_steps: delivered up to the checkpoint; None: all in the journal up to its position.
+            env_steps: delivered up to the checkpoint.
             resumed: whether another learner may have granted credit before.
         """
         self.ingestion.recover(journal, self.roster, env_steps)
@@ -186,7 +183,7 @@ class GatewayState:
         """Tells a worker whose environment hangs to leave; it may be started again."""
         if (session := self.roster.holder(worker_id)) is not None:
             sentence = f"The learner gives this worker up, which {reason}."
-            self._reject(session.route, Rejection(messages.STUCK, sentence))
+            self._reject(session.route, Rejection(RejectCode.STUCK, sentence))
 
     def status(self, now: float) -> list[WorkerStatus]:
         """All workers that ever joined, by id."""
@@ -227,17 +224,17 @@ class GatewayState:
             sentence = (
                 f"{MAX_BAD_MESSAGES} bad messages in a minute are too many; the last: {error}"
             )
-            self._reject(route, Rejection("UNAUTHORISED", sentence))
+            self._reject(route, Rejection(RejectCode.UNAUTHORISED, sentence))
         elif isinstance(error, ProtocolVersionError):
-            self._reject(route, Rejection("VERSION", str(error)))
+            self._reject(route, Rejection(RejectCode.VERSION, str(error)))
         elif isinstance(error, BatchError):
             sentence = f"The learner cannot use this batch: {error}"
-            self._reject(route, Rejection("BATCH", sentence))
+            self._reject(route, Rejection(RejectCode.BATCH, sentence))
         elif isinstance(error, ResultError):
             if (session := self.roster.at(route)) is not None:
                 self._assignments.withhold(session)
             sentence = f"The learner cannot use this evaluation: {error}"
-            self._reject(route, Rejection("EVALUATION", sentence))
+            self._reject(route, Rejection(RejectCode.EVALUATION, sentence))
         else:
             # A flood of these must not fill the log; the rate limiter counts them.
             _log.debug("A message was dropped: %s", error)
@@ -264,7 +261,7 @@ class GatewayState:
     ) -> None:
         if self._over is not None:
             # The worker has drained and would begin anew, or is late: there is no more work here.
-            self._enqueue(route, messages.Stop() if self._over else LATER)
+            self._enqueue(route, messages.Stop() if self._over else LEAVING)
             return
         session = self.roster.known(hello.session)
         hello = self._admission.authenticate(hello, session, authenticated)
@@ -303,11 +300,11 @@ class GatewayState:
                 session.record_steps(steps, now)
                 self._handle_pong(session, number)
             case messages.Failed():
-                self.failed += 1
                 told = f"{printable(message.sentence):.400}".rstrip(".")
-                self.failure = f"Worker {session.worker_id} cannot work, and leaves: {told}."
-                self.departures, self.departure = self.departures + 1, self.failure
-                self._strange.warning(now, "%s", self.failure)
+                sentence = f"Worker {session.worker_id} cannot work, and leaves: {told}."
+                self.failed = self.failed.add(sentence)
+                self.departures = self.departures.add(sentence)
+                self._strange.warning(now, "%s", sentence)
             case messages.Bye():
                 self._send(session, messages.ByeOk())
                 # A worker that has said goodbye does not count as silent.
@@ -461,8 +458,8 @@ class GatewayState:
         self._strange.warning(self._now, "A worker was sent away: %s", rejection)
         self._enqueue(route, rejection.message)
         if (session := self.roster.at(route)) is not None:
-            self.departures += 1
-            self.departure = f"Worker {session.worker_id} was sent away: {rejection}"
+            sentence = f"Worker {session.worker_id} was sent away: {rejection}"
+            self.departures = self.departures.add(sentence)
             if session.worker_id >= self._service.local_workers:
                 # It leaves, so it does not count as silent; local workers are left to their pool.
                 session.heard_at = None

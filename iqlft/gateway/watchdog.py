@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
+from iqlft.config.settings import MachineConfig
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
 SILENT_SECONDS = 15.0
 """Silence after which a lost worker counts as hanging or cut off."""
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS: float = MachineConfig.patience
 """How long a simulator may load, reset or step: a worker that should work, but whose environment
 finishes no call for this long, is stuck.
 """

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from iqlft.gateway.gateway import Gateway, PendingEvaluation
+    from iqlft.gateway.evaluation_queue import PendingEvaluation
+    from iqlft.gateway.gateway import Gateway
     from iqlft.runs.folder import Run
     from iqlft_workers.episode import EpisodeResult
 

@@ -20,6 +20,7 @@ from iqlft.training.loggers import Loggers
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from iqlft.gateway.counts import Counts
     from iqlft.runs.folder import Run
     from iqlft.runs.scores import Score
     from iqlft_workers.transition import Transitions
@@ -132,34 +133,29 @@ class MetricsLog:
         self,
         row: dict[str, Any],
         env_steps: int,
-        *,
-        bad_messages: int | None = None,
-        refused_batches: int = 0,
-        discarded: tuple[int, int] = (0, 0),
+        counts: Counts | None = None,
     ) -> None:
         """Writes a row about what happened since the last one.
 
         Args:
             row: phase, counts, time and the learner's figures.
             env_steps: steps received so far; they may be more than the updates belong to.
-            bad_messages: messages that the gateway has rejected; None in pretraining.
-            refused_batches: batches among them that could not be learned from.
-            discarded: numbers of training episodes that were not finite, and of their steps.
+            counts: what has gone wrong at the gateway; None in pretraining.
         """
         now, updates = time.monotonic(), row["updates"]
         elapsed = max(now - self._row_time, 1e-9)
         row = row | {"updates_per_second": (updates - self._row_updates) / elapsed}
-        if bad_messages is not None:
+        if counts is not None:
             row |= {
                 "received_steps": env_steps,
                 "env_steps_per_second": (env_steps - self._row_env_steps) / elapsed,
                 "learner_waiting_share": min(1.0, self._learner_waited_seconds / elapsed),
                 "workers_waiting_share": _mean(self._worker_samples),
                 "policy_lag": self._lag_sum / self._lag_count if self._lag_count else None,
-                "bad_messages": bad_messages,
-                "refused_batches": refused_batches,
-                "discarded_episodes": discarded[0],
-                "discarded_steps": discarded[1],
+                "bad_messages": counts.bad_messages,
+                "refused_batches": counts.refused_batches.total,
+                "discarded_episodes": counts.discarded.total,
+                "discarded_steps": counts.discarded.steps,
                 "training_success": self.training_success,
             }
         if self._incidents:

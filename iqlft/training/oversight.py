@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from iqlft.gateway.counts import Tally
     from iqlft.gateway.gateway import Gateway
     from iqlft.gateway.roster import WorkerStatus
     from iqlft_workers.launchers.local import WorkerPool
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 REFUSALS_SECONDS = 60.0
 """Least time between two reports of refused batches, episodes left or workers that failed, so that
 many do not fill the metrics."""
-PATIENCE_SECONDS = 600.0
+JOURNAL_SECONDS = 600.0
 """How long a run waits for a journal that cannot be written; then it stops, to be resumed."""
 
 DESERTED_SECONDS = 60.0
@@ -38,13 +39,13 @@ class _Told:
     def __init__(self) -> None:
         self._count, self._at = 0, 0.0
 
-    def news(self, count: int, sentence: str, what: str, now: float) -> Iterator[str]:
+    def news(self, tally: Tally, what: str, now: float) -> Iterator[str]:
         """The newest event's sentence, with how many came before it since the last report."""
-        if count == self._count or now < self._at:
+        if tally.total == self._count or now < self._at:
             return
-        more = count - self._count - 1
-        self._count, self._at = count, now + REFUSALS_SECONDS
-        yield sentence + (f" {more:,} more {what} before it." if more else "")
+        more = tally.total - self._count - 1
+        self._count, self._at = tally.total, now + REFUSALS_SECONDS
+        yield tally.sentence + (f" {more:,} more {what} before it." if more else "")
 
 
 class Oversight:
@@ -85,13 +86,12 @@ class Oversight:
                 if incident.hangs:
                     self._gateway.dismiss(incident.worker_id, incident.reason)
         yield from self._pool.watch()
-        now = time.monotonic()
-        yield from self._refused.news(*self._gateway.refused_batches(), "were refused", now)
-        discarded, _, sentence = self._gateway.discarded()
-        yield from self._discarded.news(discarded, sentence, "were left", now)
+        now, counts = time.monotonic(), self._gateway.counts()
+        yield from self._refused.news(counts.refused_batches, "were refused", now)
+        yield from self._discarded.news(counts.discarded, "were left", now)
         if not self._pool.num_workers:  # About local workers the pool knows more.
-            yield from self._failed.news(*self._gateway.failed(), "left so", now)
-            departures, sentence = self._gateway.departures()
+            yield from self._failed.news(counts.failed, "left so", now)
+            departures, sentence, _ = counts.departures
             if self._desertion.seconds(workers, departures, now) > DESERTED_SECONDS:
                 raise DesertedError(
                     f"{sentence.rstrip('.')}; no other worker has come for {DESERTED_SECONDS:.0f} "
@@ -104,9 +104,9 @@ class Oversight:
         journal = f"The journal of {self._folder}"
         if error and not self._journal_error:
             self._since = now
-        elif error and now - self._since > PATIENCE_SECONDS:
+        elif error and now - self._since > JOURNAL_SECONDS:
             raise JournalError(
-                f"{journal} could not be written for {PATIENCE_SECONDS / 60:.0f} minutes "
+                f"{journal} could not be written for {JOURNAL_SECONDS / 60:.0f} minutes "
                 f"({error}); nothing that was acknowledged is lost: free some space, then continue "
                 f"with `iqlft resume {self._folder}`."
             )

@@ -157,9 +157,7 @@ class Session(Generic[PhaseType]):
                 **figures,
             },
             self.phase.env_steps,
-            bad_messages=self.gateway.bad_messages() if online else None,
-            refused_batches=self.gateway.refused_batches()[0],
-            discarded=self.gateway.discarded()[:2],
+            self.gateway.counts() if online else None,
         )
         self._require_finite(all(map(math.isfinite, self._losses.values())), "A loss is")
         self._tell_divergence(figures)

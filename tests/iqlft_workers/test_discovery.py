@@ -63,7 +63,7 @@ def test_a_worker_that_lost_its_learner_leaves_as_one_to_be_started_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # A pool gives up on exit code 2 alone; launchers on other machines do on this one, too.
-    monkeypatch.setattr(discovery, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(discovery, "AWAY_SECONDS", 0.1)
     monkeypatch.setattr(worker, "_leave_on_signals", lambda **_: [])
     assert worker.main(["--connect", str(tmp_path / "endpoint")]) == LOST
     assert "start the worker again" in capsys.readouterr().err

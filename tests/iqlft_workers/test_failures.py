@@ -77,11 +77,11 @@ def test_the_learner_hears_why_a_worker_leaves(
     with pytest.raises((EnvironmentFailedError, EnvironmentMismatchError)):
         work(lambda: Address(gateway.endpoint), None, lambda: True)
     deadline = time.monotonic() + 10
-    while gateway.failed()[0] == 0 and time.monotonic() < deadline:
+    while gateway.counts().failed.total == 0 and time.monotonic() < deadline:
         time.sleep(0.02)
-    count, told = gateway.failed()
-    assert count == 1
-    assert sentence in told
+    failed = gateway.counts().failed
+    assert failed.total == 1
+    assert sentence in failed.sentence
 
 
 def test_an_environment_that_cannot_be_closed_is_a_warning(

@@ -17,13 +17,15 @@ from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.roster import WorkerStatus
 from iqlft.training.oversight import Oversight
 from iqlft_workers.actor import ActorWeights
-from iqlft_workers.discovery import Address, write_endpoint
-from iqlft_workers.environment import EnvironmentSpec
+from iqlft_workers.client import Client
+from iqlft_workers.discovery import Address, Discovery, write_endpoint
+from iqlft_workers.environment import Environment, EnvironmentSpec
 from iqlft_workers.errors import HUNG
-from iqlft_workers.heartbeat import BEAT_SECONDS, GRACE_SECONDS, Heartbeat
+from iqlft_workers.heartbeat import BEAT_SECONDS, GRACE_SECONDS, AttendedEnvironment
 from iqlft_workers.launchers import local as pool_module
 from iqlft_workers.launchers.local import WorkerError, WorkerPool
-from iqlft_workers.loop import work
+from iqlft_workers.loop import Worker, work
+from iqlft_workers.session import WorkerSession
 from iqlft_workers.transition import RowLayout
 from slow_environments import ID, STEPS
 
@@ -43,16 +45,29 @@ def slow(**kwargs: float) -> EnvironmentSpec:
     return EnvironmentSpec(ID, kwargs, trust=True)
 
 
-def test_what_the_heartbeat_met_is_raised_once_so_that_every_environment_is_closed() -> None:
-    def beat() -> float:
+def test_every_environment_is_closed_though_each_call_raises_what_the_heartbeat_met(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed: list[Environment] = []
+
+    def meet(_: Worker) -> float:
         raise RuntimeError("met")
 
-    heartbeat = Heartbeat(beat, lambda _: None)
-    with pytest.raises(RuntimeError, match="met"), heartbeat:
-        time.sleep(4 * BEAT_SECONDS)
-    with heartbeat:
-        pass
-    heartbeat.close()
+    def close(environment: Environment) -> None:
+        closed.append(environment)
+
+    def work_in_two() -> None:
+        client, discovery = Client("tcp://127.0.0.1:9"), Discovery(lambda: None)
+        with client, Worker(client, WorkerSession(None), lambda: True, discovery) as worker:
+            spec = slow(reset_seconds=4 * BEAT_SECONDS)
+            worker._environments += [AttendedEnvironment(spec, worker._heartbeat) for _ in "ab"]
+            worker._environments[0].reset(0)
+
+    monkeypatch.setattr(Worker, "_beat", meet)
+    monkeypatch.setattr(Environment, "close", close)
+    with pytest.raises(RuntimeError, match="met"):
+        work_in_two()
+    assert len(closed) == 2
 
 
 @pytest.mark.parametrize("what", ["build_seconds", "reset_seconds", "step_seconds"])

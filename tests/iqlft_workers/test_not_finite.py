@@ -116,12 +116,13 @@ def test_a_run_goes_on_without_such_episodes_and_counts_them(
     assert sum(part.num_transitions for part in parts) == 400
     for part in parts:
         assert all(np.isfinite(array).all() for array in part)
-    episodes, steps, sentence = gateway.discarded()
+    counts = gateway.counts()
+    episodes, sentence, steps = counts.discarded
     assert episodes > 3
     assert steps >= episodes
     assert "is left, and" in sentence
     assert "gave nan in value 0" in sentence
-    assert gateway.refused_batches()[0] == 0
+    assert counts.refused_batches.total == 0
 
 
 def test_a_worker_of_which_all_episodes_end_so_ends_the_run_in_one_sentence(
@@ -138,7 +139,7 @@ def test_a_worker_of_which_all_episodes_end_so_ends_the_run_in_one_sentence(
     with pytest.raises(WorkerError, match="10 episodes in a row ended at a value that is") as error:
         work()
     assert "\n" not in str(error.value)
-    assert gateway.discarded()[0] == 10
+    assert gateway.counts().discarded.total == 10
 
 
 def test_a_run_whose_remote_workers_have_all_given_up_so_ends_in_one_sentence(

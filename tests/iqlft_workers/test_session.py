@@ -226,7 +226,7 @@ def test_pings_are_answered_and_the_end_is_told(session: WorkerSession) -> None:
 def test_a_worker_that_is_to_come_later_says_hello_until_it_is_welcome() -> None:
     session = WorkerSession(None)
     session.tick(0.0)
-    session.receive(messages.Reject(messages.LATER, "wait"), 0.1)
+    session.receive(messages.Reject(messages.RejectCode.LATER, "wait"), 0.1)
     assert session.outcome is None
     session.outbox.clear()
     session.tick(5.0)

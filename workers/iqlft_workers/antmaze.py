@@ -15,8 +15,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from gymnasium.utils import EzPickle
+from gymnasium_robotics.envs.maze.maze_v4 import MazeEnv
 
-# Before Gymnasium-Robotics, because it silences what that prints on import.
 from iqlft_workers.mazes import (
     CELL_SIZE,
     D4RL_SUCCESS_RADIUS,
@@ -25,8 +25,6 @@ from iqlft_workers.mazes import (
     Cell,
     D4RLMaze,
 )
-
-from gymnasium_robotics.envs.maze.maze_v4 import MazeEnv  # isort: skip
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from iqlft_workers.keys import WorkerKeys
     from iqlft_workers.wire import Frame
 
+LEARNER_HANDSHAKE_MILLISECONDS = 5_000
+"""How long a learner waits for the end of a handshake."""
+WORKER_HANDSHAKE_MILLISECONDS = 4_000
+"""How long a worker does: less, so that a learner that is slow is not taken for one that breaks
+off."""
 _ENDPOINT = re.compile(r"tcp://(?P<host>\[[\w:.%]+\]|[^\[\]/\s@]+):(?P<port>[1-9]\d{0,4})")
 """An address: a host name or IP address, in brackets for IPv6, and a port."""
 _BYE_MILLISECONDS = 500
@@ -86,12 +91,7 @@ class Client:
         socket = self._context.socket(kind)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.MAXMSGSIZE, MAX_BYTES)
-        socket.set(zmq.HEARTBEAT_IVL, 2_000)
-        socket.set(zmq.HEARTBEAT_TIMEOUT, 6_000)
-        socket.set(zmq.HEARTBEAT_TTL, 10_000)
-        # Less than the learner's 5 s, so that a learner that is slow is not taken for one that
-        # breaks off.
-        socket.set(zmq.HANDSHAKE_IVL, 4_000)
+        limit_silence(socket, WORKER_HANDSHAKE_MILLISECONDS)
         socket.set(zmq.RECONNECT_IVL, 100)
         socket.set(zmq.RECONNECT_IVL_MAX, 5_000)
         socket.set(zmq.IPV6, ":" in self._host)
@@ -239,6 +239,19 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def limit_silence(socket: zmq.Socket[bytes], handshake_milliseconds: int) -> None:
+    """Has ZeroMQ end connections whose peer is silent, at either end of the wire.
+
+    Args:
+        socket: not bound or connected yet.
+        handshake_milliseconds: how long a handshake may take.
+    """
+    socket.set(zmq.HEARTBEAT_IVL, 2_000)
+    socket.set(zmq.HEARTBEAT_TIMEOUT, 6_000)
+    socket.set(zmq.HEARTBEAT_TTL, 10_000)
+    socket.set(zmq.HANDSHAKE_IVL, handshake_milliseconds)
 
 
 def _host(endpoint: str) -> str:

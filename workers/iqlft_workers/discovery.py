@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from iqlft_workers.errors import UserError
+from iqlft_workers.errors import LOST, UserError
 from iqlft_workers.files import write_atomically
 from iqlft_workers.keys import KeyFileError, WorkerKeys
 
@@ -18,8 +18,8 @@ ASK_SECONDS = 1.0
 """Interval at which a worker asks whether it is wanted, and where a silent learner is."""
 REPORT_SECONDS = 10.0
 """A silence of this many seconds is reported, once."""
-PATIENCE_SECONDS = 3600.0
-"""A worker leaves when its learner is away for this long."""
+AWAY_SECONDS = 3600.0
+"""How long a learner may be away; then its worker leaves."""
 
 _FINISHED = "finished"
 """Content of the endpoint file of a run that has finished."""
@@ -33,6 +33,9 @@ class EndpointError(UserError):
 
 class LearnerLostError(UserError):
     """The learner was away for too long."""
+
+    # Not UNFIT: a learner that was frozen for so long may start this worker again.
+    worker_exit_code = LOST
 
 
 class RunFinishedError(Exception):
@@ -154,11 +157,11 @@ class Discovery:
     def _handle_silence(self, since: float, sentence: str) -> None:
         """Reports a silence once, and raises `LearnerLostError` after an hour."""
         silence = time.monotonic() - since
-        if silence > PATIENCE_SECONDS:
+        if silence > AWAY_SECONDS:
             raise LearnerLostError(
-                f"The learner has been away for {PATIENCE_SECONDS / 60:.0f} minutes; start the "
+                f"The learner has been away for {AWAY_SECONDS / 60:.0f} minutes; start the "
                 "worker again when it is back."
             )
         if silence > REPORT_SECONDS and self._reported != since:
             self._reported = since
-            _log.warning("%s; looking on for %.0f minutes.", sentence, PATIENCE_SECONDS / 60)
+            _log.warning("%s; looking on for %.0f minutes.", sentence, AWAY_SECONDS / 60)

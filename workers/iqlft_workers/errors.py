@@ -59,10 +59,12 @@ class UserError(Exception):
 
     Attributes:
         exit_code: of the command that it ends.
+        worker_exit_code: of the worker with `--parent` that it ends.
         report: the output of a command that ran to its end all the same; empty for the others.
     """
 
     exit_code: int = 2
+    worker_exit_code: int = UNFIT
     report: str = ""
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
-from iqlft_workers.errors import UserError
+from iqlft_workers.errors import FAILED, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 class EnvironmentFailedError(UserError):
     """An environment has raised an error in `reset` or `step`; its cause is that error."""
+
+    worker_exit_code = FAILED
 
 
 class Reported(gymnasium.Wrapper[Any, Any, Any, Any]):

@@ -44,7 +44,6 @@ class Heartbeat:
     ) -> None:
         self._beat, self._abandon = beat, abandon
         self._error: Exception | None = None
-        self._told = False
         self._failed_at = 0.0
         self._closed = threading.Event()
         self._ours = threading.Lock()
@@ -60,9 +59,7 @@ class Heartbeat:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._ours.acquire()
         self.calls += 1
-        # Once: what is closed afterwards must be closed, too.
-        if kind is None and self._error is not None and not self._told:
-            self._told = True
+        if kind is None and self._error is not None:
             raise self._error
 
     def close(self) -> None:

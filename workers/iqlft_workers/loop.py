@@ -6,23 +6,25 @@ import contextlib
 import logging
 import math
 import os
+import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from iqlft_workers.actor import make_actor
 from iqlft_workers.client import Client, KeyRefusedError
-from iqlft_workers.discovery import ASK_SECONDS, Discovery, LearnerLostError, RunFinishedError
+from iqlft_workers.discovery import ASK_SECONDS, Discovery, RunFinishedError
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.episode import NotFiniteError
-from iqlft_workers.errors import HUNG, LOST, UserError
+from iqlft_workers.errors import FAILED, HUNG, REJECTED, SENTENCE, UNFIT, UserError
 from iqlft_workers.failures import EnvironmentFailedError
 from iqlft_workers.heartbeat import BEAT_SECONDS, GRACE_SECONDS, AttendedEnvironment, Heartbeat
-from iqlft_workers.messages import STUCK
+from iqlft_workers.messages import MAY_PASS, RejectCode
 from iqlft_workers.observation import EnvironmentMismatchError
 from iqlft_workers.placeholders import filled
 from iqlft_workers.rollout import Rollout, evaluate_episode
 from iqlft_workers.session import SILENCE_SECONDS, WorkerSession
+from iqlft_workers.text import printable
 from iqlft_workers.trust import UntrustedError
 from iqlft_workers.wire import ArrayError, WireError, decode, encode
 from iqlft_workers.wrapping import WrapperError
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from iqlft_workers.actor import ActorWeights
     from iqlft_workers.discovery import Address
     from iqlft_workers.messages import Evaluate, Welcome
+    from iqlft_workers.session import Outcome
 
 FLUSH_TRANSITIONS = 128
 """A batch is sent when it holds this many transitions, or when an episode ends."""
@@ -62,18 +65,29 @@ class RejectedError(UserError):
     Args:
         sentence: why, and what to do.
         code: of the REJECT; empty if there was none.
-
-    Attributes:
-        may_pass: whether a later try may be welcome.
-        hung: whether the worker's environment hung.
-        refused: whether the learner refused the environment's data, as from a diverged simulation.
     """
 
     def __init__(self, sentence: str, code: str = "") -> None:
         super().__init__(sentence)
-        self.may_pass = code not in {"", "VERSION", "ENVIRONMENT"}
-        self.hung = code == STUCK
-        self.refused = code in {"BATCH", "EVALUATION"}
+        if code == RejectCode.STUCK:
+            self.worker_exit_code = HUNG
+        elif code in {RejectCode.BATCH, RejectCode.EVALUATION}:  # As from a diverged simulation.
+            self.worker_exit_code = FAILED
+        elif code in MAY_PASS:
+            self.worker_exit_code = REJECTED
+
+
+def conclude(error: UserError, *, launched: bool) -> int:
+    """Says why a worker ends, and returns its exit code.
+
+    Args:
+        error: that ends it.
+        launched: whether it has a `--parent`, for whom `FAILED` and `REJECTED` are.
+    """
+    with contextlib.suppress(OSError):  # The reader of stderr may be gone.
+        sys.stderr.write(printable(f"{SENTENCE}{error}\n", keep="\n\t"))
+    code = error.worker_exit_code
+    return code if launched or code not in {FAILED, REJECTED} else UNFIT
 
 
 class _EvaluationAbortedError(Exception):
@@ -85,6 +99,8 @@ def work(
     worker_id: int | None,
     wanted: Callable[[], bool],
     tally: Callable[[int], None] = lambda _: None,
+    *,
+    launched: bool = False,
 ) -> None:
     """Works for a learner until it says stop, or until the worker is not wanted any more.
 
@@ -93,13 +109,14 @@ def work(
         worker_id: the id to ask for; None for any free one.
         wanted: whether to go on; called about every second.
         tally: called about every second with the environment steps taken since the last call.
+        launched: see `conclude`.
 
     Raises:
         UserError: the learner rejects this worker or is away for too long, or the environment
             cannot be built.
     """
     try:
-        _work(Discovery(address), worker_id, wanted, tally)
+        _work(Discovery(address), worker_id, wanted, tally, launched=launched)
     except RunFinishedError:
         _log.info("The run has finished.")
 
@@ -109,6 +126,8 @@ def _work(
     worker_id: int | None,
     wanted: Callable[[], bool],
     tally: Callable[[int], None],
+    *,
+    launched: bool,
 ) -> None:
     """See `work`.
 
@@ -119,7 +138,8 @@ def _work(
         return
     with Client(*found) as client:
         while wanted():
-            with Worker(client, WorkerSession(worker_id), wanted, discovery, tally) as worker:
+            session = WorkerSession(worker_id)
+            with Worker(client, session, wanted, discovery, tally, launched=launched) as worker:
                 if worker.run() == "stopped":
                     return
             _log.info("The learner has begun anew, or will; joining it then.")
@@ -134,6 +154,7 @@ class Worker:
         wanted: see `work`.
         discovery: asked about every second while the learner is silent.
         tally: see `work`.
+        launched: see `conclude`.
     """
 
     def __init__(
@@ -143,10 +164,13 @@ class Worker:
         wanted: Callable[[], bool],
         discovery: Discovery,
         tally: Callable[[int], None] = lambda _: None,
+        *,
+        launched: bool = False,
     ) -> None:
         self._client, self._session = client, session
         self._wanted, self._discovery = wanted, discovery
         self._tally, self._tallied = tally, 0
+        self._launched = launched
         self._weights_port = 0
         self._asked_at = self._exchanged_at = self._began_at = time.monotonic()
         self._heartbeat = Heartbeat(self._beat, self._abandon)
@@ -159,7 +183,7 @@ class Worker:
         self._leave_by = math.inf
         self._batch_began_at = self._stepping_seconds = self._stepped_at = 0.0
 
-    def run(self) -> str:
+    def run(self) -> Outcome:
         """Works until the session is over.
 
         Returns:
@@ -180,12 +204,12 @@ class Worker:
                 self._work()
         self._tally_steps()
         if session.outcome == "rejected":
-            raise RejectedError(session.sentence, session.code)
+            raise self._rejection()
         if session.outcome == "stopped":
             self._flush()
             session.leave()
             self._send()
-        return session.outcome or "stopped"
+        return session.outcome
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
@@ -227,21 +251,24 @@ class Worker:
 
     def _abandon(self, error: Exception | None) -> None:
         """Ends the process without waiting for the environment any longer."""
-        finished = error is None and self._session.outcome == "stopped"
-        why = error or self._session.sentence or "The work is over"
+        if error is None and self._session.outcome == "rejected":
+            error = self._rejection()
+        why = error or "The work is over"
         _log.warning("%s; a call of the environment still lasts, and is not waited for.", why)
+        finished = error is None and self._session.outcome == "stopped"
         if finished:
             self._session.leave()
             self._send()
         self._client.close()
-        logging.shutdown()
-        if finished or isinstance(error, RunFinishedError):
-            code = 0
-        elif isinstance(error, LearnerLostError):
-            code = LOST
+        if isinstance(error, UserError):
+            code = conclude(error, launched=self._launched)
         else:
-            code = HUNG if self._session.code == STUCK else 1
+            code = 0 if finished or isinstance(error, RunFinishedError) else 1
+        logging.shutdown()
         os._exit(code)
+
+    def _rejection(self) -> RejectedError:
+        return RejectedError(self._session.sentence, self._session.code)
 
     def _pause(self) -> float:
         """How many seconds to wait for messages."""

@@ -6,8 +6,6 @@ y with the row, in metres, and the start cell's centre is the origin, as in D4RL
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,10 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gymnasium.envs.mujoco
 import mujoco
 import numpy as np
-
-# Gymnasium-Robotics prints a note about Adroit's rewards to stderr on import, at every start.
-with contextlib.redirect_stderr(io.StringIO()):
-    from gymnasium_robotics.envs.maze.maze_v4 import Maze
+from gymnasium_robotics.envs.maze.maze_v4 import Maze
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,6 +7,7 @@ take in this session in all. Array fields state their dtype and number of dimens
 
 # Annotations are read at run time by `wire`, so they are not postponed in this module.
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,35 @@ _FLAGS = {"dtype": np.dtype("|b1"), "ndim": 1}
 """Those of an array with one flag per transition."""
 _COUNTS = {"dtype": np.dtype("<u4"), "ndim": 1}
 """Those of an array with one count per transition."""
-LATER = "LATER"
-"""Code of a REJECT by a learner that leaves and is expected back."""
-STUCK = "STUCK"
-"""Code of a REJECT to a worker whose environment hangs, and which is to be started again."""
+
+
+class RejectCode(StrEnum):
+    """Why a learner rejects a worker."""
+
+    VERSION = "VERSION"
+    """Another version of the protocol or the package."""
+    ENVIRONMENT = "ENVIRONMENT"
+    """The worker's environment has other dimensions."""
+    DUPLICATE = "DUPLICATE"
+    """The id is another worker's, which is at work."""
+    FULL = "FULL"
+    """There is no place, or no such id."""
+    RESERVED = "RESERVED"
+    """The id is one of the learner's own workers'."""
+    UNAUTHORISED = "UNAUTHORISED"
+    """The key is another worker's, or too many messages were bad."""
+    BATCH = "BATCH"
+    """A batch cannot be learned from."""
+    EVALUATION = "EVALUATION"
+    """No episode can have come to an evaluation's result."""
+    STUCK = "STUCK"
+    """The worker's environment hangs; it is to be started again."""
+    LATER = "LATER"
+    """The learner leaves, and is expected back."""
+
+
+MAY_PASS = frozenset(RejectCode) - {RejectCode.VERSION, RejectCode.ENVIRONMENT}
+"""Codes after which a later try may be welcome."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +109,7 @@ class Reject:
     Only after `LATER` does it stay and go on saying HELLO.
 
     Attributes:
-        code: `VERSION`, `ENVIRONMENT`, `DUPLICATE`, `FULL`, `RESERVED`, `UNAUTHORISED`, `BATCH`,
-            `EVALUATION`, `STUCK` or `LATER`.
+        code: a `RejectCode`, as text.
         sentence: what is wrong and what to do.
     """
 

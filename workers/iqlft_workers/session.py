@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import iqlft_workers
 from iqlft_workers import messages
+from iqlft_workers.messages import RejectCode
 from iqlft_workers.wire import ArrayError, HeaderError, unpack_weights
 
 if TYPE_CHECKING:
@@ -148,11 +149,11 @@ class WorkerSession:
 
     def _handle_end(self, message: Message) -> None:
         match message:
-            case messages.Reject(code=messages.LATER):
+            case messages.Reject(code=RejectCode.LATER):
                 self._hello_pause = HELLO_SECONDS[1]
-            case messages.Reject(code="DUPLICATE" | "FULL" | "RESERVED") if (
-                self.welcome and self._any_id
-            ):
+            case messages.Reject(
+                code=RejectCode.DUPLICATE | RejectCode.FULL | RejectCode.RESERVED
+            ) if self.welcome and self._any_id:
                 # The id that it had been given is a newcomer's, or not the next learner's to give.
                 self.outcome = "restart"
             case messages.Reject(code=code, sentence=sentence):

@@ -12,14 +12,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from iqlft_workers.discovery import Address, EndpointError, LearnerLostError, read_endpoint
-from iqlft_workers.errors import FAILED, HUNG, LOST, REJECTED, SENTENCE, UNFIT, UserError
+from iqlft_workers.discovery import Address, EndpointError, read_endpoint
+from iqlft_workers.errors import UserError
 from iqlft_workers.failures import EnvironmentFailedError
 from iqlft_workers.keys import WorkerKeys
-from iqlft_workers.launchers.local import ClusterError, Engine
+from iqlft_workers.launchers.local import Engine
 from iqlft_workers.launchers.processes import Processes
-from iqlft_workers.loop import RejectedError, work
-from iqlft_workers.text import PlainFormatter, printable
+from iqlft_workers.loop import conclude, work
+from iqlft_workers.text import PlainFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,10 +46,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "iqlft worker") -> int:
     log = logging.StreamHandler(sys.stderr)
     log.setFormatter(PlainFormatter("%(asctime)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[log])
-    leaving = _leave_on_signals(local=arguments.parent is not None)
+    launched = arguments.parent is not None
+    leaving = _leave_on_signals(local=launched)
 
     def wanted() -> bool:
-        orphan = arguments.parent is not None and os.getppid() != arguments.parent
+        orphan = launched and os.getppid() != arguments.parent
         return not leaving and not orphan
 
     try:
@@ -58,24 +59,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "iqlft worker") -> int:
             return _crew(arguments.engine)(*where).run(lambda: not wanted())
         keys = WorkerKeys.load(arguments.keys, arguments.worker_id) if arguments.keys else None
         address = _address(arguments.connect, arguments.worker_id, keys)
-        work(address, arguments.worker_id, wanted, _Tally(arguments.tally).add)
+        work(address, arguments.worker_id, wanted, _Tally(arguments.tally).add, launched=launched)
     except UserError as error:
-        rejected = error if isinstance(error, RejectedError) else None
-        broken = isinstance(error, EnvironmentFailedError)
-        if broken:  # With its traceback, for those who mend it.
+        if isinstance(error, EnvironmentFailedError):  # With its traceback, for those who mend it.
             _log.error("The environment has failed.", exc_info=error.__cause__)
-        # The reader of stderr may be gone.
-        with contextlib.suppress(OSError):
-            sys.stderr.write(printable(f"{SENTENCE}{error}\n", keep="\n\t"))
-        if rejected and rejected.hung:
-            return HUNG
-        if arguments.parent is not None:
-            if broken or (rejected and rejected.refused):
-                return FAILED
-            if isinstance(error, ClusterError) or (rejected and rejected.may_pass):
-                return REJECTED
-        # Not UNFIT: a learner that was frozen for so long may start this worker again.
-        return LOST if isinstance(error, LearnerLostError) else UNFIT
+        return conclude(error, launched=launched)
     return 0
 
 

@@ -188,9 +188,9 @@ def test_refused_hellos_and_errors_fill_no_log(caplog: pytest.LogCaptureFixture)
                 other.say(messages.Hello(9, f"{number}", iqlft_workers.__version__))
                 other.answer_pings()
             deadline = time.monotonic() + 20
-            while gateway.rejected() < 1000 and time.monotonic() < deadline:
+            while gateway.counts().rejected < 1000 and time.monotonic() < deadline:
                 time.sleep(0.1)
-        assert gateway.rejected() >= 1000
+        assert gateway.counts().rejected >= 1000
     assert len(caplog.records) <= 2 * (MAX_LINES + 1)
 
 

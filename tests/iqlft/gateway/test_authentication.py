@@ -401,7 +401,7 @@ def test_on_this_machine_too_nobody_without_a_key_gets_a_place_or_the_weights(
             refused = pytest.raises(KeyRefusedError, match="--keys")
             with Client(gateway.endpoint) as stranger, refused:
                 answer(stranger, hello(None, str(uuid.uuid4())))
-            return gateway.wait_for(lambda: gateway.rejected() >= 1, 2)
+            return gateway.wait_for(lambda: gateway.counts().rejected >= 1, 2)
 
         # One that has left again before the learner reads how it greets is none that is refused.
         assert any(is_counted() for _ in range(10))
@@ -447,7 +447,7 @@ def test_a_worker_works_under_the_id_of_its_key(
         welcome = answer(client, hello(wanted, str(uuid.uuid4())))
         assert isinstance(welcome, messages.Welcome)
         assert welcome.worker_id == 1
-    assert gateway.rejected() == 0
+    assert gateway.counts().rejected == 0
 
 
 def test_a_key_does_not_open_the_place_of_another_worker(
@@ -458,7 +458,7 @@ def test_a_key_does_not_open_the_place_of_another_worker(
     assert isinstance(reject, messages.Reject)
     assert reject.code == "UNAUTHORISED"
     assert "that of worker 1, not of worker 0" in reject.sentence
-    assert gateway.rejected() >= 1
+    assert gateway.counts().rejected >= 1
     assert gateway.worker_status() == []
     assert not keys.in_text(caplog.text)
 
@@ -478,7 +478,7 @@ def test_a_replayed_hello_does_not_take_over_the_session_of_another_worker(
         assert reject.code == "UNAUTHORISED"
         (status,) = gateway.worker_status()
         assert (status.worker_id, status.alive) == (0, True)
-    assert gateway.rejected() >= 1
+    assert gateway.counts().rejected >= 1
     assert not keys.in_text(caplog.text)
 
 
@@ -501,4 +501,4 @@ def test_a_worker_process_that_is_refused_ends_with_a_sentence(
     assert refused.startswith("iqlft worker: The learner")
     assert not keys.in_text(process.stderr + process.stdout)
     if mistake == "stranger":
-        assert gateway.rejected() == 1
+        assert gateway.counts().rejected == 1

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from gateways import PENDULUM, open_gateway
-from iqlft.gateway.gateway import Gateway, GatewayError, PortInUseError
+from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
-from iqlft.gateway.sockets import reachable
+from iqlft.gateway.sockets import GatewayError, PortInUseError, reachable
 from iqlft_workers.actor import ActorWeights, GaussianActor
 from iqlft_workers.environment import Environment, EnvironmentSpec
 from iqlft_workers.launchers.local import WorkerPool

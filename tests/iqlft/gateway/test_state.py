@@ -17,13 +17,14 @@ from iqlft.gateway.evaluation_queue import (
     LEAST_DEADLINE_SECONDS,
     EvaluationQueue,
 )
-from iqlft.gateway.gateway import Gateway, GatewayError
+from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.ingestion import RETRY_SECONDS, BatchError, check_batch
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.plausibility import EpisodeLimits, ResultError, check_result
 from iqlft.gateway.rate_limit import LINES_SECONDS, MAX_LINES, MAX_SESSIONS, SESSION_SECONDS
 from iqlft.gateway.roster import CREDIT, CREDIT_SECONDS
 from iqlft.gateway.service import Service
+from iqlft.gateway.sockets import GatewayError
 from iqlft.gateway.state import GatewayState
 from iqlft.gateway.watchdog import PATIENCE_SECONDS, Watchdog
 from iqlft_workers import messages
@@ -154,7 +155,7 @@ def test_a_newcomer_leaves_those_of_the_last_learner_their_ids(
         journal.append(worker_id, encode(batch(session, 1)))
     again = Journal(tmp_path / "journal", journal.length)
     peers = Peers(num_workers=4)
-    peers.state.recover(again)
+    peers.state.recover(again, 8)
     assert [peers.join(route).worker_id for route in (b"x", b"y")] == [2, 3]
     peers.say(b"x", messages.Bye())
     peers.state.unreachable(b"y")
@@ -193,9 +194,9 @@ def test_what_must_not_reach_the_replay_is_rejected_on_admission(peers: Peers, n
     peers.say(b"a", batch("a", 1, **{name: INVALID[name]}))
     (reject,) = peers.heard(b"a", messages.Reject)
     assert reject.code == "BATCH"
-    assert (peers.state.failed, peers.state.departures) == (0, 1)
+    assert (peers.state.failed.total, peers.state.departures.total) == (0, 1)
     sentence = "Worker 0 was sent away: The learner cannot use this batch: "
-    assert peers.state.departure.startswith(sentence)
+    assert peers.state.departures.sentence.startswith(sentence)
     assert peers.state.status(peers.now + 60)[0].seconds_since_message == 0  # It is not silent.
     assert rewards(peers) == []
     assert peers.state.ledger.env_steps == 0
@@ -207,7 +208,7 @@ def test_a_batch_with_values_far_outside_of_the_dataset_is_refused_counted_and_n
 ) -> None:
     peers = Peers(bounds=ValueBounds(Range(-10, 10), Range(-3, 3)))
     peers.state.publish(make_weights(2, 1, version=3))
-    peers.state.recover(journal)
+    peers.state.recover(journal, 0)
     peers.state.allow(10**6)
     peers.join(b"a")
     peers.say(b"a", batch("a", 1))
@@ -216,8 +217,9 @@ def test_a_batch_with_values_far_outside_of_the_dataset_is_refused_counted_and_n
     (reject,) = peers.heard(b"a", messages.Reject)
     assert reject.code == "BATCH"
     assert f"The {name} hold 1e+30, far outside of the dataset's range" in reject.sentence
-    assert peers.state.ingestion.refused == 1
-    assert peers.state.ingestion.refusal.startswith("Batch 2 of worker 0, of its episode 7, is ref")
+    count, sentence, _ = peers.state.ingestion.refused
+    assert count == 1
+    assert sentence.startswith("Batch 2 of worker 0, of its episode 7, is refused")
     assert [entry.batch.sequence for entry in journal.entries()] == [1]
     assert peers.state.ledger.env_steps == 4
     # Without bounds any finite number is a number.
@@ -397,7 +399,7 @@ def test_a_batch_is_in_the_journal_before_it_is_acknowledged(
     peers: Peers, journal: Journal
 ) -> None:
     peers.state.allow(10_000)
-    peers.state.recover(journal)
+    peers.state.recover(journal, 0)
     peers.join(b"a")
     peers.heard(b"a", messages.Ack)
     peers.state.receive(b"a", encode(batch("a", 1)), peers.now)
@@ -411,7 +413,7 @@ def test_a_full_disk_stops_the_acknowledgements_and_nothing_is_lost_when_there_i
     peers: Peers, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peers.state.allow(10_000)
-    peers.state.recover(journal)
+    peers.state.recover(journal, 0)
     peers.join(b"a")
     peers.say(b"a", batch("a", 1))
     peers.heard(b"a", messages.Ack)
@@ -441,9 +443,11 @@ def test_an_episode_that_is_left_counts_once_however_often_it_is_said(peers: Pee
     result = EpisodeResult(0, 1.0, 3, None, (), (), -1)
     for _ in range(3):
         peers.say(b"a", messages.Discarded(0, 0, 2, result, "A reward is nan.", 0))
-    assert (peers.state.ingestion.discarded, peers.state.ingestion.discarded_steps) == (1, 2)
+    discarded = peers.state.ingestion.discarded
+    assert (discarded.total, discarded.steps) == (1, 2)
     peers.say(b"a", messages.Discarded(0, 1, 5, result, "A reward is nan.", 0))
-    assert (peers.state.ingestion.discarded, peers.state.ingestion.discarded_steps) == (2, 7)
+    discarded = peers.state.ingestion.discarded
+    assert (discarded.total, discarded.steps) == (2, 7)
 
 
 def accepted(journal: Journal, counts: Sequence[int]) -> None:
@@ -461,7 +465,7 @@ def test_a_learner_that_is_started_again_knows_its_sessions_and_delivers_what_ca
     journal.append(0, encode(batch("a", 3)))
     journal.append(0, encode(batch("a", 4)))
     again = Journal(tmp_path / "journal", position)
-    peers.state.recover(again)
+    peers.state.recover(again, 8)
     ledger = peers.state.ledger
     assert (ledger.env_steps, ledger.delivered, ledger.position) == (16, 8, position)
     assert not peers.state.waiting  # The learner has not said how far it is.
@@ -494,7 +498,7 @@ def test_a_worker_that_joined_just_before_its_learner_was_gone_goes_on(
 ) -> None:
     accepted(journal, [4])  # Of an earlier session of worker 0.
     again = Journal(tmp_path / "journal", journal.length)
-    peers.state.recover(again)
+    peers.state.recover(again, 4)
     peers.state.allow(4)
     assert peers.join(b"b", worker_id).worker_id == worker_id
     # By credit and weights of the learner that is gone, which has recorded nothing of it.
@@ -512,7 +516,7 @@ def test_a_worker_whose_batches_have_no_room_is_not_asked_for_them_at_each(
 ) -> None:
     accepted(journal, [4])
     again = Journal(tmp_path / "journal", journal.length)
-    peers.state.recover(again)
+    peers.state.recover(again, 4)
     peers.say(b"a", messages.Hello(None, "a", iqlft_workers.__version__))
     peers.say(b"a", messages.Ready("a", 2, 1, "", ""))
     count = CREDIT // 2
@@ -670,7 +674,7 @@ def test_a_learner_that_is_started_again_counts_no_silence_from_before_it_began(
     peers: Peers, journal: Journal
 ) -> None:
     accepted(journal, [4])
-    peers.state.recover(journal)
+    peers.state.recover(journal, 0)
     peers.now += 7000.0
     (status,) = peers.state.status(peers.now)
     assert (status.state, status.seconds_since_message) == ("lost", 0.0)
@@ -780,7 +784,7 @@ def test_nobody_else_comes_back_with_the_session_of_a_reserved_id(journal: Journ
     """As after a resume with more local workers."""
     accepted(journal, [4])
     peers = Peers(2, local_workers=1)
-    peers.state.recover(journal)
+    peers.state.recover(journal, 0)
     peers.say(b"a", messages.Hello(None, "a", iqlft_workers.__version__))
     assert peers.heard(b"a", messages.Reject)[0].code == "RESERVED"
 
@@ -1071,7 +1075,7 @@ def test_a_journal_with_the_last_number_of_an_earlier_version_leaves_its_seat_us
     peers.state.allow(10_000)
     last = 2**32 - 1
     journal.append(0, encode(batch("a", 1, episode=last)))
-    peers.state.recover(journal)
+    peers.state.recover(journal, 0)
     assert peers.join(b"b", 0).episode == last + 1
     peers.say(b"b", batch("b", 1, episode=last + 1))
     assert peers.state.ledger.env_steps == 8

@@ -175,5 +175,5 @@ def test_a_refused_batch_is_told_to_its_peer_and_to_the_user_and_is_in_no_journa
     (incident,) = oversight.incidents(gateway.worker_status())
     assert incident.startswith("Batch 2 of worker 0, of its episode 0, is refused")
     assert list(oversight.incidents(gateway.worker_status())) == []
-    assert gateway.refused_batches()[0] == 1
+    assert gateway.counts().refused_batches.total == 1
     assert [each.name.sequence for each in read_entries(path)] == [1]

@@ -223,7 +223,7 @@ def test_a_journal_that_is_waited_for_too_long_ends_the_run(
     serve: Serve, make_weights: MakeWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(synthetic_worker.__file__).parent))
-    monkeypatch.setattr(oversight, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(oversight, "JOURNAL_SECONDS", 0.3)
     journal = Journal(tmp_path / "journal")
     gateway, pool = serve(1, environment=COUNTING, journal=journal)
     watching = oversight.Oversight(gateway, pool, tmp_path)

@@ -23,8 +23,8 @@ from iqlft.algorithms.iql import IQL
 from iqlft.config.algorithms import ActorSchedule, IQLHyperparameters
 from iqlft.config.layers import with_settings
 from iqlft.config.settings import ConfigError, FinetuneConfig, PretrainConfig
-from iqlft.gateway.gateway import PortInUseError
 from iqlft.gateway.journal import Journal
+from iqlft.gateway.sockets import PortInUseError
 from iqlft.runs import checkpoint
 from iqlft.runs.best import BEST
 from iqlft.runs.checkpoint import CheckpointError

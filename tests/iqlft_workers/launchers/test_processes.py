@@ -23,7 +23,6 @@ from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.launchers.processes import Processes
 
 MakeWeights = Callable[..., ActorWeights]
-Popen = subprocess.Popen  # Which a test replaces.
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
 
 
@@ -98,11 +97,12 @@ def test_who_is_sent_away_for_what_its_simulation_gave_is_started_again(
     gateway.publish(make_weights(3, 1))
     gateway.allow(10**6)
     with started(tmp_path / "endpoint", "--processes", "2") as process:
-        wait_until(lambda: gateway.departures()[0] > 3)
+        wait_until(lambda: gateway.counts().departures.total > 3)
         process.terminate()
         words = process.communicate(timeout=60)[1]
-    assert "was sent away: The learner cannot use this batch" in gateway.departures()[1]
-    assert gateway.failed()[0] == 0
+    counts = gateway.counts()
+    assert "was sent away: The learner cannot use this batch" in counts.departures.sentence
+    assert counts.failed.total == 0
     assert words.count("it is started again") >= 2
 
 
@@ -144,8 +144,8 @@ def test_they_end_as_their_workers_do(
     processes = Processes("tcp://127.0.0.1:9", len(codes))
     ends = iter(codes)
 
-    def child(*_: object, **__: object) -> subprocess.Popen[bytes]:
-        return Popen([sys.executable, "-c", f"raise SystemExit({next(ends)})"])
+    def child(_: object) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", f"raise SystemExit({next(ends)})"])
 
-    monkeypatch.setattr("iqlft_workers.launchers.processes.subprocess.Popen", child)
+    monkeypatch.setattr("iqlft_workers.launchers.processes.start_worker", child)
     assert processes.run(lambda: False) == expected

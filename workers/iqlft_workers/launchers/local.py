@@ -6,16 +6,17 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from subprocess import DEVNULL, Popen
+from typing import IO, TYPE_CHECKING, Literal
 
 from iqlft_workers.errors import FAILED, HUNG, LOST, REJECTED, SENTENCE, UNFIT, UserError
 from iqlft_workers.search_path import importing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from typing import Self
 
@@ -44,6 +45,8 @@ class WorkerError(UserError):
 
 class ClusterError(UserError):
     """The machines of an engine are not available, which may pass."""
+
+    worker_exit_code = REJECTED
 
 
 @dataclass
@@ -84,7 +87,7 @@ class Local:
     log: Path
     arguments: tuple[str, ...] = ()
     worker_id: int | None = None
-    process: subprocess.Popen[bytes] | None = None
+    process: Popen[bytes] | None = None
     started_at: float = 0.0
     restarts: Restarts = field(default_factory=Restarts)
     rejections: int = 0
@@ -163,19 +166,10 @@ class WorkerPool:
             self._launch(local)
 
     def _launch(self, local: Local) -> None:
-        # -P: no file of the current folder stands in for a module of the worker.
-        command = [
-            sys.executable, "-P", "-m", "iqlft_workers", "--connect", self._endpoint,
-            *local.arguments, "--parent", str(os.getpid()),
-            *(("--keys", str(self._keys)) if self._keys else ()),
-        ]  # fmt: skip
+        keys = ("--keys", str(self._keys)) if self._keys else ()
         with local.log.open("ab") as log:
-            # In a group of their own the workers do not see the terminal's Ctrl-C: the learner
-            # receives it and tells them to stop.
-            local.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=environment_variables(), process_group=0,
-            )  # fmt: skip
+            arguments = "--connect", self._endpoint, *local.arguments, *keys
+            local.process = start_worker(arguments, log)
         local.started_at = time.monotonic()
 
     def watch(self) -> list[str]:
@@ -264,15 +258,7 @@ class WorkerPool:
         Args:
             timeout_seconds: for leaving, before a worker is killed.
         """
-        running = [local.process for local in self._locals if local.process]
-        deadline = time.monotonic() + timeout_seconds
-        for process in running:
-            process.terminate()
-        while any(process.poll() is None for process in running) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        for process in running:
-            process.kill()
-            process.wait()
+        end([local.process for local in self._locals if local.process], timeout_seconds)
 
     def __enter__(self) -> Self:
         self.start()
@@ -280,6 +266,35 @@ class WorkerPool:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def start_worker(arguments: Sequence[str], log: IO[bytes] | None = None) -> Popen[bytes]:
+    """Starts a worker that leaves when this process does.
+
+    Args:
+        arguments: of its command.
+        log: what it writes to; None: to where this process does.
+    """
+    # -P: no file of the current folder stands in for a module of the worker.
+    command = [sys.executable, "-P", "-m", "iqlft_workers", *arguments]
+    # In a group of its own it does not see the terminal's Ctrl-C: this process receives it, and
+    # tells it to stop.
+    return Popen(
+        [*command, "--parent", str(os.getpid())], stdin=DEVNULL, stdout=log, stderr=log,
+        env=environment_variables(), process_group=0,
+    )  # fmt: skip
+
+
+def end(processes: Sequence[Popen[bytes]], seconds: float) -> None:
+    """Ends processes by SIGTERM; those that have not left after some seconds are killed."""
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        process.terminate()
+    while any(each.poll() is None for each in processes) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
 def exit_reason(code: int) -> str:

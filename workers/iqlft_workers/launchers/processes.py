@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,16 +10,12 @@ from typing import TYPE_CHECKING
 from iqlft_workers.errors import FAILED, LOST, REJECTED, UNFIT
 from iqlft_workers.heartbeat import GRACE_SECONDS
 from iqlft_workers.keys import KeyFileError, worker_ids
-from iqlft_workers.launchers.local import (
-    HEALTHY_SECONDS,
-    Restarts,
-    environment_variables,
-    exit_reason,
-)
+from iqlft_workers.launchers.local import HEALTHY_SECONDS, Restarts, end, exit_reason, start_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+    from subprocess import Popen
 
 LOOK_SECONDS = 0.1
 """Interval at which the processes are checked."""
@@ -37,7 +30,7 @@ _log = logging.getLogger(__name__)
 @dataclass
 class _Process:
     arguments: list[str]
-    running: subprocess.Popen[bytes] | None = None
+    running: Popen[bytes] | None = None
     started_at: float = 0.0
     restarts: Restarts = field(default_factory=Restarts)
     restart_at: float = 0.0
@@ -84,7 +77,8 @@ class Processes:
                     self._look_after(each)
                 time.sleep(LOOK_SECONDS)
         finally:
-            self._stop()
+            # Calls of environments get a moment to finish.
+            end([each.running for each in self._processes if each.running], 2 * GRACE_SECONDS)
         codes = [each.code or 0 for each in self._processes]
         for code in (0, LOST):
             if code in codes:
@@ -97,12 +91,7 @@ class Processes:
         if process.code is not None or (process.running is None and now < process.restart_at):
             return
         if process.running is None:
-            command = [sys.executable, "-P", "-m", "iqlft_workers", *process.arguments]
-            # In a group of its own it does not see the terminal's Ctrl-C, which this process does.
-            process.running = subprocess.Popen(
-                [*command, "--parent", str(os.getpid())], stdin=subprocess.DEVNULL,
-                env=environment_variables(), process_group=0,
-            )  # fmt: skip
+            process.running = start_worker(process.arguments)
             process.started_at = now
         elif (code := process.running.poll()) is not None:
             self._handle_end(process, code, now)
@@ -119,18 +108,6 @@ class Processes:
             return
         process.running, process.restart_at = None, now + pause
         _log.warning("A worker process %s; it is started again.", exit_reason(code))
-
-    def _stop(self) -> None:
-        """Ends the processes that still run; calls of environments get a moment to finish."""
-        running = [each.running for each in self._processes if each.running]
-        for process in running:
-            process.terminate()
-        deadline = time.monotonic() + 2 * GRACE_SECONDS
-        while any(each.poll() is None for each in running) and time.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
-        for process in running:
-            process.kill()
-            process.wait()
 
 
 def ids_of(count: int, first: int | None, keys: Path | None) -> Sequence[int | None]:
