@@ -79,7 +79,8 @@ class Admission:
             return None
         if not self._limiter.may_begin(worker_id, now):
             return None
-        return Session(worker_id, hello.session, route, began_at=now)
+        last = self._roster.last_sequence(hello.session)
+        return Session(worker_id, hello.session, route, began_at=now, sequence=last)
 
     def _full(self) -> str:
         served, local = self._service.num_workers, self._service.local_workers

@@ -25,6 +25,8 @@ CREDIT = 1024
 Several full batches, so that a fast worker need not wait for each acknowledgement."""
 CREDIT_SECONDS = 10.0
 """Credit that has not been used for this long goes to other workers."""
+BEGIN_ANEW = 2**31 - 1
+"""The last sequence that a worker is told which cannot continue its session: it never sent it."""
 
 WorkerState = Literal["starting", "stepping", "waiting", "evaluating", "lost"]
 """What a worker does, as far as the learner knows."""
@@ -258,6 +260,7 @@ class Roster:
         self._num_workers, self._local_workers = num_workers, local_workers
         self._sessions: dict[int, Session] = {}
         self._routes: dict[bytes, Session] = {}
+        self._replaced: set[str] = set()
 
     def __iter__(self) -> Iterator[Session]:
         """Sessions by worker id, the lost ones too."""
@@ -286,13 +289,28 @@ class Roster:
         session = self.known(uuid)
         if session is None:
             session = Session(worker_id, uuid, b"", began_at=0.0, recovered=True)
-            self._sessions[worker_id] = session
+            self._take_id(session)
         return session
 
     def forget(self, uuid: str) -> None:
         """Forgets a session that cannot be continued: its worker comes back as a newcomer."""
         if (session := self.known(uuid)) is not None:
             del self._sessions[session.worker_id]
+            self._replaced.add(uuid)
+
+    def last_sequence(self, uuid: str) -> int:
+        """What a newcomer is told of a session that it says to be in: 0 if nothing is known of it.
+
+        Its batches may have been accepted before its id was another worker's. How far is not
+        known, so it must not send them again.
+        """
+        return BEGIN_ANEW if uuid in self._replaced else 0
+
+    def _take_id(self, session: Session) -> None:
+        before = self._sessions.get(session.worker_id)
+        if before is not None and before is not session and before.sequence:
+            self._replaced.add(before.uuid)
+        self._sessions[session.worker_id] = session
 
     def assign_id(self, wanted: int | None) -> int | None:
         """The worker id for a newcomer; None if there is none for it.
@@ -329,7 +347,7 @@ class Roster:
         session.route, session.heard_at, session.phase = route, now, "joining"
         session.challenge, session.progressed_at, session.sent_weights = None, now, b""
         session.begin_credit(now, self._sessions.get(session.worker_id))
-        self._sessions[session.worker_id] = session
+        self._take_id(session)
         self._routes[route] = session
 
     @property

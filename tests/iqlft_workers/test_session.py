@@ -3,6 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from iqlft.gateway.roster import BEGIN_ANEW
 from iqlft_workers import messages
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.session import HELLO_SECONDS, LAG_SECONDS, SILENCE_SECONDS, WINDOW, WorkerSession
@@ -121,6 +122,16 @@ def test_a_learner_that_lacks_what_it_had_acknowledged_makes_the_worker_begin_an
     session.receive(messages.Ack(1, 100, 1), 0.0)
     session.receive(welcome(last_sequence=0), 1.0)
     assert session.outcome == "restart"
+
+
+def test_a_worker_whose_id_was_anothers_in_between_begins_anew_and_sends_nothing_twice(
+    session: WorkerSession,
+) -> None:
+    session.send_batch(0, None, transitions(), 0.1)
+    take(session)
+    session.receive(welcome(last_sequence=BEGIN_ANEW), 1.0)
+    assert session.outcome == "restart"
+    assert take(session) == []
 
 
 def test_another_run_at_the_same_place_makes_the_worker_begin_anew(session: WorkerSession) -> None:

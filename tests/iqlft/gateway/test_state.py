@@ -22,7 +22,7 @@ from iqlft.gateway.ingestion import RETRY_SECONDS, BatchError, check_batch
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.plausibility import EpisodeLimits, ResultError, check_result
 from iqlft.gateway.rate_limit import LINES_SECONDS, MAX_LINES, MAX_SESSIONS, SESSION_SECONDS
-from iqlft.gateway.roster import CREDIT, CREDIT_SECONDS
+from iqlft.gateway.roster import BEGIN_ANEW, CREDIT, CREDIT_SECONDS
 from iqlft.gateway.service import Service
 from iqlft.gateway.sockets import GatewayError
 from iqlft.gateway.state import GatewayState
@@ -161,6 +161,40 @@ def test_a_newcomer_leaves_those_of_the_last_learner_their_ids(
     peers.state.unreachable(b"y")
     # Not that of y, which is cut off, nor those of a and b, which may be on their way.
     assert peers.join(b"z").worker_id == 2
+    again.close()
+
+
+def test_a_session_whose_id_was_anothers_in_between_is_begun_anew(
+    make_weights: MakeWeights,
+) -> None:
+    # Its first batch was accepted, but the ACK was lost: continued from 0 it would come twice.
+    peers = Peers(num_workers=1)
+    peers.state.publish(make_weights(2, 1, version=3))
+    peers.state.allow(10_000)
+    peers.join(b"a")
+    peers.say(b"a", batch("a", 1))
+    assert peers.state.ledger.env_steps == 4
+    peers.state.unreachable(b"a")
+    peers.join(b"b")
+    peers.say(b"b", messages.Bye())
+    peers.tick(SESSION_SECONDS)
+    assert peers.join(b"a").last_sequence == BEGIN_ANEW
+    peers.say(b"a", batch("a", 1))
+    assert peers.state.ledger.env_steps == 4
+
+
+def test_after_a_resume_too_a_session_whose_id_was_anothers_is_begun_anew(
+    journal: Journal, tmp_path: Path
+) -> None:
+    for session in ("a", "b"):
+        journal.append(0, encode(batch(session, 1)))
+    again = Journal(tmp_path / "journal", journal.length)
+    peers = Peers()
+    peers.state.recover(again, 8)
+    peers.state.allow(10_000)
+    assert peers.join(b"a").last_sequence == BEGIN_ANEW
+    peers.say(b"a", batch("a", 1))
+    assert peers.state.ledger.env_steps == 8
     again.close()
 
 
@@ -583,7 +617,7 @@ def test_a_session_of_which_nobody_knows_how_far_it_is_is_begun_anew(
     peers.say(b"new", messages.Hello(0, "a", iqlft_workers.__version__))
     (welcome,) = peers.heard(b"new", messages.Welcome)
     # By this its worker sees that it is not known any more, and begins another session.
-    assert welcome.last_sequence == 0
+    assert welcome.last_sequence == BEGIN_ANEW
     again.close()
 
 
