@@ -9,11 +9,12 @@ import safetensors.torch
 from iqlft.analysis.quantities import mebibytes
 from iqlft.gateway.journal import bytes_per_step
 from iqlft.training.pacing import updates_for
-from iqlft_workers.loop import FLUSH_TRANSITIONS
+from iqlft_workers.loop import full_batch
 
 if TYPE_CHECKING:
     from iqlft.config.settings import FinetuneConfig, OutputConfig, PretrainConfig
     from iqlft.training.stack import Stack
+    from iqlft_workers.transition import RowLayout
 
 
 class DiskNeed(NamedTuple):
@@ -62,7 +63,7 @@ def finetuning_need(config: FinetuneConfig, stack: Stack, runs: int = 1) -> Disk
     return DiskNeed(
         runs,
         config.env_steps,
-        bytes_per_step(stack.replay.layout, _batch(config)),
+        bytes_per_step(stack.replay.layout, _batch(config, stack.replay.layout)),
         1 + config.keep_checkpoints + staying,
         _checkpoint_bytes(stack),
     )
@@ -73,11 +74,11 @@ def _kept(config: OutputConfig, updates: int) -> int:
     return updates // config.keep_every if config.keep_every else 0
 
 
-def _batch(config: FinetuneConfig) -> int:
+def _batch(config: FinetuneConfig, layout: RowLayout) -> int:
     """Least number of transitions in a batch: a worker sends at once what its credit allows."""
     if config.lockstep:
         return 1
-    return min(FLUSH_TRANSITIONS, max(1, int(1 / config.utd_ratio)))
+    return min(full_batch(layout), max(1, int(1 / config.utd_ratio)))
 
 
 def _checkpoint_bytes(stack: Stack) -> int:

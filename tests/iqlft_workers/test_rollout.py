@@ -16,8 +16,11 @@ from iqlft_workers.actor import (
 )
 from iqlft_workers.environment import Environment, EnvironmentSpec
 from iqlft_workers.episode import EpisodeResult
+from iqlft_workers.loop import full_batch
+from iqlft_workers.messages import Batch
 from iqlft_workers.rollout import Rollout, episode_randomness, evaluate_episode
-from iqlft_workers.transition import Transitions
+from iqlft_workers.transition import RowLayout, Transitions
+from iqlft_workers.wire import encode
 from transitions import concatenate
 
 MakeWeights = Callable[..., ActorWeights]
@@ -278,3 +281,19 @@ def test_an_evaluation_is_left_when_what_is_called_after_a_step_raises(
     with pytest.raises(StopIteration):
         evaluate_episode(corridor, actor, 0, lambda: next(calls))
     assert corridor.gym.unwrapped.place == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("width", "expected"), [(29, 128), (4096, 127), (4200, 124), (400_000, 1)])
+def test_a_message_holds_a_full_batch_however_wide_observations_are(
+    width: int, expected: int
+) -> None:
+    layout = RowLayout(width, 8)
+    assert full_batch(layout) == expected
+    rows = np.zeros((expected, layout.width), np.float32)
+    parts = zip(Transitions._fields, layout.unpack(rows), strict=True)
+    kinds = {"terminated": np.bool_, "truncated": np.bool_, "versions": np.uint32}
+    fields = {name: part.astype(kinds.get(name, np.float32)) for name, part in parts}
+    result = EpisodeResult(1, 2.0, 3, success=True, start=(0.0,), end=(0.0,), first_hit=1)
+    encode(Batch(
+        session="s" * 32, sequence=2**31, **fields, finished=result, episode=1, stepping_seconds=1.0
+    ))  # fmt: skip

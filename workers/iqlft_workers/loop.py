@@ -25,8 +25,9 @@ from iqlft_workers.placeholders import filled
 from iqlft_workers.rollout import Rollout, evaluate_episode
 from iqlft_workers.session import SILENCE_SECONDS, WorkerSession
 from iqlft_workers.text import printable
+from iqlft_workers.transition import RowLayout
 from iqlft_workers.trust import UntrustedError
-from iqlft_workers.wire import ArrayError, WireError, decode, encode
+from iqlft_workers.wire import MAX_BYTES, MAX_HEADER_BYTES, ArrayError, WireError, decode, encode
 from iqlft_workers.wrapping import WrapperError
 
 if TYPE_CHECKING:
@@ -57,6 +58,12 @@ LEAVE_SECONDS = 1.0
 """How long a worker that is told to leave waits for acknowledgements of what it has sent."""
 
 _log = logging.getLogger(__name__)
+
+
+def full_batch(layout: RowLayout) -> int:
+    """The number of transitions at which a batch is sent: fewer where they are too wide for one."""
+    held = (MAX_BYTES - MAX_HEADER_BYTES) // (4 * layout.width)
+    return max(1, min(FLUSH_TRANSITIONS, held))
 
 
 class RejectedError(UserError):
@@ -423,7 +430,7 @@ class Worker:
             session.env_steps += 1
             now = time.monotonic()
             finished = rollout.finished is not None
-            full = self._lockstep or finished or rollout.pending == FLUSH_TRANSITIONS
+            full = self._lockstep or finished or rollout.pending == rollout.capacity
             if finished:
                 self._discarded = 0
             if full or now >= began + EXCHANGE_SECONDS:
@@ -452,14 +459,16 @@ class Worker:
         if self._rollout is None:
             if welcome.actions.shape[1] != self._environments[0].action_dim:
                 raise RejectedError("The learner's recorded actions do not fit the environment.")
+            environment = self._environments[0]
+            layout = RowLayout(environment.observation_dim, environment.action_dim)
             self._rollout = Rollout(
-                self._environments[0],
+                environment,
                 weights,
                 seed=welcome.seed,
                 worker_id=welcome.worker_id,
                 episode=welcome.episode,
                 actions=welcome.actions,
-                capacity=FLUSH_TRANSITIONS,
+                capacity=full_batch(layout),
             )
         elif weights is not self._loaded:
             self._rollout.load(weights)

@@ -51,6 +51,9 @@ class Rollout:
         actions: `(k, A)` float32, executed actions of that episode that were recorded before; they
             are stepped again, unrecorded, to bring simulator and noise to the same state.
         capacity: the most transitions that are held before `take`.
+
+    Attributes:
+        capacity: see above.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Rollout:
         self.pending = 0
         self._environment = environment
         self._seed, self._worker_id = seed, worker_id
+        self.capacity = capacity
         self._held = _allocate(capacity, environment.observation_dim, environment.action_dim)
         self._begin()
         for action in () if actions is None else actions:
