@@ -66,7 +66,7 @@ class Served:
     def __init__(self, num_workers: int, folder: Path) -> None:
         service = Service(COUNTING, LAYOUT, "benchmark", 0, num_workers, bounds=BOUNDS)
         self._state, self._now = GatewayState(service, 1, keyed=False), 0.0
-        self._state.recover(Journal(folder / "journal"), 0)
+        self._state.recover(Journal(folder / "journal"))
         self._state.publish(weights(0))
         self._state.allow(UNLIMITED)
         self._routes = [b"%d" % number for number in range(num_workers)]

@@ -88,7 +88,7 @@ def serving(
         insecure=not mode.curve,
     )
     if mode.journal:
-        gateway.recover(Journal(folder / "journal"), 0)
+        gateway.recover(Journal(folder / "journal"))
     with gateway:
         gateway.publish(weights(0))
         yield gateway

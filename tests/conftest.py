@@ -83,7 +83,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             options = {"seed": 7, "num_workers": max(workers, 1)} | options
             gateway = open_gateway(environment, **options)
             if journal is not None:
-                gateway.recover(journal, 0)
+                gateway.recover(journal)
             pool = WorkerPool(workers, gateway.endpoint, tmp_path / "logs", gateway.own_keys)
             # The gateway is closed first, so that the workers are told to stop.
             stack.callback(pool.stop)

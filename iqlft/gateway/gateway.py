@@ -108,13 +108,15 @@ class Gateway:
                 "shorter arguments, such as the path of a file with what is long."
             ) from error
 
-    def recover(self, journal: Journal, env_steps: int, *, resumed: bool = False) -> None:
+    def recover(
+        self, journal: Journal, env_steps: int | None = None, *, resumed: bool = False
+    ) -> None:
         """Recovers what was accepted before from the write-ahead log; call it before `start`.
 
         Args:
             journal: where batches are written before they are acknowledged; closed with the
                 gateway. Without this call they are kept nowhere.
-            env_steps: delivered up to the checkpoint.
+            env_steps: delivered up to the checkpoint; None: all in the journal up to its position.
             resumed: whether the run had a learner before, even if it accepted nothing.
         """
         self._journal = journal

@@ -96,13 +96,13 @@ class Ingestion:
         self.journal_error, self.retry_at = "", math.inf
         self.refused = self.discarded = Tally()
 
-    def recover(self, journal: Journal, roster: Roster, env_steps: int) -> None:
+    def recover(self, journal: Journal, roster: Roster, env_steps: int | None = None) -> None:
         """Recovers what was accepted before from a journal, and appends to it from now on.
 
         Args:
             journal: where batches are written before they are acknowledged.
             roster: the recovered sessions are added to it.
-            env_steps: delivered up to the checkpoint.
+            env_steps: delivered up to the checkpoint; None: all in the journal up to its position.
         """
         self._journal = journal
         uncertain: set[str] = set()
@@ -119,7 +119,8 @@ class Ingestion:
                 self._ledger.record(name.worker_id, record.batch, record.end, delivered=learned)
             else:
                 self._ledger.forgo(name)
-        self._ledger.settle(env_steps, journal.position)
+        if env_steps is not None:
+            self._ledger.settle(env_steps, journal.position)
         for uuid in uncertain:
             # How many steps the session took is unknown, so its worker must begin a new one.
             roster.forget(uuid)

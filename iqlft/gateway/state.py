@@ -102,12 +102,14 @@ class GatewayState:
         self._resumed = False
         self.ingestion = Ingestion(service, self.ledger, limits)
 
-    def recover(self, journal: Journal, env_steps: int, *, resumed: bool = False) -> None:
+    def recover(
+        self, journal: Journal, env_steps: int | None = None, *, resumed: bool = False
+    ) -> None:
         """Recovers what was accepted before from a journal, and appends to it from now on.
 
         Args:
             journal: of the run.
-            env_steps: delivered up to the checkpoint.
+            env_steps: delivered up to the checkpoint; None: all in the journal up to its position.
             resumed: whether another learner may have granted credit before.
         """
         self.ingestion.recover(journal, self.roster, env_steps)

@@ -58,7 +58,7 @@ def open_gateway(
     kwargs = {"folder": str(tallies), "seconds_per_step": seconds_per_step}
     environment = EnvironmentSpec(tallying.ID, kwargs, trust=True)
     gateway = gateways.open_gateway(environment, LAYOUT, num_workers=workers, **options)
-    gateway.recover(Journal(folder / "journal"), 0)
+    gateway.recover(Journal(folder / "journal"))
     return gateway
 
 

@@ -402,12 +402,14 @@ def test_a_worker_leaves_a_learner_of_another_protocol_version() -> None:
     assert "IQLP/3" in words
 
 
-def learner(path: Path, port: int = 0, num_workers: int = 1, local_workers: int = 0) -> Gateway:
+def learner(
+    path: Path, port: int = 0, position: int = 0, num_workers: int = 1, local_workers: int = 0
+) -> Gateway:
     """A learner of the same run, whenever it is started."""
     gateway = open_gateway(
         port=port, num_workers=num_workers, local_workers=local_workers, last_version=100
     )
-    gateway.recover(Journal(path), 0)
+    gateway.recover(Journal(path, position))
     return gateway
 
 

@@ -155,7 +155,7 @@ def test_a_newcomer_leaves_those_of_the_last_learner_their_ids(
         journal.append(worker_id, encode(batch(session, 1)))
     again = Journal(tmp_path / "journal", journal.length)
     peers = Peers(num_workers=4)
-    peers.state.recover(again, 8)
+    peers.state.recover(again)
     assert [peers.join(route).worker_id for route in (b"x", b"y")] == [2, 3]
     peers.say(b"x", messages.Bye())
     peers.state.unreachable(b"y")
@@ -242,7 +242,7 @@ def test_a_batch_with_values_far_outside_of_the_dataset_is_refused_counted_and_n
 ) -> None:
     peers = Peers(bounds=ValueBounds(Range(-10, 10), Range(-3, 3)))
     peers.state.publish(make_weights(2, 1, version=3))
-    peers.state.recover(journal, 0)
+    peers.state.recover(journal)
     peers.state.allow(10**6)
     peers.join(b"a")
     peers.say(b"a", batch("a", 1))
@@ -433,7 +433,7 @@ def test_a_batch_is_in_the_journal_before_it_is_acknowledged(
     peers: Peers, journal: Journal
 ) -> None:
     peers.state.allow(10_000)
-    peers.state.recover(journal, 0)
+    peers.state.recover(journal)
     peers.join(b"a")
     peers.heard(b"a", messages.Ack)
     peers.state.receive(b"a", encode(batch("a", 1)), peers.now)
@@ -447,7 +447,7 @@ def test_a_full_disk_stops_the_acknowledgements_and_nothing_is_lost_when_there_i
     peers: Peers, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peers.state.allow(10_000)
-    peers.state.recover(journal, 0)
+    peers.state.recover(journal)
     peers.join(b"a")
     peers.say(b"a", batch("a", 1))
     peers.heard(b"a", messages.Ack)
@@ -499,7 +499,7 @@ def test_a_learner_that_is_started_again_knows_its_sessions_and_delivers_what_ca
     journal.append(0, encode(batch("a", 3)))
     journal.append(0, encode(batch("a", 4)))
     again = Journal(tmp_path / "journal", position)
-    peers.state.recover(again, 8)
+    peers.state.recover(again)
     ledger = peers.state.ledger
     assert (ledger.env_steps, ledger.delivered, ledger.position) == (16, 8, position)
     assert not peers.state.waiting  # The learner has not said how far it is.
@@ -532,7 +532,7 @@ def test_a_worker_that_joined_just_before_its_learner_was_gone_goes_on(
 ) -> None:
     accepted(journal, [4])  # Of an earlier session of worker 0.
     again = Journal(tmp_path / "journal", journal.length)
-    peers.state.recover(again, 4)
+    peers.state.recover(again)
     peers.state.allow(4)
     assert peers.join(b"b", worker_id).worker_id == worker_id
     # By credit and weights of the learner that is gone, which has recorded nothing of it.
@@ -550,7 +550,7 @@ def test_a_worker_whose_batches_have_no_room_is_not_asked_for_them_at_each(
 ) -> None:
     accepted(journal, [4])
     again = Journal(tmp_path / "journal", journal.length)
-    peers.state.recover(again, 4)
+    peers.state.recover(again)
     peers.say(b"a", messages.Hello(None, "a", iqlft_workers.__version__))
     peers.say(b"a", messages.Ready("a", 2, 1, "", ""))
     count = CREDIT // 2
@@ -708,7 +708,7 @@ def test_a_learner_that_is_started_again_counts_no_silence_from_before_it_began(
     peers: Peers, journal: Journal
 ) -> None:
     accepted(journal, [4])
-    peers.state.recover(journal, 0)
+    peers.state.recover(journal)
     peers.now += 7000.0
     (status,) = peers.state.status(peers.now)
     assert (status.state, status.seconds_since_message) == ("lost", 0.0)
@@ -818,7 +818,7 @@ def test_nobody_else_comes_back_with_the_session_of_a_reserved_id(journal: Journ
     """As after a resume with more local workers."""
     accepted(journal, [4])
     peers = Peers(2, local_workers=1)
-    peers.state.recover(journal, 0)
+    peers.state.recover(journal)
     peers.say(b"a", messages.Hello(None, "a", iqlft_workers.__version__))
     assert peers.heard(b"a", messages.Reject)[0].code == "RESERVED"
 
@@ -1109,7 +1109,7 @@ def test_a_journal_with_the_last_number_of_an_earlier_version_leaves_its_seat_us
     peers.state.allow(10_000)
     last = 2**32 - 1
     journal.append(0, encode(batch("a", 1, episode=last)))
-    peers.state.recover(journal, 0)
+    peers.state.recover(journal)
     assert peers.join(b"b", 0).episode == last + 1
     peers.say(b"b", batch("b", 1, episode=last + 1))
     assert peers.state.ledger.env_steps == 8

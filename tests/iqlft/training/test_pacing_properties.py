@@ -134,7 +134,7 @@ class World:
         del self.replay[self.pacing.env_steps :]
         self.journal = Journal(self._path, position)
         self.state = GatewayState(self._service, 5556, keyed=False)
-        self.state.recover(self.journal, self.pacing.env_steps)
+        self.state.recover(self.journal)
         self.state.publish(self._weights)
         self.state.allow(self.pacing.allowance())
 
