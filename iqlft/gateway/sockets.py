@@ -46,6 +46,8 @@ _OWN_HANDLES = 64
 """The most sockets, files and pipes of a learner without workers."""
 _WORKER_HANDLES = 6
 """The most per worker: two connections, two more when it returns, its log while it starts."""
+_MOST_HANDLES = 2**16
+"""As many as are asked for where the hard limit allows it."""
 _WILDCARDS = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 """Hosts that stand for all addresses, and where they are reached from this machine."""
 
@@ -295,16 +297,17 @@ class LearnerSockets:
 
 
 def require_handles(workers: int) -> None:
-    """Raises the limit on open sockets and files to what so many workers need.
+    """Raises the limit on open sockets and files, at least to what so many workers need.
 
-    ZeroMQ aborts the process when it gets no handle.
+    ZeroMQ aborts the process when it gets no handle, and until a handshake has failed a stranger's
+    connection takes one too.
 
     Raises:
         GatewayError: more are needed than the hard limit allows.
     """
     needed = len(list(Path("/dev/fd").iterdir())) + _OWN_HANDLES + _WORKER_HANDLES * workers
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or needed <= soft:
+    if soft == resource.RLIM_INFINITY:
         return
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise GatewayError(
@@ -312,7 +315,9 @@ def require_handles(workers: int) -> None:
             f"is allowed {hard}; raise the hard limit (as root `ulimit -n {needed}`, or in "
             "/etc/security/limits.conf), or take fewer --workers or --remote-workers."
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    most = max(soft, needed, _MOST_HANDLES)
+    raised = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
 
 
 def reachable(endpoint: str, host: str) -> str:
