@@ -35,8 +35,8 @@ from measuring import (
 from iqlft.algorithms.base import Spec, algorithm_class
 from iqlft.algorithms.iql import IQL
 from iqlft.config.algorithms import ALGORITHMS, IQLHyperparameters, SACHyperparameters
-from iqlft.training.build import fit_replay
 from iqlft.training.cuda_graph import UpdateGraph
+from iqlft.training.learner import fit_replay
 from iqlft.training.replay import Replay
 from iqlft.training.stack import Stack
 

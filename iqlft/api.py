@@ -12,7 +12,6 @@ from rich.progress import track
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from iqlft.algorithms.base import reduce
 from iqlft.config import layers, validation
 from iqlft.config import settings as configs
 from iqlft.config.algorithms import title
@@ -21,17 +20,9 @@ from iqlft.datasets.offline_dataset import OfflineDataset
 from iqlft.runs.finding import chosen_runs
 from iqlft.runs.inherited import inherited
 from iqlft.runs.policy import Policy, save_policy
-from iqlft.training.build import (
-    build_algorithm,
-    build_replay,
-    fit_replay,
-    flushed_denormals,
-    load_task_dataset,
-    own_threads,
-    pick_device,
-)
-from iqlft.training.divergence import bound_targets
+from iqlft.training.build import flushed_denormals, load_task_dataset, own_threads
 from iqlft.training.evaluate import Evaluation, run_episodes
+from iqlft.training.learner import build_learner
 from iqlft_workers.files import replacing
 
 if TYPE_CHECKING:
@@ -207,32 +198,22 @@ class Algorithm:
         self._settings = _override(usual.hyperparameters, hyperparameters, name)
         machine = {"seed": seed, "device": str(device), "threads": threads, "precision": precision}
         usual = _override(usual, machine, name)
-        validation.check(dataclasses.replace(usual, hyperparameters=self._settings))
+        usual = dataclasses.replace(usual, hyperparameters=self._settings)
+        if normalize_observations is not None:
+            usual = dataclasses.replace(usual, normalize_observations=bool(normalize_observations))
+        if num_updates is not None:
+            usual = dataclasses.replace(usual, num_updates=num_updates)
+        validation.check(usual)
         if self._settings.scheduled and num_updates is None:
             raise configs.ConfigError(
                 "A schedule, here of the actor's learning rate, needs the number of updates in "
                 "advance; give num_updates."
             )
         self._name, self._dataset, self._threads = title(name), dataset, threads
-        self._normalize = bool(
-            usual.normalize_observations
-            if normalize_observations is None
-            else normalize_observations
-        )
-        place = pick_device(device)
-        self._replay = build_replay(dataset, [seed], device=place)
-        self._algorithm = build_algorithm(
-            name,
-            self._settings,
-            dataset,
-            [seed],
-            normalize_observations=self._normalize,
-            device=place,
-            precision=precision,
-            num_updates=num_updates,
-        )
-        fit_replay(self._algorithm, self._replay)
-        bound_targets(self._algorithm, self._replay)
+        self._normalize = usual.normalize_observations
+        with own_threads(threads):
+            self._stack = build_learner(usual, dataset, [seed])
+        self._algorithm, self._replay = self._stack.algorithm, self._stack.replay
         self._policy: Policy | None = None
 
     def __repr__(self) -> str:
@@ -271,14 +252,13 @@ class Algorithm:
         _require_count("num_updates", num_updates)
         _require_count("log_every", log_every)
         self._policy = None
-        batch_size = self._settings.batch_size * self._algorithm.batches_per_update
         with own_threads(self._threads), flushed_denormals():
             shown = Console(stderr=True)
             for index in track(range(num_updates), "updates", console=shown, disable=not progress):
-                metrics = self._algorithm.update(self._replay.sample(batch_size))
+                self._stack.update()
                 if callback is not None and (index + 1) % log_every == 0:
-                    callback({"updates": self.updates, **reduce(metrics)[0]})
-        return {"updates": self.updates, **reduce(metrics)[0]}
+                    callback({"updates": self.updates, **self._stack.figures(0)})
+        return {"updates": self.updates, **self._stack.figures(0)}
 
     @property
     def policy(self) -> Policy:

@@ -13,7 +13,7 @@ from iqlft.runs.folder import Run, pretrain_config, refuse_existing
 from iqlft.runs.pretrained import end_of_pretraining, load_pretrained, pretrained_for
 from iqlft.runs.surroundings import surroundings
 from iqlft.training.copies import pretrained_as
-from iqlft.training.pretrain import learner_machine
+from iqlft.training.learner import learner_machine
 from iqlft.training.seeds import copy_folder
 
 if TYPE_CHECKING:

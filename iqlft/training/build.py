@@ -10,19 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from iqlft.algorithms.base import Spec, algorithm_class
-from iqlft.config.settings import ConfigError, MachineConfig, OnlineConfig
+from iqlft.config.settings import ConfigError, MachineConfig
 from iqlft.datasets.loading import check_fits, load_dataset
 from iqlft.datasets.time_limit import KEY, limit_episodes
-from iqlft.training.replay import Replay
 from iqlft_workers.environment import Environment, EnvironmentSpec
-from iqlft_workers.wire import (
-    MAX_BYTES,
-    MAX_HEADER_BYTES,
-    LimitError,
-    WireError,
-    pack_weights,
-    unpack_weights,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +22,6 @@ if TYPE_CHECKING:
     from iqlft.config.algorithms import Hyperparameters
     from iqlft.config.settings import Precision, TaskConfig
     from iqlft.datasets.offline_dataset import OfflineDataset
-    from iqlft_workers.actor import ActorWeights
 
 Training = TypeVar("Training", bound=MachineConfig)
 
@@ -203,60 +193,3 @@ def build_algorithm(
     kind = hidden_dtype(precision, torch.device(device))
     build = algorithm_class(name)
     return build(spec, hyperparameters, seeds, device=device, hidden_dtype=kind)
-
-
-def require_sendable(weights: ActorWeights) -> None:
-    """Refuses an actor that is too large to be sent to workers, with its guide if it has one.
-
-    Raises:
-        ConfigError: it is too large.
-    """
-    try:
-        packed = pack_weights(weights)
-        unpack_weights(packed)
-        # A message of an evaluation has a header beside the weights.
-        if len(packed) > MAX_BYTES - MAX_HEADER_BYTES:
-            raise LimitError(f"A message has at most {MAX_BYTES} bytes.")
-    except WireError as error:
-        part, without = (
-            ("actor and its guide are", ", or no --guide-steps")
-            if weights.guide
-            else ("actor is", "")
-        )
-        raise ConfigError(
-            f"The {part} too large to be sent to workers ({error}); choose a smaller "
-            f"--hidden-size or --hidden-layers{without}."
-        ) from error
-
-
-def fit_replay(algorithm: Algorithm[Any], replay: Replay) -> tuple[str, ...]:
-    """Fits a replay to an algorithm: selected rows, returns to go; notes what was selected."""
-    if algorithm.needs_returns:
-        replay.compute_returns(algorithm.hyperparameters.discount)
-    selection = algorithm.select(replay.dataset_rows, replay.layout)
-    if selection is None:
-        return ()
-    replay.select(selection.places)
-    return (selection.note,)
-
-
-def build_replay(
-    dataset: OfflineDataset,
-    seeds: Sequence[int],
-    *,
-    capacity: int = 0,
-    offline_ratio: float | None = None,
-    value_bounds: float = OnlineConfig.value_bounds,
-    device: torch.device | str = "cpu",
-) -> Replay:
-    """A replay over a dataset, with room for new transitions."""
-    return Replay(
-        dataset.chunks(),
-        dataset.num_transitions,
-        dataset.layout,
-        seeds,
-        capacity=capacity,
-        offline_ratio=offline_ratio,
-        value_bounds=value_bounds,
-        device=device,
-    )

@@ -13,8 +13,9 @@ from iqlft.config.validation import check
 from iqlft.nn.adam import STATE_PREFIX
 from iqlft.training.build import require_environment
 from iqlft.training.disk import finetuning_need, pretraining_need
+from iqlft.training.learner import build_learner, require_sendable
 from iqlft.training.pacing import updates_for
-from iqlft.training.pretrain import build, load_for_pretraining
+from iqlft.training.pretrain import load_for_pretraining
 from iqlft.training.seeds import at_once, stacked
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def dry_run_pretraining(
     if online:
         require_environment(dataset)
     seeds = config.seeds or (config.seed,)
-    stack = build(config, dataset, seeds if stacked(config, len(seeds)) else seeds[:1])
+    stack = build_learner(config, dataset, seeds if stacked(config, len(seeds)) else seeds[:1])
+    require_sendable(stack.algorithm.actor_weights())
     rate = _updates_per_second(stack)
     seconds = config.num_updates / rate * _turns(config, len(seeds))
     need = (

@@ -19,18 +19,18 @@ from iqlft.training.build import (
     flushed_denormals,
     load_task_dataset,
     require_environment,
-    require_sendable,
     with_settled_precision,
 )
 from iqlft.training.dry_run import dry_run_finetuning
 from iqlft.training.groups import train_groups
+from iqlft.training.learner import build_learner, require_sendable
 from iqlft.training.online import first_evaluation, train_online
 from iqlft.training.online_gateway import invitation, load_keys, open_gateway, take_up
 from iqlft.training.pacing import Pacing
 from iqlft.training.parallel import Job, Parallel
 from iqlft.training.phases import Online
 from iqlft.training.plan import RunPlan
-from iqlft.training.pretrain import build, require_same_dataset
+from iqlft.training.pretrain import require_same_dataset
 from iqlft.training.progress import Silent
 from iqlft.training.seeds import (
     alike,
@@ -321,7 +321,7 @@ def _phase(plan: FinetunePlan, switched: Switch, index: int) -> Online:
 
 
 def _build(plans: Sequence[FinetunePlan], dataset: OfflineDataset) -> Stack:
-    """As `pretrain.build`, with this command's machine settings and room for new transitions."""
+    """The learner, with this command's machine settings and room for new transitions."""
     config = plans[0].config
     learner = dataclasses.replace(
         plans[0].learned,
@@ -331,7 +331,7 @@ def _build(plans: Sequence[FinetunePlan], dataset: OfflineDataset) -> Stack:
         cuda_graph=config.cuda_graph,
     )
     seeds = [plan.learned.seed for plan in plans]
-    return build(
+    stack = build_learner(
         learner,
         dataset,
         seeds,
@@ -339,3 +339,5 @@ def _build(plans: Sequence[FinetunePlan], dataset: OfflineDataset) -> Stack:
         offline_ratio=config.offline_ratio,
         value_bounds=config.value_bounds,
     )
+    require_sendable(stack.algorithm.actor_weights())
+    return stack

@@ -6,10 +6,7 @@ import logging
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from iqlft.config.layers import override, to_dict
-from iqlft.config.settings import ConfigError, OnlineConfig, PretrainConfig
 from iqlft.config.validation import check
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.service import Service
@@ -17,18 +14,12 @@ from iqlft.runs.errors import RunError, writing
 from iqlft.runs.folder import Run, name_without_seed, pretrain_config, refuse_existing
 from iqlft.training import loggers
 from iqlft.training.build import (
-    build_algorithm,
-    build_replay,
-    fit_replay,
     flushed_denormals,
     load_task_dataset,
-    pick_device,
     require_environment,
-    require_sendable,
-    set_threads,
     with_settled_precision,
 )
-from iqlft.training.cuda_graph import UpdateGraph
+from iqlft.training.learner import build_learner, learner_machine, require_sendable
 from iqlft.training.parallel import Job, Parallel
 from iqlft.training.phases import Offline
 from iqlft.training.plan import RunPlan
@@ -47,16 +38,15 @@ from iqlft.training.seeds import (
 )
 from iqlft.training.session import Session
 from iqlft.training.sessions import Sessions
-from iqlft.training.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from iqlft.algorithms.base import Algorithm
+    from iqlft.config.settings import PretrainConfig
     from iqlft.datasets.offline_dataset import OfflineDataset
     from iqlft.training.progress import Reporter
-    from iqlft.training.replay import Replay
+    from iqlft.training.stack import Stack
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +85,8 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[P
         Parallel(jobs, at_once(config, len(jobs)), reporter).run()
         return folders
     reporter.event(f"Reading {dataset.id}.")
-    stack = build(config, dataset, [each.seed for each in configs])
+    stack = build_learner(config, dataset, [each.seed for each in configs])
+    require_sendable(stack.algorithm.actor_weights())
     with ExitStack() as opened:
         gateways = [
             opened.enter_context(closing(open_gateway(each, dataset, folder.name)))
@@ -132,7 +123,7 @@ def resume_pretraining(
     saved = load_together(runs, configs[0].checkpoint_every)
     dataset, reporter = load_for_pretraining(configs[0]), reporter or Silent()
     reporter.event(f"Reading {dataset.id}.")
-    stack = build(configs[0], dataset, [each.seed for each in configs])
+    stack = build_learner(configs[0], dataset, [each.seed for each in configs])
     with ExitStack() as opened:
         gateways = []
         for run, each in zip(runs, configs, strict=True):
@@ -153,68 +144,6 @@ def load_for_pretraining(config: PretrainConfig) -> OfflineDataset:
     if config.eval_episodes:
         require_environment(dataset)
     return dataset
-
-
-def build(
-    config: PretrainConfig,
-    dataset: OfflineDataset,
-    seeds: Sequence[int],
-    *,
-    capacity: int = 0,
-    offline_ratio: float | None = None,
-    value_bounds: float = OnlineConfig.value_bounds,
-) -> Stack:
-    """The learner of one or more seeds, on the right device.
-
-    Raises:
-        ConfigError: there is no such device, or the networks are too large to be sent to workers.
-    """
-    set_threads(config.threads)
-    device = pick_device(config.device)
-    # The replay first: reading the dataset into it also computes the normalisation statistics.
-    replay = build_replay(
-        dataset,
-        seeds,
-        capacity=capacity,
-        offline_ratio=offline_ratio,
-        value_bounds=value_bounds,
-        device=device,
-    )
-    algorithm = build_algorithm(
-        config.algorithm,
-        config.hyperparameters,
-        dataset,
-        seeds,
-        normalize_observations=config.normalize_observations,
-        device=device,
-        precision=config.precision,
-        num_updates=config.num_updates,
-    )
-    notes = (*dataset.notes, *fit_replay(algorithm, replay))
-    require_sendable(algorithm.actor_weights())
-    graph = _graph(config, algorithm, replay, online=capacity > 0)
-    return Stack(algorithm, replay, config.hyperparameters.batch_size, graph, notes)
-
-
-def _graph(
-    config: PretrainConfig, algorithm: Algorithm[Any], replay: Replay, *, online: bool
-) -> UpdateGraph | None:
-    if not config.cuda_graph:
-        return None
-    if not algorithm.is_uniform(online=online):
-        raise ConfigError(
-            "--cuda-graph repeats one recorded update, but random draws (--dropout, sampled "
-            "actions) or a schedule (--actor-schedule) make each update different; leave one of "
-            "them out."
-        )
-    # A run that was begun on a GPU may be resumed without one.
-    on_gpu = replay.device.type == "cuda"
-    size = config.hyperparameters.batch_size * algorithm.batches_per_update
-    if not on_gpu:
-        return None
-    # Recorded as it will be repeated: a schedule of pretraining ends online.
-    algorithm.online = online
-    return UpdateGraph(algorithm, replay, size)
 
 
 def open_gateway(config: PretrainConfig, dataset: OfflineDataset, run_id: str) -> Gateway:
@@ -258,18 +187,6 @@ def described(dataset: OfflineDataset) -> dict[str, Any]:
             "published": dataset.published,
         },
         "dataset_label": dataset.label,
-    }
-
-
-def learner_machine(stack: Stack) -> dict[str, Any]:
-    """What `meta.json` says about where a learner computes, in each phase."""
-    device = stack.member(0).device
-    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
-    return {
-        "device": str(device),
-        **gpu,
-        "hidden_dtype": str(stack.algorithm.hidden_dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
     }
 
 

@@ -11,14 +11,15 @@ from iqlft.runs.checkpoint import names
 from iqlft.runs.folder import JOURNAL
 from iqlft.training.build import load_task_dataset
 from iqlft.training.disk import finetuning_need, pretraining_need
-from iqlft.training.pretrain import build, pretrain
+from iqlft.training.learner import build_learner
+from iqlft.training.pretrain import pretrain
 from iqlft.training.stack import Stack
 
 
 @pytest.fixture
 def stack(corner: str, pretraining: PretrainConfig) -> Stack:
     assert corner
-    return build(pretraining, load_task_dataset(pretraining), [0])
+    return build_learner(pretraining, load_task_dataset(pretraining), [0])
 
 
 def size(*paths: Path) -> int:
@@ -71,5 +72,5 @@ def test_as_many_checkpoints_stay_as_are_wanted(
         config = dataclasses.replace(config, keep_checkpoints=wanted, name=f"keep-{wanted}")
         (folder,) = pretrain(config)
         assert len(names(folder / "checkpoints")) == found
-        stack = build(config, load_task_dataset(config), [0])
+        stack = build_learner(config, load_task_dataset(config), [0])
         assert pretraining_need(config, stack).checkpoints == found

@@ -17,11 +17,11 @@ from iqlft.runs import checkpoint
 from iqlft.runs.folder import JOURNAL
 from iqlft.training.build import (
     build_algorithm,
-    build_replay,
     flushed_denormals,
     load_task_dataset,
 )
 from iqlft.training.finetune import finetune
+from iqlft.training.replay import Replay
 from iqlft.training.stack import Stack
 from iqlft_workers.actor import ActorWeights, Guide, uniform_weights
 from iqlft_workers.environment import Environment
@@ -36,7 +36,13 @@ def in_process(
 ) -> tuple[NDArray[np.float32], dict[str, Tensor]]:
     """Steps, stores and learns in one loop; gives the new rows and what a checkpoint holds."""
     dataset = load_task_dataset(config)
-    replay = build_replay(dataset, [config.seed], capacity=ENV_STEPS)
+    replay = Replay(
+        dataset.chunks(),
+        dataset.num_transitions,
+        dataset.layout,
+        [config.seed],
+        capacity=ENV_STEPS,
+    )
     algorithm = build_algorithm(
         config.algorithm,
         config.hyperparameters,

@@ -230,7 +230,7 @@ def test_an_actor_and_its_guide_that_no_message_holds_are_refused_before_the_run
     fresh: Path, settings: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = len(pack_weights(load_policy(fresh).weights))
-    monkeypatch.setattr("iqlft.training.build.MAX_BYTES", int(1.5 * size) + MAX_HEADER_BYTES)
+    monkeypatch.setattr("iqlft.training.learner.MAX_BYTES", int(1.5 * size) + MAX_HEADER_BYTES)
     with pytest.raises(ConfigError, match=r"actor and its guide are too large .* --guide-steps"):
         finetune(dataclasses.replace(settings, guide_steps=5))
     assert not Run.open(fresh).fine_tuned
