@@ -63,11 +63,17 @@ class RunCurve:
         return tuple(row for row in self.rows if row.phase == "online")
 
     @property
+    def at_switch(self) -> Score | None:
+        """The online evaluation before any environment step, after all offline updates."""
+        first = next((row for row in self.rows if row.phase == "online"), None)
+        return first if first and first.env_steps == 0 else None
+
+    @property
     def before(self) -> Score | None:
         """The pretrained policy's score: online at 0 steps, else the last offline one."""
-        offline, online = self.offline, self.online
-        if online and online[0].env_steps == 0 and (self.keeps_policy or not offline):
-            return online[0]
+        offline, first = self.offline, self.at_switch
+        if first and (self.keeps_policy or not offline):
+            return first
         return offline[-1] if offline else None
 
     @property
