@@ -47,12 +47,13 @@ class Run:
         folder: `runs/<task>/<name>`.
 
     Attributes:
-        folder: see above.
+        folder: see above; its path ends with its name.
         files: the files that grow while it trains.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.files = folder, GrowingFiles(folder)
+        self.folder = folder = _named(folder)
+        self.files = GrowingFiles(folder)
         self._claim: weakref.finalize[..., Run] | None = None
 
     @classmethod
@@ -288,6 +289,15 @@ class Run:
         if self._claim is not None:
             self._claim()
             self._claim = None
+
+
+def _named(folder: Path) -> Path:
+    """A path of the folder that ends with its name, unlike `.` and `plots/..`; links stay."""
+    if folder.name not in ("", ".."):
+        return folder
+    plain = Path(os.path.abspath(folder))  # noqa: PTH100 -- `resolve` would follow links
+    # The folder above a link's target is not the one above the link.
+    return plain if plain.resolve() == folder.resolve() else folder.resolve()
 
 
 def name_without_seed(name: str, seed: int) -> str:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from iqlft.config.settings import FinetuneConfig
 from iqlft.runs.curves import read_run
 from iqlft.runs.errors import RunError
 from iqlft.runs.finding import newest_pretrained
 from iqlft.runs.folder import Run, refuse_existing
 from iqlft.runs.growing_files import EPISODE_COLUMNS, require_whole
 from iqlft.runs.scores import EVALUATION_COLUMNS, EpisodeScore, Score
+from iqlft.training.seeds import copy_folder
 
 HEADER = "phase,updates,env_steps,seconds,success,return,normalized_score,episodes,version"
 META = {"task": "small", "seed": 3}
@@ -270,3 +272,25 @@ def test_meta_of_other_kinds_is_refused(run: Run) -> None:
         with pytest.raises(RunError, match=f"meta.json: {key} is .*, but must be of type"):
             _ = run.meta
         (run.folder / "meta.json").write_text(json.dumps(META))
+
+
+@pytest.mark.parametrize(
+    ("here", "named"),
+    [
+        ("runs/small/iql-s3", "."),
+        ("runs/small/iql-s3/plots", ".."),
+        ("runs/small", "iql-s3/plots/.."),
+        ("runs/small", "link/plots/.."),
+        (".", "plots-link/.."),
+    ],
+)
+def test_a_copy_is_beside_its_run_however_that_is_named(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: str, named: str
+) -> None:
+    (tmp_path / "plots-link").symlink_to(run.folder / "plots")
+    run.folder.with_name("link").symlink_to(run.folder)
+    monkeypatch.chdir(tmp_path / here)
+    found = Run.open(Path(named))
+    assert found.folder.name == ("link" if named.startswith("link") else "iql-s3")
+    copy = copy_folder(found, FinetuneConfig(into="copy"))
+    assert copy.absolute() == run.folder.with_name("copy")
