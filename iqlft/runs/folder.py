@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from iqlft.config.layers import override
 from iqlft.config.settings import ConfigError, FinetuneConfig, PretrainConfig
 from iqlft.runs import seals
-from iqlft.runs.errors import AGAIN, RunError, no_room
+from iqlft.runs.errors import AGAIN, RunError, command, no_room
 from iqlft.runs.growing_files import GrowingFiles
 from iqlft.runs.meta import read_meta
 from iqlft.runs.surroundings import surroundings
@@ -193,7 +193,7 @@ class Run:
     def _unreadable(self, error: Exception) -> str:
         return (
             f"{self.folder}/config.yaml cannot be read ({error}); restore it, or remove it and "
-            f"let `iqlft resume {self.folder}` write the one in the last checkpoint."
+            f"let {command('resume', self.folder)} write the one in the last checkpoint."
         )
 
     def config(self, section: str) -> dict[str, Any] | None:
@@ -318,7 +318,7 @@ def refuse_existing(folder: Path, flags: str = "--seed or --name") -> None:
         )
     if exists:
         raise RunError(
-            f"The run {folder} exists already; continue it with `iqlft resume {folder}`, or "
+            f"The run {folder} exists already; continue it with {command('resume', folder)}, or "
             f"choose another {flags}."
         )
 

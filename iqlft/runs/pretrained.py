@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iqlft.runs import checkpoint
-from iqlft.runs.errors import RunError
+from iqlft.runs.errors import RunError, command
 from iqlft.runs.folder import pretrain_config
 from iqlft.runs.recorded import require_recorded
 
@@ -33,7 +33,7 @@ def end_of_pretraining(run: Run) -> str:
         )
     raise RunError(
         f"The pretraining of {run.folder} has not reached its {total:,} updates; finish it with "
-        f"`iqlft resume {run.folder}`."
+        f"{command('resume', run.folder)}."
     )
 
 

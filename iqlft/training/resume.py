@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from iqlft.config.layers import config_fields, override
 from iqlft.config.settings import MachineConfig
 from iqlft.config.validation import check
-from iqlft.runs.errors import RunError
+from iqlft.runs.errors import RunError, command
 from iqlft.runs.folder import Run
 from iqlft.runs.recorded import settle
 from iqlft.training.finetune import resume_finetuning
@@ -94,5 +94,5 @@ def _require_unfinished(run: Run) -> None:
         return
     hint = "there is no more to do"
     if not run.fine_tuned:
-        hint = f"fine-tune it with `iqlft finetune {run.folder}`"
+        hint = f"fine-tune it with {command('finetune', run.folder)}"
     raise RunError(f"The run {run.folder} is finished; {hint}.")

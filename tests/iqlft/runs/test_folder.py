@@ -1,9 +1,11 @@
 """The run folder: complete or absent, never overwritten, cut back to a checkpoint's lengths."""
 
+import errno
 import fcntl
 import json
 import math
 import os
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -12,11 +14,12 @@ import pytest
 
 from iqlft.config.settings import FinetuneConfig
 from iqlft.runs.curves import read_run
-from iqlft.runs.errors import RunError
+from iqlft.runs.errors import RunError, writing
 from iqlft.runs.finding import newest_pretrained
 from iqlft.runs.folder import Run, refuse_existing
 from iqlft.runs.growing_files import EPISODE_COLUMNS, require_whole
 from iqlft.runs.scores import EVALUATION_COLUMNS, EpisodeScore, Score
+from iqlft.training.resume import resume
 from iqlft.training.seeds import copy_folder
 
 HEADER = "phase,updates,env_steps,seconds,success,return,normalized_score,episodes,version"
@@ -28,6 +31,24 @@ FAILED = EpisodeScore(1_000_001, math.nan, 1000, success=False)
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     return Run.create(tmp_path / "runs" / "small" / "iql-s3", {"seed": 3}, META)
+
+
+def test_a_command_in_a_message_can_be_typed_as_it_stands(tmp_path: Path) -> None:
+    folder = tmp_path / "my runs" / "small" / "iql-s3"
+    run = Run.create(folder, {"seed": 3}, META)
+    (run.folder / "checkpoints" / "last").touch()
+    told = f"`iqlft resume '{folder}'`"
+    with pytest.raises(RunError, match=re.escape(told)):
+        refuse_existing(folder)
+    with pytest.raises(RunError, match=re.escape(told)), writing(folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    (folder / "config.yaml").unlink()
+    with pytest.raises(RunError, match=re.escape(told)):
+        run.configuration()
+    run.write_meta({"status": "finished"})
+    run.write_config("pretrain", {})
+    with pytest.raises(RunError, match=re.escape(f"`iqlft finetune '{folder}'`")):
+        resume(folder)
 
 
 def test_a_new_run_has_every_folder_the_headers_and_its_surroundings(run: Run) -> None:
