@@ -224,7 +224,7 @@ def _absent(runs: Sequence[RunCurve], metric: str, x: X) -> str:
         for run in runs
         for row in _history(run)
         for key, each in row.items()
-        if isinstance(each, float)
+        if isinstance(each, int | float)
     }
     if present_name(metric) in known:
         return f"No run has values of {metric} over {X_NAMES[x]}; choose another --x."
