@@ -484,6 +484,18 @@ def test_several_runs_are_drawn_beside_them(
     assert (tmp_path / place / "plots" / "before_after.png").is_file()
 
 
+def test_runs_outside_of_their_task_s_folder_are_drawn_beside_them(
+    main: Main, make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    first, second = tmp_path / "work" / "fin", tmp_path / "work" / "other runs" / "copy"
+    second.parent.mkdir(parents=True)
+    make_run().rename(first)
+    make_run(seed=1).rename(second)
+    assert main("plot", first, second)[0] == 0
+    assert (tmp_path / "work" / "plots" / "before_after.png").is_file()
+    assert not (tmp_path / "plots").exists()
+
+
 def test_runs_in_a_folder_of_their_own_below_runs_are_drawn_there(
     main: Main, make_run: Callable[..., Path], tmp_path: Path
 ) -> None:
