@@ -346,7 +346,7 @@ class PlotData(OneDataset):
     """Draw where the agent goes in a maze, or the lengths and returns of episodes."""
 
     out: Path | None = None
-    """File to draw into as PNG and PDF, or fig.svg for that format alone; none: a file here, named
-    after the dataset."""
+    """File to draw into as PNG and PDF, or fig.svg for that format alone, or a folder that exists;
+    none: a file here. In a folder, files are named after the dataset."""
     trust: bool = False
     """Run the environment that the dataset names even if no installed package registers it."""

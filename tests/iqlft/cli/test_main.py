@@ -585,6 +585,14 @@ def test_export_writes_a_file_that_needs_no_iqlft(
     assert "cannot be written" in refused(main, "export", fresh, "--to", form, "--out", "no/where")
 
 
+def test_a_dataset_is_drawn_into_a_folder_that_is_there(main: Main, corner: str) -> None:
+    Path("figs").mkdir()
+    for out in (".", "figs/"):
+        assert main("data", "plot", corner, "--out", out)[0] == 0
+        drawn = sorted(path.name for path in Path(out).iterdir() if path.is_file())
+        assert drawn == ["iqlft-antmaze-corner-v1.pdf", "iqlft-antmaze-corner-v1.png"]
+
+
 def test_doctor_and_data_list_say_what_is_here(main: Main, corner: str, fresh: Path) -> None:
     code, output, errors = main("doctor")
     assert (code, errors) == (0, "")
