@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import h5py
@@ -21,6 +22,8 @@ import iqlft
 from iqlft.algorithms.base import Batch, Metrics
 from iqlft.algorithms.iql import IQL
 from iqlft.cli import main as cli
+from iqlft.cli.sources import settings
+from iqlft.config.errors import ConfigError
 from iqlft.config.layers import to_dict, to_yaml
 from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.runs.folder import Run
@@ -591,6 +594,27 @@ def test_a_dataset_is_drawn_into_a_folder_that_is_there(main: Main, corner: str)
         assert main("data", "plot", corner, "--out", out)[0] == 0
         drawn = sorted(path.name for path in Path(out).iterdir() if path.is_file())
         assert drawn == ["iqlft-antmaze-corner-v1.pdf", "iqlft-antmaze-corner-v1.png"]
+
+
+@pytest.mark.parametrize(
+    ("file", "flags", "seeds"),
+    [
+        ("", "--seed 5 --seeds 0 1", None),
+        ("seeds: [0, 1]", "--seed 5", None),
+        ("{seed: 5, seeds: [0, 1]}", "", None),
+        ("seed: 5", "--seeds 0 1", (0, 1)),  # Flags replace what a file says.
+        ("{seed: 0, seeds: [0, 1]}", "", (0, 1)),  # As --print-config writes it.
+        ("seeds: []", "--seed 5", ()),
+    ],
+)
+def test_a_seed_beside_several_is_refused(
+    tmp_path: Path, file: str, flags: str, seeds: tuple[int, ...] | None
+) -> None:
+    (tmp_path / "it.yaml").write_text(file or "{}")
+    arguments = ["--config", str(tmp_path / "it.yaml"), "--task", "antmaze-corner", *flags.split()]
+    refusal = pytest.raises(ConfigError, match=r"--seeds 0 1 name the seeds of .*say one of them")
+    with refusal if seeds is None else nullcontext():
+        assert settings(PretrainConfig(), "pretrain", arguments).config.seeds == seeds
 
 
 def test_doctor_and_data_list_say_what_is_here(main: Main, corner: str, fresh: Path) -> None:
