@@ -22,6 +22,7 @@ import iqlft
 from iqlft.algorithms.base import Batch, Metrics
 from iqlft.algorithms.iql import IQL
 from iqlft.cli import main as cli
+from iqlft.cli.doctor import examine
 from iqlft.cli.sources import settings
 from iqlft.config.errors import ConfigError
 from iqlft.config.layers import to_dict, to_yaml
@@ -615,6 +616,16 @@ def test_a_seed_beside_several_is_refused(
     refusal = pytest.raises(ConfigError, match=r"--seeds 0 1 name the seeds of .*say one of them")
     with refusal if seeds is None else nullcontext():
         assert settings(PretrainConfig(), "pretrain", arguments).config.seeds == seeds
+
+
+def test_what_a_machine_lacks_is_said_last(
+    minari_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not minari_root.exists()
+    monkeypatch.chdir(tmp_path)
+    names = [name for name, _ in examine()]
+    assert names.count("missing") >= 2
+    assert "missing" not in names[: -names.count("missing")]
 
 
 def test_doctor_and_data_list_say_what_is_here(main: Main, corner: str, fresh: Path) -> None:
