@@ -104,8 +104,8 @@ class ResumeRun:
     """Use another number of torch threads than before."""
     stack: Stacking | None = None
     """Use another --stack than before; with always, the runs must be equally far."""
-    workers: Count | None = None
-    """Use another number of workers than before."""
+    workers: Size | None = None
+    """Use another number of workers than before; 0: none, where a run has --remote-workers."""
     port: Port | None = None
     """Use another port than before."""
     accept_loss: bool = False

@@ -22,7 +22,9 @@ import iqlft
 from iqlft.algorithms.base import Batch, Metrics
 from iqlft.algorithms.iql import IQL
 from iqlft.cli import main as cli
+from iqlft.cli.arguments import ResumeRun
 from iqlft.cli.doctor import examine
+from iqlft.cli.parsing import parse
 from iqlft.cli.sources import settings
 from iqlft.config.errors import ConfigError
 from iqlft.config.layers import to_dict, to_yaml
@@ -626,6 +628,10 @@ def test_what_a_machine_lacks_is_said_last(
     names = [name for name, _ in examine()]
     assert names.count("missing") >= 2
     assert "missing" not in names[: -names.count("missing")]
+
+
+def test_workers_may_be_none_on_resuming() -> None:
+    assert parse("resume", ResumeRun, ["runs/a/iql-s0", "--workers", "0"]).workers == 0
 
 
 def test_doctor_and_data_list_say_what_is_here(main: Main, corner: str, fresh: Path) -> None:
