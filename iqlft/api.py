@@ -210,6 +210,9 @@ class Algorithm:
                 "advance; give num_updates."
             )
         self._name, self._dataset, self._threads = title(name), dataset, threads
+        self._about = {"algorithm": name, "dataset": dataset.id}
+        if (task := layers.task_of(dataset.ids)) is not None:
+            self._about["task"] = task
         self._normalize = usual.normalize_observations
         with own_threads(threads):
             self._stack = build_learner(usual, dataset, [seed])
@@ -287,7 +290,7 @@ class Algorithm:
             folder: created if missing.
             whole: also write the training state for `load`, about four times as much data.
         """
-        about = {"dataset": self._dataset.id, "updates": self.updates}
+        about = {**self._about, "updates": self.updates}
         save_policy(Path(folder), self.policy.weights, self._dataset.environment, about)
         if whole:
             state = self.state() | {_DRAWS: self._replay.random_state()}

@@ -52,13 +52,15 @@ class Unlisted(Skewed):
     """The same, registered nowhere."""
 
 
-def episodes(environment: gymnasium.Env[Any, Any], number: int = 8) -> list[EpisodeBuffer]:
-    """Episodes of random actions."""
+def episodes(
+    environment: gymnasium.Env[Any, Any], number: int = 8, steps: int = STEPS
+) -> list[EpisodeBuffer]:
+    """Episodes of random actions, of up to `steps` steps."""
     environment.action_space.seed(0)
     made = []
     for index in range(number):
         seen, acted, rewards, ends = [environment.reset(seed=index)[0]], [], [], []
-        for _ in range(STEPS):
+        for _ in range(steps):
             acted.append(environment.action_space.sample())
             observation, reward, terminated, truncated, _ = environment.step(acted[-1])
             seen.append(observation)

@@ -12,7 +12,7 @@ class Lines:
 
     def __init__(self, run: LoggedRun) -> None:
         self.file = (run.folder / "logs" / "lines").open("a")
-        self.say(begun=run.id, discount=run.settings["pretrain.discount"])
+        self.say(begun=run.id, task=run.task, discount=run.settings["pretrain.discount"])
 
     def write(self, row: Mapping[str, Any], updates: int) -> None:
         self.say(updates=updates, evaluation="evaluation/return" in row)

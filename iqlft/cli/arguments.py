@@ -104,8 +104,8 @@ class ResumeRun:
     """Use another number of torch threads than before."""
     stack: Stacking | None = None
     """Use another --stack than before; with always, the runs must be equally far."""
-    workers: Count | None = None
-    """Use another number of workers than before."""
+    workers: Size | None = None
+    """Use another number of workers than before; 0: none, where a run has --remote-workers."""
     port: Port | None = None
     """Use another port than before."""
     accept_loss: bool = False
@@ -346,7 +346,7 @@ class PlotData(OneDataset):
     """Draw where the agent goes in a maze, or the lengths and returns of episodes."""
 
     out: Path | None = None
-    """File to draw into as PNG and PDF, or fig.svg for that format alone; none: a file here, named
-    after the dataset."""
+    """File to draw into as PNG and PDF, or fig.svg for that format alone, or a folder that exists;
+    none: a file here. In a folder, files are named after the dataset."""
     trust: bool = False
     """Run the environment that the dataset names even if no installed package registers it."""

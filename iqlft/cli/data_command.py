@@ -198,7 +198,10 @@ def _plot(arguments: list[str]) -> str:
     from iqlft.figures.dataset import plot_dataset  # noqa: PLC0415
     from iqlft.figures.style import FORMATS, drawn_as  # noqa: PLC0415
 
-    out = chosen.out or Path(chosen.id.replace("/", "-"))
+    usual = chosen.id.replace("/", "-")
+    out = chosen.out or Path(usual)
+    if chosen.out is not None and out.is_dir():
+        out /= usual
     _, name, kinds = drawn_as(out)
     kinds = FORMATS if set(kinds) <= set(FORMATS) else kinds
     with writing(out), tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ from iqlft_workers.versions import robotics_misfit
 
 
 def examine(runs: Path = Path("runs")) -> list[tuple[str, str]]:
-    """The findings, as pairs of a name and a text."""
+    """The findings, as pairs of a name and a text; what is missing comes last."""
     rows = [("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
     rows += list(versions().items())
     rows.append(("cores", f"{os.cpu_count()}, of which {usable_cores()} may be used"))
@@ -43,7 +43,7 @@ def examine(runs: Path = Path("runs")) -> list[tuple[str, str]]:
         rows.append(("missing", f"runs under {runs}/: make one with `iqlft pretrain`"))
     if not os.access(runs if runs.exists() else Path(), os.W_OK):
         rows.append(("missing", f"permission to write {runs}/: choose another place with --runs"))
-    return rows
+    return sorted(rows, key=lambda row: row[0] == "missing")
 
 
 def _device() -> str:

@@ -299,11 +299,17 @@ def _folder_and_name(out: Path, name: str) -> tuple[Path, str]:
 
 
 def _plots_folder(curves: list[Any], runs: Path) -> Path:
-    """`plots` in a single run, else beside the runs' task folders, or at worst in `runs`."""
+    """`plots` in a single run, else beside the runs or their task folders, or in `runs`."""
     folders: list[Path] = [each.folder for each in curves]
     if len(folders) == 1:
         return folders[0] / "plots"
-    shared = Path(os.path.commonpath([each.resolve().parents[1] for each in folders]))
+    # A run may have been moved out of the folder of its task.
+    above = [
+        folder.parents[1] if folder.parent.name == each.task else folder.parent
+        for each in curves
+        for folder in [each.folder.resolve()]
+    ]
+    shared = Path(os.path.commonpath(above))
     return (runs if shared in (runs.resolve(), Path(shared.anchor)) else shared) / "plots"
 
 

@@ -71,8 +71,20 @@ def settings(
     config = layers.override(config, said.values, said.file)
     _refuse_foreign(said.flags, config)
     config = parse_groups(section, config, said.flags)
+    _refuse_two_kinds_of_seeds(said, config)
     check(config)
     return Resolved(config, said.printing, _given(said, config.algorithm))
+
+
+def _refuse_two_kinds_of_seeds(said: _Said, config: Any) -> None:  # noqa: ANN401
+    """Refuses a seed beside `seeds`, unless flags replace the seed of a file by several."""
+    flags, seeds = set(map(_key, said.flags)), getattr(config, "seeds", ())
+    asked = "seed" in flags or ("seeds" not in flags and said.values.get("seed"))
+    if seeds and asked:
+        raise configs.ConfigError(
+            f"--seed is {config.seed}, but --seeds {' '.join(map(str, seeds))} name the seeds of "
+            "several runs; say one of them."
+        )
 
 
 class _Said(NamedTuple):

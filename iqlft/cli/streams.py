@@ -39,9 +39,13 @@ class LastingStream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes text, which is lost if writing fails."""
+        """Writes text, which is lost if writing fails; letters that cannot be are escaped."""
         with self._lasting():
-            self._stream.write(text)
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError as error:  # A letter that the terminal's encoding lacks.
+                known = text.encode(error.encoding, "backslashreplace")
+                self._stream.write(known.decode(error.encoding))
         return len(text)
 
     def flush(self) -> None:

@@ -45,7 +45,8 @@ class OfflineDataset:
         reference_scores: returns that score 0 and 100, or None.
         label: the data's name in figures and tables.
         notes: sentences that a user should see; the first reading of the data adds more.
-        num_appended: how many of the last sources were appended; they do not affect normalisation.
+        num_appended: how many of the last sources were appended; they affect neither normalisation
+            nor the time limit.
 
     Attributes:
         ids: the Minari ids.
@@ -103,8 +104,8 @@ class OfflineDataset:
 
     @property
     def longest_episode(self) -> int:
-        """Steps of the longest recorded episode; reads the data."""
-        return max(each.longest_episode() for each in self._sources)
+        """Steps of the longest recorded episode that was not appended; reads the data."""
+        return max(each.longest_episode() for each in self._sources[: self._num_own])
 
     def chunks(self) -> Iterator[NDArray[np.float32]]:
         """Reads rows in chunks `(n, width)`, n <= `CHUNK_ROWS`; the next chunk overwrites the last.

@@ -164,7 +164,7 @@ def metric_figure(
     names = {one: series_name(one, series) for one in series}
     metrics = [metric or panel.groups[0].metric for panel in panels]
     for index, (panel, axes) in enumerate(zip(panels, grid.flat, strict=False)):
-        ends = _draw_panel(axes, panel, lines, smoothing)
+        ends = _draw_panel(axes, panel, lines, x, smoothing)
         axes.set_title(panel.title)
         axes.set_xlabel(X_NAMES[x])
         if x != "seconds":
@@ -224,7 +224,7 @@ def _absent(runs: Sequence[RunCurve], metric: str, x: X) -> str:
         for run in runs
         for row in _history(run)
         for key, each in row.items()
-        if isinstance(each, float)
+        if isinstance(each, int | float)
     }
     if present_name(metric) in known:
         return f"No run has values of {metric} over {X_NAMES[x]}; choose another --x."
@@ -246,7 +246,7 @@ def _mean(lines: Sequence[Line]) -> list[tuple[float, float]]:
 
 
 def _draw_panel(
-    axes: Axes, panel: Panel, lines: dict[Path, list[Line]], smoothing: int | None
+    axes: Axes, panel: Panel, lines: dict[Path, list[Line]], x: X, smoothing: int | None
 ) -> list[End]:
     """Draws a panel's series; returns where the mean of each ends."""
     ends: list[End] = []
@@ -264,20 +264,26 @@ def _draw_panel(
             if mean:
                 ends = [each for each in ends if each[0] != group.series]
                 ends.append((group.series, mean[-1], look))
-    _draw_switch(axes, panel, lines)
+    _draw_switch(axes, panel, lines, x)
     axes.grid(visible=True, color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.margins(x=0)
     return ends
 
 
-def _draw_switch(axes: Axes, panel: Panel, lines: dict[Path, list[Line]]) -> None:
+def _draw_switch(axes: Axes, panel: Panel, lines: dict[Path, list[Line]], x: X) -> None:
     """Draws a dashed line at the switch, if that is at one place for all runs."""
     runs = [run for group in panel.all_groups for run in group.runs]
-    both = [phases for run in runs if len(phases := lines[run.folder]) == 2 and all(phases)]
-    places = {offline[-1].x for offline, _ in both}
+    both = [run for run in runs if len(phases := lines[run.folder]) == 2 and all(phases)]
+    places = {_switch(run, lines[run.folder], x) for run in both}
     if len(places) == 1:
         axes.axvline(places.pop(), color=DARK, linestyle=(0, (4, 2)), linewidth=0.9, gid="switch")
+
+
+def _switch(run: RunCurve, phases: Sequence[Line], x: X) -> float:
+    """Where a run's offline phase ends, of which the end may have no value of its own."""
+    first = run.at_switch
+    return phases[0][-1].x if first is None else getattr(first, x)
 
 
 def _phases(group: Group, lines: dict[Path, list[Line]], smoothing: int | None) -> list[list[Line]]:

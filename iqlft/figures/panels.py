@@ -120,8 +120,13 @@ class Timeline:
 def timeline_of(groups: Iterable[Group]) -> Timeline:
     """The axis that holds all runs of one task."""
     runs = [run for group in groups for run in group.runs]
-    offline = max((run.offline[-1].updates for run in runs if run.offline), default=0)
+    offline = max((_offline_updates(run) for run in runs if run.offline), default=0)
     return Timeline(offline, max(run.rows[-1].env_steps for run in runs))
+
+
+def _offline_updates(run: RunCurve) -> int:
+    """Offline updates of a run with offline evaluations, of which the end may have had none."""
+    return (run.at_switch or run.offline[-1]).updates
 
 
 def phase_points(run: RunCurve, phase: str, timeline: Timeline) -> list[Point]:
@@ -134,10 +139,10 @@ def phase_points(run: RunCurve, phase: str, timeline: Timeline) -> list[Point]:
     if not timeline.online:
         return [Point(row.updates, row) for row in run.offline] if phase == "offline" else []
     if phase == "offline":
-        switch = run.offline[-1].updates if run.offline and run.online else timeline.offline
+        switch = _offline_updates(run) if run.offline and run.online else timeline.offline
         return [Point(row.updates - switch, row) for row in run.offline]
     online = run.online
-    if run.offline and online and online[0].env_steps > 0:
+    if run.offline and online and run.at_switch is None:
         online = (run.offline[-1], *online)
     return [Point(row.env_steps, row) for row in online]
 

@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 
 from iqlft.nn.adam import STATE_PREFIX
+from iqlft.runs.errors import command
 from iqlft_workers.errors import UserError
 from iqlft_workers.files import (
     TEMPORARY,
@@ -102,8 +103,8 @@ def save(
 
 def _way_on(error: OSError, folder: Path) -> str:
     if (folder / LAST).is_file():
-        way = f"the previous one is intact: {remedy(error)}, then continue with `iqlft resume"
-        return f"; {way} {folder.parent}`."
+        way = f"then continue with {command('resume', folder.parent)}"
+        return f"; the previous one is intact: {remedy(error)}, {way}."
     return f"; it is the first one: {remedy(error)}, remove {folder.parent}, and begin anew."
 
 

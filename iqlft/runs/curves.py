@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from iqlft.config.algorithms import SWITCH
-from iqlft.runs.errors import RunError
+from iqlft.runs.errors import RunError, command
 from iqlft.runs.finding import run_folders
+from iqlft.runs.folder import Run, is_claimed
 from iqlft.runs.growing_files import CURVES, EVALUATIONS, require_whole
 from iqlft.runs.meta import read_meta
 from iqlft.runs.scores import CURVE_COLUMNS, EVALUATION_COLUMNS, EpisodeScore, Metric, Score
@@ -63,11 +65,17 @@ class RunCurve:
         return tuple(row for row in self.rows if row.phase == "online")
 
     @property
+    def at_switch(self) -> Score | None:
+        """The online evaluation before any environment step, after all offline updates."""
+        first = next((row for row in self.rows if row.phase == "online"), None)
+        return first if first and first.env_steps == 0 else None
+
+    @property
     def before(self) -> Score | None:
         """The pretrained policy's score: online at 0 steps, else the last offline one."""
-        offline, online = self.offline, self.online
-        if online and online[0].env_steps == 0 and (self.keeps_policy or not offline):
-            return online[0]
+        offline, first = self.offline, self.at_switch
+        if first and (self.keeps_policy or not offline):
+            return first
         return offline[-1] if offline else None
 
     @property
@@ -108,6 +116,8 @@ def read_run(folder: Path | str) -> RunCurve:
     folder = Path(folder)
     meta = _read_meta(folder)
     rows = _read_rows(folder / CURVES)
+    if not rows:
+        raise RunError(f"{folder / CURVES} has no rows yet: {_way_to_rows(folder, meta)}.")
     require_whole(folder, CURVES)
     evaluations = _read_evaluations(folder / EVALUATIONS)
     dataset = meta.get("dataset")
@@ -188,13 +198,26 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     return read_meta(folder)
 
 
+def _way_to_rows(folder: Path, meta: Mapping[str, Any]) -> str:
+    """How a run without an evaluation can come to a score."""
+    run = Run(folder)
+    own = f"{command('evaluate', folder)} evaluates its newest policy in an environment"
+    with suppress(RunError):
+        if run.latest_settings.get("eval_episodes") == 0:
+            return f"it was trained without evaluations (--eval-episodes 0); {own}"
+    status = meta.get("status")
+    if status == "finished":
+        return f"it has finished without an evaluation; {own}"
+    if status in {"interrupted", "failed"} or (status == "running" and not is_claimed(folder)):
+        return f"it was stopped before its first evaluation; go on with {command('resume', folder)}"
+    return "wait for the run's first evaluation"
+
+
 def _read_rows(path: Path) -> tuple[Score, ...]:
     try:
         rows = _parsed(path, CURVE_COLUMNS, Score.from_row)
     except FileNotFoundError as error:
         raise RunError(f"{path.parent} has no curves.csv: nothing has been evaluated.") from error
-    if not rows:
-        raise RunError(f"{path} has no rows yet: wait for the run's first evaluation.")
     phases = [row.phase for row in rows]
     if phases != sorted(phases):
         raise RunError(f"{path} has an offline evaluation after an online one; rows are in order.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,11 @@ AGAIN = "repeat the command"
 
 class RunError(UserError):
     """A run folder that exists already, is missing, or cannot be read or written."""
+
+
+def command(*words: object) -> str:
+    """A command of iqlft for a message, as a shell takes it, whatever a path in it is called."""
+    return f"`iqlft {shlex.join(map(str, words))}`"
 
 
 @contextmanager
@@ -53,4 +59,5 @@ def no_room(error: OSError, folder: Path, path: Path | None = None, way_on: str 
     ]
     where = path or (Path(os.fsdecode(error.filename)) if error.filename else folder)
     said = unwritten(error, where, needed_bytes=max(sizes, default=0))
-    return f"{said}; {remedy(error)}, then {way_on or f'continue with `iqlft resume {folder}`'}."
+    way_on = way_on or f"continue with {command('resume', folder)}"
+    return f"{said}; {remedy(error)}, then {way_on}."

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from iqlft.config.layers import override
 from iqlft.config.settings import ConfigError, FinetuneConfig, PretrainConfig
 from iqlft.runs import seals
-from iqlft.runs.errors import AGAIN, RunError, no_room
+from iqlft.runs.errors import AGAIN, RunError, command, no_room
 from iqlft.runs.growing_files import GrowingFiles
 from iqlft.runs.meta import read_meta
 from iqlft.runs.surroundings import surroundings
@@ -49,12 +49,13 @@ class Run:
         folder: `runs/<task>/<name>`.
 
     Attributes:
-        folder: see above.
+        folder: see above; its path ends with its name.
         files: the files that grow while it trains.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.files = folder, GrowingFiles(folder)
+        self.folder = folder = _named(folder)
+        self.files = GrowingFiles(folder)
         self._claim: weakref.finalize[..., Run] | None = None
 
     @classmethod
@@ -194,7 +195,7 @@ class Run:
     def _unreadable(self, error: Exception) -> str:
         return (
             f"{self.folder}/config.yaml cannot be read ({error}); restore it, or remove it and "
-            f"let `iqlft resume {self.folder}` write the one in the last checkpoint."
+            f"let {command('resume', self.folder)} write the one in the last checkpoint."
         )
 
     def config(self, section: str) -> dict[str, Any] | None:
@@ -292,6 +293,15 @@ class Run:
             self._claim = None
 
 
+def _named(folder: Path) -> Path:
+    """A path of the folder that ends with its name, unlike `.` and `plots/..`; links stay."""
+    if folder.name not in ("", ".."):
+        return folder
+    plain = Path(os.path.abspath(folder))  # noqa: PTH100 -- `resolve` would follow links
+    # The folder above a link's target is not the one above the link.
+    return plain if plain.resolve() == folder.resolve() else folder.resolve()
+
+
 def name_without_seed(name: str, seed: int) -> str:
     """The part of a run's name that other seeds share: `half` of `half-s0`."""
     return name.removesuffix(f"-s{seed}")
@@ -310,7 +320,7 @@ def refuse_existing(folder: Path, flags: str = "--seed or --name") -> None:
         )
     if exists:
         raise RunError(
-            f"The run {folder} exists already; continue it with `iqlft resume {folder}`, or "
+            f"The run {folder} exists already; continue it with {command('resume', folder)}, or "
             f"choose another {flags}."
         )
 

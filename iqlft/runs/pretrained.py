@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from iqlft.runs import checkpoint
-from iqlft.runs.errors import RunError
+from iqlft.runs.errors import RunError, command
 from iqlft.runs.folder import ONLINE_SETTINGS, pretrain_config
 from iqlft.runs.recorded import require_recorded
 
@@ -44,7 +44,7 @@ def end_of_pretraining(run: Run) -> str:
         )
     raise RunError(
         f"The pretraining of {run.folder} has not reached its {total:,} updates; finish it with "
-        f"`iqlft resume {run.folder}`."
+        f"{command('resume', run.folder)}."
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from iqlft.runs import checkpoint
 from iqlft.runs.checkpoint import CheckpointError
-from iqlft.runs.errors import RunError, no_room
+from iqlft.runs.errors import RunError, command, no_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -104,7 +104,7 @@ def settle(run: Run, say: Callable[[str], None], *, edited: bool = False) -> Non
             run.write_configuration(run.configuration(whole=False))
             say(f"Going on with config.yaml as it was edited: {said}.")
         advice = (
-            f"Restore it, or remove it and let `iqlft resume {run.folder}` write it anew; to "
+            f"Restore it, or remove it and let {command('resume', run.folder)} write it anew; to "
             "change a setting on purpose, give it as a flag of `iqlft resume`, such as "
             "--workers, or say --edited."
         )

@@ -22,6 +22,7 @@ from iqlft.runs.folder import Run, pretrain_config, refuse_existing
 from iqlft.runs.inherited import ONLINE_ONLY, inherited
 from iqlft.runs.pretrained import end_of_pretraining, load_pretrained
 from iqlft.runs.surroundings import surroundings
+from iqlft.training.build import with_settled_precision
 from iqlft.training.copies import pretrained_as
 from iqlft.training.groups import train_groups
 from iqlft.training.pacing import updates_for
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from iqlft.datasets.offline_dataset import OfflineDataset
     from iqlft.training.progress import Reporter
 
-_OWN = {"precision", "runs", "dry_run"}
+_OWN = {"runs", "dry_run"}
 """Settings of machine and output that keep their values of pretraining."""
 
 
@@ -83,7 +84,9 @@ def learn_on(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
         )
     folders = chosen_runs(config)
     _require_offline(config, folders)
-    config = with_settled_stack(dataclasses.replace(config, run=folders), len(folders))
+    _require_beside(config)
+    config = with_settled_precision(dataclasses.replace(config, run=folders))
+    config = with_settled_stack(config, len(folders))
     runs = [Run.open(folder) for folder in folders]
     parts = shares(config, len(runs))
     copies = [_planned(*each) for each in zip(runs, parts, strict=True)]
@@ -122,6 +125,23 @@ def _require_offline(config: FinetuneConfig, folders: Sequence[Path]) -> None:
             f"With --append a run learns on offline, as it was pretrained: leave out {flags}, or "
             "the --preset or the --config that brings it."
         )
+
+
+def _require_beside(config: FinetuneConfig) -> None:
+    """Refuses --runs where it is neither the folder of the runs that are named nor the default.
+
+    Raises:
+        ConfigError: the copies would not be there.
+    """
+    if config.runs == FinetuneConfig.runs:
+        return
+    for folder in config.run:
+        place = Run.open(folder).folder.absolute().parents[1]
+        if place.resolve() != config.runs.resolve():
+            raise ConfigError(
+                f"--runs is {config.runs}, but a copy is made beside its run, under {place}; leave "
+                "--runs out where runs are named."
+            )
 
 
 def _planned(run: Run, config: FinetuneConfig) -> _Copy:

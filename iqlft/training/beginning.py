@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from iqlft.config.layers import to_dict
 from iqlft.config.settings import ConfigError, FinetuneConfig
 from iqlft.runs import checkpoint
-from iqlft.runs.errors import AGAIN, RunError, writing
+from iqlft.runs.errors import AGAIN, RunError, command, writing
 from iqlft.runs.folder import Run, pretrain_config, refuse_existing
 from iqlft.runs.pretrained import end_of_pretraining, load_pretrained, pretrained_for
 from iqlft.runs.surroundings import surroundings
@@ -35,7 +35,7 @@ def start_checkpoint(run: Run, config: FinetuneConfig) -> str:
         refuse_existing(copy_folder(run, config), "--into")
     elif run.fine_tuned:
         finished = run.finished
-        resume = "" if finished else f"continue it with `iqlft resume {run.folder}`, or "
+        resume = "" if finished else f"continue it with {command('resume', run.folder)}, or "
         raise RunError(
             f"{run.folder} has been fine-tuned already{'' if finished else ', at least in part'}: "
             f"{resume}fine-tune a copy from the end of its pretraining with --into NAME."

@@ -13,7 +13,7 @@ from iqlft.analysis.survey import maze_task, write_survey
 from iqlft.config.settings import ConfigError
 from iqlft.gateway.journal import drop_batches, read_entries
 from iqlft.runs import checkpoint
-from iqlft.runs.errors import RunError
+from iqlft.runs.errors import RunError, command
 from iqlft.runs.folder import ENDPOINT, JOURNAL, Run
 from iqlft.runs.policy import load_policy
 from iqlft.runs.pretrained import end_of_pretraining
@@ -133,8 +133,8 @@ def require_finished(run: Run) -> None:
     if not run.finished:
         raise RunError(
             f"{run.folder} is not finished (its status is {run.meta.get('status')}), and what "
-            f"would be removed is what it goes on with; finish it with `iqlft resume {run.folder}` "
-            "first."
+            "would be removed is what it goes on with; finish it with "
+            f"{command('resume', run.folder)} first."
         )
 
 

@@ -46,7 +46,8 @@ class LoggedRun:
     """The run that a logger is for.
 
     Attributes:
-        folder: the run folder, `runs/<task>/<name>`.
+        folder: the run folder, whose path may be relative.
+        task: of the run.
         id: the same for as long as the run exists, however often it is resumed.
         settings: its configuration by keys such as `pretrain.expectile`; numbers, texts and flags.
         text: its `config.yaml`.
@@ -54,6 +55,7 @@ class LoggedRun:
     """
 
     folder: Path
+    task: str
     id: str
     settings: Mapping[str, bool | float | str]
     text: str
@@ -115,14 +117,13 @@ class WandB:
     def __init__(self, run: LoggedRun) -> None:
         import wandb  # noqa: PLC0415  # an extra
 
-        task = run.folder.parent.name
         self._run = wandb.init(
             project=wandb.setup().settings.project or "iqlft",
             id=run.id,
             resume="allow",
             reinit="create_new",  # The runs of a stack are in one process.
-            name=f"{task}/{run.folder.name}",
-            group=task,
+            name=f"{run.task}/{run.folder.name}",
+            group=run.task,
             config=dict(run.settings),
             dir=run.folder / "logs",
         )
@@ -148,9 +149,8 @@ class MLflow:
         from mlflow.entities import Metric, Param  # noqa: PLC0415
 
         self._client, self._metric = MlflowClient(), Metric
-        task = run.folder.parent.name
-        found = self._client.get_experiment_by_name(task)
-        experiment = found.experiment_id if found else self._client.create_experiment(task)
+        found = self._client.get_experiment_by_name(run.task)
+        experiment = found.experiment_id if found else self._client.create_experiment(run.task)
         runs = self._client.search_runs([experiment], f"tags.`iqlft.id` = '{run.id}'")
         if runs:
             self._id = runs[0].info.run_id
@@ -225,6 +225,7 @@ class Loggers:
     Args:
         names: of loggers, as `logger_class` takes them.
         folder: the run folder.
+        task: of the run.
         configuration: the sections of its `config.yaml`.
         text: the text of its `config.yaml`.
         history: rows that its files have so far, in order.
@@ -235,6 +236,7 @@ class Loggers:
         self,
         names: Iterable[str],
         folder: Path,
+        task: str,
         configuration: Mapping[str, Any],
         text: str,
         history: Iterable[Row],
@@ -244,7 +246,7 @@ class Loggers:
         self._state = self._read()
         settings = dict(_flat(configuration))
         seconds = max((row["seconds"] for row in rows), default=0.0)
-        run = LoggedRun(folder, self._state["id"], settings, text, seconds)
+        run = LoggedRun(folder, task, self._state["id"], settings, text, seconds)
         self._open: dict[str, Logger] = {}
         self._remembered: set[str] = set()
         for name in dict.fromkeys(names):

@@ -74,6 +74,7 @@ class MetricsLog:
         self._loggers = Loggers(
             self._names,
             run.folder,
+            run.entry("task"),
             run.configuration(),
             run.config_text,
             self._history(run),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from iqlft.datasets.value_bounds import ValueBounds
@@ -83,7 +84,7 @@ def take_up(
 
 def invitation(run: Run, config: FinetuneConfig, gateway: Gateway) -> str:
     """A sentence that says how further workers join."""
-    keys, file = " --keys DIR" if config.keys else "", run.folder / ENDPOINT
+    keys, file = " --keys DIR" if config.keys else "", shlex.quote(str(run.folder / ENDPOINT))
     if gateway.own_keys:
         return f"Further workers, on this machine: iqlft worker --connect {file}"
     endpoint = reachable(gateway.endpoint, config.host)

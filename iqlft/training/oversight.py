@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from iqlft.gateway import watchdog
 from iqlft.gateway.attendance import Desertion
 from iqlft.gateway.journal import JournalError
+from iqlft.runs.errors import command
 from iqlft_workers.errors import UserError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Oversight:
                 raise DesertedError(
                     f"{sentence.rstrip('.')}; no other worker has come for {DESERTED_SECONDS:.0f} "
                     "s. Mend that where the workers run, start them again, and continue with "
-                    f"`iqlft resume {self._folder}`."
+                    f"{command('resume', self._folder)}."
                 )
         yield from self._journal_incidents(self._gateway.journal_error(), now)
 
@@ -108,7 +109,7 @@ class Oversight:
             raise JournalError(
                 f"{journal} could not be written for {JOURNAL_SECONDS / 60:.0f} minutes "
                 f"({error}); nothing that was acknowledged is lost: free some space, then continue "
-                f"with `iqlft resume {self._folder}`."
+                f"with {command('resume', self._folder)}."
             )
         if error != self._journal_error:
             self._journal_error = error

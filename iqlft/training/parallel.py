@@ -232,14 +232,13 @@ class Parallel:
 
 def _waiting(job: Job) -> Status:
     """The status of a run that has no process yet."""
-    settings = job.arguments
+    settings, task = job.arguments, job.folder.absolute().parent.name
     if job.command == "resume":
         run = Run.open(job.folder)
-        settings = run.latest_settings
+        settings, task = run.latest_settings, run.entry("task")
     phase, total = (
         ("online", "env_steps") if "env_steps" in settings else ("offline", "num_updates")
     )
-    task = job.folder.parent.name
     return Status(task, "", job.folder, phase, 0, settings.get(total, 0), waiting=True)
 
 

@@ -53,8 +53,7 @@ def copy_folder(run: Run, config: FinetuneConfig) -> Path:
     several = f"-s{run.entry('seed')}" if len(config.run) > 1 else ""
     if not config.into:
         return run.folder
-    folder = run.folder if run.folder.name else run.folder.resolve()  # Of `.`, for example.
-    return folder.with_name(config.into + several)
+    return run.folder.with_name(config.into + several)
 
 
 def shares(config: Config, members: int) -> list[Config]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from iqlft.config.settings import OnlineConfig
 from iqlft.datasets.value_bounds import ValueBounds
 from iqlft.gateway.journal import outliers
+from iqlft.runs.errors import command
 from iqlft.runs.folder import JOURNAL
 
 if TYPE_CHECKING:
@@ -42,10 +43,11 @@ def suspects(plan: RunPlan[Any], dataset: OfflineDataset) -> str:
         return ""  # The divergence is to be reported, not this error.
     if not found:
         return ""
+    folder = plan.run.folder
     return (
         f" {len(found):,} of the new batches hold values far outside of the dataset's range; go on "
-        f"without them by `iqlft clean {plan.run.folder} --drop-batches "
-        f"{' '.join(_shortened(found))}`, and `iqlft resume {plan.run.folder}`."
+        f"without them by {command('clean', folder, '--drop-batches', *_shortened(found))}, and "
+        f"{command('resume', folder)}."
     )
 
 

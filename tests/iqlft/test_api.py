@@ -40,6 +40,8 @@ def test_the_quick_start_trains_acts_and_saves(corner: str, tmp_path: Path) -> N
     iql.save(tmp_path / "my-policy")
 
     assert metrics["updates"] == iql.updates == 20
+    about = iqlft.load_policy(tmp_path / "my-policy").about
+    assert (about["task"], about["algorithm"]) == ("antmaze-corner", "iql")
     assert {"value/loss", "actor/loss", "critic/loss", "critic/q"} <= metrics.keys()
     assert all(math.isfinite(value) for value in metrics.values())
     assert isinstance(environment.action_space, gymnasium.spaces.Box)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from unittest import mock
 
@@ -22,6 +23,11 @@ import iqlft
 from iqlft.algorithms.base import Batch, Metrics
 from iqlft.algorithms.iql import IQL
 from iqlft.cli import main as cli
+from iqlft.cli.arguments import ResumeRun
+from iqlft.cli.doctor import examine
+from iqlft.cli.parsing import parse
+from iqlft.cli.sources import settings
+from iqlft.config.errors import ConfigError
 from iqlft.config.layers import to_dict, to_yaml
 from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.gateway.sockets import PortInUseError
@@ -520,6 +526,18 @@ def test_several_runs_are_drawn_beside_them(
     assert (tmp_path / place / "plots" / "before_after.png").is_file()
 
 
+def test_runs_outside_of_their_task_s_folder_are_drawn_beside_them(
+    main: Main, make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    first, second = tmp_path / "work" / "fin", tmp_path / "work" / "other runs" / "copy"
+    second.parent.mkdir(parents=True)
+    make_run().rename(first)
+    make_run(seed=1).rename(second)
+    assert main("plot", first, second)[0] == 0
+    assert (tmp_path / "work" / "plots" / "before_after.png").is_file()
+    assert not (tmp_path / "plots").exists()
+
+
 def test_runs_in_a_folder_of_their_own_below_runs_are_drawn_there(
     main: Main, make_run: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -607,6 +625,49 @@ def test_export_writes_a_file_that_needs_no_iqlft(
     assert f"Wrote {file}" in output
     assert b'"achieved_goal"' in Path(file).read_bytes()
     assert "cannot be written" in refused(main, "export", fresh, "--to", form, "--out", "no/where")
+
+
+def test_a_dataset_is_drawn_into_a_folder_that_is_there(main: Main, corner: str) -> None:
+    Path("figs").mkdir()
+    for out in (".", "figs/"):
+        assert main("data", "plot", corner, "--out", out)[0] == 0
+        drawn = sorted(path.name for path in Path(out).iterdir() if path.is_file())
+        assert drawn == ["iqlft-antmaze-corner-v1.pdf", "iqlft-antmaze-corner-v1.png"]
+
+
+@pytest.mark.parametrize(
+    ("file", "flags", "seeds"),
+    [
+        ("", "--seed 5 --seeds 0 1", None),
+        ("seeds: [0, 1]", "--seed 5", None),
+        ("{seed: 5, seeds: [0, 1]}", "", None),
+        ("seed: 5", "--seeds 0 1", (0, 1)),  # Flags replace what a file says.
+        ("{seed: 0, seeds: [0, 1]}", "", (0, 1)),  # As --print-config writes it.
+        ("seeds: []", "--seed 5", ()),
+    ],
+)
+def test_a_seed_beside_several_is_refused(
+    tmp_path: Path, file: str, flags: str, seeds: tuple[int, ...] | None
+) -> None:
+    (tmp_path / "it.yaml").write_text(file or "{}")
+    arguments = ["--config", str(tmp_path / "it.yaml"), "--task", "antmaze-corner", *flags.split()]
+    refusal = pytest.raises(ConfigError, match=r"--seeds 0 1 name the seeds of .*say one of them")
+    with refusal if seeds is None else nullcontext():
+        assert settings(PretrainConfig(), "pretrain", arguments).config.seeds == seeds
+
+
+def test_what_a_machine_lacks_is_said_last(
+    minari_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not minari_root.exists()
+    monkeypatch.chdir(tmp_path)
+    names = [name for name, _ in examine()]
+    assert names.count("missing") >= 2
+    assert "missing" not in names[: -names.count("missing")]
+
+
+def test_workers_may_be_none_on_resuming() -> None:
+    assert parse("resume", ResumeRun, ["runs/a/iql-s0", "--workers", "0"]).workers == 0
 
 
 def test_doctor_and_data_list_say_what_is_here(main: Main, corner: str, fresh: Path) -> None:

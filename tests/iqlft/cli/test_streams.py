@@ -4,6 +4,7 @@ Real processes at real pipes.
 """
 
 import dataclasses
+import io
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from iqlft.cli.streams import LastingStream
 from iqlft.config.layers import to_yaml
 from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.runs.folder import Run
@@ -19,6 +21,15 @@ from run_fixtures import Start
 
 MakeRun = Callable[..., Path]
 IQLFT = [sys.executable, "-m", "iqlft"]
+
+
+def test_a_letter_that_the_encoding_lacks_is_escaped() -> None:
+    written = io.BytesIO()
+    stream = LastingStream(io.TextIOWrapper(written, "ascii"))
+    assert stream.write("runs/\N{LATIN SMALL LETTER U WITH DIAERESIS}/iql-s0\n") == 14
+    stream.flush()
+    assert written.getvalue() == b"runs/\\xfc/iql-s0\n"
+    assert stream.failure is None
 
 
 def closed_pipe() -> int:

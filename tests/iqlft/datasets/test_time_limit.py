@@ -10,9 +10,10 @@ import pytest
 
 import iqlft
 import own_environments
-from iqlft.config.settings import ConfigError
+from iqlft.config.settings import ConfigError, PretrainConfig
 from iqlft.datasets.time_limit import has_time_limit
 from iqlft.runs.policy import load_policy, save_policy
+from iqlft.training.build import load_task_dataset
 from iqlft.training.evaluate import evaluation
 from iqlft_workers.environment import make
 
@@ -25,16 +26,21 @@ def endless(minari_root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A set of an environment that records no time limit."""
     tests = str(Path(own_environments.__file__).parent)
     monkeypatch.setenv("PYTHONPATH", tests, prepend=os.pathsep)
-    environment = gymnasium.make(own_environments.ID)
+    return record(minari_root, ID)
+
+
+def record(minari_root: Path, dataset_id: str, steps: int = LIMIT) -> str:
+    """Makes a set of episodes of up to `steps` steps of that environment; returns its id."""
+    environment = gymnasium.make(own_environments.ID, max_episode_steps=steps)
     with pytest.warns(UserWarning, match="is set to None"):
         minari.create_dataset_from_buffers(
-            ID, own_environments.episodes(environment), env=environment
+            dataset_id, own_environments.episodes(environment, steps=steps), env=environment
         )
-    path = minari_root / ID / "data/metadata.json"
+    path = minari_root / dataset_id / "data/metadata.json"
     metadata = json.loads(path.read_text())
     recorded = json.loads(metadata["env_spec"]) | {"max_episode_steps": None}
     path.write_text(json.dumps(metadata | {"env_spec": json.dumps(recorded)}))
-    return ID
+    return dataset_id
 
 
 def test_an_environment_without_a_limit_gets_that_of_the_recording_which_is_said_once(
@@ -54,6 +60,16 @@ def test_a_setting_is_the_limit_and_nothing_need_be_said(endless: str) -> None:
     dataset = iqlft.load_dataset(endless, goal="stored", max_episode_steps=7)
     assert dataset.environment.kwargs["max_episode_steps"] == 7
     assert dataset.notes == ()
+
+
+def test_appended_data_do_not_change_the_limit_of_the_runs_own(
+    endless: str, minari_root: Path
+) -> None:
+    longer = record(minari_root, "own/longer-v0", steps=3 * LIMIT)
+    config = PretrainConfig(dataset=(endless,), goal="stored", appended=(longer,))
+    dataset = load_task_dataset(config)
+    assert dataset.num_transitions > len(iqlft.load_dataset(endless, goal="stored").rows())
+    assert dataset.environment.kwargs["max_episode_steps"] == LIMIT
 
 
 def test_a_policy_whose_episodes_never_end_is_evaluated_with_a_limit_alone(

@@ -13,6 +13,7 @@ from PIL import Image
 from iqlft.analysis.published import Marked
 from iqlft.analysis.statistics import t_interval, wilson_interval
 from iqlft.figures.before_after import before_after_figure, plot_before_after
+from iqlft.figures.metric_curves import metric_figure
 from iqlft.figures.panels import smooth, ticks
 from iqlft.figures.style import WIDE, style
 from iqlft.runs.curves import RunCurve, read_run
@@ -120,6 +121,24 @@ def test_the_y_axis_is_0_to_100_and_the_switch_is_dashed(three_seeds: list[RunCu
         "500k",
         "1M",
     ]
+
+
+def test_a_copy_whose_start_was_not_evaluated_offline_has_its_switch_where_it_was(
+    make_run: MakeRun,
+) -> None:
+    folder = make_run(offline=[0.1, 0.2, 0.3, 0.4], online=[0.3, 0.5], updates=200, env_steps=50)
+    lines = (folder / "curves.csv").read_text().splitlines(keepends=True)
+    (folder / "curves.csv").write_text("".join(lines[:4] + lines[5:]))
+    run = read_run(folder)
+    curves = before_after_figure([run], published="none").axes[0]
+    offline, online = (points_of(line) for line in lines_of(curves, "mean"))
+
+    assert curves.get_xlim() == (-200, 50)
+    assert offline == [(-150, 10), (-100, 20), (-50, 30)]
+    assert online == [(0, 30), (50, 50)]
+
+    (switch,) = lines_of(metric_figure([run], metric="success").axes[0], "switch")
+    assert list(switch.get_xdata()) == [200, 200]
 
 
 def test_phases_of_any_length_share_the_panel(make_run: MakeRun) -> None:

@@ -89,6 +89,15 @@ def test_a_metric_that_no_run_has_is_refused_with_the_nearest_one(make_run: Make
         metric_figure([run], metric="critic/p")
 
 
+def test_a_metric_of_whole_numbers_is_among_those_that_there_are(make_run: MakeRun) -> None:
+    run = measured(make_run)
+    row = {"phase": "online", "updates": 50, "env_steps": 30, "seconds": 9.0, "received_steps": 31}
+    with (run.folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    with pytest.raises(RunError, match=r"mean 'received_steps'\?.* There are .*received_steps"):
+        metric_figure([run], metric="recieved_steps")
+
+
 def test_a_run_without_metrics_has_none_that_could_be_meant(make_run: MakeRun) -> None:
     with pytest.raises(RunError, match=r"No run has a metric 'sucess'\. Did you mean 'success'\?"):
         metric_figure([read_run(make_run(online=[0.5, 0.9]))], metric="sucess")

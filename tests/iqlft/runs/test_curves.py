@@ -10,6 +10,7 @@ from iqlft.analysis.table import format_table
 from iqlft.figures.before_after import plot_before_after
 from iqlft.runs.curves import common_metric, find_runs, read_run
 from iqlft.runs.errors import RunError
+from iqlft.runs.folder import Run
 
 MakeRun = Callable[..., Path]
 
@@ -99,6 +100,26 @@ def test_a_run_without_evaluations_says_so(make_run: MakeRun) -> None:
 
     (folder / "curves.csv").unlink()
     with pytest.raises(RunError, match=r"no curves\.csv"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("status", "eval_episodes", "expected"),
+    [
+        ("finished", 0, r"trained without evaluations \(--eval-episodes 0\); `iqlft evaluate "),
+        ("running", 0, r"trained without evaluations"),
+        ("finished", 9, r"finished without an evaluation; `iqlft evaluate "),
+        ("interrupted", 9, r"stopped before its first evaluation; go on with `iqlft resume "),
+        ("running", 9, r"stopped before its first evaluation"),  # No process claims it.
+    ],
+)
+def test_a_run_that_will_have_no_evaluation_is_not_to_be_waited_for(
+    make_run: MakeRun, status: str, eval_episodes: int, expected: str
+) -> None:
+    folder = make_run(offline=[])
+    Run(folder).write_meta({"status": status})
+    Run(folder).write_config("pretrain", {"eval_episodes": eval_episodes})
+    with pytest.raises(RunError, match=expected):
         read_run(folder)
 
 

@@ -1,21 +1,26 @@
 """The run folder: complete or absent, never overwritten, cut back to a checkpoint's lengths."""
 
+import errno
 import fcntl
 import json
 import math
 import os
+import re
 import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
+from iqlft.config.settings import FinetuneConfig
 from iqlft.runs.curves import read_run
-from iqlft.runs.errors import RunError
+from iqlft.runs.errors import RunError, writing
 from iqlft.runs.finding import newest_pretrained
 from iqlft.runs.folder import Run, refuse_existing
 from iqlft.runs.growing_files import EPISODE_COLUMNS, require_whole
 from iqlft.runs.scores import EVALUATION_COLUMNS, EpisodeScore, Score
+from iqlft.training.resume import resume
+from iqlft.training.seeds import copy_folder
 
 HEADER = "phase,updates,env_steps,seconds,success,return,normalized_score,episodes,version"
 META = {"task": "small", "seed": 3}
@@ -26,6 +31,24 @@ FAILED = EpisodeScore(1_000_001, math.nan, 1000, success=False)
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     return Run.create(tmp_path / "runs" / "small" / "iql-s3", {"seed": 3}, META)
+
+
+def test_a_command_in_a_message_can_be_typed_as_it_stands(tmp_path: Path) -> None:
+    folder = tmp_path / "my runs" / "small" / "iql-s3"
+    run = Run.create(folder, {"seed": 3}, META)
+    (run.folder / "checkpoints" / "last").touch()
+    told = f"`iqlft resume '{folder}'`"
+    with pytest.raises(RunError, match=re.escape(told)):
+        refuse_existing(folder)
+    with pytest.raises(RunError, match=re.escape(told)), writing(folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    (folder / "config.yaml").unlink()
+    with pytest.raises(RunError, match=re.escape(told)):
+        run.configuration()
+    run.write_meta({"status": "finished"})
+    run.write_config("pretrain", {})
+    with pytest.raises(RunError, match=re.escape(f"`iqlft finetune '{folder}'`")):
+        resume(folder)
 
 
 def test_a_new_run_has_every_folder_the_headers_and_its_surroundings(run: Run) -> None:
@@ -270,3 +293,25 @@ def test_meta_of_other_kinds_is_refused(run: Run) -> None:
         with pytest.raises(RunError, match=f"meta.json: {key} is .*, but must be of type"):
             _ = run.meta
         (run.folder / "meta.json").write_text(json.dumps(META))
+
+
+@pytest.mark.parametrize(
+    ("here", "named"),
+    [
+        ("runs/small/iql-s3", "."),
+        ("runs/small/iql-s3/plots", ".."),
+        ("runs/small", "iql-s3/plots/.."),
+        ("runs/small", "link/plots/.."),
+        (".", "plots-link/.."),
+    ],
+)
+def test_a_copy_is_beside_its_run_however_that_is_named(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: str, named: str
+) -> None:
+    (tmp_path / "plots-link").symlink_to(run.folder / "plots")
+    run.folder.with_name("link").symlink_to(run.folder)
+    monkeypatch.chdir(tmp_path / here)
+    found = Run.open(Path(named))
+    assert found.folder.name == ("link" if named.startswith("link") else "iql-s3")
+    copy = copy_folder(found, FinetuneConfig(into="copy"))
+    assert copy.absolute() == run.folder.with_name("copy")

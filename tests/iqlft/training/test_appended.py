@@ -147,6 +147,7 @@ def test_killed_before_its_first_update_it_can_be_resumed_and_appended_to(
         (["--append", MORE, "--into", "x", "--algorithm", "awac"], "leave out --algorithm, or"),
         (["--append", MORE, "--into", "x", "--dry-run"], "--dry-run does not work with --append"),
         (["--append", MORE, "--into", "mine-robot-v0/../x"], "be the name of one folder"),
+        (["--append", MORE, "--into", "x", "--runs", "other"], "leave --runs out where runs are"),
     ],
 )
 def test_what_cannot_be_appended_is_refused_before_anything_is_made(
@@ -156,6 +157,13 @@ def test_what_cannot_be_appended_is_refused_before_anything_is_made(
     assert main(["finetune", str(robot), *flags]) == 2
     assert message in capsys.readouterr().err
     assert everything(robot.parent) == before
+
+
+def test_a_copy_computes_in_the_precision_that_is_asked_for(robot: Path) -> None:
+    flags = ["--append", MORE, "--into", "coarse", "--precision", "bf16"]
+    # The folder in which the run is may be said too.
+    assert main([*APPEND, str(robot), *flags, "--runs", str(robot.parents[1])]) == 0
+    assert pretrain_config(Run.open(robot.with_name("coarse"))).precision == "bf16"
 
 
 def test_data_that_have_changed_since_pretraining_are_refused(

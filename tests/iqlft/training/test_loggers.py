@@ -2,10 +2,12 @@
 
 import json
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -39,7 +41,7 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
         history: Sequence[dict[str, Any]] = (),
         tell: Callable[[str], None] = pytest.fail,
     ) -> Loggers:
-        begun.append(Loggers([name], folder, SETTINGS, "a: 1\n", history, tell))
+        begun.append(Loggers([name], folder, "reach", SETTINGS, "a: 1\n", history, tell))
         return begun[-1]
 
     yield begin
@@ -79,14 +81,15 @@ def test_a_logger_of_one_s_own_gets_each_row_of_a_resumed_run_once(
     assert main(command.split()) == 0
     run = tmp_path / "runs" / "mine-robot-v0" / "iql-s0"
     rewind(run, "000000020")
-    resume(run)
+    monkeypatch.chdir(run.parent)
+    resume(Path(run.name))
     # Nobody but the console says what the log has taken.
     sentence = "The logger own_logger:Unable has failed and sees no more"
     assert (run / "logs" / "learner.log").read_text().count(sentence) == 2
     told = lines(run)
     assert [each["updates"] for each in told if "updates" in each] == [10, 20, 30, 40]
     first, second = (each for each in told if "begun" in each)
-    assert first == second == {"begun": first["begun"], "discount": 0.99}
+    assert first == second == {"begun": first["begun"], "task": "mine-robot-v0", "discount": 0.99}
     assert [each for each in told if "closed" in each] == [{"closed": True}] * 2
 
 
@@ -164,6 +167,23 @@ def test_wandb_has_each_row_once_in_one_run(
     assert [each.get("evaluation/return") for each in rows] == [None, None, None, "7", None]
     assert len(ids) == 1
     assert "pretrain.discount" in settings
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_the_task_is_the_runs_and_not_that_of_the_path_as_typed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = MagicMock()
+    monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, f"{name}.entities", MagicMock())
+    monkeypatch.chdir(tmp_path)
+    Path("iql-s0/logs").mkdir(parents=True)
+    Loggers([name], Path("iql-s0"), "reach", SETTINGS, "a: 1\n", (), pytest.fail).close()
+    if name == "wandb":
+        assert module.init.call_args.kwargs["group"] == "reach"
+        assert module.init.call_args.kwargs["name"] == "reach/iql-s0"
+    else:
+        module.MlflowClient().get_experiment_by_name.assert_called_once_with("reach")
 
 
 def test_mlflow_has_each_row_once_in_one_run(
