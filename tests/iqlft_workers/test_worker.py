@@ -467,7 +467,7 @@ def test_a_worker_takes_the_keys_of_the_learner_that_comes_after_a_killed_one(
             assert "Looking for the learner" in process.stderr.readline()
             file.unlink()
             with learner(tmp_path / "journal", port) as second:
-                wait_until(second.rejected)
+                wait_until(lambda: second.counts().rejected > 0)
                 write_endpoint(file, second.endpoint, second.own_keys)
                 second.publish(make_weights(3, 1, version=2))
                 second.allow(64)
