@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import re
 import struct
 import tempfile
@@ -295,8 +296,8 @@ def _require_folder(folder: Path) -> None:
     _require_curve()
     if not folder.is_dir():
         raise KeyFileError(
-            f"There is no folder {folder}; make keys with `iqlft keys new {folder}`, or copy them "
-            "from where they were made."
+            f"There is no folder {folder}; make keys with `iqlft keys new "
+            f"{shlex.quote(str(folder))}`, or copy them from where they were made."
         )
     _refuse_others(folder, folder.stat())
 
