@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shlex
 import re
+import shlex
 import struct
 import tempfile
 from contextlib import ExitStack, contextmanager
