@@ -127,15 +127,15 @@ def _read(default: Training, section: str, arguments: list[str]) -> _Said:
     named = values.pop("preset", None) if named is None else named
     above = {} if named is None else _settings_of(str(named), values)
     return _Said(
-        str(file),
-        values,
-        f"--preset {named}",
-        above,
-        {key: each for key, each in (above | values).items() if key == "algorithm"},
-        task or str(values.get("task") or ""),
-        _dataset(arguments, values),
-        [each for each in arguments if each != "--print-config"],
-        "--print-config" in arguments,
+        file=str(file),
+        values=values,
+        preset_name=f"--preset {named}",
+        preset=above,
+        algorithm={key: each for key, each in (above | values).items() if key == "algorithm"},
+        task=task or str(values.get("task") or ""),
+        dataset=_dataset(arguments, values),
+        flags=[each for each in arguments if each != "--print-config"],
+        printing="--print-config" in arguments,
     )
 
 

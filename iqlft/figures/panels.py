@@ -120,13 +120,8 @@ class Timeline:
 def timeline_of(groups: Iterable[Group]) -> Timeline:
     """The axis that holds all runs of one task."""
     runs = [run for group in groups for run in group.runs]
-    offline = max((_offline_updates(run) for run in runs if run.offline), default=0)
+    offline = max((run.offline_updates for run in runs if run.offline), default=0)
     return Timeline(offline, max(run.rows[-1].env_steps for run in runs))
-
-
-def _offline_updates(run: RunCurve) -> int:
-    """Offline updates of a run with offline evaluations, of which the end may have had none."""
-    return (run.at_switch or run.offline[-1]).updates
 
 
 def phase_points(run: RunCurve, phase: str, timeline: Timeline) -> list[Point]:
@@ -139,7 +134,7 @@ def phase_points(run: RunCurve, phase: str, timeline: Timeline) -> list[Point]:
     if not timeline.online:
         return [Point(row.updates, row) for row in run.offline] if phase == "offline" else []
     if phase == "offline":
-        switch = _offline_updates(run) if run.offline and run.online else timeline.offline
+        switch = run.offline_updates if run.offline and run.online else timeline.offline
         return [Point(row.updates - switch, row) for row in run.offline]
     online = run.online
     if run.offline and online and run.at_switch is None:

@@ -274,9 +274,8 @@ def _logged(history: History) -> tuple[str, str]:
 
 def timeline(run: RunCurve, history: History) -> Timeline:
     """The axis up to the last evaluation, or to the last row of metrics if that is later."""
-    ends = [*run.offline, *([run.at_switch] if run.at_switch else [])]
     return Timeline(
-        max([history.length("offline"), *(row.updates for row in ends)]),
+        max(history.length("offline"), run.offline_updates),
         max(history.length("online"), run.rows[-1].env_steps),
     )
 

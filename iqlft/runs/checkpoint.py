@@ -33,7 +33,7 @@ from iqlft_workers.files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -125,18 +125,33 @@ def load(folder: Path, name: str | None = None) -> Checkpoint:
         CheckpointError: there is none, or a file is missing or differs from the manifest.
     """
     name = name or last(folder)
+    require_whole(folder, name)
     path = folder / name
     try:
-        hashes = _hashes(path)
-        damaged = [each for each in (TENSORS, STATE) if _digest(path / each) != hashes.get(each)]
-        if damaged:
-            raise CheckpointError(f"{path / damaged[0]} is damaged{_advice(folder, name)}")
         tensors = safetensors.torch.load_file(path / TENSORS)
         return _upgraded(Checkpoint(tensors, json.loads((path / STATE).read_text())))
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise CheckpointError(
-            f"The checkpoint {path} cannot be read ({error}){_advice(folder, name)}"
-        ) from error
+        raise _unreadable(folder, name, error) from error
+
+
+def require_whole(folder: Path, name: str) -> None:
+    """Refuses a checkpoint that is not as it was written; its tensors are not loaded.
+
+    Raises:
+        CheckpointError: a file is missing or differs from the manifest.
+    """
+    try:
+        damaged = _damaged(folder / name)
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder, name, error) from error
+    if damaged:
+        raise CheckpointError(f"{damaged[0]} is damaged{_advice(folder, name)}")
+
+
+def _unreadable(folder: Path, name: str, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"The checkpoint {folder / name} cannot be read ({error}){_advice(folder, name)}"
+    )
 
 
 def last(folder: Path) -> str:
@@ -177,23 +192,22 @@ def newest_whole(folder: Path) -> str:
 
 def _is_whole(path: Path) -> bool:
     try:
-        hashes = _hashes(path)
-        return all(_digest(path / each) == hashes.get(each) for each in (TENSORS, STATE))
+        return not _damaged(path)
     except (OSError, ValueError):
         return False
 
 
-def _hashes(path: Path) -> dict[str, Any]:
-    """What a checkpoint's manifest holds.
+def _damaged(path: Path, files: Sequence[str] = (TENSORS, STATE)) -> list[Path]:
+    """Those of some files of a checkpoint that differ from its manifest.
 
     Raises:
-        OSError: the manifest cannot be read.
-        ValueError: it is not a JSON object.
+        OSError: a file cannot be read.
+        ValueError: the manifest is not a JSON object.
     """
     hashes = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     if not isinstance(hashes, dict):
         raise ValueError(f"{MANIFEST} holds no hashes")
-    return hashes
+    return [path / each for each in files if _digest(path / each) != hashes.get(each)]
 
 
 def algorithm_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -247,7 +261,7 @@ def read_state(folder: Path, name: str) -> dict[str, Any]:
     """
     path = folder / name / STATE
     try:
-        if _digest(path) != _hashes(path.parent).get(STATE):
+        if _damaged(path.parent, [STATE]):
             raise CheckpointError(f"{path} is damaged{_advice(folder, name)}")
         state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

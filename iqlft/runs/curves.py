@@ -71,6 +71,12 @@ class RunCurve:
         return first if first and first.env_steps == 0 else None
 
     @property
+    def offline_updates(self) -> int:
+        """Offline updates up to the switch, or else up to the last offline evaluation."""
+        last = self.at_switch or (self.offline[-1] if self.offline else None)
+        return last.updates if last else 0
+
+    @property
     def before(self) -> Score | None:
         """The pretrained policy's score: online at 0 steps, else the last offline one."""
         offline, first = self.offline, self.at_switch

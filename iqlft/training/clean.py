@@ -181,7 +181,7 @@ def _kept(run: Run) -> tuple[str, ...]:
 def _require_whole(run: Run) -> None:
     """Raises `CheckpointError` if a checkpoint that stays is damaged: others may be whole."""
     for name in set(_kept(run)):
-        checkpoint.load(run.folder / "checkpoints", name)
+        checkpoint.require_whole(run.folder / "checkpoints", name)
 
 
 def _surplus(run: Run) -> set[str]:

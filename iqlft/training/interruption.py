@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from iqlft.runs.errors import command
 from iqlft_workers.errors import Stopped
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Interrupted(Stopped):
     def __init__(self, folders: Sequence[Path], not_begun: Sequence[Path] = ()) -> None:
         parts = []
         if folders:
-            parts.append(f"continue with `iqlft resume {shlex.join(map(str, folders))}`")
+            parts.append(f"continue with {command('resume', *folders)}")
         if not_begun:
             names = ", ".join(folder.name for folder in not_begun)
             parts.append(f"begin what has not begun ({names}) by a command of its own")

@@ -92,12 +92,12 @@ class Oversight:
         yield from self._discarded.news(counts.discarded, "were left", now)
         if not self._pool.num_workers:  # About local workers the pool knows more.
             yield from self._failed.news(counts.failed, "left so", now)
-            departures, sentence, _ = counts.departures
-            if self._desertion.seconds(workers, departures, now) > DESERTED_SECONDS:
+            departed = counts.departures
+            if self._desertion.seconds(workers, departed.total, now) > DESERTED_SECONDS:
                 raise DesertedError(
-                    f"{sentence.rstrip('.')}; no other worker has come for {DESERTED_SECONDS:.0f} "
-                    "s. Mend that where the workers run, start them again, and continue with "
-                    f"{command('resume', self._folder)}."
+                    f"{departed.sentence.rstrip('.')}; no other worker has come for "
+                    f"{DESERTED_SECONDS:.0f} s. Mend that where the workers run, start them again, "
+                    f"and continue with {command('resume', self._folder)}."
                 )
         yield from self._journal_incidents(self._gateway.journal_error(), now)
 

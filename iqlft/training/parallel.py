@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
-import shlex
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from iqlft.runs.errors import command
 from iqlft.runs.folder import Run, has_checkpoint
 from iqlft.training.interruption import Interrupted, StopSignal
 from iqlft.training.progress import Status, Voice
@@ -245,8 +245,8 @@ def _waiting(job: Job) -> Status:
 def _failures(failed: Sequence[_Child]) -> str:
     """Which runs have failed, why, and how to continue them."""
     lines = [f"{each.job.folder.name} has failed: {each.failure}" for each in failed]
-    if begun := [str(each.job.folder) for each in failed if _can_resume(each.job.folder)]:
-        lines.append(f"When that is mended, continue with `iqlft resume {shlex.join(begun)}`.")
+    if begun := [each.job.folder for each in failed if _can_resume(each.job.folder)]:
+        lines.append(f"When that is mended, continue with {command('resume', *begun)}.")
     return "\n".join(lines)
 
 

@@ -51,9 +51,7 @@ def run_folder(config: PretrainConfig) -> Path:
 def copy_folder(run: Run, config: FinetuneConfig) -> Path:
     """The folder in which a run is fine-tuned: its own, or its copy's."""
     several = f"-s{run.entry('seed')}" if len(config.run) > 1 else ""
-    if not config.into:
-        return run.folder
-    return run.folder.with_name(config.into + several)
+    return run.folder.with_name(config.into + several) if config.into else run.folder
 
 
 def shares(config: Config, members: int) -> list[Config]:
