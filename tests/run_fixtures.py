@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from iqlft.runs.curves import read_run
 from iqlft.runs.folder import Run
 from iqlft.training.finetune import finetune
 from iqlft.training.pretrain import pretrain
+from waiting import wait_until
 
 MACHINE: dict[str, Any] = {
     "device": "cpu",
@@ -180,10 +180,3 @@ def stop_at() -> Stop:
 def _children(process_id: int) -> list[int]:
     text = Path(f"/proc/{process_id}/task/{process_id}/children").read_text()
     return [int(each) for each in text.split()]
-
-
-def wait_until(condition: Callable[[], object], timeout_seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.005)

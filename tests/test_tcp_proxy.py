@@ -1,4 +1,3 @@
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -214,15 +213,13 @@ def behind_proxy(make_weights: MakeWeights) -> Iterator[tuple[Gateway, TcpProxy,
         yield gateway, proxy, f"tcp://{HOST}:{ports[0]}"
 
 
+@pytest.mark.usefixtures("importable")
 def test_real_workers_go_on_where_a_partition_left_them(
     behind_proxy: tuple[Gateway, TcpProxy, str],
     make_weights: MakeWeights,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gateway, proxy, endpoint = behind_proxy
-    path = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
     with WorkerPool(2, endpoint, tmp_path, gateway.own_keys) as pool:
         first = set_to_work(gateway, 2)
         allowed = first.num_transitions + 1000
