@@ -49,6 +49,12 @@ def stack(pretraining: PretrainConfig, corner: str, tmp_path: Path) -> PretrainC
 
 
 @pytest.fixture
+def unevaluated(stack: PretrainConfig) -> PretrainConfig:
+    """The same without evaluations, and so without workers, which are most of its time."""
+    return dataclasses.replace(stack, eval_episodes=0)
+
+
+@pytest.fixture
 def lockstep(lockstep: FinetuneConfig) -> FinetuneConfig:
     """Settings of a fine-tuning of several runs in one process."""
     return dataclasses.replace(lockstep, stack="always", eval_episodes=1)
@@ -147,9 +153,9 @@ def test_every_seed_has_a_run_of_its_own_as_if_it_were_trained_alone(
 
 
 def test_an_interrupted_stack_is_resumed_together_and_a_member_alone(
-    stack: PretrainConfig, stacked_once: list[Path], monkeypatch: pytest.MonkeyPatch
+    unevaluated: PretrainConfig, stacked_once: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folders = interrupted(stack, 110, monkeypatch)
+    folders = interrupted(unevaluated, 110, monkeypatch)
     assert {checkpoint.load(each / "checkpoints").state["updates"] for each in folders} == {110}
     resume(*folders[:2])
     resume(folders[2])
@@ -245,12 +251,12 @@ def states(folders: Sequence[Path]) -> list[tuple[str, int]]:
 
 
 def test_a_member_that_fails_leaves_the_others_at_work(
-    stack: PretrainConfig, stacked_once: list[Path], monkeypatch: pytest.MonkeyPatch
+    unevaluated: PretrainConfig, stacked_once: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poison({1: 120}, monkeypatch)
     with pytest.raises(TrainingDivergedError, match="iql-s1"):
-        pretrain(stack)
-    folders = [stack.runs / stack.task / f"iql-s{seed}" for seed in SEEDS]
+        pretrain(unevaluated)
+    folders = [unevaluated.runs / unevaluated.task / f"iql-s{seed}" for seed in SEEDS]
     assert states(folders) == [("finished", 200), ("failed", 120), ("finished", 200)]
     assert "The run has failed" in (folders[1] / "logs" / "learner.log").read_text()
     for index in (0, 2):
@@ -258,13 +264,13 @@ def test_a_member_that_fails_leaves_the_others_at_work(
 
 
 def test_where_all_members_fail_each_says_why(
-    stack: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+    unevaluated: PretrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poison({0: 60, 1: 20, 2: 80}, monkeypatch)
     said = Listening()
     with pytest.raises(TrainingDivergedError, match="iql-s1"):
-        pretrain(stack, said)
-    folders = [stack.runs / stack.task / f"iql-s{seed}" for seed in SEEDS]
+        pretrain(unevaluated, said)
+    folders = [unevaluated.runs / unevaluated.task / f"iql-s{seed}" for seed in SEEDS]
     assert states(folders) == [("failed", 60), ("failed", 20), ("failed", 80)]
     failures = [each.partition(".")[0] for each in said.events if "failed" in each]
     assert failures == [
@@ -275,14 +281,14 @@ def test_where_all_members_fail_each_says_why(
 
 
 def test_an_interrupt_after_a_failure_tells_how_to_resume_the_others(
-    stack: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+    unevaluated: PretrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         poison({1: 20}, patch, stop_at=70)
         with pytest.raises(Interrupted) as caught:
-            pretrain(dataclasses.replace(stack, num_updates=100))
+            pretrain(dataclasses.replace(unevaluated, num_updates=100))
     assert [folder.name for folder in caught.value.folders] == ["iql-s0", "iql-s2"]
-    folders = [stack.runs / stack.task / f"iql-s{seed}" for seed in SEEDS]
+    folders = [unevaluated.runs / unevaluated.task / f"iql-s{seed}" for seed in SEEDS]
     with pytest.raises(CheckpointError, match="iql-s1 is 51 updates behind the others"):
         resume(*folders)
     resume(folders[0], folders[2])
@@ -329,12 +335,12 @@ def test_a_stack_whose_members_were_saved_apart_goes_on_from_their_last_common_c
 
 
 def test_runs_that_differ_in_more_than_their_seeds_do_not_learn_together(
-    stack: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+    unevaluated: PretrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders: list[Path] = []
     for changes in ({"seeds": (0,)}, {"seeds": (1,), "discount": 0.9}):
         settings: dict[str, Any] = changes
-        folders += interrupted(with_settings(stack, **settings), 50, monkeypatch)
+        folders += interrupted(with_settings(unevaluated, **settings), 50, monkeypatch)
     with pytest.raises(ConfigError, match="differ in discount; runs that learn together"):
         resume(*folders)
 
@@ -359,9 +365,9 @@ def test_a_dry_run_sizes_all_that_learn_together(
 
 
 def test_runs_of_different_phases_are_not_resumed_together(
-    stack: PretrainConfig, stacked: list[Path], monkeypatch: pytest.MonkeyPatch
+    unevaluated: PretrainConfig, stacked: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offline = interrupted(dataclasses.replace(stack, seeds=(7,)), 50, monkeypatch)
+    offline = interrupted(dataclasses.replace(unevaluated, seeds=(7,)), 50, monkeypatch)
     Run.open(stacked[0]).write_config("finetune", {"env_steps": 10})
     Run.open(stacked[0]).write_meta({"status": "interrupted"})
     with pytest.raises(RunError, match="resume them separately"):
