@@ -19,8 +19,8 @@ import gateways
 from chaos.pumping_learner import LAYOUT, Account, PumpingLearner, open_gateway
 from chaos.tallying import tally
 from iqlft.config.settings import FinetuneConfig
+from iqlft.gateway.credit import CREDIT
 from iqlft.gateway.gateway import Gateway
-from iqlft.gateway.roster import CREDIT
 from iqlft.runs.folder import Run
 from iqlft_workers.discovery import write_endpoint
 from iqlft_workers.environment import EnvironmentSpec
