@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from iqlft.algorithms.base import Algorithm, Batch, Metrics
+from iqlft.algorithms.iql import IQL
 from iqlft.config.algorithms import IQLHyperparameters
 from iqlft.config.layers import to_yaml
 from iqlft.config.settings import FinetuneConfig, PretrainConfig
@@ -124,6 +127,26 @@ def reported(corner_root: Path, finetuned: Path, tmp_path_factory: pytest.TempPa
 def fresh(corner: str, pretrained: Path, tmp_path: Path) -> Path:  # noqa: ARG001
     """A pretrained run that a test may do with as it likes."""
     return Path(shutil.copytree(pretrained, tmp_path / "runs" / "antmaze-corner" / "iql-s0"))
+
+
+@contextmanager
+def stopped_at(
+    updates: int,
+    kind: type[Algorithm[Any]] = IQL,
+    number: signal.Signals = signal.SIGINT,
+) -> Iterator[None]:
+    """Context in which training is asked to stop, as by Ctrl-C, after so many updates in all."""
+    original = kind.update
+
+    def update(self: Algorithm[Any], batch: Batch) -> Metrics:
+        metrics = original(self, batch)
+        if self.updates == updates:
+            signal.raise_signal(number)
+        return metrics
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, "update", update)
+        yield
 
 
 Start = Callable[..., subprocess.Popen[str]]

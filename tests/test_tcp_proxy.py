@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateways import open_gateway
+from gateways import open_gateway, receive
 from iqlft.gateway.gateway import Gateway
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
@@ -171,17 +171,6 @@ def test_a_learner_that_is_not_there_ends_the_connection() -> None:
 
 
 # -- workers behind the proxy -------------------------------------------------------------------
-
-
-def receive(gateway: Gateway, count: int, timeout_seconds: float = 20.0) -> Transitions:
-    """Receives exactly `count` transitions."""
-    parts: list[Transitions] = []
-    deadline = time.monotonic() + timeout_seconds
-    while (came := sum(part.num_transitions for part in parts)) < count:
-        assert time.monotonic() < deadline, f"{came} of {count} came"
-        parts += gateway.receive(0.2)
-    assert came == count
-    return concatenate(parts)
 
 
 def assert_whole(transitions: Transitions, sessions: int) -> None:

@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import os
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,8 +26,9 @@ from iqlft.training.progress import Silent
 from iqlft.training.replay import Replay
 from iqlft.training.resume import resume
 from iqlft_workers.wire import MAX_HEADER_BYTES, pack_weights
+from run_fixtures import stopped_at
 
-OFFLINE, ENV_STEPS, STOP = 300, 80, 21
+OFFLINE, ENV_STEPS, STOP = 300, 80, 22
 """Updates of the pretraining, steps of a fine-tuning, and the online update at which it stops."""
 SHORT: dict[str, Any] = {"env_steps": ENV_STEPS, "eval_every": 40, "utd_ratio": 0.5}
 RLPD = RLPDHyperparameters(
@@ -102,27 +101,14 @@ def switched(
 
 @pytest.mark.parametrize("name", SWITCHES)
 def test_every_switch_is_resumed_exactly(
-    name: str,
-    fresh: Path,
-    settings: FinetuneConfig,
-    switched: Switched,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, fresh: Path, settings: FinetuneConfig, switched: Switched
 ) -> None:
     whole, _ = switched(name)
     config = dataclasses.replace(settings, **SWITCHES[name])
     kind = algorithm_class(config.algorithm or "iql")
-    original = kind.update
-
-    def stopped(self: Algorithm[Any], batch: Batch) -> Metrics:
-        if self.updates == OFFLINE + STOP:
-            os.kill(os.getpid(), signal.SIGINT)
-        return original(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(kind, "update", stopped)
-        with pytest.raises(Interrupted):
-            finetune(config)
-    assert checkpoint.load(fresh / "checkpoints").state["updates"] == OFFLINE + STOP + 1
+    with stopped_at(OFFLINE + STOP, kind), pytest.raises(Interrupted):
+        finetune(config)
+    assert checkpoint.load(fresh / "checkpoints").state["updates"] == OFFLINE + STOP
     resume(fresh)
     for mine, theirs in zip(outcome(fresh), outcome(whole), strict=True):
         assert mine == theirs
