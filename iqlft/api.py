@@ -216,19 +216,18 @@ class Algorithm:
         self._normalize = usual.normalize_observations
         with own_threads(threads):
             self._stack = build_learner(usual, dataset, [seed])
-        self._algorithm, self._replay = self._stack.algorithm, self._stack.replay
         self._policy: Policy | None = None
 
     def __repr__(self) -> str:
         return (
             f"<{self._name} on {self._dataset.id}: {self.updates:,} updates, "
-            f"{self._replay.device}, {self._settings}>"
+            f"{self._stack.replay.device}, {self._settings}>"
         )
 
     @property
     def updates(self) -> int:
         """Updates made so far."""
-        return self._algorithm.updates
+        return self._stack.updates
 
     def train(
         self,
@@ -267,7 +266,7 @@ class Algorithm:
     def policy(self) -> Policy:
         """The current actor as a function of an observation, in pure NumPy."""
         if self._policy is None:
-            self._policy = Policy(self._algorithm.actor_weights(), self._dataset.environment)
+            self._policy = Policy(self._stack.algorithm.actor_weights(), self._dataset.environment)
         return self._policy
 
     def act(
@@ -293,7 +292,7 @@ class Algorithm:
         about = {**self._about, "updates": self.updates}
         save_policy(Path(folder), self.policy.weights, self._dataset.environment, about)
         if whole:
-            state = self.state() | {_DRAWS: self._replay.random_state()}
+            state = self.state() | {_DRAWS: self._stack.replay.random_state()}
             with replacing(Path(folder) / _STATE) as temporary:
                 save_file(state, temporary, self._identity())
 
@@ -317,8 +316,8 @@ class Algorithm:
                 if (other := saved.get(what, own)) != own:
                     raise RuntimeError(f"it is of the {what} {other}, not {own}")
             draws = state.pop(_DRAWS)
-            self._algorithm.load_state(state)
-            self._replay.set_random_state(draws)
+            self._stack.algorithm.load_state(state)
+            self._stack.replay.set_random_state(draws)
         except (OSError, SafetensorError, KeyError, RuntimeError) as error:
             raise configs.ConfigError(
                 f"{path} cannot be continued from ({error}); save it with whole=True, by the same "
@@ -353,7 +352,7 @@ class Algorithm:
 
     def state(self) -> dict[str, torch.Tensor]:
         """Every tensor of the algorithm, for a training loop of one's own."""
-        return self._algorithm.state()
+        return self._stack.algorithm.state()
 
 
 def _require_count(name: str, value: int) -> None:

@@ -1,6 +1,7 @@
 """Actors without training, real gateways with real worker processes, and a small dataset."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -62,6 +63,12 @@ def make_weights() -> Callable[..., ActorWeights]:
         )
 
     return make
+
+
+@pytest.fixture
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers find the environments of the tests, as those of a user's own are found."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
 
 
 @pytest.fixture

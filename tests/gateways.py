@@ -1,11 +1,13 @@
 """Gateways for tests: the sockets are real, what is not said is as simple as can be."""
 
+import time
 from typing import Any
 
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.service import Service
 from iqlft_workers.environment import EnvironmentSpec
-from iqlft_workers.transition import RowLayout
+from iqlft_workers.transition import RowLayout, Transitions
+from transitions import concatenate
 
 PENDULUM = EnvironmentSpec("Pendulum-v1")
 
@@ -26,6 +28,17 @@ def open_gateway(
     offered |= {key: each for key, each in options.items() if key in Service._fields}
     others = {key: each for key, each in options.items() if key not in Service._fields}
     return Gateway(Service(environment, layout, **offered), **others)
+
+
+def receive(gateway: Gateway, count: int) -> Transitions:
+    """Receives exactly `count` transitions."""
+    parts: list[Transitions] = []
+    deadline = time.monotonic() + 20
+    while (came := sum(part.num_transitions for part in parts)) < count:
+        assert time.monotonic() < deadline, f"{came} of {count} came"
+        parts += gateway.receive(0.2)
+    assert came == count
+    return concatenate(parts)
 
 
 def at_work(gateway: Gateway) -> int:

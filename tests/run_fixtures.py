@@ -7,13 +7,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from iqlft.algorithms.base import Algorithm, Batch, Metrics
+from iqlft.algorithms.iql import IQL
 from iqlft.config.algorithms import IQLHyperparameters
 from iqlft.config.layers import to_yaml
 from iqlft.config.settings import FinetuneConfig, PretrainConfig
@@ -23,6 +25,7 @@ from iqlft.runs.curves import read_run
 from iqlft.runs.folder import Run
 from iqlft.training.finetune import finetune
 from iqlft.training.pretrain import pretrain
+from waiting import wait_until
 
 MACHINE: dict[str, Any] = {
     "device": "cpu",
@@ -126,6 +129,26 @@ def fresh(corner: str, pretrained: Path, tmp_path: Path) -> Path:  # noqa: ARG00
     return Path(shutil.copytree(pretrained, tmp_path / "runs" / "antmaze-corner" / "iql-s0"))
 
 
+@contextmanager
+def stopped_at(
+    updates: int,
+    kind: type[Algorithm[Any]] = IQL,
+    number: signal.Signals = signal.SIGINT,
+) -> Iterator[None]:
+    """Context in which training is asked to stop, as by Ctrl-C, after so many updates in all."""
+    original = kind.update
+
+    def update(self: Algorithm[Any], batch: Batch) -> Metrics:
+        metrics = original(self, batch)
+        if self.updates == updates:
+            signal.raise_signal(number)
+        return metrics
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, "update", update)
+        yield
+
+
 Start = Callable[..., subprocess.Popen[str]]
 
 
@@ -180,10 +203,3 @@ def stop_at() -> Stop:
 def _children(process_id: int) -> list[int]:
     text = Path(f"/proc/{process_id}/task/{process_id}/children").read_text()
     return [int(each) for each in text.split()]
-
-
-def wait_until(condition: Callable[[], object], timeout_seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.005)

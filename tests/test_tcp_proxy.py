@@ -1,4 +1,3 @@
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateways import open_gateway
+from gateways import open_gateway, receive
 from iqlft.gateway.gateway import Gateway
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
@@ -174,17 +173,6 @@ def test_a_learner_that_is_not_there_ends_the_connection() -> None:
 # -- workers behind the proxy -------------------------------------------------------------------
 
 
-def receive(gateway: Gateway, count: int, timeout_seconds: float = 20.0) -> Transitions:
-    """Receives exactly `count` transitions."""
-    parts: list[Transitions] = []
-    deadline = time.monotonic() + timeout_seconds
-    while (came := sum(part.num_transitions for part in parts)) < count:
-        assert time.monotonic() < deadline, f"{came} of {count} came"
-        parts += gateway.receive(0.2)
-    assert came == count
-    return concatenate(parts)
-
-
 def assert_whole(transitions: Transitions, sessions: int) -> None:
     """Every step of every session is there once, in order."""
     indices = indices_by_session(transitions)
@@ -214,15 +202,13 @@ def behind_proxy(make_weights: MakeWeights) -> Iterator[tuple[Gateway, TcpProxy,
         yield gateway, proxy, f"tcp://{HOST}:{ports[0]}"
 
 
+@pytest.mark.usefixtures("importable")
 def test_real_workers_go_on_where_a_partition_left_them(
     behind_proxy: tuple[Gateway, TcpProxy, str],
     make_weights: MakeWeights,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gateway, proxy, endpoint = behind_proxy
-    path = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
     with WorkerPool(2, endpoint, tmp_path, gateway.own_keys) as pool:
         first = set_to_work(gateway, 2)
         allowed = first.num_transitions + 1000

@@ -247,6 +247,14 @@ def summarise(group: Group) -> Summary:
     )
 
 
+def over_tasks(summaries: Sequence[Summary]) -> list[list[Summary]]:
+    """The summaries of each series that has all tasks, for `total` and `interquartile`."""
+    tasks = {summary.task for summary in summaries}
+    series = dict.fromkeys(summary.series for summary in summaries)
+    parts = ([each for each in summaries if each.series == one] for one in series)
+    return [each for each in parts if len(each) == len(tasks)]
+
+
 def total(summaries: Sequence[Summary]) -> Summary | None:
     """The sum over tasks, as the papers report it; None if there is nothing to add up.
 

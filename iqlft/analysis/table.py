@@ -19,11 +19,10 @@ from iqlft.analysis.published import is_among, published_results
 from iqlft.analysis.quantities import estimate_text
 from iqlft.analysis.statistics import Estimate
 from iqlft.analysis.summary import (
-    Series,
-    Summary,
     count_range,
     group_runs,
     interquartile,
+    over_tasks,
     summarise,
     total,
 )
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from iqlft.analysis.published import Published, PublishedRow
+    from iqlft.analysis.summary import Summary
     from iqlft.runs.curves import RunCurve
 
 Style = Literal["text", "markdown", "csv", "latex"]
@@ -122,15 +122,11 @@ def table_rows(runs: Sequence[RunCurve], published: Published = "same") -> list[
     rows = []
     for task in tasks:
         metric = next(s.metric for s in summaries if s.task == task)
-        rows += [_our_row(task, found[task, one]) for one in series if (task, one) in found]
+        rows += [_our_row(found[task, one]) for one in series if (task, one) in found]
         # Published AntMaze numbers are success rates: beside another metric they would mislead.
         if metric == "success":
             rows += [_published_row(task, [row]) for r in results for row in r if row.is_of(task)]
-    return (
-        rows
-        + _total_rows(tasks, series, found, results)
-        + _interquartile_rows(tasks, series, found)
-    )
+    return rows + _rows_over_tasks(tasks, summaries, results)
 
 
 def _offline_results(untuned: Sequence[Summary], published: Published) -> list[list[PublishedRow]]:
@@ -167,9 +163,9 @@ def _sentence(row: TableRow) -> str:
     return f"{row.task}, {row.result}, {seeds}, {row.metric}: before {before} -> {tail}."
 
 
-def _our_row(task: str, summary: Summary, kind: Kind = "task") -> TableRow:
+def _our_row(summary: Summary, kind: Kind = "task") -> TableRow:
     return TableRow(
-        task,
+        summary.task,
         f"iqlft {summary.series.name}",
         summary.label,
         METRIC_NAMES[summary.metric],
@@ -208,42 +204,21 @@ def _published_row(task: str, parts: Sequence[PublishedRow]) -> TableRow:
     )
 
 
-def _total_rows(
-    tasks: Sequence[str],
-    series: Sequence[Series],
-    found: dict[tuple[str, Series], Summary],
-    results: Iterable[Sequence[PublishedRow]],
+def _rows_over_tasks(
+    tasks: Sequence[str], summaries: Sequence[Summary], results: Iterable[Sequence[PublishedRow]]
 ) -> list[TableRow]:
-    """Sums over exactly the tasks shown, ours and published; no sum where a task is missing."""
-    metrics = {summary.metric for summary in found.values()}
-    if len(tasks) < 2 or len(metrics) > 1 or "return" in metrics:
-        return []
-    name = f"total of {len(tasks)} tasks"
-    rows = []
-    for one in series:
-        parts = [found[task, one] for task in tasks if (task, one) in found]
-        summed = total(parts) if len(parts) == len(tasks) else None
-        if summed is not None:
-            rows.append(_our_row(name, summed, "total"))
+    """Sums over exactly the tasks shown, ours and published, then interquartile means of ours.
+
+    A result that lacks one of the tasks has none.
+    """
+    whole = over_tasks(summaries)
+    rows = [_our_row(summed, "total") for summed in map(total, whole) if summed]
     # As in single tasks: published sums of success rates do not compare with other metrics.
-    for result in results if metrics == {"success"} else ():
-        matching = [row for row in result if any(map(row.is_of, tasks))]
-        if len(matching) == len(tasks):
-            rows.append(_published_row(name, matching))
-    return rows
-
-
-def _interquartile_rows(
-    tasks: Sequence[str], series: Sequence[Series], found: dict[tuple[str, Series], Summary]
-) -> list[TableRow]:
-    """Interquartile means of the series that have every task shown and enough seeds."""
-    rows = []
-    for one in series:
-        parts = [found[task, one] for task in tasks if (task, one) in found]
-        iqm = interquartile(parts) if len(parts) == len(tasks) else None
-        if iqm is not None:
-            rows.append(_our_row(iqm.task, iqm, "iqm"))
-    return rows
+    if len(tasks) > 1 and {summary.metric for summary in summaries} == {"success"}:
+        matching = ([row for row in each if any(map(row.is_of, tasks))] for each in results)
+        name = f"total of {len(tasks)} tasks"
+        rows += [_published_row(name, each) for each in matching if len(each) == len(tasks)]
+    return rows + [_our_row(iqm, "iqm") for iqm in map(interquartile, whole) if iqm]
 
 
 def show_estimate(estimate: Estimate | None, *, signed: bool = False) -> str:

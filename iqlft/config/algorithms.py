@@ -13,7 +13,7 @@ import tyro
 from annotated_types import Interval
 
 from iqlft.config.bounds import Count, NonNegative, Positive, Real, Share, Size
-from iqlft.config.errors import ConfigError, nearest
+from iqlft.config.errors import ConfigError
 from iqlft.config.own_class import imported
 
 ActorSchedule = Literal["constant", "cosine", "climbing-cosine"]
@@ -356,12 +356,7 @@ def registered(name: str) -> Registered:
     """
     if name in ALGORITHMS:
         return ALGORITHMS[name]
-    if ":" not in name:
-        raise ConfigError(
-            f"There is no algorithm {name!r}.{nearest(name, ALGORITHMS)} Known algorithms: "
-            f"{', '.join(ALGORITHMS)}; one of your own is named as package.module:Class."
-        )
-    own = imported("algorithm", name)
+    own = imported("algorithm", name, ALGORITHMS)
     varied = _varied(own) if isinstance(own, type) else ""
     base = ALGORITHMS.get(varied)
     kind = getattr(own, "Hyperparameters", base and base.hyperparameters)

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from iqlft.config.errors import ConfigError
+from iqlft.config.errors import ConfigError, nearest
 from iqlft_workers.search_path import advice
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
-def imported(kind: str, name: str) -> Any:  # noqa: ANN401
+
+def imported(kind: str, name: str, known: Collection[str]) -> Any:  # noqa: ANN401
     """The object that `package.module:Class` names.
 
     Args:
         kind: what it should be, for error messages, such as `algorithm`.
         name: of the object.
+        known: the names of those that are here, which `name` is none of.
 
     Raises:
-        ConfigError: there is no such module or class.
+        ConfigError: there is no such module or class, or the name is not of that form.
     """
-    module, _, attribute = name.partition(":")
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise ConfigError(
+            f"There is no {kind} {name!r}.{nearest(name, known)} Known {kind}s: "
+            f"{', '.join(known)}; one of your own is named as package.module:Class."
+        )
     try:
         found = importlib.import_module(module)
     except (ImportError, ValueError) as error:

@@ -7,6 +7,7 @@ directly; other formats go through Minari.
 
 from __future__ import annotations
 
+import functools
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,10 +21,12 @@ from iqlft_workers.actions import actions_refusal
 from iqlft_workers.observation import pick
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import minari
     from numpy.typing import NDArray
+
+    Read = Callable[[str], NDArray[Any]]
 
 _FILE = "main_data.hdf5"
 """Minari's file of a dataset's episodes."""
@@ -65,51 +68,26 @@ def read_episodes(
         DatasetError: an episode cannot be read, or is not sound; the message names the file, the
             episode and the array.
     """
-    for index, episode in enumerate(_episodes(dataset, keys)):
+    for place, read in _readers(dataset):
+        observations: Any = (
+            _nested({key: read(f"observations/{key}") for key in keys})
+            if keys
+            else read("observations")
+        )
+        names = RecordedEpisode._fields[2:]
+        rewards, *flags = (_column(read(name), f"{place}/{name}") for name in names)
+        ends = (_flags(each, place) for each in flags)
+        episode = RecordedEpisode(observations, read("actions"), rewards, *ends)
         if sound:
-            _require_sound(dataset, keys, index, episode)
+            _require_sound(dataset, keys, place, episode)
         yield episode
 
 
-def _episodes(dataset: minari.MinariDataset, keys: tuple[str, ...]) -> Iterator[RecordedEpisode]:
-    path = _hdf5_file(dataset)
-    if path is None:
-        for index, episode in enumerate(_through_minari(dataset)):
-            place = _place(dataset, index)
-            arrays = (getattr(episode, name) for name in RecordedEpisode._fields[2:])
-            named = zip(RecordedEpisode._fields[2:], arrays, strict=True)
-            columns = [_column(np.asarray(array), f"{place}/{name}") for name, array in named]
-            for key in keys or ("",):
-                name = f"observations/{key}".rstrip("/")
-                _require_numbers(pick(episode.observations, key), f"{place}/{name}")
-            _require_numbers(episode.actions, f"{place}/actions")
-            yield _with_flags(episode.observations, episode.actions, *columns, place=place)
-        return
-    with _opened(path) as file:
-        for index in dataset.episode_indices:
-            place, read = f"{path}: episode_{index}", _Reader(file, f"episode_{index}", dataset)
-            observations: Any = (
-                _nested({key: read(f"observations/{key}") for key in keys})
-                if keys
-                else read("observations")
-            )
-            columns = [_column(read(n), f"{place}/{n}") for n in RecordedEpisode._fields[2:]]
-            yield _with_flags(observations, read("actions"), *columns, place=place)
-
-
-def _with_flags(
-    observations: Any,  # noqa: ANN401
-    actions: NDArray[Any],
-    rewards: NDArray[Any],
-    *flags: NDArray[Any],
-    place: str,
-) -> RecordedEpisode:
-    """The episode, with its flags as bools."""
+def _flags(array: NDArray[Any], place: str) -> NDArray[np.bool_]:
     try:
-        terminations, truncations = (as_flags(each, f"{place} has flags") for each in flags)
+        return as_flags(array, f"{place} has flags")
     except DatasetError as error:
         raise DatasetError(f"{str(error).rstrip('.')}; {AGAIN}.") from error
-    return RecordedEpisode(observations, actions, rewards, terminations, truncations)
 
 
 def as_flags(array: NDArray[Any], what: str) -> NDArray[np.bool_]:
@@ -133,27 +111,26 @@ def read_column(dataset: minari.MinariDataset, name: str) -> Iterator[NDArray[An
     Raises:
         DatasetError: an array cannot be read, or holds values that are not finite.
     """
-    for index, column in enumerate(_columns(dataset, name)):
-        place, (field, _, key) = f"{_place(dataset, index)}/{name}", name.partition("/")
-        array = column if key else _column(column, place)
+    field, _, key = name.partition("/")
+    for place, read in _readers(dataset):
+        array = read(name) if key else _column(read(name), f"{place}/{name}")
         if field == "observations":
-            _require_width(array, pick(dataset.observation_space, key), place)
-        _require_finite(array, place)
+            _require_width(array, pick(dataset.observation_space, key), f"{place}/{name}")
+        _require_finite(array, f"{place}/{name}")
         yield array
 
 
-def _columns(dataset: minari.MinariDataset, name: str) -> Iterator[NDArray[Any]]:
+def _readers(dataset: minari.MinariDataset) -> Iterator[tuple[str, Read]]:
+    """Where each episode is, for messages, and what reads an array of it by its name."""
     path = _hdf5_file(dataset)
     if path is None:
-        field, _, key = name.partition("/")
-        for index, episode in enumerate(_through_minari(dataset)):
-            column = pick(getattr(episode, field), key)
-            _require_numbers(column, f"{_place(dataset, index)}/{name}")
-            yield np.asarray(column)
+        for place, episode in _through_minari(dataset):
+            yield place, functools.partial(_part, episode, place)
         return
     with _opened(path) as file:
         for index in dataset.episode_indices:
-            yield _Reader(file, f"episode_{index}", dataset)(name)
+            name = f"episode_{index}"
+            yield f"{path}: {name}", _Reader(file, name, dataset)
 
 
 def require_episodes(dataset: minari.MinariDataset) -> None:
@@ -185,31 +162,29 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
-def _through_minari(dataset: minari.MinariDataset) -> Iterator[minari.EpisodeData]:
-    """Reads episodes of formats other than HDF5."""
+def _through_minari(
+    dataset: minari.MinariDataset,
+) -> Iterator[tuple[str, minari.EpisodeData]]:
+    """Reads episodes of formats other than HDF5; with where each is."""
     episodes: Iterator[minari.EpisodeData] | None = None
-    for index in range(len(dataset)):
+    for index in dataset.episode_indices:
+        place = f"{dataset.storage.data_path}: episode_{index}"
         try:
             # Inside the `try`, for some formats open all files before the first episode.
             episodes = iter(dataset.iterate_episodes()) if episodes is None else episodes
             episode = next(episodes)
         except Exception as error:  # each format has errors of its own
-            raise DatasetError(
-                f"{_place(dataset, index)} cannot be read ({_line(error)}); {AGAIN}."
-            ) from error
-        yield episode
+            raise DatasetError(f"{place} cannot be read ({_line(error)}); {AGAIN}.") from error
+        yield place, episode
 
 
-def _require_numbers(array: Any, place: str) -> None:  # noqa: ANN401
-    """Refuses what Minari returns in place of a missing array, and other non-numbers."""
-    dtype = np.asarray(array).dtype
-    if dtype.kind not in "biuf":
-        raise DatasetError(f"{place} is of {dtype}, but numbers are needed; {AGAIN}.")
-
-
-def _place(dataset: minari.MinariDataset, index: int) -> str:
-    path = _hdf5_file(dataset) or dataset.storage.data_path
-    return f"{path}: episode_{dataset.episode_indices[index]}"
+def _part(episode: minari.EpisodeData, place: str, name: str) -> NDArray[Any]:
+    """An array of an episode; refuses what Minari returns in place of a missing one."""
+    field, _, key = name.partition("/")
+    array = np.asarray(pick(getattr(episode, field), key))
+    if array.dtype.kind not in "biuf":
+        raise DatasetError(f"{place}/{name} is of {array.dtype}, but numbers are needed; {AGAIN}.")
+    return array
 
 
 def _line(error: Exception) -> str:
@@ -230,10 +205,10 @@ def _column(array: NDArray[Any], place: str) -> NDArray[Any]:
 
 
 def _require_sound(
-    dataset: minari.MinariDataset, keys: tuple[str, ...], index: int, episode: RecordedEpisode
+    dataset: minari.MinariDataset, keys: tuple[str, ...], place: str, episode: RecordedEpisode
 ) -> None:
     """Refuses an episode that nothing can be learned from."""
-    steps, place = len(episode.rewards), _place(dataset, index)
+    steps = len(episode.rewards)
     if not steps:
         raise DatasetError(f"{place} has no transitions; {AGAIN}.")
     arrays = {"actions": (episode.actions, dataset.action_space)}

@@ -16,9 +16,10 @@ from minari.namespace import create_namespace, list_local_namespaces
 from minari.storage.datasets_root_dir import get_dataset_path
 
 from iqlft.datasets.errors import DatasetError
+from iqlft_workers.files import outermost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 WORK_FOLDER = ".iqlft-work"
 """Folder beside the datasets for unfinished work; hidden, so that Minari does not list it."""
@@ -35,19 +36,13 @@ def dataset_path(dataset_id: str) -> Path:
 
 def local_ids() -> list[str]:
     """The ids of all datasets in the local Minari folder, damaged ones included."""
-    root, folders, seen = dataset_path(""), list[Path](), set[Path]()
-    # As Minari does: follow links, skip hidden folders, do not descend into a dataset.
-    for folder, names, _ in os.walk(root, followlinks=True):
-        here = Path(folder)
-        place = here.resolve()
-        if place in seen:
-            names.clear()
-        elif "data" in names and not (here / "data" / _NAMESPACE).exists():
-            folders.append(here)
-            names.clear()
-        seen.add(place)
-        names[:] = [name for name in names if not name.startswith(".")]
-    ids = (folder.relative_to(root).as_posix() for folder in sorted(folders))
+    root = dataset_path("")
+
+    def is_dataset(folder: Path, names: Collection[str]) -> bool:
+        return "data" in names and not (folder / "data" / _NAMESPACE).exists()
+
+    # As Minari finds them.
+    ids = (folder.relative_to(root).as_posix() for folder in sorted(outermost(root, is_dataset)))
     return [each for each in ids if DATASET_ID_RE.fullmatch(each)]
 
 

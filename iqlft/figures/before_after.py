@@ -19,6 +19,7 @@ from iqlft.analysis.summary import (
     count_range,
     group_runs,
     interquartile,
+    over_tasks,
     summarise,
     total,
 )
@@ -228,23 +229,18 @@ def _dumbbell_rows(groups: Sequence[Group], series: Sequence[Series]) -> tuple[R
         if summary.env_steps and summary.env_steps < longest:
             behind.append(f"{count_range(summary.env_steps)} steps")
         rows.append((f"{name} ({', '.join(behind)})".lstrip() if behind else name, summary))
-    means, iqms = _means(series, summaries, tasks)
+    means, iqms = _means(series, summaries)
     if iqms and len(rows) == 1:
         rows = [(rows[0][0] or "mean", rows[0][1])]
     return rows, means, iqms
 
 
-def _means(
-    series: Sequence[Series], summaries: Sequence[Summary], tasks: Sequence[str]
-) -> tuple[Rows, Rows]:
+def _means(series: Sequence[Series], summaries: Sequence[Summary]) -> tuple[Rows, Rows]:
     """Rows of means over tasks, and of interquartile means, of the series that have all tasks."""
     means: Rows = []
     iqms: Rows = []
-    for one in series:
-        parts = [s for s in summaries if s.series == one]
-        if len(parts) < len(tasks):
-            continue
-        of = "" if len(series) == 1 else f", {series_name(one, series)}"
+    for parts in over_tasks(summaries):
+        of = "" if len(series) == 1 else f", {series_name(parts[0].series, series)}"
         over = f" of {len(parts)} tasks" if len(parts) > 1 else ""
         summed, iqm = total(parts), interquartile(parts)
         if summed is not None and summed.change is not None:

@@ -113,7 +113,7 @@ class Ingestion:
             if name.sequence > session.sequence + 1:
                 uncertain.add(name.session)
             session.sequence = name.sequence
-            session.add_accepted(name.steps)
+            session.credit.accept(name.steps)
             learned = record.end <= journal.position
             if isinstance(record, Entry):
                 self._ledger.record(name.worker_id, record.batch, record.end, delivered=learned)
@@ -179,7 +179,7 @@ class Ingestion:
         self._ledger.record(session.worker_id, batch, end)
         session.sequence = batch.sequence
         session.version = int(batch.versions[-1])
-        session.add_accepted(len(batch.rewards))
+        session.credit.accept(len(batch.rewards))
         session.record_speed(len(batch.rewards), batch.stepping_seconds, now)
         return True
 

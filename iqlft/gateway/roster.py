@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from iqlft.gateway.credit import Credit
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -19,12 +21,6 @@ SPEED_SHARE = 0.1
 """Weight of the newest batch in a worker's speed."""
 RATE_SECONDS = 5.0
 """The period over which `steps_per_second` is measured."""
-CREDIT = 1024
-"""The most steps that a worker may be ahead of what was accepted from it: its window.
-
-Several full batches, so that a fast worker need not wait for each acknowledgement."""
-CREDIT_SECONDS = 10.0
-"""Credit that has not been used for this long goes to other workers."""
 BEGIN_ANEW = 2**31 - 1
 """The last sequence that a worker is told which cannot continue its session: it never sent it."""
 
@@ -74,16 +70,6 @@ class Session:
             worked only for the previous learner so far.
         phase: *joining* (welcomed), *ready* (its environment fits) or *lost* (gone or silent).
         sequence: the last batch accepted.
-        accepted: environment steps accepted.
-        granted: environment steps that it may take in all; back to `accepted` when it is lost.
-        limit: the most steps that may be outstanding. Once credit was left unused: what was
-            accepted in `CREDIT_SECONDS`, plus all that is accepted afterwards. The worker's next
-            session inherits it, so that nobody gains by beginning anew.
-        marked: time, `granted` and `accepted` when its use of credit was last checked.
-        promised: the most steps that it was ever told it may take.
-        strays: those of `promised` that the previous learner may have granted, and this one has
-            not; over all sessions of its worker.
-        wanted: steps of a batch that waits for credit; 0 if there is none.
         version: of the weights that it acted with last.
         ack_due: whether it waits for an ACK.
         pinged_at: when it was last asked whether it is there.
@@ -102,6 +88,7 @@ class Session:
         discarded: index of the last training episode that it has discarded; -1 before the first.
         recovered: whether it began under the previous learner, so that its weights may be newer
             than any published since.
+        credit: its environment steps, accepted and allowed.
     """
 
     worker_id: int
@@ -111,13 +98,6 @@ class Session:
     heard_at: float | None = None
     phase: Literal["joining", "ready", "lost"] = "lost"
     sequence: int = 0
-    accepted: int = 0
-    granted: int = 0
-    limit: int = CREDIT
-    marked: tuple[float, int, int] = (0.0, 0, 0)
-    promised: int = 0
-    strays: int = 0
-    wanted: int = 0
     version: int = -1
     ack_due: bool = False
     pinged_at: float = 0.0
@@ -134,11 +114,7 @@ class Session:
     stepped: tuple[float, float] = (0.0, 0.0)
     discarded: int = -1
     recovered: bool = False
-
-    @property
-    def outstanding(self) -> int:
-        """Granted steps whose transitions have not arrived yet."""
-        return max(0, self.granted - self.accepted)
+    credit: Credit = field(default_factory=Credit)
 
     @property
     def state(self) -> WorkerState:
@@ -147,61 +123,20 @@ class Session:
             return "lost" if self.phase == "lost" else "starting"
         if self.assignment is not None:
             return "evaluating"
-        return "stepping" if self.outstanding else "waiting"
+        return "stepping" if self.credit.outstanding else "waiting"
 
     @property
     def speed(self) -> float | None:
         """Steps per second while it steps; None before `SPEED_STEPS` of them."""
         steps, seconds = self.stepped
-        return steps / seconds if self.accepted >= SPEED_STEPS and seconds > 0 else None
-
-    def add_accepted(self, steps: int) -> None:
-        """Counts accepted steps, including those that the previous learner had granted."""
-        self.accepted += steps
-        self.granted = max(self.granted, self.accepted)
-        self.limit = min(CREDIT, self.limit + steps)
+        known = self.credit.accepted >= SPEED_STEPS and seconds > 0
+        return steps / seconds if known else None
 
     def expire_credit(self, now: float) -> bool:
-        """Takes back credit that is unused for `CREDIT_SECONDS`; returns whether there was any."""
+        """Takes back credit that it does not use; returns whether there was any."""
         if self.assignment is not None and not self.withholds:
-            self._mark(now)  # It is busy with its evaluation, as it should be.
-        marked_at, granted, _ = self.marked
-        if now - marked_at < CREDIT_SECONDS:
-            return False
-        if unused := self.accepted < granted:
-            self._reduce_credit()
-        self._mark(now)
-        return unused
-
-    def _mark(self, now: float) -> None:
-        self.marked = now, self.granted, self.accepted
-
-    def _reduce_credit(self) -> None:
-        """Lets no more be outstanding than was used since the last check, but at least 1 step."""
-        self.limit = max(1, self.accepted - self.marked[2])
-        self.granted = min(self.granted, self.accepted + self.limit)
-
-    def begin_credit(self, now: float, before: Session | None) -> None:
-        """Begins to check its use of credit; inherits the limits of the worker's last session."""
-        if before is not None:
-            self.limit, self.strays = before.limit, before.strays
-        self._mark(now)
-
-    def missing(self, steps: int) -> int:
-        """Steps that are not promised yet of a batch of so many; at most 0 if it is covered."""
-        return self.accepted + steps - self.promised
-
-    def lend(self, steps: int) -> None:
-        """Grants and promises steps that the previous learner may have granted."""
-        self.granted += steps
-        self.promised += steps
-        self.strays += steps
-
-    def end_credit(self) -> None:
-        """Cancels its unused credit."""
-        if self.outstanding:
-            self._reduce_credit()
-        self.granted = self.accepted
+            self.credit.mark(now)  # It is busy with its evaluation, as it should be.
+        return self.credit.expire(now)
 
     def record_speed(self, steps: int, stepping_seconds: float, now: float) -> None:
         """Records how fast the worker is, from accepted steps."""
@@ -346,14 +281,15 @@ class Roster:
         """Registers a session that joins, or comes back over another connection."""
         session.route, session.heard_at, session.phase = route, now, "joining"
         session.challenge, session.progressed_at, session.sent_weights = None, now, b""
-        session.begin_credit(now, self._sessions.get(session.worker_id))
+        before = self._sessions.get(session.worker_id)
+        session.credit.begin(now, before.credit if before else None)
         self._take_id(session)
         self._routes[route] = session
 
     @property
     def outstanding(self) -> int:
         """Steps granted to ready workers whose transitions have not arrived yet."""
-        return sum(session.outstanding for session in self.ready)
+        return sum(session.credit.outstanding for session in self.ready)
 
     def grant_credit(self, total: int, limit: int) -> None:
         """Spreads credit over the workers that are ready, the most to those that have the least.
@@ -364,17 +300,17 @@ class Roster:
             total: steps that may be outstanding at all workers together.
             limit: the most that may be outstanding at one worker.
         """
-        held = [(session.outstanding, session) for session in self.ready]
+        held = [(session.credit.outstanding, session) for session in self.ready]
         room = total - sum(outstanding for outstanding, _ in held)
         if room <= 0:
             return
-        low = [each for each in held if each[0] <= min(limit, each[1].limit) // 2]
+        low = [each for each in held if each[0] <= min(limit, each[1].credit.limit) // 2]
         low.sort(key=itemgetter(0), reverse=True)
         for index, (outstanding, session) in enumerate(low):
-            limited = min(limit, session.limit) - outstanding
+            limited = min(limit, session.credit.limit) - outstanding
             share = min(limited, room // (len(low) - index))
             if share > 0:
-                session.granted += share
+                session.credit.granted += share
                 session.ack_due = True
                 room -= share
 
@@ -387,8 +323,8 @@ class Roster:
 
     def reap(self, session: Session) -> None:
         """Marks a session as lost, frees its connection and cancels its unused credit."""
-        session.phase, session.ack_due, session.wanted = "lost", False, 0
-        session.end_credit()
+        session.phase, session.ack_due = "lost", False
+        session.credit.end()
         # Another session may have begun over the same connection since.
         if self._routes.get(session.route) is session:
             del self._routes[session.route]

@@ -17,12 +17,13 @@ import numpy as np
 from iqlft.gateway.admission import Admission, Rejection
 from iqlft.gateway.assignments import Assignments
 from iqlft.gateway.counts import Tally
+from iqlft.gateway.credit import CREDIT
 from iqlft.gateway.evaluation_queue import EvaluationJob, EvaluationQueue
 from iqlft.gateway.ingestion import BatchError, Ingestion
 from iqlft.gateway.ledger import Ledger
 from iqlft.gateway.plausibility import EpisodeLimits, ResultError
 from iqlft.gateway.rate_limit import MAX_BAD_MESSAGES, LimitedLog, RateLimiter
-from iqlft.gateway.roster import CREDIT, Roster, Session
+from iqlft.gateway.roster import Roster, Session
 from iqlft_workers import messages
 from iqlft_workers.messages import RejectCode
 from iqlft_workers.text import printable
@@ -115,7 +116,7 @@ class GatewayState:
         self.ingestion.recover(journal, self.roster, env_steps)
         self._resumed = resumed
         for session in self.roster:
-            session.promised = session.accepted + CREDIT  # By the previous learner.
+            session.credit.assume_promised()
             self._resumed = True
 
     # Calls of the learner.
@@ -276,7 +277,8 @@ class GatewayState:
             session = self._admission.admit(route, hello, now)
             if session and self._resumed and not self.roster.has_joined(session.worker_id):
                 # It may have joined just before the previous learner died, and be in no record.
-                session.recovered, session.promised = True, CREDIT
+                session.recovered = True
+                session.credit.assume_promised()
         if session is not None:
             self.roster.register(session, route, now)
             progress = self.ledger.progress(session.worker_id)
@@ -346,7 +348,7 @@ class GatewayState:
             pass  # It stays unacknowledged, and is requested again.
         elif batch.sequence > session.sequence + 1:
             # If an earlier batch of this session waits for credit, both are requested later.
-            if not session.wanted:
+            if not session.credit.wanted:
                 self._send(session, messages.Rehello())
         else:
             self._ingest(session, batch, frames, now)
@@ -355,30 +357,16 @@ class GatewayState:
         self, session: Session, batch: messages.Batch, frames: Sequence[Frame], now: float
     ) -> None:
         self.ingestion.check(session, batch, self._version)
-        if not self._covers(session, len(batch.rewards)):
-            session.wanted = len(batch.rewards)
-        elif self.ingestion.ingest(session, batch, frames, now):
+        if session.credit.is_exceeded_by(len(batch.rewards)):
+            raise BatchError("It goes beyond the worker's credit.")
+        if not session.credit.covers(len(batch.rewards), self._room):
+            return
+        if self.ingestion.ingest(session, batch, frames, now):
             session.ack_due = True
             if self._service.lockstep:
                 self._handle_read(session)
             # Without delay, so that new credit travels with the ACK.
             self._grant_due, self._grant_at = True, now
-
-    def _covers(self, session: Session, steps: int) -> bool:
-        """Whether a worker's credit, with what is left of the run's, covers a batch.
-
-        The previous learner may have granted credit that this one does not know of. Such steps are
-        accepted as soon as the run has room for them, before anybody is granted more.
-
-        Raises:
-            BatchError: no learner can have granted so much.
-        """
-        missing = session.missing(steps)
-        if session.strays + max(0, missing) > CREDIT:
-            raise BatchError("It goes beyond the worker's credit.")
-        if missing > 0:
-            session.lend(max(0, min(missing, self._room)))
-        return session.missing(steps) <= 0
 
     @property
     def _room(self) -> int:
@@ -432,8 +420,7 @@ class GatewayState:
     def _grant_credit(self) -> None:
         """Grants the workers credit for allowed steps that are not accepted or granted yet."""
         for session in self.roster.ready:
-            if session.wanted and self._covers(session, session.wanted):
-                session.wanted = 0
+            if session.credit.wanted and session.credit.covers(session.credit.wanted, self._room):
                 self._send(session, messages.Rehello())
         unaccepted = self._allowed - self.ledger.env_steps
         self.roster.grant_credit(unaccepted, 1 if self._service.lockstep else CREDIT)
@@ -444,8 +431,7 @@ class GatewayState:
             self._send_weights(session)
             if session.weights_due:
                 return
-        self._send(session, messages.Ack(session.sequence, session.granted, self._version))
-        session.promised = max(session.promised, session.granted)
+        self._send(session, messages.Ack(session.sequence, session.credit.promise(), self._version))
         session.ack_due = False
 
     # Messages to the workers.
@@ -484,7 +470,7 @@ class GatewayState:
             return
         session.sent_weights = self._weights
         self._send(session, messages.Weights(np.frombuffer(self._weights, np.uint8)))
-        stepping = self._service.lockstep and session.outstanding > 0
+        stepping = self._service.lockstep and session.credit.outstanding > 0
         self._unread[session.route] = 0 if stepping else self._ping(session)
         if len(self._unread) > MAX_ROUTES:
             self._unread.popitem(last=False)

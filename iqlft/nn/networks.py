@@ -163,6 +163,8 @@ class Actor(MLPNetwork):
 
     kind: ClassVar[str]
     """The key of its NumPy actor in `iqlft_workers.actor.ACTORS`."""
+    tanh_mean: bool = True
+    """Whether the mean action is tanh of the MLP's first A outputs, or those outputs."""
 
     @property
     @abstractmethod
@@ -172,11 +174,6 @@ class Actor(MLPNetwork):
     def is_like(self, other: Network) -> bool:
         """Whether another network acts the same with the same parameters."""
         return super().is_like(other) and self.settings == getattr(other, "settings", None)
-
-    @property
-    def tanh_mean(self) -> bool:
-        """Whether the mean action is tanh of the MLP's first A outputs, or those outputs."""
-        return True
 
     @property
     def action_dim(self) -> int:
@@ -257,7 +254,7 @@ class GaussianActor(Actor):
         tanh_mean: bool = True,
     ) -> None:
         super().__init__(mlp)
-        self._bounds, self._tanh_mean = (log_std_min, log_std_max), tanh_mean
+        self._bounds, self.tanh_mean = (log_std_min, log_std_max), tanh_mean
         self.log_std = torch.zeros_like(mlp.biases[-1]).requires_grad_()
         self.log_std.grad = torch.zeros_like(self.log_std)
         self.parameters.append(self.log_std)
@@ -268,16 +265,11 @@ class GaussianActor(Actor):
     def settings(self) -> Mapping[str, float]:
         """Bounds of log_std, and whether the mean is squashed."""
         low, high = self._bounds
-        return {"log_std_min": low, "log_std_max": high, "tanh_mean": float(self._tanh_mean)}
+        return {"log_std_min": low, "log_std_max": high, "tanh_mean": float(self.tanh_mean)}
 
     def arrays(self) -> dict[str, Tensor]:
         """The arrays of the MLPs, and `log_std`."""
         return super().arrays() | {"log_std": self.log_std.squeeze(1)}
-
-    @property
-    def tanh_mean(self) -> bool:
-        """Whether the mean is tanh of the MLP's output."""
-        return self._tanh_mean
 
     def named(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:
         """The named views of the MLPs, and `log_std`."""
@@ -303,12 +295,12 @@ class GaussianActor(Actor):
         return self._mean, log_std
 
     def _distribution(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        mean = torch.tanh(output) if self._tanh_mean else output
+        mean = torch.tanh(output) if self.tanh_mean else output
         return mean, self.log_std.clamp(*self._bounds)
 
     def backward(self, mean_gradient: Tensor, log_std_gradient: Tensor) -> None:
         """Writes `gradients`, given the gradients of the last `forward`'s mean and log std."""
-        if self._tanh_mean:
+        if self.tanh_mean:
             mean_gradient = torch.ops.aten.tanh_backward(mean_gradient, self._mean)
         self.mlp.backward(mean_gradient)
         # As in clamp's own backward, log_std gets no gradient outside its bounds.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 from iqlft.config.algorithms import SWITCH
 from iqlft.runs.errors import RunError, command
 from iqlft.runs.finding import run_folders
-from iqlft.runs.folder import Run, is_claimed
+from iqlft.runs.folder import Run, status_of
 from iqlft.runs.growing_files import CURVES, EVALUATIONS, require_whole
 from iqlft.runs.meta import read_meta
 from iqlft.runs.scores import CURVE_COLUMNS, EVALUATION_COLUMNS, EpisodeScore, Metric, Score
@@ -211,10 +211,10 @@ def _way_to_rows(folder: Path, meta: Mapping[str, Any]) -> str:
     with suppress(RunError):
         if run.latest_settings.get("eval_episodes") == 0:
             return f"it was trained without evaluations (--eval-episodes 0); {own}"
-    status = meta.get("status")
+    status = status_of(folder, meta)
     if status == "finished":
         return f"it has finished without an evaluation; {own}"
-    if status in {"interrupted", "failed"} or (status == "running" and not is_claimed(folder)):
+    if status in {"interrupted", "failed", "killed"}:
         return f"it was stopped before its first evaluation; go on with {command('resume', folder)}"
     return "wait for the run's first evaluation"
 

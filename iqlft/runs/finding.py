@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iqlft.config.errors import ConfigError
 from iqlft.runs.errors import RunError
 from iqlft.runs.folder import Run
+from iqlft_workers.files import outermost
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from iqlft.config.settings import FinetuneConfig
 
 
 def run_folders(root: Path) -> list[Path]:
-    """All run folders under a folder, or that folder itself, each once, without hidden ones.
-
-    Links are followed: whoever lacks room moves a run to another disk, and links to it.
-    """
-    found, seen = [], set()
-    for path, folders, files in os.walk(root, followlinks=True):
-        here = os.path.realpath(path)
-        if here in seen:
-            folders.clear()
-            continue
-        seen.add(here)
-        if "meta.json" in files:
-            folders.clear()
-            found.append(Path(path))
-        else:
-            folders[:] = [name for name in folders if not name.startswith(".")]
-    return found
+    """All run folders under a folder, or that folder itself; see `outermost`."""
+    return list(outermost(root, lambda _, names: "meta.json" in names))
 
 
 def chosen_runs(config: FinetuneConfig) -> tuple[Path, ...]:

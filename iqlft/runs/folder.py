@@ -343,6 +343,12 @@ def is_claimed(folder: Path) -> bool:
     return False
 
 
+def status_of(folder: Path, meta: Mapping[str, Any]) -> str:
+    """The status that `meta.json` records; `killed` if that is running, but no process is."""
+    status = str(meta.get("status", "unknown"))
+    return "killed" if status == "running" and not is_claimed(folder) else status
+
+
 def _locked(descriptor: int) -> bool:
     """Tries to lock an open file, and returns whether that succeeded."""
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from iqlft.runs.curves import read_run
 from iqlft.runs.errors import RunError
 from iqlft.runs.finding import run_folders
-from iqlft.runs.folder import is_claimed
+from iqlft.runs.folder import status_of
 from iqlft.runs.growing_files import METRICS
 from iqlft.runs.meta import read_meta
 from iqlft_workers.files import file_stats
@@ -80,11 +80,10 @@ def _listed(folder: Path) -> Listed:
     except RunError:
         last = None
     updates, env_steps = progress(folder)
-    status = str(meta.get("status", "unknown"))
     return Listed(
         folder,
         str(meta.get("task", "")),
-        "killed" if status == "running" and not is_claimed(folder) else status,
+        status_of(folder, meta),
         max(updates, last.updates if last else 0),
         max(env_steps, last.env_steps if last else 0),
         last,

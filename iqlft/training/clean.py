@@ -7,7 +7,7 @@ what it replaces is removed.
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from iqlft.analysis.survey import maze_task, write_survey
 from iqlft.config.settings import ConfigError
@@ -50,16 +50,13 @@ def clean(run: Run, *, dry_run: bool = False) -> dict[str, int]:
     """
     require_finished(run)
     if dry_run:
-        _require_whole(run)
-        return _removable(run)
+        return _surplus(run).sizes
     run.claim()
     try:
         require_finished(run)  # Another process may have begun since the first check.
-        _require_whole(run)
-        before = _removable(run)
-        _remove(run)
-        after = _removable(run)
-        return {name: size - after.get(name, 0) for name, size in before.items()}
+        surplus = _surplus(run)
+        _remove(run, surplus)
+        return surplus.sizes
     except OSError as error:
         raise RunError(
             f"{run.folder} cannot be cleaned ({error}); it is still whole enough to be read: free "
@@ -138,22 +135,55 @@ def require_finished(run: Run) -> None:
         )
 
 
-def _removable(run: Run) -> dict[str, int]:
-    """Bytes that could be removed, by name; names without any are left out."""
-    checkpoints, folder = run.folder / "checkpoints", run.folder
-    surplus = [checkpoints / name for name in _surplus(run)]
-    parts = {
-        "journal": _size(folder / JOURNAL),
-        "checkpoints": sum(map(_size, surplus)),
-        "optimiser": _optimizer_bytes(run),
-        REST: sum(map(_size, _temporary(folder))),
+class _Surplus(NamedTuple):
+    """What of a run only resuming needs, beside its journal.
+
+    Attributes:
+        temporary: files and folders that a crash has left.
+        checkpoints: folders of the checkpoints that need not stay.
+        networks: the last checkpoint without its optimisers; None where it stays as it is.
+        sizes: bytes that are freed, by what they are; what takes none is left out.
+    """
+
+    temporary: list[Path]
+    checkpoints: list[Path]
+    networks: checkpoint.Checkpoint | None
+    sizes: dict[str, int]
+
+
+def _surplus(run: Run) -> _Surplus:
+    """What can be removed from a run.
+
+    The end of pretraining stays, and the last checkpoint, which may be the same.
+
+    Raises:
+        CheckpointError: a checkpoint that stays is damaged: those that would go may be whole.
+    """
+    folder = run.folder / "checkpoints"
+    names, networks, optimizer_bytes = checkpoint.names(folder), None, 0
+    if names:  # Else only the results of this run were kept.
+        end, last = end_of_pretraining(run), checkpoint.last(folder)
+        checkpoint.require_whole(folder, end)
+        if last != end:
+            saved = checkpoint.load(folder, last)
+            networks = checkpoint.networks_alone(saved)
+            optimizer_bytes = _tensor_bytes(saved) - _tensor_bytes(networks)
+        names = [name for name in names if name not in {end, last}]
+    checkpoints = [folder / name for name in names]
+    temporary = [*run.folder.glob(TEMPORARY), *run.folder.glob(f"*/{TEMPORARY}")]
+    sizes = {
+        "journal": _size(run.folder / JOURNAL),
+        "checkpoints": sum(map(_size, checkpoints)),
+        "optimiser": optimizer_bytes,
+        REST: sum(map(_size, temporary)),
     }
-    return {name: size for name, size in parts.items() if size}
+    sizes = {name: size for name, size in sizes.items() if size}
+    return _Surplus(temporary, checkpoints, networks if optimizer_bytes else None, sizes)
 
 
-def _remove(run: Run) -> None:
+def _remove(run: Run, surplus: _Surplus) -> None:
     folder, checkpoints = run.folder, run.folder / "checkpoints"
-    for path in _temporary(folder):
+    for path in surplus.temporary:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     if (folder / JOURNAL).is_file():
         policy = load_policy(folder)
@@ -163,46 +193,16 @@ def _remove(run: Run) -> None:
         (folder / JOURNAL).unlink()
     if (folder / ENDPOINT).exists():
         write_finished(folder / ENDPOINT)  # For workers that come late.
-    if _optimizer_bytes(run):
-        saved = checkpoint.networks_alone(checkpoint.load(checkpoints))
-        checkpoint.save(checkpoints, saved.state["updates"], saved, keep=True)
-    for name in _surplus(run):
-        shutil.rmtree(checkpoints / name)
-
-
-def _kept(run: Run) -> tuple[str, ...]:
-    """The checkpoints that stay: the end of pretraining and the last one, which may be the same."""
-    folder = run.folder / "checkpoints"
-    if not checkpoint.names(folder):
-        return ()  # Only the results of this run were kept.
-    return end_of_pretraining(run), checkpoint.last(folder)
-
-
-def _require_whole(run: Run) -> None:
-    """Raises `CheckpointError` if a checkpoint that stays is damaged: others may be whole."""
-    for name in set(_kept(run)):
-        checkpoint.require_whole(run.folder / "checkpoints", name)
-
-
-def _surplus(run: Run) -> set[str]:
-    """The checkpoints that need not stay."""
-    return set(checkpoint.names(run.folder / "checkpoints")) - set(_kept(run))
-
-
-def _optimizer_bytes(run: Run) -> int:
-    """Bytes of the last checkpoint beside networks; 0 if it is also the end of pretraining."""
-    if len(set(_kept(run))) < 2:
-        return 0
-    saved = checkpoint.load(run.folder / "checkpoints")
-    return _tensor_bytes(saved) - _tensor_bytes(checkpoint.networks_alone(saved))
+    if surplus.networks is not None:
+        replaced, updates = checkpoint.last(checkpoints), surplus.networks.state["updates"]
+        checkpoint.save(checkpoints, updates, surplus.networks, keep=True)
+        shutil.rmtree(checkpoints / replaced)
+    for path in surplus.checkpoints:
+        shutil.rmtree(path)
 
 
 def _tensor_bytes(content: checkpoint.Checkpoint) -> int:
     return sum(each.numel() * each.element_size() for each in content.tensors.values())
-
-
-def _temporary(folder: Path) -> list[Path]:
-    return [*folder.glob(TEMPORARY), *folder.glob(f"*/{TEMPORARY}")]
 
 
 def _size(path: Path) -> int:

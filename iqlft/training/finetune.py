@@ -6,7 +6,7 @@ import dataclasses
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
-from iqlft.config.layers import online_learner, override, to_dict
+from iqlft.config.layers import online_learner, to_dict
 from iqlft.config.settings import ConfigError
 from iqlft.config.validation import check, require_effect
 from iqlft.runs.errors import RunError, writing
@@ -34,13 +34,11 @@ from iqlft.training.pretrain import require_same_dataset
 from iqlft.training.progress import Silent
 from iqlft.training.seeds import (
     alike,
-    apportion,
     at_once,
     copy_folder,
     learned,
-    load_together,
     require_alike,
-    shared,
+    resumed,
     shares,
     stacked,
     with_settled_stack,
@@ -88,11 +86,11 @@ def finetune(config: FinetuneConfig, reporter: Reporter | None = None) -> list[P
     config = with_settled_precision(config)
     runs = _startable(config)
     config = with_settled_stack(config, len(runs))
+    reporter = reporter or Silent()
     if not stacked(config, len(runs)):
         jobs = _jobs(runs, config)
-        Parallel(jobs, at_once(config, len(jobs)), reporter or Silent()).run()
+        Parallel(jobs, at_once(config, len(jobs)), reporter).run()
         return [job.folder for job in jobs]
-    reporter = reporter or Silent()
 
     def train(group: Sequence[Run]) -> list[Path]:
         plans = [
@@ -157,9 +155,9 @@ def dry_run(config: FinetuneConfig) -> list[tuple[str, str]]:
 
 def resume_finetuning(
     runs: Sequence[Run],
-    reporter: Reporter | None = None,
+    reporter: Reporter,
     *,
-    accept_loss: bool = False,
+    accept_loss: bool,
     **changes: Any,  # noqa: ANN401
 ) -> None:
     """Continues the fine-tuning of runs in one stack from their last common checkpoint.
@@ -170,18 +168,11 @@ def resume_finetuning(
         accept_loss: whether to go on without the damaged parts of a journal.
         changes: settings that differ from before.
     """
-    configs = [
-        override(finetune_config(run), apportion(changes, index, len(runs)), "resume")
-        for index, run in enumerate(runs)
-    ]
-    check(configs[0])
-    loggers.require(configs[0].loggers)
     require_alike(runs, [learned(pretrain_config(run)) for run in runs])
-    require_alike(runs, [shared(each) for each in configs])
-    saved = load_together(runs, configs[0].checkpoint_every)
+    configs, saved = resumed(runs, finetune_config, changes)
     learners = map(_learner, runs, configs)
     plans = list(map(RunPlan, runs, learners, configs, saved))
-    _train(plans, reporter or Silent(), fresh=False, accept_loss=accept_loss)
+    _train(plans, reporter, fresh=False, accept_loss=accept_loss)
 
 
 @flushed_denormals()

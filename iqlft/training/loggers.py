@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
-from iqlft.config.errors import ConfigError, nearest
+from iqlft.config.errors import ConfigError
 from iqlft.config.own_class import imported
 from iqlft.training.event_log import EventLog, forget
 from iqlft_workers.files import write_atomically
@@ -191,12 +191,7 @@ def logger_class(name: str) -> type[Logger]:
     if name in LOGGERS:
         _require_extra(name)
         return LOGGERS[name]
-    if ":" not in name:
-        raise ConfigError(
-            f"There is no logger {name!r}.{nearest(name, LOGGERS)} Known loggers: "
-            f"{', '.join(LOGGERS)}; one of your own is named as package.module:Class."
-        )
-    found = imported("logger", name)
+    found = imported("logger", name, LOGGERS)
     if not (isinstance(found, type) and hasattr(found, "write") and hasattr(found, "close")):
         raise ConfigError(f"{name} is not a logger: it must be a class with write and close.")
     return cast("type[Logger]", found)

@@ -6,7 +6,7 @@ import logging
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
-from iqlft.config.layers import override, to_dict
+from iqlft.config.layers import to_dict
 from iqlft.config.validation import check
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.service import Service
@@ -25,14 +25,11 @@ from iqlft.training.phases import Offline
 from iqlft.training.plan import RunPlan
 from iqlft.training.progress import Silent
 from iqlft.training.seeds import (
-    apportion,
     at_once,
-    load_together,
     member_configs,
-    require_alike,
+    resumed,
     rewind,
     run_folder,
-    shared,
     stacked,
     with_settled_stack,
 )
@@ -103,7 +100,7 @@ def pretrain(config: PretrainConfig, reporter: Reporter | None = None) -> list[P
 @flushed_denormals()
 def resume_pretraining(
     runs: Sequence[Run],
-    reporter: Reporter | None = None,
+    reporter: Reporter,
     **changes: Any,  # noqa: ANN401
 ) -> None:
     """Continues the pretraining of runs in one stack from their last common checkpoint.
@@ -113,15 +110,8 @@ def resume_pretraining(
         reporter: receives status and events.
         changes: settings that differ from before.
     """
-    configs = [
-        override(pretrain_config(run), apportion(changes, index, len(runs)), "resume")
-        for index, run in enumerate(runs)
-    ]
-    check(configs[0])
-    loggers.require(configs[0].loggers)
-    require_alike(runs, [shared(each) for each in configs])
-    saved = load_together(runs, configs[0].checkpoint_every)
-    dataset, reporter = load_for_pretraining(configs[0]), reporter or Silent()
+    configs, saved = resumed(runs, pretrain_config, changes)
+    dataset = load_for_pretraining(configs[0])
     reporter.event(f"Reading {dataset.id}.")
     stack = build_learner(configs[0], dataset, [each.seed for each in configs])
     with ExitStack() as opened:

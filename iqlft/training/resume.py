@@ -53,13 +53,12 @@ def resume(
         raise RunError("Name the runs to resume: `iqlft resume RUN...`; `iqlft list` shows them.")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise RunError("A run is named twice; name each once.")
-    runs = [Run.open(folder) for folder in folders]
-    say = (reporter or Silent()).event
+    runs, reporter = [Run.open(folder) for folder in folders], reporter or Silent()
     for run in runs:
         if not (run.folder / "config.yaml").exists():
-            settle(run, say)  # Restores it, also for a finished run.
+            settle(run, reporter.event)  # Restores it, also for a finished run.
         _require_unfinished(run)
-        settle(run, say, edited=edited)
+        settle(run, reporter.event, edited=edited)
     machines = [_machine(run, changes) for run in runs]
     if not any(stacked(each, len(runs)) for each in machines):
         together = at_once(machines[0], len(runs))
@@ -68,7 +67,7 @@ def resume(
             Job(run.folder, "resume", apportion(how, index, together))
             for index, run in enumerate(runs)
         ]
-        Parallel(jobs, together, reporter or Silent()).run()
+        Parallel(jobs, together, reporter).run()
         return
     online = {run.fine_tuned for run in runs}
     if len(online) > 1:

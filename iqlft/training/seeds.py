@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from iqlft.config.algorithms import short_name
 from iqlft.config.bounds import LAST_PORT
-from iqlft.config.layers import config_fields, to_dict
+from iqlft.config.layers import config_fields, override, to_dict
 from iqlft.config.settings import ConfigError, PretrainConfig, TaskConfig
+from iqlft.config.validation import check
 from iqlft.runs import checkpoint
 from iqlft.runs.best import cut_best
 from iqlft.runs.folder import pretrain_config
+from iqlft.training import loggers
 from iqlft.training.build import pick_device, usable_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from iqlft.config.settings import FinetuneConfig, MachineConfig
@@ -112,11 +114,6 @@ def learned(config: PretrainConfig) -> dict[str, Any]:
     return {key: each for key, each in to_dict(config).items() if key in keys}
 
 
-def shared(config: PretrainConfig | FinetuneConfig) -> dict[str, Any]:
-    """The settings that hold for a whole stack."""
-    return {key: each for key, each in to_dict(config).items() if key not in _OF_ONE_RUN}
-
-
 def require_alike(runs: Sequence[Run], settings: Sequence[Mapping[str, Any]]) -> None:
     """Refuses to stack runs of different settings.
 
@@ -145,7 +142,34 @@ def alike(runs: Sequence[Run]) -> list[list[Run]]:
     return groups
 
 
-def load_together(runs: Sequence[Run], checkpoint_every: int) -> list[Checkpoint]:
+def resumed(
+    runs: Sequence[Run], recorded: Callable[[Run], Config], changes: Mapping[str, Any]
+) -> tuple[list[Config], list[Checkpoint]]:
+    """The configurations with which runs go on in one stack, and the checkpoints from which.
+
+    Args:
+        runs: of one stack.
+        recorded: the configuration of the command that a run was last trained with.
+        changes: settings that differ from before.
+
+    Raises:
+        ConfigError: a setting makes no sense, a logger cannot be used, or the runs differ.
+        CheckpointError: a checkpoint is missing or damaged, or the runs are too far apart.
+    """
+    configs = [
+        override(recorded(run), apportion(changes, index, len(runs)), "resume")
+        for index, run in enumerate(runs)
+    ]
+    check(configs[0])
+    loggers.require(configs[0].loggers)
+    settings = map(to_dict, configs)
+    require_alike(
+        runs, [{k: v for k, v in each.items() if k not in _OF_ONE_RUN} for each in settings]
+    )
+    return configs, _load_together(runs, configs[0].checkpoint_every)
+
+
+def _load_together(runs: Sequence[Run], checkpoint_every: int) -> list[Checkpoint]:
     """The runs' checkpoints at the newest update that all of them have; of one run its last one.
 
     A learner that was killed while it saved has left some of its runs one checkpoint behind.

@@ -182,8 +182,7 @@ class Session(Generic[PhaseType]):
         for sentence in self._oversight.incidents(workers):
             self.incident(sentence)
         for sentence in self._attendance.changes(workers):
-            _log.info("%s", sentence)
-            self.reporter.event(sentence)
+            self.tell(sentence)
         self.metrics.observe_workers([each.state for each in workers])
         self.reporter.status(self.status())
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 HEADING = ("demonstration", "what", "figure", "bound")
 ROWS = pytest.StashKey[list[tuple[str, str, str, str]]]()
-TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -40,10 +39,8 @@ def scaled() -> Callable[[float], float]:
 
 
 @pytest.fixture(autouse=True)
-def _path(monkeypatch: pytest.MonkeyPatch) -> None:
+def _path(importable: None) -> None:
     """Worker processes import the modules that register their environments."""
-    known = os.environ.get("PYTHONPATH")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), *([known] if known else [])]))
 
 
 def pytest_terminal_summary(

@@ -15,8 +15,8 @@ import pytest
 from chaos import pumping_learner
 from chaos.pumping_learner import Account, PumpingLearner, open_gateway
 from chaos.tallying import SECONDS_PER_STEP, tally
+from iqlft.gateway.credit import CREDIT
 from iqlft.gateway.gateway import Gateway
-from iqlft.gateway.roster import CREDIT
 from iqlft.gateway.watchdog import Incident, Watchdog
 from iqlft_workers.keys import new_keys
 from iqlft_workers.launchers.local import WorkerPool

@@ -20,6 +20,7 @@ from iqlft.gateway.journal import Entry, Journal
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import ENDPOINT, JOURNAL, Run
 from iqlft.runs.growing_files import METRICS
+from waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -130,21 +131,20 @@ class Learner:
     def seconds_until_all_are_back(self) -> float:
         """Waits for something new of each remote worker, and counts from when it could join."""
         endpoint = self.folder / ENDPOINT
-        wait_until(lambda: endpoint.is_file() and endpoint.stat().st_mtime > self._began_at)
+        wait_until(
+            lambda: endpoint.is_file() and endpoint.stat().st_mtime > self._began_at,
+            PATIENCE_SECONDS,
+        )
         begin = len(self.journal)
-        wait_until(lambda: {*REMOTE_WORKERS} <= {each.worker_id for each in self.entries(begin)})
+        wait_until(
+            lambda: {*REMOTE_WORKERS} <= {each.worker_id for each in self.entries(begin)},
+            PATIENCE_SECONDS,
+        )
         return time.time() - endpoint.stat().st_mtime
 
 
 def count_steps(entries: Iterable[Entry]) -> int:
     return sum(len(entry.batch.rewards) for entry in entries)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.05)
 
 
 @contextmanager
@@ -188,7 +188,9 @@ def test_a_learner_that_is_killed_at_random_instants_forgets_nothing_and_doubles
             assert [worker.poll() for worker in workers] == [None, None]
         learner.start()
         # Once more when all credit is given, of which the next learner knows nothing.
-        wait_until(lambda: learner.rows()[-1]["env_steps"] >= env_steps - LAST_STEPS)
+        wait_until(
+            lambda: learner.rows()[-1]["env_steps"] >= env_steps - LAST_STEPS, PATIENCE_SECONDS
+        )
         learner.kill()
         learner.start()
         assert learner.wait() == 0

@@ -7,7 +7,7 @@ import pytest
 
 from chaos.pumping_learner import Account, PumpingLearner, open_gateway
 from chaos.tallying import tally
-from iqlft.gateway.roster import CREDIT
+from iqlft.gateway.credit import CREDIT
 from iqlft_workers.launchers.local import WorkerPool
 from tcp_proxy import HOST, TcpProxy, Way, free_ports
 

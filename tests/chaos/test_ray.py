@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +19,13 @@ import gateways
 from chaos.pumping_learner import LAYOUT, Account, PumpingLearner, open_gateway
 from chaos.tallying import tally
 from iqlft.config.settings import FinetuneConfig
+from iqlft.gateway.credit import CREDIT
 from iqlft.gateway.gateway import Gateway
-from iqlft.gateway.roster import CREDIT
 from iqlft.runs.folder import Run
 from iqlft_workers.discovery import write_endpoint
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.keys import LearnerKeys, new_keys
+from waiting import wait_until
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -92,13 +92,6 @@ def running(word: str) -> list[int]:
             if word.encode() in path.read_bytes():
                 found.append(int(path.parent.name))
     return found
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.05)
 
 
 def all_at_work(learner: PumpingLearner, gateway: Gateway) -> Callable[[], bool]:
@@ -179,7 +172,7 @@ def test_a_learner_has_its_workers_on_the_cluster_and_they_leave_with_it(
     assert Run.open(fresh).meta["status"] == "finished"
     said = (fresh / "logs" / "ray.log").read_text()
     assert "2 workers on 2 nodes" in said
-    wait_until(lambda: not running(f"--parent\0{process.pid}\0"))
+    wait_until(lambda: not running(f"--parent\0{process.pid}\0"), PATIENCE_SECONDS)
 
 
 def test_a_worker_a_node_and_the_head_are_killed_and_nothing_accepted_is_lost(

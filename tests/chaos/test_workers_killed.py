@@ -11,7 +11,7 @@ import pytest
 
 from chaos.pumping_learner import Account, PumpingLearner, open_gateway
 from chaos.tallying import tally
-from iqlft.gateway.roster import CREDIT
+from iqlft.gateway.credit import CREDIT
 from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.loop import FLUSH_TRANSITIONS
 from iqlft_workers.session import WINDOW

@@ -1,7 +1,6 @@
 """Whatever the code of an environment raises, and wherever: one sentence, and no traceback."""
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import awkward_environments
 import iqlft_workers.launchers.local
 from iqlft.gateway.gateway import Gateway
 from iqlft_workers.actor import ActorWeights
@@ -21,14 +19,8 @@ from iqlft_workers.launchers.local import WorkerError, WorkerPool
 from iqlft_workers.loop import work
 from iqlft_workers.transition import RowLayout
 
+pytestmark = pytest.mark.usefixtures("importable")
 STILL = np.zeros(1, np.float32)
-
-
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers find the environment as a user's own is found."""
-    folder = str(Path(awkward_environments.__file__).parent)
-    monkeypatch.setenv("PYTHONPATH", folder, prepend=os.pathsep)
 
 
 def spec(**kwargs: Any) -> EnvironmentSpec:  # noqa: ANN401

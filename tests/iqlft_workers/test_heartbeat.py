@@ -1,6 +1,5 @@
 """What is only slow is waited for; what hangs ends in time, and is told of."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from iqlft.gateway.credit import CREDIT
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.roster import WorkerStatus
 from iqlft.training.oversight import Oversight
@@ -21,24 +21,27 @@ from iqlft_workers.client import Client
 from iqlft_workers.discovery import Address, Discovery, write_endpoint
 from iqlft_workers.environment import Environment, EnvironmentSpec
 from iqlft_workers.errors import HUNG
-from iqlft_workers.heartbeat import BEAT_SECONDS, GRACE_SECONDS, AttendedEnvironment
+from iqlft_workers.heartbeat import BEAT_SECONDS, AttendedEnvironment
 from iqlft_workers.launchers import local as pool_module
 from iqlft_workers.launchers.local import WorkerError, WorkerPool
 from iqlft_workers.loop import Worker, work
 from iqlft_workers.session import WorkerSession
 from iqlft_workers.transition import RowLayout
 from slow_environments import ID, STEPS
+from waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("importable")
 MakeWeights = Callable[..., ActorWeights]
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
 LAYOUT = RowLayout(1, 1)
 SECONDS = 3.0
-
-
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers find the environments of the tests."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+IMPATIENT = """
+import sys
+from iqlft_workers import heartbeat, loop, worker
+heartbeat.GRACE_SECONDS = loop.GRACE_SECONDS = 1.0
+sys.exit(worker.main())
+"""
+"""A worker that soon gives up a call of its environment, once the work is over."""
 
 
 def slow(**kwargs: float) -> EnvironmentSpec:
@@ -161,20 +164,20 @@ def hangs(worker: WorkerStatus) -> bool:
 
 
 @pytest.fixture
-def hanging(serve: Serve, make_weights: MakeWeights, tmp_path: Path) -> tuple[Gateway, str]:
-    """A learner of an environment that hangs, and its endpoint file."""
+def hanging(serve: Serve, make_weights: MakeWeights, tmp_path: Path) -> tuple[Gateway, list[str]]:
+    """A learner of an environment that hangs, and the command of an impatient worker for it."""
     gateway, _ = serve(0, environment=slow(hang_at=2), layout=LAYOUT, num_workers=2)
     write_endpoint(tmp_path / "endpoint", gateway.endpoint, gateway.own_keys)
     gateway.publish(make_weights(1, 1))
-    gateway.allow(100)
-    return gateway, str(tmp_path / "endpoint")
+    gateway.allow(2 * CREDIT)  # Else one worker would have all of it until that expires.
+    file = str(tmp_path / "endpoint")
+    return gateway, [sys.executable, "-c", IMPATIENT, "--connect", file, "--worker-id"]
 
 
 def test_a_worker_leaves_on_a_signal_and_without_its_parent_though_its_environment_hangs(
-    hanging: tuple[Gateway, str],
+    hanging: tuple[Gateway, list[str]],
 ) -> None:
-    gateway, file = hanging
-    worker = [sys.executable, "-m", "iqlft_workers", "--connect", file]
+    gateway, worker = hanging
     code = (
         "import os, subprocess, sys, time\n"
         "command = [*sys.argv[1:], '--parent', str(os.getpid())]\n"
@@ -182,49 +185,37 @@ def test_a_worker_leaves_on_a_signal_and_without_its_parent_though_its_environme
         "time.sleep(60)"
     )
     with ExitStack() as ended:
-        told = ended.enter_context(subprocess.Popen(worker, stderr=subprocess.PIPE, text=True))
+        first = [*worker, "0"]
+        told = ended.enter_context(subprocess.Popen(first, stderr=subprocess.PIPE, text=True))
         ended.callback(told.kill)
-        deadline = time.monotonic() + 60
-        # It is worker 0 only if it comes first, however busy the machine.
-        while not any(hangs(each) for each in gateway.worker_status()):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        nested = [sys.executable, "-c", code, *worker]
+        nested = [sys.executable, "-c", code, *worker, "1"]
         parent = ended.enter_context(subprocess.Popen(nested, stdout=subprocess.PIPE, text=True))
         ended.callback(parent.kill)
         assert parent.stdout is not None
         orphan = int(parent.stdout.readline())
-        while sum(hangs(each) for each in gateway.worker_status()) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: sum(map(hangs, gateway.worker_status())) == 2)
         told.send_signal(signal.SIGTERM)
         parent.kill()
-        words = told.communicate(timeout=GRACE_SECONDS + 60)[1]
+        words = told.communicate(timeout=60)[1]
     assert told.returncode == 0
     assert "The work is over; a call of the environment still lasts" in words
-    while any(each.alive for each in gateway.worker_status() if each.worker_id == 0):
-        assert time.monotonic() < deadline + 30
-        time.sleep(0.1)
-    while Path(f"/proc/{orphan}").exists() and time.monotonic() < deadline + 30:
-        time.sleep(0.1)
-    with pytest.raises(ProcessLookupError):
-        os.kill(orphan, 0)
+    wait_until(lambda: not any(each.alive for each in gateway.worker_status()))
+    wait_until(lambda: not Path(f"/proc/{orphan}").exists())
 
 
 def test_a_worker_of_another_machine_whose_environment_hangs_is_told_to_leave(
-    hanging: tuple[Gateway, str], tmp_path: Path
+    hanging: tuple[Gateway, list[str]], tmp_path: Path
 ) -> None:
-    gateway, file = hanging
-    worker = [sys.executable, "-m", "iqlft_workers", "--connect", file]
+    gateway, worker = hanging
     oversight = Oversight(gateway, WorkerPool(0, "", tmp_path), tmp_path, patience_seconds=2.0)
     events: list[str] = []
-    with subprocess.Popen(worker, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*worker, "0"], stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
         while not events and time.monotonic() < deadline:
             time.sleep(0.1)
             events += oversight.incidents(gateway.worker_status())
         try:
-            words = process.communicate(timeout=GRACE_SECONDS + 60)[1]
+            words = process.communicate(timeout=60)[1]
         finally:
             process.kill()
     (event,) = events

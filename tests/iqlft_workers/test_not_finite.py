@@ -1,7 +1,6 @@
 """Values that are not finite end an episode where they come, and nothing of them is learned."""
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,16 +21,10 @@ from iqlft_workers.rollout import Rollout
 from iqlft_workers.session import WorkerSession
 from iqlft_workers.transition import RowLayout, Transitions
 
+pytestmark = pytest.mark.usefixtures("importable")
 MakeWeights = Callable[..., ActorWeights]
 STILL = np.zeros(1, np.float32)
 SPOILS = ["first", "observation", "reward"]
-
-
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers find the environment as a user's own is found."""
-    folder = str(Path(awkward_environments.__file__).parent)
-    monkeypatch.setenv("PYTHONPATH", folder, prepend=os.pathsep)
 
 
 def spec(**kwargs: Any) -> EnvironmentSpec:  # noqa: ANN401

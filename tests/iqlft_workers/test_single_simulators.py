@@ -21,14 +21,9 @@ from iqlft_workers.transition import RowLayout, Transitions
 from slow_environments import ID, STEPS
 from tcp_proxy import free_ports
 
+pytestmark = pytest.mark.usefixtures("importable")
 MakeWeights = Callable[..., ActorWeights]
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
-
-
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers find the environments of the tests."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
 
 
 def serving(serve: Serve, workers: int = 1, **kwargs: Any) -> tuple[Gateway, WorkerPool]:  # noqa: ANN401

@@ -28,16 +28,10 @@ from iqlft_workers.transition import RowLayout, Transitions
 from iqlft_workers.wire import encode
 from tcp_proxy import free_ports
 from transitions import concatenate
+from waiting import wait_until
 
 MakeWeights = Callable[..., ActorWeights]
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
-
-
-def wait_until(condition: Callable[[], object], timeout_seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.02)
 
 
 def receive(gateway: Gateway, count: int, watch: Callable[[], object] = bool) -> Transitions:

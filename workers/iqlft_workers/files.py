@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 TEMPORARY = ".*.tmp"
 """Matches the temporary names; a process that was killed may leave such files behind."""
@@ -142,6 +142,28 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def outermost(root: Path, wanted: Callable[[Path, Collection[str]], bool]) -> Iterator[Path]:
+    """The wanted folders under a folder, or that folder itself, each once, without hidden ones.
+
+    Links are followed: whoever lacks room moves a run or a dataset to another disk, and links to
+    it. What lies inside of a wanted folder is not looked at.
+
+    Args:
+        root: where to look.
+        wanted: whether a folder with entries of these names is wanted.
+    """
+    seen = set()
+    for path, folders, files in os.walk(root, followlinks=True):
+        here = os.path.realpath(path)
+        if here in seen:
+            folders.clear()
+        elif wanted(Path(path), {*folders, *files}):
+            folders.clear()
+            yield Path(path)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        seen.add(here)
 
 
 def file_stats(path: Path) -> list[os.stat_result]:

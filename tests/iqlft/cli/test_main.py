@@ -2,10 +2,8 @@
 
 import dataclasses
 import json
-import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -20,8 +18,6 @@ import pytest
 import yaml
 
 import iqlft
-from iqlft.algorithms.base import Batch, Metrics
-from iqlft.algorithms.iql import IQL
 from iqlft.cli import main as cli
 from iqlft.cli.arguments import ResumeRun
 from iqlft.cli.doctor import examine
@@ -32,7 +28,7 @@ from iqlft.config.layers import to_dict, to_yaml
 from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.gateway.sockets import PortInUseError
 from iqlft.runs.folder import Run
-from run_fixtures import curves
+from run_fixtures import curves, stopped_at
 
 ROOT = Path(__file__).parents[3]
 Main = Callable[..., tuple[int, str, str]]
@@ -400,20 +396,12 @@ def test_what_is_resumed_ends_as_what_was_begun(
 
 
 def test_a_run_that_is_stopped_in_pretraining_keeps_what_it_was_to_do_online(
-    main: Main, corner: str, pretraining: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+    main: Main, corner: str, pretraining: PretrainConfig
 ) -> None:
     assert corner
     settings = to_dict(pretraining) | {"runs": "runs", "num_updates": 40, "env_steps": 77}
     Path("both.yaml").write_text(yaml.safe_dump(settings))
-    original = IQL.update
-
-    def stopped(self: IQL, batch: Batch) -> Metrics:
-        if self.updates == 20:
-            os.kill(os.getpid(), signal.SIGINT)
-        return original(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(IQL, "update", stopped)
+    with stopped_at(21):
         code, _, errors = main("run", "--config", "both.yaml", "--quiet")
     assert (code, "continue with `iqlft resume" in errors) == (130, True)
     folder = Path("runs/antmaze-corner/iql-s0")

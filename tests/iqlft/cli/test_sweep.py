@@ -6,8 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from iqlft.config.layers import to_dict
 from iqlft.runs.curves import find_runs, read_run
 from iqlft.runs.folder import Run
 from run_fixtures import LOCKSTEP, PRETRAINING
+from waiting import wait_until
 
 GOLDEN = Path(__file__).with_name("sweep.sbatch")
 
@@ -217,13 +217,6 @@ def sweeping(settings: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]
             yield process
         finally:
             process.terminate()
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.02)
 
 
 GRID = ("--grid", "expectile=0.7,0.9")

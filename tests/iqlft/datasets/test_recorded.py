@@ -27,11 +27,12 @@ pytestmark = pytest.mark.usefixtures("minari_root")
 
 
 @pytest.fixture
-def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
+def record(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    importable: None,  # noqa: ARG001
+) -> Record:
     """Writes a set of one's own environment, and then changes what it records of that."""
-    tests = str(Path(own_environments.__file__).parent)
-    path = [tests, *filter(None, [os.environ.get("PYTHONPATH")])]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
     monkeypatch.chdir(tmp_path)
 
     def write(environment: gymnasium.Env[Any, Any] | None = None, **changes: object) -> Path:

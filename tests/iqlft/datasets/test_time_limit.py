@@ -1,7 +1,6 @@
 """Every episode ends: by the environment's time limit, a setting, or the recorded lengths."""
 
 import json
-import os
 from pathlib import Path
 
 import gymnasium
@@ -22,10 +21,8 @@ LIMIT = own_environments.STEPS
 
 
 @pytest.fixture
-def endless(minari_root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def endless(minari_root: Path, importable: None) -> str:  # noqa: ARG001
     """A set of an environment that records no time limit."""
-    tests = str(Path(own_environments.__file__).parent)
-    monkeypatch.setenv("PYTHONPATH", tests, prepend=os.pathsep)
     return record(minari_root, ID)
 
 

@@ -14,10 +14,10 @@ import attacker
 import iqlft_workers
 from attacker import Attacker
 from gateways import PENDULUM, open_gateway
+from iqlft.gateway.credit import CREDIT
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.rate_limit import MAX_LINES
-from iqlft.gateway.roster import CREDIT
 from iqlft_workers import messages
 from iqlft_workers.actor import ActorWeights, GaussianActor
 from iqlft_workers.environment import Environment
@@ -125,7 +125,7 @@ def test_many_sessions_bring_a_run_no_more_than_it_wants_and_starve_nobody(
 def test_a_peer_that_takes_credit_and_does_not_step_holds_the_others_up_once(
     serve: Serve, make_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iqlft.gateway.roster.CREDIT_SECONDS", 2.0)
+    monkeypatch.setattr("iqlft.gateway.credit.CREDIT_SECONDS", 2.0)
     gateway, _ = serve(1, num_workers=2, local_workers=1)
     gateway.publish(make_weights(3, 1))
     with Attacker(gateway.endpoint, LAYOUT, gateway.own_keys) as idle:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateways import PENDULUM, open_gateway
+from gateways import PENDULUM, open_gateway, receive
 from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.sockets import GatewayError, PortInUseError, reachable
@@ -24,17 +24,6 @@ MakeWeights = Callable[..., ActorWeights]
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
 SHORT = EnvironmentSpec("InvertedPendulum-v5")
 SHORT_LAYOUT = RowLayout(4, 1)
-
-
-def receive(gateway: Gateway, count: int, timeout_seconds: float = 20.0) -> Transitions:
-    """Receives exactly `count` transitions."""
-    parts: list[Transitions] = []
-    deadline = time.monotonic() + timeout_seconds
-    while (came := sum(part.num_transitions for part in parts)) < count:
-        assert time.monotonic() < deadline, f"{came} of {count} came"
-        parts += gateway.receive(0.2)
-    assert came == count
-    return concatenate(parts)
 
 
 def assert_equal(one: Transitions, other: Transitions) -> None:

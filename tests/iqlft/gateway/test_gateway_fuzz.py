@@ -1,7 +1,6 @@
 """A gateway serves its workers while others send it what is no message."""
 
 import logging
-import os
 import random
 import socket
 import time
@@ -20,20 +19,13 @@ from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.transition import RowLayout, Transitions
 
+pytestmark = pytest.mark.usefixtures("importable")
 MakeWeights = Callable[..., ActorWeights]
 
 SECONDS_PER_STEP = 0.001
 """About what AntMaze takes; a worker that waits for credit cannot make up for it."""
 ZEROMQ_GREETING = b"\xff" + bytes(8) + b"\x7f\x03"
 MEBIBYTE = 2**20
-
-
-@pytest.fixture(autouse=True)
-def _path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Worker processes import the module that registers their environment."""
-    monkeypatch.setenv(
-        "PYTHONPATH", str(Path(synthetic_worker.__file__).parent), prepend=os.pathsep
-    )
 
 
 def with_weights(make_weights: MakeWeights) -> Gateway:

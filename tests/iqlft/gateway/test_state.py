@@ -12,6 +12,7 @@ import pytest
 
 import iqlft_workers
 from iqlft.datasets.value_bounds import Range, ValueBounds
+from iqlft.gateway.credit import CREDIT, CREDIT_SECONDS
 from iqlft.gateway.evaluation_queue import (
     DEADLINE_SECONDS,
     LEAST_DEADLINE_SECONDS,
@@ -22,7 +23,7 @@ from iqlft.gateway.ingestion import RETRY_SECONDS, BatchError, check_batch
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.plausibility import EpisodeLimits, ResultError, check_result
 from iqlft.gateway.rate_limit import LINES_SECONDS, MAX_LINES, MAX_SESSIONS, SESSION_SECONDS
-from iqlft.gateway.roster import BEGIN_ANEW, CREDIT, CREDIT_SECONDS
+from iqlft.gateway.roster import BEGIN_ANEW
 from iqlft.gateway.service import Service
 from iqlft.gateway.sockets import GatewayError
 from iqlft.gateway.state import GatewayState

@@ -1,15 +1,13 @@
 """Every algorithm resumes exactly: stopped and resumed equals never stopped, bit for bit."""
 
 import dataclasses
-import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from iqlft.algorithms.base import Algorithm, Batch, Metrics, algorithm_class
+from iqlft.algorithms.base import algorithm_class
 from iqlft.config.algorithms import ALGORITHMS
 from iqlft.config.layers import with_algorithm, with_settings
 from iqlft.config.settings import FinetuneConfig, PretrainConfig
@@ -19,7 +17,7 @@ from iqlft.training.finetune import finetune
 from iqlft.training.interruption import Interrupted
 from iqlft.training.pretrain import pretrain
 from iqlft.training.resume import resume
-from run_fixtures import curves
+from run_fixtures import curves, stopped_at
 
 OFFLINE, ONLINE = 60, 60
 """Updates of each phase; they are stopped between two checkpoints."""
@@ -63,20 +61,6 @@ def online(lockstep: FinetuneConfig, run: Path) -> FinetuneConfig:
     )
 
 
-def stop_after(updates: int, name: str, patch: pytest.MonkeyPatch) -> None:
-    """Has this process asked to end, as Ctrl-C or a scheduler does, when so many are made."""
-    kind = algorithm_class(name)
-    original = kind.update
-
-    def stopped(self: Algorithm[Any], batch: Batch) -> Metrics:
-        metrics = original(self, batch)
-        if self.updates == updates:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return metrics
-
-    patch.setattr(kind, "update", stopped)
-
-
 def assert_same_end(run: Path, other: Path) -> None:
     """Two runs have the same tensors, evaluations and policy, to the last bit."""
     one, two = (checkpoint.load(each / "checkpoints").tensors for each in (run, other))
@@ -107,18 +91,15 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
     pretraining: PretrainConfig,
     lockstep: FinetuneConfig,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert corner
     whole_settings, stopped_settings = (
         with_settings(settings(pretraining, name, tmp_path / each), **own)
         for each in ("whole", "stopped")
     )
-    (whole,) = pretrain(whole_settings)
-    with monkeypatch.context() as patch:
-        stop_after(33, name, patch)
-        with pytest.raises(Interrupted) as caught:
-            pretrain(stopped_settings)
+    (whole,), kind = pretrain(whole_settings), algorithm_class(name)
+    with stopped_at(33, kind, signal.SIGTERM), pytest.raises(Interrupted) as caught:
+        pretrain(stopped_settings)
     (run,) = caught.value.folders
     assert Run.open(run).meta["algorithm"] == name
     assert checkpoint.load(run / "checkpoints").state["updates"] < OFFLINE
@@ -127,10 +108,8 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
 
     before = checkpoint.load(run / "checkpoints").tensors
     finetune(online(lockstep, whole))
-    with monkeypatch.context() as patch:
-        stop_after(OFFLINE + 33, name, patch)
-        with pytest.raises(Interrupted):
-            finetune(online(lockstep, run))
+    with stopped_at(OFFLINE + 33, kind, signal.SIGTERM), pytest.raises(Interrupted):
+        finetune(online(lockstep, run))
     assert OFFLINE < checkpoint.load(run / "checkpoints").state["updates"] < OFFLINE + ONLINE
     resume(run)
     assert_same_end(run, whole)

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import hashlib
 import io
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,8 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from iqlft.algorithms.base import Batch, Metrics
-from iqlft.algorithms.iql import IQL
 from iqlft.cli import main as cli
 from iqlft.config.settings import FinetuneConfig
 from iqlft.report import run_data
@@ -30,6 +27,7 @@ from iqlft.runs.recorded import settle
 from iqlft.training.finetune import finetune
 from iqlft.training.interruption import Interrupted
 from iqlft.training.resume import resume
+from run_fixtures import stopped_at
 
 OFFLINE = 300
 Act = Callable[[Path], tuple[int, str, str, object]]
@@ -48,19 +46,10 @@ def interrupted(
     """A fine-tuning that was stopped by Ctrl-C, with two checkpoints of its own; to be read."""
     folder = tmp_path_factory.mktemp("interrupted") / "antmaze-corner" / "iql-s0"
     shutil.copytree(pretrained, folder)
-    original = IQL.update
-
-    def stopped(self: IQL, batch: Batch) -> Metrics:
-        result = original(self, batch)
-        if self.updates == OFFLINE + 25:
-            os.kill(os.getpid(), 2)
-        return result
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINARI_DATASETS_PATH", str(corner_root))
-        patch.setattr(IQL, "update", stopped)
         config = dataclasses.replace(lockstep, env_steps=60, eval_every=60, log_every=10)
-        with pytest.raises(Interrupted):
+        with stopped_at(OFFLINE + 25), pytest.raises(Interrupted):
             finetune(dataclasses.replace(config, run=(folder,)))
     return folder
 

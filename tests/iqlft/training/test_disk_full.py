@@ -182,6 +182,7 @@ def no_file_longer_than(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.usefixtures("importable")
 @pytest.mark.parametrize(
     ("room", "reason"), [(0, os.strerror(errno.EFBIG)), (100, "only a part was written")]
 )
@@ -191,9 +192,7 @@ def test_while_the_journal_cannot_be_written_the_workers_wait_and_then_go_on_wit
     serve: Serve,
     make_weights: MakeWeights,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(synthetic_worker.__file__).parent))
     journal = Journal(tmp_path / "journal")
     gateway, pool = serve(1, environment=COUNTING, journal=journal)
     gateway.publish(make_weights(4, 1))
@@ -219,10 +218,10 @@ def test_while_the_journal_cannot_be_written_the_workers_wait_and_then_go_on_wit
     assert sequences == list(range(1, len(sequences) + 1))
 
 
+@pytest.mark.usefixtures("importable")
 def test_a_journal_that_is_waited_for_too_long_ends_the_run(
     serve: Serve, make_weights: MakeWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(synthetic_worker.__file__).parent))
     monkeypatch.setattr(oversight, "JOURNAL_SECONDS", 0.3)
     journal = Journal(tmp_path / "journal")
     gateway, pool = serve(1, environment=COUNTING, journal=journal)

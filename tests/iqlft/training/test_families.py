@@ -4,7 +4,6 @@ import csv
 import itertools
 import json
 import math
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,6 @@ from recording import (
     record_pointmaze,
 )
 
-TESTS = Path(__file__).parents[2]
 KITCHEN_FORM = "nested_environment:KitchenForm-v0"
 KITCHEN_TASKS = ["microwave", "kettle", "light switch", "slide cabinet"]
 AS_PUBLISHED: dict[str, Any] = {
@@ -68,15 +66,14 @@ MACHINE: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _elsewhere(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    importable: None,  # noqa: ARG001
+) -> None:
     """Works in an empty folder, for MuJoCo writes a log file where it warns about a model."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    known = os.environ.get("PYTHONPATH")
-    # Workers import the module that registers the nested environment.
-    monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([str(TESTS), known] if known else [str(TESTS)])
-    )
 
 
 # -- settings -----------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -40,8 +39,9 @@ from iqlft.training.pretrain import pretrain
 from iqlft.training.progress import Silent, Status
 from iqlft.training.resume import resume
 from iqlft_workers.transition import Transitions
-from run_fixtures import curves
+from run_fixtures import curves, stopped_at
 from transitions import concatenate
+from waiting import wait_until
 
 Start = Callable[..., subprocess.Popen[str]]
 Stop = Callable[[subprocess.Popen[str], Path, int, signal.Signals], int]
@@ -197,23 +197,14 @@ def test_a_stopped_and_resumed_lockstep_run_equals_an_uninterrupted_one(
 
 
 def test_a_row_of_metrics_that_a_stop_has_cut_in_two_is_as_if_it_had_not(
-    fresh: Path, lockstep: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
+    fresh: Path, lockstep: FinetuneConfig
 ) -> None:
     other = Path(shutil.copytree(fresh, fresh.parents[1] / "other" / fresh.name))
     config = dataclasses.replace(lockstep, log_every=7)
     finetune(dataclasses.replace(config, run=(other,)))
-    original = IQL.update
-
-    def interrupted(self: IQL, batch: Batch) -> Metrics:
-        result = original(self, batch)
-        if self.updates == OFFLINE + 157:  # Between two rows, and after the end of an episode.
-            os.kill(os.getpid(), signal.SIGINT)
-        return result
-
-    with monkeypatch.context() as patch:
-        patch.setattr(IQL, "update", interrupted)
-        with pytest.raises(Interrupted):
-            finetune(dataclasses.replace(config, run=(fresh,)))
+    # Between two rows, and after the end of an episode.
+    with stopped_at(OFFLINE + 157), pytest.raises(Interrupted):
+        finetune(dataclasses.replace(config, run=(fresh,)))
     resume(fresh)
     assert_same_end(fresh, other)
     assert metrics(fresh)[-1]["training_success"] is not None
@@ -323,11 +314,9 @@ def test_what_a_killed_learner_had_acknowledged_is_learned_from_once_when_it_is_
 ) -> None:
     config = dataclasses.replace(lockstep, lockstep=False, workers=2, slack=64, checkpoint_every=99)
     process = start("finetune", config, str(fresh))
-    journal, deadline = fresh / JOURNAL, time.monotonic() + 60
+    journal = fresh / JOURNAL
     # About a hundred transitions, before the first checkpoint of fine-tuning.
-    while not journal.exists() or journal.stat().st_size < 30_000:
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.005)
+    wait_until(lambda: journal.exists() and journal.stat().st_size >= 30_000)
     process.kill()
     process.wait()
     saved = checkpoint.load(fresh / "checkpoints").state

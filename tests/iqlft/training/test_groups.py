@@ -1,14 +1,10 @@
 """Groups of runs that learn one after another in one process."""
 
 import dataclasses
-import os
-import signal
 from pathlib import Path
 
 import pytest
 
-from iqlft.algorithms.base import Batch, Metrics
-from iqlft.algorithms.iql import IQL
 from iqlft.config.layers import with_settings
 from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.runs.folder import Run
@@ -18,6 +14,7 @@ from iqlft.training.interruption import Interrupted
 from iqlft.training.pretrain import pretrain
 from iqlft.training.progress import Silent
 from iqlft_workers.errors import UserError
+from run_fixtures import stopped_at
 
 A, B, C = (Run(Path(name)) for name in "abc")
 
@@ -63,7 +60,6 @@ def test_fine_tuning_that_is_stopped_in_its_first_group_names_the_second(
     pretraining: PretrainConfig,
     lockstep: FinetuneConfig,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert corner
     small = dataclasses.replace(
@@ -73,17 +69,10 @@ def test_fine_tuning_that_is_stopped_in_its_first_group_names_the_second(
         pretrain(with_settings(small, name=f"h{width}-s{seed}", seed=seed, hidden_size=width))[0]
         for seed, width in enumerate((4, 8))
     ]
-    original = IQL.update
-
-    def stopped(self: IQL, batch: Batch) -> Metrics:
-        os.kill(os.getpid(), signal.SIGINT)
-        return original(self, batch)
-
-    monkeypatch.setattr(IQL, "update", stopped)
     config = dataclasses.replace(
         lockstep, run=tuple(runs), into="tuned", eval_episodes=0, stack="always"
     )
-    with pytest.raises(Interrupted) as caught:
+    with stopped_at(6), pytest.raises(Interrupted) as caught:
         finetune(config)
     assert f"continue with `iqlft resume {runs[0].with_name('tuned-s0')}`" in str(caught.value)
     assert "begin what has not begun (tuned-s1)" in str(caught.value)

@@ -11,7 +11,8 @@ from iqlft.config.settings import PretrainConfig
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import Run
 from iqlft.training.interruption import IMPATIENT, STOPPING, StopSignal
-from run_fixtures import Start, wait_until
+from run_fixtures import Start
+from waiting import wait_until
 
 PATIENT = [each for each in STOPPING if each not in IMPATIENT]
 
@@ -79,10 +80,10 @@ def test_a_run_under_nohup_outlives_its_terminal_and_leaves_its_time_in_order(
     finally:
         signal.signal(signal.SIGHUP, before)
     folder = tmp_path / "runs" / "antmaze-corner" / "iql-s0"
-    wait_until((folder / "checkpoints" / "last").exists, 60)
+    wait_until((folder / "checkpoints" / "last").exists)
     process.send_signal(signal.SIGHUP)
     first = updates(folder)
-    wait_until(lambda: updates(folder) > first, 60)
+    wait_until(lambda: updates(folder) > first)
     process.send_signal(signal.SIGUSR1)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130

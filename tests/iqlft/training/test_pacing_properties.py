@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from iqlft.gateway import credit as gateway_credit
 from iqlft.gateway import state as gateway_state
 from iqlft.gateway.journal import Journal
 from iqlft.gateway.service import Service
@@ -238,7 +239,7 @@ def check(world: World, strays: float) -> None:
     """The inequality of pacing: updates against steps, and steps against updates."""
     pacing, state = world.pacing, world.state
     assert pacing.updates <= Fraction(pacing.utd_ratio) * pacing.env_steps + SLACK
-    outstanding = sum(session.outstanding for session in state.roster.alive)
+    outstanding = sum(session.credit.outstanding for session in state.roster.alive)
     assert state.ledger.env_steps + outstanding <= pacing.allowance() + strays
 
 
@@ -289,7 +290,8 @@ RESTARTS = KILLS | CUTS | {"save": 1, "begin_again": 2}
 @contextmanager
 def world_of(num_workers: int, ratio: float, weights: ActorWeights) -> Iterator[World]:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gateway_state, "CREDIT", CREDIT)
+        for module in (gateway_state, gateway_credit):
+            patch.setattr(module, "CREDIT", CREDIT)
         world = World(num_workers, ratio, Path(folder), weights)
         try:
             yield world

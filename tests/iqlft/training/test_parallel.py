@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,6 +28,7 @@ from iqlft.training.progress import Status
 from iqlft.training.resume import resume
 from iqlft.training.session import TrainingDivergedError
 from run_fixtures import Start, curves
+from waiting import wait_until
 
 SEEDS, ENDS = (0, 1, 2), ("finished", "failed", "finished")
 two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
@@ -127,13 +127,6 @@ def test_runs_are_fine_tuned_as_if_alone(
 
 
 # -- signals, to real commands ------------------------------------------------------------------
-
-
-def wait_until(condition: Callable[[], object], timeout_seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.005)
 
 
 def updates(folder: Path) -> int:

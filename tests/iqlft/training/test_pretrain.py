@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -32,7 +31,7 @@ from iqlft.training.pretrain import pretrain
 from iqlft.training.progress import Status
 from iqlft.training.resume import resume
 from iqlft.training.session import TrainingDivergedError, describe
-from run_fixtures import curves
+from run_fixtures import curves, stopped_at
 
 Start = Callable[..., subprocess.Popen[str]]
 Stop = Callable[[subprocess.Popen[str], Path, int, signal.Signals], int]
@@ -169,21 +168,10 @@ def test_a_stop_that_comes_with_an_evaluation_does_not_lose_it(
     pretrained: Path,
     pretraining: PretrainConfig,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert corner
-    original = IQL.update
-
-    def interrupted(self: IQL, batch: Batch) -> Metrics:
-        result = original(self, batch)
-        if self.updates == 300:
-            os.kill(os.getpid(), signal.SIGINT)
-        return result
-
-    with monkeypatch.context() as patch:
-        patch.setattr(IQL, "update", interrupted)
-        with pytest.raises(Interrupted, match="iqlft resume") as caught:
-            pretrain(dataclasses.replace(pretraining, runs=tmp_path))
+    with stopped_at(300), pytest.raises(Interrupted, match="iqlft resume") as caught:
+        pretrain(dataclasses.replace(pretraining, runs=tmp_path))
     folder = caught.value.folders[0]
     assert len(curves(folder)) < len(curves(pretrained))
     resume(folder)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from iqlft_workers.keys import new_keys
 from iqlft_workers.launchers.processes import Processes
-from run_fixtures import LOCKSTEP, Start, wait_until
+from run_fixtures import LOCKSTEP, Start
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from iqlft.config.settings import FinetuneConfig

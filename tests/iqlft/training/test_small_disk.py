@@ -17,7 +17,8 @@ from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import JOURNAL, Run
 from iqlft.runs.metrics_log import read_history
-from run_fixtures import curves, wait_until
+from run_fixtures import curves
+from waiting import wait_until
 
 IQLFT = [sys.executable, "-m", "iqlft"]
 
@@ -153,7 +154,7 @@ def test_whatever_pretraining_has_no_room_for_it_stops_in_order(
     config = dataclasses.replace(pretraining, runs=disk.folder, num_updates=10**6)
     file.write_text(to_yaml(dataclasses.replace(config, **rhythm)))  # type: ignore[arg-type]
     process = begin("pretrain", "--config", file)
-    wait_until((folder / "checkpoints" / "last").exists, 60)
+    wait_until((folder / "checkpoints" / "last").exists)
     time.sleep(1.0)
     disk.fill()
     assert_no_room(process, folder)
@@ -164,10 +165,10 @@ def test_whatever_pretraining_has_no_room_for_it_stops_in_order(
     length = metrics.stat().st_size
     resumed = begin("resume", folder)
     if rhythm["checkpoint_every"] == 1:
-        wait_until(lambda: updates(folder) > before + 1, 60)
+        wait_until(lambda: updates(folder) > before + 1)
     else:  # It is cut back to the checkpoint's length, and grows again.
-        wait_until(lambda: metrics.stat().st_size < length, 60)
-        wait_until(metrics.read_bytes, 60)
+        wait_until(lambda: metrics.stat().st_size < length)
+        wait_until(metrics.read_bytes)
     resumed.terminate()
     assert end(resumed)[0] == 130
     assert_whole(folder)
@@ -191,7 +192,7 @@ def test_whatever_fine_tuning_has_no_room_for_it_loses_nothing(
     disk.clear()
     process = begin("finetune", folder, "--config", file)
     journal = folder / JOURNAL
-    wait_until(lambda: journal.exists() and journal.stat().st_size > 10_000, 60)
+    wait_until(lambda: journal.exists() and journal.stat().st_size > 10_000)
     disk.fill()
     # The journal waits for room; whatever else is written next does not find it.
     wait_until(lambda: b"The journal" in (folder / "logs" / "learner.log").read_bytes() or

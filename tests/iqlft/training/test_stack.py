@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import shutil
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from iqlft.training.pretrain import pretrain
 from iqlft.training.progress import Status
 from iqlft.training.resume import resume
 from iqlft.training.session import TrainingDivergedError
-from run_fixtures import curves
+from run_fixtures import curves, stopped_at
 
 SEEDS = (0, 1, 2)
 
@@ -46,6 +45,12 @@ def stack(pretraining: PretrainConfig, corner: str, tmp_path: Path) -> PretrainC
     """The same, in a folder of its own."""
     assert corner
     return dataclasses.replace(pretraining, runs=tmp_path / "runs")
+
+
+@pytest.fixture
+def unevaluated(stack: PretrainConfig) -> PretrainConfig:
+    """The same without evaluations, and so without workers, which are most of its time."""
+    return dataclasses.replace(stack, eval_episodes=0)
 
 
 @pytest.fixture
@@ -111,22 +116,13 @@ def assert_close(one: Path, other: Path) -> None:
         torch.testing.assert_close(each, theirs[key], rtol=1e-4, atol=1e-5, msg=key)
 
 
-def interrupted(
-    config: PretrainConfig, updates: int, monkeypatch: pytest.MonkeyPatch
-) -> Sequence[Path]:
+def interrupted(config: PretrainConfig, updates: int) -> Sequence[Path]:
     """Runs that were asked to stop after so many updates."""
-    original = IQL.update
-
-    def stopping(self: IQL, batch: Batch) -> Metrics:
-        result = original(self, batch)
-        if self.updates == updates:
-            signal.raise_signal(signal.SIGINT)
-        return result
-
-    with monkeypatch.context() as patch:
-        patch.setattr(IQL, "update", stopping)
-        with pytest.raises(Interrupted, match="continue with `iqlft resume") as caught:
-            pretrain(config)
+    with (
+        stopped_at(updates),
+        pytest.raises(Interrupted, match="continue with `iqlft resume") as caught,
+    ):
+        pretrain(config)
     return caught.value.folders
 
 
@@ -147,9 +143,9 @@ def test_every_seed_has_a_run_of_its_own_as_if_it_were_trained_alone(
 
 
 def test_an_interrupted_stack_is_resumed_together_and_a_member_alone(
-    stack: PretrainConfig, stacked_once: list[Path], monkeypatch: pytest.MonkeyPatch
+    unevaluated: PretrainConfig, stacked_once: list[Path]
 ) -> None:
-    folders = interrupted(stack, 110, monkeypatch)
+    folders = interrupted(unevaluated, 110)
     assert {checkpoint.load(each / "checkpoints").state["updates"] for each in folders} == {110}
     resume(*folders[:2])
     resume(folders[2])
@@ -218,10 +214,8 @@ def test_workers_are_shared_among_the_members(
         journal.close()
 
 
-def poison(
-    members: Mapping[int, int], monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None
-) -> None:
-    """Spoils the values of members after so many updates, and perhaps asks to stop later."""
+def poison(members: Mapping[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spoils the values of members after so many updates."""
     original = IQL.update
 
     def poisoned(self: IQL, batch: Batch) -> Metrics:
@@ -229,8 +223,6 @@ def poison(
             if self.updates == updates:
                 self.value.mlp.weights[0][member].fill_(np.nan)
                 self.value.changed()
-        if self.updates == stop_at:
-            signal.raise_signal(signal.SIGINT)
         return original(self, batch)
 
     monkeypatch.setattr(IQL, "update", poisoned)
@@ -245,12 +237,12 @@ def states(folders: Sequence[Path]) -> list[tuple[str, int]]:
 
 
 def test_a_member_that_fails_leaves_the_others_at_work(
-    stack: PretrainConfig, stacked_once: list[Path], monkeypatch: pytest.MonkeyPatch
+    unevaluated: PretrainConfig, stacked_once: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poison({1: 120}, monkeypatch)
     with pytest.raises(TrainingDivergedError, match="iql-s1"):
-        pretrain(stack)
-    folders = [stack.runs / stack.task / f"iql-s{seed}" for seed in SEEDS]
+        pretrain(unevaluated)
+    folders = [unevaluated.runs / unevaluated.task / f"iql-s{seed}" for seed in SEEDS]
     assert states(folders) == [("finished", 200), ("failed", 120), ("finished", 200)]
     assert "The run has failed" in (folders[1] / "logs" / "learner.log").read_text()
     for index in (0, 2):
@@ -258,13 +250,13 @@ def test_a_member_that_fails_leaves_the_others_at_work(
 
 
 def test_where_all_members_fail_each_says_why(
-    stack: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+    unevaluated: PretrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poison({0: 60, 1: 20, 2: 80}, monkeypatch)
     said = Listening()
     with pytest.raises(TrainingDivergedError, match="iql-s1"):
-        pretrain(stack, said)
-    folders = [stack.runs / stack.task / f"iql-s{seed}" for seed in SEEDS]
+        pretrain(unevaluated, said)
+    folders = [unevaluated.runs / unevaluated.task / f"iql-s{seed}" for seed in SEEDS]
     assert states(folders) == [("failed", 60), ("failed", 20), ("failed", 80)]
     failures = [each.partition(".")[0] for each in said.events if "failed" in each]
     assert failures == [
@@ -275,14 +267,14 @@ def test_where_all_members_fail_each_says_why(
 
 
 def test_an_interrupt_after_a_failure_tells_how_to_resume_the_others(
-    stack: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+    unevaluated: PretrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        poison({1: 20}, patch, stop_at=70)
-        with pytest.raises(Interrupted) as caught:
-            pretrain(dataclasses.replace(stack, num_updates=100))
+        poison({1: 20}, patch)
+        with stopped_at(71), pytest.raises(Interrupted) as caught:
+            pretrain(dataclasses.replace(unevaluated, num_updates=100))
     assert [folder.name for folder in caught.value.folders] == ["iql-s0", "iql-s2"]
-    folders = [stack.runs / stack.task / f"iql-s{seed}" for seed in SEEDS]
+    folders = [unevaluated.runs / unevaluated.task / f"iql-s{seed}" for seed in SEEDS]
     with pytest.raises(CheckpointError, match="iql-s1 is 51 updates behind the others"):
         resume(*folders)
     resume(folders[0], folders[2])
@@ -310,16 +302,14 @@ def test_what_is_said_tells_of_which_run(said: Listening, stacked_once: list[Pat
 
 
 def test_a_stack_whose_members_were_saved_apart_goes_on_from_their_last_common_checkpoint(
-    stack: PretrainConfig, stacked_once: list[Path], monkeypatch: pytest.MonkeyPatch
+    stack: PretrainConfig, stacked_once: list[Path]
 ) -> None:
-    first, *_ = folders = interrupted(stack, 110, monkeypatch)
+    first, *_ = folders = interrupted(stack, 110)
     # As if the learner had been killed before it could save the first member.
     shutil.rmtree(first / "checkpoints" / "000000110")
     checkpoint.make_last(first / "checkpoints", "000000100")
-    with monkeypatch.context() as patch:
-        poison({}, patch, stop_at=104)
-        with pytest.raises(Interrupted):
-            resume(*folders)
+    with stopped_at(105), pytest.raises(Interrupted):
+        resume(*folders)
     # Nothing is left of what came after the common checkpoint.
     assert states(folders) == [("interrupted", 105)] * 3
     resume(*folders)
@@ -329,24 +319,22 @@ def test_a_stack_whose_members_were_saved_apart_goes_on_from_their_last_common_c
 
 
 def test_runs_that_differ_in_more_than_their_seeds_do_not_learn_together(
-    stack: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+    unevaluated: PretrainConfig,
 ) -> None:
     folders: list[Path] = []
     for changes in ({"seeds": (0,)}, {"seeds": (1,), "discount": 0.9}):
         settings: dict[str, Any] = changes
-        folders += interrupted(with_settings(stack, **settings), 50, monkeypatch)
+        folders += interrupted(with_settings(unevaluated, **settings), 50)
     with pytest.raises(ConfigError, match="differ in discount; runs that learn together"):
         resume(*folders)
 
 
 def test_runs_that_are_fine_tuned_differently_are_not_resumed_together(
-    stacked: list[Path], lockstep: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
+    stacked: list[Path], lockstep: FinetuneConfig
 ) -> None:
     for folder, ratio in zip(stacked[:2], (None, 0.5), strict=True):
-        with monkeypatch.context() as patch:
-            poison({}, patch, stop_at=230)
-            with pytest.raises(Interrupted):
-                finetune(dataclasses.replace(lockstep, run=(folder,), offline_ratio=ratio))
+        with stopped_at(231), pytest.raises(Interrupted):
+            finetune(dataclasses.replace(lockstep, run=(folder,), offline_ratio=ratio))
     with pytest.raises(ConfigError, match="differ in offline_ratio; runs that learn together"):
         resume(*stacked[:2])
 
@@ -359,9 +347,9 @@ def test_a_dry_run_sizes_all_that_learn_together(
 
 
 def test_runs_of_different_phases_are_not_resumed_together(
-    stack: PretrainConfig, stacked: list[Path], monkeypatch: pytest.MonkeyPatch
+    unevaluated: PretrainConfig, stacked: list[Path]
 ) -> None:
-    offline = interrupted(dataclasses.replace(stack, seeds=(7,)), 50, monkeypatch)
+    offline = interrupted(dataclasses.replace(unevaluated, seeds=(7,)), 50)
     Run.open(stacked[0]).write_config("finetune", {"env_steps": 10})
     Run.open(stacked[0]).write_meta({"status": "interrupted"})
     with pytest.raises(RunError, match="resume them separately"):

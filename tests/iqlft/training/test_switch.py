@@ -1,9 +1,9 @@
 """The switch from pretraining to fine-tuning, with another algorithm, mixture or guide."""
 
 import dataclasses
-import os
+import functools
 import shutil
-import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,11 @@ from iqlft.training.progress import Silent
 from iqlft.training.replay import Replay
 from iqlft.training.resume import resume
 from iqlft_workers.wire import MAX_HEADER_BYTES, pack_weights
+from run_fixtures import stopped_at
 
-OFFLINE, ENV_STEPS, STOP = 300, 80, 21
+OFFLINE, ENV_STEPS, STOP = 300, 80, 22
 """Updates of the pretraining, steps of a fine-tuning, and the online update at which it stops."""
+SHORT: dict[str, Any] = {"env_steps": ENV_STEPS, "eval_every": 40, "utd_ratio": 0.5}
 RLPD = RLPDHyperparameters(
     batch_size=32, hidden_size=16, hidden_layers=2, num_critics=3, critic_updates=2
 )
@@ -49,9 +51,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def settings(lockstep: FinetuneConfig, fresh: Path) -> FinetuneConfig:
-    return dataclasses.replace(
-        lockstep, run=(fresh,), env_steps=ENV_STEPS, eval_every=40, utd_ratio=0.5
-    )
+    return dataclasses.replace(lockstep, run=(fresh,), **SHORT)
 
 
 def outcome(run: Path) -> tuple[dict[str, bytes], list[tuple[Any, ...]], bytes]:
@@ -62,31 +62,6 @@ def outcome(run: Path) -> tuple[dict[str, bytes], list[tuple[Any, ...]], bytes]:
     return {key: each.numpy().tobytes() for key, each in tensors.items()}, rows, episodes
 
 
-@pytest.mark.parametrize("name", SWITCHES)
-def test_every_switch_is_resumed_exactly(
-    name: str, fresh: Path, settings: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = Path(shutil.copytree(fresh, fresh.parents[1] / "whole" / fresh.name))
-    config = dataclasses.replace(settings, **SWITCHES[name])
-    finetune(dataclasses.replace(config, run=(whole,)))
-    kind = algorithm_class(config.algorithm or "iql")
-    original = kind.update
-
-    def stopped(self: Algorithm[Any], batch: Batch) -> Metrics:
-        if self.updates == OFFLINE + STOP:
-            os.kill(os.getpid(), signal.SIGINT)
-        return original(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(kind, "update", stopped)
-        with pytest.raises(Interrupted):
-            finetune(config)
-    assert checkpoint.load(fresh / "checkpoints").state["updates"] == OFFLINE + STOP + 1
-    resume(fresh)
-    for mine, theirs in zip(outcome(fresh), outcome(whole), strict=True):
-        assert mine == theirs
-
-
 class Telling(Silent):
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -95,29 +70,68 @@ class Telling(Silent):
         self.said.append(sentence)
 
 
-def test_another_algorithm_takes_over_what_fits_and_says_so(
-    fresh: Path, settings: FinetuneConfig
+Switched = Callable[[str], tuple[Path, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def switched(
+    corner_root: Path,
+    pretrained: Path,
+    lockstep: FinetuneConfig,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Switched:
+    """Fine-tunes a run, uninterrupted, by the name of its switch; once, to be read, not changed.
+
+    Returns its folder, and what was said.
+    """
+
+    @functools.cache
+    def run(name: str) -> tuple[Path, list[str]]:
+        folder = tmp_path_factory.mktemp("switched") / "antmaze-corner" / "iql-s0"
+        shutil.copytree(pretrained, folder)
+        reporter = Telling()
+        config = dataclasses.replace(lockstep, **SHORT, **SWITCHES[name], run=(folder,))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MINARI_DATASETS_PATH", str(corner_root))
+            finetune(config, reporter)
+        return folder, reporter.said
+
+    return run
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_every_switch_is_resumed_exactly(
+    name: str, fresh: Path, settings: FinetuneConfig, switched: Switched
 ) -> None:
-    before = load_policy(fresh)
-    reporter = Telling()
-    finetune(dataclasses.replace(settings, **SWITCHES["awac"]), reporter)
-    assert "AWAC goes on from IQL: taken over are critic, target critic." in reporter.said
-    run = read_run(fresh)
+    whole, _ = switched(name)
+    config = dataclasses.replace(settings, **SWITCHES[name])
+    kind = algorithm_class(config.algorithm or "iql")
+    with stopped_at(OFFLINE + STOP, kind), pytest.raises(Interrupted):
+        finetune(config)
+    assert checkpoint.load(fresh / "checkpoints").state["updates"] == OFFLINE + STOP
+    resume(fresh)
+    for mine, theirs in zip(outcome(fresh), outcome(whole), strict=True):
+        assert mine == theirs
+
+
+def test_another_algorithm_takes_over_what_fits_and_says_so(
+    pretrained: Path, switched: Switched
+) -> None:
+    before, (folder, said) = load_policy(pretrained), switched("awac")
+    assert "AWAC goes on from IQL: taken over are critic, target critic." in said
+    run = read_run(folder)
     assert run.algorithm == "iql->awac"
     # The new actor begins untrained, which is shown; before is still what was pretrained.
     assert [row.env_steps for row in run.online] == [0, 40, 80]
     assert run.before == run.offline[-1]
     ones = np.ones(before.weights.observation_dim, np.float32)
-    assert not np.array_equal(load_policy(fresh)(ones), before(ones))
+    assert not np.array_equal(load_policy(folder)(ones), before(ones))
 
 
-def test_of_an_actor_of_another_kind_its_mean_is_taken_over(
-    fresh: Path, settings: FinetuneConfig
-) -> None:
-    reporter = Telling()
-    finetune(dataclasses.replace(settings, **SWITCHES["rlpd"]), reporter)
-    assert "RLPD goes on from IQL: taken over are the actor's mean." in reporter.said
-    run = read_run(fresh)
+def test_of_an_actor_of_another_kind_its_mean_is_taken_over(switched: Switched) -> None:
+    folder, said = switched("rlpd")
+    assert "RLPD goes on from IQL: taken over are the actor's mean." in said
+    run = read_run(folder)
     before, begins = run.offline[-1], run.online[0]
     assert begins.env_steps == 0
     assert begins.mean_return == pytest.approx(before.mean_return)
@@ -176,12 +190,11 @@ def test_nothing_is_learned_in_the_warm_up_and_then_at_the_usual_pace(
     ]
 
 
-def test_a_run_of_two_algorithms_can_be_looked_into(fresh: Path, settings: FinetuneConfig) -> None:
+def test_a_run_of_two_algorithms_can_be_looked_into(pretrained: Path, switched: Switched) -> None:
     from iqlft.analysis.restored import pretrained_policy, restored
 
-    before = load_policy(fresh)
-    finetune(dataclasses.replace(settings, **SWITCHES["rlpd"]))
-    run, policy = Run.open(fresh), load_policy(fresh)
+    before, (folder, _) = load_policy(pretrained), switched("rlpd")
+    run, policy = Run.open(folder), load_policy(folder)
     assert policy.weights.kind == "squashed_gaussian"
     ones = np.ones(policy.weights.observation_dim, np.float32)
     now = restored(run, policy).actor_weights()

@@ -1,6 +1,5 @@
 """Local workers run this package's code, whatever lies in the folder where they are started."""
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -50,13 +49,13 @@ def test_files_of_the_current_folder_do_not_stand_in_for_modules_of_a_worker(
     assert not marker.exists()
 
 
+@pytest.mark.usefixtures("importable")
 def test_the_log_of_a_worker_that_says_much_is_kept_short(
     serve: Callable[..., Any],
     make_weights: Callable[..., ActorWeights],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
     monkeypatch.setattr(pool_module, "LOG_BYTES", 20_000)
     spec = EnvironmentSpec(ID, {"says": "x" * 999}, trust=True)
     gateway, pool = serve(environment=spec, layout=RowLayout(1, 1))

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,16 +20,10 @@ from iqlft_workers.errors import LOST, UNFIT
 from iqlft_workers.keys import LearnerKeys, new_keys
 from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.launchers.processes import Processes
+from waiting import wait_until
 
 MakeWeights = Callable[..., ActorWeights]
 Serve = Callable[..., tuple[Gateway, WorkerPool]]
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 40
-    while not condition():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.05)
 
 
 @contextmanager
