@@ -21,7 +21,7 @@ import re
 import shlex
 import struct
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -185,8 +185,9 @@ def temporary_keys(num_workers: int) -> Iterator[TemporaryKeys]:
             )
             descriptor = os.open(made, os.O_RDONLY)
             exits.callback(os.close, descriptor)
-            # systemd does not remove old files from a locked folder.
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            # systemd does not remove old files from a locked folder; not all places have locks.
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
             learner = _write_worker_keys(Path(made), num_workers)
         except OSError as error:
             raise KeyFileError(
