@@ -17,9 +17,13 @@ def run() -> int:
     """Runs the command of this process's arguments, and returns its exit code."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(PlainFormatter())
+    # As Ctrl-C, so that keys and unfinished files are removed also before training listens to it.
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = main()
     # The work is done: an interrupt while Python ends would only leave a traceback behind.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
     return code
 
 

@@ -157,9 +157,10 @@ def start(corner: str, tmp_path: Path) -> Iterator[Start]:  # noqa: ARG001
     """Starts `iqlft` as a user does, in an empty folder; what is left is killed after the test."""
     processes: list[subprocess.Popen[str]] = []
     root = Path(__file__).parents[1]
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "workers")])}
+    path = os.pathsep.join([str(root), str(root / "workers")])
 
     def run(command: str, config: object, *arguments: str) -> subprocess.Popen[str]:
+        variables = {**os.environ, "PYTHONPATH": path}
         file = tmp_path / f"{command}.yaml"
         file.write_text(to_yaml(config))
         process = subprocess.Popen(

@@ -10,12 +10,16 @@ from iqlft.gateway.rate_limit import SessionLimiter
 from iqlft.gateway.roster import Roster, Session
 from iqlft_workers import messages
 from iqlft_workers.messages import RejectCode
+from iqlft_workers.wire import HeaderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from iqlft.gateway.ledger import WorkerProgress
     from iqlft.gateway.service import Service
+
+LONGEST_NAME = 36
+"""The most characters of a session's name: those of a uuid."""
 
 
 class Rejection(Exception):  # noqa: N818  # not a fault of the program, but an answer
@@ -63,7 +67,11 @@ class Admission:
 
         Raises:
             Rejection: another package version, no free place, or an id that is taken.
+            HeaderError: the session's name is longer than a uuid.
         """
+        # Names are remembered, in the journal too.
+        if len(hello.session) > LONGEST_NAME:
+            raise HeaderError(f"A session's name has at most {LONGEST_NAME} characters.")
         if hello.package != iqlft_workers.__version__:
             raise Rejection(
                 RejectCode.VERSION,

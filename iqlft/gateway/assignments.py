@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from iqlft_workers import messages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from iqlft.gateway.evaluation_queue import EvaluationQueue
     from iqlft.gateway.roster import Roster, Session
@@ -25,8 +25,14 @@ class Assignments:
     def __init__(self, queue: EvaluationQueue, roster: Roster, *, one_worker: bool) -> None:
         self._queue, self._roster, self._one_worker = queue, roster, one_worker
 
-    def give(self, now: float) -> Iterator[tuple[Session, messages.Evaluate]]:
+    def give(
+        self, now: float, unread: Container[bytes]
+    ) -> Iterator[tuple[Session, messages.Evaluate]]:
         """Assigns episodes to free sessions, including those that others kept for too long.
+
+        Args:
+            now: in seconds of a monotonic clock.
+            unread: routes of connections with weights on their way, which get no more yet.
 
         Yields:
             A session, and the EVALUATE message for it.
@@ -42,7 +48,7 @@ class Assignments:
         # A worker that withholds episodes gets no others until it has delivered them.
         ids = {session.worker_id for session in ready if not session.withholds}
         for session in ready:
-            if session.assignment is not None:
+            if session.assignment is not None or session.route in unread:
                 continue
             if (assignment := self._queue.assign(session.worker_id, ids)) is not None:
                 session.assignment, session.undone = assignment, set(assignment.indices)

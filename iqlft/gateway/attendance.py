@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from iqlft.gateway.roster import WorkerStatus
+
+
+ATTENDANCE_SECONDS = 10.0
+"""Least time between two reports, so that one that comes and goes all the time fills no log."""
 
 
 class Attendance:
@@ -18,27 +23,32 @@ class Attendance:
     """
 
     def __init__(self, local_workers: int) -> None:
-        self._local_workers = local_workers
+        self._local_workers, self._next_at = local_workers, -math.inf
         self._present: set[int] = set()
 
-    def changes(self, workers: Sequence[WorkerStatus]) -> Iterator[str]:
-        """What has changed since the last call, one sentence for each kind of change.
+    def changes(self, workers: Sequence[WorkerStatus], now: float) -> Iterator[str]:
+        """What has changed since the last report, one sentence for each kind of change.
 
         Args:
             workers: all that ever joined.
+            now: in seconds of a monotonic clock.
         """
+        if now < self._next_at:
+            return
         others = [each for each in workers if each.worker_id >= self._local_workers]
-        now = {each.worker_id for each in others if each.alive}
-        gone = [each for each in others if each.worker_id in self._present - now]
+        here = {each.worker_id for each in others if each.alive}
+        gone = [each for each in others if each.worker_id in self._present - here]
         said = {each.worker_id for each in gone if each.seconds_since_message == 0}
+        if here != self._present:
+            self._next_at = now + ATTENDANCE_SECONDS
         for ids, what in (
-            (now - self._present, "joined"),
+            (here - self._present, "joined"),
             (said, "left"),
-            (self._present - now - said, "lost the connection"),
+            (self._present - here - said, "lost the connection"),
         ):
             if ids:
-                yield f"{_named(ids)} {what}; {len(now)} of other machines are here."
-        self._present = now
+                yield f"{_named(ids)} {what}; {len(here)} of other machines are here."
+        self._present = here
 
 
 class Desertion:

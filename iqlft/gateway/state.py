@@ -334,6 +334,7 @@ class GatewayState:
         self._admission.check_environment(ready)
         session.phase, session.ack_due, session.progressed_at = "ready", True, now
         self._grant_due = True
+        self._ask_for_reading(session)
         if self._weights and session.sent_weights is not self._weights:
             self._send_weights(session)
 
@@ -377,6 +378,8 @@ class GatewayState:
 
     def unreachable(self, route: bytes) -> None:
         """Handles a connection that is closed or takes no more messages."""
+        if route in self._unread:
+            self._unread[route] = 0  # What was not sent may be the PING after them.
         if (session := self.roster.at(route)) is not None:
             self._reap(session)
 
@@ -388,8 +391,9 @@ class GatewayState:
             for session in self.roster.alive:
                 self._check_alive(session, now)
         if timers_due or self.evaluations.under_way:
-            for session, assignment in self._assignments.give(now):
+            for session, assignment in self._assignments.give(now, self._unread):
                 self._send(session, assignment)
+                self._expect_reading(session)
         if self.ingestion.retry_due(now):
             for session in self.roster.ready:
                 self._send(session, messages.Rehello())
@@ -466,14 +470,24 @@ class GatewayState:
         session.weights_due = session.route in self._unread
         if session.weights_due:
             # In lockstep the next batch proves that they were read, but it may never come.
-            self._unread[session.route] = self._unread[session.route] or self._ping(session)
+            self._ask_for_reading(session)
             return
         session.sent_weights = self._weights
         self._send(session, messages.Weights(np.frombuffer(self._weights, np.uint8)))
-        stepping = self._service.lockstep and session.credit.outstanding > 0
-        self._unread[session.route] = 0 if stepping else self._ping(session)
+        self._expect_reading(session)
+
+    def _expect_reading(self, session: Session) -> None:
+        """Notes that weights are on their way over a worker's connection."""
+        self._unread[session.route] = 0
+        if not (self._service.lockstep and session.credit.outstanding):
+            self._ask_for_reading(session)
         if len(self._unread) > MAX_ROUTES:
             self._unread.popitem(last=False)
+
+    def _ask_for_reading(self, session: Session) -> None:
+        """Pings a worker, unless it was, whose answer proves that it has read its weights."""
+        if self._unread.get(session.route) == 0:
+            self._unread[session.route] = self._ping(session)
 
     def _send(self, session: Session, message: Message) -> None:
         self._enqueue(session.route, message)

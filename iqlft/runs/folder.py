@@ -267,7 +267,7 @@ class Run:
         """Keeps other processes from training in this folder, until `close` or the process's end.
 
         Raises:
-            RunError: another process trains in it.
+            RunError: another process trains in it, or its file system has no locks.
         """
         if self._claim is not None:
             return
@@ -275,15 +275,28 @@ class Run:
             descriptor = os.open(self.folder / ".claim", os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise RunError(no_room(error, self.folder, self.folder / ".claim", AGAIN)) from error
-        until = time.monotonic() + LOOK_SECONDS
-        while not _locked(descriptor):
-            if time.monotonic() > until:
-                os.close(descriptor)
-                raise RunError(
-                    f"Another process is training in {self.folder}; wait for it, or stop it first."
-                )
-            time.sleep(LOOK_SECONDS / 10)
+        try:
+            self._lock(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
         self._claim = weakref.finalize(self, os.close, descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        until = time.monotonic() + LOOK_SECONDS
+        try:
+            while not _locked(descriptor):
+                if time.monotonic() > until:
+                    raise RunError(
+                        f"Another process is training in {self.folder}; wait for it, or stop it "
+                        "first."
+                    )
+                time.sleep(LOOK_SECONDS / 10)
+        except OSError as error:  # As of a Lustre that is mounted without `flock`.
+            raise RunError(
+                f"{self.folder} cannot be locked against other processes ({error.strerror}); have "
+                "its file system mounted with locks, or choose another place with --runs."
+            ) from error
 
     def close(self) -> None:
         """Closes the files and gives up the claim."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 REFUSALS_SECONDS = 60.0
 """Least time between two reports of refused batches, episodes left or workers that failed, so that
 many do not fill the metrics."""
+REPEAT_SECONDS = 600.0
+"""Least time between two incidents of one worker of another machine, so that it fills no log."""
 JOURNAL_SECONDS = 600.0
 """How long a run waits for a journal that cannot be written; then it stops, to be resumed."""
 
@@ -71,6 +73,7 @@ class Oversight:
         self._journal_error, self._since = "", 0.0
         self._refused, self._discarded, self._failed = _Told(), _Told(), _Told()
         self._desertion = Desertion()
+        self._quiet: dict[int, float] = {}
 
     def incidents(self, workers: Sequence[WorkerStatus]) -> Iterator[str]:
         """What has gone wrong since the last call, one sentence each; to be called often.
@@ -80,14 +83,11 @@ class Oversight:
             WorkerError: a local worker cannot do the work, or keeps dying.
             DesertedError: workers of other machines cannot work, and there are no others.
         """
+        now, counts = time.monotonic(), self._gateway.counts()
         for incident in self._watchdog.check(workers):
             if not self._pool.replace(incident.worker_id, incident.reason, incident.seconds):
-                told = ", and was told to leave" if incident.hangs else ""
-                yield f"Worker {incident.worker_id} {incident.reason}{told}."
-                if incident.hangs:
-                    self._gateway.dismiss(incident.worker_id, incident.reason)
+                yield from self._handle_remote(incident, now)
         yield from self._pool.watch()
-        now, counts = time.monotonic(), self._gateway.counts()
         yield from self._refused.news(counts.refused_batches, "were refused", now)
         yield from self._discarded.news(counts.discarded, "were left", now)
         if not self._pool.num_workers:  # About local workers the pool knows more.
@@ -100,6 +100,15 @@ class Oversight:
                     f"and continue with {command('resume', self._folder)}."
                 )
         yield from self._journal_incidents(self._gateway.journal_error(), now)
+
+    def _handle_remote(self, incident: watchdog.Incident, now: float) -> Iterator[str]:
+        """Names a worker of another machine, and tells it to leave if its environment hangs."""
+        told = ", and was told to leave" if incident.hangs else ""
+        if now >= self._quiet.get(incident.worker_id, now):
+            self._quiet[incident.worker_id] = now + REPEAT_SECONDS
+            yield f"Worker {incident.worker_id} {incident.reason}{told}."
+        if incident.hangs:
+            self._gateway.dismiss(incident.worker_id, incident.reason)
 
     def _journal_incidents(self, error: str, now: float) -> Iterator[str]:
         journal = f"The journal of {self._folder}"

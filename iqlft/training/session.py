@@ -181,7 +181,7 @@ class Session(Generic[PhaseType]):
         workers = self.gateway.worker_status()
         for sentence in self._oversight.incidents(workers):
             self.incident(sentence)
-        for sentence in self._attendance.changes(workers):
+        for sentence in self._attendance.changes(workers, now):
             self.tell(sentence)
         self.metrics.observe_workers([each.state for each in workers])
         self.reporter.status(self.status())

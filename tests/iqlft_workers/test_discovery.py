@@ -1,6 +1,7 @@
 """A worker looks for its learner, says so, and gives up in the end."""
 
 import logging
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from iqlft_workers import discovery, worker
 from iqlft_workers.discovery import Address, Discovery, LearnerLostError
 from iqlft_workers.errors import LOST
+from iqlft_workers.keys import WorkerKeys, temporary_keys
 
 HERE, THERE = Address("tcp://127.0.0.1:5555"), Address("tcp://127.0.0.1:6666")
 
@@ -77,3 +79,28 @@ def test_an_endpoint_file_is_found_from_another_working_directory_too(
     address = worker._address("endpoint", None, None)
     monkeypatch.chdir("/")
     assert address() == HERE
+
+
+@pytest.mark.parametrize("name", ["a b", "ü", "two\nlines"])
+def test_keys_are_found_whatever_their_folder_is_called_until_they_go_in_one_move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    place, file = tmp_path / name, tmp_path / "endpoint"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    found: list[Address | None] = []
+    clean_up = tempfile.TemporaryDirectory.cleanup
+
+    def cleanup(made: tempfile.TemporaryDirectory[str]) -> None:
+        for each in (place / made.name).rglob("learner.public"):
+            each.unlink()  # The first of many that are removed one by one.
+        found.append(discovery.read_endpoint(file, None, None))
+        clean_up(made)
+
+    monkeypatch.setattr(tempfile.TemporaryDirectory, "cleanup", cleanup)
+    with temporary_keys(1) as keys:
+        discovery.write_endpoint(file, HERE.endpoint, keys.folder)
+        address = discovery.read_endpoint(file, None, None)
+        assert address == Address(HERE.endpoint, WorkerKeys.load(keys.folder))
+    assert found == [None]
+    assert list(place.iterdir()) == []

@@ -81,7 +81,7 @@ def read_endpoint(path: Path, worker_id: int | None, keys: WorkerKeys | None) ->
         RunFinishedError: the learner's run has finished.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        endpoint, _, folder = path.read_text(encoding="utf-8").partition("\n")
     except PermissionError as error:
         raise EndpointError(
             f"{path} cannot be read ({error.strerror}); mend its permissions, or give the "
@@ -94,13 +94,13 @@ def read_endpoint(path: Path, worker_id: int | None, keys: WorkerKeys | None) ->
             f"{path} holds no address but other bytes; the learner writes it anew when it is "
             "started again."
         ) from error
-    endpoint, folder = lines[0].strip(), "".join(lines[1:2])
+    endpoint, folder = endpoint.strip(), folder.removesuffix("\n")
     if endpoint == _FINISHED:
         raise RunFinishedError
     try:
         if keys is None and folder:
             keys = WorkerKeys.load(Path(folder), worker_id)
-    except KeyFileError:
+    except (KeyFileError, FileNotFoundError):
         # The folder goes when its learner does; the file stays.
         if Path(folder).is_dir():
             raise

@@ -21,7 +21,7 @@ import re
 import shlex
 import struct
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -183,17 +183,27 @@ def temporary_keys(num_workers: int) -> Iterator[TemporaryKeys]:
             made = exits.enter_context(
                 tempfile.TemporaryDirectory(prefix="iqlft-keys-", ignore_cleanup_errors=True)
             )
+            folder = Path(made, "keys")
+            folder.mkdir(mode=0o700)
+            # In one move, so that no worker that is looking for a learner finds a part of them.
+            exits.callback(_hide, folder)
             descriptor = os.open(made, os.O_RDONLY)
             exits.callback(os.close, descriptor)
-            # systemd does not remove old files from a locked folder.
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-            learner = _write_worker_keys(Path(made), num_workers)
+            # systemd does not remove old files from a locked folder; not all places have locks.
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+            learner = _write_worker_keys(folder, num_workers)
         except OSError as error:
             raise KeyFileError(
                 f"Keys for the workers cannot be written into {tempfile.gettempdir()} "
                 f"({error.strerror}); name another folder with the variable TMPDIR."
             ) from error
-        yield TemporaryKeys(learner, Path(made))
+        yield TemporaryKeys(learner, folder)
+
+
+def _hide(folder: Path) -> None:
+    with suppress(OSError):  # Somebody has cleaned up.
+        folder.rename(folder.with_name("gone"))
 
 
 def _write_worker_keys(folder: Path, num_workers: int) -> LearnerKeys:

@@ -157,6 +157,22 @@ def test_a_deaf_peer_that_says_ready_all_the_time_makes_the_learner_keep_little(
             assert resident_bytes() - before < MOST_BYTES
 
 
+def test_a_deaf_peer_that_comes_back_all_the_time_is_sent_no_more_evaluations(
+    make_weights: MakeWeights,
+) -> None:
+    with open_gateway() as gateway:
+        gateway.evaluate(make_weights(3, 1, hidden=LARGE), range(1000))
+        with Attacker(gateway.endpoint, LAYOUT, gateway.own_keys, deaf=True) as attacker:
+            attacker.begin()
+            time.sleep(0.5)
+            before = resident_bytes()
+            for _ in range(100):
+                attacker.say(messages.Hello(None, attacker.session, iqlft_workers.__version__))
+                attacker.ready()
+                time.sleep(0.02)
+            assert resident_bytes() - before < MOST_BYTES
+
+
 @pytest.mark.parametrize("kind", ["SUB", "XSUB", "DEALER"])
 def test_subscriptions_of_whatever_kind_are_not_kept(kind: str, make_weights: MakeWeights) -> None:
     weights = make_weights(3, 1, hidden=LARGE)

@@ -83,9 +83,13 @@ class Peers:
         self.say(route, messages.Hello(worker_id, session, iqlft_workers.__version__))
         (welcome,) = self.heard(route, messages.Welcome)
         self.say(route, messages.Ready(session, 2, 1, "", ""))
+        self.read(route)
+        return welcome
+
+    def read(self, route: bytes) -> None:
+        """Answers the PINGs, and so has read all that came before them."""
         for ping in self.heard(route, messages.Ping):
             self.say(route, messages.Pong(ping.number, 0))
-        return welcome
 
 
 @pytest.fixture
@@ -842,6 +846,7 @@ def test_evaluation_episodes_are_dealt_in_portions_that_shrink_and_dealt_again_a
     peers.state.unreachable(b"a")
     dealt = []
     for _ in range(20):
+        peers.read(b"b")
         for index in second.indices:
             peers.say(b"b", messages.Evaluation(1, index, result(index)))
         dealt.append(second.indices)
@@ -1075,6 +1080,33 @@ def test_a_peer_that_reads_nothing_is_sent_weights_once_whatever_it_says(
     assert unpack_weights(newest.packed).version == 203
 
 
+def test_a_peer_that_reads_nothing_is_sent_one_evaluation_whatever_it_says(
+    peers: Peers, make_weights: MakeWeights
+) -> None:
+    peers.join(b"a", 0)
+    peers.state.evaluate(make_weights(2, 1), range(20))
+    peers.tick(1.0)
+    for _ in range(100):
+        peers.say(b"a", messages.Hello(0, "a", iqlft_workers.__version__))
+        peers.say(b"a", messages.Ready("a", 2, 1, "", ""))
+        peers.tick(1.0)
+    assert len(peers.heard(b"a", messages.Evaluate)) == 1
+    # Its queue was full, so that the PING was lost; once there is room, it is asked again.
+    peers.told.clear()
+    peers.state.unreachable(b"a")
+    peers.join(b"a", 0)
+    peers.read(b"a")
+    peers.tick(1.0)
+    assert len(peers.heard(b"a", messages.Evaluate)) == 1
+
+
+def test_a_session_s_name_is_no_longer_than_a_uuid(peers: Peers) -> None:
+    for length in (37, 36):
+        peers.say(b"a", messages.Hello(0, "x" * length, iqlft_workers.__version__))
+        assert len(peers.heard(b"a", messages.Welcome)) == (length == 36)
+    assert peers.state.rate_limiter.bad_messages == 1
+
+
 def test_what_others_do_wrong_fills_no_log(peers: Peers, caplog: pytest.LogCaptureFixture) -> None:
     peers.join(b"a")
     for number in range(1000):
@@ -1146,6 +1178,7 @@ def test_a_session_that_left_its_connection_to_another_does_not_take_it_along(
     hello = messages.Hello(None, "other", iqlft_workers.__version__)
     peers.say(b"a", hello)  # Over the same connection: the first session is lost.
     peers.say(b"a", messages.Ready("other", 2, 1, "", ""))
+    peers.read(b"a")
     job = peers.state.evaluate(make_weights(2, 1), [1])
     peers.tick(1.0)
     assert len(peers.heard(b"a", messages.Evaluate)) == 1

@@ -21,6 +21,7 @@ from iqlft.runs.growing_files import EPISODE_COLUMNS, require_whole
 from iqlft.runs.scores import EVALUATION_COLUMNS, EpisodeScore, Score
 from iqlft.training.resume import resume
 from iqlft.training.seeds import copy_folder
+from iqlft_workers.keys import temporary_keys
 
 HEADER = "phase,updates,env_steps,seconds,success,return,normalized_score,episodes,version"
 META = {"task": "small", "seed": 3}
@@ -256,6 +257,19 @@ def test_a_run_that_is_looked_at_for_a_moment_can_be_claimed(tmp_path: Path) -> 
         run.claim()
         timer.join()
     run.close()
+
+
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(RunError, match=r"run cannot be locked .*choose another place with --runs"):
+        Run.create(tmp_path / "task" / "run", {}, {})
+    with temporary_keys(1) as keys:
+        assert keys.folder.is_dir()
 
 
 def test_what_is_not_finite_is_null_in_the_metrics_and_nothing_in_a_curve(run: Run) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iqlft.config.settings import PretrainConfig
+from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.runs import checkpoint
 from iqlft.runs.folder import Run
 from iqlft.training.interruption import IMPATIENT, STOPPING, StopSignal
@@ -89,6 +89,24 @@ def test_a_run_under_nohup_outlives_its_terminal_and_leaves_its_time_in_order(
     assert process.returncode == 130
     assert errors == f"Interrupted; continue with `iqlft resume {folder.relative_to(tmp_path)}`.\n"
     assert Run.open(folder).meta["status"] == "interrupted"
+
+
+def test_a_command_that_is_ended_before_it_trains_leaves_no_keys_behind(
+    fresh: Path,
+    lockstep: FinetuneConfig,
+    start: Start,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    process = start("finetune", lockstep, str(fresh))
+    wait_until(lambda: any(place.iterdir()))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert list(place.iterdir()) == []
 
 
 def updates(folder: Path) -> int:

@@ -1,5 +1,6 @@
 """Local workers run this package's code, whatever lies in the folder where they are started."""
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.launchers import local as pool_module
 from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.transition import RowLayout
+from scarcity import no_more_files
 from slow_environments import ID
 
 
@@ -47,6 +49,26 @@ def test_files_of_the_current_folder_do_not_stand_in_for_modules_of_a_worker(
         count += sum(part.num_transitions for part in gateway.receive(20.0))
         assert pool.watch() == []
     assert not marker.exists()
+
+
+def test_a_worker_that_cannot_be_started_at_present_ends_no_run(
+    serve: Callable[..., Any], make_weights: Callable[..., ActorWeights]
+) -> None:
+    gateway, pool = serve()
+    gateway.publish(make_weights(3, 1))
+    os.kill(pool.process_ids[0], signal.SIGKILL)
+    events: list[str] = []
+    with no_more_files():
+        deadline = time.monotonic() + 20
+        while len(events) < 3 and time.monotonic() < deadline:
+            events += pool.watch()
+            time.sleep(0.05)
+    assert "is started again in 1.0 s: Too many open files" in events[2]
+    gateway.allow(100)
+    while not any(each.env_steps for each in gateway.worker_status()):
+        assert time.monotonic() < deadline + 20, "it is not started again"
+        gateway.receive(0.1)
+        pool.watch()
 
 
 @pytest.mark.usefixtures("importable")

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from gateways import at_work
 from iqlft.datasets.value_bounds import Range, ValueBounds
-from iqlft.gateway.attendance import Attendance
+from iqlft.gateway.attendance import ATTENDANCE_SECONDS, Attendance
 from iqlft.gateway.gateway import Gateway
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.discovery import write_endpoint
@@ -20,6 +21,7 @@ from iqlft_workers.errors import LOST, UNFIT
 from iqlft_workers.keys import LearnerKeys, new_keys
 from iqlft_workers.launchers.local import WorkerPool
 from iqlft_workers.launchers.processes import Processes
+from scarcity import no_more_files
 from waiting import wait_until
 
 MakeWeights = Callable[..., ActorWeights]
@@ -47,15 +49,14 @@ def test_all_of_them_work_are_started_again_and_leave_together_and_the_learner_s
     gateway, _ = serve(0, num_workers=3)
     write_endpoint(tmp_path / "endpoint", gateway.endpoint, gateway.own_keys)
     gateway.publish(make_weights(3, 1))
-    attendance, said = Attendance(0), list[str]()
+    attendance, said, clock = Attendance(0), list[str](), count(step=ATTENDANCE_SECONDS)
 
     def look() -> int:
-        said.extend(attendance.changes(gateway.worker_status()))
+        said.extend(attendance.changes(gateway.worker_status(), next(clock)))
         return at_work(gateway)
 
     with started(tmp_path / "endpoint", "--processes", "3") as process:
-        wait_until(lambda: look() == 3)
-        assert said[-1].endswith("joined; 3 of other machines are here.")
+        wait_until(lambda: look() == 3 and said[-1].endswith("3 of other machines are here."))
         sessions = {each.session for each in gateway.worker_status()}
         os.kill(children(process.pid)[0], signal.SIGKILL)
         wait_until(lambda: look() == 3 and {e.session for e in gateway.worker_status()} != sessions)
@@ -63,8 +64,13 @@ def test_all_of_them_work_are_started_again_and_leave_together_and_the_learner_s
         words = process.communicate(timeout=60)[1]
         assert process.returncode == 0
     assert "A worker process was killed (signal 9)" in words
-    wait_until(lambda: not look())
-    assert said[-1].endswith("left; 0 of other machines are here.")
+    wait_until(lambda: not look() and said[-1].endswith("left; 0 of other machines are here."))
+
+
+def test_a_machine_without_room_for_a_process_is_waited_for() -> None:
+    looks = iter((False, False, True))
+    with no_more_files():
+        assert Processes("tcp://127.0.0.1:9", 2).run(lambda: next(looks)) == 0
 
 
 def test_who_finds_no_place_says_so_and_the_others_work_to_the_end(

@@ -36,7 +36,7 @@ _TAIL_BYTES = 16_384
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables that limit a worker to one thread."""
 REJECTED_BACK_OFF_SECONDS = 60.0
-"""The longest pause before a rejected worker is started again."""
+"""The longest pause before a worker is tried again that was rejected, or could not be started."""
 
 
 class WorkerError(UserError):
@@ -165,12 +165,18 @@ class WorkerPool:
             local.log.touch()
             self._launch(local)
 
-    def _launch(self, local: Local) -> None:
+    def _launch(self, local: Local) -> list[str]:
+        """Starts a process; returns a sentence if the machine has no room for it at present."""
         keys = ("--keys", str(self._keys)) if self._keys else ()
-        with local.log.open("ab") as log:
-            arguments = "--connect", self._endpoint, *local.arguments, *keys
-            local.process = start_worker(arguments, log)
+        arguments = "--connect", self._endpoint, *local.arguments, *keys
         local.started_at = time.monotonic()
+        try:
+            with local.log.open("ab") as log:
+                local.process = start_worker(arguments, log)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            return [self._try_later(local, local.started_at, "cannot be started", reason)]
+        return []
 
     def watch(self) -> list[str]:
         """Restarts workers that have died; to be called often.
@@ -185,7 +191,7 @@ class WorkerPool:
         for local in self._locals:
             local.rotate(LOG_BYTES)
             if local.process is None and time.monotonic() >= local.restart_at:
-                self._launch(local)
+                events += self._launch(local)
         return events
 
     def _reap(self, local: Local) -> list[str]:
@@ -200,7 +206,8 @@ class WorkerPool:
         if lived > HEALTHY_SECONDS:
             local.rejections = 0
         if code == REJECTED:
-            return [self._handle_rejection(local, now)]
+            was = "was rejected" if local.worker_id is not None else "cannot begin"
+            return [self._try_later(local, now, was, local.sentence())]
         if code == FAILED:
             local.reason = f"has failed: {local.sentence().rstrip('.')}"
         reason, local.reason = local.reason or exit_reason(code), ""
@@ -218,14 +225,12 @@ class WorkerPool:
         local.process, local.restart_at = None, now + pause
         return [f"{local.name} {reason}; it is started again."]
 
-    def _handle_rejection(self, local: Local, now: float) -> str:
-        """Schedules another try, because the reason for the rejection may pass."""
+    def _try_later(self, local: Local, now: float, what: str, reason: str) -> str:
+        """Schedules another try, because the reason may pass; returns a sentence about it."""
         pause = min(REJECTED_BACK_OFF_SECONDS, BACK_OFF_SECONDS * 2 ** min(local.rejections, 9))
-        reason = local.sentence()
         local.process, local.restart_at = None, now + pause
         local.rejections += 1
-        was = "was rejected" if local.worker_id is not None else "cannot begin"
-        return f"{local.name} {was}, and is started again in {pause:.1f} s: {reason}"
+        return f"{local.name} {what}, and is started again in {pause:.1f} s: {reason}"
 
     def replace(self, worker_id: int, reason: str, seconds: float = 0.0) -> bool:
         """Kills a worker that does not work as it should; `watch` starts it again.

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 from iqlft_workers.errors import FAILED, LOST, REJECTED, UNFIT
 from iqlft_workers.heartbeat import GRACE_SECONDS
 from iqlft_workers.keys import KeyFileError, worker_ids
-from iqlft_workers.launchers.local import HEALTHY_SECONDS, Restarts, end, exit_reason, start_worker
+from iqlft_workers.launchers.local import (
+    HEALTHY_SECONDS,
+    REJECTED_BACK_OFF_SECONDS,
+    Restarts,
+    end,
+    exit_reason,
+    start_worker,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,8 +98,12 @@ class Processes:
         if process.code is not None or (process.running is None and now < process.restart_at):
             return
         if process.running is None:
-            process.running = start_worker(process.arguments)
             process.started_at = now
+            try:
+                process.running = start_worker(process.arguments)
+            except OSError as error:  # The machine has no room for it at present.
+                process.restart_at = now + REJECTED_BACK_OFF_SECONDS
+                _log.warning("A worker process cannot be started: %s.", error.strerror)
         elif (code := process.running.poll()) is not None:
             self._handle_end(process, code, now)
 
