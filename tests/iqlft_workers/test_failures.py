@@ -55,6 +55,16 @@ def test_a_call_that_raises_is_one_sentence_with_its_cause(call: str) -> None:
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
+def test_code_that_leaves_does_not_take_the_program_with_it() -> None:
+    with pytest.raises(EnvironmentMismatchError, match=r"cannot be made .*SystemExit: 0"):
+        Environment(spec(fails="constructor", exits=True))
+    for call in ("reset", "step"):
+        environment = Environment(spec(fails=call, at=0, exits=True))
+        with pytest.raises(EnvironmentFailedError, match=rf"failed in {call} \(SystemExit: 0\)"):
+            _ = environment.reset(0), environment.step(STILL)
+    Environment(spec(fails="close", exits=True)).close()
+
+
 def test_an_observation_of_another_shape_is_one_sentence() -> None:
     environment = Environment(spec(spoils="shape"))
     with pytest.raises(EnvironmentFailedError, match="of 3 values, where its space has 2"):
