@@ -112,8 +112,10 @@ class Policy:
         leaves, keys = self.environment.observation_leaves, self.environment.observation_keys
         if not hasattr(observation, "keys"):
             shape, width = np.shape(observation), self.weights.observation_dim
-            # A number or a single array may also come flat already.
-            if len(leaves) == 1 and (shape == leaves[0].shape or shape[-1:] != (width,)):
+            # A number or a single array may also come flat already; a block may not look so.
+            if len(leaves) == 1 and (
+                shape[-1:] != (width,) or shape[-len(leaves[0].shape) :] == leaves[0].shape
+            ):
                 return flatten(observation, leaves)
             return np.asarray(observation, np.float32)
         names = {key.partition("/")[0] for key in keys}
