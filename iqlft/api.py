@@ -185,10 +185,6 @@ class Algorithm:
         num_updates: int | None = None,
         **hyperparameters: Any,  # noqa: ANN401
     ) -> None:
-        if not isinstance(name, str):
-            raise configs.ConfigError(
-                f"An algorithm is given by its name, or 'package.module:Class', not {name!r:.99}."
-            )
         if not isinstance(dataset, OfflineDataset):
             raise configs.ConfigError(
                 f"The dataset is {dataset!r:.99}, which is a name at most; open it first: "
