@@ -10,6 +10,7 @@ import signal
 import sys
 
 from iqlft.cli.main import main
+from iqlft_workers.leaving import leave
 from iqlft_workers.text import PlainFormatter
 
 
@@ -24,7 +25,7 @@ def run() -> int:
     # The work is done: an interrupt while Python ends would only leave a traceback behind.
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
-    return code
+    return leave(code)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Importing this module registers it, in a worker process too.
 """
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,23 @@ class Awkward(gymnasium.Env[Place, NDArray[np.float32]]):
             an observation of another one, or `success`, which is then no yes or no.
         at: the step that it concerns, the first is 0.
         share: of the episodes, which their seeds choose.
+        exits: whether it leaves by `sys.exit` rather than raise an error.
         owner: a file that holds a process id; in that process all is well.
     """
 
     def __init__(
-        self, fails: str = "", spoils: str = "", at: int = 3, share: float = 1.0, owner: str = ""
+        self,
+        fails: str = "",
+        spoils: str = "",
+        at: int = 3,
+        share: float = 1.0,
+        *,
+        exits: bool = False,
+        owner: str = "",
     ) -> None:
         here = owner and Path(owner).read_text(encoding="utf-8") == str(os.getpid())
         self.fails, self.spoils = ("", "") if here else (fails, spoils)
-        self.at, self.share = at, share
+        self.at, self.share, self.exits = at, share, exits
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
         self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
         self._place, self._count, self._unlucky = np.zeros(2), 0, True
@@ -41,6 +50,8 @@ class Awkward(gymnasium.Env[Place, NDArray[np.float32]]):
 
     def _raise(self, call: str) -> None:
         if self.fails == call:
+            if self.exits:
+                sys.exit(0)
             raise RuntimeError("the licence server\nis not reached")
 
     def reset(

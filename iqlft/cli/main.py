@@ -434,7 +434,7 @@ def _overview() -> str:
 
 def _complain(text: str) -> None:
     shown = printable(text, keep="\n\t")
-    Console(stderr=True).print(shown, markup=False, highlight=False, soft_wrap=True)
+    Console(stderr=True, emoji=False).print(shown, markup=False, highlight=False, soft_wrap=True)
 
 
 def _say(text: str) -> None:

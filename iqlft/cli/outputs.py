@@ -19,9 +19,10 @@ QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
 """Whether a command prints only how it ends."""
 
 
-def console() -> Console:
+def console(*, stderr: bool = False) -> Console:
     """The console for a command's progress; it is silent with --quiet."""
-    return Console(quiet=QUIET.get())
+    # Names may hold :dog: or :100:, which Rich would show as pictures.
+    return Console(quiet=QUIET.get(), stderr=stderr, emoji=False)
 
 
 @contextmanager

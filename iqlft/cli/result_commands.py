@@ -5,13 +5,13 @@ Each takes the command's arguments and returns the text to print.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
 
 from iqlft.cli.arguments import (
     CleanRuns,
@@ -23,7 +23,7 @@ from iqlft.cli.arguments import (
     ReportRuns,
     TableRuns,
 )
-from iqlft.cli.outputs import QUIET, console, writing
+from iqlft.cli.outputs import console, writing
 from iqlft.cli.parsing import parse
 from iqlft_workers.errors import UserError
 from iqlft_workers.files import write_output
@@ -41,9 +41,10 @@ def evaluate(arguments: list[str]) -> str:
     from iqlft.cli.console import EpisodeProgress  # noqa: PLC0415
     from iqlft.training.evaluate import evaluation  # noqa: PLC0415
 
-    # With JSON, nothing else may go to standard output.
-    shown = Console(stderr=True, quiet=QUIET.get()) if chosen.json else console()
-    with EpisodeProgress(shown) as progress:
+    with contextlib.ExitStack() as shown:
+        if chosen.json:  # Then nothing else may go to standard output, nor what environments print.
+            shown.enter_context(contextlib.redirect_stdout(sys.stderr))
+        progress = shown.enter_context(EpisodeProgress(console(stderr=chosen.json)))
         found = evaluation(
             chosen.run,
             chosen.episodes,

@@ -354,6 +354,10 @@ def registered(name: str) -> Registered:
     Raises:
         ConfigError: there is no such algorithm, module or class, or the class is no algorithm.
     """
+    if not isinstance(name, str):  # From Python it may be anything.
+        raise ConfigError(
+            f"An algorithm is given by its name, or 'package.module:Class', not {name!r:.99}."
+        )
     if name in ALGORITHMS:
         return ALGORITHMS[name]
     own = imported("algorithm", name, ALGORITHMS)

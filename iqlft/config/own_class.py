@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from iqlft.config.errors import ConfigError, nearest
+from iqlft_workers.failures import RAISED, described
 from iqlft_workers.search_path import advice
 
 if TYPE_CHECKING:
@@ -35,6 +37,14 @@ def imported(kind: str, name: str, known: Collection[str]) -> Any:  # noqa: ANN4
         raise ConfigError(
             f"The {kind} {name} cannot be imported ({error}); check the name, and that its folder "
             f"is on PYTHONPATH.{advice(module)}"
+        ) from error
+    except RAISED as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        # A syntax error says itself where it is, and its last line is one of Python's own.
+        at = "" if isinstance(error, SyntaxError) else f" at {place.filename}:{place.lineno}"
+        raise ConfigError(
+            f"The {kind} {name} cannot be imported, because its module fails ({described(error)}"
+            f"{at}); mend the module."
         ) from error
     if not hasattr(found, attribute):
         raise ConfigError(f"The module {module} has no class {attribute!r}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import typing
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,11 @@ def check(config: Any) -> None:  # noqa: ANN401
     Raises:
         ConfigError: it names the flag, its value and what it must be.
     """
+    if not dataclasses.is_dataclass(config):
+        raise ConfigError(
+            f"{config!r:.99} is no config; make one by iqlft.pretrain_config(TASK) or "
+            "iqlft.finetune_config(RUN)."
+        )
     for name, kind in typing.get_type_hints(type(config), include_extras=True).items():
         value = getattr(config, name)
         if must := violated(kind, value) or _breaks_rule(name, value):

@@ -252,12 +252,10 @@ def _require_fit(
             "in."
         )
     assert isinstance(acted, spaces.Box)
-    for name, space in (
-        ("observations", observed), ("next_observations", observed), ("actions", acted)
-    ):  # fmt: skip
-        if space.dtype.kind in "iu" and not _holds(space.dtype, getattr(arrays, name)):
+    for name in ("observations", "next_observations"):
+        if observed.dtype.kind in "iu" and not _holds(observed.dtype, getattr(arrays, name)):
             raise DatasetError(
-                f"The {name} of {environment} are whole numbers ({space.dtype}), but the arrays "
+                f"The {name} of {environment} are whole numbers ({observed.dtype}), but the arrays "
                 "hold others; name what they were recorded in."
             )
     actions = arrays.actions.astype(np.float32)  # The type that training uses.

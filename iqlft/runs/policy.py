@@ -22,6 +22,7 @@ from iqlft.runs.folder import vouches
 from iqlft_workers.actor import TANH_GAUSSIAN, ActorWeights, check_weights, make_actor
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.errors import UserError
+from iqlft_workers.failures import described
 from iqlft_workers.files import as_os_error, remedy, replacing, unwritten, write_atomically
 from iqlft_workers.observation import Leaf, flatten
 
@@ -90,10 +91,16 @@ class Policy:
             `(A,)` float32; unless `raw`, in the environment's units and shape.
 
         Raises:
-            PolicyError: the observation has another width, or other keys, than in training, or a
-                value that is not finite.
+            PolicyError: the observation has another width, form, or other keys, than in training,
+                or a value that is not finite.
         """
-        flat = self._flat(observation)
+        try:
+            flat = self._flat(observation)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise PolicyError(
+                f"The observation is not of the form that was recorded ({described(error)}); give "
+                f"it as {self.environment.id or 'the data'} had it."
+            ) from error
         if flat.shape[-1:] != (self.weights.observation_dim,):
             raise PolicyError(
                 f"The policy observes {self.weights.observation_dim} values, but was given "
@@ -112,8 +119,10 @@ class Policy:
         leaves, keys = self.environment.observation_leaves, self.environment.observation_keys
         if not hasattr(observation, "keys"):
             shape, width = np.shape(observation), self.weights.observation_dim
-            # A number or a single array may also come flat already.
-            if len(leaves) == 1 and (shape == leaves[0].shape or shape[-1:] != (width,)):
+            # A number or a single array may also come flat already; a block may not look so.
+            if len(leaves) == 1 and (
+                shape[-1:] != (width,) or shape[-len(leaves[0].shape) :] == leaves[0].shape
+            ):
                 return flatten(observation, leaves)
             return np.asarray(observation, np.float32)
         names = {key.partition("/")[0] for key in keys}

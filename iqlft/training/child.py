@@ -18,6 +18,7 @@ from iqlft.training.interruption import leave_to_parent
 from iqlft.training.pretrain import pretrain
 from iqlft.training.resume import resume
 from iqlft_workers.errors import Stopped, UserError
+from iqlft_workers.leaving import leave
 
 if TYPE_CHECKING:
     import io
@@ -99,4 +100,4 @@ def _interrupt(orders: io.FileIO) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(leave(main()))

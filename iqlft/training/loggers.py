@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 from iqlft.config.errors import ConfigError
 from iqlft.config.own_class import imported
 from iqlft.training.event_log import EventLog, forget
+from iqlft_workers.failures import RAISED
 from iqlft_workers.files import write_atomically
 
 if TYPE_CHECKING:
@@ -291,9 +292,9 @@ class Loggers:
         """Context in which a logger may fail: that is reported once, and ends nothing else."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001  # a logger may raise anything
+        except RAISED as error:
             if (failed := self._open.pop(name, None)) is not None:
-                with suppress(Exception):
+                with suppress(*RAISED):
                     failed.close()
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             self._tell(f"The logger {name} has failed and sees no more ({reason:.300}).")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from iqlft.algorithms.base import reduce
+from iqlft.config.errors import ConfigError
 from iqlft.runs.checkpoint import ALGORITHM_PREFIX, algorithm_tensors
 from iqlft.training.divergence import bound_targets, impossible_share, possible_returns
 
@@ -57,11 +58,36 @@ class Stack:
         """One update of every member."""
         size = self.batch_size * self.algorithm.batches_per_update
         bound_targets(self.algorithm, self.replay)
+        before = self.algorithm.updates
         if self.graph is None:
             self._metrics = self.algorithm.update(self.replay.sample(size))
         else:
             self._metrics = self.graph.update(self.replay.draw(size))
+        self._require_contract(before)
         self._figures = []
+
+    def _require_contract(self, before: int) -> None:
+        """Refuses an algorithm, a user's own, whose update does not count itself or says nothing.
+
+        Args:
+            before: number of updates before this one.
+        """
+        algorithm, metrics = self.algorithm, self._metrics
+        name = type(algorithm).__name__
+        if algorithm.updates != before + 1:  # Else training would never end.
+            raise ConfigError(
+                f"An update of {name} has raised its `updates` by {algorithm.updates - before}, "
+                "but each update counts as one; say `self.updates += 1` in `update`, once."
+            )
+        if not (isinstance(metrics, dict) and metrics) or not all(
+            callable(each) or getattr(each, "shape", ())[:1] == (algorithm.num_members,)
+            for each in metrics.values()
+        ):
+            raise ConfigError(
+                f"An update of {name} must return what is logged of it, at least one tensor of "
+                f"{algorithm.num_members} values, one per member, by its name: "
+                "return {'actor/loss': loss}."
+            )
 
     def begin_online(self) -> None:
         """Switches from pretraining to fine-tuning, unless the checkpoint has done so already."""

@@ -137,6 +137,13 @@ def test_the_name_of_a_dataset_is_no_dataset() -> None:
         iqlft.IQL("iqlft/antmaze/umaze-v0")  # type: ignore[arg-type]
 
 
+def test_what_is_no_name_and_no_config_is_refused(corner: str) -> None:
+    with pytest.raises(ConfigError, match=r"'package.module:Class', not <class"):
+        iqlft.Algorithm(IQLHyperparameters, iqlft.load_dataset(corner))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="'runs/x' is no config; make one by"):
+        iqlft.finetune("runs/x")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -1,6 +1,8 @@
 """Whatever the code of an environment raises, and wherever: one sentence, and no traceback."""
 
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +47,29 @@ def test_a_call_that_raises_is_one_sentence_with_its_cause(call: str) -> None:
     assert f"has failed in {call} (RuntimeError: the licence server is not re" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_code_that_leaves_does_not_take_the_program_with_it() -> None:
+    with pytest.raises(EnvironmentMismatchError, match=r"cannot be made .*SystemExit: 0"):
+        Environment(spec(fails="constructor", exits=True))
+    for call in ("reset", "step"):
+        environment = Environment(spec(fails=call, at=0, exits=True))
+        with pytest.raises(EnvironmentFailedError, match=rf"failed in {call} \(SystemExit: 0\)"):
+            _ = environment.reset(0), environment.step(STILL)
+    Environment(spec(fails="close", exits=True)).close()
+
+
+def test_threads_that_code_leaves_behind_do_not_keep_the_process() -> None:
+    program = (
+        "import sys, threading; from iqlft_workers.leaving import leave; print('done');"
+        "threading.Thread(target=threading.Event().wait, name='camera').start();"
+        "sys.exit(leave(3, 0.2))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (3, "done\n")
+    assert "though the work is done: camera;" in done.stderr
 
 
 def test_an_observation_of_another_shape_is_one_sentence() -> None:

@@ -65,6 +65,19 @@ def test_where_lower_and_upper_bound_are_the_same_the_action_is_that_constant() 
     assert bounds.to_unit(np.array([[2, 0.3], [1, 0.300001]])).tolist() == [[0.5, 0], [0, 0]]
 
 
+@pytest.mark.parametrize(("low", "high"), [(-0.1, 0.1), (0.3, 0.7), (-1, 1)])
+def test_no_action_leaves_the_bounds_of_an_environment_of_float64(low: float, high: float) -> None:
+    bounds = ActionRange.of([low], [high])
+    there = bounds.to_environment(np.array([[-1], [0], [1]], np.float32))
+    assert np.allclose(there[:, 0], [low, (low + high) / 2, high])
+    space = spaces.Box(low, high, (1,), np.float64)
+    assert all(space.contains(each) for each in there)
+
+
+def test_whole_numbers_are_no_actions_to_learn() -> None:
+    assert "real numbers" in actions_refusal(spaces.Box(0, 5, (1,), np.int64))
+
+
 def test_what_is_held_of_the_episode_is_dropped_and_the_next_one_begins(
     make_weights: MakeWeights,
 ) -> None:

@@ -7,12 +7,13 @@ forget_current_folder()
 
 import sys
 
+from iqlft_workers.leaving import leave
 from iqlft_workers.worker import main
 
 
 def run() -> int:
     """Runs a worker with this process's arguments, and returns its exit code."""
-    return main()
+    return leave(main())
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def actions_refusal(space: spaces.Space[Any], wrappers: Iterable[str] = ()) -> s
         space: of an environment, or of data.
         wrappers: names of the classes that were put around the environment.
     """
-    if not isinstance(space, spaces.Box):
+    if not isinstance(space, spaces.Box) or space.dtype.kind != "f":
         return f"the action space {space}; real numbers with finite bounds are needed."
     if not unbounded_ends(space):
         return ""
@@ -62,10 +62,14 @@ class ActionRange(NamedTuple):
 
     @classmethod
     def of(cls, low: Any, high: Any) -> ActionRange:  # noqa: ANN401
-        """From bounds `(A,)` of any type of number."""
+        """From bounds `(A,)` of any type of number, which float32 may not hold exactly."""
         low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-        ends = low, high, (high + low) / 2, (high - low) / 2
-        return cls(*(each.astype(np.float32) for each in ends))
+        centre, half = (each.astype(np.float32) for each in ((high + low) / 2, (high - low) / 2))
+        # Rounded inward: an environment of float64 may refuse what is beyond its bounds by a bit.
+        inner = _at_least(low), -_at_least(-high)
+        # Where float32 has no number within, the nearest one.
+        lower, upper = (np.where(inner[0] > inner[1], centre, each) for each in inner)
+        return cls(lower, upper, centre, half)
 
     def to_environment(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
         """Actions `(..., A)` in [-1, 1] in the environment's units, within its bounds."""
@@ -88,6 +92,13 @@ class ActionRange(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{_few(self.low)}, {_few(self.high)}]"
+
+
+def _at_least(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The least numbers of float32 that are not below some values."""
+    nearest = values.astype(np.float32)
+    above: NDArray[np.float32] = np.nextafter(nearest, np.float32(np.inf))
+    return np.where(nearest < values, above, nearest)
 
 
 def _few(values: NDArray[Any]) -> str:

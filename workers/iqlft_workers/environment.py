@@ -23,7 +23,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from iqlft_workers.actions import ActionRange, actions_refusal
 from iqlft_workers.errors import UserError
-from iqlft_workers.failures import EnvironmentFailedError, Reported, described
+from iqlft_workers.failures import RAISED, EnvironmentFailedError, Reported, described
 from iqlft_workers.observation import (
     EnvironmentMismatchError as EnvironmentMismatchError,  # noqa: PLC0414 -- of this interface
 )
@@ -224,7 +224,7 @@ def make(spec: EnvironmentSpec, **overrides: Any) -> gymnasium.Env[Any, Any]:  #
         ) from error
     except UserError:
         raise
-    except Exception as error:  # its constructor may raise anything
+    except RAISED as error:  # its module and its constructor may raise anything
         # What Python and Gymnasium say of a wrong call is clear without the error's name.
         known = isinstance(error, (gymnasium.error.Error, ImportError, TypeError, ValueError))
         reason = " ".join(str(error).split()) if known else described(error)
@@ -371,7 +371,7 @@ class Environment:
         """Frees the simulator; a failure to close it is only logged."""
         try:
             self.gym.close()
-        except Exception as error:  # noqa: BLE001  # it may raise anything
+        except RAISED as error:
             name = f"{type(error).__name__}: {error}"
             logger.warning("%s could not be closed (%s).", self.spec.id, name)
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
 
 
+RAISED = Exception, SystemExit
+"""What a user's code may raise: anything, and `sys.exit` in it is no wish to end the program."""
+
+
 class EnvironmentFailedError(UserError):
     """An environment has raised an error in `reset` or `step`; its cause is that error."""
 
@@ -52,7 +56,7 @@ class Reported(gymnasium.Wrapper[Any, Any, Any, Any]):
             observation, info = self.env.reset(seed=seed, options=dict(options or {}) or None)
         except UserError:
             raise
-        except Exception as error:  # it may raise anything
+        except RAISED as error:
             raise self._failure("reset", error) from error
         return observation, info
 
@@ -66,18 +70,18 @@ class Reported(gymnasium.Wrapper[Any, Any, Any, Any]):
             observation, reward, terminated, truncated, info = self.env.step(action)
         except UserError:
             raise
-        except Exception as error:  # it may raise anything
+        except RAISED as error:
             raise self._failure("step", error) from error
         return observation, reward, terminated, truncated, info
 
-    def _failure(self, call: str, error: Exception) -> EnvironmentFailedError:
+    def _failure(self, call: str, error: BaseException) -> EnvironmentFailedError:
         return EnvironmentFailedError(
             f"{self._name!r} has failed in {call} ({described(error)}); mend the environment, then "
             "repeat the command, or resume the run."
         )
 
 
-def described(error: Exception) -> str:
+def described(error: BaseException) -> str:
     """Kind and text of an error, in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text:.300}" if text else type(error).__name__

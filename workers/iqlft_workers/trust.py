@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 
 from iqlft_workers.errors import UserError
+from iqlft_workers.failures import RAISED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -77,7 +78,7 @@ def is_registered(name: str) -> bool:
     package = module.partition(".")[0]
     if not _registers_environments(package):
         return False
-    with contextlib.suppress(Exception):  # a package that cannot be imported registers nothing
+    with contextlib.suppress(*RAISED):  # a package that cannot be imported registers nothing
         importlib.import_module(package)
     return name in _registered() or (module == package and attribute in gymnasium.registry)
 

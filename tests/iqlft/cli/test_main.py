@@ -28,6 +28,9 @@ from iqlft.config.layers import to_dict, to_yaml
 from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.gateway.sockets import PortInUseError
 from iqlft.runs.folder import Run
+from iqlft.runs.policy import save_policy
+from iqlft_workers.actor import ActorWeights
+from iqlft_workers.environment import EnvironmentSpec
 from run_fixtures import curves, stopped_at
 
 ROOT = Path(__file__).parents[3]
@@ -719,6 +722,23 @@ def test_an_actor_too_large_for_the_wire_is_refused_before_training(
     assert "--hidden-size" in sentence
 
 
+def test_what_an_environment_prints_is_not_among_the_json(
+    main: Main, tmp_path: Path, make_weights: Callable[..., ActorWeights],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "loud.py").write_text(
+        "import gymnasium\nprint('loud')\n"
+        "gymnasium.register('Loud-v0', 'own_environments:Skewed', max_episode_steps=9)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    folders = f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"
+    monkeypatch.setenv("PYTHONPATH", folders, prepend=os.pathsep)
+    save_policy(tmp_path / "policy", make_weights(2, 2), EnvironmentSpec("loud:Loud-v0"), {})
+    code, output, errors = main("evaluate", "policy", "--episodes=1", "--workers=1", "--json")
+    assert (code, len(json.loads(output)["episodes"])) == (0, 1)
+    assert "loud\n" in errors
+
+
 def test_names_with_control_characters_are_shown_with_escapes(main: Main) -> None:
     code, output, errors = main("doct\x1b[2Jor")
     assert (code, output) == (2, "")
@@ -726,6 +746,7 @@ def test_names_with_control_characters_are_shown_with_escapes(main: Main) -> Non
     code, output, errors = main("resume", "run\x1b]0;t\a\udcff")
     assert "There is no run in run\\x1b]0;t\\x07\\udcff (no meta.json)" in errors
     assert "\a" not in errors
+    assert "There is no run in runs/:dog:-0:100:5 " in main("resume", "runs/:dog:-0:100:5")[2]
 
 
 @pytest.mark.parametrize("command", ["pretrain", "finetune", "run", "resume"])

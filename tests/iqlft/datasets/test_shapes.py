@@ -98,7 +98,7 @@ def test_an_image_is_refused_with_the_flag_that_leaves_it_out() -> None:
     ("space", "action"),
     [
         (WORLD, (2,)), (spaces.Discrete(5), (2, 2)), (spaces.Box(-1, 1, (3, 2)), ()),
-        (spaces.Box(0, 1, ()), (1,)),
+        (spaces.Box(0, 1, ()), (1,)), (spaces.Box(-1, 1, (1, 3)), (2,)),
     ],
 )  # fmt: skip
 def test_a_policy_takes_what_was_recorded_and_acts_in_that_shape(

@@ -144,6 +144,9 @@ def test_an_observation_that_does_not_fit_is_refused(folder: Path, tmp_path: Pat
         policy({"observation": np.zeros(3)})
     with pytest.raises(PolicyError, match="holds a value that is not finite"):
         policy(np.array([0.0, 0.0, np.nan, 0.0, 0.0]))
+    for form in ("left", [[1, 2], [3]], {"achieved_goal": "x", "observation": np.zeros(3)}):
+        with pytest.raises(PolicyError, match="not of the form that was recorded"):
+            policy(form)
     flat = load_policy(folder).weights
     save_policy(tmp_path / "flat", flat, FLAT, {})
     with pytest.raises(PolicyError, match="observes one array, but was given the keys"):

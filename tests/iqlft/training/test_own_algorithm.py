@@ -54,6 +54,29 @@ class Mine(Algorithm[MineHyperparameters]):
         return {"actor/loss": loss}
 
 
+class Uncounted(Mine):
+    """Does not say that it has made an update."""
+
+    def update(self, batch: Batch) -> Metrics:
+        metrics = super().update(batch)
+        self.updates -= 1
+        return metrics
+
+
+class Silent(Mine):
+    """Returns nothing."""
+
+    def update(self, batch: Batch) -> Metrics:
+        super().update(batch)
+
+
+class Scalar(Mine):
+    """Returns a number that is none per member."""
+
+    def update(self, batch: Batch) -> Metrics:
+        return {name: each.mean() for name, each in super().update(batch).items()}
+
+
 class Nothing:
     pass
 '''
@@ -75,6 +98,9 @@ def code(tmp_path: Path) -> Path:
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "algorithms.py").write_text(SOURCE)
+    (package / "syntax.py").write_text("class Mine(")
+    (package / "script.py").write_text("import sys\nsys.exit(0)")
+    (package / "unknown.py").write_text("\nclass Mine(Nameless): ...")
     return package.parent
 
 
@@ -149,6 +175,9 @@ def test_its_flags_are_known_though_there_is_no_run(main: Main) -> None:
         ("mine.algorithms:Absent", "no class 'Absent'"),
         ("mine.algorithms:Nothing", "is not an algorithm"),
         ("absent.algorithms:Mine", "cannot be imported"),
+        ("mine.syntax:Mine", "SyntaxError: '(' was never closed (syntax.py, line 1)"),
+        ("mine.script:Mine", "(SystemExit: 0 at "),
+        ("mine.unknown:Mine", "unknown.py:2); mend the module"),
     ],
 )
 def test_what_is_no_algorithm_is_refused_in_a_sentence(
@@ -160,3 +189,24 @@ def test_what_is_no_algorithm_is_refused_in_a_sentence(
     assert "Traceback" not in errors
     assert len(errors.strip().splitlines()) == 1
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Uncounted", "raised its `updates` by 0"),
+        ("Silent", "must return what is logged"),
+        ("Scalar", "must return what is logged"),
+    ],
+)
+def test_an_update_that_keeps_no_contract_ends_training_in_a_sentence(
+    name: str, words: str, main: Main
+) -> None:
+    exit_code, _, errors = main(
+        "pretrain", "--algorithm", f"mine.algorithms:{name}", *TINY, *MACHINE, "--eval-episodes=0"
+    )
+    assert exit_code == 2
+    assert f"An update of {name}" in errors
+    assert words in errors
+    assert "Traceback" not in errors
