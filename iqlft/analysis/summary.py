@@ -28,7 +28,7 @@ from iqlft.runs.curves import common_metric
 from iqlft.runs.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -41,7 +41,7 @@ class Series(NamedTuple):
 
     Attributes:
         algorithm: such as `iql`.
-        variant: how it was trained, where that has a name; else empty.
+        variant: how it was trained, where that has a name or differs between seeds; else empty.
         origin: where the data of all its tasks come from.
     """
 
@@ -160,7 +160,10 @@ def group_runs(runs: Iterable[RunCurve]) -> list[Group]:
 
 
 def _series(runs: Sequence[RunCurve]) -> list[Series]:
-    """The series of each run, a separate one per dataset where a task has several of one origin."""
+    """The series of each run, a separate one per dataset where a task has several of one origin.
+
+    Seeds that were trained with different settings, though under one name, are apart too.
+    """
     labels: dict[tuple[str, Series], set[str]] = {}
     found = []
     for run in runs:
@@ -168,10 +171,35 @@ def _series(runs: Sequence[RunCurve]) -> list[Series]:
         labels.setdefault((run.task, one), set()).add(run.label)
         found.append(one)
     apart = {one for (_, one), each in labels.items() if len(each) > 1}
-    return [
+    found = [
         one._replace(origin=run.label) if one in apart else one
         for run, one in zip(runs, found, strict=True)
     ]
+    alike: dict[tuple[str, Series], list[RunCurve]] = {}
+    for run, one in zip(runs, found, strict=True):
+        alike.setdefault((run.task, one), []).append(run)
+    keys: dict[Series, dict[str, None]] = {one: {} for one in found}
+    for (_, one), each in alike.items():
+        keys[one] |= dict.fromkeys(_telling([run.settings for run in each]))
+    return [_varied(one, run.settings, keys[one]) for run, one in zip(runs, found, strict=True)]
+
+
+def _telling(settings: Sequence[Mapping[str, str]]) -> list[str]:
+    """Names of as few settings as tell apart all that differ; what is not recorded is no value."""
+    keys: list[str] = []
+    for key in dict.fromkeys(key for each in settings for key in each):
+        sorts = [{tuple(map(each.get, some)) for each in settings} for some in (keys, [*keys, key])]
+        if len({each[key] for each in settings if key in each}) > 1 and len(sorts[1]) > len(
+            sorts[0]
+        ):
+            keys.append(key)
+    return keys
+
+
+def _varied(series: Series, settings: Mapping[str, str], keys: Iterable[str]) -> Series:
+    """A series with these settings in the name of its variant, as a sweep names them."""
+    told = ",".join(f"{key}={settings[key]}" for key in keys if key in settings)
+    return series._replace(variant=f"{series.variant} {told}".strip())
 
 
 def clip(estimate: Estimate, metric: Metric, *, low: float = 0.0, high: float = 100.0) -> Estimate:

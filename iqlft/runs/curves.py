@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import math
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from iqlft.config.algorithms import SWITCH
+from iqlft.config.layers import config_fields
+from iqlft.config.settings import MachineConfig, OutputConfig, SourceConfig
 from iqlft.runs.errors import RunError, command
 from iqlft.runs.finding import run_folders
 from iqlft.runs.folder import Run, status_of
@@ -23,6 +26,13 @@ if TYPE_CHECKING:
 Row = TypeVar("Row")
 Place = tuple[str, int, int]
 """What identifies an evaluation of a run: phase, updates and environment steps."""
+_APART = {
+    *config_fields(MachineConfig), *config_fields(OutputConfig),
+    *config_fields(SourceConfig).keys() - {"max_episode_steps"},
+    "dataset", "seed", "seeds", "name", "num_updates", "env_steps", "slack", "lockstep",
+    "remote_workers", "engine", "host", "keys", "insecure", "publish_every", "value_bounds",
+}  # fmt: skip
+"""Settings that do not shape what is learned, or that a table shows on its own."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,17 @@ class RunCurve:
     evaluations: Mapping[Place, Sequence[EpisodeScore]] = field(default_factory=dict, repr=False)
     fine_tuned: bool = False
     keeps_policy: bool = True
+
+    @functools.cached_property
+    def settings(self) -> dict[str, str]:
+        """What shaped its learning, seed and length apart; empty where it is not on record."""
+        found: dict[str, str] = {}
+        with suppress(RunError):
+            sections = Run(self.folder).configuration()
+            for section in ("pretrain", "finetune"):
+                own = {k: v for k, v in (sections.get(section) or {}).items() if k not in _APART}
+                found |= {f"online {k}" if k in found else k: str(v) for k, v in own.items()}
+        return found
 
     @property
     def offline(self) -> tuple[Score, ...]:

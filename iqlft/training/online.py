@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING
 
@@ -104,8 +103,9 @@ def _publish(session: Session[Online]) -> None:
 
 def _behaviour(session: Session[Online]) -> Behaviour:
     config, phase = session.plan.config, session.phase
-    left = 1 - phase.env_steps / (config.guide_until or config.env_steps)
-    guided = math.ceil(phase.guide.steps * left) if phase.guide else 0
+    until = config.guide_until or config.env_steps
+    # In whole numbers: with floats a step would be added now and then.
+    guided = -(phase.guide.steps * (phase.env_steps - until) // until) if phase.guide else 0
     return Behaviour(phase.env_steps < config.random_steps, max(0, guided))
 
 

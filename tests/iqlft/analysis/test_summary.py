@@ -23,6 +23,7 @@ from iqlft.analysis.summary import (
 )
 from iqlft.runs.curves import read_run
 from iqlft.runs.errors import RunError
+from iqlft.runs.folder import Run
 from iqlft.runs.scores import Score
 
 MakeRun = Callable[..., Path]
@@ -420,3 +421,31 @@ def test_an_evaluation_without_a_result_has_no_interval(make_run: MakeRun) -> No
         assert each is not None
         assert math.isnan(each.value)
         assert not each.has_interval
+
+
+def test_seeds_trained_with_other_settings_under_one_name_are_never_averaged(
+    make_run: MakeRun,
+) -> None:
+    """What is only on record for some, or differs between machines, tells none apart."""
+    settings = [
+        {"expectile": 0.9, "hidden_size": 64, "device": "cpu"},
+        {"expectile": 0.9, "hidden_size": 64, "device": "cuda"},
+        {"expectile": 0.6, "hidden_size": 32, "device": "cpu"},
+    ]
+    folders = [make_run(seed=seed) for seed in range(3)]
+    for folder, each in zip(folders, settings, strict=True):
+        Run(folder).write_config("pretrain", each)
+    runs = [*map(read_run, folders)]
+    groups = group_runs(runs)
+
+    assert [(each.series.name, len(each.runs)) for each in groups] == [
+        ("IQL expectile=0.6", 1),
+        ("IQL expectile=0.9", 2),
+    ]
+    Run(folders[0]).write_config("finetune", {"expectile": 0.9, "utd_ratio": 1.0})
+    Run(folders[1]).write_config("finetune", {"expectile": 0.7, "utd_ratio": 1.0})
+    groups = group_runs([read_run(each) for each in folders[:2]])
+    assert [each.series.name for each in groups] == [
+        "IQL online expectile=0.7",
+        "IQL online expectile=0.9",
+    ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def guided(
 ) -> ActorWeights:
     if step < config.random_steps:
         return uniform_weights(weights)
-    left = math.ceil(config.guide_steps * (1 - step / (config.guide_until or ENV_STEPS)))
+    left = math.ceil(config.guide_steps * (1 - Fraction(step, config.guide_until or ENV_STEPS)))
     return weights._replace(guide=Guide(left, guide)) if left > 0 else weights
 
 
@@ -98,8 +99,9 @@ def guided(
             "offline_ratio": 0.75,
             "final_offline_ratio": 0.25,
             "anneal_steps": 200,
-            "guide_steps": 40,
-            "guide_until": 380,
+            # With floats, the fifth step of the second episode would still be the guide's.
+            "guide_steps": 36,
+            "guide_until": 342,
             "reset_optimizers": True,
         },
         {"warmup_steps": 20, "random_steps": 10},
