@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from iqlft.runs.errors import command
+from iqlft.runs.errors import RunError, command
 from iqlft.runs.folder import Run, has_checkpoint
 from iqlft.training.interruption import Interrupted, StopSignal
 from iqlft.training.progress import Status, Voice
@@ -158,7 +158,7 @@ class Parallel:
 
     Args:
         jobs: one per run.
-        at_once: how many processes may run at the same time.
+        at_once: how many processes may run at the same time; fewer if the machine has no room.
         reporter: receives status and events.
     """
 
@@ -175,6 +175,7 @@ class Parallel:
 
         Raises:
             Interrupted: a stop was requested, and something is left to do.
+            RunError: the machine has no room for a single process.
             RunsFailedError: runs have failed; the others are finished.
         """
         about = f"{len(self._waiting)} runs, each in a process of its own, {self._at_once} at once."
@@ -194,8 +195,7 @@ class Parallel:
             for child in self._running:
                 child.ask_to_stop()
         elif self._waiting and len(self._running) < self._at_once:
-            job = self._waiting.popleft()
-            self._running.append(_Child(job, self._reporter, self._inbox))
+            self._start(self._waiting.popleft())
             return
         with contextlib.suppress(queue.Empty):
             child, message = self._inbox.get(timeout=LOOK_SECONDS)
@@ -203,6 +203,22 @@ class Parallel:
                 self._part_from(child)
             else:
                 child.hear(message)
+
+    def _start(self, job: Job) -> None:
+        try:
+            self._running.append(_Child(job, self._reporter, self._inbox))
+        except OSError as error:
+            self._waiting.appendleft(job)
+            self._at_once, reason = len(self._running), error.strerror or str(error)
+            if not self._at_once:
+                raise RunError(
+                    f"No process can be started for {job.folder} ({reason}); make room for it on "
+                    "this machine, and repeat the command."
+                ) from error
+            self._reporter.event(
+                f"This machine has no room for another process ({reason}); {self._at_once} at once "
+                "from now on."
+            )
 
     def _part_from(self, child: _Child) -> None:
         child.reap()

@@ -133,7 +133,8 @@ class Discovery:
             if (address := self.address()) is not None:
                 _log.info("Looking for the learner at %s.", address.endpoint)
                 return address
-            self._handle_silence(began, "There is no learner yet")
+            # Keys of its own are a file of its machine, so it may be there, and out of reach.
+            self._handle_silence(began, "There is no learner yet that this machine can reach")
             time.sleep(ASK_SECONDS)
         return None
 

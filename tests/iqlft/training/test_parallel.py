@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,13 @@ from iqlft.runs.scores import Score
 from iqlft.training import seeds
 from iqlft.training.dry_run import dry_run_pretraining
 from iqlft.training.finetune import dry_run, finetune
-from iqlft.training.parallel import RunsFailedError
+from iqlft.training.parallel import Job, Parallel, RunsFailedError
 from iqlft.training.pretrain import pretrain
-from iqlft.training.progress import Status
+from iqlft.training.progress import Silent, Status
 from iqlft.training.resume import resume
 from iqlft.training.session import TrainingDivergedError
 from run_fixtures import Start, curves
+from scarcity import no_more_files
 from waiting import wait_until
 
 SEEDS, ENDS = (0, 1, 2), ("finished", "failed", "finished")
@@ -331,3 +333,29 @@ def test_a_status_travels_between_processes() -> None:
     )  # fmt: skip
     for each in (status, dataclasses.replace(status, evaluation=None, before=None, last=score)):
         assert Status.from_json(json.loads(json.dumps(each.to_json()))) == each
+
+
+def test_what_a_machine_has_no_room_for_waits_for_a_process_to_end(tmp_path: Path) -> None:
+    jobs = [Job(tmp_path / each, "pretrain", {"dataset": "no/set-v0"}) for each in "abc"]
+    with (
+        no_more_files(),
+        pytest.raises(RunError, match=r"started for \S+a \(Too many open files\)"),
+    ):
+        Parallel(jobs, 2, Silent()).run()
+    with ExitStack() as scarce:
+        events: list[str] = []
+
+        def event(sentence: str) -> None:
+            events.append(sentence)
+            scarce.close()
+            if "the others go on" in sentence and len(events) == 2:
+                scarce.enter_context(no_more_files())
+
+        reporter = Silent()
+        reporter.event = event  # type: ignore[method-assign]
+        with pytest.raises(RunsFailedError):
+            Parallel(jobs, 2, reporter).run()
+    assert events[2] == (
+        "This machine has no room for another process (Too many open files); 1 at once from now on."
+    )
+    assert sum("It has failed" in each for each in events) == 3
