@@ -33,7 +33,8 @@ check: lint test
 ## table of figures.
 chaos: $(READY)
 	$(BIN)/python -m pytest tests/chaos tests/iqlft/gateway/test_gateway_fuzz.py \
-		tests/iqlft/gateway/test_authentication.py tests/test_minimal_install.py -m slow
+		tests/iqlft/gateway/test_authentication.py tests/iqlft/gateway/test_schedules.py \
+		tests/test_minimal_install.py -m slow
 
 ## The documentation as a site, in build/site. Everything tracked lies beside its pages, so that links
 ## between them hold.
