@@ -310,8 +310,11 @@ class Gateway:
         if self._state.broadcast:
             self._sockets.publish(self._state.broadcast)
             self._state.broadcast = b""
+        refused = set[bytes]()
         for route, frames in self._state.outbox:
-            if not self._sockets.send(route, frames):
+            # What follows may build on what was not sent, as an ACK in lockstep on its weights.
+            if route not in refused and not self._sockets.send(route, frames):
                 # The connection is closed, or its queue is full: a HELLO will put that right.
+                refused.add(route)
                 self._state.unreachable(route)
         self._state.outbox.clear()
