@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import errno
 import os
-import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from iqlft.training import oversight
 from iqlft_workers.actor import ActorWeights
 from iqlft_workers.environment import EnvironmentSpec
 from iqlft_workers.launchers.local import WorkerPool
+from scarcity import no_file_longer_than
 from transitions import concatenate
 
 OFFLINE = 300
@@ -169,17 +169,6 @@ def test_rows_for_which_there_is_no_room_end_the_run_in_a_sentence_and_it_can_be
     assert cli.main(["resume", str(folder)]) == 0
     state = checkpoint.load(folder / "checkpoints").state
     assert (state["env_steps"], state["updates"]) == (320, OFFLINE + 160)
-
-
-@contextlib.contextmanager
-def no_file_longer_than(size: int) -> Iterator[None]:
-    """The kernel refuses this process to write beyond; a write across it is cut short."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.usefixtures("importable")
