@@ -40,11 +40,17 @@ _STATE, _DRAWS = "training.safetensors", "replay.random_state"
 """File of the training state, and the name in it of the random state that draws batches."""
 
 
-def load_dataset(*dataset_ids: str, **settings: Any) -> OfflineDataset:  # noqa: ANN401
+def load_dataset(
+    *dataset_ids: str,
+    algorithm: str = configs.PretrainConfig.algorithm,
+    **settings: Any,  # noqa: ANN401
+) -> OfflineDataset:
     """Opens Minari datasets, read as the task that uses them reads them.
 
     Args:
         dataset_ids: such as `iqlft/antmaze/umaze-v1`; several are read one after another.
+        algorithm: what is to learn from them. A task may read data otherwise for some of them: in
+            locomotion the rewards are scaled for IQL and CQL, but not for AWAC, TD3+BC and RLPD.
         settings: fields of `iqlft.config.settings.TaskConfig` that override the task's, such as
             `goal`.
 
@@ -59,8 +65,9 @@ def load_dataset(*dataset_ids: str, **settings: Any) -> OfflineDataset:  # noqa:
         )
     if wrong := next((each for each in dataset_ids if not isinstance(each, str)), None):
         raise configs.ConfigError(f"load_dataset takes ids, each an argument, not {wrong!r:.99}.")
-    config = _of_dataset(configs.TaskConfig(), dataset_ids)
-    config = _override(config, settings, "load_dataset")
+    learning = _of_dataset(layers.with_algorithm(configs.PretrainConfig(), algorithm), dataset_ids)
+    reading = {name: getattr(learning, name) for name in layers.config_fields(configs.TaskConfig)}
+    config = _override(configs.TaskConfig(**reading), settings, "load_dataset")
     validation.check(config)
     return load_task_dataset(config)
 
@@ -158,7 +165,7 @@ class Algorithm:
 
     Args:
         name: a key of `iqlft.config.algorithms.ALGORITHMS`, or `package.module:Class`.
-        dataset: from `load_dataset`.
+        dataset: from `load_dataset`, for this algorithm.
         seed: of initial weights and batches.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         threads: number of torch threads in training on the CPU; by default as on the command line.

@@ -86,6 +86,26 @@ def test_a_dataset_is_read_as_its_task_says_unless_told_otherwise(corner: str) -
     assert rewards(iqlft.load_dataset(corner, reward_shift=5.0)).min() == 5.0
 
 
+@pytest.mark.usefixtures("minari_root")
+def test_rewards_are_scaled_for_the_algorithms_that_have_it_so() -> None:
+    recording = gymnasium.make(own_environments.ID)
+    with pytest.warns(UserWarning, match="is set to None"):
+        minari.create_dataset_from_buffers(
+            "mujoco/hopper/medium-v0", own_environments.episodes(recording), env=recording
+        )
+    scaled, as_they_are, said = (
+        rewards(iqlft.load_dataset("mujoco/hopper/medium-v0", **settings))
+        for settings in ({}, {"algorithm": "awac"}, {"algorithm": "awac", "reward_scale": 2})
+    )
+    assert as_they_are.min() > -30
+    np.testing.assert_allclose(said, 2 * as_they_are, rtol=1e-6)
+    factor = scaled / as_they_are
+    np.testing.assert_allclose(factor, factor[0], rtol=1e-5)
+    assert factor[0] > 2
+    with pytest.raises(ConfigError, match="There is no algorithm 'awax'"):
+        iqlft.load_dataset("mujoco/hopper/medium-v0", algorithm="awax")
+
+
 def rewards(dataset: OfflineDataset) -> np.ndarray:
     found: np.ndarray = dataset.layout.unpack(dataset.rows())[2]
     return found

@@ -86,6 +86,16 @@ def test_a_variation_of_an_algorithm_has_its_settings_for_the_task(
     assert varied == as_here | {"algorithm": "own_algorithm:BoldIQL"}
 
 
+def test_a_switch_keeps_the_rewards_that_pretraining_had(
+    fresh: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed(fresh, task="mujoco-hopper-medium", reward_scale=2.5)
+    line, settings = printed(capsys, fresh, "--algorithm", "rlpd")
+    assert "reward" not in line
+    assert (settings["entropy_backup"], settings["num_target_critics"]) == (True, 2)
+    assert "reward_scale" not in settings
+
+
 def test_without_a_named_run_the_newest_one_is_inherited_from(
     fresh: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,8 +14,15 @@ import mujoco
 import numpy as np
 import pytest
 
-from iqlft.config.algorithms import IQLHyperparameters
-from iqlft.config.layers import load_task, override, task_names, with_settings
+from iqlft.config.algorithms import CQLHyperparameters, IQLHyperparameters
+from iqlft.config.layers import (
+    load_task,
+    override,
+    task_names,
+    to_dict,
+    with_algorithm,
+    with_settings,
+)
 from iqlft.config.settings import FinetuneConfig, PretrainConfig
 from iqlft.datasets.loading import load_dataset
 from iqlft.training.finetune import finetune
@@ -153,6 +160,36 @@ def test_a_family_has_its_published_settings(task: str) -> None:
     if task in PUBLISHED_SETS:
         scores = REFERENCE_SCORES["/".join(config.dataset[0].split("/")[:2])]
         assert config.reference_scores == (scores and pytest.approx(scores))
+
+
+@pytest.mark.parametrize("task", [name for name in task_names() if name.startswith("mujoco-")])
+def test_locomotion_has_each_algorithm_s_settings_and_rewards(task: str) -> None:
+    awac, td3bc, cql, rlpd = (
+        to_dict(override(with_algorithm(PretrainConfig(), name), load_task(task), task))
+        for name in ("awac", "td3bc", "cql", "rlpd")
+    )
+    assert (awac["inverse_temperature"], awac["hidden_layers"]) == (3.0, 3)
+    assert [each["reward_scale"] for each in (awac, td3bc, rlpd)] == [1.0, 1.0, 1.0]
+    assert cql["reward_scale"] == "return_range"
+    assert [each["normalize_observations"] for each in (awac, td3bc, cql)] == [True, True, True]
+    assert (cql["penalty_weight"], cql["lagrange"], cql["gap_min"]) == (10.0, False, None)
+    assert (cql["target_actions"], cql["actor_learning_rate"]) == (1, 3e-5)
+    assert (rlpd["entropy_backup"], rlpd["num_target_critics"]) == (True, 2)
+    assert (rlpd["hidden_layers"], rlpd["normalize_observations"]) == (2, False)
+
+
+@pytest.mark.parametrize("name", ["cql", "calql"])
+def test_adroit_has_a_constant_weight_of_the_penalty(name: str) -> None:
+    for task in task_names():
+        if {"pen", "door", "hammer", "relocate"} & set(task.split("-")):
+            h = override(
+                with_algorithm(PretrainConfig(), name), load_task(task), task
+            ).hyperparameters
+            assert isinstance(h, CQLHyperparameters)
+            assert (h.penalty_weight, h.lagrange, h.gap_min, h.target_actions) == (
+                1.0, False, -200.0, 10
+            )  # fmt: skip
+            assert h.output_gain == pytest.approx(2**0.5)
 
 
 # -- recorded sets ------------------------------------------------------------------------------
