@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from iqlft_workers.keys import new_keys
 from iqlft_workers.launchers.processes import Processes
 from run_fixtures import LOCKSTEP, Start
@@ -44,6 +46,7 @@ def test_workers_with_a_shared_key_do_all_the_work_of_a_learner_without_own_ones
     assert not list((fresh / "logs").glob("worker-1.log"))
 
 
+@pytest.mark.slow
 def test_workers_that_were_given_an_address_find_the_learner_that_goes_on(
     fresh: Path, start: Start, tmp_path: Path
 ) -> None:

@@ -301,6 +301,7 @@ def test_what_is_said_tells_of_which_run(said: Listening, stacked_once: list[Pat
     assert said.tasks <= {f"antmaze-corner iql-s{seed}" for seed in SEEDS}
 
 
+@pytest.mark.slow
 def test_a_stack_whose_members_were_saved_apart_goes_on_from_their_last_common_checkpoint(
     stack: PretrainConfig, stacked_once: list[Path]
 ) -> None:

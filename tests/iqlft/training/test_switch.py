@@ -99,7 +99,16 @@ def switched(
     return run
 
 
-@pytest.mark.parametrize("name", SWITCHES)
+IN_DEFAULT_SUITE = {"rlpd", "guide, no retention"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in IN_DEFAULT_SUITE else pytest.mark.slow)
+        for name in SWITCHES
+    ],
+)
 def test_every_switch_is_resumed_exactly(
     name: str, fresh: Path, settings: FinetuneConfig, switched: Switched
 ) -> None:

@@ -39,7 +39,7 @@ def scene(pretrained: Path, tmp_path: Path) -> Scene:
     arrays[last] = 30 * arrays[last]
     weights = policy.weights._replace(arrays=arrays)
     save_policy(tmp_path / "policy", weights, policy.environment, {})
-    return Scene(str(tmp_path / "policy"), SEED, 50, "best", BLUE, "success")
+    return Scene(str(tmp_path / "policy"), SEED, 150, "best", BLUE, "success")
 
 
 def test_a_maze_is_filmed_whole_with_the_way_of_the_ant(
@@ -50,7 +50,7 @@ def test_a_maze_is_filmed_whole_with_the_way_of_the_ant(
     with filming(scene, size, backend, tmp_path / "log") as pictures:
         film = list(pictures)
 
-    assert len(film) == 1 + 300 // 50
+    assert len(film) == 1 + 300 // 150
     assert {picture.shape for picture in film} == {(WIDTH, WIDTH, 3)}
     goals = [near(picture, (0, 158, 115)).sum() for picture in film]
     assert min(goals) > 20
