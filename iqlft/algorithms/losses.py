@@ -1,4 +1,4 @@
-"""Losses that algorithms share: pure functions of tensors.
+"""Losses that algorithms share, and what they are made of: pure functions of tensors.
 
 Shapes: M members (seeds), E critics, B batch, A action.
 """
@@ -6,10 +6,14 @@ Shapes: M members (seeds), E critics, B batch, A action.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from iqlft.config.algorithms import Reduction
 
 ADVANTAGE_WEIGHT_MAX = 100.0
 """Upper bound of the exponentiated advantage (the code of IQL's authors)."""
@@ -85,3 +89,8 @@ def critic_loss(values: Tensor, targets: Tensor) -> Tensor:
         `(M,)`.
     """
     return (values - targets.unsqueeze(1)).square().mean(-1).sum(-1)
+
+
+def reduced(values: Tensor, reduction: Reduction) -> Tensor:
+    """The minimum or the mean of the critics' values `(M, E, ...)`."""
+    return values.amin(1) if reduction == "min" else values.mean(1)

@@ -29,7 +29,6 @@ from iqlft.nn.networks import Critic, Scalar, SquashedGaussianActor
 
 if TYPE_CHECKING:
     from iqlft.algorithms.base import Batch, Metrics
-    from iqlft.config.algorithms import Reduction
 
 Settings = TypeVar("Settings", bound=SACHyperparameters)
 
@@ -71,7 +70,8 @@ class SAC(Algorithm[Settings]):
 
         observations = self.normalize(part.observations)
         actions, log_probs = self.actor.sample(observations, self.noise(part))
-        values = reduced(self.q(self.critic, observations, actions, learn=False), h.actor_reduction)
+        values = self.q(self.critic, observations, actions, learn=False)
+        values = losses.reduced(values, h.actor_reduction)
         actor_loss = (self.temperature * log_probs - values).mean((-2, -1))
         self.minimize("actor", actor_loss, h.actor_learning_rate)
 
@@ -105,7 +105,7 @@ class SAC(Algorithm[Settings]):
         noise = self.noise(batch, h.target_actions)
         actions, log_probs = self.actor.sample(next_observations, noise)
         values = self.q(self.drawn(self.target_critic), next_observations, actions)
-        next_values = reduced(values, h.target_reduction)
+        next_values = losses.reduced(values, h.target_reduction)
         if h.entropy_backup:
             next_values = next_values - self.temperature * log_probs
         next_values = next_values.amax(-1)
@@ -155,12 +155,7 @@ class SAC(Algorithm[Settings]):
         """The minimum or mean (`target_reduction`) of all target critics."""
         states, pairs = self.normalize(observations), actions.unsqueeze(2)
         values = self.q(self.target_critic, states, pairs).squeeze(-1)
-        return reduced(values, self.hyperparameters.target_reduction)
-
-
-def reduced(values: Tensor, reduction: Reduction) -> Tensor:
-    """The minimum or the mean of the critics' values `(M, E, ...)`."""
-    return values.amin(1) if reduction == "min" else values.mean(1)
+        return losses.reduced(values, self.hyperparameters.target_reduction)
 
 
 def split(batch: Batch, count: int) -> list[Batch]:

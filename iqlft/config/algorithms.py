@@ -147,6 +147,27 @@ class TD3BCHyperparameters(CriticHyperparameters):
 
 
 @dataclass(frozen=True)
+class FQLHyperparameters(CriticHyperparameters):
+    """FQL's hyperparameters, by default its authors' for AntMaze."""
+
+    hidden_size: Count = 512
+    """Width of each hidden layer."""
+    hidden_layers: Count = 4
+    """Number of hidden layers."""
+    critic_layer_norm: bool = True
+    """LayerNorm in the hidden layers of the critics, against divergence."""
+    alpha: NonNegative = 10.0
+    """Weight of the distillation relative to Q in the actor's loss (paper, eq. 7): 10 in AntMaze, 3
+    in its large mazes; for other data it must be tuned."""
+    flow_steps: Count = 10
+    """Steps of Euler's method from noise to an action of the flow."""
+    target_reduction: Reduction = "mean"
+    """How a target combines the values of both critics."""
+    normalize_q: bool = False
+    """Divide Q in the actor's loss by its mean absolute value in the batch."""
+
+
+@dataclass(frozen=True)
 class SACHyperparameters(CriticHyperparameters):
     """Hyperparameters of soft actor-critic, by default those of its authors' second paper."""
 
@@ -333,6 +354,7 @@ ALGORITHMS: dict[str, Registered] = {
         "iqlft.algorithms.td3bc:TD3BC",
         {"normalize_observations": True},
     ),
+    "fql": Registered("FQL", FQLHyperparameters, "iqlft.algorithms.fql:FQL"),
     "sac": Registered("SAC", SACHyperparameters, "iqlft.algorithms.sac:SAC"),
     "rlpd": Registered("RLPD", RLPDHyperparameters, "iqlft.algorithms.rlpd:RLPD"),
     "wsrl": Registered("WSRL", WSRLHyperparameters, "iqlft.algorithms.wsrl:WSRL"),

@@ -1,4 +1,4 @@
-"""Initial weights of a layer: orthogonal, as IQL's authors have them, or PyTorch's default."""
+"""Initial weights of a layer: IQL's authors' (orthogonal), PyTorch's default, or Xavier's."""
 
 from __future__ import annotations
 
@@ -34,3 +34,10 @@ def uniform(inputs: int, outputs: int, generator: torch.Generator) -> tuple[Tens
     drawn = torch.rand(inputs + 1, outputs, generator=generator, dtype=torch.float64)
     scaled = (2 * drawn - 1) / math.sqrt(inputs)
     return scaled[:-1], scaled[-1:]
+
+
+def xavier(inputs: int, outputs: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Weights uniform in +-sqrt(6 / (inputs + outputs)) and biases 0: Glorot and Bengio, 2010."""
+    drawn = torch.rand(inputs, outputs, generator=generator, dtype=torch.float64)
+    weights = (2 * drawn - 1) * math.sqrt(6 / (inputs + outputs))
+    return weights, torch.zeros(1, outputs, dtype=torch.float64)

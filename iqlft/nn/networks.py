@@ -418,3 +418,46 @@ class DeterministicActor(Actor):
     def __call__(self, observations: Tensor) -> Tensor:
         """Maps observations `(M, B, O)` to actions `(M, B, A)`."""
         return torch.tanh(self.mlp(observations))
+
+
+class OneStepFlowActor(Actor):
+    """a = pi(s, z) with standard normal noise z: a flow's actions in one pass (FQL).
+
+    Args:
+        mlp: from observations and noise side by side to actions, which are clipped to [-1, 1].
+    """
+
+    kind = "one_step_flow"
+    tanh_mean = False
+
+    @property
+    def settings(self) -> Mapping[str, float]:
+        """None."""
+        return {}
+
+    def __call__(self, observations: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Maps observations `(M, B, O)` and noise `(M, B, A)`, None for 0, to unclipped actions."""
+        if noise is None:
+            noise = observations.new_zeros(*observations.shape[:2], self.action_dim)
+        return self.mlp(torch.cat([observations, noise], -1))
+
+
+class VelocityField(MLPNetwork):
+    """v(t, s, x): the velocity that carries noise at t = 0 to an action at t = 1 (flow matching).
+
+    Args:
+        mlp: from observations, places and times side by side to velocities.
+    """
+
+    def __call__(self, observations: Tensor, places: Tensor, times: Tensor) -> Tensor:
+        """Velocities `(M, B, A)`, of `(M, B, O)`, places `(M, B, A)` and times `(M, B, 1)`."""
+        return self.mlp(torch.cat([observations, places, times], -1))
+
+    @torch.no_grad()
+    def integrate(self, observations: Tensor, noise: Tensor, steps: int) -> Tensor:
+        """Where noise `(M, B, A)` is carried to, by so many steps of Euler's method."""
+        places = noise
+        for step in range(steps):
+            times = places.new_full((*places.shape[:2], 1), step / steps)
+            places = places + self(observations, places, times) / steps
+        return places

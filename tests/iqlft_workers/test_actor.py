@@ -123,6 +123,16 @@ def unsquashed(log_std: float) -> ActorWeights:
     return weights._replace(kind="gaussian", arrays=arrays, settings=settings)
 
 
+def flow() -> ActorWeights:
+    """The same network, whose hidden layer also takes the noise of its two actions."""
+    weights = squashed([0.0, 0.0])
+    noise_rows = np.array([[0.0, 3.0], [1.0, 0.0]], np.float32)
+    matrix = np.concatenate([weights.arrays["weight.0"], noise_rows])
+    return weights._replace(
+        kind="one_step_flow", arrays={**weights.arrays, "weight.0": matrix}, settings={}
+    )
+
+
 # (5 - 1) / 2 = 2; hidden = relu((2, -2)) = (2, 0); outputs = (0.5 * 2, 1 * 2) = (1, 2).
 OBSERVATION, OUTPUTS = np.array([5.0], np.float32), (1.0, 2.0)
 
@@ -184,6 +194,32 @@ def test_a_mean_that_is_not_squashed_is_clipped_after_the_noise_alone() -> None:
     assert actor.sample(OBSERVATION, KnownNoise(0.5, -1.5)).tolist() == [1.0, 0.5]
 
 
+def test_a_one_step_flow_takes_its_noise_as_an_input_and_is_clipped() -> None:
+    actor = make_actor(flow())
+    assert actor.mean(OBSERVATION).tolist() == [1.0, 1.0]
+    # hidden = relu((2 - 1.5, -2 + 3 * 0.75)) = (0.5, 0.25); outputs = (0.3125, 0.25).
+    action = actor.sample(OBSERVATION, KnownNoise(0.75, -1.5))
+    np.testing.assert_allclose(action, [0.3125, 0.25], rtol=1e-6)
+    assert action.dtype == np.float32
+    batch = actor.sample(np.stack([OBSERVATION] * 2), KnownNoise(0.75, -1.5, 0.0, 0.0))
+    np.testing.assert_allclose(batch, [[0.3125, 0.25], [1.0, 1.0]], rtol=1e-6)
+
+
+def test_evaluations_take_the_mean_and_draw_nothing_unless_the_kind_is_sampled_there() -> None:
+    for weights in EVERY_KIND.values():
+        actor, rng = make_actor(weights), np.random.default_rng(0)
+        observation = np.ones(weights.observation_dim, np.float32)
+        action = actor.evaluate(observation, rng)
+        expected = (
+            actor.sample(observation, np.random.default_rng(0))
+            if weights.kind == "one_step_flow"
+            else actor.mean(observation)
+        )
+        assert action.tolist() == expected.tolist()
+        drawn = rng.bit_generator.state != np.random.default_rng(0).bit_generator.state
+        assert drawn == (weights.kind == "one_step_flow")
+
+
 def test_a_uniform_actor_draws_every_action_alike_whatever_it_observes() -> None:
     weights = uniform_weights(unsquashed(0.0))
     assert (weights.observation_dim, weights.action_dim, weights.version) == (1, 2, 4)
@@ -216,6 +252,7 @@ EVERY_KIND = {
     "squashed_gaussian": squashed([0.0, 0.0]),
     "squashed_gaussian, normalised": normalized(),
     "deterministic": deterministic(0.1),
+    "one_step_flow": flow(),
     "uniform": uniform_weights(squashed([0.0, 0.0])),
 }
 each_kind = pytest.mark.parametrize("weights", EVERY_KIND.values(), ids=EVERY_KIND)

@@ -191,6 +191,19 @@ OTHER_KINDS = {
         {"exploration_noise": 0.1},
         version=8,
     ),
+    "one_step_flow": ActorWeights(
+        "one_step_flow",
+        {
+            "weight.0": np.ones((5, 4), np.float32),
+            "bias.0": np.zeros(4, np.float32),
+            "weight.1": np.ones((4, 2), np.float32),
+            "bias.1": np.zeros(2, np.float32),
+            "observation_mean": np.zeros(3, np.float32),
+            "observation_std": np.ones(3, np.float32),
+        },
+        {},
+        version=6,
+    ),
 }
 
 

@@ -119,7 +119,7 @@ class Actor(ABC):
 
     @abstractmethod
     def mean(self, observation: Array) -> Array:
-        """The action of an evaluation.
+        """The action without noise: that of an evaluation, of a deployed and an exported policy.
 
         Args:
             observation: `(O,)` or `(B, O)` float32.
@@ -128,8 +128,21 @@ class Actor(ABC):
             `(A,)` or `(B, A)` float32 in [-1, 1].
         """
 
+    def evaluate(self, observation: Array, rng: np.random.Generator) -> Array:
+        """The action of an evaluation episode: the mean, unless the kind's authors sample there.
+
+        Args:
+            observation: `(O,)` or `(B, O)` float32.
+            rng: of the episode.
+
+        Returns:
+            `(A,)` or `(B, A)` float32 in [-1, 1].
+        """
+        del rng
+        return self.mean(observation)
+
     def distribution(self, observation: Array) -> tuple[Array, Array | None]:
-        """The action of an evaluation, and the log standard deviation of the noise around it.
+        """The action without noise, and the log standard deviation of the noise around it.
 
         Exporters run it on an array that records what NumPy does (`iqlft.runs.tracing`), so a kind
         may use only the ufuncs and functions that are known there.
@@ -166,8 +179,12 @@ class Actor(ABC):
 
     def _output(self, observation: Array) -> Array:
         """The MLP's output for an observation."""
+        return self._forward(observation, self._hidden)
+
+    def _forward(self, observation: Array, layers: Sequence[tuple[Array, Array]]) -> Array:
+        """The output for an observation through these hidden layers."""
         hidden: NDArray[Any] = (observation - self._mean) / self._std
-        for weight, bias in self._hidden:
+        for weight, bias in layers:
             hidden = hidden @ weight + bias
             hidden = np.maximum(layer_norm(hidden) if self._layer_norm else hidden, 0)
         weight, bias = self._last
@@ -283,6 +300,41 @@ class DeterministicActor(Actor):
         return np.clip(mean + self._scale * self._noise(mean, rng), -1, 1)
 
 
+class OneStepFlowActor(Actor):
+    """`MLP(s, z)` with standard normal noise z, clipped to [-1, 1] (FQL).
+
+    The first matrix has O + A rows: the observation's, then the noise's.
+    """
+
+    def _prepare(self, weights: ActorWeights) -> None:
+        matrix, bias = self._hidden[0]
+        self._hidden[0] = matrix[: weights.observation_dim], bias
+        self._noise_matrix = matrix[weights.observation_dim :]
+
+    def mean(self, observation: Array) -> Array:
+        """The action at z = 0."""
+        return np.clip(self._output(observation), -1, 1)
+
+    def evaluate(self, observation: Array, rng: np.random.Generator) -> Array:
+        """A sample, as FQL's authors evaluate."""
+        return self.sample(observation, rng)
+
+    def sample(self, observation: Array, rng: np.random.Generator) -> Array:
+        """The action at a random z."""
+        width = self._noise_matrix.shape[0]
+        noise = rng.standard_normal((*observation.shape[:-1], width), np.float32)
+        (matrix, bias), *above = self._hidden
+        layers = [(matrix, bias + noise @ self._noise_matrix), *above]
+        return np.clip(self._forward(observation, layers), -1, 1)
+
+    @classmethod
+    def array_shapes(cls, widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        """Those of an MLP with a hidden layer at least, which takes the noise too."""
+        if len(widths) < 3:
+            raise ActorWeightsError("its arrays have no hidden layer")
+        return super().array_shapes(widths) | {"weight.0": (widths[0] + widths[-1], widths[1])}
+
+
 class UniformActor(Actor):
     """Uniformly random actions, whatever is observed; zeros in an evaluation.
 
@@ -314,6 +366,7 @@ ACTORS: dict[str, type[Actor]] = {
     "gaussian": GaussianActor,
     "squashed_gaussian": SquashedGaussianActor,
     "deterministic": DeterministicActor,
+    "one_step_flow": OneStepFlowActor,
     "uniform": UniformActor,
 }
 """The kinds of actors by name."""

@@ -124,12 +124,12 @@ class Episode:
 
 
 def evaluation(environment: Environment, actor: Actor, seed: int) -> Iterator[Episode]:
-    """Runs one episode with mean actions, which depends on the weights and the seed alone.
+    """Runs one episode for evaluation, which depends on the weights and the seed alone.
 
     Args:
         environment: never one in which a training episode is under way.
-        actor: whose mean actions are executed.
-        seed: of the environment's reset.
+        actor: whose actions are executed, mean ones unless its kind samples in evaluations.
+        seed: of the environment's reset, and of such samples.
 
     Yields:
         The episode, always the same one: after the reset, and after each step.
@@ -137,10 +137,10 @@ def evaluation(environment: Environment, actor: Actor, seed: int) -> Iterator[Ep
     Raises:
         NotFiniteError: a value is not finite.
     """
-    episode = Episode(environment, seed)
+    episode, rng = Episode(environment, seed), np.random.default_rng(seed)
     yield episode
     while not episode.finished:
-        episode.step(actor.mean(episode.observation))
+        episode.step(actor.evaluate(episode.observation, rng))
         yield episode
 
 

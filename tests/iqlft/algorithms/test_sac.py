@@ -9,7 +9,8 @@ import torch
 
 from iqlft.algorithms.base import Batch
 from iqlft.algorithms.rlpd import RLPD
-from iqlft.algorithms.sac import SAC, reduced, split
+from iqlft.algorithms.losses import reduced
+from iqlft.algorithms.sac import SAC, split
 from iqlft.algorithms.wsrl import WSRL
 from iqlft.config.algorithms import RLPDHyperparameters, SACHyperparameters, WSRLHyperparameters
 from iqlft.config.errors import ConfigError

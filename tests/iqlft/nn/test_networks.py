@@ -11,8 +11,10 @@ from iqlft.nn.networks import (
     Critic,
     DeterministicActor,
     GaussianActor,
+    OneStepFlowActor,
     Scalar,
     SquashedGaussianActor,
+    VelocityField,
     squashed_log_prob,
 )
 from iqlft.nn.stacked_mlp import StackedMLP
@@ -29,13 +31,15 @@ MAKERS: dict[str, Callable[[StackedMLP], Actor]] = {
     "deterministic": lambda mlp: DeterministicActor(mlp, 0.1),
     "squashed_gaussian": SquashedGaussianActor,
     "squashed_gaussian, normalised": SquashedGaussianActor,
+    "one_step_flow": OneStepFlowActor,
 }
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_numpy_actor_equals_the_torch_actor(name: str) -> None:
     layer_norm = name.endswith("normalised")
-    mlp = StackedMLP([29, 256, 256, 8], generators(3), layer_norm=layer_norm)
+    inputs = 29 + 8 * (name == "one_step_flow")
+    mlp = StackedMLP([inputs, 256, 256, 8], generators(3), layer_norm=layer_norm)
     actor = MAKERS[name](mlp)
     mean, std = torch.randn(29), torch.rand(29) + 0.5
     observations = torch.randn(3, 100, 29)
@@ -102,6 +106,33 @@ def test_an_actor_that_computes_otherwise_gives_nothing(name: str, hidden: int) 
     before = [each.clone() for each in mine.parameters]
     assert not mine.take_mean(actor_of(name, 10, hidden))
     assert all(map(torch.equal, mine.parameters, before))
+
+
+def test_a_flow_s_sample_in_numpy_equals_the_torch_one_of_the_same_noise() -> None:
+    actor = OneStepFlowActor(StackedMLP([29 + 8, 256, 256, 8], generators(2)))
+    observations = torch.randn(2, 50, 29)
+    noise = np.random.default_rng(3).standard_normal((50, 8), np.float32)
+    with torch.no_grad():
+        actions = actor(observations, torch.from_numpy(noise).expand(2, 50, 8)).clamp(-1, 1)
+    assert 0.05 < (actions.abs() == 1).float().mean() < 0.95
+    for member in range(2):
+        twin = make_actor(actor.export(member, torch.zeros(29), torch.ones(29), 0))
+        ours = twin.sample(observations[member].numpy(), np.random.default_rng(3))
+        np.testing.assert_allclose(ours, actions[member].numpy(), atol=1e-5)
+
+
+def test_a_velocity_that_leads_straight_to_an_action_arrives_there_in_any_number_of_steps() -> None:
+    class ToOnes(VelocityField):
+        def __call__(
+            self, observations: torch.Tensor, places: torch.Tensor, times: torch.Tensor
+        ) -> torch.Tensor:
+            del observations
+            return (1 - places) / (1 - times)
+
+    field = ToOnes(StackedMLP([7, 4, 3], generators(2)))
+    for steps in (1, 2, 10):
+        ends = field.integrate(torch.zeros(2, 5, 3), torch.randn(2, 5, 3), steps)
+        torch.testing.assert_close(ends, torch.ones(2, 5, 3))
 
 
 def test_a_squashed_sample_in_numpy_equals_the_torch_one_of_the_same_noise() -> None:

@@ -36,6 +36,7 @@ CASES = [
     ("squashed_gaussian", {"log_std_min": -1.0, "log_std_max": 0.5, "layer_norm": 0.0}),
     ("squashed_gaussian", {"log_std_min": -1.0, "log_std_max": 0.5, "layer_norm": 1.0}),
     ("deterministic", {"exploration_noise": 0.1}),
+    ("one_step_flow", {}),
 ]
 Outputs = dict[str, np.ndarray]
 
@@ -139,7 +140,7 @@ def test_what_no_graph_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(ACTORS, "deterministic", Wave)
     with pytest.raises(ExportError, match=r"computes sin, .* --to numpy"):
-        to_torch(policy_of(*CASES[-1]))
+        to_torch(policy_of("deterministic", {"exploration_noise": 0.1}))
 
 
 def test_without_onnx_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
