@@ -342,7 +342,7 @@ class Algorithm:
         }
 
     def evaluate(self, episodes: int = 100, *, workers: int = 2) -> dict[str, Any]:
-        """Runs evaluation episodes of the mean action in the dataset's environment.
+        """Runs evaluation episodes, as training does, in the dataset's environment.
 
         It starts worker processes of its own, and ends them.
 

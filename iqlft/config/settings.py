@@ -122,7 +122,8 @@ class MachineConfig:
     eval_every: Count = 100_000
     """Updates (offline) or environment steps (online) between evaluations."""
     eval_episodes: Size = 100
-    """Episodes per evaluation, spread over the workers; mean action, fixed seeds. 0: none."""
+    """Episodes per evaluation, spread over the workers, from fixed seeds; mean actions, but FQL's
+    are sampled. 0: none."""
     eval_environment: EvalEnvironment = "second"
     """Where evaluations run during fine-tuning. second: each worker builds a second environment;
     training: in the training environment, between its episodes, for a simulator that exists only

@@ -44,7 +44,7 @@ class EvaluationJob:
 
     Args:
         number: of the evaluation.
-        weights: whose mean actions are evaluated.
+        weights: of the policy that is evaluated.
         seeds: of the episodes.
 
     Attributes:

@@ -155,7 +155,7 @@ class Gateway:
             return self._state.deliver()
 
     def evaluate(self, weights: ActorWeights, episode_seeds: Sequence[int]) -> PendingEvaluation:
-        """Lets the workers run one episode per seed with the mean actions of `weights`."""
+        """Lets the workers run one evaluation episode per seed with `weights`."""
         with self._changed:
             job = self._state.evaluate(weights, episode_seeds)
             self._wake()

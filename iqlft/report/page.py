@@ -34,6 +34,7 @@ from iqlft.report.template import Picture, Section, render
 from iqlft.runs.folder import Run
 from iqlft.runs.scores import METRIC_NAMES
 from iqlft.training.evaluation import FIRST_SEED
+from iqlft_workers.actor import ACTORS
 from iqlft_workers.errors import UserError
 from iqlft_workers.files import write_atomically
 
@@ -306,8 +307,8 @@ def _maze_map(data: RunData, folder: Path) -> Section:
         f"{seen if surveys else 'The paths of the agent'} in the first {len(paths)} evaluation "
         "episodes (seeds from "
         f"{FIRST_SEED:,} on), which the newest policy ({data.policy.weights.version:,} updates)"
-        f" has run for this page with its mean action; successes: {successes}. An episode's goal "
-        "may lie around the star."
+        f" has run for this page with its {ACTORS[data.policy.weights.kind].evaluated}; "
+        f"successes: {successes}. An episode's goal may lie around the star."
     )
     return Section(
         picture=Picture(

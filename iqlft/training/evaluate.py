@@ -24,6 +24,7 @@ from iqlft.runs.errors import RunError
 from iqlft.runs.folder import Run
 from iqlft.runs.policy import Policy, load_policy
 from iqlft.training.evaluation import FIRST_SEED, success_share
+from iqlft_workers.actor import ACTORS
 from iqlft_workers.environment import make, require_named, require_trusted
 from iqlft_workers.errors import UserError
 from iqlft_workers.launchers.local import WorkerError, WorkerPool
@@ -82,10 +83,11 @@ class Evaluation(NamedTuple):
         rate, mean, lost = self.success, self.mean_return, len(self.results) - len(self.returns)
         between = f" [{mean.lower:.2f}, {mean.upper:.2f}], 95 % t" if mean.has_interval else ""
         interval = rate and f"{rate.value:.1%} [{rate.lower:.1%}, {rate.upper:.1%}], 95 % Wilson"
+        evaluated = ACTORS[self.policy.weights.kind].evaluated
         rows = [
             ("policy", f"{self.run}, {self.policy.weights.version:,} updates"),
             ("environment", self.policy.environment.id),
-            ("episodes", f"{len(self.results)}, mean action, seeds from {FIRST_SEED}"),
+            ("episodes", f"{len(self.results)}, {evaluated}, seeds from {FIRST_SEED}"),
             ("success", interval or "not reported"),
             ("return", f"{mean.value:.2f}{between}"),
             ("length", f"mean {np.mean([each.length for each in self.results]):.0f} steps"),
@@ -201,7 +203,7 @@ def run_episodes(
     patience_seconds: float = PATIENCE_SECONDS,
     progress: Progress | None = None,
 ) -> list[EpisodeResult]:
-    """Runs evaluation episodes with the mean action, from the seeds that training uses.
+    """Runs evaluation episodes as training does, from the same seeds.
 
     Args:
         policy: the policy that acts.

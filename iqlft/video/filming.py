@@ -60,7 +60,7 @@ class Scene:
 
 
 def film(scene: Scene) -> Iterator[NDArray[np.uint8]]:
-    """Runs an episode with mean actions, and yields its pictures.
+    """Runs an evaluation episode, and yields its pictures.
 
     Args:
         scene: what to film; this process draws with the backend in MUJOCO_GL.

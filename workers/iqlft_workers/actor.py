@@ -98,6 +98,8 @@ class Actor(ABC):
 
     settings: ClassVar[tuple[str, ...]] = ()
     """Names of the numbers that the kind needs beside its arrays."""
+    evaluated: ClassVar[str] = "mean action"
+    """What `evaluate` gives, in words."""
 
     def __init__(self, weights: ActorWeights) -> None:
         self.load(weights)
@@ -305,6 +307,8 @@ class OneStepFlowActor(Actor):
 
     The first matrix has O + A rows: the observation's, then the noise's.
     """
+
+    evaluated = "sampled actions"
 
     def _prepare(self, weights: ActorWeights) -> None:
         matrix, bias = self._hidden[0]

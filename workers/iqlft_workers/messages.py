@@ -209,7 +209,7 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class Evaluate:
-    """Learner: run these episodes with these weights' mean actions.
+    """Learner: run these evaluation episodes with these weights.
 
     Attributes:
         evaluation: number of the evaluation.

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from iqlft.algorithms.base import Batch
-from iqlft.algorithms.rlpd import RLPD
 from iqlft.algorithms.losses import reduced
+from iqlft.algorithms.rlpd import RLPD
 from iqlft.algorithms.sac import SAC, split
 from iqlft.algorithms.wsrl import WSRL
 from iqlft.config.algorithms import RLPDHyperparameters, SACHyperparameters, WSRLHyperparameters
