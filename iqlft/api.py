@@ -50,7 +50,7 @@ def load_dataset(
     Args:
         dataset_ids: such as `iqlft/antmaze/umaze-v1`; several are read one after another.
         algorithm: what is to learn from them. A task may read data otherwise for some of them: in
-            locomotion the rewards are scaled for IQL and CQL, but not for AWAC, TD3+BC and RLPD.
+            locomotion the rewards are scaled for IQL, but not for AWAC, TD3+BC, RLPD and most CQL.
         settings: fields of `iqlft.config.settings.TaskConfig` that override the task's, such as
             `goal`.
 

@@ -207,6 +207,27 @@ def test_an_evaluation_depends_on_weights_and_seed_alone(
     assert between.episode_return != first.episode_return
 
 
+def test_a_sampled_evaluation_does_not_draw_what_its_environment_has_drawn(
+    pendulum: Environment, weights: ActorWeights
+) -> None:
+    class Recording(GaussianActor):
+        drawn: list[float]
+
+        def evaluate(self, observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+            self.drawn += rng.uniform(size=2).tolist()
+            return self.mean(observation)
+
+    actor = Recording(weights)
+    for seed in (0, 7, 1_000_000):
+        actor.drawn = []
+        evaluate_episode(pendulum, actor, seed)
+        pendulum.reset(seed)
+        start = pendulum.gym.unwrapped.state  # type: ignore[attr-defined]
+        angle, velocity = (start / (np.pi, 1.0) + 1) / 2  # Drawn uniformly between these bounds.
+        assert not {round(angle, 9), round(velocity, 9)} & {round(each, 9) for each in actor.drawn}
+        assert len(set(actor.drawn)) > 100
+
+
 class Corridor(gymnasium.Env[np.ndarray, np.ndarray]):
     """Walks to the right by itself; success from the third step on, until the sixth ends it.
 

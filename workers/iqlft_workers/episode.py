@@ -129,7 +129,7 @@ def evaluation(environment: Environment, actor: Actor, seed: int) -> Iterator[Ep
     Args:
         environment: never one in which a training episode is under way.
         actor: whose actions are executed, mean ones unless its kind samples in evaluations.
-        seed: of the environment's reset, and of such samples.
+        seed: of the environment's reset, and of a stream of its own for such samples.
 
     Yields:
         The episode, always the same one: after the reset, and after each step.
@@ -137,7 +137,9 @@ def evaluation(environment: Environment, actor: Actor, seed: int) -> Iterator[Ep
     Raises:
         NotFiniteError: a value is not finite.
     """
-    episode, rng = Episode(environment, seed), np.random.default_rng(seed)
+    # Gymnasium draws from `default_rng(seed)`, so that the same stream would know its reset.
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+    episode = Episode(environment, seed)
     yield episode
     while not episode.finished:
         episode.step(actor.evaluate(episode.observation, rng))

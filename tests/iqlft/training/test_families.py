@@ -170,7 +170,8 @@ def test_locomotion_has_each_algorithm_s_settings_and_rewards(task: str) -> None
     )
     assert (awac["inverse_temperature"], awac["hidden_layers"]) == (3.0, 3)
     assert [each["reward_scale"] for each in (awac, td3bc, rlpd)] == [1.0, 1.0, 1.0]
-    assert cql["reward_scale"] == "return_range"
+    # CORL's `normalize_reward` is true in a single one of its files for these sets.
+    assert cql["reward_scale"] == ("return_range" if task == "mujoco-hopper-medium" else 1.0)
     assert [each["normalize_observations"] for each in (awac, td3bc, cql)] == [True, True, True]
     assert (cql["penalty_weight"], cql["lagrange"], cql["gap_min"]) == (10.0, False, None)
     assert (cql["target_actions"], cql["actor_learning_rate"]) == (1, 3e-5)
