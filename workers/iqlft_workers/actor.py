@@ -414,7 +414,7 @@ def check_weights(weights: ActorWeights) -> ActorWeights:
     if len(widths) < 2 or kind.array_shapes(widths) != shapes:
         raise ActorWeightsError(f"its arrays are not those of the kind {weights.kind}")
     if set(kind.settings) != weights.settings.keys():
-        raise ActorWeightsError(f"its settings are not {', '.join(kind.settings)}")
+        raise ActorWeightsError(f"its settings are not {', '.join(kind.settings) or 'none'}")
     kind.outputs_to_actions(widths[-1])
     if weights.guide is not None:
         _check_guide(weights.guide.weights, weights)
