@@ -66,8 +66,7 @@ def load_dataset(
     if wrong := next((each for each in dataset_ids if not isinstance(each, str)), None):
         raise configs.ConfigError(f"load_dataset takes ids, each an argument, not {wrong!r:.99}.")
     learning = _of_dataset(layers.with_algorithm(configs.PretrainConfig(), algorithm), dataset_ids)
-    reading = {name: getattr(learning, name) for name in layers.config_fields(configs.TaskConfig)}
-    config = _override(configs.TaskConfig(**reading), settings, "load_dataset")
+    config = _override(layers.part(learning, configs.TaskConfig), settings, "load_dataset")
     validation.check(config)
     return load_task_dataset(config)
 

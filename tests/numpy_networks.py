@@ -116,10 +116,14 @@ class NumpyNetworks:
             for target, online in pairs
         ]
 
+    def q(self, name: str, observations: Array, actions: Array) -> list[Array]:
+        """The layers of all critics, of rows of observations and actions."""
+        critics = len(self.networks[name][0][0])
+        return self.forward(name, np.stack([np.concatenate([observations, actions], -1)] * critics))
+
     def target_q(self, observations: Array, actions: Array) -> Array:
         """The smaller target critic `(B,)`, which is what an algorithm's Q is."""
-        pairs = np.concatenate([observations, actions], -1)
-        return self.forward("target_critic", np.stack([pairs, pairs]))[-1].min(0)[:, 0]
+        return self.q("target_critic", observations, actions)[-1].min(0)[:, 0]
 
     def assert_equal(self, state: Mapping[str, torch.Tensor], tolerance: float) -> None:
         """The networks are those of an algorithm's state."""

@@ -30,12 +30,6 @@ class NumpySAC(NumpyNetworks):
         """The temperature."""
         return float(np.exp(self.log_temperature[0]))
 
-    def q(self, name: str, observations: Array, actions: Array) -> list[Array]:
-        """The layers of all critics, of rows of observations and actions."""
-        return self.forward(
-            name, np.stack([np.concatenate([observations, actions], -1)] * self.h.num_critics)
-        )
-
     def policy(self, observations: Array, noise: Array) -> tuple[list[Array], Array, Array]:
         """The actor's layers, and actions `(B, N, A)` and log-densities `(B, N)`."""
         layers = self.forward("actor", observations[None])

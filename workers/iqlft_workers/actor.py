@@ -173,11 +173,11 @@ class Actor(ABC):
     @classmethod
     def skip(cls, action: Array, rng: np.random.Generator) -> None:
         """Draws the noise of a known action `(A,)`, so that the next one gets the same noise."""
-        cls._noise(action, rng)
+        cls._noise(action.shape, rng)
 
     @staticmethod
-    def _noise(like: Array, rng: np.random.Generator) -> Array:
-        return rng.standard_normal(like.shape, np.float32)
+    def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        return rng.standard_normal(shape, np.float32)
 
     def _output(self, observation: Array) -> Array:
         """The MLP's output for an observation."""
@@ -234,7 +234,7 @@ class GaussianActor(Actor):
     def sample(self, observation: Array, rng: np.random.Generator) -> Array:
         """A sample at the full standard deviation, clipped."""
         mean = self._center(observation)
-        return np.clip(mean + self._scale * self._noise(mean, rng), -1, 1)
+        return np.clip(mean + self._scale * self._noise(mean.shape, rng), -1, 1)
 
     def _center(self, observation: Array) -> Array:
         output = self._output(observation)
@@ -272,7 +272,7 @@ class SquashedGaussianActor(Actor):
         """Tanh of a sample of the Gaussian."""
         mean, log_std = np.split(self._output(observation), 2, axis=-1)
         std = np.exp(np.clip(log_std, *self._bounds))
-        return np.tanh(mean + std * self._noise(mean, rng))
+        return np.tanh(mean + std * self._noise(mean.shape, rng))
 
     @classmethod
     def outputs_to_actions(cls, outputs: int) -> int:
@@ -299,7 +299,7 @@ class DeterministicActor(Actor):
     def sample(self, observation: Array, rng: np.random.Generator) -> Array:
         """The action with noise, clipped."""
         mean = self.mean(observation)
-        return np.clip(mean + self._scale * self._noise(mean, rng), -1, 1)
+        return np.clip(mean + self._scale * self._noise(mean.shape, rng), -1, 1)
 
 
 class OneStepFlowActor(Actor):
@@ -326,7 +326,7 @@ class OneStepFlowActor(Actor):
     def sample(self, observation: Array, rng: np.random.Generator) -> Array:
         """The action at a random z."""
         width = self._noise_matrix.shape[0]
-        noise = rng.standard_normal((*observation.shape[:-1], width), np.float32)
+        noise = self._noise((*observation.shape[:-1], width), rng)
         (matrix, bias), *above = self._hidden
         layers = [(matrix, bias + noise @ self._noise_matrix), *above]
         return np.clip(self._forward(observation, layers), -1, 1)
@@ -355,7 +355,7 @@ class UniformActor(Actor):
 
     def sample(self, observation: Array, rng: np.random.Generator) -> Array:
         """Uniform in [-1, 1]."""
-        noise = self._noise(self.mean(observation), rng)
+        noise = self._noise(self.mean(observation).shape, rng)
         action: Array = _erf(noise / np.float32(math.sqrt(2)))
         return action
 

@@ -38,10 +38,6 @@ class NumpyAWAC(NumpyNetworks):
         mean, std = self.forward("actor", observations[None])[-1][0], np.exp(self.log_std[0, 0])
         return np.clip(mean + std * noise, -1, 1)
 
-    def q(self, name: str, observations: Array, actions: Array) -> list[Array]:
-        """The layers of both critics."""
-        return self.forward(name, np.stack([np.concatenate([observations, actions], -1)] * 2))
-
     def update(
         self, s: Array, a: Array, r: Array, s2: Array, terminated: Array, noise: list[Array]
     ) -> dict[str, float]:

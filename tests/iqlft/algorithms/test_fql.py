@@ -50,10 +50,6 @@ class NumpyFQL(NumpyNetworks):
         """The layers of the one-step policy."""
         return self.forward("actor", np.concatenate([observations, noise], -1)[None])
 
-    def q(self, name: str, observations: Array, actions: Array) -> list[Array]:
-        """The layers of both critics."""
-        return self.forward(name, np.stack([np.concatenate([observations, actions], -1)] * 2))
-
     def velocity(self, observations: Array, places: Array, times: Array) -> list[Array]:
         """The layers of the flow."""
         return self.forward("flow", np.concatenate([observations, places, times], -1)[None])

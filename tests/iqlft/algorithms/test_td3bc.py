@@ -31,10 +31,6 @@ class NumpyTD3BC(NumpyNetworks):
     updates = 0
     returns = -np.inf, np.inf
 
-    def q(self, name: str, observations: Array, actions: Array) -> list[Array]:
-        """The layers of both critics."""
-        return self.forward(name, np.stack([np.concatenate([observations, actions], -1)] * 2))
-
     def targets(self, r: Array, s2: Array, terminated: Array, noise: Array) -> Array:
         """Y, at a smoothed action of the target actor."""
         smoothing = np.clip(0.2 * noise, -0.5, 0.5)
