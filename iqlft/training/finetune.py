@@ -163,7 +163,7 @@ def resume_finetuning(
     """Continues the fine-tuning of runs in one stack from their last common checkpoint.
 
     Args:
-        runs: runs that differ only in their seeds.
+        runs: runs that differ only in their seeds, claimed.
         reporter: receives status and events.
         accept_loss: whether to go on without the damaged parts of a journal.
         changes: settings that differ from before.
@@ -212,8 +212,6 @@ def _train(
     with ExitStack() as opened:
         if not fresh:
             for plan in plans:
-                opened.callback(plan.run.close)
-                plan.run.claim()
                 # A waiting worker must not find the previous learner's address in this file.
                 with writing(plan.run.folder):
                     (plan.run.folder / ENDPOINT).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from iqlft.config.layers import config_fields, override
@@ -74,10 +75,16 @@ def resume(
         raise RunError(
             "Some of these runs are being fine-tuned and others are not; resume them separately."
         )
-    if online == {True}:
-        resume_finetuning(runs, reporter, accept_loss=accept_loss, **changes)
-    else:
-        resume_pretraining(runs, reporter, **changes)
+    with ExitStack() as opened:
+        for run in runs:
+            # Before a checkpoint is read, from which another process could have gone on meanwhile.
+            opened.callback(run.close)
+            run.claim()
+            _require_unfinished(run)
+        if online == {True}:
+            resume_finetuning(runs, reporter, accept_loss=accept_loss, **changes)
+        else:
+            resume_pretraining(runs, reporter, **changes)
 
 
 def _machine(run: Run, changes: Mapping[str, Any]) -> MachineConfig:

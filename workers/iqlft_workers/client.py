@@ -76,6 +76,7 @@ class Client:
 
     def _open_sockets(self, address: Address) -> None:
         self._host = _host(address.endpoint)
+        self._ipv6 = has_ipv6_alone(self._host)
         self.address, self._keys = address, address.keys
         self._context = zmq.Context()
         self._poller = zmq.Poller()
@@ -94,7 +95,7 @@ class Client:
         limit_silence(socket, WORKER_HANDSHAKE_MILLISECONDS)
         socket.set(zmq.RECONNECT_IVL, 100)
         socket.set(zmq.RECONNECT_IVL_MAX, 5_000)
-        socket.set(zmq.IPV6, ":" in self._host)
+        socket.set(zmq.IPV6, self._ipv6)
         if self._keys:
             socket.set(zmq.CURVE_SERVERKEY, self._keys.learner)
             socket.set(zmq.CURVE_PUBLICKEY, self._keys.public)
@@ -262,6 +263,18 @@ def _host(endpoint: str) -> str:
             f"{endpoint[:99]!r}."
         )
     return match["host"]
+
+
+def has_ipv6_alone(host: str) -> bool:
+    """Whether a host name or address, in brackets or not, stands for IPv6 addresses alone.
+
+    ZeroMQ looks only for IPv4 addresses of a name, unless it is told to use IPv6.
+    """
+    try:
+        found = tcp.getaddrinfo(host.strip("[]"), None, type=tcp.SOCK_STREAM)
+    except OSError:  # Not known yet, perhaps: ZeroMQ tries again.
+        return False
+    return {family for family, *_ in found} == {tcp.AF_INET6}
 
 
 def _mechanism(endpoint: str) -> bytes:

@@ -24,7 +24,7 @@ from iqlft.gateway.gateway import Gateway
 from iqlft.gateway.sockets import Arrival, GatewayError, LearnerSockets, require_safe_host
 from iqlft_workers import messages
 from iqlft_workers.actor import ActorWeights
-from iqlft_workers.client import Client, KeyRefusedError
+from iqlft_workers.client import Client, KeyRefusedError, has_ipv6_alone
 from iqlft_workers.keys import KeyFileError, LearnerKeys, WorkerKeys, new_keys
 from iqlft_workers.messages import Message
 from iqlft_workers.wire import decode, encode
@@ -307,6 +307,21 @@ def test_an_address_of_ipv6_is_served_with_keys(keys: Keys) -> None:
         assert exchange(sockets, client, lambda came: came)[0].worker_id == 1
         assert published(sockets, keys.worker(0), 5.0) == b"weights"
         assert "learner.public" in refusal(sockets, keys.lost)
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "127.0.0.1", "localhost", "no-such-host.invalid"])
+def test_ipv6_is_used_for_what_has_no_other_address(host: str) -> None:
+    assert has_ipv6_alone(host) == (":" in host)
+
+
+@pytest.mark.parametrize("name", ["ip6-localhost", "localhost6"])
+def test_a_learner_is_reached_by_a_name_of_ipv6_alone(name: str, keys: Keys) -> None:
+    if not has_ipv6_alone(name):
+        pytest.skip(f"{name} is no name of ::1 alone on this machine")
+    with listening(keys.learner, "::1") as sockets:
+        endpoint = sockets.endpoint.replace("[::1]", name)
+        with Client(endpoint, keys.worker(1)) as client:
+            assert exchange(sockets, client, lambda came: came)[0].worker_id == 1
 
 
 def test_a_learner_is_reached_by_its_name(keys: Keys) -> None:

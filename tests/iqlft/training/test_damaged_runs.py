@@ -21,7 +21,8 @@ from iqlft.cli import main as cli
 from iqlft.config.settings import FinetuneConfig
 from iqlft.report import run_data
 from iqlft.runs import checkpoint
-from iqlft.runs.folder import JOURNAL, Run
+from iqlft.runs.checkpoint import CheckpointError
+from iqlft.runs.folder import JOURNAL, Run, is_claimed
 from iqlft.runs.policy import load_policy
 from iqlft.runs.recorded import settle
 from iqlft.training.finetune import finetune
@@ -58,6 +59,23 @@ def interrupted(
 def stopped(corner: str, interrupted: Path, tmp_path: Path) -> Path:  # noqa: ARG001
     """The same, to do with as one likes."""
     return Path(shutil.copytree(interrupted, tmp_path / "runs" / "antmaze-corner" / "iql-s0"))
+
+
+@pytest.mark.parametrize("phase", ["pretrained", "interrupted"])
+def test_a_run_is_claimed_before_the_checkpoint_is_read_that_it_goes_on_from(
+    phase: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "runs" / "antmaze-corner" / "iql-s0"
+    shutil.copytree(request.getfixturevalue(phase), folder)
+    Run.open(folder).write_meta({"status": "interrupted"})
+
+    def read(*_: object) -> None:
+        raise CheckpointError("claimed" if is_claimed(folder) else "free to be trained by others")
+
+    monkeypatch.setattr(checkpoint, "load", read)
+    with pytest.raises(CheckpointError, match="claimed"):
+        resume(folder)
+    assert not is_claimed(folder)
 
 
 @pytest.fixture
