@@ -31,6 +31,8 @@ _ENDLESS = "episodes that just stop"
 """Neither terminated nor truncated at the last step, which is read as truncated."""
 _UNBOUNDED = "bounds of actions that are not finite"
 """Counted over the lower and upper bounds of all values of an action."""
+_FEW_STEPS = 100
+"""Fewer steps of float32 within the range of an observation's value are called coarse."""
 
 
 class SchemaCheck:
@@ -55,6 +57,7 @@ class SchemaCheck:
         self._returns: list[float] = []
         band = BANDS.get(dataset.id, {}).get(AT_BOUNDS)
         self._actions = _ActionStatistics(dataset.action_space, band)
+        self._observations = _ObservationRanges()
 
     def add(self, episode: RecordedEpisode) -> bool:
         """Checks the next episode; returns whether its lengths and shapes are right."""
@@ -77,7 +80,12 @@ class SchemaCheck:
         with np.errstate(all="ignore"):
             self._returns.append(float(episode.rewards.sum(dtype=np.float64)))
             self._actions.add(episode.actions)
-        return all(aligned) and shaped and steps > 0
+        sound = all(aligned) and shaped and steps > 0
+        if sound:
+            self._observations.add(
+                np.hstack([each.reshape(steps + 1, -1) for each in observations])
+            )
+        return sound
 
     def _count(self, name: str, number: Any) -> None:  # noqa: ANN401  (bools and NumPy's integers)
         self._counts[name] += int(number)
@@ -104,6 +112,7 @@ class SchemaCheck:
             _spread("median length (steps)", self._lengths),
             _spread("median return", self._returns),
             *self._actions.findings(),
+            *self._observations.findings(),
         ]
 
     def _bounds(self) -> Finding:
@@ -149,6 +158,43 @@ class _ActionStatistics:
         return [
             measurement("mean standard deviation of an action value", mean, note=note),
             measurement(AT_BOUNDS, self._clipped / self._values, self._band),
+        ]
+
+
+class _ObservationRanges:
+    """The range of every value of an observation, beside the steps that float32 has there."""
+
+    def __init__(self) -> None:
+        self._least = self._greatest = np.full(1, np.nan)
+
+    def add(self, observations: NDArray[Any]) -> None:
+        """Adds an episode's observations, `(T+1, O)`; values that are not finite do not count."""
+        finite = np.where(np.isfinite(observations), observations, np.nan)
+        self._least = np.fmin(self._least, np.fmin.reduce(finite))
+        self._greatest = np.fmax(self._greatest, np.fmax.reduce(finite))
+
+    def findings(self) -> list[Finding]:
+        """The ranges, and how many of them float32, the type that training uses, rounds away.
+
+        An example is a Unix time: around 1.8e9 the steps of float32 are 128 seconds.
+        """
+        ranges = self._greatest - self._least
+        if not np.isfinite(ranges).all():
+            return []
+        steps = np.spacing(np.maximum(-self._least, self._greatest).astype(np.float32))
+        coarse = np.flatnonzero((ranges > 0) & (ranges < _FEW_STEPS * steps))
+        note = ""
+        if len(coarse):
+            first = coarse[0]
+            least, greatest = self._least[first], self._greatest[first]
+            note = (
+                f"value {first} is {least:.12g} to {greatest:.12g}, where float32 has steps of "
+                f"{steps[first]:.3g}; take an offset off, in the environment too"
+            )
+        spread = f"{show(ranges.min())} to {show(ranges.max())} by dimension"
+        return [
+            measurement("median range of an observation value", np.median(ranges), note=spread),
+            measurement("observation values that float32 rounds coarsely", len(coarse), note=note),
         ]
 
 

@@ -184,6 +184,29 @@ def test_any_minari_dataset_is_held_against_its_schema() -> None:
 
 
 @pytest.mark.usefixtures("minari_root")
+def test_an_observation_that_float32_cannot_hold_is_named_with_what_to_do() -> None:
+    seconds = np.arange(1_800_000_000.0, 1_800_000_005)
+    episode = EpisodeBuffer(
+        # A constant, a time, a position far away, the same with an offset taken off.
+        observations=np.stack([0 * seconds + 7, seconds, seconds / 1e5, seconds - seconds[0]], 1),
+        actions=np.zeros((4, 1), np.float32), rewards=[0.0] * 4,
+        terminations=[False] * 4, truncations=[False, False, False, True],
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match="(is set to|env_spec is) None"):
+        minari.create_dataset_from_buffers(
+            "test/times-v0", [episode], action_space=spaces.Box(-1, 1, (1,)),
+            observation_space=spaces.Box(-np.inf, np.inf, (4,), np.float64),
+        )  # fmt: skip
+    findings = by_name("test/times-v0")
+    assert not failures(findings.values())
+    ranges = findings["median range of an observation value"]
+    assert (ranges.value, ranges.note) == (pytest.approx(2.00002), "0 to 4 by dimension")
+    coarse = findings["observation values that float32 rounds coarsely"]
+    assert coarse.value == 2
+    assert "value 1 is 1800000000 to 1800000004, where float32 has steps of 128;" in coarse.note
+
+
+@pytest.mark.usefixtures("minari_root")
 @pytest.mark.parametrize(
     ("wrapper", "advice"),
     [
