@@ -208,7 +208,8 @@ def draw_curves(
             lines = [phase_points(run, phase, timeline) for run in group.runs]
             points = shared_points(lines, metric, smoothing)
             axes.plot([x for x, _ in points], [y for _, y in points], color=FAINT, linewidth=0.7,
-                      clip_on=False, zorder=1.8, gid="behind")  # fmt: skip
+                      marker=_dot(points), markersize=2.6, clip_on=False, zorder=1.8,
+                      gid="behind")  # fmt: skip
     for group, look in zip(groups, looks, strict=True):
         phases = [
             [phase_points(run, phase, timeline) for run in group.runs]
@@ -225,6 +226,11 @@ def draw_curves(
     axes.grid(visible=True, color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
     format_axis(axes, timeline, narrow=narrow)
+
+
+def _dot(values: Sequence[object]) -> str:
+    """The marker of a thin line: of a single value there would be nothing to see without one."""
+    return "." if len(values) == 1 else ""
 
 
 def _draw_phase(
@@ -247,7 +253,8 @@ def _draw_phase(
                 continue
             xs = [point.x for point in line]
             axes.plot(xs, values, color=thin, linestyle=look.linestyle, linewidth=0.6, alpha=0.8,
-                      clip_on=False, zorder=2, gid="seed")  # fmt: skip
+                      marker=_dot(xs), markersize=2.6, clip_on=False, zorder=2,
+                      gid="seed")  # fmt: skip
     points = shared_points(lines, metric, window)
     if not points:
         return
