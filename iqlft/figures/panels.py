@@ -269,7 +269,8 @@ def _draw_phase(
     bands = [estimate_scores([each[x] for each in rows], metric) for x in places]
     if any(band.has_interval for band in bands):
         axes.fill_between(places, [band.lower for band in bands], [band.upper for band in bands],
-                          color=look.colour, alpha=0.2, linewidth=0, zorder=1.5)  # fmt: skip
+                          color=look.colour, alpha=0.2, zorder=1.5,
+                          linewidth=2 if len(bands) == 1 else 0)  # fmt: skip
 
 
 def format_axis(axes: Axes, timeline: Timeline, *, narrow: bool) -> None:

@@ -171,7 +171,7 @@ def test_the_mean_stands_only_where_every_seed_was_evaluated(make_run: MakeRun) 
     assert [len(points_of(line)) for line in lines_of(curves, "seed")] == [4, 2]
 
 
-def test_a_single_evaluation_is_a_dot(make_run: MakeRun) -> None:
+def test_a_single_evaluation_is_a_dot_and_its_interval_a_bar(make_run: MakeRun) -> None:
     runs = [
         read_run(make_run(seed=seed, offline=offline, online=[]))
         for seed, offline in enumerate(([0.2], [0.4], [0.3, 0.9]))
@@ -179,6 +179,8 @@ def test_a_single_evaluation_is_a_dot(make_run: MakeRun) -> None:
     curves = before_after_figure(runs).axes[0]
     assert [line.get_marker() for line in lines_of(curves, "seed")] == [".", ".", ""]
     assert lines_of(curves, "mean")[0].get_marker() == "o"
+    (bar,) = curves.collections
+    assert bar.get_linewidth() == 2
 
 
 def test_the_online_line_starts_at_the_switch_without_an_evaluation_there(
