@@ -169,7 +169,7 @@ class _ObservationRanges:
 
     def add(self, observations: NDArray[Any]) -> None:
         """Adds an episode's observations, `(T+1, O)`; values that are not finite do not count."""
-        finite = np.where(np.isfinite(observations), observations, np.nan)
+        finite = np.where(usable(observations), observations, np.nan)
         self._least = np.fmin(self._least, np.fmin.reduce(finite))
         self._greatest = np.fmax(self._greatest, np.fmax.reduce(finite))
 

@@ -207,6 +207,22 @@ def test_an_observation_that_float32_cannot_hold_is_named_with_what_to_do() -> N
 
 
 @pytest.mark.usefixtures("minari_root")
+def test_an_observation_too_great_for_float32_is_broken_and_in_no_range() -> None:
+    episode = EpisodeBuffer(
+        observations=np.array([[0.0], [1e300], [2.0]]), actions=np.zeros((2, 1), np.float32),
+        rewards=[0.0] * 2, terminations=[False] * 2, truncations=[False, True],
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match="(is set to|env_spec is) None"):
+        minari.create_dataset_from_buffers(
+            "test/great-v0", [episode], action_space=spaces.Box(-1, 1, (1,)),
+            observation_space=spaces.Box(-np.inf, np.inf, (1,), np.float64),
+        )  # fmt: skip
+    findings = by_name("test/great-v0")
+    assert [each.name for each in failures(findings.values())] == ["values that are not finite"]
+    assert findings["median range of an observation value"].value == 2
+
+
+@pytest.mark.usefixtures("minari_root")
 @pytest.mark.parametrize(
     ("wrapper", "advice"),
     [
