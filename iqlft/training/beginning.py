@@ -73,7 +73,7 @@ def load_start(run: Run, config: FinetuneConfig) -> Checkpoint:
 
 
 def begin(plan: RunPlan[FinetuneConfig], stack: Stack, *, keeps_policy: bool) -> Run:
-    """Marks the run, or a copy of it where one is asked for, as being fine-tuned.
+    """Claims the run, or a copy of it where one is asked for, and marks it as being fine-tuned.
 
     Called when all else is ready, so that the run stays unchanged if anything fails before.
 
@@ -86,6 +86,7 @@ def begin(plan: RunPlan[FinetuneConfig], stack: Stack, *, keeps_policy: bool) ->
     start = start_checkpoint(run, config)
     if config.into:
         run = run.copy(copy_folder(run, config), start, _ends_earlier(plan, start))
+        run.claim()
     else:
         run.claim()
         start_checkpoint(run, config)  # Another process may have begun since the first check.

@@ -226,8 +226,6 @@ def _train(
                 )
                 for each in plans
             ]
-        for plan in plans:
-            plan.run.claim()
         journals = [
             take_up(*each, resumed=not fresh, accept_loss=accept_loss)
             for each in zip(plans, gateways, strict=True)

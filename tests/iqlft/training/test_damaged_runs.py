@@ -61,23 +61,6 @@ def stopped(corner: str, interrupted: Path, tmp_path: Path) -> Path:  # noqa: AR
     return Path(shutil.copytree(interrupted, tmp_path / "runs" / "antmaze-corner" / "iql-s0"))
 
 
-@pytest.mark.parametrize("phase", ["pretrained", "interrupted"])
-def test_a_run_is_claimed_before_the_checkpoint_is_read_that_it_goes_on_from(
-    phase: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "runs" / "antmaze-corner" / "iql-s0"
-    shutil.copytree(request.getfixturevalue(phase), folder)
-    Run.open(folder).write_meta({"status": "interrupted"})
-
-    def read(*_: object) -> None:
-        raise CheckpointError("claimed" if is_claimed(folder) else "free to be trained by others")
-
-    monkeypatch.setattr(checkpoint, "load", read)
-    with pytest.raises(CheckpointError, match="claimed"):
-        resume(folder)
-    assert not is_claimed(folder)
-
-
 @pytest.fixture
 def finished(corner: str, finetuned: Path, tmp_path: Path) -> Path:  # noqa: ARG001
     """A run that is finished, to do with as one likes."""
@@ -113,6 +96,23 @@ def outcome(run: Path) -> object:
 def flipped(data: bytes, at: float) -> bytes:
     index = min(int(at * len(data)), len(data) - 1)
     return bytes([*data[:index], data[index] ^ 1, *data[index + 1 :]])
+
+
+@pytest.mark.parametrize("phase", ["pretrained", "interrupted"])
+def test_a_run_is_claimed_before_the_checkpoint_is_read_that_it_goes_on_from(
+    phase: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "runs" / "antmaze-corner" / "iql-s0"
+    shutil.copytree(request.getfixturevalue(phase), folder)
+    Run.open(folder).write_meta({"status": "interrupted"})
+
+    def read(*_: object) -> None:
+        raise CheckpointError("claimed" if is_claimed(folder) else "free to be trained by others")
+
+    monkeypatch.setattr(checkpoint, "load", read)
+    with pytest.raises(CheckpointError, match="claimed"):
+        resume(folder)
+    assert not is_claimed(folder)
 
 
 # -- config.yaml --------------------------------------------------------------------------------
